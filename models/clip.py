@@ -1,0 +1,26 @@
+"""A clip: the frames and the sound of one task, in memory, between the model and the file."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a render makes. Travels between processes without a copy, so its arrays may be read-only.
+
+    `frames` is uint8 (T, H, W, 3) RGB. `sound` is float32 (channels, samples) in [-1, 1] at `sample_rate_hz`; it
+    may be shorter or longer than the picture, the encoder pads or cuts it.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    sound: npt.NDArray[np.float32]
+    sample_rate_hz: int
+    frame_rate: Fraction
+
+    @property
+    def size_bytes(self) -> int:
+        """What the clip occupies in memory."""
+        return self.frames.nbytes + self.sound.nbytes

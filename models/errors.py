@@ -1,0 +1,91 @@
+"""The errors of the whole project, one small tree.
+
+    VideoError
+    |-- InvalidRequest        what the client sent cannot be taken
+    |   `-- ImageTooLarge     it sent an image of more bytes than are taken
+    |-- TaskCancelled         the task is no longer this worker's: canceled, reclaimed or past its deadline
+    |-- ModelUnavailable      the model could not be loaded
+    |-- RenderFailed          the model raised while it rendered
+    |   `-- GpuOutOfMemory    it needed more memory than there is
+    |-- EncodeFailed          the clip could not be made into a file
+    `-- StoreUnavailable      the task store or the output store did not answer
+
+Each class has a public `code` that is never renamed, and says whether trying again can help. Constructors take
+positional arguments only and keep `.message`: an exception with keyword-only arguments does not survive the way
+between two Ray processes.
+"""
+
+from typing import ClassVar
+
+
+class VideoError(Exception):
+    """Base of every error that a task or a client can see."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(VideoError):
+    """A field of a request is wrong. Names the field, what was given and what is allowed."""
+
+    code = "invalid_request"
+
+    def __init__(self, field: str, given: object, allowed: str) -> None:
+        shown = repr(given)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."  # noqa: PLR2004
+        Exception.__init__(self, field, given, allowed)
+        self.message = f"{field} must be {allowed}; {shown} was given"
+        self.field = field
+        self.given = shown
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ImageTooLarge(InvalidRequest):
+    """The image file has more bytes than are taken."""
+
+    code = "image_too_large"
+
+
+class TaskCancelled(VideoError):
+    """The task does not belong to this worker any more; whatever it holds is to be dropped."""
+
+    code = "canceled"
+
+
+class ModelUnavailable(VideoError):
+    """The model could not be loaded. The next task tries again."""
+
+    code = "model_unavailable"
+    retryable = True
+
+
+class RenderFailed(VideoError):
+    """The model raised while it rendered this task."""
+
+    code = "render_failed"
+
+
+class GpuOutOfMemory(RenderFailed):
+    """The render needed more memory than there is."""
+
+    code = "out_of_memory"
+
+
+class EncodeFailed(VideoError):
+    """The clip could not be made into a file."""
+
+    code = "encode_failed"
+
+
+class StoreUnavailable(VideoError):
+    """The task store or the output store did not answer."""
+
+    code = "store_unavailable"
+    retryable = True

@@ -1,0 +1,134 @@
+"""The parameters of a video: what is taken, what is refused, and what they mean."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import InvalidRequest
+from models.request import MAX_SEED, Limits, VideoRequest, parse_request, request_schema, unknown_fields
+
+LIMITS = Limits()
+
+
+def request(**fields: object) -> VideoRequest:
+    return parse_request({"prompt": "a lighthouse at dusk", **fields}, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("frame_rate", "exact"),
+    [
+        (23.976, Fraction(24000, 1001)),
+        (23.98, Fraction(24000, 1001)),
+        (29.97, Fraction(30000, 1001)),
+        (47.95, Fraction(48000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (119.88, Fraction(120000, 1001)),
+    ],
+)
+def test_ntsc_rates_are_their_exact_fractions(frame_rate, exact):
+    assert VideoRequest(prompt="x", frame_rate=frame_rate).exact_frame_rate == exact
+
+
+@pytest.mark.parametrize("frame_rate", [*range(1, 61), 120])
+def test_a_whole_rate_stays_whole(frame_rate):
+    assert VideoRequest(prompt="x", frame_rate=frame_rate).exact_frame_rate == frame_rate
+
+
+@pytest.mark.parametrize("frame_rate", [0.999, 1.998, 4.995, 12.5, 14.985, 24.9, 25.5])
+def test_other_rates_are_what_they_say(frame_rate):
+    assert VideoRequest(prompt="x", frame_rate=frame_rate).exact_frame_rate == Fraction(str(frame_rate))
+
+
+@given(st.floats(1, 60))
+def test_no_rate_moves_by_more_than_the_ear_can_tell(frame_rate):
+    exact = VideoRequest(prompt="x", frame_rate=frame_rate).exact_frame_rate
+    assert abs(float(exact) - frame_rate) <= 0.005
+
+
+@given(st.integers(1, 481))
+def test_rendered_frames_are_the_next_8k_plus_1(num_frames):
+    rendered = VideoRequest(prompt="x", num_frames=num_frames).num_rendered_frames
+    assert rendered % 8 == 1
+    assert num_frames <= rendered < num_frames + 8
+
+
+def test_defaults_are_those_of_the_api():
+    assert request().model_dump(exclude={"prompt", "negative_prompt", "fit"}) == {
+        "height": 512,
+        "width": 768,
+        "num_frames": 121,
+        "frame_rate": 25.0,
+        "num_inference_steps": 40,
+        "seed": 42,
+        "cfg_scale_video": 3.0,
+        "stg_scale_video": 1.0,
+        "cfg_scale_audio": 7.0,
+        "modality_scale": 3.0,
+    }
+
+
+def test_zero_scales_stay_zero():
+    scales = ("cfg_scale_video", "stg_scale_video", "cfg_scale_audio", "modality_scale")
+    asked = request(**dict.fromkeys(scales, 0))
+    assert [getattr(asked, name) for name in scales] == [0, 0, 0, 0]
+
+
+def test_an_open_seed_is_drawn_anew_each_time():
+    drawn = {request(seed=None).seed for _ in range(20)}
+    assert len(drawn) > 1
+    assert all(0 <= seed <= MAX_SEED for seed in drawn)
+
+
+def test_a_request_survives_the_way_through_its_row():
+    asked = request(prompt='\x00 \U0001f3a5 quoted "words"\nand lines', frame_rate=29.97, seed=MAX_SEED)
+    assert VideoRequest.model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_unknown_fields_are_named_in_order():
+    assert unknown_fields({"prompt": "x", "steps": 1, "hight": 2}) == ["hight", "steps"]
+
+
+@pytest.mark.parametrize(("name", "bounds"), LIMITS.bounds().items())
+def test_bounds_belong_to_what_is_allowed(name, bounds):
+    low, high = bounds
+    fields = {"num_frames": 9, "height": 64, "width": 64}
+    for value in (low, high):
+        if name == "frame_rate":
+            fields["num_frames"] = 20 if value == low else 9
+        assert getattr(request(**{**fields, name: value, **_slow_enough(name, value)}), name) == value
+    for value in (low - 1, high + 1, low - 64, high + 64):
+        with pytest.raises(InvalidRequest) as refused:
+            request(**{**fields, name: value})
+        assert refused.value.field == name
+        assert f"{high:.16g}" in refused.value.allowed
+
+
+def _slow_enough(name: str, value: float) -> dict[str, object]:
+    """481 frames fit into the longest duration only at a high rate."""
+    return {"frame_rate": 25} if name == "num_frames" and value > 20 else {}
+
+
+def test_a_video_of_too_many_pixels_is_refused_with_the_frames_that_fit():
+    with pytest.raises(InvalidRequest) as refused:
+        request(height=1920, width=1920, num_frames=121)
+    assert (refused.value.field, refused.value.given) == ("num_frames", "121")
+    assert "at most 68 at 1920x1920" in refused.value.allowed
+    assert request(height=1920, width=1920, num_frames=68).num_frames == 68
+
+
+def test_a_video_that_plays_too_long_is_refused_with_the_frames_that_fit():
+    with pytest.raises(InvalidRequest, match="at most 241 at 12 frames per second"):
+        request(num_frames=242, frame_rate=12)
+    assert request(num_frames=241, frame_rate=12).num_frames == 241
+
+
+def test_the_schema_has_the_bounds_of_this_server():
+    schema = request_schema(Limits(max_side=1024, max_steps=50, max_prompt_chars=99))
+    properties = schema["properties"]
+    assert (properties["height"]["minimum"], properties["height"]["maximum"]) == (64, 1024)
+    assert properties["num_inference_steps"]["maximum"] == 50
+    assert properties["prompt"]["maxLength"] == 99
+    assert all(described.get("description") for described in properties.values())
+    assert all("default" in described for name, described in properties.items() if name != "prompt")
