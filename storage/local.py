@@ -1,0 +1,119 @@
+"""The output store in a folder of this host, or one that all hosts mount."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+from models.errors import StoreUnavailable
+from storage.outputs import CHUNK_BYTES, StoredFile, check_key
+
+
+class LocalOutputStore:
+    """Files under a root. A file appears whole or not at all, and no key leads outside."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    def put(self, key: str, source: Path | bytes) -> None:
+        """Write beside the final place, make it durable, then rename."""
+        target = self._path(key)
+        with _answering():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
+            try:
+                _fill(descriptor, source)
+                Path(name).chmod(0o644)
+                Path(name).replace(target)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+            _sync_folder(target.parent)
+
+    def publish(self, staged: str, key: str) -> None:
+        """Link the file to its final name, which never replaces one that is there."""
+        with _answering():
+            source = self._path(staged)
+            with contextlib.suppress(FileExistsError):
+                os.link(source, self._path(key))
+            source.unlink()
+            _sync_folder(source.parent)
+
+    def stat(self, key: str) -> StoredFile | None:
+        """Describe a file."""
+        with _answering():
+            try:
+                found = self._path(key).stat()
+            except FileNotFoundError:
+                return None
+        return StoredFile(found.st_size, found.st_mtime, f"{found.st_mtime_ns:x}-{found.st_size:x}")
+
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Read a file in chunks. A file that is deleted meanwhile is still read to its end."""
+        try:
+            file = self._path(key).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreUnavailable(f"the output store did not answer: {error.strerror}") from error
+        return _chunks(file, start, length)
+
+    def delete(self, key: str) -> None:
+        """Remove a file."""
+        with _answering():
+            self._path(key).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Write and remove a small file where the videos go."""
+        folder = self._root / "outputs"
+        with _answering():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"ok")
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+
+def _chunks(file: FileIO, start: int, length: int | None) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        left = length if length is not None else os.fstat(file.fileno()).st_size - start
+        while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
+
+
+def _fill(descriptor: int, source: Path | bytes) -> None:
+    """Write `source` to an open file, make it durable and close it."""
+    with os.fdopen(descriptor, "wb") as file:
+        if isinstance(source, bytes):
+            file.write(source)
+        else:
+            with source.open("rb") as content:
+                while chunk := content.read(CHUNK_BYTES):
+                    file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Say in our words what the file system refused."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreUnavailable("the output store is full: no space left on its disk") from error
+        raise StoreUnavailable(f"the output store did not answer: {error.strerror}") from error

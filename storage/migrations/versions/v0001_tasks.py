@@ -1,0 +1,70 @@
+"""The first tables: tasks, replicas, served models."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "tasks",
+        sa.Column("sequence", Sequence, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("model", sa.String(255), nullable=False),
+        sa.Column("request", sa.Text, nullable=False),
+        sa.Column("base_url", sa.Text, nullable=False),
+        sa.Column("input_key", sa.Text),
+        sa.Column("claim", sa.Integer, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("restarts", sa.Integer, nullable=False),
+        sa.Column("dispatcher", sa.String(255)),
+        sa.Column("lease_until", sa.Float),
+        sa.Column("stage", sa.String(16)),
+        sa.Column("step", sa.Integer, nullable=False),
+        sa.Column("progress", sa.Float, nullable=False),
+        sa.Column("bytes_done", sa.BigInteger, nullable=False),
+        sa.Column("bytes_total", sa.BigInteger, nullable=False),
+        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("started_at", sa.Float),
+        sa.Column("finished_at", sa.Float),
+        sa.Column("output_key", sa.Text),
+        sa.Column("poster_key", sa.Text),
+        sa.Column("duration_s", sa.Float),
+        sa.Column("size_bytes", sa.BigInteger),
+        sa.Column("error", sa.Text),
+        sa.Column("error_code", sa.String(64)),
+        sa.Column("retryable", sa.Boolean),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("tasks_by_state", "tasks", ["state", "sequence"])
+    op.create_index("tasks_by_dispatcher", "tasks", ["dispatcher"])
+    op.create_table(
+        "replicas",
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("model", sa.String(255), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("bytes_done", sa.BigInteger, nullable=False),
+        sa.Column("bytes_total", sa.BigInteger, nullable=False),
+        sa.Column("updated_at", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "served_models",
+        sa.Column("model", sa.String(255), primary_key=True),
+        sa.Column("served_at", sa.Float, nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Drop the tables."""
+    op.drop_table("served_models")
+    op.drop_table("replicas")
+    op.drop_table("tasks")

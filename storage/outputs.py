@@ -1,0 +1,84 @@
+"""The output store: files under keys, the finished videos and the pictures that wait for their task.
+
+Keys are `outputs/NAME` and `inputs/NAME`. Methods block. They raise StoreUnavailable when the store does not answer
+or has no room.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from models.errors import StoreUnavailable
+
+KEY = re.compile(r"(outputs|inputs)/[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What is known of a file without reading it. `modified_at` is in seconds since the epoch."""
+
+    size_bytes: int
+    modified_at: float
+    etag: str
+
+
+class OutputStore(Protocol):
+    """Where files are kept."""
+
+    def put(self, key: str, source: Path | bytes) -> None:
+        """Store the file, all or nothing, in place of what may stand there."""
+
+    def publish(self, staged: str, key: str) -> None:
+        """Give a stored file its final name. A file that already has that name stays, and the staged one goes."""
+
+    def stat(self, key: str) -> StoredFile | None:
+        """Describe a file, or say that there is none."""
+
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Read `length` bytes from `start`, in chunks. Raises FileNotFoundError at once if there is no such file."""
+
+    def delete(self, key: str) -> None:
+        """Remove a file. One that is not there is no error."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailable unless the store answers and can be written."""
+
+
+def output_key(task_id: str) -> str:
+    """The key of a task's video."""
+    return f"outputs/ltx2_{task_id}.mp4"
+
+
+def poster_key(task_id: str) -> str:
+    """The key of a task's poster."""
+    return f"outputs/ltx2_{task_id}.jpg"
+
+
+def input_key(task_id: str) -> str:
+    """The key of the picture that a task starts from."""
+    return f"inputs/{task_id}"
+
+
+def staged(key: str, claim: int) -> str:
+    """The name under which attempt number `claim` writes a file, so that no two attempts share one."""
+    return f"{key}.{claim}.part"
+
+
+def open_output_store(url: str) -> OutputStore:
+    """Open the store at `url`: file:FOLDER. Raises ValueError for any other."""
+    scheme, _, location = url.partition(":")
+    if scheme == "file" and location:
+        from storage.local import LocalOutputStore
+
+        return LocalOutputStore(Path(location))
+    raise ValueError(f"outputs.url must be file:FOLDER, not {url!r}")
+
+
+def check_key(key: str) -> str:
+    """Return the key if it is one. Raises StoreUnavailable for a name that could leave the store."""
+    if not KEY.fullmatch(key):
+        raise StoreUnavailable(f"{key!r} is not a key of the output store")
+    return key

@@ -1,0 +1,62 @@
+"""The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only in a column of type INTEGER."""
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("request", Text, nullable=False),
+    Column("base_url", Text, nullable=False),
+    Column("input_key", Text),
+    Column("claim", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
+    Column("dispatcher", String(255)),
+    Column("lease_until", Float),
+    Column("stage", String(16)),
+    Column("step", Integer, nullable=False),
+    Column("progress", Float, nullable=False),
+    Column("bytes_done", BigInteger, nullable=False),
+    Column("bytes_total", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("output_key", Text),
+    Column("poster_key", Text),
+    Column("duration_s", Float),
+    Column("size_bytes", BigInteger),
+    Column("error", Text),
+    Column("error_code", String(64)),
+    Column("retryable", Boolean),
+    Index("tasks_by_state", "state", "sequence"),
+    Index("tasks_by_dispatcher", "dispatcher"),
+    sqlite_autoincrement=True,
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("model", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("bytes_done", BigInteger, nullable=False),
+    Column("bytes_total", BigInteger, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
+served_models = Table(
+    "served_models",
+    metadata,
+    Column("model", String(255), primary_key=True),
+    Column("served_at", Float, nullable=False),
+)

@@ -1,0 +1,355 @@
+"""The task store: every way in which a row comes to be, changes hands and ends.
+
+Each write by a worker is a compare-and-set on (task, claim) and returns whether it won. All methods block; call them
+from a thread. All raise StoreUnavailable when the database does not answer.
+"""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from sqlalchemy import Engine, Row, Select, Update, case, delete, extract, func, insert, literal, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from models.names import TINY_MODEL_NAME
+from models.progress import Progress, Stage
+from models.request import VideoRequest
+from storage.database import answering, is_sqlite, open_engine
+from storage.schema import replicas, served_models, tasks
+from storage.tasks import UNFINISHED, Failure, NewTask, Output, Replica, ReplicaState, State, Task, sources
+
+REPLICA_EXPIRY_S = 20.0
+"""A replica that has not written for so long is taken for dead; it writes every few seconds."""
+
+
+class TaskStore(Protocol):
+    """What the deployments ask of it."""
+
+    def submit(self, new: NewTask) -> Task:
+        """Put a task into the queue."""
+
+    def get(self, task_id: str) -> Task | None:
+        """Read one task."""
+
+    def get_many(self, task_ids: Collection[str]) -> list[Task]:
+        """Read several tasks, those that there are."""
+
+    def queue_position(self, task: Task) -> int:
+        """Count the queued tasks up to this one: 1 is next."""
+
+    def counts(self) -> dict[State, int]:
+        """Count the tasks that have not ended, by state."""
+
+    def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:
+        """Take the oldest queued tasks of `model` for `dispatcher`. They read as queued until they are started."""
+
+    def renew(self, dispatcher: str, lease_s: float) -> None:
+        """Hold on to everything that `dispatcher` has claimed, for another `lease_s`."""
+
+    def claimants(self) -> list[str]:
+        """Name the dispatchers that hold tasks."""
+
+    def reclaim(self, dead: Collection[str]) -> list[Task]:
+        """Put back to the queue what the `dead` dispatchers held, and what was held past its lease."""
+
+    def start(self, task: Task) -> bool:
+        """A Generator takes the task: it is processing from now."""
+
+    def report(self, task: Task, progress: Progress) -> bool:
+        """Write down how far it is."""
+
+    def owns(self, task: Task) -> bool:
+        """Ask whether the task still belongs to this claim, without writing."""
+
+    def requeue(self, task: Task, *, attempt_lost: bool) -> bool:
+        """Put a claimed task back into the queue, in its old place."""
+
+    def complete(self, task: Task, output: Output) -> bool:
+        """End it with its file."""
+
+    def fail(self, task: Task, failure: Failure) -> bool:
+        """End it without one."""
+
+    def fail_unserved(self, model: str, older_than_s: float) -> list[Task]:
+        """Fail queued tasks that were accepted for a model other than `model` so long ago."""
+
+    def cancel(self, task_id: str) -> bool:
+        """End it because a client said so. Whoever works on it learns so at the next report."""
+
+    def put_replica(self, replica: Replica) -> None:
+        """Write down what a Generator is doing."""
+
+    def drop_replica(self, replica_id: str) -> None:
+        """Forget a Generator."""
+
+    def live_replicas(self) -> list[Replica]:
+        """The Generators that wrote lately."""
+
+    def remember_model(self, model: str) -> None:
+        """Note that this database has served `model`."""
+
+    def last_real_model(self) -> str | None:
+        """The model other than the tiny one that this database served last."""
+
+
+class SqlTaskStore:
+    """The task store on SQLite or PostgreSQL, by SQLAlchemy Core."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @classmethod
+    def open(cls, url: str) -> "SqlTaskStore":
+        """Open the database at `url`. Its tables must be there (`storage.database.migrate`)."""
+        return cls(open_engine(url))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+
+    # -- the client's side
+
+    def submit(self, new: NewTask) -> Task:  # noqa: D102
+        values = {
+            "id": new.id,
+            "state": State.QUEUED,
+            "model": new.model,
+            "request": new.request.model_dump_json(),
+            "base_url": new.base_url,
+            "input_key": new.input_key,
+            "claim": 0,
+            "attempts": 0,
+            "restarts": 0,
+            "step": 0,
+            "progress": 0.0,
+            "bytes_done": 0,
+            "bytes_total": 0,
+            "created_at": time.time(),
+        }
+        with answering(), self._engine.begin() as connection:
+            return _task(connection.execute(insert(tasks).values(values).returning(tasks)).one())
+
+    def get(self, task_id: str) -> Task | None:  # noqa: D102
+        found = self.get_many([task_id])
+        return found[0] if found else None
+
+    def get_many(self, task_ids: Collection[str]) -> list[Task]:  # noqa: D102
+        return [_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(task_ids)))]
+
+    def queue_position(self, task: Task) -> int:  # noqa: D102
+        ahead = select(func.count().label("count")).where(
+            tasks.c.state == State.QUEUED, tasks.c.sequence < task.sequence
+        )
+        return self._number(ahead) + 1
+
+    def counts(self) -> dict[State, int]:  # noqa: D102
+        query = (
+            select(tasks.c.state, func.count().label("number"))
+            .where(tasks.c.state.in_(UNFINISHED))
+            .group_by(tasks.c.state)
+        )
+        return dict.fromkeys(sorted(UNFINISHED), 0) | {State(row.state): row.number for row in self._read(query)}
+
+    def cancel(self, task_id: str) -> bool:  # noqa: D102
+        return self._move(State.CANCELED, tasks.c.id == task_id)
+
+    # -- the dispatcher's side
+
+    def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
+        oldest = (
+            select(tasks.c.sequence)
+            .where(tasks.c.state == State.QUEUED, tasks.c.dispatcher.is_(None), tasks.c.model == model)
+            .order_by(tasks.c.sequence)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claimed = self._write(
+            update(tasks)
+            .where(tasks.c.sequence.in_(oldest.scalar_subquery()))
+            .values(dispatcher=dispatcher, claim=tasks.c.claim + 1, lease_until=self._now() + lease_s)
+        )
+        return sorted(claimed, key=lambda task: task.sequence)
+
+    def renew(self, dispatcher: str, lease_s: float) -> None:  # noqa: D102
+        mine = update(tasks).where(tasks.c.dispatcher == dispatcher, tasks.c.state.in_(UNFINISHED))
+        self._write(mine.values(lease_until=self._now() + lease_s))
+
+    def claimants(self) -> list[str]:  # noqa: D102
+        held = tasks.c.dispatcher.is_not(None) & tasks.c.state.in_(UNFINISHED)
+        return [row[0] for row in self._read(select(tasks.c.dispatcher).where(held).distinct())]
+
+    def reclaim(self, dead: Collection[str]) -> list[Task]:  # noqa: D102
+        lost = tasks.c.dispatcher.in_(dead) | (tasks.c.lease_until < self._now())
+        return self._write(
+            update(tasks)
+            .where(tasks.c.state.in_(UNFINISHED), tasks.c.dispatcher.is_not(None), lost)
+            .values(**_BACK_IN_QUEUE, restarts=tasks.c.restarts + 1)
+        )
+
+    def requeue(self, task: Task, *, attempt_lost: bool) -> bool:  # noqa: D102
+        counted = "attempts" if attempt_lost else "restarts"
+        back = {**_BACK_IN_QUEUE, counted: tasks.c[counted] + 1}
+        return bool(self._write(update(tasks).where(_held(task)).values(back)))
+
+    def fail(self, task: Task, failure: Failure) -> bool:  # noqa: D102
+        return self._move(State.FAILED, _held(task), **_failure_values(failure))
+
+    def fail_unserved(self, model: str, older_than_s: float) -> list[Task]:  # noqa: D102
+        orphaned = (
+            (tasks.c.state == State.QUEUED)
+            & (tasks.c.model != model)
+            & tasks.c.dispatcher.is_(None)
+            & (tasks.c.created_at < time.time() - older_than_s)
+        )
+        failure = Failure(
+            f"it was accepted for a model that is no longer served here (this server has {model}); submit it again",
+            "model_not_served",
+            retryable=True,
+        )
+        ended = {"state": State.FAILED, "finished_at": time.time(), **_failure_values(failure)}
+        return self._write(update(tasks).where(orphaned).values(ended))
+
+    # -- the workers' side
+
+    def start(self, task: Task) -> bool:  # noqa: D102
+        values = {"stage": Stage.STARTING, "started_at": time.time(), "finished_at": None}
+        return self._move(State.PROCESSING, _held(task), **values)
+
+    def report(self, task: Task, progress: Progress) -> bool:  # noqa: D102
+        fraction = progress.fraction(task.request.num_inference_steps)
+        values = {
+            "stage": progress.stage,
+            "step": progress.step,
+            "bytes_done": progress.bytes_done,
+            "bytes_total": progress.bytes_total,
+            # A download may find more files, and a report may be overtaken: what a client saw does not fall.
+            "progress": case((tasks.c.progress > fraction, tasks.c.progress), else_=fraction),
+        }
+        mine = _held(task) & (tasks.c.state == State.PROCESSING)
+        return bool(self._write(update(tasks).where(mine).values(values)))
+
+    def owns(self, task: Task) -> bool:  # noqa: D102
+        return bool(self._read(select(literal(1)).where(_held(task), tasks.c.state == State.PROCESSING)))
+
+    def complete(self, task: Task, output: Output) -> bool:  # noqa: D102
+        values = {
+            "output_key": output.key,
+            "poster_key": output.poster_key,
+            "duration_s": output.duration_s,
+            "size_bytes": output.size_bytes,
+            "progress": 1.0,
+        }
+        return self._move(State.COMPLETED, _held(task), **values)
+
+    # -- the Generators and the models
+
+    def put_replica(self, replica: Replica) -> None:  # noqa: D102
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(replicas).where(replicas.c.id == replica.id))
+            connection.execute(insert(replicas).values(**asdict(replica), updated_at=time.time()))
+
+    def drop_replica(self, replica_id: str) -> None:  # noqa: D102
+        long_gone = replicas.c.updated_at < time.time() - REPLICA_EXPIRY_S
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(replicas).where((replicas.c.id == replica_id) | long_gone))
+
+    def live_replicas(self) -> list[Replica]:  # noqa: D102
+        lately = replicas.c.updated_at > time.time() - REPLICA_EXPIRY_S
+        return [_replica(row) for row in self._read(select(replicas).where(lately))]
+
+    def remember_model(self, model: str) -> None:  # noqa: D102
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(served_models).where(served_models.c.model == model))
+            connection.execute(insert(served_models).values(model=model, served_at=time.time()))
+
+    def last_real_model(self) -> str | None:  # noqa: D102
+        real = select(served_models.c.model).where(served_models.c.model != TINY_MODEL_NAME)
+        found = self._read(real.order_by(served_models.c.served_at.desc()).limit(1))
+        return str(found[0].model) if found else None
+
+    # -- how they are done
+
+    def _now(self) -> ColumnElement[Any]:
+        """The clock of leases: the database's own, so that hosts need not agree, or this host's for a file."""
+        if is_sqlite(self._engine):
+            return literal(time.monotonic())
+        return extract("epoch", func.clock_timestamp())
+
+    def _read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        with answering(), self._reader.connect() as connection:
+            return connection.execute(query).all()
+
+    def _number(self, query: Select[Any]) -> int:
+        with answering(), self._reader.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _write(self, statement: Update) -> list[Task]:
+        with answering(), self._engine.begin() as connection:
+            return [_task(row) for row in connection.execute(statement.returning(tasks))]
+
+    def _move(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
+        """Bring a task into another state, if the table of transitions allows it from where it is."""
+        if target not in UNFINISHED:
+            values |= {"finished_at": time.time(), "stage": None, "dispatcher": None, "lease_until": None}
+        allowed = tasks.c.state.in_(sources(target))
+        return bool(self._write(update(tasks).where(condition, allowed).values(state=target, **values)))
+
+
+_BACK_IN_QUEUE: dict[str, Any] = {
+    "state": State.QUEUED,
+    "dispatcher": None,
+    "lease_until": None,
+    "claim": tasks.c.claim + 1,
+    "stage": None,
+    "step": 0,
+    "progress": 0.0,
+    "bytes_done": 0,
+    "bytes_total": 0,
+    "started_at": None,
+}
+
+
+def _held(task: Task) -> ColumnElement[bool]:
+    """The row of `task`, while it belongs to the claim that `task` was read with."""
+    return (tasks.c.id == task.id) & (tasks.c.claim == task.claim) & tasks.c.state.in_(UNFINISHED)
+
+
+def _failure_values(failure: Failure) -> dict[str, Any]:
+    return {"error": failure.message, "error_code": failure.code, "retryable": failure.retryable}
+
+
+def _replica(row: Row[Any]) -> Replica:
+    return Replica(row.id, row.model, ReplicaState(row.state), row.message, row.bytes_done, row.bytes_total)
+
+
+def _task(row: Row[Any]) -> Task:
+    return Task(
+        id=row.id,
+        sequence=row.sequence,
+        state=State(row.state),
+        model=row.model,
+        request=VideoRequest.model_validate_json(row.request),
+        base_url=row.base_url,
+        input_key=row.input_key,
+        claim=row.claim,
+        attempts=row.attempts,
+        restarts=row.restarts,
+        stage=Stage(row.stage) if row.stage else None,
+        step=row.step,
+        progress=row.progress,
+        bytes_done=row.bytes_done,
+        bytes_total=row.bytes_total,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        output=_output(row),
+        failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
+    )
+
+
+def _output(row: Row[Any]) -> Output | None:
+    if not row.output_key:
+        return None
+    return Output(row.output_key, row.poster_key, row.duration_s, row.size_bytes)

@@ -1,0 +1,137 @@
+"""A task: the row that is the only truth about one video, and the states it goes through."""
+
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from models.progress import Stage
+from models.request import VideoRequest
+
+TASK_ID_BYTES = 16
+"""128 random bits: a task id cannot be guessed, so knowing it is what gives access to the video."""
+
+
+class State(StrEnum):
+    """Where a task stands."""
+
+    QUEUED = "queued"
+    """Accepted; no Generator has started it."""
+    PROCESSING = "processing"
+    """A Generator or an Encoder works on it; `stage` says at what."""
+    COMPLETED = "completed"
+    """Its file is in the output store."""
+    FAILED = "failed"
+    """It ended without a file; `error` says why."""
+    CANCELED = "canceled"
+    """A client ended it."""
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.PROCESSING, State.FAILED, State.CANCELED}),
+    State.PROCESSING: frozenset({State.QUEUED, State.COMPLETED, State.FAILED, State.CANCELED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELED: frozenset(),
+}
+"""All transitions there are. The store derives the condition of every write from this table."""
+
+TERMINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
+UNFINISHED = frozenset(TRANSITIONS) - TERMINAL
+
+
+def sources(target: State) -> frozenset[State]:
+    """The states from which a task may come to `target`."""
+    return frozenset(state for state, following in TRANSITIONS.items() if target in following)
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """What is known of a task when it is submitted."""
+
+    request: VideoRequest
+    model: str
+    base_url: str
+    input_key: str | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(TASK_ID_BYTES))
+
+
+@dataclass(frozen=True)
+class Output:
+    """A finished file in the output store."""
+
+    key: str
+    poster_key: str
+    duration_s: float
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed, for the client."""
+
+    message: str
+    code: str
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row.
+
+    `claim` is the fencing token: it rises whenever the task changes hands, and every write by a worker names it.
+    `attempts` counts the Generators that started it and were lost under it; `restarts` counts the times it went
+    back for a reason that was not its own. Times are seconds since the epoch.
+    """
+
+    id: str
+    sequence: int
+    state: State
+    model: str
+    request: VideoRequest
+    base_url: str
+    input_key: str | None
+    claim: int
+    attempts: int
+    restarts: int
+    stage: Stage | None
+    step: int
+    progress: float
+    bytes_done: int
+    bytes_total: int
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    output: Output | None
+    failure: Failure | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the task has ended, one way or another."""
+        return self.state in TERMINAL
+
+
+class ReplicaState(StrEnum):
+    """What a Generator is doing when no task can tell."""
+
+    UNLOADED = "unloaded"
+    """No model in memory."""
+    DOWNLOADING = "downloading"
+    """The weights are fetched."""
+    LOADING = "loading"
+    """The weights are read into memory."""
+    READY = "ready"
+    """The model is in memory."""
+    FAILED = "failed"
+    """The last try to load the model failed; the next task tries again."""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A Generator, as it last described itself."""
+
+    id: str
+    model: str
+    state: ReplicaState
+    message: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0

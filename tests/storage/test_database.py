@@ -1,0 +1,181 @@
+"""The database: migrations by several processes, SQLite kept to one server, and failures in our words."""
+
+import fcntl
+import multiprocessing
+import os
+import signal
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from models.errors import StoreUnavailable
+from storage.database import SqliteLock, migrate, open_engine
+from storage.schema import metadata
+from storage.task_store import SqlTaskStore
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def url(tmp_path) -> str:
+    """A database that is not there yet, in a folder that is not there yet."""
+    return f"sqlite:///{tmp_path / 'data' / 'tasks.db'}"
+
+
+@pytest.fixture
+def engine(url):
+    engine = open_engine(url)
+    yield engine
+    engine.dispose()
+
+
+def test_migrations_make_the_tables_that_the_code_works_with(engine):
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_migrating_twice_changes_nothing(engine):
+    migrate(engine)
+    before = inspect(engine).get_table_names()
+    migrate(engine)
+    assert inspect(engine).get_table_names() == before
+
+
+def test_a_database_of_a_newer_version_is_left_as_it_is(engine):
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    migrate(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+    assert SqlTaskStore(engine).get("x") is None
+
+
+def _migrate(url: str, begin) -> None:
+    engine = open_engine(url)
+    begin.wait()
+    migrate(engine)
+    engine.dispose()
+
+
+def test_two_processes_migrate_at_once(url):
+    begin = SPAWN.Barrier(2)
+    workers = [SPAWN.Process(target=_migrate, args=(url, begin)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+
+def test_sqlite_writes_are_durable_and_do_not_hold_up_readers(engine):
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_a_write_takes_its_place_in_line_from_the_start(engine):
+    migrate(engine)
+    reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with reader.connect() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM tasks")
+    for _ in range(3):  # a connection that has read must not write in another way afterwards
+        with engine.begin() as connection:
+            assert connection.connection.dbapi_connection.in_transaction
+
+
+def test_an_error_half_way_undoes_the_whole_write(engine):
+    migrate(engine)
+
+    def fail_half_way() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO served_models VALUES ('x', 1)"))
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM served_models")).scalar() == 0
+
+
+# -- what goes wrong
+
+
+def test_a_database_without_tables_is_unavailable(engine):
+    with pytest.raises(StoreUnavailable, match=r"the task store did not answer: .*no such table"):
+        SqlTaskStore(engine).get("x")
+
+
+def test_a_file_that_is_no_database_is_unavailable(engine, tmp_path):
+    (tmp_path / "data" / "tasks.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        migrate(engine)
+
+
+def test_a_folder_in_place_of_the_file_is_unavailable(engine, tmp_path):
+    (tmp_path / "data" / "tasks.db").mkdir()
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        migrate(engine)
+
+
+def test_a_file_that_was_removed_or_replaced_is_noticed(engine, tmp_path):
+    migrate(engine)
+    store = SqlTaskStore(engine)
+    assert store.get("x") is None
+    for file in (tmp_path / "data").iterdir():
+        file.unlink()
+    with pytest.raises(StoreUnavailable):
+        store.get("x")
+    migrate(engine)
+    assert store.get("x") is None
+
+
+# -- one server
+
+
+def test_a_second_server_is_refused_with_what_to_do(url):
+    first = SqliteLock(url, "first/1")
+    with pytest.raises(StoreUnavailable, match=r"tasks.db is in use by another server \(first/1\); stop that one"):
+        SqliteLock(url, "second/2", patience_s=0.3)
+    first.release()
+    SqliteLock(url, "second/2", patience_s=0.3).release()
+
+
+def test_the_processes_of_one_server_share_the_lock_until_the_last_ends(url):
+    first, second = SqliteLock(url, "one"), SqliteLock(url, "one", patience_s=0)
+    first.release()
+    with pytest.raises(StoreUnavailable):
+        SqliteLock(url, "two", patience_s=0.3)
+    second.release()
+    SqliteLock(url, "two", patience_s=0).release()
+
+
+def test_an_old_name_in_the_file_gives_no_lock(url, tmp_path):
+    SqliteLock(url, "one").release()
+    writing = os.open(tmp_path / "data" / "tasks.db.lock", os.O_RDWR)
+    fcntl.flock(writing, fcntl.LOCK_EX)
+    with pytest.raises(StoreUnavailable):
+        SqliteLock(url, "one", patience_s=0.3)
+    os.close(writing)
+
+
+def _hold(url: str, ready) -> None:
+    lock = SqliteLock(url, "killed")
+    ready.set()
+    signal.pause()
+    lock.release()
+
+
+def test_a_killed_server_leaves_no_lock(url):
+    ready = SPAWN.Event()
+    holder = SPAWN.Process(target=_hold, args=(url, ready))
+    holder.start()
+    assert ready.wait(60)
+    with pytest.raises(StoreUnavailable):
+        SqliteLock(url, "next", patience_s=0)
+    holder.kill()
+    SqliteLock(url, "next", patience_s=10).release()
+    holder.join()

@@ -1,0 +1,543 @@
+"""The contract of a task store: who owns a row, and what may happen to it."""
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import update
+
+from models.names import TINY_MODEL_NAME
+from models.progress import Progress, Stage
+from models.request import VideoRequest
+from storage.database import migrate, open_engine
+from storage.schema import replicas, tasks
+from storage.task_store import REPLICA_EXPIRY_S, SqlTaskStore
+from storage.tasks import TERMINAL, TRANSITIONS, Failure, NewTask, Output, Replica, ReplicaState, State, Task
+
+MODEL = "Lightricks/LTX-2"
+OUTPUT = Output("outputs/ltx2_x.mp4", "outputs/ltx2_x.jpg", 4.84, 1_234_567)
+FAILURE = Failure("the sound was all zeros", "render_failed", retryable=False)
+LEASE_S = 60.0
+
+
+def new_task(model: str = MODEL, prompt: str = "a lighthouse", **fields: object) -> NewTask:
+    return NewTask(VideoRequest(prompt=prompt, **fields), model, "http://box:8004")
+
+
+def submit(store: SqlTaskStore, count: int = 1) -> list[Task]:
+    return [store.submit(new_task(prompt=f"number {number}")) for number in range(count)]
+
+
+def claim_one(store: SqlTaskStore, dispatcher: str = "alice") -> Task:
+    (task,) = store.claim(dispatcher, MODEL, 1, LEASE_S)
+    return task
+
+
+def started(store: SqlTaskStore) -> Task:
+    submit(store)
+    task = claim_one(store)
+    assert store.start(task)
+    return task
+
+
+def let_leases_lapse(store: SqlTaskStore) -> None:
+    """As if a minute had gone by."""
+    with store._engine.begin() as connection:
+        connection.execute(update(tasks).values(lease_until=tasks.c.lease_until - 10 * LEASE_S))
+
+
+WRITES: dict[str, Callable[[SqlTaskStore, Task], bool]] = {
+    "start": lambda store, task: store.start(task),
+    "report": lambda store, task: store.report(task, Progress(Stage.DENOISING, 1)),
+    "complete": lambda store, task: store.complete(task, OUTPUT),
+    "fail": lambda store, task: store.fail(task, FAILURE),
+    "requeue": lambda store, task: store.requeue(task, attempt_lost=False),
+    "lose": lambda store, task: store.requeue(task, attempt_lost=True),
+}
+"""Every write that names a claim."""
+
+HAND_OVERS: dict[str, Callable[[SqlTaskStore, Task], object]] = {
+    "requeued": lambda store, task: store.requeue(task, attempt_lost=False),
+    "attempt lost": lambda store, task: store.requeue(task, attempt_lost=True),
+    "dispatcher dead": lambda store, _task: store.reclaim(["alice"]),
+    "lease lapsed": lambda store, _task: (let_leases_lapse(store), store.reclaim([])),
+}
+"""Every way in which a task leaves the hands that hold it, and lives on."""
+
+ENDINGS: dict[State, Callable[[SqlTaskStore, Task], bool]] = {
+    State.COMPLETED: WRITES["complete"],
+    State.FAILED: WRITES["fail"],
+    State.CANCELED: lambda store, task: store.cancel(task.id),
+}
+
+
+# -- submit and read
+
+
+def test_a_submitted_task_reads_back_as_it_was_written(store):
+    new = NewTask(VideoRequest(prompt="ночь \x00 🎥", seed=7, frame_rate=29.97), MODEL, "https://a.example", "inputs/x")
+    task = store.submit(new)
+    assert store.get(new.id) == task
+    assert (task.id, task.request, task.model, task.base_url) == (new.id, new.request, MODEL, "https://a.example")
+    assert (task.state, task.claim, task.attempts, task.restarts) == (State.QUEUED, 0, 0, 0)
+    assert (task.input_key, task.stage, task.progress, task.output) == ("inputs/x", None, 0.0, None)
+    assert abs(task.created_at - time.time()) < 5
+    assert (task.started_at, task.finished_at, task.failure) == (None, None, None)
+
+
+def test_an_unknown_task_is_none(store):
+    assert store.get("nobody") is None
+    assert store.get_many(["nobody"]) == []
+    assert store.get_many([]) == []
+
+
+def test_task_ids_cannot_be_guessed():
+    ids = {new_task().id for _ in range(100)}
+    assert len(ids) == 100
+    assert all(len(bytes.fromhex(task_id)) == 16 for task_id in ids)
+
+
+def test_a_row_keeps_every_parameter_so_that_new_defaults_do_not_change_it(store):
+    task = store.submit(new_task())
+    with store._engine.connect() as connection:
+        row = connection.execute(tasks.select()).one()
+    assert set(VideoRequest.model_fields) <= set(VideoRequest.model_validate_json(row.request).model_fields_set)
+    assert store.get(task.id) == task
+
+
+def test_counts_are_of_unfinished_tasks(store):
+    assert store.counts() == {State.QUEUED: 0, State.PROCESSING: 0}
+    submit(store, 4)
+    first, second = store.claim("alice", MODEL, 2, LEASE_S)
+    store.start(first)
+    store.cancel(second.id)
+    assert store.counts() == {State.QUEUED: 2, State.PROCESSING: 1}
+
+
+# -- the queue
+
+
+def test_tasks_are_claimed_in_order_of_arrival(store):
+    submitted = submit(store, 5)
+    claimed = [*store.claim("alice", MODEL, 2, LEASE_S), *store.claim("bob", MODEL, 10, LEASE_S)]
+    assert [task.id for task in claimed] == [task.id for task in submitted]
+
+
+def test_only_tasks_of_the_served_model_are_claimed(store):
+    store.submit(new_task(model="another"))
+    mine = store.submit(new_task())
+    assert [task.id for task in store.claim("alice", MODEL, 10, LEASE_S)] == [mine.id]
+
+
+def test_queue_positions_count_up_from_one_and_move_up(store):
+    first, second, third = submit(store, 3)
+    assert [store.queue_position(task) for task in (first, second, third)] == [1, 2, 3]
+    store.start(claim_one(store))
+    assert [store.queue_position(task) for task in (second, third)] == [1, 2]
+    store.cancel(second.id)
+    assert store.queue_position(third) == 1
+
+
+def test_a_claimed_task_that_no_generator_started_reads_queued_and_keeps_its_place(store):
+    first, second = submit(store, 2)
+    claimed = claim_one(store)
+    seen = store.get(first.id)
+    assert (seen.state, seen.stage, seen.attempts, seen.started_at) == (State.QUEUED, None, 0, None)
+    assert [store.queue_position(task) for task in (first, second)] == [1, 2]
+    assert store.requeue(claimed, attempt_lost=False)
+    assert store.get(first.id).attempts == 0
+    assert claim_one(store).id == first.id
+
+
+def test_a_task_that_comes_back_keeps_its_place(store):
+    first, second = submit(store, 2)
+    task = claim_one(store)
+    store.start(task)
+    store.requeue(task, attempt_lost=True)
+    assert [each.id for each in store.claim("bob", MODEL, 2, LEASE_S)] == [first.id, second.id]
+
+
+def test_a_lost_attempt_counts_and_anything_else_is_a_restart(store):
+    store.requeue(started(store), attempt_lost=True)
+    again = claim_one(store)
+    assert (again.attempts, again.restarts) == (1, 0)
+    store.requeue(again, attempt_lost=False)
+    store.claim("bob", MODEL, 1, LEASE_S)
+    (back,) = store.reclaim(["bob"])
+    assert (back.attempts, back.restarts) == (1, 2)
+
+
+# -- who owns a row
+
+
+def test_a_claimed_task_is_claimed_by_nobody_else(store):
+    submit(store)
+    claim_one(store)
+    assert store.claim("bob", MODEL, 10, LEASE_S) == []
+    assert store.claim("alice", MODEL, 10, LEASE_S) == []
+
+
+def test_dispatchers_in_threads_never_get_the_same_task(store):
+    submit(store, 60)
+    begin = threading.Barrier(4)
+
+    def work(name: str) -> list[str]:
+        begin.wait()
+        taken: list[str] = []
+        while claimed := store.claim(name, MODEL, 3, LEASE_S):
+            taken += [task.id for task in claimed]
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [task_id for names in pool.map(work, "abcd") for task_id in names]
+    assert len(taken) == len(set(taken)) == 60
+
+
+def _claim_all(url: str, name: str, begin, results) -> None:
+    store = SqlTaskStore.open(url)
+    begin.wait()
+    taken: list[str] = []
+    while claimed := store.claim(name, MODEL, 2, LEASE_S):
+        taken += [task.id for task in claimed]
+    results.put(taken)
+
+
+def test_dispatchers_in_processes_never_get_the_same_task(store, database_url):
+    submit(store, 40)
+    spawn = multiprocessing.get_context("spawn")
+    begin, results = spawn.Barrier(2), spawn.Queue()
+    workers = [spawn.Process(target=_claim_all, args=(database_url, name, begin, results)) for name in "ab"]
+    for worker in workers:
+        worker.start()
+    taken = [task_id for _ in workers for task_id in results.get(timeout=60)]
+    for worker in workers:
+        worker.join()
+    assert len(taken) == len(set(taken)) == 40
+
+
+@pytest.mark.parametrize("hand_over", HAND_OVERS)
+def test_the_claim_rises_whenever_the_task_changes_hands(store, hand_over):
+    (task,) = submit(store)
+    claims = [task.claim, claim_one(store).claim]
+    HAND_OVERS[hand_over](store, store.get(task.id))
+    claims += [store.get(task.id).claim, claim_one(store, "bob").claim]
+    assert claims == sorted(set(claims))
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("hand_over", HAND_OVERS)
+@pytest.mark.parametrize("write", WRITES)
+def test_a_stale_claim_never_wins(store, write, hand_over, running):
+    submit(store)
+    stale = claim_one(store)
+    if running:
+        store.start(stale)
+    HAND_OVERS[hand_over](store, stale)
+    waiting = store.get(stale.id)
+    assert not WRITES[write](store, stale)
+    assert not store.owns(stale)
+    assert store.get(stale.id) == waiting
+    store.start(claim_one(store, "bob"))
+    taken = store.get(stale.id)
+    assert not WRITES[write](store, stale)
+    assert not store.owns(stale)
+    assert store.get(stale.id) == taken
+
+
+def test_a_second_start_of_one_claim_does_not_win(store):
+    assert not store.start(started(store))
+
+
+def test_only_a_started_task_is_owned_reported_and_completed(store):
+    submit(store)
+    task = claim_one(store)
+    assert not store.owns(task)
+    assert not store.report(task, Progress(Stage.DENOISING, 1))
+    assert not store.complete(task, OUTPUT)
+    store.start(task)
+    assert store.owns(task)
+    assert store.report(task, Progress(Stage.DENOISING, 1))
+    assert store.complete(task, OUTPUT)
+
+
+def test_a_claimed_task_can_fail_before_it_starts(store):
+    submit(store)
+    task = claim_one(store)
+    assert store.fail(task, FAILURE)
+    assert store.get(task.id).failure == FAILURE
+
+
+# -- leases
+
+
+def test_a_living_dispatchers_tasks_are_left_alone(store):
+    task = started(store)
+    assert store.reclaim(["somebody else"]) == []
+    assert store.reclaim([]) == []
+    assert store.owns(task)
+
+
+def test_a_dead_dispatchers_tasks_go_back_at_once(store):
+    first, second = submit(store, 2)
+    store.start(claim_one(store))
+    claim_one(store)
+    assert {task.id for task in store.reclaim(["alice"])} == {first.id, second.id}
+    seen = store.get(first.id)
+    assert (seen.state, seen.stage, seen.progress, seen.started_at) == (State.QUEUED, None, 0.0, None)
+    assert [task.id for task in store.claim("bob", MODEL, 5, LEASE_S)] == [first.id, second.id]
+
+
+def test_a_lapsed_lease_goes_back_and_a_renewed_one_does_not(store):
+    lapsed, renewed = submit(store, 2)
+    claim_one(store, "alice")
+    claim_one(store, "bob")
+    let_leases_lapse(store)
+    store.renew("bob", LEASE_S)
+    assert [task.id for task in store.reclaim([])] == [lapsed.id]
+    assert store.claimants() == ["bob"]
+    assert store.get(renewed.id).claim == 1
+
+
+def test_a_lease_lasts_as_long_as_was_said(store):
+    submit(store)
+    store.claim("alice", MODEL, 1, 0.3)
+    assert store.reclaim([]) == []
+    time.sleep(0.4)
+    assert len(store.reclaim([])) == 1
+
+
+def test_renewing_takes_nothing_back_that_was_reclaimed(store):
+    task = started(store)
+    store.reclaim(["alice"])
+    store.renew("alice", LEASE_S)
+    assert store.claimants() == []
+    assert claim_one(store, "bob").id == task.id
+
+
+def test_claimants_are_those_who_hold_tasks(store):
+    submit(store, 4)
+    for name in ("alice", "bob", "carol"):
+        task = claim_one(store, name)
+    store.cancel(task.id)
+    assert sorted(store.claimants()) == ["alice", "bob"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_ended_task_is_held_by_nobody(store, ending):
+    task = started(store)
+    assert ENDINGS[ending](store, task)
+    assert store.claimants() == []
+    assert store.reclaim(["alice"]) == []
+
+
+# -- progress
+
+
+def test_a_report_is_what_a_poll_reads(store):
+    task = started(store)
+    store.report(task, Progress(Stage.DENOISING, 20))
+    seen = store.get(task.id)
+    assert (seen.state, seen.stage, seen.step) == (State.PROCESSING, Stage.DENOISING, 20)
+    assert seen.progress == pytest.approx(0.45)
+    store.report(task, Progress(Stage.LOADING, 0, 5, 10))
+    assert (store.get(task.id).bytes_done, store.get(task.id).bytes_total) == (5, 10)
+
+
+reports = st.builds(
+    Progress, st.sampled_from(Stage), st.integers(0, 40), st.integers(0, 50_000_000_000), st.integers(0, 50_000_000_000)
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(reports, max_size=8))
+def test_progress_never_falls_within_an_attempt_whatever_is_reported(store, reported):
+    task = started(store)
+    shown = [store.get(task.id).progress]
+    for progress in reported:
+        assert store.report(task, progress)
+        shown.append(store.get(task.id).progress)
+    assert shown == sorted(shown)
+    assert all(0 <= each <= 1 for each in shown)
+    assert store.complete(task, OUTPUT)
+    assert store.get(task.id).progress == 1
+
+
+def test_a_new_attempt_begins_at_zero(store):
+    task = started(store)
+    store.report(task, Progress(Stage.DECODING, 40))
+    store.requeue(task, attempt_lost=True)
+    again = claim_one(store)
+    store.start(again)
+    assert (store.get(task.id).progress, store.get(task.id).step) == (0.0, 0)
+
+
+# -- the end
+
+
+@pytest.mark.parametrize("held", ["waiting", "claimed", "running"])
+def test_a_task_can_be_canceled_until_it_has_ended(store, held):
+    (task,) = submit(store)
+    if held != "waiting":
+        task = claim_one(store)
+    if held == "running":
+        store.start(task)
+    assert store.cancel(task.id)
+    assert store.get(task.id).state == State.CANCELED
+    assert not store.cancel(task.id)
+    assert not any(write(store, task) for write in WRITES.values())
+    assert not store.owns(task)
+    assert store.claim("bob", MODEL, 1, LEASE_S) == []
+
+
+def test_canceling_an_unknown_task_wins_nothing(store):
+    assert not store.cancel("nobody")
+
+
+def test_a_completed_task_names_its_files(store):
+    task = started(store)
+    assert store.complete(task, OUTPUT)
+    seen = store.get(task.id)
+    assert (seen.state, seen.output, seen.failure, seen.stage) == (State.COMPLETED, OUTPUT, None, None)
+    assert seen.created_at <= seen.started_at <= seen.finished_at
+    assert seen.finished
+
+
+def test_a_failed_task_says_why(store):
+    task = started(store)
+    assert store.fail(task, FAILURE)
+    seen = store.get(task.id)
+    assert (seen.state, seen.failure, seen.output) == (State.FAILED, FAILURE, None)
+    assert seen.finished_at is not None
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_end_is_final(store, ending):
+    task = started(store)
+    assert ENDINGS[ending](store, task)
+    ended = store.get(task.id)
+    assert ended.state == ending
+    assert not any(write(store, task) for write in (*WRITES.values(), *ENDINGS.values()))
+    let_leases_lapse(store)
+    store.renew("alice", LEASE_S)
+    assert store.reclaim(["alice"]) == []
+    assert store.fail_unserved("another", 0) == []
+    assert store.get(task.id) == ended
+
+
+def test_one_of_two_endings_wins(store):
+    for _ in range(10):
+        task = started(store)
+        with ThreadPoolExecutor(3) as pool:
+            won = list(pool.map(lambda end, task=task: end(store, task), ENDINGS.values()))
+        assert won.count(True) == 1
+        assert store.get(task.id).state == list(ENDINGS)[won.index(True)]
+
+
+def test_waiting_tasks_of_a_model_that_nobody_serves_fail_after_a_while(store):
+    old = store.submit(new_task(model="gone"))
+    mine = store.submit(new_task())
+    assert store.fail_unserved(MODEL, 3600) == []
+    time.sleep(0.01)
+    assert [task.id for task in store.fail_unserved(MODEL, 0.001)] == [old.id]
+    seen = store.get(old.id)
+    assert (seen.state, seen.failure.code, seen.failure.retryable) == (State.FAILED, "model_not_served", True)
+    assert MODEL in seen.failure.message
+    assert store.get(mine.id).state == State.QUEUED
+
+
+def test_tasks_that_another_server_works_on_are_not_orphans(store):
+    submit(store, 2)
+    store.start(claim_one(store))
+    claim_one(store)
+    time.sleep(0.01)
+    assert store.fail_unserved("another", 0) == []
+
+
+moves = st.lists(
+    st.sampled_from(["claim", "start", "report", "complete", "fail", "requeue", "lose", "cancel", "reclaim", "lapse"]),
+    max_size=14,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves)
+def test_whatever_happens_a_task_moves_as_the_table_of_transitions_says(store, moves):
+    (seen,) = submit(store)
+    held = [seen]
+    for move in moves:
+        match move:
+            case "claim":
+                held += [task for task in store.claim("alice", MODEL, 50, LEASE_S) if task.id == seen.id]
+                won = None
+            case "cancel":
+                won = store.cancel(seen.id)
+            case "reclaim":
+                won = seen.id in {task.id for task in store.reclaim(["alice"])}
+            case "lapse":
+                let_leases_lapse(store)
+                won = seen.id in {task.id for task in store.reclaim([])}
+            case _:
+                won = WRITES[move](store, held[-1])
+        before, seen = seen, store.get(seen.id)
+        assert before.state == seen.state or seen.state in TRANSITIONS[before.state]
+        assert before.claim <= seen.claim
+        assert won is None or won == (before != seen) or (won and move in ("report", "requeue", "lose"))
+        if before.state in TERMINAL:
+            assert seen == before
+
+
+# -- generators and models
+
+
+def test_a_replica_is_as_it_last_described_itself(store):
+    store.put_replica(Replica("r1", MODEL, ReplicaState.LOADING, "", 5, 10))
+    store.put_replica(Replica("r1", MODEL, ReplicaState.READY))
+    store.put_replica(Replica("r2", MODEL, ReplicaState.FAILED, "no memory"))
+    assert sorted(store.live_replicas(), key=lambda each: each.id) == [
+        Replica("r1", MODEL, ReplicaState.READY),
+        Replica("r2", MODEL, ReplicaState.FAILED, "no memory"),
+    ]
+    store.drop_replica("r1")
+    assert [each.id for each in store.live_replicas()] == ["r2"]
+
+
+def test_a_silent_replica_is_taken_for_dead(store):
+    store.put_replica(Replica("r1", MODEL, ReplicaState.READY))
+    with store._engine.begin() as connection:
+        connection.execute(update(replicas).values(updated_at=replicas.c.updated_at - REPLICA_EXPIRY_S - 1))
+    assert store.live_replicas() == []
+    store.drop_replica("another")
+    with store._engine.connect() as connection:
+        assert connection.execute(replicas.select()).all() == []
+
+
+def test_the_tiny_model_is_never_the_last_real_one(store):
+    assert store.last_real_model() is None
+    store.remember_model(TINY_MODEL_NAME)
+    assert store.last_real_model() is None
+    store.remember_model("first")
+    store.remember_model("second")
+    store.remember_model(TINY_MODEL_NAME)
+    assert store.last_real_model() == "second"
+    store.remember_model("first")
+    assert store.last_real_model() == "first"
+
+
+def test_many_threads_write_without_being_refused(store):
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: store.submit(new_task()), range(150)))
+    assert store.counts()[State.QUEUED] == 150
+
+
+def test_a_store_opened_anew_finds_everything(store, database_url):
+    task = started(store)
+    engine = open_engine(database_url)
+    migrate(engine)
+    again = SqlTaskStore(engine)
+    assert again.get(task.id) == store.get(task.id)
+    again.close()
