@@ -1,0 +1,91 @@
+"""The composition root: `build` turns the settings into the Serve application.
+
+This module must not use `from __future__ import annotations`: Serve reads the annotation of `build` to know that it
+takes Settings, and would hand over a dict.
+"""
+
+import socket
+
+import ray
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+from deployments.choice import Choice, choose_model
+from deployments.dispatcher.deployment import Dispatcher
+from deployments.encoder.deployment import Encoder
+from deployments.generator import Generator
+from deployments.ingress.deployment import Ingress
+from deployments.settings import SQLITE, Settings
+from storage.database import SqliteLock, migrate, open_engine
+from storage.task_store import SqlTaskStore
+
+ENCODER_QUEUE = 8
+HEALTH_CHECK_PERIOD_S = 1.0
+HEALTH_CHECK_TIMEOUT_S = 30.0
+"""A model that holds the interpreter for a while must not fail its own health check."""
+STOP_MARGIN_S = 5.0
+
+
+def build(settings: Settings) -> Application:
+    """Make the application. Raises SettingsError, and StoreUnavailable for a database that cannot be used."""
+    settings = settings.located()
+    server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
+    choice = _prepare(settings, server)
+    generator = _generator(settings, choice).bind(settings, choice.model, choice.name, choice.device)
+    encoder = serve.deployment(
+        num_replicas=settings.encode.replicas,
+        max_ongoing_requests=ENCODER_QUEUE,
+        ray_actor_options={"num_cpus": settings.encode.num_cpus},
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+    )(Encoder).bind(settings)
+    dispatcher = serve.deployment(
+        ray_actor_options={"num_cpus": settings.dispatcher.num_cpus},
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
+    )(Dispatcher).bind(settings, choice.name, server, generator, encoder)
+    application: Application = serve.deployment(
+        num_replicas=settings.ingress.replicas,
+        max_ongoing_requests=settings.ingress.max_ongoing_requests,
+        ray_actor_options={"num_cpus": settings.ingress.num_cpus},
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+    )(serve.ingress()(Ingress)).bind(settings, choice.name, server, list(choice.notices), dispatcher)
+    return application
+
+
+def _prepare(settings: Settings, server: str) -> Choice:
+    """Bring the database to this version and choose the model, before any replica starts."""
+    lock = SqliteLock(settings.database_url, server) if settings.database_url.startswith(SQLITE) else None
+    engine = open_engine(settings.database_url)
+    try:
+        migrate(engine)
+        gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
+        return choose_model(settings.model, settings.device, gpus, SqlTaskStore(engine).last_real_model())
+    finally:
+        engine.dispose()
+        if lock is not None:
+            lock.release()
+
+
+def _generator(settings: Settings, choice: Choice) -> serve.Deployment:
+    """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait."""
+    knobs = settings.generator
+    return serve.deployment(
+        # The second waits at the replica's lock, so that the GPU goes from one task to the next without a pause.
+        max_ongoing_requests=2,
+        ray_actor_options={"num_cpus": knobs.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0},
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=knobs.min_replicas,
+            max_replicas=knobs.max_replicas,
+            target_ongoing_requests=1,
+            metrics_interval_s=0.5,
+            look_back_period_s=2,
+            upscale_delay_s=1,
+            downscale_delay_s=max(knobs.downscale_to_zero_delay_s, 1),
+            downscale_to_zero_delay_s=knobs.downscale_to_zero_delay_s,
+        ),
+        request_router_config={"initial_backoff_s": 0.01, "max_backoff_s": 0.05},
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
+        graceful_shutdown_timeout_s=knobs.max_task_s,
+    )(Generator)

@@ -1,0 +1,1 @@
+"""Claims tasks and sees each through the Generator and the Encoder."""

@@ -1,0 +1,231 @@
+"""The Dispatcher: claims the oldest tasks and sees each through the Generator and the Encoder.
+
+The frames never pass through it. It alone renews leases, counts lost attempts and puts tasks back into the queue.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from deployments.dispatcher.leases import DispatcherName, LeaseClock
+from deployments.dispatcher.retries import Verdict, failure, judge, unwrap
+from deployments.settings import SQLITE, Settings
+from models.errors import StoreUnavailable
+from storage.database import SqliteLock
+from storage.outputs import open_output_store
+from storage.task_store import SqlTaskStore
+from storage.tasks import Failure, Task
+
+LOOK_AHEAD = 1
+"""Tasks handed out beyond the Generators there may be, so that the next waits at the GPU, not in the queue."""
+MAX_ENCODES = 3
+BREATHER_S = 1.0
+"""What a fault outside the task gets to pass, before the task is tried again."""
+ORPHAN_CHECK_S = 30.0
+RENDERED_CHECK_S = 0.05
+
+Claim = tuple[str, int]
+"""One run of a task: its id and its claim. A task that went back may run again before its last run is forgotten."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class Dispatcher:
+    """The loop. `generator` and `encoder` are handles to the two deployments."""
+
+    def __init__(self, settings: Settings, model_name: str, server: str, generator: Any, encoder: Any) -> None:
+        if settings.database_url.startswith(SQLITE):
+            self._lock = SqliteLock(settings.database_url, server)
+        self._settings = settings.dispatcher
+        self._orphan_model_timeout_s = settings.orphan_model_timeout_s
+        self._max_running = settings.generator.max_replicas + LOOK_AHEAD
+        self._one_host = settings.database_url.startswith(SQLITE)
+        self._model_name = model_name
+        self._tasks = SqlTaskStore.open(settings.database_url)
+        self._outputs = open_output_store(settings.outputs.url)
+        self._generator = generator
+        self._encoder = encoder
+        self._name = DispatcherName.of_this_process()
+        self._leases = LeaseClock(self._settings.lease_s)
+        self._orphans_checked_at = 0.0
+        self._generating: set[Claim] = set()
+        self._running: dict[Claim, tuple[Task, asyncio.Task[None]]] = {}
+        self._mending: set[asyncio.Task[None]] = set()
+        self._nudged = asyncio.Event()
+        self._stopping = False
+        self._loop = asyncio.get_running_loop().create_task(self._run())
+
+    async def nudge(self) -> None:
+        """Look for tasks now. Only saves time: nothing depends on it."""
+        self._nudged.set()
+
+    async def check_health(self) -> None:
+        """Raise when the loop has died, so that Serve replaces the replica."""
+        if self._loop.done() and not self._stopping:
+            raise RuntimeError(f"the dispatcher's loop has ended: {self._loop}")
+
+    async def __del__(self) -> None:
+        """Claim nothing more, give what runs its time, and put the rest back into the queue at once."""
+        self._stopping = True
+        self._nudged.set()
+        running = [work for _, work in self._running.values()]
+        if running:
+            await asyncio.wait(running, timeout=self._settings.drain_s)
+        for task, work in list(self._running.values()):
+            work.cancel()
+            await self._store(self._tasks.requeue, task, attempt_lost=False)
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._nudged.clear()  # before the look, so that a nudge during it means another
+            try:
+                await self._keep_house()
+                await self._start_tasks()
+            except StoreUnavailable as error:
+                logger.warning("waiting for the task store: %s", error.message)
+                await asyncio.sleep(self._settings.poll_interval_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nudged.wait(), self._settings.poll_interval_s)
+
+    async def _keep_house(self) -> None:
+        if self._leases.due():
+            await asyncio.to_thread(self._tasks.renew, str(self._name), self._settings.lease_s)
+            self._leases.renewed()
+        if self._leases.may_reclaim():
+            await asyncio.to_thread(self._reclaim)
+        if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:
+            self._orphans_checked_at = time.monotonic()
+            await asyncio.to_thread(self._fail_unserved)
+
+    def _reclaim(self) -> None:
+        """Take back what dead dispatchers held; a task that has been through too many restarts ends here."""
+        others = [name for name in self._tasks.claimants() if name != str(self._name)]
+        dead = [name for name in others if DispatcherName.parse(name).is_dead(one_host=self._one_host)]
+        if not others:
+            return
+        for task in self._tasks.reclaim(dead):
+            logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
+            if task.restarts > self._settings.max_restarts:
+                self._end(task, self._too_many_restarts())
+
+    def _fail_unserved(self) -> None:
+        for task in self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s):
+            logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
+            self._forget_input(task)
+
+    async def _start_tasks(self) -> None:
+        free = self._max_running - len(self._generating)
+        if free <= 0 or self._stopping:
+            return
+        claim = self._tasks.claim
+        for task in await asyncio.to_thread(claim, str(self._name), self._model_name, free, self._settings.lease_s):
+            self._generating.add(_claim(task))
+            work = asyncio.create_task(self._see_through(task))
+            self._running[_claim(task)] = (task, work)
+            work.add_done_callback(self._ended(task))
+
+    def _ended(self, task: Task) -> Callable[[asyncio.Task[None]], None]:
+        def forget(work: asyncio.Task[None]) -> None:
+            self._running.pop(_claim(task), None)
+            self._generated(task)
+            if not work.cancelled() and (error := work.exception()):
+                logger.error("task %s: lost by the dispatcher", task.id, exc_info=error)
+                mending = asyncio.create_task(self._settle(task, error, Verdict.GO_BACK))
+                self._mending.add(mending)
+                mending.add_done_callback(self._mending.discard)
+
+        return forget
+
+    def _generated(self, task: Task) -> None:
+        """The Generator is done with the task: there is room for the next."""
+        if _claim(task) in self._generating:
+            self._generating.discard(_claim(task))
+            self._nudged.set()
+
+    async def _see_through(self, task: Task) -> None:
+        """The heart of the server: the clip goes from the Generator to the Encoder and never passes here."""
+        clip = self._generator.generate.remote(task)
+        watch = asyncio.create_task(self._watch_generator(clip, task))
+        try:
+            await self._encode(clip, task)
+        finally:
+            watch.cancel()
+
+    async def _encode(self, clip: Any, task: Task) -> None:
+        for encodes in range(1, MAX_ENCODES + 1):
+            try:
+                await self._encoder.encode.remote(clip, task)
+            except Exception as wrapped:  # the task's boundary: whatever happened ends here
+                error = unwrap(wrapped)
+                row = await self._store(self._tasks.get, task.id)
+                verdict = judge(error, row, encodes, MAX_ENCODES)
+                if verdict == Verdict.ENCODE_AGAIN:
+                    logger.warning("task %s: encoding again: %s", task.id, error)
+                    await asyncio.sleep(BREATHER_S)
+                    continue
+                await self._settle(task, error, verdict)
+            break
+        await self._store(self._forget_input_of_ended, task)
+
+    async def _watch_generator(self, clip: Any, task: Task) -> None:
+        """Notice when the clip is rendered, without fetching it."""
+        reference = await clip._to_object_ref()  # noqa: SLF001  # the way that Serve's own documentation names
+        # Awaiting the reference would bring the frames here, and a thread for each would use up the pool.
+        while not ray.wait([reference], timeout=0, fetch_local=False)[0]:  # noqa: ASYNC110
+            await asyncio.sleep(RENDERED_CHECK_S)
+        self._generated(task)
+
+    async def _settle(self, task: Task, error: BaseException, verdict: Verdict) -> None:
+        match verdict:
+            case Verdict.DROP:
+                logger.info("task %s: dropped: %s", task.id, error)
+            case Verdict.GO_BACK if task.restarts < self._settings.max_restarts:
+                logger.warning("task %s: back in the queue: %s", task.id, error)
+                await asyncio.sleep(BREATHER_S)
+                await self._store(self._tasks.requeue, task, attempt_lost=False)
+            case Verdict.GO_BACK:
+                await self._store(self._end, task, self._too_many_restarts())
+            case Verdict.COUNT_ATTEMPT if task.attempts + 1 < self._settings.max_attempts:
+                logger.warning("task %s: its replica was lost, attempt %d: %s", task.id, task.attempts + 1, error)
+                await self._store(self._tasks.requeue, task, attempt_lost=True)
+            case Verdict.COUNT_ATTEMPT:
+                message = f"the process that rendered it died {task.attempts + 1} times, each time under this task"
+                await self._store(self._end, task, Failure(message, "replica_lost", retryable=True))
+            case _:
+                logger.error("task %s: failed: %s", task.id, error, exc_info=error)
+                await self._store(self._end, task, failure(error))
+
+    def _too_many_restarts(self) -> Failure:
+        message = f"the server was stopped under it, or lost its stores, {self._settings.max_restarts} times"
+        return Failure(message, "too_many_restarts", retryable=True)
+
+    def _end(self, task: Task, why: Failure) -> None:
+        self._tasks.fail(task, why)
+        self._forget_input(task)
+
+    def _forget_input_of_ended(self, task: Task) -> None:
+        row = self._tasks.get(task.id)
+        if row is None or row.finished:
+            self._forget_input(task)
+
+    def _forget_input(self, task: Task) -> None:
+        if task.input_key is not None:
+            self._outputs.delete(task.input_key)
+
+    async def _store(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the store until it answers: what has happened to a task must be written down."""
+        while True:
+            try:
+                return await asyncio.to_thread(operation, *args, **kwargs)
+            except StoreUnavailable as error:
+                logger.warning("waiting for the store: %s", error.message)
+                await asyncio.sleep(self._settings.poll_interval_s)
+
+
+def _claim(task: Task) -> Claim:
+    return (task.id, task.claim)

@@ -1,0 +1,85 @@
+"""Who holds a task: a dispatcher's name says on which host and in which process it lives.
+
+So a restart on the same host knows at once what its predecessor left behind, and need not wait for a lease to end.
+"""
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+START_TOLERANCE_S = 5.0
+"""The start of a process is counted from the boot, whose own time shifts when the clock is set."""
+
+
+@dataclass(frozen=True)
+class DispatcherName:
+    """One dispatcher process, told from all that were before it."""
+
+    host: str
+    boot: str
+    pid: int
+    started_at: float
+
+    @classmethod
+    def of_this_process(cls) -> "DispatcherName":
+        """The name of the process that asks."""
+        return cls(socket.gethostname(), _boot(), os.getpid(), psutil.Process().create_time())
+
+    @classmethod
+    def parse(cls, text: str) -> "DispatcherName":
+        """Read what `str` wrote."""
+        host, boot, pid, started_at = text.rsplit("/", 3)
+        return cls(host, boot, int(pid), float(started_at))
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.boot}/{self.pid}/{self.started_at:.2f}"
+
+    def is_dead(self, *, one_host: bool) -> bool:
+        """Whether the process is known to be gone. With `one_host`, a name of another host or boot is, too."""
+        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+            return one_host
+        try:
+            started_at = psutil.Process(self.pid).create_time()
+        except psutil.NoSuchProcess:
+            return True
+        return abs(started_at - self.started_at) > START_TOLERANCE_S
+
+
+def _boot() -> str:
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return f"{psutil.boot_time():.0f}"
+
+
+class LeaseClock:
+    """Says when to renew, and whether it is safe to take over what others let lapse.
+
+    After a gap in its own loop (a suspended laptop, a database that was away) a dispatcher cannot know whose lease
+    lapsed only because everybody was asleep: it renews its own and waits one lease.
+    """
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._renewed_at = time.monotonic()
+        self._quiet_until = 0.0
+
+    def due(self) -> bool:
+        """Whether a third of the lease has gone by."""
+        return time.monotonic() - self._renewed_at > self._lease_s / 3
+
+    def renewed(self) -> None:
+        """Note a renewal that went through, and how late it was."""
+        now = time.monotonic()
+        if now - self._renewed_at > self._lease_s * 2 / 3:
+            self._quiet_until = now + self._lease_s
+        self._renewed_at = now
+
+    def may_reclaim(self) -> bool:
+        """Whether lapsed leases of others may be believed."""
+        return time.monotonic() >= self._quiet_until

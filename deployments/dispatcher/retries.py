@@ -1,0 +1,58 @@
+"""What to do when a task's run ends with an error."""
+
+from enum import StrEnum
+
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
+
+from models.errors import StoreUnavailable, TaskCancelled, VideoError
+from models.progress import Stage
+from storage.tasks import Failure, State, Task
+
+
+class Verdict(StrEnum):
+    """The ways on from an error."""
+
+    DROP = "drop"
+    """The task is somebody else's or has ended: nothing to do."""
+    ENCODE_AGAIN = "encode again"
+    """The Encoder was lost; the clip still stands in memory."""
+    COUNT_ATTEMPT = "count attempt"
+    """The Generator was lost under the task: run it again, a few times."""
+    GO_BACK = "go back"
+    """It was not the task's fault: back into the queue."""
+    FAIL = "fail"
+    """The task's own fault, or the model's."""
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """The error that the remote code raised, out of what Ray wrapped around it."""
+    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException) and error.cause is not error:
+        error = error.cause
+    if isinstance(error, RayServeException) and isinstance(error.__cause__, RayActorError):
+        return error.__cause__  # how Serve tells that the Generator died before the Encoder had its clip
+    return error
+
+
+def judge(error: BaseException, row: Task | None, encodes: int, max_encodes: int) -> Verdict:
+    """Decide from the error, the row as it stands, and how often this clip went to an Encoder."""
+    if row is None or row.finished or isinstance(error, TaskCancelled):
+        return Verdict.DROP
+    if row.stage == Stage.ENCODING and encodes < max_encodes and isinstance(error, _MAY_PASS):
+        return Verdict.ENCODE_AGAIN
+    if isinstance(error, StoreUnavailable):
+        return Verdict.FAIL if row.stage == Stage.ENCODING else Verdict.GO_BACK
+    if isinstance(error, RayActorError) and row.state == State.PROCESSING:
+        return Verdict.COUNT_ATTEMPT  # a task that waited at the replica was not what it died of
+    return Verdict.GO_BACK if isinstance(error, RayError | RayServeException) else Verdict.FAIL
+
+
+_MAY_PASS = (RayActorError, StoreUnavailable)
+"""What may be over when the clip is encoded once more."""
+
+
+def failure(error: BaseException) -> Failure:
+    """What the client reads."""
+    if isinstance(error, VideoError):
+        return Failure(error.message, error.code, error.retryable)
+    return Failure(f"the server met an error of its own: {type(error).__name__}: {error}", "internal_error", True)

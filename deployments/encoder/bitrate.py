@@ -1,0 +1,96 @@
+"""How many bits a file may use: the H.264 level, and the settings to try until it is small enough."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
+
+CRF = 18
+"""Visually lossless for x264. Where the cap or the level is tighter, they decide."""
+LAST_CRF = 51
+CRF_STEP = 6
+"""Six steps halve the bits, about."""
+SOUND_BIT_RATE = 128_000
+LAST_SOUND_BIT_RATE = 32_000
+MIN_BIT_RATE = 1_000
+BUFFER_S = 1.0
+"""Length of x264's rate buffer, in seconds: within it the rate may be above the maximum."""
+CONTAINER_BYTES = 4_096
+CONTAINER_BYTES_PER_FRAME = 24
+"""Room for `moov`: fixed, and per frame (its size, and its share of chunks and of the sound's packets)."""
+MARGIN = 0.97
+
+
+class Level(NamedTuple):
+    """A row of table A-1 of H.264, with the bit rate that we allow ourselves in it (Main profile)."""
+
+    name: str
+    max_macroblocks_per_s: int
+    max_macroblocks: int
+    max_bit_rate: int
+
+
+LEVELS = (
+    Level("3.0", 40_500, 1_620, 10_000_000),
+    Level("3.1", 108_000, 3_600, 14_000_000),
+    Level("3.2", 216_000, 5_120, 20_000_000),
+    Level("4.0", 245_760, 8_192, 20_000_000),
+    Level("4.2", 522_240, 8_704, 50_000_000),
+    Level("5.0", 589_824, 22_080, 50_000_000),
+    Level("5.1", 983_040, 36_864, 50_000_000),
+    Level("5.2", 2_073_600, 36_864, 50_000_000),
+)
+"""From what every phone plays upwards. Above 4.2 the norm would allow more than a phone reads with ease."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one try asks of the codecs. Rates in bits per second."""
+
+    level: str
+    crf: int
+    max_bit_rate: int
+    sound_bit_rate: int = SOUND_BIT_RATE
+
+    @property
+    def buffer_bits(self) -> int:
+        """The size of x264's rate buffer."""
+        return round(self.max_bit_rate * BUFFER_S)
+
+
+def lowest_level(width: int, height: int, frame_rate: Fraction) -> Level:
+    """The lowest level that holds frames of this size at this rate; the last one where none does."""
+    across, down = -(-width // 16), -(-height // 16)
+    for level in LEVELS:
+        longest = 8 * level.max_macroblocks
+        if (
+            across * down <= level.max_macroblocks
+            and across * down * frame_rate <= level.max_macroblocks_per_s
+            and max(across, down) ** 2 <= longest
+        ):
+            return level
+    return LEVELS[-1]
+
+
+def first_settings(level: Level, num_frames: int, duration_s: float, max_bytes: int | None) -> Settings:
+    """The best settings that the level and the cap allow."""
+    settings = Settings(level.name, CRF, level.max_bit_rate)
+    if max_bytes is None:
+        return settings
+    container_bytes = CONTAINER_BYTES + CONTAINER_BYTES_PER_FRAME * num_frames
+    room_bits = (max_bytes - container_bytes) * 8 - settings.sound_bit_rate * duration_s
+    return _with_bit_rate(settings, MARGIN * room_bits / (duration_s + BUFFER_S))
+
+
+def lower_settings(settings: Settings, size_bytes: int, max_bytes: int) -> Settings:
+    """What to try after `settings` gave a file of `size_bytes`."""
+    settings = replace(settings, crf=min(settings.crf + CRF_STEP, LAST_CRF))
+    return _with_bit_rate(settings, settings.max_bit_rate * MARGIN**2 * max_bytes / size_bytes)
+
+
+def last_settings(settings: Settings) -> Settings:
+    """The smallest file that the codecs make."""
+    return replace(settings, crf=LAST_CRF, max_bit_rate=MIN_BIT_RATE, sound_bit_rate=LAST_SOUND_BIT_RATE)
+
+
+def _with_bit_rate(settings: Settings, bit_rate: float) -> Settings:
+    return replace(settings, max_bit_rate=min(settings.max_bit_rate, max(MIN_BIT_RATE, int(bit_rate))))

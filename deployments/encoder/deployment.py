@@ -1,0 +1,72 @@
+"""The Encoder: a clip goes in, its MP4 and its poster come to stand in the output store."""
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+from deployments.encoder.mp4 import write_mp4
+from deployments.encoder.poster import representative_frame, write_poster
+from deployments.settings import Settings
+from models.clip import Clip
+from models.errors import TaskCancelled
+from models.names import TINY_MODEL_NAME
+from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staged
+from storage.task_store import SqlTaskStore, TaskStore
+from storage.tasks import Output, State, Task
+
+logger = logging.getLogger("ray.serve")
+
+
+class Encoder:
+    """Encodes on the CPU, beside the Generators. Knows nothing of the model."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.encode
+        self._tasks: TaskStore = SqlTaskStore.open(settings.database_url)
+        self._outputs: OutputStore = open_output_store(settings.outputs.url)
+
+    def encode(self, clip: Clip, task: Task) -> None:
+        """Write the files of a task, publish them, and end the task as completed.
+
+        A file stands under a name with the claim in it until the row says that the claim still holds; it has its
+        final name before the row says completed. Raises TaskCancelled, EncodeFailed, StoreUnavailable.
+        """
+        started = time.monotonic()
+        video, poster = output_key(task.id), poster_key(task.id)
+        with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
+            mp4, jpeg = Path(folder) / "video.mp4", Path(folder) / "poster.jpg"
+            written = write_mp4(clip, mp4, max_bytes=self._settings.max_bytes, metadata=self._metadata(task))
+            write_poster(representative_frame(clip.frames), jpeg)
+            self._outputs.put(staged(video, task.claim), mp4)
+            self._outputs.put(staged(poster, task.claim), jpeg)
+        if not self._tasks.owns(task):
+            self._drop(staged(video, task.claim), staged(poster, task.claim))
+            raise TaskCancelled("the task was canceled, or taken over by another worker")
+        self._outputs.publish(staged(poster, task.claim), poster)
+        self._outputs.publish(staged(video, task.claim), video)
+        if not self._tasks.complete(task, Output(video, poster, written.duration_s, written.size_bytes)):
+            self._give_up(task, video, poster)
+        logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, time.monotonic() - started)
+
+    def _give_up(self, task: Task, *keys: str) -> None:
+        """The claim was lost between the two looks at the row: a canceled task keeps no file."""
+        now = self._tasks.get(task.id)
+        if now is None or now.state in (State.CANCELED, State.FAILED):
+            self._drop(*keys)
+        raise TaskCancelled("the task was canceled, or taken over by another worker")
+
+    def _drop(self, *keys: str) -> None:
+        for key in keys:
+            self._outputs.delete(key)
+
+    def _metadata(self, task: Task) -> dict[str, str]:
+        """What the file says of how it was made."""
+        request = task.request
+        made = f"model={task.model} seed={request.seed} num_inference_steps={request.num_inference_steps}"
+        if task.model == TINY_MODEL_NAME:
+            made = f"NOISE from a tiny random-weight model, not LTX-2: {made}"
+        metadata = {"title": f"ltx2_{task.id}", "comment": made, "artist": task.model}
+        if self._settings.prompt_in_metadata:
+            metadata["description"] = request.prompt
+        return metadata

@@ -1,0 +1,56 @@
+"""The sound of a clip as the file needs it: safe numbers, 48 kHz, exactly as long as the picture."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+SAMPLE_RATE_HZ = 48_000
+MAX_CHANNELS = 2
+
+Sound = npt.NDArray[np.float32]
+
+
+def fit_sound(sound: Sound, sample_rate_hz: int, num_samples: int) -> Sound:
+    """Bring `sound` (channels, samples) to 48 kHz and to `num_samples`: padded with silence, or cut.
+
+    One channel stays one; of more than two, the first two are kept; without any it is silence in stereo. NaN
+    becomes silence, and what lies beyond [-1, 1] is clipped.
+    """
+    sound = _make_safe(sound[:MAX_CHANNELS])
+    fitted = np.zeros((len(sound) or MAX_CHANNELS, num_samples), np.float32)
+    if sound.size:
+        resampled = _resample(sound, sample_rate_hz)[:, :num_samples]
+        fitted[:, : resampled.shape[1]] = np.clip(resampled, -1.0, 1.0)
+    return fitted
+
+
+def layout(sound: Sound) -> str:
+    """The channel layout of `sound`, as FFmpeg calls it."""
+    return "mono" if len(sound) == 1 else "stereo"
+
+
+def audio_frame(sound: Sound, sample_rate_hz: int) -> AudioFrame:
+    """All of `sound` as one planar frame that starts at 0."""
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout(sound))
+    frame.sample_rate = sample_rate_hz
+    frame.time_base = Fraction(1, sample_rate_hz)
+    frame.pts = 0
+    return frame
+
+
+def _make_safe(sound: Sound) -> Sound:
+    finite = np.nan_to_num(sound.astype(np.float32), copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+    return np.clip(finite, -1.0, 1.0, out=finite)
+
+
+def _resample(sound: Sound, sample_rate_hz: int) -> Sound:
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        return sound
+    resampler = AudioResampler(format="fltp", layout=layout(sound), rate=SAMPLE_RATE_HZ)
+    frames = [*resampler.resample(audio_frame(sound, sample_rate_hz)), *resampler.resample(None)]
+    blocks = [frame.to_ndarray() for frame in frames if frame is not None]
+    return np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else sound[:, :0]

@@ -1,0 +1,26 @@
+"""What Ray reads from the environment of its nodes, before any of our code runs.
+
+`ray.env` sets these for `make run`, the container and Kubernetes. A server typed by hand works without them; the log
+and /health then say what that costs.
+"""
+
+import os
+import sys
+
+WANTED = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "requests go through Ray's Python proxy, at a quarter of the rate",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "a lost proxy is noticed after 23 s instead of 6",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "a lost proxy is noticed after 23 s instead of 6",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "a Generator starts from zero up to 3 s later",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "a Generator starts from zero up to 3 s later",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "a stop takes 30 s",
+    "FORWARDED_ALLOW_IPS": "with HAProxy, any client's X-Forwarded-Proto is believed",
+}
+"""Each variable, and what the server does without it."""
+LINUX_ONLY = "RAY_SERVE_ENABLE_HA_PROXY"
+
+
+def missing_variables() -> list[str]:
+    """One sentence for each variable that is not set where Ray started."""
+    wanted = {name: cost for name, cost in WANTED.items() if sys.platform == "linux" or name != LINUX_ONLY}
+    return [f"{name} is not set: {cost} (ray.env has it)" for name, cost in wanted.items() if name not in os.environ]

@@ -1,0 +1,190 @@
+"""The Generator: the replica that holds the model. A task goes in, a clip comes out.
+
+Its constructor neither loads nor raises: Serve gives a deployment up for good after three failed starts. The model
+loads with the first task; a failed load is that task's error, and the next task tries again.
+"""
+
+import io
+import logging
+import os
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments.reports import Reporter
+from deployments.settings import Settings
+from models.clip import Clip
+from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
+from models.progress import Progress, ReportProgress, Stage
+from storage.outputs import open_output_store
+from storage.task_store import SqlTaskStore
+from storage.tasks import Replica, ReplicaState, Task
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from models.ltx2 import Ltx2
+
+HEARTBEAT_S = 5.0
+STATE_OF_STAGE = {Stage.DOWNLOADING: ReplicaState.DOWNLOADING, Stage.LOADING: ReplicaState.LOADING}
+
+logger = logging.getLogger("ray.serve")
+
+
+class Generator:
+    """Renders one task at a time. `model` and `device` are what the app resolved `auto` to."""
+
+    def __init__(self, settings: Settings, model: str, model_name: str, device: str) -> None:
+        self._settings = settings
+        self._source = model
+        self._model_name = model_name
+        self._device = device
+        self._tasks = SqlTaskStore.open(settings.database_url)
+        self._outputs = open_output_store(settings.outputs.url)
+        self._model: Ltx2 | None = None
+        self._one_at_a_time = threading.Lock()
+        self._watch = _Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
+        self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
+        self._ended = threading.Event()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def generate(self, task: Task) -> Clip:
+        """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
+
+        Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
+        """
+        with self._one_at_a_time:
+            if not self._tasks.start(task):
+                raise TaskCancelled("the task was canceled, or taken over by another worker")
+            reporter = Reporter(self._tasks, task)
+            try:
+                return self._render(task, reporter)
+            except VideoError:
+                raise
+            except Exception as error:
+                raise RenderFailed(f"{type(error).__name__}: {error}") from error
+            finally:
+                reporter.close()
+                self._watch.stop()
+
+    async def check_health(self) -> None:
+        """End the process when the stage at hand has reported nothing for too long; Serve replaces the replica.
+
+        A coroutine, because Serve runs plain methods in as many threads as it lets requests in, and all of them may
+        hang. Raising would not do: Serve stops an unhealthy replica gracefully, and that waits for the very call
+        that hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
+        """
+        if silence := self._watch.stalled():
+            logger.error("this replica ends: %s", silence)
+            logging.shutdown()
+            os._exit(1)
+
+    def __del__(self) -> None:
+        """Say that this replica is gone."""
+        self._ended.set()
+        with suppress(StoreUnavailable, AttributeError):
+            self._tasks.drop_replica(self._replica.id)
+
+    def _render(self, task: Task, reporter: Reporter) -> Clip:
+        def report(progress: Progress) -> None:
+            self._watch.saw(progress.stage)
+            if progress.stage in STATE_OF_STAGE:
+                self._describe(
+                    STATE_OF_STAGE[progress.stage],
+                    bytes_done=progress.bytes_done,
+                    bytes_total=progress.bytes_total,
+                )
+            reporter(progress)
+
+        report(Progress(Stage.STARTING))
+        picture = self._picture(task)
+        model = self._loaded(report)
+        started = time.monotonic()
+        clip = model.render(task.request, picture, report)
+        report(Progress(Stage.ENCODING, task.request.num_inference_steps))
+        logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
+        return clip
+
+    def _picture(self, task: Task) -> "Image | None":
+        """The picture that an image-to-video task starts from."""
+        if task.input_key is None:
+            return None
+        from PIL import Image
+
+        try:
+            content = b"".join(self._outputs.open(task.input_key))
+        except FileNotFoundError:
+            raise RenderFailed("the picture that the task starts from is gone") from None
+        return Image.open(io.BytesIO(content)).convert("RGB")
+
+    def _loaded(self, report: ReportProgress) -> "Ltx2":
+        if self._model is None:
+            self._model = self._load(report)
+        return self._model
+
+    def _load(self, report: ReportProgress) -> "Ltx2":
+        report(Progress(Stage.LOADING))
+        started = time.monotonic()
+        try:
+            from models.ltx2 import Ltx2
+
+            if self._device == "cpu":
+                # Ray gives a replica of less than one CPU a single thread; on a CPU the render is all there is to do.
+                os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
+            model = Ltx2.load(self._source, self._device, Path(self._settings.cache_dir), report)
+            self._tasks.remember_model(self._model_name)
+        except TaskCancelled:
+            self._describe(ReplicaState.UNLOADED)
+            raise
+        except Exception as error:
+            message = error.message if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
+            self._describe(ReplicaState.FAILED, message)
+            if isinstance(error, VideoError):
+                raise
+            raise ModelUnavailable(f"the model could not be loaded: {message}") from error
+        logger.info("model %s loaded on %s in %.1f s", self._model_name, self._device, time.monotonic() - started)
+        self._describe(ReplicaState.READY)
+        return model
+
+    def _describe(self, state: ReplicaState, message: str = "", *, bytes_done: int = 0, bytes_total: int = 0) -> None:
+        """Say what this replica is doing, for /health. The heartbeat writes it again if the store is away."""
+        changed = state != self._replica.state
+        self._replica = Replica(self._replica.id, self._model_name, state, message, bytes_done, bytes_total)
+        if changed:
+            with suppress(StoreUnavailable):
+                self._tasks.put_replica(self._replica)
+
+    def _beat(self) -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                self._tasks.put_replica(self._replica)
+            if self._ended.wait(HEARTBEAT_S):
+                return
+
+
+class _Watch:
+    """Knows when the stage at hand last reported."""
+
+    def __init__(self, stall_timeout_s: float, load_timeout_s: float) -> None:
+        self._timeouts_s = {Stage.LOADING: load_timeout_s, Stage.DOWNLOADING: load_timeout_s}
+        self._stall_timeout_s = stall_timeout_s
+        self._seen: tuple[Stage, float] | None = None
+
+    def saw(self, stage: Stage) -> None:
+        self._seen = (stage, time.monotonic())
+
+    def stop(self) -> None:
+        self._seen = None
+
+    def stalled(self) -> str | None:
+        """Say which stage has been silent for too long, if one has."""
+        if (seen := self._seen) is None:
+            return None
+        stage, at = seen
+        limit = self._timeouts_s.get(stage, self._stall_timeout_s)
+        if (silence := time.monotonic() - at) <= limit:
+            return None
+        return f"nothing was heard from {stage} for {silence:.0f} s; the limit is {limit:.0f} s"

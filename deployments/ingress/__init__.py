@@ -1,0 +1,1 @@
+"""The way in: HTTP requests become task rows, rows become answers."""

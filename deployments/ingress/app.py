@@ -1,0 +1,21 @@
+"""The HTTP app. Knows no Ray: a test builds it with two stores and a nudge that does nothing."""
+
+from fastapi import FastAPI
+
+from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.health import health_router
+from deployments.ingress.outputs import outputs_router
+from deployments.ingress.rooms import Rooms
+from deployments.ingress.tasks import tasks_router
+from deployments.ingress.video import video_router
+
+DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
+
+
+def create_app(rooms: Rooms) -> FastAPI:
+    """Build the app from its rooms."""
+    app = FastAPI(title="LTX-2 video server", description=DESCRIPTION, version="1")
+    add_error_handlers(app)
+    for router in (video_router(rooms), tasks_router(rooms), outputs_router(rooms), health_router(rooms)):
+        app.include_router(router)
+    return app

@@ -1,0 +1,52 @@
+"""The Serve class of the ingress: opens the stores and builds the HTTP app in the replica."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from fastapi import FastAPI
+
+from deployments.environment import missing_variables
+from deployments.ingress.app import create_app
+from deployments.ingress.rooms import Rooms
+from deployments.settings import SQLITE, Settings
+from storage.database import SqliteLock
+from storage.outputs import open_output_store
+from storage.task_store import SqlTaskStore
+
+logger = logging.getLogger("ray.serve")
+
+
+class Ingress:
+    """Answers HTTP. Any replica answers for any task."""
+
+    def __init__(self, settings: Settings, model_name: str, server: str, notices: list[str], dispatcher: Any) -> None:
+        if settings.database_url.startswith(SQLITE):
+            self._lock = SqliteLock(settings.database_url, server)
+        notices = [*notices, *missing_variables()]
+        for notice in notices:
+            logger.warning(notice)
+        self._dispatcher = dispatcher
+        self._nudging: asyncio.Task[None] | None = None
+        self._rooms = Rooms(
+            settings=settings,
+            model=model_name,
+            tasks=SqlTaskStore.open(settings.database_url),
+            outputs=open_output_store(settings.outputs.url),
+            nudge=self._nudge,
+            notices=tuple(notices),
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Serve's
+        """Serve calls this once, after the constructor."""
+        return create_app(self._rooms)
+
+    async def _nudge(self) -> None:
+        """Wake the Dispatcher, unless a nudge is under way. Never waits for it."""
+        if self._nudging is None or self._nudging.done():
+            self._nudging = asyncio.create_task(self._send_nudge())
+
+    async def _send_nudge(self) -> None:
+        with contextlib.suppress(Exception):  # a nudge only saves time; the Dispatcher polls
+            await asyncio.wait_for(self._dispatcher.nudge.remote(), timeout=5)

@@ -1,0 +1,75 @@
+"""Domain errors become HTTP answers, in one table and with one body."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from deployments.ingress.schemas import ErrorBody
+from models.errors import ImageTooLarge, InvalidRequest, StoreUnavailable, VideoError
+
+STATUS: dict[type[VideoError], int] = {ImageTooLarge: 413, InvalidRequest: 422, StoreUnavailable: 503}
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many_requests"}
+RETRY_AFTER_S = "5"
+
+logger = logging.getLogger("ray.serve")
+
+
+class NotFound(HTTPException):
+    """There is nothing under this name."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(404, what)
+
+
+class TooLarge(HTTPException):
+    """The body is over its bound."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(413, what)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Give every error of the app the one body."""
+
+    async def video_error(_request: Request, error: VideoError) -> JSONResponse:
+        status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+        if status >= 500:  # noqa: PLR2004
+            logger.error("%s: %s", error.code, error.message, exc_info=error)
+        body = ErrorBody(error=error.message, error_code=error.code, retryable=error.retryable)
+        if isinstance(error, InvalidRequest):
+            body = body.model_copy(update={"field": error.field, "given": error.given, "allowed": error.allowed})
+        return _answer(status, body)
+
+    async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
+        code = CODES.get(error.status_code, "http_error")
+        body = ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (429, 503))
+        return _answer(error.status_code, body, dict(error.headers or {}))
+
+    async def validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
+        problem = error.errors()[0]
+        field = str(problem["loc"][-1])
+        return _answer(422, ErrorBody(error=f"{field}: {problem['msg']}", error_code=InvalidRequest.code, field=field))
+
+    async def unexpected(_request: Request, error: Exception) -> JSONResponse:
+        logger.error("unexpected error", exc_info=error)
+        return _answer(500, ErrorBody(error="the server met an error of its own", error_code="internal_error"))
+
+    handlers: list[tuple[type[Exception], Callable[..., Awaitable[JSONResponse]]]] = [
+        (VideoError, video_error),
+        (HTTPException, http_error),
+        (RequestValidationError, validation_error),
+        (Exception, unexpected),
+    ]
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)
+
+
+def _answer(status: int, body: ErrorBody, headers: dict[str, str] | None = None) -> JSONResponse:
+    headers = headers or {}
+    if status == 503:  # noqa: PLR2004
+        headers.setdefault("Retry-After", RETRY_AFTER_S)
+    return JSONResponse(body.model_dump(), status, headers)

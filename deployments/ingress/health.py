@@ -1,0 +1,83 @@
+"""Whether the server can do its work, and what its model is doing."""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from deployments.ingress.rooms import Rooms
+from models.errors import StoreUnavailable
+from storage.tasks import Replica, ReplicaState
+
+PACKAGES = ("ray", "diffusers", "torch", "av")
+
+
+class ModelHealth(BaseModel):
+    """What the model is doing."""
+
+    name: str
+    state: ReplicaState
+    message: str | None = None
+    replicas: int
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+
+
+class Health(BaseModel):
+    """The answer of /health."""
+
+    status: str
+    reason: str | None = None
+    model: ModelHealth | None = None
+    queue: dict[str, int] | None = None
+    notices: list[str] = []
+    versions: dict[str, str]
+
+
+def health_router(rooms: Rooms) -> APIRouter:
+    """The route about the server itself."""
+    router = APIRouter(tags=["health"])
+    versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
+    notices = list(rooms.notices)
+
+    @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
+    def health() -> JSONResponse:
+        """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
+        try:
+            replicas = rooms.tasks.live_replicas()
+            queue = {state.value: count for state, count in rooms.tasks.counts().items()}
+            rooms.outputs.check()
+        except StoreUnavailable as error:
+            down = Health(status="unavailable", reason=error.message, notices=notices, versions=versions)
+            return JSONResponse(down.model_dump(mode="json", exclude_none=True), 503, {"Retry-After": "5"})
+        model = model_health(rooms.model, [each for each in replicas if each.model == rooms.model])
+        up = Health(status="ok", model=model, queue=queue, notices=notices, versions=versions)
+        return JSONResponse(up.model_dump(mode="json", exclude_none=True))
+
+    return router
+
+
+READINESS = (
+    ReplicaState.READY,
+    ReplicaState.LOADING,
+    ReplicaState.DOWNLOADING,
+    ReplicaState.FAILED,
+    ReplicaState.UNLOADED,
+)
+"""Of several replicas, the one that is nearest to work speaks for the model."""
+
+
+def model_health(name: str, replicas: list[Replica]) -> ModelHealth:
+    """Sum up the Generators that there are."""
+    if not replicas:
+        return ModelHealth(name=name, state=ReplicaState.UNLOADED, replicas=0)
+    best = min(replicas, key=lambda each: READINESS.index(each.state))
+    return ModelHealth(
+        name=name,
+        state=best.state,
+        message=best.message or None,
+        replicas=len(replicas),
+        bytes_done=best.bytes_done or None,
+        bytes_total=best.bytes_total or None,
+    )

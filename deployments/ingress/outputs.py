@@ -1,0 +1,119 @@
+"""Finished files over HTTP: Range, ETag and conditional requests, from any output store."""
+
+import re
+from email.utils import formatdate, parsedate_to_datetime
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from deployments.ingress.errors import NotFound
+from deployments.ingress.rooms import Rooms
+from deployments.ingress.schemas import ErrorBody
+from storage.outputs import StoredFile
+
+FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
+MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
+
+
+class Unsatisfiable(Exception):
+    """The range asked for lies outside the file."""
+
+
+def outputs_router(rooms: Rooms) -> APIRouter:
+    """The routes about files."""
+    router = APIRouter(tags=["outputs"])
+
+    @router.head("/outputs/{filename}", include_in_schema=False)
+    @router.get(
+        "/outputs/{filename}",
+        summary="Download a video or its poster",
+        response_class=Response,
+        responses={
+            200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
+            206: {"description": "The range that was asked for"},
+            304: {"description": "The file has not changed"},
+            404: {"model": ErrorBody},
+            416: {"description": "The range lies outside the file"},
+        },
+    )
+    def download(filename: str, request: Request) -> Response:
+        """Names are those of `url` and `poster_url` in a completed task."""
+        name = FILENAME.fullmatch(filename)
+        file = rooms.outputs.stat(f"outputs/{filename}") if name else None
+        if name is None or file is None:
+            raise NotFound("there is no such file")
+        return _serve(rooms, f"outputs/{filename}", file, request, MEDIA_TYPES[name[1]])
+
+    return router
+
+
+def _serve(rooms: Rooms, key: str, file: StoredFile, request: Request, media_type: str) -> Response:
+    headers = {
+        "ETag": f'"{file.etag}"',
+        "Last-Modified": formatdate(file.modified_at, usegmt=True),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if _unchanged(request, file):
+        return Response(status_code=304, headers=headers)
+    try:
+        part = _part(request, file)
+    except Unsatisfiable:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.size_bytes}"})
+    start, length = part or (0, file.size_bytes)
+    headers["Content-Length"] = str(length)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size_bytes}"
+    status = 206 if part else 200
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    try:
+        content = rooms.outputs.open(key, start, length)
+    except FileNotFoundError:
+        raise NotFound("there is no such file") from None
+    return StreamingResponse(content, status, headers, media_type)
+
+
+def _unchanged(request: Request, file: StoredFile) -> bool:
+    """Whether the client's own copy is still good (RFC 9110, section 13.2.2)."""
+    if (known := request.headers.get("if-none-match")) is not None:
+        tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
+        return "*" in tags or f'"{file.etag}"' in tags
+    since = _time(request.headers.get("if-modified-since"))
+    return since is not None and int(file.modified_at) <= since
+
+
+def _part(request: Request, file: StoredFile) -> tuple[int, int] | None:
+    """The start and length that were asked for; None for the whole file. Several ranges get the whole file."""
+    asked = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if asked is None or not any(asked.groups()) or not _same_file(request, file):
+        return None
+    first, last = asked.groups()
+    if not first:
+        length = min(int(last), file.size_bytes)
+        start, end = file.size_bytes - length, file.size_bytes
+    else:
+        start, end = int(first), min(int(last) + 1 if last else file.size_bytes, file.size_bytes)
+        if last and int(last) < int(first):
+            return None
+    if start >= end:
+        raise Unsatisfiable
+    return start, end - start
+
+
+def _same_file(request: Request, file: StoredFile) -> bool:
+    """Whether a part may be sent: If-Range names the file as it is now (RFC 9110, section 13.1.5)."""
+    condition = request.headers.get("if-range")
+    if condition is None or condition == f'"{file.etag}"':
+        return True
+    since = _time(condition)
+    return since is not None and int(file.modified_at) == since
+
+
+def _time(header: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(header).timestamp() if header else None
+    except ValueError:
+        return None

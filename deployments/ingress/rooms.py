@@ -1,0 +1,37 @@
+"""What every room of the ingress needs: the two stores, the settings, the base of urls."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from deployments.settings import Settings
+from storage.outputs import OutputStore
+from storage.task_store import TaskStore
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Handed to each router by `create_app`."""
+
+    settings: Settings
+    model: str
+    tasks: TaskStore
+    outputs: OutputStore
+    nudge: Callable[[], Awaitable[None]]
+    notices: tuple[str, ...] = ()
+
+    def base_url(self, request: Request) -> str:
+        """What urls in the answer to `request` begin with, without a slash at the end."""
+        if self.settings.public_base_url is not None:
+            return str(self.settings.public_base_url).rstrip("/")
+        scheme, host = request.url.scheme, request.headers.get("host", request.url.netloc)
+        if self.settings.trusted_proxy:
+            scheme = _first(request.headers.get("x-forwarded-proto")) or scheme
+            host = _first(request.headers.get("x-forwarded-host")) or host
+        return f"{scheme}://{host}"
+
+
+def _first(header: str | None) -> str:
+    """The value that the proxy nearest to the client wrote."""
+    return (header or "").split(",")[0].strip()

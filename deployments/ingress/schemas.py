@@ -1,0 +1,117 @@
+"""The shapes of answers on the wire, and how a row becomes one."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from models.progress import Stage
+from storage.tasks import State, Task
+
+Status = Literal["processing", "completed", "failed"]
+QUEUED_MESSAGE = "Task queued. Poll GET /v1/video/tasks/{task_id}"
+
+
+class ErrorBody(BaseModel):
+    """The one body of every error."""
+
+    status: Literal["failed"] = "failed"
+    error: Annotated[str, Field(description="What went wrong, for a person.")]
+    error_code: Annotated[str, Field(description="The same for a program; never renamed.")]
+    retryable: Annotated[bool, Field(description="Whether the same request may succeed later.")] = False
+    field: Annotated[str | None, Field(description="The field that is wrong.")] = None
+    given: Annotated[str | None, Field(description="What it held.")] = None
+    allowed: Annotated[str | None, Field(description="What it may hold.")] = None
+
+
+class Submitted(BaseModel):
+    """The answer to a submit."""
+
+    task_id: str
+    status: Status = "processing"
+    message: str = QUEUED_MESSAGE
+    seed: Annotated[int, Field(description="The seed that is used, drawn if you sent null.")]
+    model: str
+    ignored: Annotated[list[str], Field(description="Fields that you sent and that do not exist.")] = []
+
+
+class TaskBody(BaseModel):
+    """The answer to a poll. Fields that do not apply are left out."""
+
+    task_id: str
+    status: Annotated[Status, Field(description="Queued reads processing, canceled reads failed.")]
+    state: State
+    stage: Annotated[str | None, Field(description="What is done right now, while processing.")] = None
+    step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
+    num_inference_steps: int
+    progress: Annotated[float, Field(description="From 0 to 1; never falls within an attempt.")]
+    bytes_done: Annotated[int | None, Field(description="While the weights are fetched or loaded.")] = None
+    bytes_total: int | None = None
+    queue_position: Annotated[int | None, Field(description="While queued: 1 is next.")] = None
+    created_at: Annotated[float, Field(description="Seconds since the epoch, as all times here.")]
+    started_at: float | None = None
+    finished_at: float | None = None
+    seed: int | None
+    model: str
+    url: Annotated[str | None, Field(description="Where the MP4 is, once completed.")] = None
+    poster_url: Annotated[str | None, Field(description="A JPEG of one frame.")] = None
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    error: Annotated[str | None, Field(description="Why it failed.")] = None
+    error_code: str | None = None
+    retryable: bool | None = None
+
+
+def task_body(task: Task, base_url: str, queue_position: int | None = None) -> dict[str, Any]:
+    """What a client sees of a row."""
+    body = TaskBody(
+        task_id=task.id,
+        status=_status(task.state),
+        state=task.state,
+        stage=task.stage,
+        step=_step(task),
+        num_inference_steps=task.request.num_inference_steps,
+        progress=round(task.progress, 4),
+        bytes_done=task.bytes_done if task.bytes_total else None,
+        bytes_total=task.bytes_total or None,
+        queue_position=queue_position,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
+        seed=task.request.seed,
+        model=task.model,
+        **_ending(task, base_url),
+    )
+    return body.model_dump(mode="json", exclude_none=True)
+
+
+def _status(state: State) -> Status:
+    match state:
+        case State.COMPLETED:
+            return "completed"
+        case State.FAILED | State.CANCELED:
+            return "failed"
+        case _:
+            return "processing"
+
+
+def _step(task: Task) -> int | None:
+    """The finished steps: once the clip is decoded or encoded, all of them."""
+    if task.state != State.PROCESSING:
+        return None
+    return task.request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
+
+
+def _ending(task: Task, base_url: str) -> dict[str, Any]:
+    if task.state == State.CANCELED:
+        return {"error": "the task was canceled", "error_code": "canceled", "retryable": False}
+    if task.failure is not None and task.state == State.FAILED:
+        failure = task.failure
+        return {"error": failure.message, "error_code": failure.code, "retryable": failure.retryable}
+    if task.output is None:
+        return {}
+    return {
+        "url": f"{base_url}/{task.output.key}",
+        "poster_url": f"{base_url}/{task.output.poster_key}",
+        "duration_s": round(task.output.duration_s, 6),
+        "size_bytes": task.output.size_bytes,
+    }

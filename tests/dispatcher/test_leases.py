@@ -1,0 +1,64 @@
+"""Leases: a dead dispatcher is known at once, a living one is left alone, and sleep takes nothing from anybody."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import psutil
+
+from deployments.dispatcher.leases import DispatcherName, LeaseClock
+
+ME = DispatcherName.of_this_process()
+
+
+def test_a_name_is_read_back_from_its_row():
+    parsed = DispatcherName.parse(str(ME))
+    assert str(parsed) == str(ME)
+    assert not parsed.is_dead(one_host=True)
+
+
+def test_a_living_process_is_not_dead():
+    assert not ME.is_dead(one_host=True)
+    assert not ME.is_dead(one_host=False)
+
+
+def test_an_ended_process_is_dead():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    name = replace(ME, pid=child.pid, started_at=psutil.Process(child.pid).create_time())
+    assert not name.is_dead(one_host=False)
+    child.communicate()
+    assert name.is_dead(one_host=False)
+
+
+def test_another_process_with_the_same_number_is_not_it():
+    assert replace(ME, started_at=ME.started_at - 60).is_dead(one_host=False)
+
+
+def test_a_clock_that_was_set_kills_nobody():
+    assert not replace(ME, started_at=ME.started_at + 2).is_dead(one_host=True)
+
+
+def test_other_hosts_and_boots_are_dead_only_to_a_database_of_one_host():
+    for other in (replace(ME, host="elsewhere"), replace(ME, boot="before")):
+        assert other.is_dead(one_host=True)
+        assert not other.is_dead(one_host=False)
+
+
+def test_a_lease_is_renewed_in_good_time():
+    clock = LeaseClock(0.3)
+    assert not clock.due()
+    time.sleep(0.12)
+    assert clock.due()
+    clock.renewed()
+    assert not clock.due()
+    assert clock.may_reclaim()
+
+
+def test_after_a_gap_nothing_is_taken_from_others_for_one_lease():
+    clock = LeaseClock(0.3)
+    time.sleep(0.25)
+    clock.renewed()
+    assert not clock.may_reclaim()
+    time.sleep(0.35)
+    assert clock.may_reclaim()

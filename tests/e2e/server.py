@@ -1,0 +1,192 @@
+"""A real server in a process of its own: `serve run serve_config.yaml`, with its own Ray cluster and ports."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 120
+TASK_TIMEOUT_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ray_environment() -> dict[str, str]:
+    lines = (ROOT / "ray.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+class Server:
+    """One server on one folder. It can be stopped in any way, and started again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        args: Mapping[str, Any],
+        environment: Mapping[str, str],
+        import_path: str = "deployments.app:build",
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self._ray_folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets live below it
+        config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+        config["http_options"].update(host="127.0.0.1", port=self.port)
+        config["applications"][0]["args"].update(args)
+        config["applications"][0]["import_path"] = import_path
+        (folder / "serve_config.yaml").write_text(yaml.safe_dump(config))
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("LTX2_", "RAY_"))},
+            **ray_environment(),
+            "RAY_TMPDIR": self._ray_folder,
+            "RAY_ADDRESS": "local",
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = (folder / "server.log").open("ab")
+
+    def launch(self) -> None:
+        command = ["serve", "run", "serve_config.yaml"]
+        self._process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self._environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def start(self) -> None:
+        """Start as `make run` does: look at the settings and the ports first."""
+        command = [sys.executable, "-m", "deployments.preflight", "serve_config.yaml"]
+        subprocess.run(command, cwd=self.folder, env=self._environment, check=True)
+        self.launch()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            assert self._process.poll() is None, f"the server ended: {self.log()[-3000:]}"
+            with suppress(httpx.HTTPError):
+                if self.client.get("/health").status_code == 200:
+                    return
+            time.sleep(0.3)
+        raise AssertionError(f"the server did not come up: {self.log()[-3000:]}")
+
+    def wait_for_exit(self, timeout_s: float = 60) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that belongs to the server, HAProxy included."""
+        if self._process is None:
+            return []
+        with suppress(psutil.NoSuchProcess):
+            own = psutil.Process(self._process.pid)
+            return [own, *own.children(recursive=True)]
+        return []
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        return [each for each in self.processes() if f"ServeReplica:ltx2:{deployment}" in _command(each)]
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+
+    def kill(self, *, spare_haproxy: bool = False) -> None:
+        """End everything at once, as a lost machine does."""
+        doomed = [each for each in self.processes() if not (spare_haproxy and "haproxy -db" in _command(each))]
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(doomed, timeout=30)
+        if self._process is not None:
+            self._process.wait(30)
+
+    def close(self) -> None:
+        self.kill()
+        self.client.close()
+        self._log.close()
+        shutil.rmtree(self._ray_folder, ignore_errors=True)
+
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def submit(self, **fields: Any) -> str:
+        answer = self.client.post("/v1/video/async_t2v", json={**QUICK, **fields})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["task_id"])
+
+    def poll(self, task_id: str) -> dict[str, Any]:
+        """Poll once; a server that is away is asked again, as clients do."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                answer = self.client.get(f"/v1/video/tasks/{task_id}")
+                assert answer.status_code == 200, answer.text
+                return dict(answer.json())
+            except (httpx.HTTPError, AssertionError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def wait(self, task_id: str, timeout_s: float = TASK_TIMEOUT_S) -> dict[str, Any]:
+        """Poll until the task has ended."""
+        return self.wait_until(task_id, lambda body: body["status"] != "processing", timeout_s)
+
+    def wait_until(self, task_id: str, condition: Any, timeout_s: float = TASK_TIMEOUT_S) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        while not condition(body := self.poll(task_id)):
+            assert time.monotonic() < deadline, f"still {body}; {self.log()[-3000:]}"
+            time.sleep(0.1)
+        return body
+
+
+QUICK = {
+    "prompt": "A lighthouse in the fog, waves against the rocks.",
+    "height": 128,
+    "width": 192,
+    "num_frames": 17,
+    "num_inference_steps": 3,
+}
+
+
+@contextmanager
+def running_server(
+    folder: Path, args: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    server = Server(folder, args or {}, environment or {})
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""

@@ -1,0 +1,159 @@
+"""The seed's document against the real server: submit, poll, download, and what goes wrong."""
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from models.names import TINY_MODEL_NAME
+from tests.e2e.conftest import IDLE_UNLOAD_S
+from tests.e2e.server import QUICK, Server
+from tests.mp4_boxes import aac_object_type, avc_profile_and_level, read_movie
+
+MAIN_PROFILE = 77
+AAC_LC = 2
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def _photo() -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").resize((300, 400)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_text_becomes_a_video_that_can_be_downloaded(server: Server) -> None:
+    answer = server.client.post("/v1/video/async_t2v", json=QUICK)
+    assert answer.status_code == 200
+    submitted = answer.json()
+    assert submitted["status"] == "processing"
+    assert submitted["message"] == "Task queued. Poll GET /v1/video/tasks/{task_id}"
+    body = server.wait(submitted["task_id"])
+    assert body["status"] == "completed", body
+    assert body["url"] == f"{server.url}/outputs/ltx2_{submitted['task_id']}.mp4"
+    assert body["model"] == TINY_MODEL_NAME
+    assert body["progress"] == 1.0
+    video = server.client.get(body["url"])
+    assert video.headers["content-type"] == "video/mp4"
+    assert len(video.content) == body["size_bytes"]
+    poster = server.client.get(body["poster_url"])
+    assert Image.open(io.BytesIO(poster.content)).size == (QUICK["width"], QUICK["height"])
+
+
+def test_the_file_is_what_phones_play(server: Server, tmp_path: Path) -> None:
+    body = server.wait(server.submit(num_frames=20, frame_rate=23.976))
+    path = tmp_path / "video.mp4"
+    path.write_bytes(server.client.get(body["url"]).content)
+    movie = read_movie(path)
+    assert movie.order.index("moov") < movie.order.index("mdat")
+    picture, sound = movie.only("vide"), movie.only("soun")
+    assert picture.header_s == pytest.approx(20 * 1001 / 24000, abs=1e-4)
+    assert sound.header_s == pytest.approx(picture.header_s, abs=1e-4)
+    assert avc_profile_and_level(picture.entry)[0] == MAIN_PROFILE
+    assert aac_object_type(sound.entry) == AAC_LC
+    assert not picture.has_composition_offsets, "B-frames"
+
+
+def test_a_picture_becomes_a_video(server: Server) -> None:
+    fields = {**{name: str(value) for name, value in QUICK.items()}, "seed": "", "fit": "match"}
+    answer = server.client.post("/v1/video/async_i2v", data=fields, files={"image": ("photo.jpg", _photo())})
+    assert answer.status_code == 200, answer.text
+    body = server.wait(answer.json()["task_id"])
+    assert body["status"] == "completed", body
+    assert body["seed"] == answer.json()["seed"]
+    inputs = server.folder / "data/outputs/inputs"
+    assert not list(inputs.glob("*")), "the picture goes when its task ends"
+
+
+def test_the_same_seed_gives_the_same_file_and_another_prompt_another(server: Server) -> None:
+    bodies = [server.wait(server.submit(seed=7)), server.wait(server.submit(seed=7))]
+    files = [server.client.get(body["poster_url"]).content for body in bodies]
+    assert files[0] == files[1]
+    other = server.wait(server.submit(seed=8))
+    assert server.client.get(other["poster_url"]).content != files[0]
+
+
+def test_a_synchronous_request_answers_with_the_finished_task(server: Server) -> None:
+    answer = server.client.post("/v1/video/t2v", json=QUICK, timeout=120)
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "completed"
+    assert server.client.head(answer.json()["url"]).status_code == 200
+
+
+def test_a_synchronous_client_that_hangs_up_loses_nothing(server: Server) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        server.client.post("/v1/video/t2v", json={**QUICK, "seed": 99}, timeout=0.5)
+    deadline = time.monotonic() + 60
+    while server.client.get("/health").json()["queue"] != {"processing": 0, "queued": 0}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_part_of_a_file_comes_through_the_proxy(server: Server) -> None:
+    url = server.wait(server.submit())["url"]
+    whole = server.client.get(url)
+    part = server.client.get(url, headers={"Range": "bytes=100-299"})
+    assert part.status_code == 206
+    assert part.content == whole.content[100:300]
+    assert server.client.get(url, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+
+
+def test_a_task_whose_picture_is_lost_fails_in_words_and_the_next_one_runs(server: Server) -> None:
+    ahead = server.submit(num_inference_steps=30)
+    files = {"image": ("photo.jpg", _photo())}
+    answer = server.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=files)
+    task_id = answer.json()["task_id"]
+    (server.folder / "data/outputs/inputs" / task_id).unlink()
+    body = server.wait(task_id)
+    assert body["status"] == "failed"
+    assert body["error_code"] == "render_failed"
+    assert "picture" in body["error"]
+    assert server.wait(ahead)["status"] == "completed"
+    assert server.wait(server.submit())["status"] == "completed"
+
+
+def test_tasks_start_in_the_order_of_their_arrival(server: Server) -> None:
+    ids = [server.submit(num_inference_steps=2) for _ in range(6)]
+    started = [server.wait(task_id)["started_at"] for task_id in ids]
+    assert started == sorted(started)
+
+
+def test_progress_never_falls_and_a_queued_task_knows_its_place(server: Server) -> None:
+    ids = [server.submit(num_inference_steps=20) for _ in range(3)]
+    assert server.poll(ids[2]).get("queue_position", 3) <= 3
+    seen: list[float] = []
+    server.wait_until(ids[0], lambda body: seen.append(body["progress"]) or body["status"] != "processing")
+    assert seen == sorted(seen)
+    for task_id in ids:
+        server.wait(task_id)
+
+
+def test_polls_stay_quick_while_the_model_renders(server: Server) -> None:
+    task_id = server.submit(num_inference_steps=40, height=256, width=384)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: server.client.get(f"/v1/video/tasks/{task_id}").status_code, range(100)))
+    assert set(answers) == {200}
+    server.wait(task_id)
+
+
+def test_an_idle_server_unloads_the_model_and_loads_it_again(server: Server) -> None:
+    server.wait(server.submit())
+    assert server.client.get("/health").json()["model"]["state"] == "ready"
+    deadline = time.monotonic() + IDLE_UNLOAD_S + 60
+    while server.client.get("/health").json()["model"]["state"] != "unloaded":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    while server.replicas("Generator"):
+        assert time.monotonic() < deadline, "the Generator's process stays"
+        time.sleep(0.5)
+    assert server.wait(server.submit())["status"] == "completed"
+
+
+def test_health_says_that_the_tiny_model_draws_noise(server: Server) -> None:
+    health = server.client.get("/health").json()
+    assert any("NOISE" in notice for notice in health["notices"])
+    assert health["versions"]["ray"] == "2.60.0"

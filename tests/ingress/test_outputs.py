@@ -1,0 +1,192 @@
+"""Downloads: ranges, conditional requests, and no file outside."""
+
+from email.utils import formatdate
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.ingress.conftest import POSTER, VIDEO
+
+SIZE = len(VIDEO)
+
+
+@pytest.fixture
+def path(box) -> str:
+    """Where a finished video is."""
+    return f"/outputs/ltx2_{box.finished()}.mp4"
+
+
+def test_a_finished_video_is_served_whole(box, path):
+    answer = box.client.get(path)
+    assert (answer.status_code, answer.content) == (200, VIDEO)
+    assert answer.headers["content-type"] == "video/mp4"
+    assert answer.headers["content-length"] == str(SIZE)
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert answer.headers["etag"].startswith('"')
+    assert answer.headers["last-modified"]
+
+
+def test_its_poster_is_served_beside_it(box, path):
+    answer = box.client.get(path.replace(".mp4", ".jpg"))
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, POSTER, "image/jpeg")
+
+
+def test_the_url_of_a_poll_is_the_file(box):
+    body = box.poll(box.finished())
+    assert box.client.get(body["url"]).content == VIDEO
+    assert box.client.get(body["poster_url"]).content == POSTER
+
+
+def test_head_has_the_headers_and_no_body(box, path):
+    whole, head = box.client.get(path), box.client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length", "etag", "accept-ranges", "last-modified"):
+        assert head.headers[name] == whole.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=0-99", 0, 100),
+        ("bytes=100-", 100, SIZE),
+        ("bytes=0-", 0, SIZE),
+        ("bytes=-100", SIZE - 100, SIZE),
+        (f"bytes=-{SIZE * 2}", 0, SIZE),
+        (f"bytes={SIZE - 1}-{SIZE * 9}", SIZE - 1, SIZE),
+        ("Bytes=5-9", 5, 10),
+    ],
+)
+def test_a_range_is_206_with_that_part(box, path, asked, start, end):
+    answer = box.client.get(path, headers={"range": asked})
+    assert (answer.status_code, answer.content) == (206, VIDEO[start:end])
+    assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
+    assert answer.headers["content-length"] == str(end - start)
+    assert answer.headers["content-type"] == "video/mp4"
+
+
+@pytest.mark.parametrize("asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 5}", "bytes=-0"])
+def test_a_range_outside_is_416_with_the_size(box, path, asked):
+    answer = box.client.get(path, headers={"range": asked})
+    assert (answer.status_code, answer.content) == (416, b"")
+    assert answer.headers["content-range"] == f"bytes */{SIZE}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=-", "bytes=9-5", "bytes=a-b", "chunks=0-5", "bytes=0-5,7-9", "0-5", ""])
+def test_a_range_that_cannot_be_read_gets_the_whole_file(box, path, asked):
+    answer = box.client.get(path, headers={"range": asked})
+    assert (answer.status_code, answer.content) == (200, VIDEO)
+
+
+def test_a_copy_that_is_still_good_is_304(box, path):
+    headers = box.client.get(path).headers
+    for condition in (
+        {"if-none-match": headers["etag"]},
+        {"if-none-match": f'"other", W/{headers["etag"]}'},
+        {"if-none-match": "*"},
+        {"if-modified-since": headers["last-modified"]},
+        {"if-none-match": headers["etag"], "if-modified-since": formatdate(0, usegmt=True)},
+        {"if-none-match": headers["etag"], "range": "bytes=0-5"},
+    ):
+        answer = box.client.get(path, headers=condition)
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", headers["etag"]), condition
+
+
+def test_another_copy_gets_the_file(box, path):
+    headers = box.client.get(path).headers
+    for condition in (
+        {"if-none-match": '"other"'},
+        {"if-none-match": '"other"', "if-modified-since": headers["last-modified"]},
+        {"if-modified-since": formatdate(0, usegmt=True)},
+        {"if-modified-since": "yesterday"},
+    ):
+        assert box.client.get(path, headers=condition).status_code == 200, condition
+
+
+def test_a_part_is_sent_only_of_the_file_that_if_range_names(box, path):
+    headers = box.client.get(path).headers
+    for condition, status in (
+        (headers["etag"], 206),
+        (headers["last-modified"], 206),
+        ('"other"', 200),
+        (f"W/{headers['etag']}", 200),
+        (formatdate(0, usegmt=True), 200),
+        ("nonsense", 200),
+    ):
+        answer = box.client.get(path, headers={"range": "bytes=0-5", "if-range": condition})
+        assert answer.status_code == status, condition
+
+
+header = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
+dates = st.builds(
+    "{} {} {} {}:00:00 {}".format,
+    st.integers(0, 40),
+    st.sampled_from(["Jan", "Feb"]),
+    st.integers(0, 99999),
+    st.integers(0, 30),
+    st.sampled_from(["GMT", "-0000", "+9999"]),
+)
+NAMES = ["range", "if-range", "if-none-match", "if-modified-since"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(NAMES), header | dates, max_size=3))
+def test_no_header_upsets_the_server(box, path, headers):
+    assert box.client.get(path, headers=headers).status_code in (200, 206, 304, 416)
+
+
+ID = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"ltx2_{ID}.mp4",
+        "../tasks.db",
+        "..%2ftasks.db",
+        "%2e%2e%2f%2e%2e%2ftasks.db",
+        "..%5ctasks.db",
+        "%252e%252e%252ftasks.db",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "file:///etc/passwd",
+        ".hidden",
+        ".",
+        "..",
+        "secret.txt",
+        f"ltx2_{ID}.txt",
+        f"ltx2_{ID}.mp4.1.part",
+        f"ltx2_{ID}.jpg.1.part",
+        f"ltx2_{ID}.mp4%00.txt",
+        f"ltx2_{ID}.mp4%0a",
+        f"ltx2_{ID}.mp4/",
+        f"./ltx2_{ID}.mp4",
+        f"LTX2_{ID}.MP4",
+        "ltx2_.mp4",
+        "ltx2_..mp4",
+        f"ltx2_{ID[:-1]}%2f.mp4",
+        "x" * 5000,
+    ],
+)
+def test_any_other_name_is_404_and_opens_nothing(box, name):
+    folder = box.folder / "store" / "outputs"
+    folder.mkdir(parents=True)
+    for hidden in (".hidden", "secret.txt", f"ltx2_{ID}.txt", f"ltx2_{ID}.mp4.1.part", f"ltx2_{ID}.jpg.1.part"):
+        (folder / hidden).write_bytes(b"secret")
+    for method in ("GET", "HEAD"):
+        answer = box.client.request(method, f"http://box/outputs/{name}", follow_redirects=True)
+        assert answer.status_code == 404
+        assert b"secret" not in answer.content
+        assert method == "HEAD" or answer.json()["error_code"] == "not_found"
+
+
+def test_a_picture_that_waits_for_its_task_cannot_be_downloaded(box):
+    box.outputs.put(f"inputs/{ID}", b"private")
+    for path in (f"/inputs/{ID}", f"/outputs/{ID}", f"/outputs/../inputs/{ID}", f"/outputs/..%2finputs%2f{ID}"):
+        assert box.client.get(path).status_code == 404
+
+
+def test_a_file_that_vanished_is_404(box, path):
+    (box.folder / "store" / path.lstrip("/")).unlink()
+    assert box.client.get(path).status_code == 404

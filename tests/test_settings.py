@@ -1,0 +1,144 @@
+"""The settings: the environment wins, and a wrong one stops the start with its name and what is allowed."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from deployments.settings import Settings, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    import os
+
+    for name in [name for name in os.environ if name.upper().startswith("LTX2_")]:
+        monkeypatch.delenv(name)
+
+
+def settings(**args: object) -> Settings:
+    """As Ray fills them from `args:`."""
+    return Settings.model_validate(args)
+
+
+def test_defaults_are_those_that_others_rely_on():
+    assert settings().model == "auto"
+    assert settings().device == "auto"
+    assert settings().database_url == "sqlite:///data/ltx2.db"
+    assert settings().outputs.url == "file:data/outputs"
+    assert settings().public_base_url is None
+    assert settings().encode.max_bytes == 16_000_000
+
+
+def test_args_fill_them():
+    filled = settings(model="tiny", limits={"max_steps": 50}, encode={"max_bytes": None})
+    assert (filled.model, filled.limits.max_steps, filled.encode.max_bytes) == ("tiny", 50, None)
+
+
+def test_the_environment_wins_over_args(monkeypatch):
+    monkeypatch.setenv("LTX2_MODEL", "owner/model")
+    monkeypatch.setenv("LTX2_TRUSTED_PROXY", "true")
+    filled = settings(model="tiny", trusted_proxy=False)
+    assert (filled.model, filled.trusted_proxy) == ("owner/model", True)
+
+
+def test_a_nested_variable_changes_that_one_alone(monkeypatch):
+    monkeypatch.setenv("LTX2_LIMITS__MAX_STEPS", "60")
+    filled = settings(limits={"max_steps": 50, "max_side": 1024})
+    assert (filled.limits.max_steps, filled.limits.max_side, filled.limits.max_frames) == (60, 1024, 481)
+
+
+def test_variables_are_read_in_any_case(monkeypatch):
+    monkeypatch.setenv("ltx2_model", "tiny")
+    assert settings().model == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("LTX2_MODLE", "LTX2_MODEL"),
+        ("LTX2_LIMITS_MAX_STEPS", "LTX2_LIMITS__MAX_STEPS"),
+        ("LTX2_LIMITS__MAX_STEP", "LTX2_LIMITS__MAX_STEPS"),
+        ("LTX2_OUTPUT__URL", "LTX2_OUTPUTS__URL"),
+    ],
+)
+def test_a_mistyped_variable_is_refused_with_the_one_that_was_meant(monkeypatch, wrong, meant):
+    monkeypatch.setenv(wrong, "1")
+    with pytest.raises(SettingsError) as refused:
+        settings()
+    assert wrong in str(refused.value)
+    assert meant in str(refused.value)
+
+
+def test_other_variables_are_nobodys_business(monkeypatch):
+    monkeypatch.setenv("LTX_MODEL", "x")
+    assert settings().model == "auto"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"modle": "x"}, ["setting modle", "no such setting", "model, device, database_url"]),
+        ({"limits": {"max_step": 5}}, ["setting limits.max_step", "no such setting", "max_steps"]),
+        ({"device": "gpu"}, ["setting device", "'auto', 'cpu' or 'cuda'", "'gpu' was given"]),
+        ({"limits": {"max_steps": 1}}, ["setting limits.max_steps", "greater than or equal to 2", "1 was given"]),
+        ({"limits": {"max_steps": "many"}}, ["setting limits.max_steps", "integer", "'many' was given"]),
+        ({"limits": 5}, ["setting limits"]),
+        ({"model": ""}, ["setting model"]),
+        ({"outputs": {"url": "s4://x"}}, ["setting outputs.url", "'s4://x' was given"]),
+        ({"public_base_url": "example"}, ["setting public_base_url", "'example' was given"]),
+        ({"device": "gpu", "model": ""}, ["setting device", "setting model"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(args, said):
+    with pytest.raises(SettingsError) as refused:
+        settings(**args)
+    for words in said:
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://app:hunter2@db/x", "postgres://app:hunter2@db/x"])
+def test_a_password_in_a_refused_url_is_not_shown(url, monkeypatch):
+    with pytest.raises(SettingsError) as refused:
+        settings(database_url=url)
+    assert "hunter2" not in str(refused.value)
+    monkeypatch.setenv("LTX2_DATABASE_URL", url)
+    with pytest.raises(SettingsError) as refused:
+        settings()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_located_settings_have_absolute_paths(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    located = settings().located()
+    assert located.database_url == f"sqlite:///{tmp_path}/data/ltx2.db"
+    assert located.outputs.url == f"file:{tmp_path}/data/outputs"
+    assert located.cache_dir == tmp_path / "data" / "cache"
+    assert located.located() == located
+
+
+def test_a_home_folder_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    located = settings(database_url="sqlite:///~/x.db", cache_dir="~/cache").located()
+    assert (located.database_url, located.cache_dir) == (f"sqlite:///{tmp_path}/x.db", Path(tmp_path / "cache"))
+
+
+def test_a_postgresql_url_stays_as_it_is():
+    url = "postgresql+psycopg://app@db/ltx2"
+    assert settings(database_url=url).located().database_url == url
+
+
+def test_settings_travel_to_the_replicas_as_they_are(monkeypatch):
+    filled = settings(limits={"max_steps": 50})
+    monkeypatch.setenv("LTX2_LIMITS__MAX_STEPS", "60")
+    assert pickle.loads(pickle.dumps(filled)) == filled
+
+
+def test_every_setting_has_a_description():
+    rooms = [Settings]
+    while rooms:
+        for name, field in rooms.pop().model_fields.items():
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                rooms.append(field.annotation)
+            else:
+                assert field.description, name
