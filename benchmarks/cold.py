@@ -1,0 +1,94 @@
+"""Submit to the first denoising step from zero replicas, split into its parts, against the same in a bare process.
+
+    python -m benchmarks.cold [--rounds 3]
+
+The bare process is the floor: it starts Python, imports, loads the tiny model and takes one step, without a server.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.e2e.server import QUICK, Server, running_server
+
+IDLE_UNLOAD_S = 2
+POLL_S = 0.02
+BARE = """
+import sys, time
+from pathlib import Path
+from models.ltx2 import Ltx2
+from models.request import Limits, parse_request
+from models.progress import Stage
+class FirstStep(Exception): pass
+def report(progress):
+    if progress.stage is Stage.DENOISING and progress.step == 1:
+        raise FirstStep
+model = Ltx2.load("tiny", "cpu", Path(sys.argv[1]), report)
+try:
+    model.render(parse_request(eval(sys.argv[2]), Limits()), None, report)
+except Exception as error:
+    assert "FirstStep" in repr(error), error
+"""
+
+
+def cold_task(server: Server) -> dict[str, float]:
+    """One task from zero replicas: seconds for each part, as a client sees them."""
+    while server.replicas("Generator"):
+        time.sleep(0.2)
+    begun = time.monotonic()
+    task_id = server.submit(num_inference_steps=40)
+    seen: dict[str, float] = {}
+    while "first step" not in seen:
+        body = server.poll(task_id)
+        now = time.monotonic() - begun
+        if body["state"] == "processing":
+            seen.setdefault("started", now)
+        if body.get("stage") == "denoising":
+            seen.setdefault("denoising", now)
+        if body.get("stage") == "denoising" and body["step"] >= 1:
+            seen["first step"] = now
+        time.sleep(POLL_S)
+    server.wait(task_id)
+    return {
+        "submit -> replica takes the task": seen["started"],
+        "imports and load": seen["denoising"] - seen["started"],
+        "text and first step": seen["first step"] - seen["denoising"],
+        "whole": seen["first step"],
+    }
+
+
+def bare_process(cache: Path) -> float:
+    """Seconds of a process that does nothing but reach its first step."""
+    begun = time.monotonic()
+    request = repr({**QUICK, "num_inference_steps": 40})
+    subprocess.run([sys.executable, "-c", BARE, str(cache), request], check=True)
+    return time.monotonic() - begun
+
+
+def main() -> None:
+    """Alternate the two, and print medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    colds, bares = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        args = {"generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S}}
+        with running_server(Path(folder), args) as server:
+            server.wait(server.submit())  # builds the tiny model
+            for _ in range(rounds):
+                colds.append(cold_task(server))
+                bares.append(bare_process(Path(folder) / "data/cache"))
+    for part in colds[0]:
+        print(f"{part:<36}{statistics.median(each[part] for each in colds):8.2f} s")
+    bare = statistics.median(bares)
+    whole = statistics.median(each["whole"] for each in colds)
+    print(f"{'bare process, to its first step':<36}{bare:8.2f} s")
+    print(f"{'server / bare process':<36}{whole / bare:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The floor of `benchmarks.cold_parts`: the same start, imports, load and first step in a bare Python process.
+
+    python -m benchmarks.cold_parts_floor CACHE REQUEST
+
+CACHE is the folder of the tiny model, REQUEST a request as JSON. Prints when each part was over, in seconds since
+the epoch.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+class FirstStep(Exception):
+    """The first step is done: enough."""
+
+
+def import_model() -> None:
+    """Import what the model needs, and no more."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import torch  # noqa: F401
+    from diffusers import (  # noqa: F401
+        LTX2ImageToVideoPipeline,
+        LTX2Pipeline,
+        LTX2VideoTransformer3DModel,
+    )
+
+
+def main() -> None:
+    """Go as far as the first step, and print the times."""
+    times = {"started": time.time()}
+    import_model()
+    from models.ltx2 import Ltx2
+    from models.progress import Progress
+    from models.request import VideoRequest
+
+    times["imported"] = time.time()
+
+    def stop_at_first_step(progress: Progress) -> None:
+        if progress.step == 1:
+            times["stepped"] = time.time()
+            raise FirstStep
+
+    def ignore(_progress: Progress) -> None:
+        """Take a report of loading."""
+
+    model = Ltx2.load("tiny", "cpu", Path(sys.argv[1]), ignore)
+    times["loaded"] = time.time()
+    try:
+        model.render(VideoRequest.model_validate_json(sys.argv[2]), None, stop_at_first_step)
+    except Exception as error:
+        if not isinstance(error.__cause__, FirstStep):
+            raise
+    print(json.dumps(times))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The server of `benchmarks.cold_parts`: the application as it is, with a Generator that notes when each part was over.
+
+The notes are lines of the log, for the times that stand in no task.
+"""
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from ray.serve import Application
+
+import deployments.app
+import deployments.generator
+from benchmarks.cold_parts_floor import import_model
+from deployments.settings import Settings
+
+if TYPE_CHECKING:
+    from models.ltx2 import Ltx2
+    from models.progress import Progress, ReportProgress
+
+logger = logging.getLogger("ray.serve")
+
+
+def note(name: str) -> None:
+    """Write down that `name` is over."""
+    logger.info("NOTE %s %.3f", name, time.time())
+
+
+class Generator(deployments.generator.Generator):
+    """Has the name of the other, which Serve gives to the deployment."""
+
+    def __init__(self, *args: Any) -> None:
+        note("asked")
+        super().__init__(*args)
+        note("constructed")
+
+    def _load(self, report: "ReportProgress") -> "Ltx2":
+        note("called")
+        import_model()
+        note("imported")
+        model = super()._load(report)
+        note("loaded")
+        render = model.render
+
+        def render_noted(request: Any, image: Any, report: "ReportProgress") -> Any:
+            def report_noted(progress: "Progress") -> None:
+                if progress.step == 1:
+                    note("stepped")
+                report(progress)
+
+            return render(request, image, report_noted)
+
+        model.render = render_noted  # type: ignore[method-assign]
+        return model
+
+
+def build(settings: Settings) -> Application:
+    """The application, with that Generator."""
+    vars(deployments.app)["Generator"] = Generator
+    return deployments.app.build(settings)
