@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from models.errors import StoreUnavailable
 
 BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's write to SQLite."""
+WAL_RETRY_S = 0.02
 MIGRATION_LOCK = 7_216_094_052
 """The number of PostgreSQL's advisory lock under which one process at a time migrates. Any fixed number would do."""
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -49,8 +51,23 @@ def is_sqlite(engine: Engine) -> bool:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # this module says BEGIN itself
-    connection.execute("PRAGMA journal_mode=WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Two processes that switch a new file at once: SQLite fails one of them at once, without its busy timeout."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of an extended code says why
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_S)
+        else:
+            return
 
 
 def _refuse_removed(file: Path, _connection: object, record: Any, _proxy: object) -> None:

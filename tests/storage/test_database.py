@@ -71,6 +71,25 @@ def test_two_processes_migrate_at_once(url):
     assert [worker.exitcode for worker in workers] == [0, 0]
 
 
+def _open_in_turn(folder, begin) -> None:
+    for number in range(20):
+        engine = open_engine(f"sqlite:///{folder / str(number)}.db")
+        begin.wait()
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        engine.dispose()
+
+
+def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path):
+    begin = SPAWN.Barrier(3, timeout=30)
+    workers = [SPAWN.Process(target=_open_in_turn, args=(tmp_path, begin)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+
+
 def test_sqlite_writes_are_durable_and_do_not_hold_up_readers(engine):
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
