@@ -17,6 +17,7 @@ from deployments.encoder.deployment import Encoder
 from deployments.generator import Generator
 from deployments.ingress.deployment import Ingress
 from deployments.settings import SQLITE, Settings
+from storage.apps import SqlAppStore
 from storage.database import SqliteLock, migrate, open_engine
 from storage.task_store import SqlTaskStore
 
@@ -31,7 +32,7 @@ def build(settings: Settings) -> Application:
     """Make the application. Raises SettingsError, and StoreUnavailable for a database that cannot be used."""
     settings = settings.located()
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
-    choice = _prepare(settings, server)
+    choice, app = _prepare(settings, server)
     generator = _generator(settings, choice).bind(settings, choice.model, choice.name, choice.device)
     encoder = serve.deployment(
         num_replicas=settings.encode.replicas,
@@ -40,10 +41,11 @@ def build(settings: Settings) -> Application:
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
     )(Encoder).bind(settings)
     dispatcher = serve.deployment(
+        num_replicas=settings.dispatcher.replicas,
         ray_actor_options={"num_cpus": settings.dispatcher.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
-    )(Dispatcher).bind(settings, choice.name, server, generator, encoder)
+    )(Dispatcher).bind(settings, choice.name, generator, encoder, server=server, app=app)
     application: Application = serve.deployment(
         num_replicas=settings.ingress.replicas,
         max_ongoing_requests=settings.ingress.max_ongoing_requests,
@@ -53,14 +55,15 @@ def build(settings: Settings) -> Application:
     return application
 
 
-def _prepare(settings: Settings, server: str) -> Choice:
-    """Bring the database to this version and choose the model, before any replica starts."""
+def _prepare(settings: Settings, server: str) -> tuple[Choice, int]:
+    """Bring the database to this version, choose the model and number this app, before any replica starts."""
     lock = SqliteLock(settings.database_url, server) if settings.database_url.startswith(SQLITE) else None
     engine = open_engine(settings.database_url)
     try:
         migrate(engine)
         gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
-        return choose_model(settings.model, settings.device, gpus, SqlTaskStore(engine).last_real_model())
+        choice = choose_model(settings.model, settings.device, gpus, SqlTaskStore(engine).last_real_model())
+        return choice, SqlAppStore(engine).register()
     finally:
         engine.dispose()
         if lock is not None:
@@ -71,8 +74,9 @@ def _generator(settings: Settings, choice: Choice) -> serve.Deployment:
     """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait."""
     knobs = settings.generator
     return serve.deployment(
-        # The second waits at the replica's lock, so that the GPU goes from one task to the next without a pause.
-        max_ongoing_requests=2,
+        # With one GPU the second waits at the replica's lock, so that there is no pause between two tasks. With several
+        # it could wait at one GPU while another is idle, and starts would leave the order of arrival.
+        max_ongoing_requests=2 if knobs.max_replicas == 1 else 1,
         ray_actor_options={"num_cpus": knobs.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0},
         autoscaling_config=AutoscalingConfig(
             min_replicas=knobs.min_replicas,

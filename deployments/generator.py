@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from deployments.reports import Reporter
 from deployments.settings import Settings
+from deployments.waiting_clips import WaitingClips
 from models.clip import Clip
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
 from models.progress import Progress, ReportProgress, Stage
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from models.ltx2 import Ltx2
 
 HEARTBEAT_S = 5.0
+ROOM_CHECK_S = 0.25
 STATE_OF_STAGE = {Stage.DOWNLOADING: ReplicaState.DOWNLOADING, Stage.LOADING: ReplicaState.LOADING}
 
 logger = logging.getLogger("ray.serve")
@@ -44,6 +46,7 @@ class Generator:
         self._device = device
         self._tasks = SqlTaskStore.open(settings.database_url)
         self._outputs = open_output_store(settings.outputs.url)
+        self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._model: Ltx2 | None = None
         self._one_at_a_time = threading.Lock()
         self._watch = _Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
@@ -98,15 +101,25 @@ class Generator:
                     bytes_total=progress.bytes_total,
                 )
             reporter(progress)
+            if progress.stage == Stage.DECODING:
+                self._wait_for_room(reporter)
 
         report(Progress(Stage.STARTING))
         picture = self._picture(task)
         model = self._loaded(report)
         started = time.monotonic()
         clip = model.render(task.request, picture, report)
+        self._waiting_clips.add(task, clip.size_bytes)
         report(Progress(Stage.ENCODING, task.request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
         return clip
+
+    def _wait_for_room(self, reporter: Reporter) -> None:
+        """Hold the GPU back before a clip comes to be. Goes on reporting, so that a cancel is still heard."""
+        while self._waiting_clips.full():
+            self._watch.saw(Stage.DECODING)
+            reporter(Progress(Stage.DECODING))
+            time.sleep(ROOM_CHECK_S)
 
     def _picture(self, task: Task) -> "Image | None":
         """The picture that an image-to-video task starts from."""

@@ -71,6 +71,13 @@ class GeneratorSettings(BaseModel):
     load_timeout_s: Annotated[
         float, Field(gt=0, description="The same for loading and downloading the model, in seconds.")
     ] = 1800.0
+    max_waiting_clip_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Clips of one Generator that wait for an Encoder: at so many bytes it waits before it decodes.",
+        ),
+    ] = 2_000_000_000
     max_task_s: Annotated[
         float, Field(gt=0, description="How long a running task may go on when its replica is asked to end.")
     ] = 900.0
@@ -102,7 +109,10 @@ class DispatcherSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for the Dispatcher.")] = 0.1
+    replicas: Annotated[
+        int, Field(ge=1, description="Dispatchers; more than one only with PostgreSQL. They share the Generators.")
+    ] = 1
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Dispatcher.")] = 0.1
     poll_interval_s: Annotated[
         float, Field(gt=0, description="How often it looks for tasks when nobody nudges it.")
     ] = 1.0
@@ -159,6 +169,12 @@ class Settings(BaseSettings):
     ingress: IngressSettings = IngressSettings()
     dispatcher: DispatcherSettings = DispatcherSettings()
     generator: GeneratorSettings = GeneratorSettings()
+
+    @model_validator(mode="after")
+    def _check_dispatchers(self) -> Self:
+        if self.dispatcher.replicas > 1 and self.database_url.startswith(SQLITE):
+            raise ValueError("dispatcher.replicas must be 1 with SQLite; several Dispatchers need PostgreSQL")
+        return self
 
     def __init__(self, **values: Any) -> None:
         _refuse_unknown_variables(os.environ)

@@ -60,3 +60,21 @@ served_models = Table(
     Column("model", String(255), primary_key=True),
     Column("served_at", Float, nullable=False),
 )
+
+apps = Table(
+    "apps",
+    metadata,
+    Column("number", Sequence, primary_key=True, autoincrement=True),
+    Column("started_at", Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+dispatchers = Table(
+    "dispatchers",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("app", BigInteger, nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("ready", Boolean, nullable=False),
+    Column("alive_until", Float, nullable=False),
+)

@@ -142,3 +142,9 @@ def test_every_setting_has_a_description():
                 rooms.append(field.annotation)
             else:
                 assert field.description, name
+
+
+def test_several_dispatchers_want_postgresql():
+    with pytest.raises(SettingsError, match=r"dispatcher.replicas must be 1 with SQLite"):
+        Settings(dispatcher={"replicas": 2})
+    assert Settings(dispatcher={"replicas": 2}, database_url="postgresql+psycopg://box/ltx2").dispatcher.replicas == 2

@@ -11,12 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray import serve
+from ray.serve.schema import ApplicationStatus
 
+from deployments.dispatcher.finished import complete_if_published
 from deployments.dispatcher.leases import DispatcherName, LeaseClock
+from deployments.dispatcher.place import Place
 from deployments.dispatcher.retries import Verdict, failure, judge, unwrap
 from deployments.settings import SQLITE, Settings
 from models.errors import StoreUnavailable
-from storage.database import SqliteLock
+from storage.apps import Dispatching, SqlAppStore
+from storage.database import SqliteLock, open_engine
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, Task
@@ -36,21 +41,25 @@ logger = logging.getLogger("ray.serve")
 
 
 class Dispatcher:
-    """The loop. `generator` and `encoder` are handles to the two deployments."""
+    """The loop. `app` is the number of this deploy; `generator` and `encoder` are handles to the two deployments."""
 
-    def __init__(self, settings: Settings, model_name: str, server: str, generator: Any, encoder: Any) -> None:
+    def __init__(
+        self, settings: Settings, model_name: str, generator: Any, encoder: Any, *, server: str, app: int
+    ) -> None:
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
         self._settings = settings.dispatcher
         self._orphan_model_timeout_s = settings.orphan_model_timeout_s
-        self._max_running = settings.generator.max_replicas + LOOK_AHEAD
         self._one_host = settings.database_url.startswith(SQLITE)
         self._model_name = model_name
-        self._tasks = SqlTaskStore.open(settings.database_url)
+        engine = open_engine(settings.database_url)
+        self._tasks = SqlTaskStore(engine)
         self._outputs = open_output_store(settings.outputs.url)
         self._generator = generator
         self._encoder = encoder
         self._name = DispatcherName.of_this_process()
+        me = Dispatching(str(self._name), app, model_name, ready=False)
+        self._place = Place(SqlAppStore(engine), me, settings.generator.max_replicas + LOOK_AHEAD)
         self._leases = LeaseClock(self._settings.lease_s)
         self._orphans_checked_at = 0.0
         self._generating: set[Claim] = set()
@@ -58,6 +67,8 @@ class Dispatcher:
         self._mending: set[asyncio.Task[None]] = set()
         self._nudged = asyncio.Event()
         self._stopping = False
+        self._app_runs = False
+        self._app_watch = asyncio.get_running_loop().create_task(self._watch_app())
         self._loop = asyncio.get_running_loop().create_task(self._run())
 
     async def nudge(self) -> None:
@@ -72,13 +83,36 @@ class Dispatcher:
     async def __del__(self) -> None:
         """Claim nothing more, give what runs its time, and put the rest back into the queue at once."""
         self._stopping = True
+        self._app_watch.cancel()
         self._nudged.set()
-        running = [work for _, work in self._running.values()]
-        if running:
-            await asyncio.wait(running, timeout=self._settings.drain_s)
+        with contextlib.suppress(StoreUnavailable):
+            await asyncio.to_thread(self._place.leave)
+        await self._drain()
         for task, work in list(self._running.values()):
             work.cancel()
             await self._store(self._tasks.requeue, task, attempt_lost=False)
+        await asyncio.wait([self._loop])
+        self._tasks.close()
+
+    async def _watch_app(self) -> None:
+        """Wait until Serve has brought up every deployment of this app: what an upgrade waits for."""
+        while not self._app_runs:
+            with contextlib.suppress(Exception):  # a controller that is away is asked again
+                self._app_runs = await asyncio.to_thread(self._serve_says_running)
+            await asyncio.sleep(self._settings.poll_interval_s)
+
+    def _serve_says_running(self) -> bool:
+        found = serve.status().applications.get(serve.get_replica_context().app_name)
+        return found is not None and found.status == ApplicationStatus.RUNNING
+
+    async def _drain(self) -> None:
+        """Wait for what runs, and hold on to it meanwhile."""
+        ends_at = time.monotonic() + self._settings.drain_s
+        while self._running and (left_s := ends_at - time.monotonic()) > 0:
+            running = [work for _, work in self._running.values()]
+            await asyncio.wait(running, timeout=min(left_s, self._settings.lease_s / 3))
+            with contextlib.suppress(StoreUnavailable):
+                await self._renew()
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -93,14 +127,17 @@ class Dispatcher:
                 await asyncio.wait_for(self._nudged.wait(), self._settings.poll_interval_s)
 
     async def _keep_house(self) -> None:
-        if self._leases.due():
-            await asyncio.to_thread(self._tasks.renew, str(self._name), self._settings.lease_s)
-            self._leases.renewed()
+        await self._renew()
         if self._leases.may_reclaim():
             await asyncio.to_thread(self._reclaim)
         if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:
             self._orphans_checked_at = time.monotonic()
             await asyncio.to_thread(self._fail_unserved)
+
+    async def _renew(self) -> None:
+        if self._leases.due():
+            await asyncio.to_thread(self._tasks.renew, str(self._name), self._settings.lease_s)
+            self._leases.renewed()
 
     def _reclaim(self) -> None:
         """Take back what dead dispatchers held; a task that has been through too many restarts ends here."""
@@ -119,7 +156,8 @@ class Dispatcher:
             self._forget_input(task)
 
     async def _start_tasks(self) -> None:
-        free = self._max_running - len(self._generating)
+        await asyncio.to_thread(self._place.update, ready=self._app_runs)
+        free = self._place.share - len(self._generating)
         if free <= 0 or self._stopping:
             return
         claim = self._tasks.claim
@@ -149,6 +187,10 @@ class Dispatcher:
 
     async def _see_through(self, task: Task) -> None:
         """The heart of the server: the clip goes from the Generator to the Encoder and never passes here."""
+        if await self._store(complete_if_published, task, self._tasks, self._outputs):
+            logger.info("task %s: its file was already there", task.id)
+            await self._store(self._forget_input_of_ended, task)
+            return
         clip = self._generator.generate.remote(task)
         watch = asyncio.create_task(self._watch_generator(clip, task))
         try:

@@ -3,6 +3,7 @@
 So a restart on the same host knows at once what its predecessor left behind, and need not wait for a lease to end.
 """
 
+import functools
 import os
 import socket
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PID_NAMESPACE = Path("/proc/self/ns/pid")
 START_TOLERANCE_S = 5.0
 """The start of a process is counted from the boot, whose own time shifts when the clock is set."""
 
@@ -50,9 +52,11 @@ class DispatcherName:
         return abs(started_at - self.started_at) > START_TOLERANCE_S
 
 
+@functools.cache
 def _boot() -> str:
+    """The boot of this host, and the process numbers' own space: containers of one host and name are told apart."""
     try:
-        return BOOT_ID.read_text().strip()
+        return f"{BOOT_ID.read_text().strip()}:{PID_NAMESPACE.readlink()}"
     except OSError:
         return f"{psutil.boot_time():.0f}"
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from models.errors import StoreUnavailable, TaskCancelled, VideoError
@@ -29,7 +29,7 @@ def unwrap(error: BaseException) -> BaseException:
     """The error that the remote code raised, out of what Ray wrapped around it."""
     while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException) and error.cause is not error:
         error = error.cause
-    if isinstance(error, RayServeException) and isinstance(error.__cause__, RayActorError):
+    if isinstance(error, RayServeException) and isinstance(error.__cause__, _REPLICA_LOST):
         return error.__cause__  # how Serve tells that the Generator died before the Encoder had its clip
     return error
 
@@ -42,11 +42,13 @@ def judge(error: BaseException, row: Task | None, encodes: int, max_encodes: int
         return Verdict.ENCODE_AGAIN
     if isinstance(error, StoreUnavailable):
         return Verdict.FAIL if row.stage == Stage.ENCODING else Verdict.GO_BACK
-    if isinstance(error, RayActorError) and row.state == State.PROCESSING:
+    if isinstance(error, _REPLICA_LOST) and row.state == State.PROCESSING:
         return Verdict.COUNT_ATTEMPT  # a task that waited at the replica was not what it died of
     return Verdict.GO_BACK if isinstance(error, RayError | RayServeException) else Verdict.FAIL
 
 
+_REPLICA_LOST = (RayActorError, OutOfMemoryError)
+"""The replica is gone: it died, or Ray ended it because its node ran out of memory."""
 _MAY_PASS = (RayActorError, StoreUnavailable)
 """What may be over when the clip is encoded once more."""
 

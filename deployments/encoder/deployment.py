@@ -45,7 +45,10 @@ class Encoder:
             raise TaskCancelled("the task was canceled, or taken over by another worker")
         self._outputs.publish(staged(poster, task.claim), poster)
         self._outputs.publish(staged(video, task.claim), video)
-        if not self._tasks.complete(task, Output(video, poster, written.duration_s, written.size_bytes)):
+        # An earlier attempt may have published already: its file stays, and its size is the one to tell.
+        published = self._outputs.stat(video)
+        size_bytes = published.size_bytes if published else written.size_bytes
+        if not self._tasks.complete(task, Output(video, poster, written.duration_s, size_bytes)):
             self._give_up(task, video, poster)
         logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, time.monotonic() - started)
 

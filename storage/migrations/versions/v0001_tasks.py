@@ -61,10 +61,26 @@ def upgrade() -> None:
         sa.Column("model", sa.String(255), primary_key=True),
         sa.Column("served_at", sa.Float, nullable=False),
     )
+    op.create_table(
+        "apps",
+        sa.Column("number", Sequence, primary_key=True, autoincrement=True),
+        sa.Column("started_at", sa.Float, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "dispatchers",
+        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("app", sa.BigInteger, nullable=False),
+        sa.Column("model", sa.String(255), nullable=False),
+        sa.Column("ready", sa.Boolean, nullable=False),
+        sa.Column("alive_until", sa.Float, nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Drop the tables."""
+    op.drop_table("dispatchers")
+    op.drop_table("apps")
     op.drop_table("served_models")
     op.drop_table("replicas")
     op.drop_table("tasks")

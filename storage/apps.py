@@ -1,0 +1,80 @@
+"""The apps on one database and their dispatchers: who may claim tasks, and how many share the Generators.
+
+During an upgrade two apps work on one database. The newest that is ready claims; the older one finishes what it
+holds, and claims again should the newer one die. All methods block and raise StoreUnavailable.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, extract, func, insert, literal, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.database import answering, is_sqlite
+from storage.schema import apps, dispatchers
+
+FORGET_AFTER_S = 3600.0
+"""When the row of a dead dispatcher is removed."""
+
+
+@dataclass(frozen=True)
+class Dispatching:
+    """A dispatcher as it describes itself. `app` rises with every deploy; `ready` says whether all of it runs."""
+
+    name: str
+    app: int
+    model: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a dispatcher learns when it has described itself."""
+
+    may_claim: bool
+    """No other app comes before its own."""
+    sharing: int
+    """The living dispatchers of its app, itself among them."""
+
+
+class SqlAppStore:
+    """The two tables behind it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def register(self) -> int:
+        """Number a new app: higher than all before it on this database."""
+        with answering(), self._engine.begin() as connection:
+            if is_sqlite(self._engine):  # the clock of its rows starts anew with the host
+                connection.execute(delete(dispatchers))
+            made = connection.execute(insert(apps).values(started_at=time.time()).returning(apps.c.number))
+            return int(made.scalar_one())
+
+    def stand(self, me: Dispatching, alive_s: float) -> Standing:
+        """Write that `me` lives for another `alive_s`, and read how it stands among the others."""
+        values = {"app": me.app, "model": me.model, "ready": me.ready, "alive_until": self._now() + alive_s}
+        mine = dispatchers.c.name == me.name
+        with answering(), self._engine.begin() as connection:
+            if connection.execute(update(dispatchers).where(mine).values(values)).rowcount == 0:
+                connection.execute(insert(dispatchers).values(name=me.name, **values))
+            return self._standing(connection, me)
+
+    def leave(self, name: str) -> None:
+        """Forget a dispatcher that ends, and those that died long ago."""
+        long_dead = dispatchers.c.alive_until < self._now() - FORGET_AFTER_S
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(dispatchers).where((dispatchers.c.name == name) | long_dead))
+
+    def _standing(self, connection: Connection, me: Dispatching) -> Standing:
+        living = select(dispatchers).where(dispatchers.c.alive_until > self._now(), dispatchers.c.model == me.model)
+        rows = connection.execute(living).all()
+        first = max((row.ready, row.app) for row in rows)
+        return Standing(first[1] == me.app, sum(row.app == me.app for row in rows))
+
+    def _now(self) -> ColumnElement[Any]:
+        """The clock of leases: the database's own, or this host's for a file."""
+        if is_sqlite(self._engine):
+            return literal(time.monotonic())
+        return extract("epoch", func.clock_timestamp())

@@ -1,0 +1,210 @@
+"""Several Dispatchers on one PostgreSQL share the Generators, and two apps take turns during an upgrade."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deployments.dispatcher import leases, place
+from deployments.settings import DispatcherSettings, GeneratorSettings, OutputSettings, Settings
+from models.request import VideoRequest
+from storage.apps import SqlAppStore
+from storage.database import open_engine
+from storage.local import LocalOutputStore
+from storage.outputs import output_key, poster_key
+from storage.task_store import SqlTaskStore
+from storage.tasks import NewTask, State
+from tests.dispatcher.workers import MODEL, PlainDispatcher, Workers, dispatcher
+
+pytestmark = pytest.mark.anyio
+PATIENCE_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dispatchers look at their place often, and are several in one process: each has a name of its own."""
+    monkeypatch.setattr(place, "STAND_EVERY_S", 0.05)
+    monkeypatch.setattr(place, "ALIVE_S", 1.0)
+    numbers = iter(range(100))
+    real = leases.DispatcherName.of_this_process()
+    monkeypatch.setattr(
+        leases.DispatcherName,
+        "of_this_process",
+        lambda: replace(real, started_at=real.started_at + next(numbers) / 100),
+    )
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=database_url,
+        outputs=OutputSettings(url=f"file:{tmp_path}"),
+        dispatcher=DispatcherSettings(replicas=2, poll_interval_s=0.05, drain_s=0.2),
+        generator=GeneratorSettings(max_replicas=3),
+    )
+
+
+@pytest.fixture
+def store(settings: Settings):
+    store = SqlTaskStore(open_engine(settings.database_url))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def workers(store: SqlTaskStore, tmp_path: Path) -> Workers:
+    return Workers(store, LocalOutputStore(tmp_path), render_s=0.05)
+
+
+def submit(store: SqlTaskStore, count: int) -> list[str]:
+    return [store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box")).id for _ in range(count)]
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the database tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def all_end(store: SqlTaskStore, ids: list[str]) -> None:
+    await until(lambda: all(task.finished for task in store.get_many(ids)))
+    assert {task.state for task in store.get_many(ids)} == {State.COMPLETED}
+
+
+async def end(*dispatchers: PlainDispatcher) -> None:
+    for each in dispatchers:
+        await each.end()
+
+
+async def kill(victim: PlainDispatcher) -> None:
+    """As a lost node does: nothing is released."""
+    for work in (victim._loop, victim._app_watch, *(work for _, work in victim._running.values())):
+        work.cancel()
+    victim._running.clear()
+    await asyncio.wait([victim._loop, victim._app_watch])
+    victim._tasks.close()
+
+
+async def test_two_dispatchers_render_each_task_once_and_keep_within_the_bound(settings, store, workers):
+    pair = [dispatcher(settings, workers, 1) for _ in range(2)]
+    await until(lambda: all(each._place.share == 2 for each in pair))
+    ids = submit(store, 30)
+    await all_end(store, ids)
+    assert sorted(workers.rendered) == sorted(ids)
+    assert workers.most_at_once <= 4, "max_replicas and the look-ahead"
+    await end(*pair)
+
+
+async def test_the_share_of_a_lost_dispatcher_goes_to_the_other(settings, store, workers):
+    lost, alive = (dispatcher(settings, workers, 1) for _ in range(2))
+    await until(lambda: alive._place.share == 2)
+    await kill(lost)
+    await until(lambda: alive._place.share == 4)
+    await all_end(store, submit(store, 5))
+    await end(alive)
+
+
+async def test_what_runs_at_a_shutdown_is_back_in_the_queue_at_once(settings, store, workers):
+    workers.render_s = 60
+    ended = dispatcher(settings, workers, 1)
+    ids = submit(store, 3)
+    await until(lambda: len(workers.rendered) == 3)
+    await end(ended)
+    rows = store.get_many(ids)
+    assert {(row.state, row.attempts, row.restarts) for row in rows} == {(State.QUEUED, 0, 1)}
+    workers.render_s = 0.05
+    successor = dispatcher(settings, workers, 1)
+    await all_end(store, ids)
+    await end(successor)
+
+
+async def test_a_drain_gives_running_tasks_their_time(settings, store, workers):
+    workers.render_s = 0.5
+    patient = settings.model_copy(update={"dispatcher": settings.dispatcher.model_copy(update={"drain_s": 10.0})})
+    ended = dispatcher(patient, workers, 1)
+    ids = submit(store, 8)
+    await until(lambda: len(workers.rendered) == 4)
+    await end(ended)
+    states = [row.state for row in sorted(store.get_many(ids), key=lambda row: row.sequence)]
+    assert states == [State.COMPLETED] * 4 + [State.QUEUED] * 4
+
+
+async def test_the_newer_app_takes_over_once_it_is_ready_and_the_older_finishes_what_it_holds(
+    settings, store, workers, tmp_path
+):
+    workers.render_s = 0.5
+    newer_workers = Workers(store, LocalOutputStore(tmp_path), render_s=0.01)
+    older = dispatcher(settings, workers, 1)
+    held = submit(store, 4)
+    await until(lambda: len(workers.rendered) == 4)
+    newer = dispatcher(settings, newer_workers, 2)
+    await until(lambda: newer._place.share and not older._place.share)
+    later = submit(store, 10)
+    await all_end(store, held + later)
+    assert sorted(workers.rendered) == sorted(held)
+    assert sorted(newer_workers.rendered) == sorted(later)
+    await end(older, newer)
+
+
+async def test_a_newer_app_that_never_becomes_ready_leaves_the_tasks_to_the_older(settings, store, workers, tmp_path):
+    newer_workers = Workers(store, LocalOutputStore(tmp_path), render_s=0.01)
+    older = dispatcher(settings, workers, 1)
+    await until(lambda: older._app_runs and older._place.share)
+    newer = dispatcher(settings, newer_workers, 2, ready=False)
+    await all_end(store, submit(store, 10))
+    assert newer_workers.rendered == []
+    await end(older, newer)
+
+
+async def test_the_older_app_claims_again_when_the_newer_dies(settings, store, workers):
+    older = dispatcher(settings, workers, 1)
+    newer = dispatcher(settings, workers, 2)
+    await until(lambda: newer._place.share and not older._place.share)
+    await kill(newer)
+    await until(lambda: older._place.share)
+    await all_end(store, submit(store, 5))
+    await end(older)
+
+
+async def test_an_app_alone_claims_before_it_is_ready(settings, store, workers):
+    alone = dispatcher(settings, workers, 1, ready=False)
+    await all_end(store, submit(store, 3))
+    await end(alone)
+
+
+async def test_a_task_whose_file_is_already_there_is_completed_and_not_rendered_again(
+    settings, store, workers, tmp_path
+):
+    (task_id,) = submit(store, 1)
+    (before,) = store.claim("lost", MODEL, 1, 60)
+    store.start(before)
+    outputs = LocalOutputStore(tmp_path)
+    outputs.put(poster_key(task_id), b"jpeg")
+    outputs.put(output_key(task_id), b"a finished video")
+    store.requeue(before, attempt_lost=False)
+    again = dispatcher(settings, workers, 1)
+    await all_end(store, [task_id])
+    assert workers.rendered == []
+    output = store.get(task_id).output
+    assert (output.key, output.poster_key) == (output_key(task_id), poster_key(task_id))
+    assert (output.size_bytes, output.duration_s) == (16, before.request.duration_s)
+    await end(again)
+
+
+async def test_a_video_without_its_poster_is_rendered_again(settings, store, workers, tmp_path):
+    (task_id,) = submit(store, 1)
+    (before,) = store.claim("lost", MODEL, 1, 60)
+    LocalOutputStore(tmp_path).put(output_key(task_id), b"half of what belongs there")
+    store.requeue(before, attempt_lost=False)
+    again = dispatcher(settings, workers, 1)
+    await all_end(store, [task_id])
+    assert workers.rendered == [task_id]
+    await end(again)
+
+
+def test_every_deploy_has_a_higher_number(settings):
+    engine = open_engine(settings.database_url)
+    numbers = [SqlAppStore(engine).register() for _ in range(3)]
+    engine.dispose()
+    assert numbers == sorted(set(numbers))

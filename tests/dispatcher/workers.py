@@ -1,0 +1,81 @@
+"""Workers that take the handles' place: they write to the row as the real ones do, and sleep where those compute."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from deployments.dispatcher.deployment import Dispatcher
+from deployments.settings import Settings
+from models.errors import TaskCancelled
+from models.progress import Progress, Stage
+from storage.outputs import OutputStore, output_key, poster_key
+from storage.task_store import SqlTaskStore
+from storage.tasks import Output, Task
+
+MODEL = "sleeping"
+
+
+class Remote:
+    """A method as a handle shows it."""
+
+    def __init__(self, method: Any) -> None:
+        self._method = method
+
+    def remote(self, *args: Any) -> "asyncio.Task[Any]":
+        return asyncio.ensure_future(self._method(*args))
+
+
+class Workers:
+    """A Generator and an Encoder. `generator` and `encoder` are what a Dispatcher takes."""
+
+    def __init__(self, tasks: SqlTaskStore, outputs: OutputStore, render_s: float) -> None:
+        self._tasks, self._outputs, self.render_s = tasks, outputs, render_s
+        self.rendered: list[str] = []
+        self.at_once = self.most_at_once = 0
+        self.generator = SimpleNamespace(generate=Remote(self._generate))
+        self.encoder = SimpleNamespace(encode=Remote(self._encode))
+
+    async def _generate(self, task: Task) -> str:
+        if not await asyncio.to_thread(self._tasks.start, task):
+            raise TaskCancelled("not ours")
+        self.rendered.append(task.id)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(self.render_s)
+        self.at_once -= 1
+        if not await asyncio.to_thread(self._tasks.report, task, Progress(Stage.ENCODING)):
+            raise TaskCancelled("not ours")
+        return task.id
+
+    async def _encode(self, clip: "asyncio.Task[str]", task: Task) -> None:
+        await clip
+        video, poster = output_key(task.id), poster_key(task.id)
+        self._outputs.put(poster, b"jpeg")
+        self._outputs.put(video, b"mp4")
+        if not await asyncio.to_thread(self._tasks.complete, task, Output(video, poster, 1.0, 3)):
+            raise TaskCancelled("not ours")
+
+
+class PlainDispatcher(Dispatcher):
+    """The Dispatcher where there is no Ray: an upgrade asks `serve_says_running`, and a clip is a coroutine's."""
+
+    serve_says_running = True
+
+    def __del__(self) -> None:
+        """Python calls it too; `end` is what Serve does."""
+
+    async def end(self) -> None:
+        await Dispatcher.__del__(self)
+
+    def _serve_says_running(self) -> bool:
+        return self.serve_says_running
+
+    async def _watch_generator(self, clip: "asyncio.Task[str]", task: Task) -> None:
+        await asyncio.wait([clip])
+        self._generated(task)
+
+
+def dispatcher(settings: Settings, workers: Workers, app: int, *, ready: bool = True) -> PlainDispatcher:
+    kind = type("Named", (PlainDispatcher,), {"serve_says_running": ready})
+    made: PlainDispatcher = kind(settings, MODEL, workers.generator, workers.encoder, server="test", app=app)
+    return made

