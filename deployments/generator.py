@@ -19,6 +19,7 @@ from deployments.settings import Settings
 from deployments.waiting_clips import WaitingClips
 from models.clip import Clip
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
+from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
@@ -147,7 +148,8 @@ class Generator:
             if self._device == "cpu":
                 # Ray gives a replica of less than one CPU a single thread; on a CPU the render is all there is to do.
                 os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
-            model = Ltx2.load(self._source, self._device, Path(self._settings.cache_dir), report)
+            options = LoadOptions(speedups=self._settings.generator.speedups)
+            model = Ltx2.load(self._source, self._device, Path(self._settings.cache_dir), report, options)
             self._tasks.remember_model(self._model_name)
         except TaskCancelled:
             self._describe(ReplicaState.UNLOADED)
@@ -159,6 +161,7 @@ class Generator:
                 raise
             raise ModelUnavailable(f"the model could not be loaded: {message}") from error
         logger.info("model %s loaded on %s in %.1f s", self._model_name, self._device, time.monotonic() - started)
+        logger.info("speed-ups: %s", ", ".join(model.speedups) or "none")
         self._describe(ReplicaState.READY)
         return model
 

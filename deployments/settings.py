@@ -15,6 +15,7 @@ from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError, 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.request import Limits
+from models.speedup_choice import Speedup
 
 PREFIX = "LTX2_"
 NESTING = "__"
@@ -81,6 +82,15 @@ class GeneratorSettings(BaseModel):
     max_task_s: Annotated[
         float, Field(gt=0, description="How long a running task may go on when its replica is asked to end.")
     ] = 900.0
+
+    speedups: Annotated[
+        Literal["auto", "off"] | tuple[Speedup, ...],
+        Field(
+            description="auto (on a GPU, those that leave out needless work), off, or a list of: "
+            + ", ".join(Speedup)
+            + "."
+        ),
+    ] = "auto"
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

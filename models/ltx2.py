@@ -9,7 +9,7 @@ import gc
 import math
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models import placement
+from models import placement, speedup_choice, speedups
 from models.checkpoint import OPTIONAL_COMPONENTS, fetch_checkpoint
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, ModelUnavailable, RenderFailed, VideoError
 from models.label import draw_label
 from models.names import model_name
+from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.recipes import Family, Recipe, read_recipe
 from models.request import VideoRequest
+from models.speedup_choice import Speedup
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +57,7 @@ class Ltx2:
 
         self.name = name
         self.recipe = recipe
+        self.speedups: tuple[Speedup, ...] = ()
         self._text_to_video = pipe
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
         self._placement = placed
@@ -62,7 +65,14 @@ class Ltx2:
             pipeline.set_progress_bar_config(disable=True)
 
     @classmethod
-    def load(cls, model: str, device: str, cache_dir: Path, report: ReportProgress) -> Self:
+    def load(
+        cls,
+        model: str,
+        device: str,
+        cache_dir: Path,
+        report: ReportProgress,
+        options: LoadOptions = LoadOptions(),  # noqa: B008  # frozen
+    ) -> Self:
         """Load `model`: "tiny", a folder that diffusers saved, or a repository of the Hugging Face hub.
 
         `device` is "cpu" or "cuda". What is built or downloaded is kept in `cache_dir`. Raises ModelUnavailable with
@@ -77,7 +87,15 @@ class Ltx2:
             placed = _choose_placement(folder, device)
             pipe = _load_pipeline(folder, recipe, device)
             placement.apply(pipe, placed)
-            return cls(model_name(model), recipe, pipe, placed)
+            loaded = cls(model_name(model), recipe, pipe, placed)
+            loaded.speed_up(
+                speedup_choice.choose(options.speedups, device, streamed=placed.place is placement.Place.BLOCKS)
+            )
+            return loaded
+
+    def speed_up(self, names: Sequence[Speedup]) -> None:
+        """Put speed-ups on the transformer, for good. Those that do not apply to this model are left out."""
+        self.speedups = speedups.install(self._text_to_video.transformer, names, self.recipe.stg_blocks)
 
     def render(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Clip:
         """Render one clip. Holds the device for the whole call.
@@ -178,6 +196,7 @@ class Ltx2:
                 raise GpuOutOfMemory(_out_of_memory_message(request)) from exc
             raise RenderFailed(f"the model failed: {type(exc).__name__}: {exc}") from exc
         finally:
+            speedups.forget(self._text_to_video.transformer)
             self._text_to_video.maybe_free_model_hooks()
 
 

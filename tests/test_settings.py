@@ -148,3 +148,13 @@ def test_several_dispatchers_want_postgresql():
     with pytest.raises(SettingsError, match=r"dispatcher.replicas must be 1 with SQLite"):
         Settings(dispatcher={"replicas": 2})
     assert Settings(dispatcher={"replicas": 2}, database_url="postgresql+psycopg://box/ltx2").dispatcher.replicas == 2
+
+
+def test_speedups_are_a_word_or_a_list_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTX2_GENERATOR__SPEEDUPS", "off")
+    assert Settings().generator.speedups == "off"
+    monkeypatch.setenv("LTX2_GENERATOR__SPEEDUPS", '["mask", "prefix"]')
+    assert Settings().generator.speedups == ("mask", "prefix")
+    monkeypatch.setenv("LTX2_GENERATOR__SPEEDUPS", '["magic"]')
+    with pytest.raises(SettingsError, match="speedups"):
+        Settings()

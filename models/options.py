@@ -1,0 +1,16 @@
+"""How a model is to be loaded: what the operator may choose. Knows no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.speedup_choice import AUTO, Speedup
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Choices of the operator; the defaults are exact and suit every device.
+
+    `speedups` is "auto", "off" or names: see models/speedups.
+    """
+
+    speedups: str | Sequence[Speedup] = AUTO

@@ -1,0 +1,88 @@
+"""Keys and values of the text, kept from step to step: LTX-2 (19B) computes the same ones at every step.
+
+Later models modulate the text by the timestep before they project it, so that there is nothing to keep.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+PLACES = ("attn2", "audio_attn2")
+PROJECTIONS = ("to_k", "to_v")
+
+
+def keep(transformer: Any) -> bool:
+    """Keep the text's keys and values in `transformer`. Returns whether it can: whether its text is not modulated."""
+    if any(block.cross_attn_adaln for block in transformer.transformer_blocks):
+        return False
+    text = _Text()
+    for block in transformer.transformer_blocks:
+        for place in PLACES:
+            attention = getattr(block, place)
+            for projection in PROJECTIONS:
+                setattr(attention, projection, KeptLinear(getattr(attention, projection), text))
+    transformer.register_forward_pre_hook(text.prepare, with_kwargs=True)
+    return True
+
+
+class _Text:
+    """The text of the calls at hand. The rows of a second call may be a part of those of the first."""
+
+    def __init__(self) -> None:
+        self._source: Tensor | None = None
+        self.generation = 0
+        """Rises with each new text: what was kept for another generation is stale."""
+        self.rows = slice(0, 0)
+        """The rows of the text that this call has."""
+
+    def prepare(self, _transformer: Any, _args: Any, call: dict[str, Any]) -> None:
+        """Look at a call of the transformer, before it runs."""
+        text = call["encoder_hidden_states"]
+        if (rows := self._find(text)) is not None:
+            self.rows = rows
+            return
+        self._source = text
+        self.generation += 1
+        self.rows = slice(0, len(text))
+
+    def forget(self) -> None:
+        """Hold no text any more."""
+        self._source = None
+        self.generation += 1
+
+    def _find(self, text: Tensor) -> slice | None:
+        """Where `text` stands in the text that is known; None where it is another one.
+
+        The pipeline cuts the rows with the prompt out of both, without a copy. The known text is held here, so no
+        other tensor can have its memory.
+        """
+        known = self._source
+        if known is None or text.shape[1:] != known.shape[1:] or text.stride() != known.stride():
+            return None
+        if text.untyped_storage().data_ptr() != known.untyped_storage().data_ptr():
+            return None
+        start = (text.storage_offset() - known.storage_offset()) // known.stride(0)
+        return slice(start, start + len(text)) if 0 <= start <= len(known) - len(text) else None
+
+
+class KeptLinear(nn.Module):
+    """A linear layer that answers from memory while the text stays the same."""
+
+    def __init__(self, linear: nn.Module, text: _Text) -> None:
+        super().__init__()
+        self.linear = linear
+        self._text = text
+        self._kept: Tensor | None = None
+        self._generation = 0
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Project `states` (rows, tokens, width), the text of this call."""
+        if self._kept is None or self._generation != self._text.generation:
+            self._kept = None
+            self._kept, self._generation = self.linear(states), self._text.generation
+        return self._kept[self._text.rows]
+
+    def forget(self) -> None:
+        """Hold nothing any more: a task has ended."""
+        self._kept = None
+        self._text.forget()
