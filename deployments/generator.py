@@ -148,7 +148,9 @@ class Generator:
             if self._device == "cpu":
                 # Ray gives a replica of less than one CPU a single thread; on a CPU the render is all there is to do.
                 os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
-            options = LoadOptions(speedups=self._settings.generator.speedups)
+            knobs = self._settings.generator
+            place = None if knobs.placement == "auto" else knobs.placement
+            options = LoadOptions(knobs.speedups, place, knobs.weights)
             model = Ltx2.load(self._source, self._device, Path(self._settings.cache_dir), report, options)
             self._tasks.remember_model(self._model_name)
         except TaskCancelled:
@@ -161,6 +163,7 @@ class Generator:
                 raise
             raise ModelUnavailable(f"the model could not be loaded: {message}") from error
         logger.info("model %s loaded on %s in %.1f s", self._model_name, self._device, time.monotonic() - started)
+        logger.info("placement: %s\n%s", model.placement.place, model.placement.table())
         logger.info("speed-ups: %s", ", ".join(model.speedups) or "none")
         self._describe(ReplicaState.READY)
         return model

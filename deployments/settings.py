@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from models.placement import Place, Weights
 from models.request import Limits
 from models.speedup_choice import Speedup
 
@@ -83,6 +84,17 @@ class GeneratorSettings(BaseModel):
         float, Field(gt=0, description="How long a running task may go on when its replica is asked to end.")
     ] = 900.0
 
+    placement: Annotated[
+        Literal["auto"] | Place,
+        Field(
+            description="Where the weights go on a GPU: auto (the fastest that fits), resident, text_streamed, "
+            "transformer or blocks."
+        ),
+    ] = "auto"
+    weights: Annotated[
+        Weights,
+        Field(description="How the transformer is stored on a GPU: bf16, or fp8, half as large and not exact."),
+    ] = Weights.BF16
     speedups: Annotated[
         Literal["auto", "off"] | tuple[Speedup, ...],
         Field(

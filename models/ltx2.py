@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models import placement, speedup_choice, speedups
+from models import offload, placement, speedup_choice, speedups
 from models.checkpoint import OPTIONAL_COMPONENTS, fetch_checkpoint
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, ModelUnavailable, RenderFailed, VideoError
+from models.estimate import decode_bytes
 from models.label import draw_label
 from models.names import model_name
 from models.options import LoadOptions
@@ -28,6 +29,7 @@ from models.progress import Progress, ReportProgress, Stage
 from models.recipes import Family, Recipe, read_recipe
 from models.request import VideoRequest
 from models.speedup_choice import Speedup
+from models.tiling import use_tiles
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +62,7 @@ class Ltx2:
         self.speedups: tuple[Speedup, ...] = ()
         self._text_to_video = pipe
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
-        self._placement = placed
+        self.placement = placed
         for pipeline in (self._text_to_video, self._image_to_video):
             pipeline.set_progress_bar_config(disable=True)
 
@@ -84,9 +86,9 @@ class Ltx2:
         recipe = read_recipe(folder)
         report(Progress(Stage.LOADING))
         with _explained_load(model):
-            placed = _choose_placement(folder, device)
+            placed = _choose_placement(folder, device, options)
             pipe = _load_pipeline(folder, recipe, device)
-            placement.apply(pipe, placed)
+            offload.apply(pipe, placed)
             loaded = cls(model_name(model), recipe, pipe, placed)
             loaded.speed_up(
                 speedup_choice.choose(options.speedups, device, streamed=placed.place is placement.Place.BLOCKS)
@@ -169,17 +171,13 @@ class Ltx2:
         return sound
 
     def _choose_tiling(self, request: VideoRequest) -> None:
-        """Decode in tiles only where the whole does not fit: seams can show.
-
-        Tiles are 16 by 16 latents, 14 apart. Sides are multiples of 64 pixels, so the last tile has two rows at least;
-        with one, reflection padding fails (diffusers 0.42).
-        """
-        if self._placement.place is placement.Place.CPU:
+        """Decode in tiles only where the whole does not fit: seams can show."""
+        if self.placement.place is placement.Place.CPU:
             return
         _free_memory()
-        needed = placement.decode_bytes(request.height, request.width, request.num_rendered_frames)
-        if needed > placement.free_vram_bytes():
-            self._text_to_video.vae.enable_tiling()
+        needed = decode_bytes(request.height, request.width, request.num_rendered_frames)
+        if needed > offload.free_vram_bytes():
+            use_tiles(self._text_to_video.vae, request.height, request.width)
         else:
             self._text_to_video.vae.disable_tiling()
 
@@ -277,11 +275,12 @@ def _check_device(device: str) -> None:
             raise ModelUnavailable("device is cuda, but torch finds no NVIDIA GPU with a working driver")
 
 
-def _choose_placement(folder: Path, device: str) -> placement.Placement:
+def _choose_placement(folder: Path, device: str, options: LoadOptions) -> placement.Placement:
     sizes = placement.measure_sizes(folder)
+    host_bytes = placement.free_host_bytes()
     if device == "cpu":
-        return placement.plan_cpu(placement.free_host_bytes(), sizes)
-    return placement.plan(placement.free_vram_bytes(), placement.free_host_bytes(), sizes)
+        return placement.plan_cpu(host_bytes, sizes)
+    return placement.plan(offload.free_vram_bytes(), host_bytes, sizes, place=options.place, weights=options.weights)
 
 
 def _load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:

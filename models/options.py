@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.placement import Place, Weights
 from models.speedup_choice import AUTO, Speedup
 
 
@@ -10,7 +11,10 @@ from models.speedup_choice import AUTO, Speedup
 class LoadOptions:
     """Choices of the operator; the defaults are exact and suit every device.
 
-    `speedups` is "auto", "off" or names: see models/speedups.
+    `speedups` is "auto", "off" or names: see models/speedups. `place` None chooses by the memory
+    that is free. `weights` other than bf16 are not exact.
     """
 
     speedups: str | Sequence[Speedup] = AUTO
+    place: Place | None = None
+    weights: Weights = Weights.BF16

@@ -1,49 +1,92 @@
-"""Where the model's components stand while they work: chosen from the memory that is free. Knows no Ray.
+"""Where the model's components stand while they work: chosen from the memory that is free. Knows no Ray and no torch.
 
-Sizes are counted on the checkpoint's files; what a render needs beside the weights is the count in
-`docs/` for 512x768, 121 frames: 6 GB while denoising an image-to-video, and 3 GB for CUDA and its kernels.
+Sizes are counted on the checkpoint's files. What a render needs beside the weights is models/estimate.py's count for
+512x768, 121 frames: 6 GB while denoising an image-to-video, and 3 GB for CUDA and its kernels.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 from models.checkpoint import components
 from models.errors import ModelUnavailable
 from models.recipes import BLOCKS_OF_LTX2
 
 GB = 10**9
+TRANSFORMER = "transformer"
+TEXT_ENCODER = "text_encoder"
 WORKING_BYTES = 9 * GB
 """Beside the weights, at 512x768, 121 frames."""
 HOST_WORKING_BYTES = 4 * GB
 BLOCKS_IN_FLIGHT = 2
 """A streamed transformer keeps the block that works and the block that comes next."""
-DECODE_BYTES_PER_PIXEL = 86
-"""What decoding a video whole needs, for each pixel of each frame, in bfloat16: 4.1 GB at 512x768x121."""
 
 
 class Place(StrEnum):
-    """Ways to hold a model, from the fastest to the smallest."""
+    """Ways to hold a model, from the fastest to the smallest. All give the same result."""
 
     CPU = "cpu"
     """All on the CPU."""
     RESIDENT = "resident"
     """All on the GPU."""
-    COMPONENTS = "components"
-    """One component on the GPU at a time, the others in host memory (enable_model_cpu_offload)."""
+    TEXT_STREAMED = "text_streamed"
+    """The text encoder passes through the GPU layer by layer while it encodes; all else stays on it."""
+    TRANSFORMER = "transformer"
+    """The transformer stays on the GPU; text encoder, connectors and VAE pass through it."""
     BLOCKS = "blocks"
-    """One or two blocks on the GPU at a time, the others in host memory (enable_group_offload)."""
+    """The transformer passes through the GPU too, block by block, at every step."""
+
+
+STREAMED = MappingProxyType(
+    {
+        Place.RESIDENT: (),
+        Place.TEXT_STREAMED: (TEXT_ENCODER,),
+        Place.TRANSFORMER: (TEXT_ENCODER, "connectors", "vae"),
+        Place.BLOCKS: (TEXT_ENCODER, "connectors", "vae", TRANSFORMER),
+    }
+)
+"""The components that pass through the GPU, by place."""
+
+
+class Weights(StrEnum):
+    """How the transformer's weights are stored. Everything is computed in bfloat16."""
+
+    BF16 = "bf16"
+    """As the checkpoint has them."""
+    FP8 = "fp8"
+    """Rounded to float8 (e4m3), half the size. Not exact: only where the operator asks for it."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The weights in bytes: all of them, the largest component, and the largest block that is streamed."""
+    """The weights of each component in bytes, and the number of the transformer's blocks."""
 
-    total: int
-    largest_component: int
-    largest_block: int
+    weights: Mapping[str, int]
+    blocks: int = BLOCKS_OF_LTX2
+
+    @property
+    def total(self) -> int:
+        """All weights."""
+        return sum(self.weights.values())
+
+    def stored(self, weights: Weights) -> "Sizes":
+        """The sizes once the transformer is stored as `weights` says."""
+        if weights is Weights.BF16:
+            return self
+        return Sizes({**self.weights, TRANSFORMER: self.weights.get(TRANSFORMER, 0) // 2}, self.blocks)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where one component goes."""
+
+    component: str
+    dtype: str
+    where: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -53,14 +96,34 @@ class Placement:
     place: Place
     gpu_bytes: int
     host_bytes: int
+    rows: tuple[Row, ...] = ()
+    weights: Weights = Weights.BF16
+
+    def table(self) -> str:
+        """The placement for the log: component, dtype, where, GB."""
+        lines = [f"{'component':<14} {'dtype':<9} {'where':<26} {'GB':>6}"]
+        lines += [
+            f"{row.component:<14} {row.dtype:<9} {row.where:<26} {row.size_bytes / GB:>6.2f}" for row in self.rows
+        ]
+        total = (
+            f"all, with a render's own memory: {_gb(self.gpu_bytes)} on the GPU, {_gb(self.host_bytes)} in host memory"
+        )
+        return "\n".join([*lines, total])
 
 
-def plan(free_vram_bytes: int, host_bytes: int, sizes: Sizes) -> Placement:
+def plan(
+    free_vram_bytes: int,
+    host_bytes: int,
+    sizes: Sizes,
+    *,
+    place: Place | None = None,
+    weights: Weights = Weights.BF16,
+) -> Placement:
     """The fastest placement that fits, for `free_vram_bytes` on the GPU and `host_bytes` of free host memory.
 
-    Raises ModelUnavailable where none fits, saying what each would need.
+    `place` leaves only that one to choose. Raises ModelUnavailable where none fits, saying what each would need.
     """
-    options = gpu_placements(sizes)
+    options = [option for option in gpu_placements(sizes, weights) if place in (None, option.place)]
     for option in options:
         if option.gpu_bytes <= free_vram_bytes and option.host_bytes <= host_bytes:
             return option
@@ -68,35 +131,46 @@ def plan(free_vram_bytes: int, host_bytes: int, sizes: Sizes) -> Placement:
         f"{option.place}: {_gb(option.gpu_bytes)} on the GPU and {_gb(option.host_bytes)} in host memory"
         for option in options
     )
+    advice = ". generator.weights: fp8 halves the transformer and is not exact" if weights is Weights.BF16 else ""
     raise ModelUnavailable(
         f"the model does not fit: {_gb(free_vram_bytes)} is free on the GPU and {_gb(host_bytes)} in host memory, "
-        f"and it needs ({needs})"
+        f"and it needs ({needs}){advice}"
     )
 
 
-def plan_cpu(host_bytes: int, sizes: Sizes) -> Placement:
+def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placement:
     """All on the CPU. Raises ModelUnavailable where host memory is too small."""
     needed = sizes.total
     if needed > host_bytes:
         raise ModelUnavailable(
             f"the model does not fit: it needs {_gb(needed)} of host memory on the CPU, and {_gb(host_bytes)} is free"
         )
-    return Placement(Place.CPU, gpu_bytes=0, host_bytes=needed)
+    rows = tuple(Row(name, dtype, "CPU", size) for name, size in sizes.weights.items())
+    return Placement(Place.CPU, gpu_bytes=0, host_bytes=needed, rows=rows)
 
 
-def gpu_placements(sizes: Sizes) -> tuple[Placement, ...]:
+def gpu_placements(sizes: Sizes, weights: Weights = Weights.BF16) -> tuple[Placement, ...]:
     """What each way on a GPU takes, the fastest first."""
-    held = sizes.total + HOST_WORKING_BYTES
-    return (
-        Placement(Place.RESIDENT, sizes.total + WORKING_BYTES, HOST_WORKING_BYTES),
-        Placement(Place.COMPONENTS, sizes.largest_component + WORKING_BYTES, held),
-        Placement(Place.BLOCKS, sizes.largest_block * BLOCKS_IN_FLIGHT + WORKING_BYTES, held),
+    stored = sizes.stored(weights)
+    return tuple(_place(place, stored, weights) for place in STREAMED)
+
+
+def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
+    """What one way takes. The text encoder is gone from the GPU before denoising asks for its memory."""
+    passing = [name for name in STREAMED[place] if name in sizes.weights]
+    held_bytes = sum(sizes.weights[name] for name in passing)
+    window = sizes.weights[TRANSFORMER] // sizes.blocks * BLOCKS_IN_FLIGHT if TRANSFORMER in passing else 0
+    rows = tuple(
+        Row(
+            name,
+            "float8" if name == TRANSFORMER and weights is Weights.FP8 else "bfloat16",
+            "host, passes through GPU" if name in passing else "GPU",
+            size,
+        )
+        for name, size in sizes.weights.items()
     )
-
-
-def decode_bytes(height: int, width: int, num_frames: int) -> int:
-    """What the video decoder needs, beside its weights, to decode a whole video at once."""
-    return height * width * num_frames * DECODE_BYTES_PER_PIXEL
+    gpu_bytes = sizes.total - held_bytes + window + WORKING_BYTES
+    return Placement(place, gpu_bytes, held_bytes + HOST_WORKING_BYTES, rows, weights)
 
 
 def measure_sizes(folder: Path) -> Sizes:
@@ -104,43 +178,12 @@ def measure_sizes(folder: Path) -> Sizes:
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     config = json.loads((folder / "transformer" / "config.json").read_text(encoding="utf-8"))
     weights = {name: _weights_bytes(folder / name) for name in components(index)}
-    return Sizes(
-        total=sum(weights.values()),
-        largest_component=max(weights.values(), default=0),
-        largest_block=weights.get("transformer", 0) // int(config.get("num_layers", BLOCKS_OF_LTX2)),
-    )
+    held = {name: size for name, size in weights.items() if size}
+    return Sizes(held, int(config.get("num_layers", BLOCKS_OF_LTX2)))
 
 
 def _weights_bytes(component: Path) -> int:
     return sum(file.stat().st_size for file in component.glob("*.safetensors"))
-
-
-def apply(pipe: Any, placement: Placement) -> None:
-    """Put a loaded pipeline where the placement says, with diffusers' own means."""
-    import torch
-
-    match placement.place:
-        case Place.CPU:
-            return
-        case Place.RESIDENT:
-            pipe.to("cuda")
-        case Place.COMPONENTS:
-            pipe.enable_model_cpu_offload(device="cuda")
-        case Place.BLOCKS:
-            pipe.enable_group_offload(
-                onload_device=torch.device("cuda"),
-                offload_device=torch.device("cpu"),
-                offload_type="leaf_level",
-                use_stream=True,
-                low_cpu_mem_usage=True,
-            )
-
-
-def free_vram_bytes() -> int:
-    """Free memory on the current CUDA device."""
-    import torch
-
-    return int(torch.cuda.mem_get_info()[0])
 
 
 def free_host_bytes() -> int:

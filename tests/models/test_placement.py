@@ -1,19 +1,33 @@
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.errors import ModelUnavailable
-from models.placement import GB, Place, Sizes, decode_bytes, measure_sizes, plan, plan_cpu
+from models.ltx2 import Ltx2
+from models.offload import apply
+from models.placement import GB, STREAMED, Place, Placement, Sizes, Weights, measure_sizes, plan, plan_cpu
+from tests.models.speedups.conftest import denoise, distance
 
-LTX_2_0 = Sizes(total=int(67.7 * GB), largest_component=int(37.8 * GB), largest_block=int(0.79 * GB))
-LTX_2_3 = Sizes(total=int(70.5 * GB), largest_component=int(38.0 * GB), largest_block=int(0.79 * GB))
+
+def sizes_of(connectors_gb: float, transformer_gb: float, vae_gb: float) -> Sizes:
+    in_gb = {
+        "transformer": transformer_gb, "text_encoder": 24.4, "connectors": connectors_gb,
+        "vae": vae_gb, "audio_vae": 0.1, "vocoder": 0.1,
+    }  # fmt: skip
+    return Sizes({name: int(size * GB) for name, size in in_gb.items()})
+
+
+LTX_2_0 = sizes_of(2.9, 37.8, 2.45)
+LTX_2_3 = sizes_of(6.3, 38.0, 1.45)
 PLENTY = 128 * GB
 
 
 @pytest.mark.parametrize("sizes", [LTX_2_0, LTX_2_3])
 @pytest.mark.parametrize(
     ("card_gb", "place"),
-    [(80, Place.RESIDENT), (48, Place.COMPONENTS), (24, Place.BLOCKS), (16, Place.BLOCKS)],
+    [(80, Place.RESIDENT), (64, Place.TEXT_STREAMED), (48, Place.TRANSFORMER), (24, Place.BLOCKS), (16, Place.BLOCKS)],
 )
 def test_a_card_gets_the_fastest_placement_that_fits(card_gb: int, place: Place, sizes: Sizes) -> None:
     assert plan(card_gb * GB, PLENTY, sizes).place is place
@@ -23,12 +37,12 @@ def test_a_card_of_8_gb_is_told_what_is_needed_and_what_is_there() -> None:
     with pytest.raises(ModelUnavailable) as error:
         plan(8 * GB, PLENTY, LTX_2_0)
     assert "8.0 GB is free on the GPU" in error.value.message
-    assert "blocks: 10.6 GB on the GPU and 71.7 GB in host memory" in error.value.message
+    assert "blocks: 10.8 GB on the GPU and 71.5 GB in host memory" in error.value.message
 
 
 def test_offloading_needs_host_memory_and_says_so() -> None:
     with pytest.raises(ModelUnavailable, match=r"32\.0 GB in host memory"):
-        plan(48 * GB, 32 * GB, LTX_2_0)
+        plan(24 * GB, 32 * GB, LTX_2_0)
 
 
 def test_a_resident_model_needs_little_host_memory() -> None:
@@ -48,16 +62,54 @@ def test_no_placement_takes_more_than_is_free(card_gb: int) -> None:
 
 def test_a_processor_holds_the_model_or_says_why_not() -> None:
     assert plan_cpu(PLENTY, LTX_2_0).place is Place.CPU
-    with pytest.raises(ModelUnavailable, match=r"needs 67\.7 GB .* and 16\.0 GB is free"):
+    with pytest.raises(ModelUnavailable, match=r"needs 67\.8 GB .* and 16\.0 GB is free"):
         plan_cpu(16 * GB, LTX_2_0)
 
 
 def test_sizes_are_those_of_the_files(tiny_folder: Path) -> None:
     sizes = measure_sizes(tiny_folder)
     assert sizes.total == sum(file.stat().st_size for file in tiny_folder.rglob("*.safetensors"))
-    assert sizes.largest_component == (tiny_folder / "vae" / "diffusion_pytorch_model.safetensors").stat().st_size
+    assert sizes.weights["vae"] == (tiny_folder / "vae" / "diffusion_pytorch_model.safetensors").stat().st_size
+    assert sizes.blocks == json.loads((tiny_folder / "transformer" / "config.json").read_text())["num_layers"]
 
 
-def test_decoding_the_default_size_needs_4_gb() -> None:
-    assert decode_bytes(512, 768, 121) == pytest.approx(4.1 * GB, rel=0.01)
-    assert decode_bytes(1088, 1920, 121) == pytest.approx(21.5 * GB, rel=0.02)
+@pytest.mark.parametrize(("card_gb", "place"), [(48, Place.TEXT_STREAMED), (32, Place.TRANSFORMER), (16, Place.BLOCKS)])
+def test_fp8_weights_leave_more_on_the_card_and_are_never_chosen_by_themselves(card_gb: int, place: Place) -> None:
+    chosen = plan(card_gb * GB, PLENTY, LTX_2_0, weights=Weights.FP8)
+    assert (chosen.place, chosen.weights) == (place, Weights.FP8)
+    assert plan(card_gb * GB, PLENTY, LTX_2_0).weights is Weights.BF16
+
+
+def test_the_operator_may_name_the_place() -> None:
+    assert plan(80 * GB, PLENTY, LTX_2_0, place=Place.BLOCKS).place is Place.BLOCKS
+    with pytest.raises(ModelUnavailable, match="resident"):
+        plan(24 * GB, PLENTY, LTX_2_0, place=Place.RESIDENT)
+
+
+def test_the_table_names_every_component_its_dtype_where_it_is_and_its_size() -> None:
+    lines = plan(48 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).table().splitlines()
+    assert lines[0].split() == ["component", "dtype", "where", "GB"]
+    assert "transformer    float8    GPU                         18.90" in lines
+    assert "text_encoder   bfloat16  host, passes through GPU    24.40" in lines
+    assert len(lines) == 2 + len(LTX_2_0.weights)
+
+
+@pytest.mark.parametrize("place", [place for place in STREAMED if place is not Place.RESIDENT])
+def test_a_model_that_passes_through_a_device_gives_the_same_result(model: Ltx2, cache_dir: Path, place: Place) -> None:
+    """The same hooks as on a GPU, with the CPU in its place and without streams."""
+    passing = Ltx2.load("tiny", "cpu", cache_dir, lambda _progress: None)
+    apply(passing._text_to_video, Placement(place, 0, 0), device="cpu")
+    assert distance(denoise(passing), denoise(model)) == 0.0
+
+
+def test_fp8_weights_change_the_result_and_bfloat16_does_not_hide_it(model: Ltx2, cache_dir: Path) -> None:
+    def in_bfloat16(weights: Weights) -> Ltx2:
+        loaded = Ltx2.load("tiny", "cpu", cache_dir, lambda _progress: None)
+        loaded._text_to_video.to(torch.bfloat16)
+        apply(loaded._text_to_video, Placement(Place.CPU, 0, 0, weights=weights))
+        return loaded
+
+    stored, rounded = in_bfloat16(Weights.BF16), in_bfloat16(Weights.FP8)
+    query = rounded._text_to_video.transformer.transformer_blocks[0].attn1.to_q
+    assert query.weight.dtype is torch.float8_e4m3fn
+    assert 0 < distance(denoise(rounded), denoise(stored)) < 5

@@ -1,0 +1,109 @@
+"""What a request takes before it starts: memory by counted formulas. Knows no torch.
+
+Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constants reproduce these counts:
+
+| what | 512x768, 121 frames | 1088x1920, 121 frames |
+|---|---|---|
+| denoising, one row | 3.1 GB | |
+| denoising, two rows (guided) | 4.1 GB | 12 GB |
+| denoising from an image, two rows | 6 GB | |
+| decoding whole | 4.1 GB | 21.5 GB |
+| decoding in tiles | 2.7 GB | 5.0 GB |
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from models.request import SIDE_MULTIPLE, Limits, VideoRequest
+
+GB = 10**9
+LATENT_SIDE = 32
+LATENT_FRAMES = 8
+DENOISE_BYTES = int(2.2 * GB)
+"""Of a render of any size: embeddings of the text, and what does not grow with the picture."""
+DENOISE_BYTES_PER_TOKEN = 150_000
+"""For each token of each row that denoises at once."""
+IMAGE_BYTES_PER_TOKEN = 155_000
+"""More, where each token has a timestep of its own."""
+DECODE_BYTES_PER_PIXEL = 86
+"""For each pixel of each frame that is decoded at once."""
+TILED_BYTES_PER_PIXEL = 9
+"""For each pixel of each frame that waits for its tile."""
+TILE_SIDE = 512
+CUDA_BYTES = int(2.5 * GB)
+"""Kernels, cuBLAS and what the allocator cannot use."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The largest memory that the stages of a request take beside the weights, in bytes."""
+
+    denoise_bytes: int
+    decode_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """The larger of the two: they come one after the other."""
+        return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
+
+
+def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> Peak:
+    """What `request` takes. Decoding goes in tiles where the whole is larger than denoising was."""
+    frames = request.num_rendered_frames
+    denoise = denoise_bytes(request, from_image=from_image)
+    whole = decode_bytes(request.height, request.width, frames)
+    tiled = tiled_decode_bytes(request.height, request.width, frames)
+    return Peak(denoise, whole if whole <= denoise else min(whole, tiled))
+
+
+def denoise_bytes(request: VideoRequest, *, from_image: bool) -> int:
+    """Denoising beside the weights, two rows at once where the prompt guides."""
+    rows = 2 if max(request.cfg_scale_video, request.cfg_scale_audio) > 1 else 1
+    per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if from_image else 0)
+    return DENOISE_BYTES + rows * video_tokens(request) * per_token
+
+
+def video_tokens(request: VideoRequest) -> int:
+    """Tokens of the picture: one for each latent."""
+    latents = (request.num_rendered_frames - 1) // LATENT_FRAMES + 1
+    return latents * (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
+
+
+def decode_bytes(height: int, width: int, num_frames: int) -> int:
+    """What the video decoder needs, beside its weights, to decode a whole video at once."""
+    return height * width * num_frames * DECODE_BYTES_PER_PIXEL
+
+
+def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
+    """The same in tiles: one of them whole, and the frames that are done."""
+    tile = min(height, TILE_SIDE) * min(width, TILE_SIDE) * DECODE_BYTES_PER_PIXEL
+    return num_frames * (tile + height * width * TILED_BYTES_PER_PIXEL)
+
+
+def nearest_that_fit(
+    request: VideoRequest, free_bytes: int, limits: Limits, *, from_image: bool = False
+) -> tuple[VideoRequest, ...]:
+    """The requests nearest to one that does not fit: fewer frames at its size, and a smaller size at its length."""
+    shorter = _first_that_fits(_shorter(request, limits), free_bytes, from_image=from_image)
+    smaller = _first_that_fits(_smaller(request), free_bytes, from_image=from_image)
+    return tuple(found for found in (shorter, smaller) if found is not None)
+
+
+def _first_that_fits(requests: Iterator[VideoRequest], free_bytes: int, *, from_image: bool) -> VideoRequest | None:
+    return next((each for each in requests if estimate_peak(each, from_image=from_image).bytes <= free_bytes), None)
+
+
+def _shorter(request: VideoRequest, limits: Limits) -> Iterator[VideoRequest]:
+    frames = request.num_rendered_frames - LATENT_FRAMES
+    while frames >= limits.min_frames:
+        yield request.model_copy(update={"num_frames": frames})
+        frames -= LATENT_FRAMES
+
+
+def _smaller(request: VideoRequest) -> Iterator[VideoRequest]:
+    """Smaller sizes of about the same shape, the longer side going down by 64 pixels."""
+    long, short = max(request.height, request.width), min(request.height, request.width)
+    for side in range(long - SIDE_MULTIPLE, 0, -SIDE_MULTIPLE):
+        other = max(SIDE_MULTIPLE, round(side * short / long / SIDE_MULTIPLE) * SIDE_MULTIPLE)
+        height, width = (side, other) if request.height >= request.width else (other, side)
+        yield request.model_copy(update={"height": height, "width": width})

@@ -1,0 +1,60 @@
+"""Promise: what a request takes is known before it starts, and what does not fit is told what does."""
+
+import pytest
+
+from models.estimate import (
+    CUDA_BYTES,
+    GB,
+    decode_bytes,
+    denoise_bytes,
+    estimate_peak,
+    nearest_that_fit,
+    tiled_decode_bytes,
+    video_tokens,
+)
+from models.request import Limits, VideoRequest
+
+DEFAULT = VideoRequest(prompt="a cat", height=512, width=768, num_frames=121)
+LARGEST = VideoRequest(prompt="a cat", height=1088, width=1920, num_frames=121)
+UNGUIDED = DEFAULT.model_copy(update={"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0})
+
+
+def test_the_default_request_has_6144_tokens() -> None:
+    assert video_tokens(DEFAULT) == 6144
+
+
+@pytest.mark.parametrize(
+    ("request_", "from_image", "counted_gb"),
+    [(UNGUIDED, False, 3.1), (DEFAULT, False, 4.1), (DEFAULT, True, 6.0), (LARGEST, False, 12.0)],
+)
+def test_denoising_takes_what_was_counted(request_: VideoRequest, from_image: bool, counted_gb: float) -> None:
+    assert denoise_bytes(request_, from_image=from_image) == pytest.approx(counted_gb * GB, rel=0.03)
+
+
+def test_decoding_takes_what_was_counted() -> None:
+    assert decode_bytes(512, 768, 121) == pytest.approx(4.1 * GB, rel=0.01)
+    assert decode_bytes(1088, 1920, 121) == pytest.approx(21.5 * GB, rel=0.02)
+    assert tiled_decode_bytes(1088, 1920, 121) == pytest.approx(5.0 * GB, rel=0.02)
+
+
+def test_a_larger_request_never_takes_less() -> None:
+    sides = [estimate_peak(DEFAULT.model_copy(update={"width": width})).bytes for width in range(64, 1921, 64)]
+    assert sides == sorted(sides)
+
+
+@pytest.mark.parametrize("from_image", [False, True])
+def test_the_nearest_that_fit_do_fit_and_the_next_larger_do_not(from_image: bool) -> None:
+    free = 9 * GB
+    assert estimate_peak(LARGEST, from_image=from_image).bytes > free
+    shorter, smaller = nearest_that_fit(LARGEST, free, Limits(), from_image=from_image)
+    for found in (shorter, smaller):
+        assert estimate_peak(found, from_image=from_image).bytes <= free
+    longer = shorter.model_copy(update={"num_frames": shorter.num_frames + 8})
+    assert estimate_peak(longer, from_image=from_image).bytes > free
+    assert (shorter.height, shorter.width) == (1088, 1920)
+    assert smaller.num_frames == 121
+    assert smaller.width > smaller.height
+
+
+def test_where_nothing_fits_nothing_is_named() -> None:
+    assert nearest_that_fit(DEFAULT, CUDA_BYTES, Limits()) == ()
