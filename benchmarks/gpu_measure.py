@@ -1,0 +1,136 @@
+"""How benchmarks/gpu.py measures: seconds a step, floating-point work, peak memory, differences."""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.gpu_subject import SEED, Subject
+
+GB = 10**9
+GEMM_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The video that is made, and in how many steps."""
+
+    height: int
+    width: int
+    num_frames: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """One call of the pipeline up to its latents."""
+
+    video: torch.Tensor
+    audio: torch.Tensor
+    seconds: float
+    step_s: float
+    """The median of all steps but the first, which warms up."""
+    peak_gb: float
+
+
+def denoise(subject: Subject, shape: Shape) -> Denoised:
+    """Run the pipeline up to its latents."""
+    ends: list[float] = []
+
+    def note(*_given: Any) -> dict[str, Any]:
+        wait(subject.device)
+        ends.append(time.perf_counter())
+        return {}
+
+    forget_peak(subject.device)
+    start = time.perf_counter()
+    video, audio = subject.pipe(
+        **subject.call,
+        height=shape.height,
+        width=shape.width,
+        num_frames=shape.num_frames,
+        frame_rate=25.0,
+        num_inference_steps=shape.steps,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+        callback_on_step_end=note,
+        callback_on_step_end_tensor_inputs=[],
+        output_type="latent",
+        return_dict=False,
+    )
+    steps = sorted(later - earlier for earlier, later in itertools.pairwise(ends))
+    return Denoised(video, audio, ends[-1] - start, steps[len(steps) // 2], peak_gb(subject.device))
+
+
+def count_tflop_a_step(subject: Subject, shape: Shape) -> float:
+    """The floating-point work of a step of plain diffusers, counted while it runs."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        denoise(subject, Shape(shape.height, shape.width, shape.num_frames, steps=2))
+    return float(counter.get_total_flops()) / 2 / 1e12
+
+
+def gemm_tflops(device: str, side: int) -> float:
+    """The matrix rate of this device: a square product in bfloat16 (float32 on a CPU), the best of ten."""
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    left, right = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
+    best = min(timed(lambda: left @ right, device) for _ in range(GEMM_ROUNDS))
+    return 2 * side**3 / best / 1e12
+
+
+def decode(subject: Subject, latents: torch.Tensor) -> tuple[float, float]:
+    """Decode a video: seconds and peak GB."""
+    vae = subject.pipe.vae
+    timestep = latents.new_zeros(1, dtype=vae.dtype) if vae.config.timestep_conditioning else None
+    forget_peak(subject.device)
+    with torch.no_grad():
+        seconds = timed(lambda: vae.decode(latents.to(vae.dtype), timestep, return_dict=False), subject.device)
+    return seconds, peak_gb(subject.device)
+
+
+def difference(one: Denoised, other: Denoised) -> float:
+    """How far two results are apart: the length of the difference over that of the second, the larger of both kinds."""
+    pairs = ((one.video, other.video), (one.audio, other.audio))
+    return max(float((a.float() - b.float()).norm() / b.float().norm()) for a, b in pairs)
+
+
+def write_profile(subject: Subject, shape: Shape, path: Path) -> None:
+    """Profile two steps, and write the kernels that took longest."""
+    on_gpu = subject.device == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiled:
+        denoise(subject, Shape(shape.height, shape.width, shape.num_frames, steps=2))
+    order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
+    path.write_text(profiled.key_averages().table(sort_by=order, row_limit=40), encoding="utf-8")
+
+
+def timed(work: Callable[[], Any], device: str) -> float:
+    """Seconds that `work` takes, until the device has done it."""
+    wait(device)
+    start = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def wait(device: str) -> None:
+    """Wait until the device has nothing to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def forget_peak(device: str) -> None:
+    """Count peak memory anew."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gb(device: str) -> float:
+    """The most memory that was taken, weights included; 0 on a CPU, which does not tell."""
+    return torch.cuda.max_memory_allocated() / GB if device == "cuda" else 0.0
