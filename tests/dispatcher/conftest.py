@@ -1,10 +1,17 @@
 """Dispatchers without Ray: the real class on a real PostgreSQL, with workers that only write to the row."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from deployments.dispatcher import leases, place
+from deployments.settings import DispatcherSettings, GeneratorSettings, OutputSettings, Settings
 from storage.database import migrate, open_engine
+from storage.local import LocalOutputStore
+from storage.task_store import SqlTaskStore
+from tests.dispatcher.workers import Workers
 from tests.postgres import Postgres, running_postgres
 
 
@@ -27,3 +34,39 @@ def database_url(postgres: Postgres) -> str:
 def anyio_backend() -> str:
     """What runs the coroutines among the tests."""
     return "asyncio"
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dispatchers look at their place often, and are several in one process: each has a name of its own."""
+    monkeypatch.setattr(place, "STAND_EVERY_S", 0.05)
+    monkeypatch.setattr(place, "ALIVE_S", 1.0)
+    numbers = iter(range(100))
+    real = leases.DispatcherName.of_this_process()
+    monkeypatch.setattr(
+        leases.DispatcherName,
+        "of_this_process",
+        lambda: replace(real, started_at=real.started_at + next(numbers) / 100),
+    )
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path, hurried: None) -> Settings:
+    return Settings(
+        database_url=database_url,
+        outputs=OutputSettings(url=f"file:{tmp_path}"),
+        dispatcher=DispatcherSettings(replicas=2, poll_interval_s=0.05, drain_s=0.2),
+        generator=GeneratorSettings(max_replicas=3),
+    )
+
+
+@pytest.fixture
+def store(settings: Settings):
+    store = SqlTaskStore(open_engine(settings.database_url))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def workers(store: SqlTaskStore, tmp_path: Path) -> Workers:
+    return Workers(store, LocalOutputStore(tmp_path), render_s=0.05)

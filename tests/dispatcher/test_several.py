@@ -1,89 +1,15 @@
 """Several Dispatchers on one PostgreSQL share the Generators, and two apps take turns during an upgrade."""
 
-import asyncio
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 
-from deployments.dispatcher import leases, place
-from deployments.settings import DispatcherSettings, GeneratorSettings, OutputSettings, Settings
-from models.request import VideoRequest
 from storage.apps import SqlAppStore
 from storage.database import open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import output_key, poster_key
-from storage.task_store import SqlTaskStore
-from storage.tasks import NewTask, State
-from tests.dispatcher.workers import MODEL, PlainDispatcher, Workers, dispatcher
+from storage.tasks import State
+from tests.dispatcher.workers import MODEL, Workers, all_end, dispatcher, end, kill, submit, until
 
 pytestmark = pytest.mark.anyio
-PATIENCE_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dispatchers look at their place often, and are several in one process: each has a name of its own."""
-    monkeypatch.setattr(place, "STAND_EVERY_S", 0.05)
-    monkeypatch.setattr(place, "ALIVE_S", 1.0)
-    numbers = iter(range(100))
-    real = leases.DispatcherName.of_this_process()
-    monkeypatch.setattr(
-        leases.DispatcherName,
-        "of_this_process",
-        lambda: replace(real, started_at=real.started_at + next(numbers) / 100),
-    )
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    return Settings(
-        database_url=database_url,
-        outputs=OutputSettings(url=f"file:{tmp_path}"),
-        dispatcher=DispatcherSettings(replicas=2, poll_interval_s=0.05, drain_s=0.2),
-        generator=GeneratorSettings(max_replicas=3),
-    )
-
-
-@pytest.fixture
-def store(settings: Settings):
-    store = SqlTaskStore(open_engine(settings.database_url))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def workers(store: SqlTaskStore, tmp_path: Path) -> Workers:
-    return Workers(store, LocalOutputStore(tmp_path), render_s=0.05)
-
-
-def submit(store: SqlTaskStore, count: int) -> list[str]:
-    return [store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box")).id for _ in range(count)]
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the database tells nobody
-            await asyncio.sleep(0.02)
-
-
-async def all_end(store: SqlTaskStore, ids: list[str]) -> None:
-    await until(lambda: all(task.finished for task in store.get_many(ids)))
-    assert {task.state for task in store.get_many(ids)} == {State.COMPLETED}
-
-
-async def end(*dispatchers: PlainDispatcher) -> None:
-    for each in dispatchers:
-        await each.end()
-
-
-async def kill(victim: PlainDispatcher) -> None:
-    """As a lost node does: nothing is released."""
-    for work in (victim._loop, victim._app_watch, *(work for _, work in victim._running.values())):
-        work.cancel()
-    victim._running.clear()
-    await asyncio.wait([victim._loop, victim._app_watch])
-    victim._tasks.close()
 
 
 async def test_two_dispatchers_render_each_task_once_and_keep_within_the_bound(settings, store, workers):

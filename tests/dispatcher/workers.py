@@ -1,18 +1,23 @@
 """Workers that take the handles' place: they write to the row as the real ones do, and sleep where those compute."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from ray.exceptions import ActorDiedError
+
 from deployments.dispatcher.deployment import Dispatcher
 from deployments.settings import Settings
-from models.errors import TaskCancelled
+from models.errors import StoreUnavailable, TaskCancelled
 from models.progress import Progress, Stage
+from models.request import VideoRequest
 from storage.outputs import OutputStore, output_key, poster_key
 from storage.task_store import SqlTaskStore
-from storage.tasks import Output, Task
+from storage.tasks import NewTask, Output, State, Task
 
 MODEL = "sleeping"
+PATIENCE_S = 30.0
 
 
 class Remote:
@@ -31,24 +36,39 @@ class Workers:
     def __init__(self, tasks: SqlTaskStore, outputs: OutputStore, render_s: float) -> None:
         self._tasks, self._outputs, self.render_s = tasks, outputs, render_s
         self.rendered: list[str] = []
+        self.deadly: set[str] = set()
+        """Tasks under which the Generator dies, every time."""
+        self.store_is_full = False
         self.at_once = self.most_at_once = 0
         self.generator = SimpleNamespace(generate=Remote(self._generate))
         self.encoder = SimpleNamespace(encode=Remote(self._encode))
 
     async def _generate(self, task: Task) -> str:
-        if not await asyncio.to_thread(self._tasks.start, task):
+        if not await self._when_back(self._tasks.start, task):
             raise TaskCancelled("not ours")
         self.rendered.append(task.id)
+        if task.id in self.deadly:
+            raise ActorDiedError
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(self.render_s)
         self.at_once -= 1
-        if not await asyncio.to_thread(self._tasks.report, task, Progress(Stage.ENCODING)):
+        if not await self._when_back(self._tasks.report, task, Progress(Stage.ENCODING)):
             raise TaskCancelled("not ours")
         return task.id
 
+    async def _when_back(self, operation: Any, *args: Any) -> Any:
+        """No answer is not a no: a Generator goes on while the database is away."""
+        while True:
+            try:
+                return await asyncio.to_thread(operation, *args)
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+
     async def _encode(self, clip: "asyncio.Task[str]", task: Task) -> None:
         await clip
+        if self.store_is_full:
+            raise StoreUnavailable("the output store is full: no space left on its disk")
         video, poster = output_key(task.id), poster_key(task.id)
         self._outputs.put(poster, b"jpeg")
         self._outputs.put(video, b"mp4")
@@ -79,3 +99,32 @@ def dispatcher(settings: Settings, workers: Workers, app: int, *, ready: bool = 
     kind = type("Named", (PlainDispatcher,), {"serve_says_running": ready})
     made: PlainDispatcher = kind(settings, MODEL, workers.generator, workers.encoder, server="test", app=app)
     return made
+
+
+def submit(store: SqlTaskStore, count: int) -> list[str]:
+    return [store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box")).id for _ in range(count)]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the database tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def all_end(store: SqlTaskStore, ids: list[str]) -> None:
+    await until(lambda: all(task.finished for task in store.get_many(ids)))
+    assert {task.state for task in store.get_many(ids)} == {State.COMPLETED}
+
+
+async def end(*dispatchers: PlainDispatcher) -> None:
+    for each in dispatchers:
+        await each.end()
+
+
+async def kill(victim: PlainDispatcher) -> None:
+    """As a lost node does: nothing is released."""
+    for work in (victim._loop, victim._app_watch, *(work for _, work in victim._running.values())):
+        work.cancel()
+    victim._running.clear()
+    await asyncio.wait([victim._loop, victim._app_watch])
+    victim._tasks.close()
