@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         str,
         Field(
             min_length=1,
-            description="auto, tiny, a repository id such as Lightricks/LTX-2, or a folder with its files.",
+            description="auto, tiny, a repository id such as Lightricks/LTX-2 or owner/name@revision, or a folder.",
         ),
     ] = "auto"
     device: Annotated[

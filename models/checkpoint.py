@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,43 @@ UNUSED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.msgpack", "*.h5
 """Older formats (some of which can run code when they are read) and second copies of the weights."""
 
 
+@dataclass(frozen=True)
+class Repository:
+    """A repository of the hub at one revision: a branch, a tag or a commit. None is its main branch."""
+
+    id: str
+    revision: str | None
+
+    @classmethod
+    def parse(cls, model: str) -> "Repository":
+        """Read `owner/name` or `owner/name@revision`. Raises ModelUnavailable for an empty revision."""
+        name, at, revision = model.partition("@")
+        if at and not revision:
+            raise ModelUnavailable(f"{model!r} ends in @: a branch, a tag or a commit must follow it (owner/name@main)")
+        return cls(name, revision or None)
+
+    def __str__(self) -> str:
+        return self.id if self.revision is None else f"{self.id}@{self.revision}"
+
+
 def fetch_checkpoint(model: str, cache_dir: Path, report: ReportProgress) -> Path:
     """The folder of `model` on this machine, in the layout of diffusers.
 
-    `model` is "tiny", a folder, or a repository of the hub; `cache_dir` keeps what is built or downloaded. Raises
-    ModelUnavailable; what `report` raises ends a download (what is there already is kept).
+    `model` is "tiny", a folder, or a repository of the hub (owner/name, or owner/name@revision); `cache_dir`
+    keeps what is built or downloaded. Raises ModelUnavailable; what `report` raises ends a download (what is there
+    already is kept).
     """
     try:
         if model == TINY:
             return build_tiny(cache_dir)
         if model and (folder := Path(model).expanduser()).is_dir():
             return folder
-        if model.startswith(("/", ".", "~")) or model.count("/") != 1:
+        if model.startswith(("/", ".", "~")) or model.partition("@")[0].count("/") != 1:
             raise ModelUnavailable(
-                f"{model!r} is no folder on this machine, and no repository of the Hugging Face hub (owner/name)"
+                f"{model!r} is no folder on this machine, and no repository of the Hugging Face hub "
+                "(owner/name, or owner/name@revision)"
             )
-        return _download(model, cache_dir, report)
+        return _download(Repository.parse(model), cache_dir, report)
     except PermissionError as exc:
         raise ModelUnavailable(f"no permission to write the model to {cache_dir}: {exc}") from exc
     except OSError as exc:
@@ -56,7 +78,7 @@ def components(index: Mapping[str, object]) -> tuple[str, ...]:
     )
 
 
-def _download(repository: str, cache_dir: Path, report: ReportProgress) -> Path:
+def _download(repository: Repository, cache_dir: Path, report: ReportProgress) -> Path:
     report(Progress(Stage.DOWNLOADING))
     try:
         patterns = _needed_files(repository, cache_dir)
@@ -69,21 +91,23 @@ def _download(repository: str, cache_dir: Path, report: ReportProgress) -> Path:
         raise
 
 
-def _needed_files(repository: str, cache_dir: Path) -> list[str]:
+def _needed_files(repository: Repository, cache_dir: Path) -> list[str]:
     """Patterns of the files that rendering needs, from the repository's own index."""
     from huggingface_hub import hf_hub_download
 
-    index = json.loads(Path(hf_hub_download(repository, INDEX, cache_dir=cache_dir)).read_text(encoding="utf-8"))
+    file = hf_hub_download(repository.id, INDEX, revision=repository.revision, cache_dir=cache_dir)
+    index = json.loads(Path(file).read_text(encoding="utf-8"))
     return [INDEX, *(f"{name}/*" for name in components(index))]
 
 
-def _missing_bytes(repository: str, cache_dir: Path, patterns: list[str]) -> int:
+def _missing_bytes(repository: Repository, cache_dir: Path, patterns: list[str]) -> int:
     """How much there is to download. 0 where the hub cannot be asked and the cache must do."""
     from huggingface_hub import errors, snapshot_download
 
     try:
         files = snapshot_download(
-            repository,
+            repository.id,
+            revision=repository.revision,
             cache_dir=cache_dir,
             allow_patterns=patterns,
             ignore_patterns=list(UNUSED_FILES),
@@ -95,7 +119,7 @@ def _missing_bytes(repository: str, cache_dir: Path, patterns: list[str]) -> int
     return sum(file.file_size or 0 for file in files if file.will_download)
 
 
-def _check_disk(repository: str, cache_dir: Path, needed: int) -> None:
+def _check_disk(repository: Repository, cache_dir: Path, needed: int) -> None:
     free = shutil.disk_usage(cache_dir).free
     if needed > free:
         raise ModelUnavailable(
@@ -134,7 +158,9 @@ def _counting_bar(counter: _Counter) -> Any:
     return CountingBar
 
 
-def _download_files(repository: str, cache_dir: Path, patterns: list[str], total: int, report: ReportProgress) -> Path:
+def _download_files(
+    repository: Repository, cache_dir: Path, patterns: list[str], total: int, report: ReportProgress
+) -> Path:
     """Download in a thread of its own, so that `report` is called from the caller's and may raise."""
     from huggingface_hub import snapshot_download
 
@@ -142,7 +168,8 @@ def _download_files(repository: str, cache_dir: Path, patterns: list[str], total
     with ThreadPoolExecutor(1, thread_name_prefix="download") as pool:
         download: Future[str] = pool.submit(
             snapshot_download,
-            repository,
+            repository.id,
+            revision=repository.revision,
             cache_dir=cache_dir,
             allow_patterns=patterns,
             ignore_patterns=list(UNUSED_FILES),
@@ -158,30 +185,45 @@ def _download_files(repository: str, cache_dir: Path, patterns: list[str], total
     return Path(download.result())
 
 
-def _explain(repository: str, error: Exception) -> ModelUnavailable | None:
+def _explain(repository: Repository, error: Exception) -> ModelUnavailable | None:
     """What the hub's error means, in words; None for an error that is not the hub's."""
+    reason = _why_absent(error) or _why_broken(error)
+    return ModelUnavailable(f"{repository} {reason}") if reason else None
+
+
+def _why_absent(error: Exception) -> str | None:
+    """Why the repository, or what is needed of it, cannot be had; None for any other error."""
     from huggingface_hub import errors
 
-    reason: str
     match error:
         case errors.GatedRepoError():
-            reason = "is gated: accept its terms on huggingface.co, and set HF_TOKEN to a token of that account"
+            return "is gated: accept its terms on huggingface.co, and set HF_TOKEN to a token of that account"
+        case errors.RevisionNotFoundError():
+            return "is not on the Hugging Face hub: the repository has no such branch, tag or commit"
         case errors.RepositoryNotFoundError():
-            reason = "is not on the Hugging Face hub, or is private: check the name, and HF_TOKEN"
+            return "is not on the Hugging Face hub, or is private: check the name, and HF_TOKEN"
         case errors.IncompleteSnapshotError():
-            reason = "is only in part on this machine, and the Hugging Face hub cannot be reached"
+            return "is only in part on this machine, and the Hugging Face hub cannot be reached"
         case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
-            reason = "is not on this machine, and the Hugging Face hub cannot be reached: check the network"
-        case errors.EntryNotFoundError():
-            reason = f"has no {INDEX}: it is not in the layout of diffusers"
-        case errors.HFValidationError():
-            reason = f"is not a name that a repository can have: {error}"
-        case errors.HfHubHTTPError():
-            reason = f"could not be downloaded: {error}"
-        case ConnectionError() | TimeoutError():
-            reason = f"could not be downloaded, the connection broke: {error}"
-        case json.JSONDecodeError():
-            reason = f"has a broken {INDEX}: {error}"
+            return "is not on this machine, and the Hugging Face hub cannot be reached: check the network"
         case _:
             return None
-    return ModelUnavailable(f"{repository} {reason}")
+
+
+def _why_broken(error: Exception) -> str | None:
+    """What went wrong on the way, or is wrong with what came; None for an error that is not the hub's."""
+    from huggingface_hub import errors
+
+    match error:
+        case errors.EntryNotFoundError():
+            return f"has no {INDEX}: it is not in the layout of diffusers"
+        case errors.HFValidationError():
+            return f"is not a name that a repository can have: {error}"
+        case errors.HfHubHTTPError():
+            return f"could not be downloaded: {error}"
+        case ConnectionError() | TimeoutError():
+            return f"could not be downloaded, the connection broke: {error}"
+        case json.JSONDecodeError():
+            return f"has a broken {INDEX}: {error}"
+        case _:
+            return None

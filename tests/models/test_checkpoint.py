@@ -15,7 +15,7 @@ import httpx
 import pytest
 from huggingface_hub import constants, errors
 
-from models.checkpoint import _explain, components, fetch_checkpoint
+from models.checkpoint import Repository, _explain, components, fetch_checkpoint
 from models.errors import ModelUnavailable, TaskCancelled
 from models.ltx2 import Ltx2
 from models.progress import Progress, Stage
@@ -23,6 +23,8 @@ from tests.models.conftest import ignore
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "someone/small-ltx2"
+TAG = "v2"
+REVISIONS = ("main", TAG, COMMIT)
 
 
 class FakeHub(ThreadingHTTPServer):
@@ -34,6 +36,7 @@ class FakeHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.served: list[str] = []
+        self.asked: list[str] = []
         self.delay_s = 0.0
 
     @property
@@ -53,6 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, *, with_body: bool) -> None:
         path = self.path.split("?")[0]
+        self.server.asked.append(path)
+        if (revision := _revision(path)) and revision not in REVISIONS:
+            self.refuse(404, "RevisionNotFound")
+            return
         if path.startswith(f"/api/models/{REPOSITORY}/tree/"):
             self.send(json.dumps(self.tree()).encode(), with_body=with_body)
         elif path.startswith(f"/api/models/{REPOSITORY}"):
@@ -104,6 +111,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+def _revision(path: str) -> str | None:
+    """The revision that a path of the hub's API names, if it names one."""
+    for marker in ("/resolve/", "/tree/", "/revision/"):
+        if marker in path:
+            return path.split(marker)[1].split("/", maxsplit=1)[0]
+    return None
+
+
 @pytest.fixture
 def hub(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     repository = shutil.copytree(tiny_folder, tmp_path / "repository")
@@ -147,6 +162,23 @@ def test_a_download_is_told_in_bytes_and_never_more_than_there_are(hub: FakeHub,
     assert told[-1].bytes_total == downloaded
     assert [progress.bytes_done for progress in told] == sorted(progress.bytes_done for progress in told)
     assert 0 < told[-1].bytes_done <= downloaded
+
+
+def test_a_revision_is_what_is_downloaded(hub: FakeHub, tmp_path: Path) -> None:
+    folder = fetch_checkpoint(f"{REPOSITORY}@{TAG}", tmp_path / "cache", ignore)
+    assert (folder / "model_index.json").is_file()
+    assert f"/{REPOSITORY}/resolve/{TAG}/model_index.json" in hub.asked
+    assert "main" not in {_revision(path) for path in hub.asked}
+
+
+def test_a_revision_that_is_not_there_is_said(hub: FakeHub, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"small-ltx2@v9 is not on .*no such branch, tag or commit"):
+        fetch_checkpoint(f"{REPOSITORY}@v9", tmp_path / "cache", ignore)
+
+
+def test_a_revision_that_is_empty_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="a branch, a tag or a commit must follow"):
+        fetch_checkpoint(f"{REPOSITORY}@", tmp_path / "cache", ignore)
 
 
 def test_what_is_there_is_not_downloaded_again(hub: FakeHub, tmp_path: Path) -> None:
@@ -208,7 +240,7 @@ def response(status: int) -> Any:
     ],
 )
 def test_every_failure_of_the_hub_is_said_in_words(error: Exception, said: str) -> None:
-    explained = _explain(REPOSITORY, error)
+    explained = _explain(Repository.parse(REPOSITORY), error)
     assert explained is not None
     assert explained.message.startswith(REPOSITORY)
     assert said in explained.message
