@@ -244,8 +244,15 @@ def request_schema(limits: Limits) -> dict[str, Any]:
         target = schema["properties"][name]
         for option in target.get("anyOf", [target]):
             if option.get("type") in ("integer", "number"):
-                option.pop("exclusiveMinimum", None)
+                for name_of_pydantic in (
+                    "ge",
+                    "gt",
+                    "exclusiveMinimum",
+                ):  # it leaves its own names behind a BeforeValidator
+                    option.pop(name_of_pydantic, None)
                 option.update(minimum=low, maximum=high)
+                if multiple := option.pop("multiple_of", None):
+                    option["multipleOf"] = multiple
     schema["properties"]["prompt"]["maxLength"] = limits.max_prompt_chars
     schema["properties"]["negative_prompt"]["maxLength"] = limits.max_prompt_chars
     return schema

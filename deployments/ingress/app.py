@@ -6,6 +6,7 @@ from deployments.ingress.errors import add_error_handlers
 from deployments.ingress.health import health_router
 from deployments.ingress.outputs import outputs_router
 from deployments.ingress.rooms import Rooms
+from deployments.ingress.skill import skill_router
 from deployments.ingress.tasks import tasks_router
 from deployments.ingress.video import video_router
 
@@ -16,6 +17,6 @@ def create_app(rooms: Rooms) -> FastAPI:
     """Build the app from its rooms."""
     app = FastAPI(title="LTX-2 video server", description=DESCRIPTION, version="1")
     add_error_handlers(app)
-    for router in (video_router(rooms), tasks_router(rooms), outputs_router(rooms), health_router(rooms)):
-        app.include_router(router)
+    for make_router in (video_router, tasks_router, outputs_router, health_router, skill_router):
+        app.include_router(make_router(rooms))
     return app

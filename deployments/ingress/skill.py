@@ -1,0 +1,93 @@
+"""What an agent reads to use this server with nothing else: /skill.md, and /llms.txt that points to it."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
+
+from deployments.ingress.rooms import Rooms
+from models.names import TINY_MODEL_NAME
+from models.request import Limits, VideoRequest, request_schema
+
+MARKDOWN = "text/markdown"
+TINY_WARNING = """
+> **This server has only the tiny random-weight model: every video it makes is NOISE**, labelled as such. It is good for
+> trying the API. Tell whoever asks for a video that this one will not show what they asked for.
+"""
+
+
+def skill_router(rooms: Rooms) -> APIRouter:
+    """The routes for agents."""
+    router = APIRouter(tags=["agents"])
+    skill, llms = _template("skill.md"), _template("llms.txt")
+    facts = server_facts(rooms)
+
+    @router.get("/skill.md", summary="How an agent uses this server", response_class=PlainTextResponse)
+    def skill_document(request: Request) -> PlainTextResponse:
+        """The whole workflow as Markdown, with this server's own address, limits and defaults."""
+        return _answer(skill, facts, rooms.base_url(request), MARKDOWN)
+
+    @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
+    def llms_document(request: Request) -> PlainTextResponse:
+        """Points to /skill.md."""
+        return _answer(llms, facts, rooms.base_url(request), "text/plain")
+
+    return router
+
+
+def server_facts(rooms: Rooms) -> dict[str, object]:
+    """Everything in the documents that is this server's own, except its address."""
+    limits = rooms.settings.limits
+    properties = request_schema(limits)["properties"]
+    defaults = {name: schema.get("default") for name, schema in properties.items()}
+    largest = rooms.settings.encode.max_bytes
+    return {
+        **defaults,
+        "model": rooms.model,
+        "tiny_warning": TINY_WARNING if rooms.model == TINY_MODEL_NAME else "",
+        "fields": "\n".join(_field_row(name, schema) for name, schema in properties.items()),
+        "size_note": "" if largest is None else f", at most {largest} bytes",
+        "duration_s": f"{VideoRequest.model_construct(prompt='').duration_s:.1f}",
+        **_shared_limits(limits),
+    }
+
+
+def _shared_limits(limits: Limits) -> dict[str, object]:
+    """The bounds that belong to no single number."""
+    return {
+        "max_pixel_frames": limits.max_pixel_frames,
+        "max_duration_s": f"{limits.max_duration_s:g}",
+        "max_image_bytes": limits.max_image_bytes,
+    }
+
+
+def _field_row(name: str, schema: Mapping[str, Any]) -> str:
+    default = "required" if "default" not in schema else f"`{schema['default']}`"
+    return f"| `{name}` | {default} | {_allowed(schema)} | {schema.get('description', '')} |"
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """The bounds of a field in words, from its JSON schema."""
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_allowed(option) for option in schema["anyOf"])
+    if schema["type"] == "string":
+        return f"text of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
+    if "minimum" not in schema:
+        return str(schema["type"])
+    multiple = f", multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
+    kind = "whole number, " if schema["type"] == "integer" else ""
+    return f"{kind}{schema['minimum']:.16g} to {schema['maximum']:.16g}{multiple}"
+
+
+def _template(filename: str) -> Template:
+    return Template((files(__package__) / filename).read_text(encoding="utf-8"))
+
+
+def _answer(template: Template, facts: Mapping[str, object], base_url: str, media_type: str) -> PlainTextResponse:
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+    return PlainTextResponse(template.substitute(facts, base_url=base_url), 200, headers, media_type)

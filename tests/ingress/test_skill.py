@@ -1,0 +1,103 @@
+"""An agent that reads /skill.md can do the whole workflow: the steps are read out of it and followed."""
+
+import json
+import re
+
+from models.names import TINY_MODEL_NAME
+from tests.ingress.conftest import VIDEO, Box, picture_file
+
+
+def document(box: Box) -> str:
+    answer = box.client.get("/skill.md")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/markdown")
+    return answer.text
+
+
+def steps(text: str) -> list[tuple[str, str, list[str]]]:
+    """Method, url and the lines below them, of each request in the numbered workflow."""
+    workflow = text.split("step by step", 1)[1].split("\n## ", 1)[0]
+    requests = [block.strip().splitlines() for block in re.findall(r"```http\n(.*?)```", workflow, re.DOTALL)]
+    return [(*lines[0].split(" ", 1), [line.strip() for line in lines[1:]]) for lines in requests]  # type: ignore[misc]
+
+
+def field_rows(text: str) -> dict[str, tuple[str, str]]:
+    """Default and allowed of each field in the table."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", text.split("## Fields", 1)[1], re.MULTILINE)
+    return {name: (default, allowed) for name, default, allowed in rows}
+
+
+def test_the_workflow_that_the_document_tells_makes_a_video_of_a_picture(box):
+    text = document(box)
+    (submit, submit_url, lines), (poll, poll_url, _), (download, download_url, _), _ = steps(text)
+    names = [line.split("=", 1)[0] for line in lines if "=" in line]
+    assert names == ["prompt", "image"]
+    assert any(line == "Content-Type: multipart/form-data" for line in lines)
+
+    submitted = box.client.request(
+        submit, submit_url, data={"prompt": "She turns and smiles."}, files={"image": ("photo.png", picture_file())}
+    )
+    assert submitted.status_code == 200, submitted.text
+    poll_url = poll_url.format(task_id=submitted.json()["task_id"])
+    assert box.client.request(poll, poll_url).json()["status"] == "processing"
+    box.complete(box.start())
+    ended = box.client.request(poll, poll_url).json()
+    assert ended["status"] == "completed"
+    assert box.client.request(download, download_url.format(**ended)).content == VIDEO
+
+
+def test_the_request_for_a_text_alone_is_taken_as_it_stands(box):
+    method, url, lines = steps(document(box))[-1]
+    answer = box.client.request(method, url, json=json.loads(lines[-1]))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["ignored"] == []
+
+
+def test_every_route_in_the_document_exists(box):
+    known = {
+        (method.upper(), path)
+        for path, methods in box.client.get("/openapi.json").json()["paths"].items()
+        for method in methods
+    }
+    told = set(re.findall(r"`(GET|POST) (/(?:v1|outputs|health)[^`]*)`", document(box)))
+    assert len(told) >= 7
+    assert told <= known
+
+
+def test_every_default_in_the_document_is_accepted_and_every_field_is_told(box):
+    rows = field_rows(document(box))
+    defaults = {name: default.strip("`") for name, (default, _) in rows.items() if default != "required"}
+    assert set(rows) == set(
+        box.client.get("/openapi.json").json()["paths"]["/v1/video/async_i2v"]["post"]["requestBody"]["content"][
+            "multipart/form-data"
+        ]["schema"]["properties"]
+    ) - {"image"}
+    answer = box.client.post(
+        "/v1/video/async_i2v", data={"prompt": "x", **defaults}, files={"image": ("a.png", picture_file())}
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def test_limits_are_those_of_this_server(open_box):
+    box = open_box(limits={"max_side": 640, "max_steps": 30, "max_image_bytes": 12345}, encode={"max_bytes": None})
+    text = document(box)
+    assert field_rows(text)["width"][1] == "whole number, 64 to 640, multiple of 64"
+    assert field_rows(text)["num_inference_steps"][1] == "whole number, 2 to 30"
+    assert "at most 12345 bytes" in text
+
+
+def test_addresses_are_those_that_the_client_used(open_box):
+    assert "POST http://192.168.1.26:8004/v1/video/async_i2v" in document(open_box())
+    public = open_box(public_base_url="https://video.example/api")
+    assert "POST https://video.example/api/v1/video/async_i2v" in document(public)
+
+
+def test_it_says_plainly_that_the_tiny_model_makes_noise(open_box):
+    assert "NOISE" in document(open_box(model=TINY_MODEL_NAME))
+    assert "NOISE" not in document(open_box())
+
+
+def test_llms_txt_leads_to_the_document(box):
+    answer = box.client.get("/llms.txt")
+    (link,) = re.findall(r"\((http\S+skill\.md)\)", answer.text)
+    assert box.client.get(link).text == document(box)
