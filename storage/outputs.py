@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from models.errors import StoreUnavailable
+from storage.s3_options import S3Options
 
 KEY = re.compile(r"(outputs|inputs)/[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 CHUNK_BYTES = 1024 * 1024
@@ -43,6 +44,9 @@ class OutputStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove a file. One that is not there is no error."""
 
+    def sign(self, key: str, expires_s: int, filename: str) -> str | None:
+        """A url that reads the file for `expires_s` seconds, shown as `filename`; None where there are none."""
+
     def check(self) -> None:
         """Raise StoreUnavailable unless the store answers and can be written."""
 
@@ -67,14 +71,19 @@ def staged(key: str, claim: int) -> str:
     return f"{key}.{claim}.part"
 
 
-def open_output_store(url: str) -> OutputStore:
-    """Open the store at `url`: file:FOLDER. Raises ValueError for any other."""
+def open_output_store(url: str, s3: S3Options | None = None) -> OutputStore:
+    """Open the store at `url`: file:FOLDER or s3://BUCKET/PREFIX. Raises ValueError for any other."""
     scheme, _, location = url.partition(":")
     if scheme == "file" and location:
         from storage.local import LocalOutputStore
 
         return LocalOutputStore(Path(location))
-    raise ValueError(f"outputs.url must be file:FOLDER, not {url!r}")
+    bucket, _, prefix = location.removeprefix("//").partition("/")
+    if scheme == "s3" and location.startswith("//") and bucket:
+        from storage.s3 import S3OutputStore
+
+        return S3OutputStore(bucket, prefix, s3 or S3Options())
+    raise ValueError(f"outputs.url must be file:FOLDER or s3://BUCKET/PREFIX, not {url!r}")
 
 
 def check_key(key: str) -> str:

@@ -1,13 +1,19 @@
 """The databases and output stores that the contract suites run against. A new one is one more parameter here."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import OutputStore
+from storage.s3 import S3OutputStore
+from storage.s3_options import S3Options
 from storage.task_store import SqlTaskStore
 
 
@@ -26,7 +32,31 @@ def sqlite_url(folder: Path, request: pytest.FixtureRequest) -> str:
 
 
 DATABASES = {"sqlite": sqlite_url}
-OUTPUT_STORES = {"local": lambda folder: LocalOutputStore(folder / "store")}
+
+
+def s3_store(_folder: Path, request: pytest.FixtureRequest) -> S3OutputStore:
+    """A bucket of its own on moto's server."""
+    endpoint = request.getfixturevalue("s3_endpoint")
+    patch = request.getfixturevalue("monkeypatch")
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
+        patch.setenv(name, value)
+    bucket = f"bucket-{uuid4().hex}"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    return S3OutputStore(bucket, "videos", S3Options(endpoint_url=endpoint, region="us-east-1"))
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+OUTPUT_STORES = {"local": lambda folder, _request: LocalOutputStore(folder / "store"), "s3": s3_store}
 
 
 @pytest.fixture(params=DATABASES)
@@ -46,4 +76,4 @@ def store(database_url):
 @pytest.fixture(params=OUTPUT_STORES)
 def outputs(request, tmp_path) -> OutputStore:
     """An empty output store."""
-    return OUTPUT_STORES[request.param](tmp_path)
+    return OUTPUT_STORES[request.param](tmp_path, request)
