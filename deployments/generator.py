@@ -46,7 +46,7 @@ class Generator:
         self._model_name = model_name
         self._device = device
         self._tasks = SqlTaskStore.open(settings.database_url)
-        self._outputs = open_output_store(settings.outputs.url)
+        self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._model: Ltx2 | None = None
         self._one_at_a_time = threading.Lock()

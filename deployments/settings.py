@@ -17,10 +17,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from models.placement import Place, Weights
 from models.request import Limits
 from models.speedup_choice import Speedup
+from storage.s3_options import S3Options
 
 PREFIX = "LTX2_"
 NESTING = "__"
 SQLITE = "sqlite:///"
+FOLDER = "file:"
 CREDENTIALS = re.compile(r"//.*@")
 """What a url may hold that no log should."""
 
@@ -34,9 +36,14 @@ class OutputSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, Field(pattern=r"^file:.+", description="file:FOLDER; every node must see the same folder.")] = (
-        "file:data/outputs"
-    )
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^(file:.+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$",
+            description="file:FOLDER, a folder that every node sees, or s3://BUCKET/PREFIX.",
+        ),
+    ] = "file:data/outputs"
+    s3: S3Options = S3Options()
 
 
 class EncodeSettings(BaseModel):
@@ -219,10 +226,10 @@ class Settings(BaseSettings):
 
     def located(self) -> "Settings":
         """The same settings with absolute paths: replicas need not share this process's folder."""
-        changes: dict[str, Any] = {
-            "outputs": self.outputs.model_copy(update={"url": f"file:{_absolute(self.outputs.url[5:])}"}),
-            "cache_dir": self.cache_dir.expanduser().absolute(),
-        }
+        changes: dict[str, Any] = {"cache_dir": self.cache_dir.expanduser().absolute()}
+        if self.outputs.url.startswith(FOLDER):
+            folder = _absolute(self.outputs.url.removeprefix(FOLDER))
+            changes["outputs"] = self.outputs.model_copy(update={"url": f"{FOLDER}{folder}"})
         if (folder := _absolute(self.model)).is_dir():
             changes["model"] = str(folder)
         if self.database_url.startswith(SQLITE):

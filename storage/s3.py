@@ -1,26 +1,28 @@
 """The output store in a bucket of any S3-compatible server."""
 
 import contextlib
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
-from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from models.errors import StoreUnavailable
 from storage.outputs import CHUNK_BYTES, StoredFile, check_key
+from storage.s3_client import answering, code_of, open_client
 from storage.s3_options import S3Options
 
 MISSING = frozenset({"404", "NoSuchKey"})
 NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501"})
 """What servers say that do not know a copy with If-None-Match."""
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
-MAX_CONNECTIONS = 50
+CHECK_INTERVAL_S = 10.0
+CHECK_TIMEOUT_S = 5.0
+"""Of each of the check's two requests: whoever asks for our health waits for it."""
 
 
 class S3OutputStore:
@@ -29,10 +31,8 @@ class S3OutputStore:
     def __init__(self, bucket: str, prefix: str, options: S3Options) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        with _answering():
-            self._client: Any = boto3.session.Session().client(
-                "s3", endpoint_url=options.endpoint_url, region_name=options.region, config=_config(options)
-            )
+        self._client = open_client(options)
+        self._check = _Check(open_client(options.impatient(CHECK_TIMEOUT_S)), bucket, self._prefix)
         self._transfer = TransferConfig(
             multipart_threshold=options.multipart_threshold_bytes, multipart_chunksize=options.part_bytes
         )
@@ -40,7 +40,7 @@ class S3OutputStore:
     def put(self, key: str, source: Path | bytes) -> None:
         """Upload, in parts when the file is large; boto3 ends an upload that fails half-way."""
         name, media_type = self._name(key), _media_type(key)
-        with _answering():
+        with answering():
             if isinstance(source, bytes):
                 self._client.put_object(Bucket=self._bucket, Key=name, Body=source, ContentType=media_type)
                 return
@@ -50,7 +50,7 @@ class S3OutputStore:
     def publish(self, staged: str, key: str) -> None:
         """Copy within the bucket, unless the final name is taken, and remove the staged file."""
         source, target = self._name(staged), self._name(key)
-        with _answering():
+        with answering():
             if self._head(target) is None:
                 self._copy(source, target)
             elif self._head(source) is None:
@@ -60,7 +60,7 @@ class S3OutputStore:
     def stat(self, key: str) -> StoredFile | None:
         """Describe a file."""
         name = self._name(key)
-        with _answering():
+        with answering():
             found = self._head(name)
         if found is None:
             return None
@@ -73,26 +73,21 @@ class S3OutputStore:
             return iter(())
         end = "" if length is None else start + length - 1
         wanted = {"Range": f"bytes={start}-{end}"} if start or length is not None else {}
-        with _answering():
-            try:
-                found = self._client.get_object(Bucket=self._bucket, Key=name, **wanted)
-            except ClientError as error:
-                if _code(error) in MISSING:
-                    raise FileNotFoundError(key) from None
-                raise
+        with answering():
+            found = _unless_missing(self._client.get_object, Bucket=self._bucket, Key=name, **wanted)
+        if found is None:
+            raise FileNotFoundError(key)
         return _chunks(found["Body"])
 
     def delete(self, key: str) -> None:
         """Remove a file."""
         name = self._name(key)
-        with _answering():
+        with answering():
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def check(self) -> None:
-        """Write and remove a small file where the videos go."""
-        key = f"outputs/check-{uuid4().hex}"
-        self.put(key, b"ok")
-        self.delete(key)
+        """Write and remove a small file, at most every CHECK_INTERVAL_S; in between, say what came of it last."""
+        self._check()
 
     def sign(self, key: str, expires_s: int, filename: str) -> str:
         """A url that reads the file without credentials for `expires_s`, to be shown under `filename`."""
@@ -102,20 +97,14 @@ class S3OutputStore:
             "ResponseContentType": _media_type(key),
             "ResponseContentDisposition": f'inline; filename="{filename}"',
         }
-        with _answering():
+        with answering():
             return str(self._client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=expires_s))
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
     def _head(self, name: str) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = self._client.head_object(Bucket=self._bucket, Key=name)
-        except ClientError as error:
-            if _code(error) in MISSING:
-                return None
-            raise
-        return found
+        return _unless_missing(self._client.head_object, Bucket=self._bucket, Key=name)
 
     def _copy(self, source: str, target: str) -> None:
         """Copy if the target is not there; a server that knows no such condition is trusted to the look before."""
@@ -123,52 +112,57 @@ class S3OutputStore:
         try:
             self._client.copy_object(**names, IfNoneMatch="*")
         except ClientError as error:
-            if _code(error) in NOT_CONDITIONAL:
+            if code_of(error) in NOT_CONDITIONAL:
                 self._client.copy_object(**names)
-            elif _code(error) != "PreconditionFailed":
+            elif code_of(error) != "PreconditionFailed":
                 raise
 
 
-def _config(options: S3Options) -> Config:
-    return Config(
-        signature_version="s3v4",  # boto3 alone still makes presigned urls of the old kind
-        s3={"addressing_style": options.addressing_style},
-        connect_timeout=options.connect_timeout_s,
-        read_timeout=options.read_timeout_s,
-        retries={"mode": "standard", "total_max_attempts": options.max_attempts},
-        max_pool_connections=MAX_CONNECTIONS,
-        # Servers older than 2025 refuse the checksums that boto3 would add by itself.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
+class _Check:
+    """Whether the bucket can be written, remembered for a while: health is asked every second, and requests cost."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._client = client
+        self._names = {"Bucket": bucket, "Key": f"{prefix}outputs/check-{uuid4().hex}"}
+        self._lock = threading.Lock()
+        self._ends_at = 0.0
+        self._failure: str | None = None
+
+    def __call__(self) -> None:
+        with self._lock:
+            if time.monotonic() >= self._ends_at:
+                self._failure = self._ask()
+                self._ends_at = time.monotonic() + CHECK_INTERVAL_S
+            failure = self._failure
+        if failure is not None:
+            raise StoreUnavailable(failure)
+
+    def _ask(self) -> str | None:
+        try:
+            with answering():
+                self._client.put_object(**self._names, Body=b"ok")
+                self._client.delete_object(**self._names)
+        except StoreUnavailable as error:
+            return error.message
+        return None
+
+
+def _unless_missing(read: Any, **wanted: Any) -> dict[str, Any] | None:
+    """The answer to a read of one file; None where there is no such file."""
+    try:
+        found: dict[str, Any] = read(**wanted)
+    except ClientError as error:
+        if code_of(error) in MISSING:
+            return None
+        raise
+    return found
 
 
 def _chunks(body: Any) -> Iterator[bytes]:
-    with _answering(), contextlib.closing(body):
+    with answering(), contextlib.closing(body):
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
 def _media_type(key: str) -> str:
     suffixes = key.removesuffix(".part").split(".")
     return next((MEDIA_TYPES[each] for each in suffixes if each in MEDIA_TYPES), "application/octet-stream")
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextlib.contextmanager
-def _answering() -> Iterator[None]:
-    """Say in our words what the server, the network or the file refused."""
-    try:
-        yield
-    except ClientError as error:
-        said = error.response.get("Error", {})
-        reason = f"{said.get('Code')} {said.get('Message', '')}".strip()
-        raise StoreUnavailable(f"the output store refused {error.operation_name}: {reason}") from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise StoreUnavailable(f"the output store did not answer: {error}") from error
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreUnavailable(f"the output store could not read the file: {error.strerror}") from error

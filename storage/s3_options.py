@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MB = 1024 * 1024
+MIB = 1024 * 1024
 
 
 class S3Options(BaseModel):
@@ -12,15 +12,27 @@ class S3Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    endpoint_url: Annotated[str | None, Field(description="The server's url; null for AWS.")] = None
+    endpoint_url: Annotated[str | None, Field(pattern="^https?://", description="The server's url; null for AWS.")] = (
+        None
+    )
     region: Annotated[str | None, Field(description="Region; null takes it from the AWS chain.")] = None
     addressing_style: Annotated[
         Literal["auto", "path", "virtual"], Field(description="Whether the bucket stands in the path or the host.")
     ] = "auto"
     multipart_threshold_bytes: Annotated[
-        int, Field(ge=5 * MB, description="Files of so many bytes or more go up in parts.")
-    ] = 64 * MB
-    part_bytes: Annotated[int, Field(ge=5 * MB, description="Size of a part, in bytes.")] = 16 * MB
+        int, Field(ge=5 * MIB, description="Files of so many bytes or more go up in parts.")
+    ] = 64 * MIB
+    part_bytes: Annotated[int, Field(ge=5 * MIB, description="Size of a part, in bytes.")] = 16 * MIB
     connect_timeout_s: Annotated[float, Field(gt=0, description="How long a connection may take, in seconds.")] = 5.0
     read_timeout_s: Annotated[float, Field(gt=0, description="How long the server may be silent, in seconds.")] = 20.0
     max_attempts: Annotated[int, Field(ge=1, description="Tries of one request, the first included.")] = 3
+
+    def impatient(self, timeout_s: float) -> "S3Options":
+        """The same server, asked once and not waited for longer than `timeout_s`."""
+        return self.model_copy(
+            update={
+                "connect_timeout_s": min(self.connect_timeout_s, timeout_s),
+                "read_timeout_s": min(self.read_timeout_s, timeout_s),
+                "max_attempts": 1,
+            }
+        )

@@ -86,6 +86,9 @@ def test_other_variables_are_nobodys_business(monkeypatch):
         ({"limits": 5}, ["setting limits"]),
         ({"model": ""}, ["setting model"]),
         ({"outputs": {"url": "s4://x"}}, ["setting outputs.url", "'s4://x' was given"]),
+        ({"outputs": {"url": "s3://"}}, ["setting outputs.url", "'s3://' was given"]),
+        ({"outputs": {"url": "s3://key:secret@bucket"}}, ["setting outputs.url", "'s3://***@bucket' was given"]),
+        ({"outputs": {"s3": {"region_name": "x"}}}, ["setting outputs.s3.region_name", "endpoint_url, region"]),
         ({"public_base_url": "example"}, ["setting public_base_url", "'example' was given"]),
         ({"device": "gpu", "model": ""}, ["setting device", "setting model"]),
     ],
@@ -126,6 +129,18 @@ def test_a_home_folder_is_found(monkeypatch, tmp_path):
 def test_a_postgresql_url_stays_as_it_is():
     url = "postgresql+psycopg://app@db/ltx2"
     assert settings(database_url=url).located().database_url == url
+
+
+def test_a_bucket_stays_where_it_is():
+    located = settings(outputs={"url": "s3://videos/of/ours", "s3": {"addressing_style": "path"}}).located()
+    assert (located.outputs.url, located.outputs.s3.addressing_style) == ("s3://videos/of/ours", "path")
+
+
+def test_a_bucket_and_its_server_come_from_the_environment_too(monkeypatch):
+    monkeypatch.setenv("LTX2_OUTPUTS__URL", "s3://videos")
+    monkeypatch.setenv("LTX2_OUTPUTS__S3__ENDPOINT_URL", "https://s3.example.org")
+    assert settings().outputs.url == "s3://videos"
+    assert settings().outputs.s3.endpoint_url == "https://s3.example.org"
 
 
 def test_settings_travel_to_the_replicas_as_they_are(monkeypatch):

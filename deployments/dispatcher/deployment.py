@@ -54,7 +54,7 @@ class Dispatcher:
         self._model_name = model_name
         engine = open_engine(settings.database_url)
         self._tasks = SqlTaskStore(engine)
-        self._outputs = open_output_store(settings.outputs.url)
+        self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._generator = generator
         self._encoder = encoder
         self._name = DispatcherName.of_this_process()

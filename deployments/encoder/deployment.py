@@ -24,7 +24,7 @@ class Encoder:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.encode
         self._tasks: TaskStore = SqlTaskStore.open(settings.database_url)
-        self._outputs: OutputStore = open_output_store(settings.outputs.url)
+        self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
 
     def encode(self, clip: Clip, task: Task) -> None:
         """Write the files of a task, publish them, and end the task as completed.

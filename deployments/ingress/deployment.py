@@ -33,7 +33,7 @@ class Ingress:
             settings=settings,
             model=model_name,
             tasks=SqlTaskStore.open(settings.database_url),
-            outputs=open_output_store(settings.outputs.url),
+            outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
             nudge=self._nudge,
             notices=tuple(notices),
         )
