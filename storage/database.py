@@ -11,25 +11,28 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from models.errors import StoreUnavailable
+from storage.postgres import BoundedConnection, open_postgres
 
 BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's write to SQLite."""
 WAL_RETRY_S = 0.02
 MIGRATION_LOCK = 7_216_094_052
 """The number of PostgreSQL's advisory lock under which one process at a time migrates. Any fixed number would do."""
+MIGRATION_TIMEOUT_S = 600.0
+"""How long one statement of a migration may take on PostgreSQL, the wait for another process's migration among them."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_engine(url: str) -> Engine:
-    """Make the engine for `url`: sqlite:///PATH or postgresql+psycopg://..."""
+    """Make the engine for `url`: sqlite:///PATH or postgresql://..."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, pool_timeout=BUSY_TIMEOUT_S)
+        return open_postgres(make_url(url))
     sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
     connect_args = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
     engine = create_engine(url, connect_args=connect_args, pool_size=20, max_overflow=30)
@@ -110,14 +113,31 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    with answering(), engine.begin() as connection:
+    with answering(), engine.begin() as connection, contextlib.ExitStack() as stack:
         if not is_sqlite(engine):
-            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+            stack.enter_context(_migration_turn(connection))
         current = MigrationContext.configure(connection).get_current_revision()
         if current is not None and current not in known:
             return
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def _migration_turn(connection: Connection) -> Iterator[None]:
+    """One process at a time, with patience for tables of millions of rows."""
+    driver = cast("BoundedConnection", connection.connection.dbapi_connection)
+    driver.patience_s = MIGRATION_TIMEOUT_S
+    try:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+        yield
+    finally:
+        driver.patience_s = BoundedConnection.patience_s
+
+
+def storable(value: str) -> str:
+    """The text without what a database cannot hold: NUL characters and halves of surrogate pairs."""
+    return value.replace("\0", "").encode(errors="replace").decode()
 
 
 class SqliteLock:

@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request import VideoRequest
-from storage.database import answering, is_sqlite, open_engine
+from storage.database import answering, is_sqlite, open_engine, storable
 from storage.schema import replicas, served_models, tasks
 from storage.tasks import UNFINISHED, Failure, NewTask, Output, Replica, ReplicaState, State, Task, sources
 
@@ -117,7 +117,7 @@ class SqlTaskStore:
             "state": State.QUEUED,
             "model": new.model,
             "request": new.request.model_dump_json(),
-            "base_url": new.base_url,
+            "base_url": storable(new.base_url),
             "input_key": new.input_key,
             "claim": 0,
             "attempts": 0,
@@ -136,7 +136,8 @@ class SqlTaskStore:
         return found[0] if found else None
 
     def get_many(self, task_ids: Collection[str]) -> list[Task]:  # noqa: D102
-        return [_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(task_ids)))]
+        ids = [task_id for task_id in task_ids if task_id == storable(task_id)]
+        return [_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(ids)))]
 
     def queue_position(self, task: Task) -> int:  # noqa: D102
         ahead = select(func.count().label("count")).where(
@@ -153,7 +154,7 @@ class SqlTaskStore:
         return dict.fromkeys(sorted(UNFINISHED), 0) | {State(row.state): row.number for row in self._read(query)}
 
     def cancel(self, task_id: str) -> bool:  # noqa: D102
-        return self._move(State.CANCELED, tasks.c.id == task_id)
+        return self._move(State.CANCELED, tasks.c.id == storable(task_id))
 
     # -- the dispatcher's side
 
@@ -164,10 +165,12 @@ class SqlTaskStore:
             .order_by(tasks.c.sequence)
             .limit(limit)
             .with_for_update(skip_locked=True)
+            .cte("oldest")
+            .prefix_with("MATERIALIZED")  # a plain subquery may run once a row, and claim more than `limit`
         )
         claimed = self._write(
             update(tasks)
-            .where(tasks.c.sequence.in_(oldest.scalar_subquery()))
+            .where(tasks.c.sequence.in_(select(oldest.c.sequence)))
             .values(dispatcher=dispatcher, claim=tasks.c.claim + 1, lease_until=self._now() + lease_s)
         )
         return sorted(claimed, key=lambda task: task.sequence)
@@ -248,7 +251,8 @@ class SqlTaskStore:
     def put_replica(self, replica: Replica) -> None:  # noqa: D102
         with answering(), self._engine.begin() as connection:
             connection.execute(delete(replicas).where(replicas.c.id == replica.id))
-            connection.execute(insert(replicas).values(**asdict(replica), updated_at=time.time()))
+            written = asdict(replica) | {"message": storable(replica.message), "updated_at": time.time()}
+            connection.execute(insert(replicas).values(written))
 
     def drop_replica(self, replica_id: str) -> None:  # noqa: D102
         long_gone = replicas.c.updated_at < time.time() - REPLICA_EXPIRY_S
@@ -317,7 +321,7 @@ def _held(task: Task) -> ColumnElement[bool]:
 
 
 def _failure_values(failure: Failure) -> dict[str, Any]:
-    return {"error": failure.message, "error_code": failure.code, "retryable": failure.retryable}
+    return {"error": storable(failure.message), "error_code": failure.code, "retryable": failure.retryable}
 
 
 def _replica(row: Row[Any]) -> Replica:

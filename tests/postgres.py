@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from sqlalchemy import make_url
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # platformdirs on a machine without XDG_RUNTIME_DIR
@@ -23,13 +24,20 @@ class Postgres:
         self._server.start()
         self._uri = self._server.get_uri()
 
-    def database(self) -> str:
-        """Make an empty database. Returns its url."""
+    def database(self, template: str | None = None) -> str:
+        """Make a database: an empty one, or a copy of the one at the url `template`. Returns its url."""
         name = f"test_{uuid.uuid4().hex}"
+        copied = f" TEMPLATE {make_url(template).database}" if template else ""
+        self._execute(f"CREATE DATABASE {name}{copied}")
+        return str(self._server.get_uri(database=name))
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected."""
+        self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def _execute(self, statement: str) -> None:
         with psycopg.connect(self._uri, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        uri = str(self._server.get_uri(database=name))
-        return uri.replace("postgresql://", "postgresql+psycopg://")
+            connection.execute(statement.encode())
 
     def stop(self) -> None:
         self._server.stop()

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from storage.outputs import OutputStore
 from storage.s3 import S3OutputStore
 from storage.s3_options import S3Options
 from storage.task_store import SqlTaskStore
+from tests.postgres import Postgres, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +29,37 @@ def migrated_file(tmp_path_factory) -> Path:
     return file
 
 
-def sqlite_url(folder: Path, request: pytest.FixtureRequest) -> str:
-    return f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), folder / 'tasks.db')}"
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real server for the whole run."""
+    with running_postgres() as server:
+        yield server
 
 
-DATABASES = {"sqlite": sqlite_url}
+@pytest.fixture(scope="session")
+def migrated_database(postgres: Postgres) -> str:
+    """A PostgreSQL database with its tables, to copy."""
+    url = postgres.database()
+    engine = open_engine(url)
+    migrate(engine)
+    engine.dispose()
+    return url
+
+
+@contextmanager
+def sqlite_url(folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    yield f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), folder / 'tasks.db')}"
+
+
+@contextmanager
+def postgresql_url(_folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.database(template=request.getfixturevalue("migrated_database"))
+    yield url
+    server.drop(url)
+
+
+DATABASES = {"sqlite": sqlite_url, "postgresql": postgresql_url}
 
 
 def s3_store(_folder: Path, request: pytest.FixtureRequest) -> S3OutputStore:
@@ -60,9 +88,10 @@ OUTPUT_STORES = {"local": lambda folder, _request: LocalOutputStore(folder / "st
 
 
 @pytest.fixture(params=DATABASES)
-def database_url(request, tmp_path) -> str:
+def database_url(request, tmp_path) -> Iterator[str]:
     """A database of its own, with its tables and without a row."""
-    return DATABASES[request.param](tmp_path, request)
+    with DATABASES[request.param](tmp_path, request) as url:
+        yield url
 
 
 @pytest.fixture

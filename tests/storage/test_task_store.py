@@ -96,6 +96,22 @@ def test_an_unknown_task_is_none(store):
     assert store.get_many([]) == []
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\0", "\ud800"])
+def test_an_id_that_no_database_can_hold_is_unknown(store, name):
+    (task,) = submit(store)
+    assert store.get(name) is None
+    assert store.get_many([name, task.id]) == [task]
+    assert not store.cancel(name)
+
+
+def test_texts_lose_what_no_database_can_hold(store):
+    task = started(store)
+    store.put_replica(Replica("r1", MODEL, ReplicaState.FAILED, "no\0 file \udcff"))
+    assert store.fail(task, Failure("bad\0 file \udcff", "render_failed", retryable=False))
+    assert store.get(task.id).failure.message == "bad file ?"
+    assert store.live_replicas()[0].message == "no file ?"
+
+
 def test_task_ids_cannot_be_guessed():
     ids = {new_task().id for _ in range(100)}
     assert len(ids) == 100
@@ -170,6 +186,13 @@ def test_a_lost_attempt_counts_and_anything_else_is_a_restart(store):
     store.claim("bob", MODEL, 1, LEASE_S)
     (back,) = store.reclaim(["bob"])
     assert (back.attempts, back.restarts) == (1, 2)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_never_more_than_asked_for_are_claimed(store, limit):
+    submit(store, 50)
+    for _ in range(5):
+        assert len(store.claim("alice", MODEL, limit, LEASE_S)) == limit
 
 
 # -- who owns a row

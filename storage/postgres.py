@@ -1,0 +1,61 @@
+"""Connections to PostgreSQL that answer or fail in bounded time.
+
+A server that hangs (a full disk, a stopped process) keeps its sockets open, so no time-out of its own ends a wait.
+This one is on our side.
+"""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Engine, create_engine, event
+
+CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 10.0
+"""How long one statement may take. Every statement of the task store is an indexed one of milliseconds."""
+POOL_SIZE = 10
+"""Connections that one process holds at most."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """Closes itself when a statement is not answered in `patience_s`; the pool then opens another."""
+
+    patience_s: float = ANSWER_TIMEOUT_S
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Wait for what libpq is to do. psycopg looks in at every `interval`, also when nothing came."""
+        return super().wait(self._bounded(gen), *args, **kwargs)
+
+    def _bounded(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.patience_s
+        try:
+            wanted = next(steps)
+            while True:
+                ready = yield wanted
+                if time.monotonic() > deadline:
+                    self.close()
+                    raise psycopg.OperationalError(f"no answer in {self.patience_s:g} s")
+                wanted = steps.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+def open_postgres(url: URL) -> Engine:
+    """Make the engine for a PostgreSQL url. Connections are pooled, bounded, and checked before use."""
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=ANSWER_TIMEOUT_S,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+    )
+    event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(_dialect: object, _record: object, args: list[Any], parameters: dict[str, Any]) -> BoundedConnection:
+    return BoundedConnection.connect(*args, **parameters)
