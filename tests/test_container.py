@@ -1,0 +1,129 @@
+"""The Dockerfile and the compose files, read as text: they say what the code says. No container is built here."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
+
+from deployments.settings import PREFIX, Settings
+from tests.e2e.server import ray_environment
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+REQUIRED = re.compile(r"\$\{\w+:\?[^}]*\}")
+"""A variable that the operator has to set."""
+
+
+def instructions() -> list[tuple[str, str]]:
+    """`[("FROM", "..."), ...]`, with continued lines joined and comments left out."""
+    lines = [line for line in DOCKERFILE.splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(words[0], words[1]) for line in joined.splitlines() if (words := line.split(maxsplit=1))]
+
+
+def last(name: str) -> str:
+    return [rest for instruction, rest in instructions() if instruction == name][-1]
+
+
+def image_environment() -> dict[str, str]:
+    pairs = [pair for name, rest in instructions() if name == "ENV" for pair in shlex.split(rest)]
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def server_environment() -> dict[str, str]:
+    """What the compose file sets, with `secret` where the operator has to say it."""
+    values: dict[str, str] = SERVICES["server"]["environment"]
+    return {name: REQUIRED.sub("secret", str(value)) for name, value in values.items()}
+
+
+def test_the_image_sets_what_ray_env_sets() -> None:
+    shown = image_environment()
+    assert {name: shown.get(name) for name in ray_environment()} == ray_environment()
+
+
+def test_the_image_leaves_the_settings_to_the_config_file() -> None:
+    """A variable in the image would win over the `args` of every file that an operator writes."""
+    assert [name for name in image_environment() if name.startswith(PREFIX)] == []
+
+
+def test_the_image_runs_the_ray_that_is_pinned() -> None:
+    pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert f"rayproject/ray:{pinned[1]}-py311" in DOCKERFILE
+
+
+def test_the_image_is_not_roots_and_is_stopped_with_sigint() -> None:
+    assert last("USER") == "1000:100"
+    assert last("STOPSIGNAL") == "SIGINT"
+
+
+def test_the_image_starts_as_make_run_does() -> None:
+    shell, _, script = json.loads(last("CMD"))
+    assert shell == "/bin/sh"
+    assert script.index("deployments.preflight") < script.index("exec serve run")
+
+
+def test_the_build_sees_every_file_that_it_copies_and_no_other_folder() -> None:
+    seen = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        source
+        for name, rest in instructions()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert copied <= seen
+    assert [name for name in seen if not (ROOT / name).exists()] == []
+
+
+def test_the_compose_servers_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server_environment().items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.database_url.startswith("postgresql+psycopg://")
+
+
+def test_the_compose_server_reaches_every_service_that_it_names() -> None:
+    hosts = re.findall(r"(?:@|http://)([a-z0-9]+):\d+", " ".join(server_environment().values()))
+    assert set(hosts) <= set(SERVICES)
+    assert "postgres" in hosts
+
+
+def test_compose_names_only_volumes_and_files_that_are_there() -> None:
+    mounts = [mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
+    named = [mount for mount in mounts if not mount.startswith(".")]
+    assert set(named) == set(COMPOSE["volumes"])
+    assert [mount for mount in mounts if mount.startswith(".") and not (ROOT / mount).exists()] == []
+
+
+def test_compose_leaves_room_for_rays_object_store() -> None:
+    """Docker's own 64 MB of /dev/shm send the object store to the disk."""
+    assert SERVICES["server"]["shm_size"].endswith("gb")
+
+
+def test_prometheus_reads_the_file_that_ray_writes() -> None:
+    (job,) = yaml.safe_load((ROOT / "container/prometheus.yaml").read_text())["scrape_configs"]
+    (file,) = job["file_sd_configs"][0]["files"]
+    assert Path(file).name == PROMETHEUS_SERVICE_DISCOVERY_FILE
+    assert f"ray:{Path(file).parent}:ro" in SERVICES["prometheus"]["volumes"]
+    assert "ray:/tmp/ray" in SERVICES["server"]["volumes"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_image_of_compose_but_our_own_has_a_tag(service: str) -> None:
+    assert service == "server" or ":" in SERVICES[service]["image"]
+
+
+def test_the_gpu_file_asks_for_a_gpu_and_names_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]["server"]
+    for name, value in server["environment"].items():
+        monkeypatch.setenv(name, value)
+    assert (Settings().model, Settings().device) == ("Lightricks/LTX-2", "cuda")
+    (device,) = server["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
