@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 from deployments.reports import Reporter
 from deployments.settings import Settings
 from deployments.waiting_clips import WaitingClips
+from deployments.watch import Watch
 from models.clip import Clip
+from models.device_faults import broken_device
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
@@ -50,7 +52,7 @@ class Generator:
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._model: Ltx2 | None = None
         self._one_at_a_time = threading.Lock()
-        self._watch = _Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
+        self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
         self._ended = threading.Event()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -61,28 +63,31 @@ class Generator:
         Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
         """
         with self._one_at_a_time:
+            self._watch.hold_if_broken()
             if not self._tasks.start(task):
                 raise TaskCancelled("the task was canceled, or taken over by another worker")
             reporter = Reporter(self._tasks, task)
             try:
                 return self._render(task, reporter)
-            except VideoError:
-                raise
             except Exception as error:
+                if fault := broken_device(error):
+                    self._watch.broke(fault)
+                if isinstance(error, VideoError):
+                    raise
                 raise RenderFailed(f"{type(error).__name__}: {error}") from error
             finally:
                 reporter.close()
                 self._watch.stop()
 
     async def check_health(self) -> None:
-        """End the process when the stage at hand has reported nothing for too long; Serve replaces the replica.
+        """End the process when a stage hangs or the GPU is broken; Serve replaces the replica.
 
         A coroutine, because Serve runs plain methods in as many threads as it lets requests in, and all of them may
         hang. Raising would not do: Serve stops an unhealthy replica gracefully, and that waits for the very call
         that hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
         """
-        if silence := self._watch.stalled():
-            logger.error("this replica ends: %s", silence)
+        if reason := self._watch.verdict():
+            logger.error("this replica ends: %s", reason)
             logging.shutdown()
             os._exit(1)
 
@@ -182,28 +187,3 @@ class Generator:
                 self._tasks.put_replica(self._replica)
             if self._ended.wait(HEARTBEAT_S):
                 return
-
-
-class _Watch:
-    """Knows when the stage at hand last reported."""
-
-    def __init__(self, stall_timeout_s: float, load_timeout_s: float) -> None:
-        self._timeouts_s = {Stage.LOADING: load_timeout_s, Stage.DOWNLOADING: load_timeout_s}
-        self._stall_timeout_s = stall_timeout_s
-        self._seen: tuple[Stage, float] | None = None
-
-    def saw(self, stage: Stage) -> None:
-        self._seen = (stage, time.monotonic())
-
-    def stop(self) -> None:
-        self._seen = None
-
-    def stalled(self) -> str | None:
-        """Say which stage has been silent for too long, if one has."""
-        if (seen := self._seen) is None:
-            return None
-        stage, at = seen
-        limit = self._timeouts_s.get(stage, self._stall_timeout_s)
-        if (silence := time.monotonic() - at) <= limit:
-            return None
-        return f"nothing was heard from {stage} for {silence:.0f} s; the limit is {limit:.0f} s"

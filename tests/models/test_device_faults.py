@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from models.device_faults import broken_device
+from models.errors import RenderFailed
+
+ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported elsewhere"
+
+
+def explained(cause: Exception) -> RenderFailed:
+    error = RenderFailed("the model failed")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError(ILLEGAL),
+        RuntimeError(ILLEGAL),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: unspecified launch failure"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+    ],
+)
+def test_an_error_that_breaks_the_context_is_known_through_what_explains_it(error: Exception) -> None:
+    first_line = str(error).splitlines()[0]
+    assert broken_device(error) == first_line
+    assert broken_device(explained(explained(error))) == first_line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"),
+        ValueError("CUDA error: an illegal memory access was encountered"),
+        explained(ValueError("a tensor of the wrong shape")),
+    ],
+)
+def test_an_error_of_one_render_breaks_nothing(error: Exception) -> None:
+    assert broken_device(error) is None
+
+
+def test_errors_that_explain_each_other_end() -> None:
+    one, other = RuntimeError("one"), RuntimeError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert broken_device(one) is None

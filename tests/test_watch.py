@@ -1,0 +1,43 @@
+import threading
+
+import pytest
+
+from deployments import watch
+from deployments.watch import Watch
+from models.progress import Stage
+
+LONG_S = 1000.0
+
+
+def test_a_quiet_watch_ends_nothing() -> None:
+    assert Watch(LONG_S, LONG_S).verdict() is None
+
+
+def test_a_stage_that_says_nothing_for_too_long_ends_the_process() -> None:
+    stalled = Watch(0.0, LONG_S)
+    stalled.saw(Stage.DENOISING)
+    assert "nothing was heard from denoising" in str(stalled.verdict())
+    stalled.saw(Stage.LOADING)
+    assert stalled.verdict() is None
+    stalled.stop()
+    assert stalled.verdict() is None
+
+
+def test_a_broken_gpu_ends_the_process_once_its_task_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Watch(LONG_S, LONG_S)
+    broken.broke("CUDA error: device-side assert triggered")
+    broken.stop()
+    monkeypatch.setattr(watch, "REPORT_GRACE_S", LONG_S)
+    assert broken.verdict() is None
+    monkeypatch.setattr(watch, "REPORT_GRACE_S", 0.0)
+    assert broken.verdict() == "its GPU is broken: CUDA error: device-side assert triggered"
+
+
+def test_no_task_gets_past_a_broken_gpu() -> None:
+    broken = Watch(LONG_S, LONG_S)
+    broken.hold_if_broken()
+    broken.broke("CUDA error: unspecified launch failure")
+    waiting = threading.Thread(target=broken.hold_if_broken, daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
