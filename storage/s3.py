@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from models.errors import StoreUnavailable
 from storage.outputs import CHUNK_BYTES, StoredFile, check_key
-from storage.s3_client import answering, code_of, open_client
+from storage.s3_client import answering, code_of, open_clients
 from storage.s3_options import S3Options
 
 MISSING = frozenset({"404", "NoSuchKey"})
@@ -31,8 +31,8 @@ class S3OutputStore:
     def __init__(self, bucket: str, prefix: str, options: S3Options) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._client = open_client(options)
-        self._check = _Check(open_client(options.impatient(CHECK_TIMEOUT_S)), bucket, self._prefix)
+        self._client, impatient = open_clients(options, options.impatient(CHECK_TIMEOUT_S))
+        self._check = _Check(impatient, bucket, self._prefix)
         self._transfer = TransferConfig(
             multipart_threshold=options.multipart_threshold_bytes, multipart_chunksize=options.part_bytes
         )

@@ -15,12 +15,14 @@ from storage.s3_options import S3Options
 MAX_CONNECTIONS = 50
 
 
-def open_client(options: S3Options) -> Any:
-    """A client for `options`. Asks nothing of the server yet."""
+def open_clients(*choices: S3Options) -> list[Any]:
+    """One client for each choice, of one session: that is what takes time to open. Asks nothing of the server yet."""
     with answering():
-        return boto3.session.Session().client(
-            "s3", endpoint_url=options.endpoint_url, region_name=options.region, config=_config(options)
-        )
+        session = boto3.session.Session()
+        return [
+            session.client("s3", endpoint_url=each.endpoint_url, region_name=each.region, config=_config(each))
+            for each in choices
+        ]
 
 
 def _config(options: S3Options) -> Config:

@@ -4,11 +4,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
@@ -17,6 +14,7 @@ from storage.s3 import S3OutputStore
 from storage.s3_options import S3Options
 from storage.task_store import SqlTaskStore
 from tests.postgres import Postgres, running_postgres
+from tests.s3 import REGION, give_credentials, new_bucket, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -63,25 +61,16 @@ DATABASES = {"sqlite": sqlite_url, "postgresql": postgresql_url}
 
 
 def s3_store(_folder: Path, request: pytest.FixtureRequest) -> S3OutputStore:
-    """A bucket of its own on moto's server."""
+    """A bucket of its own on a real server."""
+    give_credentials(request.getfixturevalue("monkeypatch"))
     endpoint = request.getfixturevalue("s3_endpoint")
-    patch = request.getfixturevalue("monkeypatch")
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
-        patch.setenv(name, value)
-    bucket = f"bucket-{uuid4().hex}"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket=bucket)
-    client.close()
-    return S3OutputStore(bucket, "videos", S3Options(endpoint_url=endpoint, region="us-east-1"))
+    return S3OutputStore(new_bucket(endpoint), "videos", S3Options(endpoint_url=endpoint, region=REGION))
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as url:
+        yield url
 
 
 OUTPUT_STORES = {"local": lambda folder, _request: LocalOutputStore(folder / "store"), "s3": s3_store}

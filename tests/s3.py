@@ -1,0 +1,128 @@
+"""A real S3 server for the tests (moto's), and a front that stands before it and misbehaves when told to."""
+
+import contextlib
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+REGION = "us-east-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "expect", "server", "date"}
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[str]:
+    """Run the server; yields its url."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def give_credentials(patch: pytest.MonkeyPatch) -> None:
+    """As an operator does: in the environment."""
+    for name, value in CREDENTIALS.items():
+        patch.setenv(name, value)
+
+
+def client_of(endpoint: str):
+    return boto3.client("s3", endpoint_url=endpoint, region_name=REGION)
+
+
+def new_bucket(endpoint: str) -> str:
+    """A bucket of its own. Wants credentials."""
+    bucket = f"bucket-{uuid4().hex}"
+    client = client_of(endpoint)
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    return bucket
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection to the front. A fault returns whether it has dealt with the request."""
+
+    protocol_version = "HTTP/1.1"
+    front: "Front"
+
+    def _take(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.front.seen.append(self.command)
+        if not self.front.fault(self):
+            self._forward(body)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _take  # noqa: N815
+
+    def _forward(self, body: bytes) -> None:
+        behind = http.client.HTTPConnection(self.front.behind, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+        behind.request(self.command, self.path, body or None, headers)
+        answer = behind.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in HOP_BY_HOP:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        behind.close()
+
+    def refuse(self, status: int, code: str) -> bool:
+        """Answer as S3 does when it refuses."""
+        content = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+        return True
+
+    def say_nothing(self) -> bool:
+        """Hold the connection and never answer."""
+        self.front.closing.wait(60)
+        self.close_connection = True
+        return True
+
+    def break_off(self, content: bytes) -> bool:
+        """Promise one byte more than is sent."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content) + 1))
+        self.end_headers()
+        self.wfile.write(content)
+        self.close_connection = True
+        return True
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@dataclass
+class Front:
+    """What stands before the server: its url, what it is to do wrong, and the methods that it has seen."""
+
+    behind: str
+    url: str = ""
+    fault: Callable[[Handler], bool] = lambda _request: False
+    seen: list[str] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+
+@contextlib.contextmanager
+def front_of(endpoint: str) -> Iterator[Front]:
+    front = Front(urlsplit(endpoint).netloc)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("FrontHandler", (Handler,), {"front": front}))
+    server.daemon_threads = True
+    front.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield front
+    front.closing.set()
+    server.shutdown()
+    server.server_close()
