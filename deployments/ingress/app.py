@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
 from deployments.ingress.outputs import outputs_router
 from deployments.ingress.rooms import Rooms
@@ -17,6 +18,7 @@ def create_app(rooms: Rooms) -> FastAPI:
     """Build the app from its rooms."""
     app = FastAPI(title="LTX-2 video server", description=DESCRIPTION, version="1")
     add_error_handlers(app)
+    app.add_middleware(SafeHeaders)
     for make_router in (video_router, tasks_router, outputs_router, health_router, skill_router):
         app.include_router(make_router(rooms))
     return app

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from deployments.ingress.headers import SAFE_HEADERS
 from deployments.ingress.schemas import ErrorBody
 from models.errors import ImageTooLarge, InvalidRequest, StoreUnavailable, VideoError
 
@@ -56,7 +57,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def unexpected(_request: Request, error: Exception) -> JSONResponse:
         logger.error("unexpected error", exc_info=error)
-        return _answer(500, ErrorBody(error="the server met an error of its own", error_code="internal_error"))
+        body = ErrorBody(error="the server met an error of its own", error_code="internal_error")
+        return _answer(500, body, dict(SAFE_HEADERS))  # starlette answers this one outside of all middleware
 
     handlers: list[tuple[type[Exception], Callable[..., Awaitable[JSONResponse]]]] = [
         (VideoError, video_error),

@@ -54,7 +54,6 @@ def _serve(rooms: Rooms, key: str, file: StoredFile, request: Request, media_typ
         "Last-Modified": formatdate(file.modified_at, usegmt=True),
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
-        "X-Content-Type-Options": "nosniff",
     }
     if _unchanged(request, file):
         return Response(status_code=304, headers=headers)

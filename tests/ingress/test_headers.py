@@ -1,0 +1,49 @@
+"""Every answer says how a browser should treat it, whatever the answer is."""
+
+import sqlite3
+
+import pytest
+
+from deployments.ingress.headers import SAFE_HEADERS
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/docs", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/v1/video/tasks/none", 404),
+        ("GET", "/outputs/none.mp4", 404),
+        ("GET", "/nothing/here", 404),
+        ("PUT", "/health", 405),
+        ("POST", "/v1/video/async_t2v", 422),
+    ],
+)
+def test_every_answer_carries_the_safe_headers(box, method, path, status):
+    answer = box.client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers.items() >= {name.lower(): value for name, value in SAFE_HEADERS.items()}.items()
+
+
+def test_a_file_carries_them_once_with_its_own_cache_rule(box):
+    url = box.poll(box.finished())["url"]
+    for answer in (box.client.get(url), box.client.get(url, headers={"Range": "bytes=0-9"}), box.client.head(url)):
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert answer.headers["cache-control"].startswith("private")
+
+
+def test_an_error_of_the_servers_own_carries_them_and_tells_nothing(box):
+    task_id = box.submit()
+    with sqlite3.connect(box.folder / "tasks.db") as damaged:
+        damaged.execute("UPDATE tasks SET request = '{}'")
+    damaged.close()
+    answer = box.client.get(f"/v1/video/tasks/{task_id}")
+    assert answer.status_code == 500
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.json()["error"] == "the server met an error of its own"
+
+
+def test_no_answer_names_the_software_that_made_it(box):
+    names = {name for path in ("/health", "/v1/video/tasks/none") for name in box.client.get(path).headers}
+    assert names.isdisjoint({"server", "x-powered-by", "via"})

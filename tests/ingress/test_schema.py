@@ -1,0 +1,110 @@
+"""The API keeps what /openapi.json promises, whatever is sent to it: no 5xx, no answer that is not in the schema."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from storage.tasks import State
+from tests.ingress.conftest import MODEL, Box, picture_file
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+STREAMS = "/events"
+"""The end of the paths that answer with an endless stream; they have tests of their own."""
+EXAMPLES = settings(
+    max_examples=12,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+def working_box(box: Box) -> Iterator[Box]:
+    """A server whose tasks are completed at once: so the routes that wait come to their end."""
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.wait(0.02):
+            for task in box.tasks.claim("alice", MODEL, 100, 60):
+                if box.tasks.start(task):
+                    box.complete(box.row(task.id))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    yield box
+    stopped.set()
+    worker.join()
+
+
+def real_names(box: Box) -> dict[str, Any]:
+    """Names for the parameters of a path that there is something under."""
+    task_id = box.submit()
+    while box.row(task_id).state != State.COMPLETED:
+        pass
+    return {"task_id": task_id, "video_id": task_id, "filename": f"ltx2_{task_id}.mp4"}
+
+
+def send(box: Box, case: Case) -> int:
+    """Send a case byte for byte as requests would write it, and hold the answer to the promises."""
+    sent = requests.Request(**case.as_transport_kwargs()).prepare()
+    body = sent.body.encode() if isinstance(sent.body, str) else sent.body
+    answer = box.client.request(sent.method, sent.url, headers=dict(sent.headers), content=body)
+    case.validate_response(answer, checks=CHECKS)
+    return answer.status_code
+
+
+def made_real(case: Case, names: dict[str, Any]) -> Case:
+    """The same case about a task, a file and a picture that there are."""
+    if case.path_parameters:
+        case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
+    if isinstance(case.body, dict) and "image" in case.body:
+        case.body = {**case.body, "image": picture_file()}
+    return case
+
+
+def explore(box: Box, operation: APIOperation, mode: GenerationMode) -> set[int]:
+    """Send what the schema allows, or forbids, and return the statuses that came back."""
+    names, seen = real_names(box), set()
+
+    @EXAMPLES
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def explore_examples(case: Case) -> None:
+        seen.add(send(box, case))
+        seen.add(send(box, made_real(case, names)))
+
+    explore_examples()
+    return seen
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_every_answer_is_one_that_the_schema_promises(working_box, mode, subtests):
+    schema = schemathesis.openapi.from_dict(working_box.client.get("/openapi.json").json())
+    schema.config.update(base_url=str(working_box.client.base_url))
+    for result in schema.exclude(path_regex=f"{STREAMS}$").get_all_operations():
+        operation = result.ok()
+        if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
+            continue  # nothing that it could forbid
+        with subtests.test(operation.label):
+            seen = explore(working_box, operation, mode)
+            assert mode is GenerationMode.NEGATIVE or min(seen) < 300, "nothing that was sent was taken"
