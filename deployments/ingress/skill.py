@@ -5,7 +5,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from deployments.ingress.rooms import Rooms
@@ -25,7 +25,12 @@ def skill_router(rooms: Rooms) -> APIRouter:
     skill, llms = _template("skill.md"), _template("llms.txt")
     facts = server_facts(rooms)
 
-    @router.get("/skill.md", summary="How an agent uses this server", response_class=PlainTextResponse)
+    @router.get(
+        "/skill.md",
+        summary="How an agent uses this server",
+        response_class=Response,
+        responses={200: {"content": {MARKDOWN: {}}}},
+    )
     def skill_document(request: Request) -> PlainTextResponse:
         """The whole workflow as Markdown, with this server's own address, limits and defaults."""
         return _answer(skill, facts, rooms.base_url(request), MARKDOWN)
