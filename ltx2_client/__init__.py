@@ -1,0 +1,29 @@
+"""A client of the LTX-2 video server. Needs neither Ray nor torch.
+
+from ltx2_client import Client
+
+with Client("http://localhost:8004") as client:
+    client.generate("A paper boat drifts across a bowl.", "boat.mp4", image="boat.jpg")
+"""
+
+from ltx2_client.aclient import AsyncClient
+from ltx2_client.client import Client
+from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable
+from ltx2_client.options import Options
+from ltx2_client.records import Cancellation, Health, Submitted, Task, TaskPage
+
+__all__ = [
+    "AsyncClient",
+    "Cancellation",
+    "Client",
+    "ClientError",
+    "DownloadFailed",
+    "Health",
+    "Options",
+    "Refused",
+    "Submitted",
+    "Task",
+    "TaskFailed",
+    "TaskPage",
+    "Unreachable",
+]

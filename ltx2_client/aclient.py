@@ -1,0 +1,108 @@
+"""The client for asyncio. Everything that it knows stands in `talks.py`; here is only how it is awaited."""
+
+import asyncio
+from pathlib import Path
+from typing import Self, Unpack
+
+import httpx
+
+from ltx2_client import talks, wire
+from ltx2_client.options import Options
+from ltx2_client.records import Cancellation, Health, Submitted, Task, TaskPage
+from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Result, Talk
+
+
+class AsyncClient:
+    """`Client`, to be awaited."""
+
+    def __init__(self, server: str | None = None, *, patience_s: float = 120.0, poll_interval_s: float = 2.0) -> None:
+        self.server = wire.server_url(server)
+        self._manner = Manner(patience_s, poll_interval_s)
+        self._http = httpx.AsyncClient(timeout=wire.TIMEOUT, follow_redirects=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def generate(
+        self,
+        prompt: str,
+        target: str | Path,
+        *,
+        image: talks.Image | None = None,
+        on_progress: talks.OnProgress | None = None,
+        **options: Unpack[Options],
+    ) -> Task:
+        """Make a video and save it as `target`; with `image` it begins with that picture."""
+        talk = talks.generate(
+            prompt, Path(target), image=image, options=options, manner=self._manner, on_progress=on_progress
+        )
+        return await self._run(talk)
+
+    async def submit(
+        self, prompt: str, *, image: talks.Image | None = None, key: str | None = None, **options: Unpack[Options]
+    ) -> Submitted:
+        """Hand in a task. The same `key` again, with the same request, gives the same task."""
+        return await self._run(talks.submit(prompt, image, options, key or talks.new_key(), self._manner))
+
+    async def poll(self, task_id: str) -> Task:
+        """Ask once how a task stands."""
+        return await self._run(talks.poll(task_id, self._manner))
+
+    async def wait(self, task_id: str, on_progress: talks.OnProgress | None = None) -> Task:
+        """Poll until it is completed; each poll is handed to `on_progress`. Raises TaskFailed."""
+        return await self._run(talks.wait(task_id, self._manner, on_progress))
+
+    async def download(self, task: Task, target: str | Path) -> Path:
+        """Save the video of a completed task."""
+        return await self._run(talks.download(str(task.url), Path(target), self._manner))
+
+    async def cancel(self, task_id: str) -> Cancellation:
+        """Cancel a task; a finished one is deleted with its files."""
+        return await self._run(talks.cancel(task_id, self._manner))
+
+    async def tasks(self, *states: str, limit: int = 20, cursor: str | None = None) -> TaskPage:
+        """Tasks, newest first, of these states or of all."""
+        return await self._run(talks.list_tasks(states, limit, cursor, self._manner))
+
+    async def health(self) -> Health:
+        """Whether the server can work now. Asks once."""
+        return await self._run(talks.health())
+
+    async def _run(self, talk: Talk[Result]) -> Result:
+        came: Answer | Lost | None = None
+        try:
+            while True:
+                came = await self._do(talk.send(came))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:
+            talk.close()
+
+    async def _do(self, what: Call | Pause) -> Answer | Lost | None:
+        if isinstance(what, Pause):
+            await asyncio.sleep(what.seconds)
+            return None
+        try:
+            return await self._send(what)
+        except httpx.TransportError as error:
+            return Lost(wire.loss(error))
+
+    async def _send(self, call: Call) -> Answer:
+        arguments = wire.arguments(self.server, call)
+        if call.sink is None:
+            response = await self._http.request(**arguments)
+            return wire.answer(response, response.content)
+        async with self._http.stream(**arguments) as response:
+            answer = wire.answer(response)
+            if call.sink.begin(answer):
+                async for chunk in response.aiter_raw():
+                    call.sink.write(chunk)
+            return answer

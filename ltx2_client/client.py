@@ -1,0 +1,108 @@
+"""The client that blocks."""
+
+import time
+from pathlib import Path
+from typing import Self, Unpack
+
+import httpx
+
+from ltx2_client import talks, wire
+from ltx2_client.options import Options
+from ltx2_client.records import Cancellation, Health, Submitted, Task, TaskPage
+from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Result, Talk
+
+
+class Client:
+    """One server. All methods raise ClientError's kinds, and ask again for `patience_s` while it does not answer."""
+
+    def __init__(self, server: str | None = None, *, patience_s: float = 120.0, poll_interval_s: float = 2.0) -> None:
+        self.server = wire.server_url(server)
+        self._manner = Manner(patience_s, poll_interval_s)
+        self._http = httpx.Client(timeout=wire.TIMEOUT, follow_redirects=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def generate(
+        self,
+        prompt: str,
+        target: str | Path,
+        *,
+        image: talks.Image | None = None,
+        on_progress: talks.OnProgress | None = None,
+        **options: Unpack[Options],
+    ) -> Task:
+        """Make a video and save it as `target`; with `image` it begins with that picture."""
+        talk = talks.generate(
+            prompt, Path(target), image=image, options=options, manner=self._manner, on_progress=on_progress
+        )
+        return self._run(talk)
+
+    def submit(
+        self, prompt: str, *, image: talks.Image | None = None, key: str | None = None, **options: Unpack[Options]
+    ) -> Submitted:
+        """Hand in a task. The same `key` again, with the same request, gives the same task."""
+        return self._run(talks.submit(prompt, image, options, key or talks.new_key(), self._manner))
+
+    def poll(self, task_id: str) -> Task:
+        """Ask once how a task stands."""
+        return self._run(talks.poll(task_id, self._manner))
+
+    def wait(self, task_id: str, on_progress: talks.OnProgress | None = None) -> Task:
+        """Poll until it is completed; each poll is handed to `on_progress`. Raises TaskFailed."""
+        return self._run(talks.wait(task_id, self._manner, on_progress))
+
+    def download(self, task: Task, target: str | Path) -> Path:
+        """Save the video of a completed task."""
+        return self._run(talks.download(str(task.url), Path(target), self._manner))
+
+    def cancel(self, task_id: str) -> Cancellation:
+        """Cancel a task; a finished one is deleted with its files."""
+        return self._run(talks.cancel(task_id, self._manner))
+
+    def tasks(self, *states: str, limit: int = 20, cursor: str | None = None) -> TaskPage:
+        """Tasks, newest first, of these states or of all."""
+        return self._run(talks.list_tasks(states, limit, cursor, self._manner))
+
+    def health(self) -> Health:
+        """Whether the server can work now. Asks once."""
+        return self._run(talks.health())
+
+    def _run(self, talk: Talk[Result]) -> Result:
+        came: Answer | Lost | None = None
+        try:
+            while True:
+                came = self._do(talk.send(came))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:
+            talk.close()
+
+    def _do(self, what: Call | Pause) -> Answer | Lost | None:
+        if isinstance(what, Pause):
+            time.sleep(what.seconds)
+            return None
+        try:
+            return self._send(what)
+        except httpx.TransportError as error:
+            return Lost(wire.loss(error))
+
+    def _send(self, call: Call) -> Answer:
+        arguments = wire.arguments(self.server, call)
+        if call.sink is None:
+            response = self._http.request(**arguments)
+            return wire.answer(response, response.content)
+        with self._http.stream(**arguments) as response:
+            answer = wire.answer(response)
+            if call.sink.begin(answer):
+                for chunk in response.iter_raw():
+                    call.sink.write(chunk)
+            return answer

@@ -1,0 +1,77 @@
+"""A file that is on its way: kept under a temporary name, goes on after a break, gets its name once it is whole."""
+
+import re
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ltx2_client.talk import Answer
+
+OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+
+
+class Part:
+    """A sink that can be begun more than once. Left without `publish`, it leaves nothing behind."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        self._etag: str | None = None
+        self._total: int | None = None
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("xb")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte is here."""
+        return self._total is not None and self.size == self._total
+
+    def headers(self) -> dict[str, str]:
+        """What to ask for: the rest of the same file, if some of it is here."""
+        if self.size == 0 or self._etag is None:
+            return {"Accept-Encoding": "identity"}
+        return {"Accept-Encoding": "identity", "Range": f"bytes={self.size}-", "If-Range": self._etag}
+
+    def begin(self, answer: Answer) -> bool:
+        """Take note of what comes: the rest, all of it from the start, or nothing."""
+        span = CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if answer.status == PARTIAL and span and int(span[1]) == self.size:
+            self._total = int(span[2])
+            return True
+        if answer.status in (OK, PARTIAL, UNSATISFIABLE):
+            self._start_over()
+        if answer.status != OK:
+            return False
+        self._etag = answer.headers.get("etag")
+        length = answer.headers.get("content-length", "")
+        self._total = int(length) if length.isdigit() else None
+        return True
+
+    def write(self, chunk: bytes) -> None:
+        """Keep the next bytes."""
+        self._file.write(chunk)
+        self.size += len(chunk)
+
+    def end(self) -> None:
+        """The body ended as it should; where its length was not told, this was all."""
+        if self._total is None:
+            self._total = self.size
+
+    def publish(self) -> Path:
+        """Give the file its name, in place of what had it before."""
+        self._file.close()
+        return self._path.replace(self._target)
+
+    def _start_over(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self.size, self._etag, self._total = 0, None, None

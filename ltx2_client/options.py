@@ -1,0 +1,20 @@
+"""What may be asked for beside the prompt. What is left out, the server chooses."""
+
+from typing import Literal, TypedDict
+
+
+class Options(TypedDict, total=False):
+    """The server's parameters by their own names; `GET /docs` has defaults and bounds."""
+
+    negative_prompt: str
+    height: int
+    width: int
+    num_frames: int
+    frame_rate: float
+    num_inference_steps: int
+    seed: int | None
+    cfg_scale_video: float
+    stg_scale_video: float
+    cfg_scale_audio: float
+    modality_scale: float
+    fit: Literal["crop", "pad", "match"]

@@ -1,0 +1,89 @@
+"""What the server answers, as records. Fields that a newer server adds are passed over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
+
+Status = Literal["processing", "completed", "failed"]
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The answer to a submit."""
+
+    task_id: str
+    seed: int
+    model: str
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a task stands. Times are seconds since the epoch; what does not apply is None."""
+
+    task_id: str
+    status: Status
+    state: str
+    num_inference_steps: int
+    progress: float
+    created_at: float
+    model: str
+    stage: str | None = None
+    step: int | None = None
+    eta_s: float | None = None
+    queue_position: int | None = None
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    expires_at: float | None = None
+    seed: int | None = None
+    url: str | None = None
+    poster_url: str | None = None
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    error: str | None = None
+    error_code: str | None = None
+    retryable: bool | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status != "processing"
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """Some tasks, newest first, and where the next page begins; None after the last."""
+
+    tasks: tuple[Task, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """What became of a task that was to be canceled: `canceled`, `deleted` or `already_deleted`."""
+
+    task_id: str
+    state: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the server can work. `model` and `queue` as /health has them."""
+
+    status: str
+    reason: str | None = None
+    model: Mapping[str, Any] | None = None
+    queue: Mapping[str, int] | None = None
+    notices: tuple[str, ...] = ()
+    versions: Mapping[str, str] | None = None
+
+
+def read(kind: type[Record], body: Mapping[str, Any]) -> Record:
+    """Make a record of an answer. Raises TypeError where a field that it needs is missing."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # all kinds here are dataclasses
+    values = {name: value for name, value in body.items() if name in names}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

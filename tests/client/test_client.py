@@ -1,0 +1,164 @@
+"""The client against a real server: nothing is lost when the server restarts or a line breaks."""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+
+from ltx2_client import AsyncClient, Client, ClientError, DownloadFailed, Options, Refused, TaskFailed, Unreachable
+from ltx2_client.records import Task, read
+from models.request import VideoRequest
+from storage.tasks import Failure
+from tests.client.server import VIDEO
+from tests.ingress.conftest import picture_file
+
+PROMPT = "A paper boat drifts across a bowl."
+
+
+def leftovers(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != "server")
+
+
+def test_a_text_becomes_a_file_and_progress_is_told(client, tmp_path):
+    seen = []
+    task = client.generate(PROMPT, tmp_path / "boat.mp4", num_inference_steps=4, on_progress=seen.append)
+    assert (tmp_path / "boat.mp4").read_bytes() == VIDEO
+    assert task.status == "completed"
+    assert {each.stage for each in seen} >= {"denoising"}
+    assert [each.progress for each in seen] == sorted(each.progress for each in seen)
+    assert leftovers(tmp_path) == ["boat.mp4"]
+
+
+def test_a_picture_becomes_a_file(client, server, tmp_path):
+    (tmp_path / "photo.png").write_bytes(picture_file())
+    task = client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", seed=None, fit="pad", width=128)
+    assert (tmp_path / "out.mp4").read_bytes() == VIDEO
+    row = server.tasks.get(task.task_id)
+    assert row.input_key is not None
+    assert (row.request.width, row.request.fit) == (128, "pad")
+
+
+def test_the_async_client_does_the_same(server, tmp_path):
+    async def both():
+        async with AsyncClient(server.url, poll_interval_s=0.05) as client:
+            paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+            await asyncio.gather(*(client.generate(PROMPT, path, num_inference_steps=2) for path in paths))
+            return await client.health(), [path.read_bytes() for path in paths]
+
+    health, files = asyncio.run(both())
+    assert health.status == "ok"
+    assert files == [VIDEO, VIDEO]
+
+
+def test_a_restart_in_the_midst_of_polling_goes_unnoticed(client, server, tmp_path):
+    server.may_finish.clear()
+    polled, down = threading.Event(), threading.Event()
+
+    def on_progress(task):
+        if not polled.is_set():
+            polled.set()
+            down.wait(20)
+
+    def restart():
+        polled.wait(20)
+        server.stop()
+        down.set()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(server.url)
+        server.may_finish.set()
+        threading.Event().wait(0.7)
+        server.start()
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    client.generate(PROMPT, tmp_path / "out.mp4", num_inference_steps=2, on_progress=on_progress)
+    restarting.join()
+    assert (tmp_path / "out.mp4").read_bytes() == VIDEO
+
+
+def test_a_broken_download_goes_on_where_it_left_off(client, server, tmp_path):
+    server.line.cut_bodies = 2
+    client.generate(PROMPT, tmp_path / "out.mp4", num_inference_steps=2)
+    assert (tmp_path / "out.mp4").read_bytes() == VIDEO
+    whole, *rest = server.line.ranges
+    assert whole == ""
+    assert len(rest) == 2
+    assert all(0 < int(each.removeprefix("bytes=").removesuffix("-")) < len(VIDEO) for each in rest)
+
+
+def test_a_file_that_changed_in_between_is_fetched_anew(client, server, tmp_path):
+    task = client.wait(client.submit(PROMPT, num_inference_steps=2).task_id)
+    server.line.cut_bodies = 1
+    other = VIDEO[::-1] + b"more"
+
+    def replace_it(number):
+        if number == 2:
+            server.outputs.put(f"outputs/ltx2_{task.task_id}.mp4", other)
+
+    server.line.before_download = replace_it
+    client.download(task, tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").read_bytes() == other
+
+
+def test_a_download_that_cannot_succeed_leaves_nothing_behind(server, client, tmp_path):
+    task = client.wait(client.submit(PROMPT, num_inference_steps=2).task_id)
+    (tmp_path / "out.mp4").write_bytes(b"what was here before")
+    server.outputs.delete(f"outputs/ltx2_{task.task_id}.mp4")
+    with pytest.raises(DownloadFailed, match="404"):
+        client.download(task, tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").read_bytes() == b"what was here before"
+    assert leftovers(tmp_path) == ["out.mp4"]
+
+
+def test_patience_with_a_server_that_is_away_ends(tmp_path, server):
+    server.stop()
+    with Client(server.url, patience_s=0.6) as client, pytest.raises(Unreachable, match="refused"):
+        client.submit(PROMPT)
+
+
+def test_a_wrong_field_is_refused_with_what_is_allowed_and_not_sent_again(client, server):
+    with pytest.raises(Refused) as refused:
+        client.submit(PROMPT, width=100)
+    assert (refused.value.status, refused.value.field, refused.value.given) == (422, "width", "100")
+    assert "64" in str(refused.value.allowed)
+    assert server.rows() == 0
+
+
+def test_a_task_that_failed_says_why(client, server, tmp_path):
+    server.failure = Failure("not enough memory for 1920x1088", "out_of_memory", False)
+    with pytest.raises(TaskFailed, match="not enough memory") as failed:
+        client.generate(PROMPT, tmp_path / "out.mp4", num_inference_steps=2)
+    assert failed.value.task.error_code == "out_of_memory"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_place_where_nothing_can_be_saved_is_refused_before_the_submit(client, server, tmp_path):
+    for target in (tmp_path, tmp_path / "nowhere" / "out.mp4"):
+        with pytest.raises(ClientError):
+            client.generate(PROMPT, target)
+    assert server.rows() == 0
+
+
+def test_an_unknown_task_is_refused(client):
+    for task_id in ("nothing", "../../health"):
+        with pytest.raises(Refused) as refused:
+            client.poll(task_id)
+        assert refused.value.status == 404
+
+
+def test_the_options_are_the_servers_parameters():
+    assert set(Options.__annotations__) == set(VideoRequest.model_fields) - {"prompt"}
+
+
+def test_what_a_newer_server_adds_is_passed_over():
+    body = {"task_id": "a", "status": "completed", "state": "completed", "num_inference_steps": 2, "progress": 1,
+            "created_at": 1.0, "model": "m", "mood": "good"}  # fmt: skip
+    assert read(Task, body).finished
+
+
+@pytest.mark.parametrize("server", ["ftp://host", "http://", "http://host:port", ""])
+def test_an_address_that_is_none_is_refused(server, monkeypatch):
+    monkeypatch.setenv("LTX_SERVER", "nonsense://")
+    with pytest.raises(ClientError, match="no address"):
+        Client(server)
