@@ -131,6 +131,10 @@ class IngressSettings(BaseModel):
     max_waiting: Annotated[
         int, Field(ge=1, description="Synchronous requests that one replica holds open at once.")
     ] = 200
+    max_streams: Annotated[int, Field(ge=1, description="Event streams that one replica holds open at once.")] = 500
+    heartbeat_s: Annotated[
+        float, Field(gt=0, description="Seconds of silence after which an event stream says that it is still there.")
+    ] = 15.0
 
 
 class DispatcherSettings(BaseModel):

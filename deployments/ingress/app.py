@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.events import events_router
 from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
 from deployments.ingress.outputs import outputs_router
@@ -10,6 +11,7 @@ from deployments.ingress.rooms import Rooms
 from deployments.ingress.skill import skill_router
 from deployments.ingress.tasks import tasks_router
 from deployments.ingress.video import video_router
+from deployments.ingress.watch import Watch
 
 DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
 
@@ -19,6 +21,9 @@ def create_app(rooms: Rooms) -> FastAPI:
     app = FastAPI(title="LTX-2 video server", description=DESCRIPTION, version="1")
     add_error_handlers(app)
     app.add_middleware(SafeHeaders)
-    for make_router in (video_router, tasks_router, outputs_router, health_router, skill_router):
+    watch = Watch(rooms.tasks)
+    app.include_router(video_router(rooms, watch))
+    app.include_router(events_router(rooms, watch))
+    for make_router in (tasks_router, outputs_router, health_router, skill_router):
         app.include_router(make_router(rooms))
     return app

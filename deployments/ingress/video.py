@@ -17,7 +17,9 @@ from deployments.ingress.errors import TooLarge
 from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody
-from deployments.ingress.tasks import Endings, describe
+from deployments.ingress.seats import Seats
+from deployments.ingress.tasks import describe
+from deployments.ingress.watch import Watch
 from models.errors import InvalidRequest
 from models.request import VideoRequest, parse_request, request_schema, unknown_fields
 from storage.outputs import input_key
@@ -26,6 +28,7 @@ from storage.tasks import NewTask, State, Task
 MAX_FIELDS_BYTES = 256 * 1024
 """Bound on everything in a body that is not the picture: two prompts of the longest kind, many times over."""
 MAX_FORM_FIELDS = 100
+TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (413, 422, 429, 503)}
 
 logger = logging.getLogger("ray.serve")
@@ -37,10 +40,10 @@ class Ended(TaskBody):
     ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
 
 
-def video_router(rooms: Rooms) -> APIRouter:
+def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     """The routes that make videos."""
     router = APIRouter(tags=["video"])
-    endings = Endings(rooms.tasks)
+    waiting = Seats(rooms.settings.ingress.max_waiting, TOO_MANY_WAIT)
     text_body = _body_schema(rooms, "application/json", with_image=False)
     image_body = _body_schema(rooms, "multipart/form-data", with_image=True)
 
@@ -75,8 +78,8 @@ def video_router(rooms: Rooms) -> APIRouter:
     )
     async def t2v(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
-        _check_room_to_wait(rooms, endings)
-        return await _wait(rooms, request, endings, await _submit(rooms, request, *await _read_json(request)))
+        with waiting.take():
+            return await _wait(rooms, request, watch, await _submit(rooms, request, *await _read_json(request)))
 
     @router.post(
         "/v1/video/i2v",
@@ -87,9 +90,8 @@ def video_router(rooms: Rooms) -> APIRouter:
     )
     async def i2v(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
-        _check_room_to_wait(rooms, endings)
-        submitted = await _submit(rooms, request, *await _read_form(request, rooms))
-        return await _wait(rooms, request, endings, submitted)
+        with waiting.take():
+            return await _wait(rooms, request, watch, await _submit(rooms, request, *await _read_form(request, rooms)))
 
     return router
 
@@ -124,15 +126,8 @@ def _accept(rooms: Rooms, base_url: str, fields: Mapping[str, object], image: by
         raise
 
 
-def _check_room_to_wait(rooms: Rooms, endings: Endings) -> None:
-    if endings.count >= rooms.settings.ingress.max_waiting:
-        raise HTTPException(
-            429, "too many synchronous requests are open; use the asynchronous route", {"Retry-After": "10"}
-        )
-
-
-async def _wait(rooms: Rooms, request: Request, endings: Endings, submitted: Submitted) -> JSONResponse:
-    task = await endings.wait(submitted.task_id)
+async def _wait(rooms: Rooms, request: Request, watch: Watch, submitted: Submitted) -> JSONResponse:
+    task = await watch.wait(submitted.task_id)
     body = await run_in_threadpool(describe, rooms, task, request)
     status = 200 if task.state == State.COMPLETED else 500
     return JSONResponse({**body, "ignored": submitted.ignored}, status)

@@ -1,12 +1,19 @@
 """The HTTP app as the ingress builds it, on real stores and without Ray."""
 
+import contextlib
 import io
+import socket
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -28,7 +35,7 @@ POSTER = b"\xff\xd8poster"
 class Box:
     """One server: its app behind a client, and the two stores that it works on."""
 
-    client: TestClient
+    client: TestClient | httpx.Client
     tasks: SqlTaskStore
     outputs: LocalOutputStore
     folder: Path
@@ -76,27 +83,64 @@ class Box:
 @pytest.fixture
 def open_box(tmp_path) -> Iterator[Callable[..., Box]]:
     """Opens servers with the settings that a test wants."""
-    opened: list[Box] = []
+    with contextlib.ExitStack() as stack:
 
-    def open_it(model: str = MODEL, notices: tuple[str, ...] = (), **values: Any) -> Box:
-        folder = tmp_path / f"box{len(opened)}"
-        engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
-        migrate(engine)
-        tasks, outputs, nudges = SqlTaskStore(engine), LocalOutputStore(folder / "store"), []
+        def open_it(**values: Any) -> Box:
+            app, parts = build_app(tmp_path, stack, **values)
+            client = TestClient(app, base_url="http://192.168.1.26:8004", raise_server_exceptions=False)
+            stack.enter_context(client)  # all requests on one event loop, as in a replica
+            return Box(client, *parts)
 
-        async def nudge() -> None:
-            nudges.append(None)
+        yield open_it
 
-        app = create_app(Rooms(Settings(**values), model, tasks, outputs, nudge, notices))
-        client = TestClient(app, base_url="http://192.168.1.26:8004", raise_server_exceptions=False)
-        client.__enter__()  # all requests on one event loop, as in a replica
-        opened.append(Box(client, tasks, outputs, folder, nudges))
-        return opened[-1]
 
-    yield open_it
-    for box in opened:
-        box.client.__exit__(None, None, None)
-        box.tasks.close()
+@pytest.fixture
+def served_box(tmp_path) -> Iterator[Callable[..., Box]]:
+    """The same on a real port, for what needs a connection that stays open or a browser."""
+    with contextlib.ExitStack() as stack:
+
+        def open_it(**values: Any) -> Box:
+            app, parts = build_app(tmp_path, stack, **values)
+            base_url = stack.enter_context(serve(app))
+            return Box(stack.enter_context(httpx.Client(base_url=base_url, timeout=10)), *parts)
+
+        yield open_it
+
+
+def build_app(
+    tmp_path: Path,
+    stack: contextlib.ExitStack,
+    model: str = MODEL,
+    notices: tuple[str, ...] = (),
+    **values: Any,
+) -> tuple[FastAPI, tuple[SqlTaskStore, LocalOutputStore, Path, list[None]]]:
+    """The app over stores of its own, and these stores."""
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
+    migrate(engine)
+    tasks, outputs, nudges = SqlTaskStore(engine), LocalOutputStore(folder / "store"), []
+    stack.callback(tasks.close)
+
+    async def nudge() -> None:
+        nudges.append(None)
+
+    app = create_app(Rooms(Settings(**values), model, tasks, outputs, nudge, notices))
+    return app, (tasks, outputs, folder, nudges)
+
+
+@contextlib.contextmanager
+def serve(app: FastAPI) -> Iterator[str]:
+    """Serve the app with uvicorn on a free port of 127.0.0.1. Yields its base url."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""Server-sent events: every change of a task, until it has ended."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from deployments.ingress.errors import NotFound
+from deployments.ingress.rooms import Rooms
+from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.seats import Seats
+from deployments.ingress.tasks import describe
+from deployments.ingress.watch import Looks, Watch
+from models.errors import StoreUnavailable
+from models.progress import Stage
+from storage.tasks import Task
+
+STAGES = tuple(Stage)
+PROGRESS_PARTS = 10_000_000
+STILL_HERE = ": still here\n\n"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""No cache may keep a stream, and no proxy hold it back."""
+TOO_MANY_STREAMS = "too many event streams are open; poll instead"
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"example": 'id: 1\nevent: progress\ndata: {"status": "processing"}\n\n'}}},
+    204: {"description": "The task has ended, and `Last-Event-ID` says that you know how"},
+    404: {"model": ErrorBody},
+    429: {"model": ErrorBody},
+    503: {"model": ErrorBody},
+}
+
+
+def events_router(rooms: Rooms, watch: Watch) -> APIRouter:
+    """The route that streams."""
+    router = APIRouter(tags=["tasks"])
+    streams = Seats(rooms.settings.ingress.max_streams, TOO_MANY_STREAMS)
+
+    @router.get(
+        "/v1/video/tasks/{task_id}/events",
+        summary="Follow a task",
+        response_class=StreamingResponse,
+        responses=RESPONSES,
+    )
+    async def events(task_id: str, request: Request) -> Response:
+        """Server-sent events: `progress` with the poll body at each change, then one named as the final `status`.
+
+        A client that comes back with `Last-Event-ID` gets what has changed since.
+        """
+        task = await run_in_threadpool(rooms.tasks.get, task_id)
+        if task is None:
+            raise NotFound(f"there is no task {task_id[:64]!r}")
+        known = request.headers.get("last-event-id", "")
+        if task.finished and known == str(revision(task)):
+            return Response(status_code=204)  # what tells an EventSource to stop
+        streams.check()
+        return StreamingResponse(_stream(rooms, watch, streams, task_id, request), 200, HEADERS, "text/event-stream")
+
+    return router
+
+
+async def _stream(rooms: Rooms, watch: Watch, streams: Seats, task_id: str, request: Request) -> AsyncIterator[str]:
+    known = request.headers.get("last-event-id", "")
+    with streams.take(), watch.follow(task_id) as looks:
+        async for task in _changes(looks, known, rooms.settings.ingress.heartbeat_s):
+            yield STILL_HERE if task is None else await _event(rooms, task, request)
+
+
+async def _changes(looks: Looks, known: str, heartbeat_s: float) -> AsyncIterator[Task | None]:
+    """The task whenever it is another than the `known` one; None after `heartbeat_s` of silence."""
+    loop = asyncio.get_running_loop()
+    spoken_at = loop.time()
+    while True:
+        try:
+            async with asyncio.timeout_at(spoken_at + heartbeat_s):
+                task = await _next_change(looks, known)
+        except TimeoutError:
+            spoken_at = loop.time()
+            yield None
+            continue
+        if task is None:
+            return
+        known, spoken_at = str(revision(task)), loop.time()
+        yield task
+        if task.finished:
+            return
+
+
+async def _next_change(looks: Looks, known: str) -> Task | None:
+    """Wait for a look that shows something new; None where the row is gone."""
+    while (task := await looks.get()) is not None:
+        if task.finished or str(revision(task)) != known:
+            return task
+    return None
+
+
+async def _event(rooms: Rooms, task: Task, request: Request) -> str:
+    try:
+        body = await run_in_threadpool(describe, rooms, task, request)
+    except StoreUnavailable:
+        return STILL_HERE  # the place in the queue was not to be had; the next change brings it
+    name = body["status"] if task.finished else "progress"
+    return f"id: {revision(task)}\nevent: {name}\ndata: {json.dumps(body)}\n\n"
+
+
+def revision(task: Task) -> int:
+    """A number made of the row alone, so that all replicas agree; it rises with each change."""
+    rank = len(STAGES) + 1 if task.finished else 0 if task.stage is None else 1 + STAGES.index(task.stage)
+    return (task.claim * 10 + rank) * PROGRESS_PARTS + min(round(task.progress * 1e6), PROGRESS_PARTS - 1)

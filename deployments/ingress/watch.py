@@ -1,0 +1,64 @@
+"""One watcher for everyone of a replica who waits for tasks to change: it asks the store one question at a time."""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+from deployments.ingress.errors import NotFound
+from models.errors import StoreUnavailable
+from storage.task_store import TaskStore
+from storage.tasks import Task
+
+WATCH_INTERVAL_S = 0.2
+
+Looks = asyncio.Queue[Task | None]
+"""Holds the last look at a task that its reader has not taken yet; None where the row is gone."""
+
+
+class Watch:
+    """Lets many requests follow their tasks without a thread or a query each."""
+
+    def __init__(self, tasks: TaskStore) -> None:
+        self._tasks = tasks
+        self._readers: dict[str, list[Looks]] = defaultdict(list)
+        self._watcher: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def follow(self, task_id: str) -> Iterator[Looks]:
+        """Look at a task again and again, until the context ends. A store that is away gives no look."""
+        looks: Looks = asyncio.Queue(maxsize=1)
+        self._readers[task_id].append(looks)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._watch())
+        try:
+            yield looks
+        finally:
+            self._readers[task_id].remove(looks)
+            if not self._readers[task_id]:
+                del self._readers[task_id]
+
+    async def wait(self, task_id: str) -> Task:
+        """Return the task once it has ended. Raises NotFound where its row is gone."""
+        with self.follow(task_id) as looks:
+            while (task := await looks.get()) is not None:
+                if task.finished:
+                    return task
+        raise NotFound(f"there is no task {task_id[:64]!r}")
+
+    async def _watch(self) -> None:
+        while self._readers:
+            started = time.monotonic()
+            asked = list(self._readers)
+            with contextlib.suppress(StoreUnavailable):
+                found = {task.id: task for task in await asyncio.to_thread(self._tasks.get_many, asked)}
+                self._hand_out(asked, found)
+            await asyncio.sleep(max(WATCH_INTERVAL_S, time.monotonic() - started))
+
+    def _hand_out(self, asked: list[str], found: dict[str, Task]) -> None:
+        for task_id in asked:
+            for looks in self._readers.get(task_id, []):
+                if looks.full():
+                    looks.get_nowait()
+                looks.put_nowait(found.get(task_id))
