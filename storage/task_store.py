@@ -9,15 +9,31 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, Row, Select, Update, case, delete, extract, func, insert, literal, select, update
+from sqlalchemy import (
+    CompoundSelect,
+    Engine,
+    Row,
+    Select,
+    Update,
+    case,
+    delete,
+    extract,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    union_all,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.request import VideoRequest
 from storage.database import answering, is_sqlite, open_engine, storable
+from storage.rows import new_row, read_replica, read_task
 from storage.schema import replicas, served_models, tasks
-from storage.tasks import UNFINISHED, Failure, NewTask, Output, Replica, ReplicaState, State, Task, sources
+from storage.tasks import UNFINISHED, Failure, NewTask, Output, Replica, State, Task, sources
 
 REPLICA_EXPIRY_S = 20.0
 """A replica that has not written for so long is taken for dead; it writes every few seconds."""
@@ -34,6 +50,9 @@ class TaskStore(Protocol):
 
     def get_many(self, task_ids: Collection[str]) -> list[Task]:
         """Read several tasks, those that there are."""
+
+    def page(self, states: Collection[State], limit: int, before: int | None = None) -> list[Task]:
+        """Read the newest tasks in these states, of those with a sequence below `before`."""
 
     def queue_position(self, task: Task) -> int:
         """Count the queued tasks up to this one: 1 is next."""
@@ -77,6 +96,9 @@ class TaskStore(Protocol):
     def cancel(self, task_id: str) -> bool:
         """End it because a client said so. Whoever works on it learns so at the next report."""
 
+    def delete(self, task_id: str) -> bool:
+        """Leave nothing but the row of a task that has ended. Its files are the caller's to remove."""
+
     def put_replica(self, replica: Replica) -> None:
         """Write down what a Generator is doing."""
 
@@ -112,24 +134,8 @@ class SqlTaskStore:
     # -- the client's side
 
     def submit(self, new: NewTask) -> Task:  # noqa: D102
-        values = {
-            "id": new.id,
-            "state": State.QUEUED,
-            "model": new.model,
-            "request": new.request.model_dump_json(),
-            "base_url": storable(new.base_url),
-            "input_key": new.input_key,
-            "claim": 0,
-            "attempts": 0,
-            "restarts": 0,
-            "step": 0,
-            "progress": 0.0,
-            "bytes_done": 0,
-            "bytes_total": 0,
-            "created_at": time.time(),
-        }
         with answering(), self._engine.begin() as connection:
-            return _task(connection.execute(insert(tasks).values(values).returning(tasks)).one())
+            return read_task(connection.execute(insert(tasks).values(new_row(new)).returning(tasks)).one())
 
     def get(self, task_id: str) -> Task | None:  # noqa: D102
         found = self.get_many([task_id])
@@ -137,7 +143,22 @@ class SqlTaskStore:
 
     def get_many(self, task_ids: Collection[str]) -> list[Task]:  # noqa: D102
         ids = [task_id for task_id in task_ids if task_id == storable(task_id)]
-        return [_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(ids)))]
+        return [read_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(ids)))]
+
+    def page(self, states: Collection[State], limit: int, before: int | None = None) -> list[Task]:  # noqa: D102
+        older = tasks.c.sequence < before if before is not None else true()
+        newest = [  # one walk down the index for each state: a state with few tasks costs no scan of all the others
+            select(
+                select(tasks)
+                .where(tasks.c.state == state, older)
+                .order_by(tasks.c.sequence.desc())
+                .limit(limit)
+                .subquery()
+            )
+            for state in sorted(states)
+        ]
+        found = [read_task(row) for row in self._read(union_all(*newest))] if newest else []
+        return sorted(found, key=lambda task: task.sequence, reverse=True)[:limit]
 
     def queue_position(self, task: Task) -> int:  # noqa: D102
         ahead = select(func.count().label("count")).where(
@@ -155,6 +176,11 @@ class SqlTaskStore:
 
     def cancel(self, task_id: str) -> bool:  # noqa: D102
         return self._move(State.CANCELED, tasks.c.id == storable(task_id))
+
+    def delete(self, task_id: str) -> bool:  # noqa: D102
+        ended = tasks.c.state.in_(sources(State.DELETED))
+        gone = update(tasks).where(tasks.c.id == storable(task_id), ended).values(state=State.DELETED)
+        return bool(self._write(gone))
 
     # -- the dispatcher's side
 
@@ -261,7 +287,7 @@ class SqlTaskStore:
 
     def live_replicas(self) -> list[Replica]:  # noqa: D102
         lately = replicas.c.updated_at > time.time() - REPLICA_EXPIRY_S
-        return [_replica(row) for row in self._read(select(replicas).where(lately))]
+        return [read_replica(row) for row in self._read(select(replicas).where(lately))]
 
     def remember_model(self, model: str) -> None:  # noqa: D102
         with answering(), self._engine.begin() as connection:
@@ -281,7 +307,7 @@ class SqlTaskStore:
             return literal(time.monotonic())
         return extract("epoch", func.clock_timestamp())
 
-    def _read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    def _read(self, query: Select[Any] | CompoundSelect[Any]) -> Sequence[Row[Any]]:
         with answering(), self._reader.connect() as connection:
             return connection.execute(query).all()
 
@@ -291,7 +317,7 @@ class SqlTaskStore:
 
     def _write(self, statement: Update) -> list[Task]:
         with answering(), self._engine.begin() as connection:
-            return [_task(row) for row in connection.execute(statement.returning(tasks))]
+            return [read_task(row) for row in connection.execute(statement.returning(tasks))]
 
     def _move(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
         """Bring a task into another state, if the table of transitions allows it from where it is."""
@@ -322,38 +348,3 @@ def _held(task: Task) -> ColumnElement[bool]:
 
 def _failure_values(failure: Failure) -> dict[str, Any]:
     return {"error": storable(failure.message), "error_code": failure.code, "retryable": failure.retryable}
-
-
-def _replica(row: Row[Any]) -> Replica:
-    return Replica(row.id, row.model, ReplicaState(row.state), row.message, row.bytes_done, row.bytes_total)
-
-
-def _task(row: Row[Any]) -> Task:
-    return Task(
-        id=row.id,
-        sequence=row.sequence,
-        state=State(row.state),
-        model=row.model,
-        request=VideoRequest.model_validate_json(row.request),
-        base_url=row.base_url,
-        input_key=row.input_key,
-        claim=row.claim,
-        attempts=row.attempts,
-        restarts=row.restarts,
-        stage=Stage(row.stage) if row.stage else None,
-        step=row.step,
-        progress=row.progress,
-        bytes_done=row.bytes_done,
-        bytes_total=row.bytes_total,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        output=_output(row),
-        failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
-    )
-
-
-def _output(row: Row[Any]) -> Output | None:
-    if not row.output_key:
-        return None
-    return Output(row.output_key, row.poster_key, row.duration_s, row.size_bytes)

@@ -24,19 +24,26 @@ class State(StrEnum):
     """It ended without a file; `error` says why."""
     CANCELED = "canceled"
     """A client ended it."""
+    EXPIRED = "expired"
+    """It was completed, and its file has been removed because of its age."""
+    DELETED = "deleted"
+    """A client removed it after it had ended; the row alone remains."""
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.PROCESSING, State.FAILED, State.CANCELED}),
     State.PROCESSING: frozenset({State.QUEUED, State.COMPLETED, State.FAILED, State.CANCELED}),
-    State.COMPLETED: frozenset(),
-    State.FAILED: frozenset(),
-    State.CANCELED: frozenset(),
+    State.COMPLETED: frozenset({State.EXPIRED, State.DELETED}),
+    State.FAILED: frozenset({State.DELETED}),
+    State.CANCELED: frozenset({State.DELETED}),
+    State.EXPIRED: frozenset({State.DELETED}),
+    State.DELETED: frozenset(),
 }
 """All transitions there are. The store derives the condition of every write from this table."""
 
-TERMINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
-UNFINISHED = frozenset(TRANSITIONS) - TERMINAL
+UNFINISHED = frozenset({State.QUEUED, State.PROCESSING})
+TERMINAL = frozenset(TRANSITIONS) - UNFINISHED
+"""The states of a task on which no work will be done any more."""
 
 
 def sources(target: State) -> frozenset[State]:

@@ -55,7 +55,7 @@ class Encoder:
     def _give_up(self, task: Task, *keys: str) -> None:
         """The claim was lost between the two looks at the row: a canceled task keeps no file."""
         now = self._tasks.get(task.id)
-        if now is None or now.state in (State.CANCELED, State.FAILED):
+        if now is None or (now.finished and now.state != State.COMPLETED):
             self._drop(*keys)
         raise TaskCancelled("the task was canceled, or taken over by another worker")
 

@@ -6,7 +6,9 @@ from deployments.ingress.errors import add_error_handlers
 from deployments.ingress.events import events_router
 from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
+from deployments.ingress.listing import listing_router
 from deployments.ingress.outputs import outputs_router
+from deployments.ingress.removal import removal_router
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.skill import skill_router
 from deployments.ingress.tasks import tasks_router
@@ -24,6 +26,13 @@ def create_app(rooms: Rooms) -> FastAPI:
     watch = Watch(rooms.tasks)
     app.include_router(video_router(rooms, watch))
     app.include_router(events_router(rooms, watch))
-    for make_router in (tasks_router, outputs_router, health_router, skill_router):
+    for make_router in (
+        tasks_router,
+        listing_router,
+        removal_router,
+        outputs_router,
+        health_router,
+        skill_router,
+    ):
         app.include_router(make_router(rooms))
     return app

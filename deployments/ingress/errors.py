@@ -52,7 +52,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
-        field = str(problem["loc"][-1])
+        field = next(part for part in reversed(problem["loc"]) if isinstance(part, str))
         return _answer(422, ErrorBody(error=f"{field}: {problem['msg']}", error_code=InvalidRequest.code, field=field))
 
     async def unexpected(_request: Request, error: Exception) -> JSONResponse:

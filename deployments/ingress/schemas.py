@@ -8,6 +8,11 @@ from models.progress import Stage
 from storage.tasks import State, Task
 
 Status = Literal["processing", "completed", "failed"]
+GONE = {
+    State.CANCELED: "the task was canceled",
+    State.EXPIRED: "the video was removed because of its age",
+    State.DELETED: "the video was deleted",
+}
 QUEUED_MESSAGE = "Task queued. Poll GET /v1/video/tasks/{task_id}"
 
 
@@ -38,7 +43,7 @@ class TaskBody(BaseModel):
     """The answer to a poll. Fields that do not apply are left out."""
 
     task_id: str
-    status: Annotated[Status, Field(description="Queued reads processing, canceled reads failed.")]
+    status: Annotated[Status, Field(description="Queued reads processing; canceled, expired and deleted read failed.")]
     state: State
     stage: Annotated[str | None, Field(description="What is done right now, while processing.")] = None
     step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
@@ -61,11 +66,30 @@ class TaskBody(BaseModel):
     retryable: bool | None = None
 
 
+class Removed(BaseModel):
+    """The answer to a DELETE."""
+
+    task_id: str
+    status: Status = "failed"
+    state: State
+    outcome: Annotated[
+        Literal["canceled", "deleted", "already_deleted"],
+        Field(description="canceled: it had not ended; deleted: it had, and its files are gone."),
+    ]
+
+
+class TaskPage(BaseModel):
+    """One page of tasks, newest first."""
+
+    tasks: list[TaskBody]
+    next_cursor: Annotated[str | None, Field(description="The cursor of the next page; null on the last.")] = None
+
+
 def task_body(task: Task, base_url: str, queue_position: int | None = None) -> dict[str, Any]:
     """What a client sees of a row."""
     body = TaskBody(
         task_id=task.id,
-        status=_status(task.state),
+        status=task_status(task.state),
         state=task.state,
         stage=task.stage,
         step=_step(task),
@@ -84,14 +108,15 @@ def task_body(task: Task, base_url: str, queue_position: int | None = None) -> d
     return body.model_dump(mode="json", exclude_none=True)
 
 
-def _status(state: State) -> Status:
+def task_status(state: State) -> Status:
+    """The word for a state that clients of the three words know."""
     match state:
         case State.COMPLETED:
             return "completed"
-        case State.FAILED | State.CANCELED:
-            return "failed"
-        case _:
+        case State.QUEUED | State.PROCESSING:
             return "processing"
+        case _:
+            return "failed"
 
 
 def _step(task: Task) -> int | None:
@@ -102,8 +127,8 @@ def _step(task: Task) -> int | None:
 
 
 def _ending(task: Task, base_url: str) -> dict[str, Any]:
-    if task.state == State.CANCELED:
-        return {"error": "the task was canceled", "error_code": "canceled", "retryable": False}
+    if task.state in GONE:
+        return {"error": GONE[task.state], "error_code": task.state, "retryable": False}
     if task.failure is not None and task.state == State.FAILED:
         failure = task.failure
         return {"error": failure.message, "error_code": failure.code, "retryable": failure.retryable}

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from deployments.ingress.schemas import task_status
 from models.progress import Progress, Stage
 from storage.tasks import Failure, State
 from tests.ingress.conftest import MODEL
@@ -145,5 +146,14 @@ def test_a_poll_while_the_store_is_away_is_a_503_that_says_try_again(box):
     assert box.client.post("/v1/video/async_t2v", json={"prompt": "x"}).status_code == 503
 
 
-def test_every_state_has_a_body(box):
-    assert {state.value for state in State} == {"queued", "processing", "completed", "failed", "canceled"}
+def test_every_state_reads_as_one_of_the_three_words_that_older_clients_know():
+    words = {state: task_status(state) for state in State}
+    assert words == {
+        State.QUEUED: "processing",
+        State.PROCESSING: "processing",
+        State.COMPLETED: "completed",
+        State.FAILED: "failed",
+        State.CANCELED: "failed",
+        State.EXPIRED: "failed",
+        State.DELETED: "failed",
+    }

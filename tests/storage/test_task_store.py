@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,18 @@ from models.request import VideoRequest
 from storage.database import migrate, open_engine
 from storage.schema import replicas, tasks
 from storage.task_store import REPLICA_EXPIRY_S, SqlTaskStore
-from storage.tasks import TERMINAL, TRANSITIONS, Failure, NewTask, Output, Replica, ReplicaState, State, Task
+from storage.tasks import (
+    TERMINAL,
+    TRANSITIONS,
+    UNFINISHED,
+    Failure,
+    NewTask,
+    Output,
+    Replica,
+    ReplicaState,
+    State,
+    Task,
+)
 
 MODEL = "Lightricks/LTX-2"
 OUTPUT = Output("outputs/ltx2_x.mp4", "outputs/ltx2_x.jpg", 4.84, 1_234_567)
@@ -452,6 +464,29 @@ def test_an_end_is_final(store, ending):
     assert store.get(task.id) == ended
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_ended_task_is_deleted_once_and_for_good(store, ending):
+    task = started(store)
+    assert not store.delete(task.id)
+    ENDINGS[ending](store, task)
+    ended = store.get(task.id)
+    assert store.delete(task.id)
+    assert not store.delete(task.id)
+    assert not any(write(store, task) for write in (*WRITES.values(), *ENDINGS.values()))
+    assert store.get(task.id) == replace(ended, state=State.DELETED)
+    assert not store.delete("nobody")
+
+
+def test_a_page_holds_the_newest_of_the_states_that_are_asked_for(store):
+    ids = [each.id for each in submit(store, 6)]
+    store.start(claim_one(store))
+    store.cancel(ids[4])
+    assert [each.id for each in store.page(UNFINISHED, 3)] == [ids[5], ids[3], ids[2]]
+    assert [each.id for each in store.page(UNFINISHED, 9, store.get(ids[2]).sequence)] == [ids[1], ids[0]]
+    assert [each.id for each in store.page([State.CANCELED], 9)] == [ids[4]]
+    assert store.page([], 9) == []
+
+
 def test_one_of_two_endings_wins(store):
     for _ in range(10):
         task = started(store)
@@ -482,7 +517,9 @@ def test_tasks_that_another_server_works_on_are_not_orphans(store):
 
 
 moves = st.lists(
-    st.sampled_from(["claim", "start", "report", "complete", "fail", "requeue", "lose", "cancel", "reclaim", "lapse"]),
+    st.sampled_from(
+        ["claim", "start", "report", "complete", "fail", "requeue", "lose", "cancel", "delete", "reclaim", "lapse"]
+    ),
     max_size=14,
 )
 
@@ -499,6 +536,8 @@ def test_whatever_happens_a_task_moves_as_the_table_of_transitions_says(store, m
                 won = None
             case "cancel":
                 won = store.cancel(seen.id)
+            case "delete":
+                won = store.delete(seen.id)
             case "reclaim":
                 won = seen.id in {task.id for task in store.reclaim(["alice"])}
             case "lapse":
@@ -510,7 +549,7 @@ def test_whatever_happens_a_task_moves_as_the_table_of_transitions_says(store, m
         assert before.state == seen.state or seen.state in TRANSITIONS[before.state]
         assert before.claim <= seen.claim
         assert won is None or won == (before != seen) or (won and move in ("report", "requeue", "lose"))
-        if before.state in TERMINAL:
+        if before.state in TERMINAL and move != "delete":
             assert seen == before
 
 

@@ -1,0 +1,67 @@
+"""The list of tasks: newest first, by state, page by page."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from deployments.ingress.rooms import Rooms
+from deployments.ingress.schemas import ErrorBody, TaskPage, task_body
+from storage.tasks import State, Task
+
+MAX_PAGE = 100
+LISTED = frozenset(State) - {State.DELETED}
+EXAMPLE = {
+    "tasks": [
+        {
+            "task_id": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+            "status": "processing",
+            "state": "processing",
+            "stage": "denoising",
+            "step": 12,
+            "num_inference_steps": 40,
+            "progress": 0.29,
+            "created_at": 1790000000.0,
+            "started_at": 1790000002.5,
+            "seed": 42,
+            "model": "Lightricks/LTX-2",
+        }
+    ],
+    "next_cursor": "1041",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": EXAMPLE}}},
+    422: {"model": ErrorBody},
+    503: {"model": ErrorBody},
+}
+
+
+def listing_router(rooms: Rooms) -> APIRouter:
+    """The route that lists tasks."""
+    router = APIRouter(tags=["tasks"])
+
+    @router.get("/v1/video/tasks", summary="List tasks", response_model=TaskPage, responses=RESPONSES)
+    def list_tasks(
+        request: Request,
+        state: Annotated[list[State] | None, Query(description="Only these states; may repeat.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Tasks on a page.")] = 20,
+        cursor: Annotated[
+            str | None, Query(pattern="^[0-9]{1,18}$", description="`next_cursor` of the page before.")
+        ] = None,
+    ) -> JSONResponse:
+        """Newest first. Tasks that a client deleted are left out."""
+        wanted = LISTED & set(state) if state else LISTED
+        found = rooms.tasks.page(wanted, limit + 1, int(cursor) if cursor else None)
+        shown = found[:limit]
+        following = str(shown[-1].sequence) if len(found) > limit else None
+        return JSONResponse({"tasks": _bodies(rooms, shown, request), "next_cursor": following})
+
+    return router
+
+
+def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str, Any]]:
+    """The poll bodies. The queued tasks of a page follow each other in the queue, so one position tells all."""
+    queued = [task for task in reversed(shown) if task.state == State.QUEUED]
+    first = rooms.tasks.queue_position(queued[0]) if queued else 0
+    positions = {task.id: first + number for number, task in enumerate(queued)}
+    return [task_body(task, rooms.base_url(request), positions.get(task.id)) for task in shown]

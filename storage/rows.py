@@ -1,0 +1,68 @@
+"""Between a row and the records of `storage.tasks`."""
+
+import time
+from typing import Any
+
+from sqlalchemy import Row
+
+from models.progress import Stage
+from models.request import VideoRequest
+from storage.database import storable
+from storage.tasks import Failure, NewTask, Output, Replica, ReplicaState, State, Task
+
+
+def new_row(new: NewTask) -> dict[str, Any]:
+    """The first values of a task's row."""
+    return {
+        "id": new.id,
+        "state": State.QUEUED,
+        "model": new.model,
+        "request": new.request.model_dump_json(),
+        "base_url": storable(new.base_url),
+        "input_key": new.input_key,
+        "claim": 0,
+        "attempts": 0,
+        "restarts": 0,
+        "step": 0,
+        "progress": 0.0,
+        "bytes_done": 0,
+        "bytes_total": 0,
+        "created_at": time.time(),
+    }
+
+
+def read_replica(row: Row[Any]) -> Replica:
+    """The Generator that a row describes."""
+    return Replica(row.id, row.model, ReplicaState(row.state), row.message, row.bytes_done, row.bytes_total)
+
+
+def read_task(row: Row[Any]) -> Task:
+    """The task that a row holds."""
+    return Task(
+        id=row.id,
+        sequence=row.sequence,
+        state=State(row.state),
+        model=row.model,
+        request=VideoRequest.model_validate_json(row.request),
+        base_url=row.base_url,
+        input_key=row.input_key,
+        claim=row.claim,
+        attempts=row.attempts,
+        restarts=row.restarts,
+        stage=Stage(row.stage) if row.stage else None,
+        step=row.step,
+        progress=row.progress,
+        bytes_done=row.bytes_done,
+        bytes_total=row.bytes_total,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        output=_output(row),
+        failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
+    )
+
+
+def _output(row: Row[Any]) -> Output | None:
+    if not row.output_key:
+        return None
+    return Output(row.output_key, row.poster_key, row.duration_s, row.size_bytes)
