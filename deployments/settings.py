@@ -131,6 +131,13 @@ class IngressSettings(BaseModel):
     max_waiting: Annotated[
         int, Field(ge=1, description="Synchronous requests that one replica holds open at once.")
     ] = 200
+    max_body_s: Annotated[
+        float, Field(gt=0, description="How long the body of a request may take to arrive, in seconds.")
+    ] = 180.0
+    max_decoding: Annotated[
+        int,
+        Field(ge=1, description="Pictures that one replica decodes at once; one can take 1.3 GB for a moment."),
+    ] = 2
     max_streams: Annotated[int, Field(ge=1, description="Event streams that one replica holds open at once.")] = 500
     heartbeat_s: Annotated[
         float, Field(gt=0, description="Seconds of silence after which an event stream says that it is still there.")

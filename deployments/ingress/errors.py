@@ -13,7 +13,7 @@ from deployments.ingress.schemas import ErrorBody
 from models.errors import ImageTooLarge, InvalidRequest, StoreUnavailable, VideoError
 
 STATUS: dict[type[VideoError], int] = {ImageTooLarge: 413, InvalidRequest: 422, StoreUnavailable: 503}
-CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many_requests"}
+CODES = {404: "not_found", 405: "method_not_allowed", 408: "body_too_slow", 413: "too_large", 429: "too_many_requests"}
 RETRY_AFTER_S = "5"
 
 logger = logging.getLogger("ray.serve")
@@ -33,6 +33,13 @@ class TooLarge(HTTPException):
         super().__init__(413, what)
 
 
+class TooSlow(HTTPException):
+    """The body did not come in time."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(408, what, {"Connection": "close"})
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Give every error of the app the one body."""
 
@@ -47,7 +54,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
         code = CODES.get(error.status_code, "http_error")
-        body = ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (429, 503))
+        body = ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
         return _answer(error.status_code, body, dict(error.headers or {}))
 
     async def validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+from anyio import CapacityLimiter
 from fastapi import Request
 
 from deployments.settings import Settings
@@ -20,6 +22,11 @@ class Rooms:
     outputs: OutputStore
     nudge: Callable[[], Awaitable[None]]
     notices: tuple[str, ...] = ()
+
+    @cached_property
+    def decoding(self) -> CapacityLimiter:
+        """Seats for requests with a picture: a small file can decode to more than a gigabyte for a moment."""
+        return CapacityLimiter(self.settings.ingress.max_decoding)
 
     def base_url(self, request: Request) -> str:
         """What urls in the answer to `request` begin with, without a slash at the end."""

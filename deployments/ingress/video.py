@@ -1,35 +1,28 @@
 """The four submit routes: check what came, keep the picture, write the row."""
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.types import Message
 
-from deployments.ingress.errors import TooLarge
+from deployments.ingress.body import read_form, read_json
 from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody
 from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
 from deployments.ingress.watch import Watch
-from models.errors import InvalidRequest
-from models.request import VideoRequest, parse_request, request_schema, unknown_fields
+from models.request import parse_request, request_schema, unknown_fields
 from storage.outputs import input_key
 from storage.tasks import NewTask, State, Task
 
-MAX_FIELDS_BYTES = 256 * 1024
-"""Bound on everything in a body that is not the picture: two prompts of the longest kind, many times over."""
-MAX_FORM_FIELDS = 100
 TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"
-REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (413, 422, 429, 503)}
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
 
 logger = logging.getLogger("ray.serve")
 
@@ -56,7 +49,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     )
     async def async_t2v(request: Request) -> Submitted:
         """Answers at once with a task to poll."""
-        return await _submit(rooms, request, *await _read_json(request))
+        return await _submit(rooms, request, *await read_json(request, rooms.settings))
 
     @router.post(
         "/v1/video/async_i2v",
@@ -67,7 +60,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     )
     async def async_i2v(request: Request) -> Submitted:
         """Answers at once with a task to poll. The picture becomes the first frame."""
-        return await _submit(rooms, request, *await _read_form(request, rooms))
+        return await _submit(rooms, request, *await read_form(request, rooms.settings))
 
     @router.post(
         "/v1/video/t2v",
@@ -79,7 +72,8 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     async def t2v(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with waiting.take():
-            return await _wait(rooms, request, watch, await _submit(rooms, request, *await _read_json(request)))
+            submitted = await _submit(rooms, request, *await read_json(request, rooms.settings))
+            return await _wait(rooms, request, watch, submitted)
 
     @router.post(
         "/v1/video/i2v",
@@ -91,13 +85,15 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     async def i2v(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with waiting.take():
-            return await _wait(rooms, request, watch, await _submit(rooms, request, *await _read_form(request, rooms)))
+            submitted = await _submit(rooms, request, *await read_form(request, rooms.settings))
+            return await _wait(rooms, request, watch, submitted)
 
     return router
 
 
 async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
-    task = await run_in_threadpool(_accept, rooms, rooms.base_url(request), fields, image)
+    limiter = rooms.decoding if image is not None else None
+    task = await to_thread.run_sync(_accept, rooms, rooms.base_url(request), fields, image, limiter=limiter)
     await rooms.nudge()
     logger.info("task %s: accepted", task.id)
     return Submitted(
@@ -131,69 +127,6 @@ async def _wait(rooms: Rooms, request: Request, watch: Watch, submitted: Submitt
     body = await run_in_threadpool(describe, rooms, task, request)
     status = 200 if task.state == State.COMPLETED else 500
     return JSONResponse({**body, "ignored": submitted.ignored}, status)
-
-
-async def _read_json(request: Request) -> tuple[dict[str, object], None]:
-    content = await _bounded(request, MAX_FIELDS_BYTES).body()
-    try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("body", content[:60].decode(errors="replace"), f"JSON ({error})") from None
-    if not isinstance(fields, dict):
-        raise InvalidRequest("body", fields, "a JSON object")
-    return fields, None
-
-
-async def _read_form(request: Request, rooms: Rooms) -> tuple[dict[str, object], bytes]:
-    kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith("multipart/form-data"):
-        raise InvalidRequest("body", kind, "multipart/form-data with the fields prompt and image")
-    limits = rooms.settings.limits
-    bounded = _bounded(request, limits.max_image_bytes + MAX_FIELDS_BYTES)
-    try:
-        async with bounded.form(max_files=2, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_FIELDS_BYTES) as form:
-            return _form_fields(form), await _image(form)
-    except HTTPException as error:
-        if error.status_code != 400:  # noqa: PLR2004
-            raise
-        raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.detail})") from None
-
-
-def _form_fields(form: FormData) -> dict[str, object]:
-    """The fields as text. An empty seed, or the word null, means null."""
-    fields: dict[str, object] = {name: value for name, value in form.items() if name != "image"}
-    for name, value in fields.items():
-        if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
-            raise InvalidRequest(name, f"a file named {value.filename}", "a plain field, not a file")
-    if fields.get("seed") in ("", "null"):
-        fields["seed"] = None
-    return fields
-
-
-async def _image(form: FormData) -> bytes:
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        given = None if image is None else f"the text {image[:40]!r}"
-        raise InvalidRequest("image", given, "a file: JPEG, PNG, WebP or GIF")
-    return await image.read()
-
-
-def _bounded(request: Request, max_bytes: int) -> Request:
-    """The same request, whose body ends with TooLarge once it passes `max_bytes`."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise TooLarge(f"the body has {declared} bytes; at most {max_bytes} are taken")
-    received = 0
-
-    async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > max_bytes:
-            raise TooLarge(f"the body has more than the {max_bytes} bytes that are taken")
-        return message
-
-    return Request(request.scope, receive)
 
 
 def _body_schema(rooms: Rooms, media_type: str, *, with_image: bool) -> dict[str, Any]:

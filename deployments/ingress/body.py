@@ -1,0 +1,87 @@
+"""The body of a request, read within bounds of size and time: JSON fields, or a form with a picture."""
+
+import asyncio
+import json
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from deployments.ingress.errors import TooLarge, TooSlow
+from deployments.settings import Settings
+from models.errors import InvalidRequest
+from models.request import VideoRequest
+
+MAX_FIELDS_BYTES = 256 * 1024
+"""Bound on everything in a body that is not the picture: two prompts of the longest kind, many times over."""
+MAX_FORM_FIELDS = 100
+
+
+async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
+    """Read the fields of a JSON object. Raises InvalidRequest, TooLarge, TooSlow."""
+    content = await _bounded(request, MAX_FIELDS_BYTES, settings.ingress.max_body_s).body()
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("body", content[:60].decode(errors="replace"), f"JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("body", fields, "a JSON object")
+    return fields, None
+
+
+async def read_form(request: Request, settings: Settings) -> tuple[dict[str, object], bytes]:
+    """Read the fields and the picture of a form. Raises InvalidRequest, TooLarge, TooSlow."""
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        raise InvalidRequest("body", kind, "multipart/form-data with the fields prompt and image")
+    bounded = _bounded(request, settings.limits.max_image_bytes + MAX_FIELDS_BYTES, settings.ingress.max_body_s)
+    try:
+        async with bounded.form(max_files=2, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_FIELDS_BYTES) as form:
+            return _form_fields(form), await _image(form)
+    except HTTPException as error:
+        if error.status_code != 400:  # noqa: PLR2004
+            raise
+        raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.detail})") from None
+
+
+def _form_fields(form: FormData) -> dict[str, object]:
+    """The fields as text. An empty seed, or the word null, means null."""
+    fields: dict[str, object] = {name: value for name, value in form.items() if name != "image"}
+    for name, value in fields.items():
+        if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
+            raise InvalidRequest(name, f"a file named {value.filename}", "a plain field, not a file")
+    if fields.get("seed") in ("", "null"):
+        fields["seed"] = None
+    return fields
+
+
+async def _image(form: FormData) -> bytes:
+    image = form.get("image")
+    if not isinstance(image, UploadFile):
+        given = None if image is None else f"the text {image[:40]!r}"
+        raise InvalidRequest("image", given, "a file: JPEG, PNG, WebP or GIF")
+    return await image.read()
+
+
+def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
+    """The same request, whose body ends with TooLarge once it passes `max_bytes`, and with TooSlow after `max_s`."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise TooLarge(f"the body has {declared} bytes; at most {max_bytes} are taken")
+    received = 0
+    deadline = asyncio.get_running_loop().time() + max_s
+
+    async def receive() -> Message:
+        nonlocal received
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await request.receive()
+        except TimeoutError:
+            raise TooSlow(f"the body was not complete after {max_s:g} s") from None
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise TooLarge(f"the body has more than the {max_bytes} bytes that are taken")
+        return message
+
+    return Request(request.scope, receive)

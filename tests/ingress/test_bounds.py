@@ -1,0 +1,79 @@
+"""A slow or a greedy client costs the server a bounded time and a bounded memory."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployments.ingress.app import create_app
+from deployments.ingress.rooms import Rooms
+from deployments.settings import IngressSettings, Settings
+from storage.local import LocalOutputStore
+from tests.ingress.conftest import picture_file
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+async def dribble() -> AsyncIterator[bytes]:
+    """A body that never ends, a byte at a time."""
+    yield b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n'
+    while True:
+        await asyncio.sleep(0.02)
+        yield b"a"
+
+
+async def silent() -> AsyncIterator[bytes]:
+    yield b"-"
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("body", [dribble, silent])
+@pytest.mark.parametrize("route", ["async_t2v", "t2v", "async_i2v", "i2v"])
+def test_a_body_that_does_not_come_in_time_is_408(open_box, route, body):
+    box = open_box(ingress=IngressSettings(max_body_s=0.3))
+
+    async def post() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(box.client.app), base_url="http://test") as client:
+            return await client.post(f"/v1/video/{route}", content=body(), headers=FORM)
+
+    answer = asyncio.run(post())
+    assert answer.status_code == 408
+    assert answer.headers["connection"] == "close"
+    assert (answer.json()["error_code"], answer.json()["retryable"]) == ("body_too_slow", True)
+    assert "0.3 s" in answer.json()["error"]
+
+
+class CountingStore(LocalOutputStore):
+    """A real store that counts how many threads write to it at once."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.at_once = self.most = 0
+
+    def put(self, key: str, source: Path | bytes) -> None:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        time.sleep(0.05)
+        super().put(key, source)
+        self.at_once -= 1
+
+
+def test_pictures_are_decoded_a_few_at_a_time(box, tmp_path):
+    """From the first look at a picture to its file it holds a seat, however many are sent at once."""
+    store = CountingStore(tmp_path / "store")
+
+    async def nudge() -> None: ...
+
+    async def post_all() -> list[int]:
+        settings = Settings(ingress=IngressSettings(max_decoding=2))
+        app = create_app(Rooms(settings, "m", box.tasks, store, nudge))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            form = {"data": {"prompt": "x"}, "files": {"image": ("a.png", picture_file())}}
+            answers = await asyncio.gather(*(client.post("/v1/video/async_i2v", **form) for _ in range(8)))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(post_all()) == [200] * 8
+    assert store.most == 2
