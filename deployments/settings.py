@@ -44,6 +44,13 @@ class OutputSettings(BaseModel):
         ),
     ] = "file:data/outputs"
     s3: S3Options = S3Options()
+    delivery: Annotated[
+        Literal["proxy", "redirect"],
+        Field(description="proxy sends files through the way in; redirect sends clients to a signed url of a bucket."),
+    ] = "proxy"
+    signed_url_s: Annotated[int, Field(ge=60, le=604_800, description="How long such a url is good, in seconds.")] = (
+        3600
+    )
 
 
 class EncodeSettings(BaseModel):

@@ -31,8 +31,10 @@ class S3OutputStore:
     def __init__(self, bucket: str, prefix: str, options: S3Options) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._client, impatient = open_clients(options, options.impatient(CHECK_TIMEOUT_S))
-        self._check = _Check(impatient, bucket, self._prefix)
+        self._client, self._signer, checker = open_clients(
+            options, options.public(), options.impatient(CHECK_TIMEOUT_S)
+        )
+        self._check = _Check(checker, bucket, self._prefix)
         self._transfer = TransferConfig(
             multipart_threshold=options.multipart_threshold_bytes, multipart_chunksize=options.part_bytes
         )
@@ -98,7 +100,7 @@ class S3OutputStore:
             "ResponseContentDisposition": f'inline; filename="{filename}"',
         }
         with answering():
-            return str(self._client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=expires_s))
+            return str(self._signer.generate_presigned_url("get_object", Params=wanted, ExpiresIn=expires_s))
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)

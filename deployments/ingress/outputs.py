@@ -4,9 +4,10 @@ import re
 from email.utils import formatdate, parsedate_to_datetime
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from deployments.ingress.errors import NotFound
+from deployments.ingress.reads import Reads
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody
 from storage.outputs import StoredFile
@@ -23,6 +24,7 @@ class Unsatisfiable(Exception):
 def outputs_router(rooms: Rooms) -> APIRouter:
     """The routes about files."""
     router = APIRouter(tags=["outputs"])
+    reads, settings = Reads(rooms.outputs), rooms.settings.outputs
 
     @router.head("/outputs/{filename}", include_in_schema=False)
     @router.get(
@@ -33,22 +35,28 @@ def outputs_router(rooms: Rooms) -> APIRouter:
             200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
             206: {"description": "The range that was asked for"},
             304: {"description": "The file has not changed"},
+            307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
             404: {"model": ErrorBody},
             416: {"description": "The range lies outside the file"},
         },
     )
-    def download(filename: str, request: Request) -> Response:
+    async def download(filename: str, request: Request) -> Response:
         """Names are those of `url` and `poster_url` in a completed task."""
-        name = FILENAME.fullmatch(filename)
-        file = rooms.outputs.stat(f"outputs/{filename}") if name else None
-        if name is None or file is None:
+        key = f"outputs/{filename}"
+        file = await reads.stat(key) if FILENAME.fullmatch(filename) else None
+        if file is None:
             raise NotFound("there is no such file")
-        return _serve(rooms, f"outputs/{filename}", file, request, MEDIA_TYPES[name[1]])
+        if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
+            url = await reads.sign(key, settings.signed_url_s, filename)
+            if url is not None:
+                return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+        return await _serve(reads, key, file, request)
 
     return router
 
 
-def _serve(rooms: Rooms, key: str, file: StoredFile, request: Request, media_type: str) -> Response:
+async def _serve(reads: Reads, key: str, file: StoredFile, request: Request) -> Response:
+    media_type = MEDIA_TYPES[key.rpartition(".")[2]]
     headers = {
         "ETag": f'"{file.etag}"',
         "Last-Modified": formatdate(file.modified_at, usegmt=True),
@@ -69,7 +77,7 @@ def _serve(rooms: Rooms, key: str, file: StoredFile, request: Request, media_typ
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     try:
-        content = rooms.outputs.open(key, start, length)
+        content = await reads.open(key, start, length)
     except FileNotFoundError:
         raise NotFound("there is no such file") from None
     return StreamingResponse(content, status, headers, media_type)

@@ -22,6 +22,7 @@ from deployments.ingress.rooms import Rooms
 from deployments.settings import Settings
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
+from storage.outputs import OutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Output, Task
 
@@ -37,7 +38,7 @@ class Box:
 
     client: TestClient | httpx.Client
     tasks: SqlTaskStore
-    outputs: LocalOutputStore
+    outputs: OutputStore
     folder: Path
     nudges: list[None]
 
@@ -112,13 +113,14 @@ def build_app(
     stack: contextlib.ExitStack,
     model: str = MODEL,
     notices: tuple[str, ...] = (),
+    store: OutputStore | None = None,
     **values: Any,
-) -> tuple[FastAPI, tuple[SqlTaskStore, LocalOutputStore, Path, list[None]]]:
+) -> tuple[FastAPI, tuple[SqlTaskStore, OutputStore, Path, list[None]]]:
     """The app over stores of its own, and these stores."""
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
     migrate(engine)
-    tasks, outputs, nudges = SqlTaskStore(engine), LocalOutputStore(folder / "store"), []
+    tasks, outputs, nudges = SqlTaskStore(engine), store or LocalOutputStore(folder / "store"), []
     stack.callback(tasks.close)
 
     async def nudge() -> None:

@@ -1,6 +1,10 @@
 """Downloads: ranges, conditional requests, and no file outside."""
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -190,3 +194,33 @@ def test_a_picture_that_waits_for_its_task_cannot_be_downloaded(box):
 def test_a_file_that_vanished_is_404(box, path):
     (box.folder / "store" / path.lstrip("/")).unlink()
     assert box.client.get(path).status_code == 404
+
+
+def test_downloads_from_a_store_that_hangs_take_no_thread_from_polls(box, path):
+    """A pipe in place of the file: whoever opens it waits for someone who writes."""
+    file, task_id = box.folder / "store" / path.lstrip("/"), path[len("/outputs/ltx2_") : -len(".mp4")]
+    file.unlink()
+    os.mkfifo(file)
+    with ThreadPoolExecutor(61) as pool:
+        downloads = [pool.submit(box.client.get, path) for _ in range(60)]
+        try:
+            wait_for_readers(file)
+            for _ in range(20):
+                assert pool.submit(box.client.get, f"/v1/video/tasks/{task_id}").result(30).status_code == 200
+        finally:
+            release(file, pool, downloads)
+    assert [each.result().status_code for each in downloads] == [200] * 60
+
+
+def wait_for_readers(file: Path) -> None:
+    """Wait until no more threads of the server come to hang, which they do within moments of each other."""
+    before, now = -1, 0
+    while not now or now != before:
+        threading.Event().wait(0.3)
+        before, now = now, sum(each.name.startswith("AnyIO worker") for each in threading.enumerate())
+
+
+def release(file: Path, pool: ThreadPoolExecutor, downloads: list) -> None:
+    writer = os.open(file, os.O_RDWR | os.O_NONBLOCK)
+    pool.shutdown(wait=True)
+    os.close(writer)

@@ -231,3 +231,11 @@ def test_the_bucket_stands_where_the_style_says(monkeypatch, style, begin):
     give_credentials(monkeypatch)
     store = open_output_store("s3://bucket/of/ours", options("https://s3.example.org", addressing_style=style))
     assert store.sign(KEY, 60, "x.mp4").startswith(begin + KEY)
+
+
+def test_a_signed_url_names_the_server_as_clients_reach_it(monkeypatch):
+    give_credentials(monkeypatch)
+    inner = options("http://inside:9000", public_endpoint_url="https://files.example.org", addressing_style="path")
+    assert (
+        S3OutputStore("bucket", "", inner).sign(KEY, 60, "x.mp4").startswith(f"https://files.example.org/bucket/{KEY}")
+    )

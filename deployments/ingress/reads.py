@@ -1,0 +1,34 @@
+"""Reading the output store in threads of its own: one that hangs takes none from polls and submits."""
+
+from collections.abc import AsyncIterator, Iterator
+
+from anyio import CapacityLimiter, to_thread
+
+from storage.outputs import OutputStore, StoredFile
+
+MAX_READS = 32
+"""At once. Between two chunks a download holds none, so that slow clients take nothing."""
+
+
+class Reads:
+    """The reading half of an output store, for the event loop."""
+
+    def __init__(self, outputs: OutputStore) -> None:
+        self._outputs = outputs
+        self._limiter = CapacityLimiter(MAX_READS)
+
+    async def stat(self, key: str) -> StoredFile | None:
+        """Describe a file, or say that there is none."""
+        return await to_thread.run_sync(self._outputs.stat, key, limiter=self._limiter)
+
+    async def sign(self, key: str, expires_s: int, filename: str) -> str | None:
+        """A url that reads the file for `expires_s` seconds. Credentials may have to be fetched for it."""
+        return await to_thread.run_sync(self._outputs.sign, key, expires_s, filename, limiter=self._limiter)
+
+    async def open(self, key: str, start: int, length: int) -> AsyncIterator[bytes]:
+        """Read `length` bytes from `start`, in chunks. Raises FileNotFoundError before the first."""
+        return self._stream(await to_thread.run_sync(self._outputs.open, key, start, length, limiter=self._limiter))
+
+    async def _stream(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        while chunk := await to_thread.run_sync(next, chunks, b"", limiter=self._limiter):
+            yield chunk
