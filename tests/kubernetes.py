@@ -1,0 +1,56 @@
+"""Kubernetes' objects as tests read them: rendered by kustomize, and checked against a CRD with no field unknown."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+ROOT = Path(__file__).parents[1]
+OVERLAYS = ROOT / "k8s" / "overlays"
+CRD = ROOT.parent / "shared" / "schemas" / "ray.io_rayservices.yaml"
+KUBECTL = shutil.which("kubectl")
+
+
+def render(overlay: str) -> list[dict[str, Any]]:
+    """The objects that `kubectl apply -k` would send."""
+    command = ["kubectl", "kustomize", str(OVERLAYS / overlay)]
+    rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return list(yaml.safe_load_all(rendered))
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (only,) = [each for each in objects if each["kind"] == kind]
+    return only
+
+
+def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema as JSON Schema, with every field refused that it does not name."""
+    found: dict[str, Any] = {name: value for name, value in schema.items() if name not in {"format", "default"}}
+    if "properties" in schema:
+        found["properties"] = {name: strict(each) for name, each in schema["properties"].items()}
+        found["additionalProperties"] = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+    if isinstance(schema.get("items"), Mapping):
+        found["items"] = strict(schema["items"])
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        found["additionalProperties"] = strict(schema["additionalProperties"])
+    return found
+
+
+def problems(rayservice: Mapping[str, Any]) -> list[str]:
+    """What KubeRay's CRD says against it. `metadata` is Kubernetes' own and is passed over."""
+    versions = {each["name"]: each for each in yaml.safe_load(CRD.read_text())["spec"]["versions"]}
+    version = rayservice["apiVersion"].removeprefix("ray.io/")
+    validator = Draft202012Validator(strict(versions[version]["schema"]["openAPIV3Schema"]))
+    return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(dict(rayservice))]
+
+
+def pods(rayservice: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name and template of every kind of pod in it."""
+    cluster = rayservice["spec"]["rayClusterConfig"]
+    yield "head", cluster["headGroupSpec"]["template"]
+    for group in cluster.get("workerGroupSpecs", []):
+        yield group["groupName"], group["template"]
