@@ -155,7 +155,7 @@ class Generator:
                 os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
             knobs = self._settings.generator
             place = None if knobs.placement == "auto" else knobs.placement
-            options = LoadOptions(knobs.speedups, place, knobs.weights)
+            options = LoadOptions(knobs.speedups, place, knobs.weights, knobs.recipe)
             model = Ltx2.load(self._source, self._device, Path(self._settings.cache_dir), report, options)
             self._tasks.remember_model(self._model_name)
         except TaskCancelled:

@@ -15,6 +15,7 @@ from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError, 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.placement import Place, Weights
+from models.recipes import Training
 from models.request import Limits
 from models.speedup_choice import Speedup
 from storage.s3_options import S3Options
@@ -109,6 +110,13 @@ class GeneratorSettings(BaseModel):
         Weights,
         Field(description="How the transformer is stored on a GPU: bf16, or fp8, half as large and not exact."),
     ] = Weights.BF16
+    recipe: Annotated[
+        Training,
+        Field(
+            description="How the checkpoint was trained: auto (its scheduler's config tells), base, or distilled "
+            "(8 steps, no guidance)."
+        ),
+    ] = Training.AUTO
     speedups: Annotated[
         Literal["auto", "off"] | tuple[Speedup, ...],
         Field(

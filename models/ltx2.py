@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models import offload, placement, speedup_choice, speedups
+from models.adjustments import Adjustment, adjust, find_adjustments
 from models.checkpoint import OPTIONAL_COMPONENTS, fetch_checkpoint
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, ModelUnavailable, RenderFailed, VideoError
@@ -26,7 +27,7 @@ from models.label import draw_label
 from models.names import model_name
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
-from models.recipes import Family, Recipe, read_recipe
+from models.recipes import Recipe, read_recipe
 from models.request import VideoRequest
 from models.speedup_choice import Speedup
 from models.tiling import use_tiles
@@ -83,7 +84,7 @@ class Ltx2:
         _let_threads_sleep()
         _check_device(device)
         folder = fetch_checkpoint(model, cache_dir, report)
-        recipe = read_recipe(folder)
+        recipe = read_recipe(folder, options.training, model)
         report(Progress(Stage.LOADING))
         with _explained_load(model):
             placed = _choose_placement(folder, device, options)
@@ -99,6 +100,10 @@ class Ltx2:
         """Put speed-ups on the transformer, for good. Those that do not apply to this model are left out."""
         self.speedups = speedups.install(self._text_to_video.transformer, names, self.recipe.stg_blocks)
 
+    def find_adjustments(self, request: VideoRequest) -> tuple[Adjustment, ...]:
+        """What of a request this checkpoint cannot use, and what `render` uses in its place."""
+        return find_adjustments(request, self.recipe)
+
     def render(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Clip:
         """Render one clip. Holds the device for the whole call.
 
@@ -106,6 +111,7 @@ class Ltx2:
         and the sound, no longer than they are. Raises GpuOutOfMemory, RenderFailed, and what `report` raises; after
         any of them the next call renders as if this one had not been.
         """
+        request = adjust(request, self.find_adjustments(request))
         with self._explained(request):
             report(Progress(Stage.DENOISING, step=0))
             latents = self._denoise(request, image, report)
@@ -113,7 +119,7 @@ class Ltx2:
             frames = self._decode_frames(latents.video, request)
             report(Progress(Stage.DECODING))
             sound = self._decode_sound(latents.audio, request)
-        if self.recipe.family is Family.TINY:
+        if self.recipe.tiny:
             draw_label(frames)
         return Clip(frames, sound, self.sample_rate_hz, request.exact_frame_rate)
 
@@ -208,6 +214,7 @@ def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
         "num_frames": request.num_rendered_frames,
         "frame_rate": float(request.exact_frame_rate),
         "num_inference_steps": request.num_inference_steps,
+        "sigmas": None if recipe.sigmas is None else list(recipe.sigmas),
         "guidance_scale": request.cfg_scale_video,
         "stg_scale": request.stg_scale_video,
         "modality_scale": request.modality_scale,
@@ -292,7 +299,7 @@ def _load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    dtype = torch.float32 if recipe.family is Family.TINY and device == "cpu" else torch.bfloat16
+    dtype = torch.float32 if recipe.tiny and device == "cpu" else torch.bfloat16
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
         folder,
         subfolder="transformer",
@@ -301,7 +308,7 @@ def _load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
         use_safetensors=True,
         local_files_only=True,
     )
-    return LTX2Pipeline.from_pretrained(
+    pipe = LTX2Pipeline.from_pretrained(
         folder,
         transformer=transformer,
         dtype=dtype,
@@ -309,6 +316,15 @@ def _load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
         local_files_only=True,
         **dict.fromkeys(OPTIONAL_COMPONENTS),
     )
+    if recipe.sigmas is not None:
+        _keep_sigmas(pipe)
+    return pipe
+
+
+def _keep_sigmas(pipe: Any) -> None:
+    """Have the scheduler take noise levels as they are given. That of a base model shifts them, once more."""
+    kept = {"use_dynamic_shifting": False, "shift_terminal": None}
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **kept)
 
 
 @contextlib.contextmanager

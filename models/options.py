@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.placement import Place, Weights
+from models.recipes import Training
 from models.speedup_choice import AUTO, Speedup
 
 
@@ -12,9 +13,10 @@ class LoadOptions:
     """Choices of the operator; the defaults are exact and suit every device.
 
     `speedups` is "auto", "off" or names: see models/speedups. `place` None chooses by the memory
-    that is free. `weights` other than bf16 are not exact.
+    that is free. `weights` other than bf16 are not exact. `training`: see models/recipes.
     """
 
     speedups: str | Sequence[Speedup] = AUTO
     place: Place | None = None
     weights: Weights = Weights.BF16
+    training: Training = Training.AUTO

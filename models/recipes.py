@@ -4,14 +4,18 @@
 |---|---|---|---|
 | LTX-2 (19B) | prompt embeddings are projected in the transformer | 29 | False |
 | LTX-2.3 and later | the connectors project them, for each modality | 28 | True |
-| tiny | as LTX-2, but too few blocks to be it | the last | False |
 
-Blocks and `use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation.
+One with fewer blocks than LTX-2 is a tiny one with random weights; its STG block is the last. Blocks and
+`use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation.
+
+A distilled checkpoint has the transformer config of its base. Only its scheduler can tell: one that leaves the noise
+levels as they are given (`use_dynamic_shifting` false) belongs to it. A conversion that keeps the scheduler of the base
+tells nothing, so an operator can say what it is.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,13 +33,30 @@ class Family(StrEnum):
     """LTX-2, 19B parameters."""
     LTX_2_3 = "2.3"
     """LTX-2.3 and what came after it."""
-    TINY = "tiny"
-    """Random weights: what it draws is labelled as such."""
+
+
+class Training(StrEnum):
+    """What an operator may say of a checkpoint."""
+
+    AUTO = "auto"
+    """Let its scheduler's config tell."""
+    BASE = "base"
+    """Many steps, with guidance."""
+    DISTILLED = "distilled"
+    """Eight steps at fixed noise levels, without guidance."""
+
+
+DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
+"""The noise levels that Lightricks distilled LTX-2 and LTX-2.3 for."""
+DISTILLED_MARK = "distilled"
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What LTX2Pipeline must be told about a checkpoint.
+
+    `sigmas` are the noise levels of a distilled one, and None for all others. `tiny` is one of random weights: what it
+    draws is labelled as such.
 
     `perturbed_attn` goes into the transformer's config when it is loaded. LTX-2 (19B) comes with False, which makes
     spatiotemporal guidance a silent no-op that still costs an evaluation a step; Lightricks' own pipeline applies it to
@@ -45,6 +66,8 @@ class Recipe:
     family: Family
     stg_blocks: tuple[int, ...]
     use_cross_timestep: bool
+    tiny: bool = False
+    sigmas: tuple[float, ...] | None = None
     perturbed_attn: bool = True
 
 
@@ -53,20 +76,44 @@ def choose_recipe(transformer: Mapping[str, object]) -> Recipe:
     blocks = transformer.get("num_layers", BLOCKS_OF_LTX2)
     if not isinstance(blocks, int) or blocks < 1:
         raise ModelUnavailable(f"the transformer's config says num_layers={blocks!r}: not an LTX-2 checkpoint")
-    if blocks < BLOCKS_OF_LTX2:
-        return Recipe(Family.TINY, stg_blocks=(blocks - 1,), use_cross_timestep=False)
+    tiny = blocks < BLOCKS_OF_LTX2
     if transformer.get("use_prompt_embeddings", True):
-        return Recipe(Family.LTX_2_0, stg_blocks=(STG_BLOCK_2_0,), use_cross_timestep=False)
-    return Recipe(Family.LTX_2_3, stg_blocks=(STG_BLOCK_2_3,), use_cross_timestep=True)
+        block = blocks - 1 if tiny else STG_BLOCK_2_0
+        return Recipe(Family.LTX_2_0, stg_blocks=(block,), use_cross_timestep=False, tiny=tiny)
+    block = blocks - 1 if tiny else STG_BLOCK_2_3
+    return Recipe(Family.LTX_2_3, stg_blocks=(block,), use_cross_timestep=True, tiny=tiny)
 
 
-def read_recipe(folder: Path) -> Recipe:
-    """The recipe for a checkpoint that diffusers saved in `folder`. Raises ModelUnavailable if it is none of LTX-2."""
+def is_distilled(training: Training, scheduler: Mapping[str, object], name: str) -> bool:
+    """Whether a checkpoint is distilled, by what the operator says or else by its scheduler's config.
+
+    Raises ModelUnavailable where the config tells nothing and the name (a repository or a folder) says distilled: run
+    as the wrong one of the two, it makes a bad video without a word.
+    """
+    if training is not Training.AUTO:
+        return training is Training.DISTILLED
+    if scheduler.get("use_dynamic_shifting") is False:
+        return True
+    if DISTILLED_MARK in name.rstrip("/").rpartition("/")[2].lower():
+        raise ModelUnavailable(
+            f"{name} is called distilled, but its scheduler's config is that of a base model: "
+            "set generator.recipe to distilled or to base"
+        )
+    return False
+
+
+def read_recipe(folder: Path, training: Training = Training.AUTO, name: str = "") -> Recipe:
+    """The recipe for a checkpoint that diffusers saved in `folder`, known to the operator as `name`.
+
+    Raises ModelUnavailable if it is none of LTX-2, and as `is_distilled` does.
+    """
     index = _read_json(folder / "model_index.json")
     config = _read_json(folder / "transformer" / "config.json")
     if not str(index.get("_class_name", "")).startswith("LTX2"):
         raise ModelUnavailable(f"{folder} holds a {index.get('_class_name')}, not an LTX-2 pipeline")
-    return choose_recipe(config)
+    recipe = choose_recipe(config)
+    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    return replace(recipe, sigmas=DISTILLED_SIGMAS) if is_distilled(training, scheduler, name) else recipe
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ModelUnavailable
-from models.recipes import Family, choose_recipe, read_recipe
+from models.recipes import DISTILLED_SIGMAS, Family, Training, choose_recipe, is_distilled, read_recipe
 
 LTX_2_0 = {"num_layers": 48, "use_prompt_embeddings": True, "perturbed_attn": False}
 LTX_2_3 = {"num_layers": 48, "use_prompt_embeddings": False, "perturbed_attn": True, "cross_attn_mod": True}
@@ -31,13 +31,45 @@ def test_ltx2_3_is_guided_at_block_28() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 2, 4])
 def test_a_small_model_is_guided_at_its_last_block(blocks: int) -> None:
-    recipe = choose_recipe({"num_layers": blocks})
-    assert recipe.family is Family.TINY
-    assert recipe.stg_blocks == (blocks - 1,)
+    for config in ({}, {"use_prompt_embeddings": False}):
+        recipe = choose_recipe({"num_layers": blocks, **config})
+        assert recipe.tiny
+        assert recipe.stg_blocks == (blocks - 1,)
 
 
 def test_the_built_in_model_is_known_by_its_config(tiny_folder: Path) -> None:
-    assert read_recipe(tiny_folder).family is Family.TINY
+    recipe = read_recipe(tiny_folder)
+    assert recipe.tiny
+    assert recipe.family is Family.LTX_2_0
+    assert recipe.sigmas is None
+
+
+def test_a_real_model_is_not_tiny() -> None:
+    assert not choose_recipe(LTX_2_0).tiny
+    assert not choose_recipe(LTX_2_3).tiny
+
+
+def test_the_sigmas_of_a_distilled_model_are_those_that_diffusers_has() -> None:
+    from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+
+    assert list(DISTILLED_SIGMAS) == DISTILLED_SIGMA_VALUES
+
+
+def test_the_operator_s_word_on_a_distilled_model_wins(tiny_folder: Path) -> None:
+    assert read_recipe(tiny_folder, Training.DISTILLED).sigmas == DISTILLED_SIGMAS
+    assert not is_distilled(Training.BASE, {"use_dynamic_shifting": False}, "LTX-2.3-Distilled-Diffusers")
+
+
+def test_a_scheduler_that_shifts_nothing_is_that_of_a_distilled_model() -> None:
+    assert is_distilled(Training.AUTO, {"use_dynamic_shifting": False, "shift_terminal": None}, "Lightricks/LTX-2")
+    assert not is_distilled(Training.AUTO, {"use_dynamic_shifting": True}, "Lightricks/LTX-2")
+    assert not is_distilled(Training.AUTO, {}, "/home/distilled/LTX-2")
+
+
+@pytest.mark.parametrize("name", ["diffusers/LTX-2.3-Distilled-Diffusers", "/models/ltx2-distilled/"])
+def test_a_model_that_is_called_distilled_and_does_not_tell_is_asked_about(name: str) -> None:
+    with pytest.raises(ModelUnavailable, match=r"set generator\.recipe to distilled or to base"):
+        is_distilled(Training.AUTO, {"use_dynamic_shifting": True}, name)
 
 
 @pytest.mark.parametrize("blocks", [0, -1, "48", None])

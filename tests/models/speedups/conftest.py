@@ -17,7 +17,7 @@ from tests.models.conftest import ignore, small
 
 BLOCKS = 4
 STG_BLOCK = 2
-PLAIN = Recipe(Family.TINY, stg_blocks=(STG_BLOCK,), use_cross_timestep=False)
+PLAIN = Recipe(Family.LTX_2_0, stg_blocks=(STG_BLOCK,), use_cross_timestep=False, tiny=True)
 
 Build = Callable[..., Ltx2]
 
