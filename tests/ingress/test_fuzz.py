@@ -1,0 +1,142 @@
+"""Mutated pictures and broken forms: 200 or a documented refusal, in bounded time and without a file left over."""
+
+import io
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.ingress.conftest import Box, picture_file
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+"""As in the server, where a decoder goes on after a warning."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+DOCUMENTED = {200, 408, 413, 422, 429, 503}
+MOST_S = 20.0
+"""Far over what any of them takes, and far under what a decoder that runs away would take."""
+FUZZ = settings(
+    max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def animation(image_format: str) -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.effect_noise((48, 32), strength).convert("RGB") for strength in (20, 60)]
+    frames[0].save(buffer, image_format, save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+WHOLE = [
+    *(picture_file(48, 32, image_format) for image_format in FORMATS),
+    picture_file(48, 32, "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+    *(animation(image_format) for image_format in ("PNG", "WEBP", "GIF")),
+]
+
+
+@st.composite
+def damaged_pictures(draw: st.DrawFn) -> bytes:
+    """A real file with bytes overwritten, cut out, repeated, or with the rest of another one."""
+    data = bytearray(draw(st.sampled_from(WHOLE)))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(data)))
+        until = draw(st.integers(at, min(at + 40, len(data))))
+        data[at:until] = draw(
+            st.one_of(
+                st.binary(max_size=40),
+                st.sampled_from([b"", b"\xff" * 8, b"\0" * 8, bytes(data[at:until]) * 5]),
+                st.sampled_from(WHOLE),
+            )
+        )
+    return bytes(data)
+
+
+@st.composite
+def broken_forms(draw: st.DrawFn) -> bytes:
+    """Pieces of multipart bodies in any order, with and without their ends."""
+    pieces = st.sampled_from(
+        [
+            b"--edge\r\n",
+            b"--edge--\r\n",
+            b"--edge",
+            b"\r\n",
+            b"\r\n\r\n",
+            b'Content-Disposition: form-data; name="prompt"\r\n\r\na lighthouse\r\n',
+            b'Content-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + picture_file() + b"\r\n",
+            b'Content-Disposition: form-data; name="image"; filename="../../etc/passwd"\r\n',
+            b'Content-Disposition: form-data; name="image"; filename="\xff\xfe\0"\r\n\r\n',
+            b"Content-Disposition: form-data; name*=utf-8''%ff; filename*=x'y'%00\r\n\r\n",
+            b"Content-Disposition: attachment\r\n\r\n",
+            b"Content-Type: text/plain; charset=no-such-charset\r\n\r\n",
+            b"Content-Type: multipart/mixed; boundary=edge\r\n\r\n",
+            b'Content-Disposition: form-data; name="seed"\r\n\r\nnull\r\n',
+            b'Content-Disposition: form-data; name="_charset_"\r\n\r\nutf-7\r\n',
+            b"X-Long: " + b"a" * 5000 + b"\r\n",
+        ]
+    )
+    return b"".join(draw(st.lists(st.one_of(pieces, pieces, st.binary(max_size=20)), max_size=12)))
+
+
+def post(box: Box, content: bytes, kind: str) -> int:
+    started = time.monotonic()
+    answer = box.client.post("/v1/video/async_i2v", content=content, headers={"Content-Type": kind})
+    assert time.monotonic() - started < MOST_S
+    assert answer.status_code in DOCUMENTED, answer.text
+    if answer.status_code != 200:
+        assert answer.json()["error_code"]
+    return answer.status_code
+
+
+def kept(box: Box) -> int:
+    return len(list(box.folder.glob("store/inputs/*")))
+
+
+def form_of(picture: bytes) -> bytes:
+    head = b'--edge\r\nContent-Disposition: form-data; name="%b"'
+    prompt = head % b"prompt" + b"\r\n\r\na lighthouse\r\n"
+    image = head % b"image" + b'; filename="a.jpg"\r\n\r\n' + picture + b"\r\n"
+    return prompt + image + b"--edge--\r\n"
+
+
+def test_whole_pictures_are_taken(box):
+    """So that the fuzzing below begins where the server says yes."""
+    assert [post(box, form_of(picture), "multipart/form-data; boundary=edge") for picture in WHOLE] == [200] * len(
+        WHOLE
+    )
+
+
+def test_damaged_pictures_are_taken_or_refused(box):
+    seen = set()
+
+    @FUZZ
+    @given(damaged_pictures())
+    def try_it(picture: bytes) -> None:
+        before = kept(box)
+        status = post(box, form_of(picture), "multipart/form-data; boundary=edge")
+        assert kept(box) - before == (status == 200)
+        seen.add(status)
+
+    try_it()
+    assert seen == {200, 422}
+
+
+def test_broken_forms_are_refused(box):
+    seen = set()
+
+    @FUZZ
+    @given(broken_forms(), st.sampled_from(["edge", '"edge"', "edg", "edge; charset=utf-16", "", "\x7f", "e" * 300]))
+    def try_it(form: bytes, boundary: str) -> None:
+        before = kept(box)
+        status = post(box, form, f"multipart/form-data; boundary={boundary}")
+        assert kept(box) - before == (status == 200)
+        seen.add(status)
+
+    try_it()
+    assert 422 in seen
+
+
+@pytest.mark.parametrize("picture", WHOLE, ids=range(len(WHOLE)))
+def test_a_picture_cut_anywhere_is_taken_or_refused(box, picture):
+    for end in range(0, len(picture), max(1, len(picture) // 12)):
+        post(box, form_of(picture[:end]), "multipart/form-data; boundary=edge")
