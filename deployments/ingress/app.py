@@ -8,6 +8,7 @@ from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
 from deployments.ingress.listing import listing_router
 from deployments.ingress.outputs import outputs_router
+from deployments.ingress.page import page_router
 from deployments.ingress.removal import removal_router
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.skill import skill_router
@@ -35,4 +36,5 @@ def create_app(rooms: Rooms) -> FastAPI:
         skill_router,
     ):
         app.include_router(make_router(rooms))
+    app.include_router(page_router())
     return app

@@ -1,0 +1,81 @@
+"""The page at `/`: static files from this package, which a browser keeps until they change."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from fastapi import APIRouter, Request, Response
+
+from deployments.ingress.errors import NotFound
+
+MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' blob:",  # the picture that was chosen, before it is sent
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""No request of the page leaves this server, and nothing runs that did not come as a file from here."""
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """One file of the page, in memory."""
+
+    content: bytes
+    media_type: str
+
+    @property
+    def etag(self) -> str:
+        """Changes with the content."""
+        return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
+
+
+def page_router() -> APIRouter:
+    """The routes of the page; it talks to the API like any other client."""
+    router = APIRouter(include_in_schema=False)
+    page = read_page()
+
+    @router.api_route("/", methods=["GET", "HEAD"])
+    def index(request: Request) -> Response:
+        return _answer(page["index.html"], request)
+
+    @router.api_route("/page/{name}", methods=["GET", "HEAD"])
+    def part(name: str, request: Request) -> Response:
+        if name not in page:
+            raise NotFound("there is no such file")
+        return _answer(page[name], request)
+
+    return router
+
+
+def read_page() -> dict[str, PageFile]:
+    """All files of the page by name."""
+    folder = files(__package__) / "page"
+    return {
+        file.name: PageFile(file.read_bytes(), MEDIA_TYPES[suffix])
+        for file in folder.iterdir()
+        if (suffix := file.name.rpartition(".")[2]) in MEDIA_TYPES
+    }
+
+
+def _answer(file: PageFile, request: Request) -> Response:
+    headers = {
+        "ETag": file.etag,
+        "Cache-Control": "no-cache",  # kept, but asked about each time: an upgrade shows at once
+        "Content-Security-Policy": POLICY,
+        "X-Content-Type-Options": "nosniff",
+    }
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if file.etag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, 200, headers, file.media_type)

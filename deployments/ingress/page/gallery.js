@@ -1,0 +1,81 @@
+// The list of tasks, newest first, each followed until it has ended.
+
+import * as api from "./api.js";
+import { makeCard } from "./card.js";
+import { fill, setPicture } from "./composer.js";
+import { announce, byId } from "./element.js";
+import { clearProblems, showProblem } from "./problem.js";
+import { forget, keep, recent } from "./recent.js";
+
+const pictures = new Map(); // task id -> File; a browser hands no file over a reload
+
+/** Show what this browser made before. Tasks that the server does not know any more drop out. */
+export function openGallery() {
+  for (const entry of recent().reverse()) show(entry);
+  showEmptiness();
+}
+
+export function add(fields, image, answer) {
+  const entry = { id: answer.task_id, fields, seed: answer.seed, withImage: image !== null };
+  if (image) pictures.set(entry.id, image);
+  keep(entry);
+  show(entry).scrollIntoView({ block: "nearest" });
+  announce("The task is accepted");
+}
+
+function show(entry) {
+  const { card, update } = makeCard(entry, {
+    cancel: () => attempt(() => api.remove(entry.id)),
+    again: () => again(entry),
+    reuse: () => reuse(entry),
+    remove: () => attempt(() => removeTask(entry, drop)),
+  });
+  const stop = api.follow(entry.id, (body) => (body === null || body.state === "deleted" ? drop() : update(body)));
+  const drop = () => {
+    stop?.();
+    card.remove();
+    forget(entry.id);
+    showEmptiness();
+  };
+  byId("cards").prepend(card);
+  showEmptiness();
+  return card;
+}
+
+async function again(entry) {
+  const image = pictures.get(entry.id) ?? null;
+  if (entry.withImage && !image) {
+    reuse(entry);
+    showProblem({ field: "image", message: "Choose the picture again: the browser did not keep it." });
+    return;
+  }
+  const fields = { ...entry.fields, seed: null };
+  await attempt(async () => add(fields, image, await api.submit(fields, image)));
+}
+
+function reuse(entry) {
+  fill({ ...entry.fields, seed: entry.seed });
+  setPicture(pictures.get(entry.id) ?? null);
+  byId("prompt").focus();
+}
+
+async function removeTask(entry, drop) {
+  await api.remove(entry.id).catch((error) => {
+    if (error.status !== 404) throw error; // gone already is as good as removed
+  });
+  drop();
+}
+
+async function attempt(action) {
+  clearProblems();
+  try {
+    await action();
+  } catch (error) {
+    showProblem(error);
+    byId("problem").scrollIntoView({ block: "nearest" });
+  }
+}
+
+function showEmptiness() {
+  byId("empty").hidden = byId("cards").childElementCount > 0;
+}

@@ -1,0 +1,47 @@
+// The page: the form, the list, and the state of the server above both.
+
+import * as api from "./api.js";
+import { openComposer } from "./composer.js";
+import { byId, element } from "./element.js";
+import { add, openGallery } from "./gallery.js";
+import { showProblem } from "./problem.js";
+
+const HEALTH_INTERVAL_MS = 15000;
+const MODEL_STATES = {
+  unloaded: "sleeps until the first task",
+  downloading: "is being downloaded",
+  loading: "is loading",
+  ready: "is ready",
+  failed: "could not be loaded",
+};
+
+async function showHealth() {
+  if (document.hidden) return;
+  const health = await api.health();
+  const server = byId("server");
+  server.dataset.status = health.status;
+  const { model, queue } = health;
+  if (!model) {
+    server.textContent = health.reason ?? "The server is not available";
+    return;
+  }
+  const waiting = queue?.queued ? `, ${queue.queued} waiting` : "";
+  server.textContent = `${model.name} ${MODEL_STATES[model.state] ?? model.state}${waiting}`;
+  showBanners(health);
+}
+
+function showBanners({ model, notices = [] }) {
+  const banners = notices.map((text) => element("p", { class: "banner" }, text));
+  if (model.name.startsWith("tiny") && !notices.some((text) => text.includes("NOISE"))) {
+    banners.unshift(element("p", { class: "banner" }, "The tiny trial model is running: every video is NOISE. For real video, " +
+      "start the server on a machine with a CUDA GPU; it then serves LTX-2."));
+  }
+  const box = byId("banners");
+  if (box.textContent !== banners.map((each) => each.textContent).join("")) box.replaceChildren(...banners);
+}
+
+showHealth();
+setInterval(showHealth, HEALTH_INTERVAL_MS);
+document.addEventListener("visibilitychange", showHealth);
+openGallery();
+openComposer(add).catch(showProblem);

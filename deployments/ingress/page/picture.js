@@ -1,0 +1,47 @@
+// The picture for the first frame: chosen, dropped or pasted.
+
+import { announce, byId } from "./element.js";
+
+let chosen = null;
+let shownUrl = null;
+
+export const picture = () => chosen;
+
+export function setPicture(file) {
+  if (shownUrl) URL.revokeObjectURL(shownUrl);
+  chosen = file;
+  shownUrl = file ? URL.createObjectURL(file) : null;
+  const preview = byId("preview");
+  if (file) preview.src = shownUrl;
+  else preview.removeAttribute("src");
+  preview.hidden = !file;
+  byId("image-remove").hidden = !file;
+  byId("drop-text").hidden = Boolean(file);
+  if (!file) byId("image").value = "";
+  announce(file ? `Picture ${file.name} chosen` : "No picture");
+}
+
+export function listenForPictures() {
+  const drop = byId("drop");
+  byId("image").addEventListener("change", ({ target }) => target.files.length && setPicture(target.files[0]));
+  byId("image-remove").addEventListener("click", () => {
+    setPicture(null);
+    byId("image").focus();
+  });
+  document.addEventListener("paste", ({ clipboardData }) => take(clipboardData));
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  document.addEventListener("dragleave", ({ relatedTarget }) => relatedTarget || drop.classList.remove("over"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    take(event.dataTransfer);
+  });
+}
+
+function take(data) {
+  const file = [...(data?.files ?? [])].find((each) => each.type.startsWith("image/"));
+  if (file) setPicture(file);
+}

@@ -1,0 +1,29 @@
+// The tasks that this browser made, over a reload: newest first, each {id, fields, withImage}.
+
+const KEY = "ltx2.recent";
+const MOST = 60;
+
+export function recent() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY));
+    return Array.isArray(kept) ? kept.filter((each) => typeof each?.id === "string" && each.fields) : [];
+  } catch {
+    return []; // storage is switched off, or holds something else
+  }
+}
+
+export function keep(entry) {
+  write([entry, ...recent().filter((each) => each.id !== entry.id)].slice(0, MOST));
+}
+
+export function forget(id) {
+  write(recent().filter((each) => each.id !== id));
+}
+
+function write(entries) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(entries));
+  } catch {
+    // without storage the list lives as long as the page
+  }
+}

@@ -1,0 +1,17 @@
+// What people mean by size and length, and the numbers that the model takes.
+
+const FRAMES_PER_LATENT = 8; // what the model renders is 8k+1 frames
+
+/** Width and height of each shape, with about as many pixels as the default has. */
+export function shapes(parameters) {
+  const [width, height] = [parameters.width.default, parameters.height.default];
+  const [long, short] = [Math.max(width, height), Math.min(width, height)];
+  const multiple = parameters.width.multipleOf ?? 1;
+  const side = Math.round(Math.sqrt(long * short) / multiple) * multiple;
+  return { landscape: [long, short], portrait: [short, long], square: [side, side] };
+}
+
+export function framesFor(seconds, frameRate, { minimum, maximum }) {
+  const frames = Math.floor((seconds * frameRate - 1) / FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1;
+  return Math.min(Math.max(frames, minimum), maximum);
+}

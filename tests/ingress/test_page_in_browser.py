@@ -1,0 +1,257 @@
+"""The page in a real Chromium, with a real server, real stores and real MP4 files."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from deployments.encoder.mp4 import write_mp4
+from models.clip import Clip
+from models.names import TINY_MODEL_NAME
+from models.progress import Progress, Stage
+from storage.tasks import Failure, State
+from tests.ingress.conftest import PROMPT, Box, picture_file
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> bytes:
+    """A second of colour and a tone."""
+    frames = np.zeros((25, 128, 192, 3), np.uint8)
+    frames[..., 0] = np.arange(192, dtype=np.uint8)
+    frames[..., 2] = 10 * np.arange(25, dtype=np.uint8)[:, None, None]
+    tone = 0.2 * np.sin(np.arange(24_000) * 0.1, dtype=np.float32)
+    path = tmp_path_factory.mktemp("video") / "video.mp4"
+    write_mp4(Clip(frames, np.stack([tone, tone]), 24_000, Fraction(25)), path, max_bytes=None, metadata={})
+    return path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A page that is open, and the server behind it."""
+
+    page: Page
+    box: Box
+    problems: list[str]
+
+    def ask(self, prompt: str = PROMPT) -> None:
+        self.page.get_by_label("Prompt", exact=True).fill(prompt)
+        with self.page.expect_response("**/async_*"):
+            self.page.get_by_role("button", name="Make the video").click()
+
+
+@pytest.fixture
+def visit(served_box, browser) -> Iterator[Callable[..., Visit]]:
+    """Opens the page. At the end it must have asked nobody else, and its console must be clean."""
+    with contextlib.ExitStack() as stack:
+        opened: list[Visit] = []
+
+        def open_it(context: dict[str, Any] = DESKTOP, **values: Any) -> Visit:
+            box = served_box(**values)
+            base_url = str(box.client.base_url)
+            page = stack.enter_context(contextlib.closing(browser.new_context(**context))).new_page()
+            page.set_default_timeout(8000)
+            problems: list[str] = []
+            page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on(
+                "request",
+                lambda request: request.url.startswith((base_url, "blob:" + base_url)) or problems.append(request.url),
+            )
+            page.goto(base_url)
+            opened.append(Visit(page, box, problems))
+            return opened[-1]
+
+        yield open_it
+        for each in opened:
+            assert each.problems == []
+
+
+def cards(visit: Visit):
+    return visit.page.locator("article.card")
+
+
+def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, video):
+    here = visit()
+    page, box = here.page, here.box
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    expect(cards(here)).to_contain_text("Next in the queue")
+    task = box.start()
+    box.tasks.report(task, Progress(Stage.DENOISING, 10))
+    expect(cards(here)).to_contain_text("Step 10 of 40")
+    box.tasks.report(task, Progress(Stage.DENOISING, 30))
+    expect(cards(here)).to_contain_text("Step 30 of 40")
+    box.complete(task, video)
+    expect(cards(here)).to_contain_text("Done in")
+    assert plays(page)
+    page.reload()
+    expect(cards(here)).to_contain_text("Done in")
+    expect(cards(here)).to_contain_text(PROMPT)
+    assert plays(page)
+
+
+def plays(page: Page) -> bool:
+    """Whether the video moves on, and has sound."""
+    page.wait_for_selector("video")
+    return bool(
+        page.evaluate("""async () => {
+            const video = document.querySelector("video");
+            video.muted = true;
+            await video.play();
+            await new Promise((resolve) => video.addEventListener("timeupdate", () => video.currentTime && resolve()));
+            return video.videoWidth === 192 && video.webkitAudioDecodedByteCount > 0;
+        }""")
+    )
+
+
+def test_the_form_sends_what_it_shows(visit):
+    here = visit()
+    here.page.get_by_text("Portrait").click()
+    here.page.get_by_label("Length").fill("2")
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_label("num_inference_steps").fill("12")
+    here.page.get_by_label("seed").fill("99")
+    here.ask("A cat")
+    expect(cards(here)).to_have_count(1)
+    request = here.box.claim().request
+    assert (request.prompt, request.width, request.height) == ("A cat", 512, 768)
+    assert (request.num_frames, request.num_inference_steps, request.seed) == (49, 12, 99)
+
+
+def test_a_picture_goes_with_the_prompt(visit):
+    here = visit()
+    picture = {"name": "boat.png", "mimeType": "image/png", "buffer": picture_file(192, 128)}
+    here.page.locator("#image").set_input_files(picture)
+    expect(here.page.get_by_alt_text("The chosen picture")).to_be_visible()
+    here.ask()
+    expect(cards(here)).to_contain_text("from a picture")
+    assert here.box.claim().input_key is not None
+
+
+def test_an_error_stands_next_to_its_field(visit):
+    here = visit()
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_label("width").fill("100")
+    here.page.get_by_text("Advanced").click()
+    here.ask()
+    width = here.page.get_by_label("width")
+    expect(width).to_be_focused()
+    expect(width).to_have_attribute("aria-invalid", "true")
+    field = here.page.locator(".field", has=here.page.locator("#width"))
+    expect(field.get_by_role("alert")).to_contain_text("multiple of 64")
+    here.problems[:] = [each for each in here.problems if "422" not in each]  # Chromium's own line about the refusal
+    width.fill("768")
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    expect(here.page.locator(".field-problem")).to_have_count(0)
+
+
+def test_a_running_task_can_be_canceled(visit):
+    here = visit()
+    here.ask()
+    here.box.start()
+    expect(cards(here)).to_contain_text("Waking the model")
+    cards(here).get_by_role("button", name="Cancel").click()
+    expect(cards(here)).to_contain_text("Canceled")
+    (task,) = here.box.tasks.get_many([cards(here).get_attribute("data-task")])
+    assert task.state == State.CANCELED
+
+
+def test_again_asks_for_the_same_with_another_seed(visit, video):
+    here = visit()
+    here.ask()
+    first = here.box.start()
+    here.box.complete(first, video)
+    cards(here).get_by_role("button", name="Again with another seed").click()
+    expect(cards(here)).to_have_count(2)
+    second = here.box.claim()
+    assert second.request.model_copy(update={"seed": first.request.seed}) == first.request
+    assert second.request.seed != first.request.seed
+
+
+def test_a_failed_task_says_why(visit):
+    here = visit()
+    here.ask()
+    here.box.tasks.fail(here.box.start(), Failure("needs 40 GB, there are 24", "out_of_memory", retryable=False))
+    expect(cards(here)).to_contain_text("needs 40 GB, there are 24")
+
+
+def test_tasks_that_are_gone_drop_out_of_the_list(visit):
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    here.page.evaluate("""() => {
+        const [entry] = JSON.parse(localStorage.getItem("ltx2.recent"));
+        localStorage.setItem("ltx2.recent", JSON.stringify([{ ...entry, id: "0".repeat(32) }, entry]));
+    }""")
+    here.page.reload()
+    expect(cards(here)).to_have_count(1)
+    expect(here.page.locator("[data-state=queued]")).to_be_visible()
+    here.problems[:] = [each for each in here.problems if "404" not in each]  # Chromium's own line about the answer
+
+
+def test_more_tasks_than_streams_are_all_followed(visit, video):
+    here = visit()
+    for number in range(5):
+        here.ask(f"Take {number}")
+        expect(cards(here)).to_have_count(number + 1)
+    for _ in range(5):
+        here.box.complete(here.box.start(), video)
+    expect(here.page.locator("video")).to_have_count(5)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit, video, scheme):
+    here = visit({**PHONE, "color_scheme": scheme}, model=TINY_MODEL_NAME, notices=("x" * 300,))
+    expect(here.page.get_by_text("every video is NOISE")).to_be_visible()
+    here.ask("word" * 100)
+    task = here.box.claim(TINY_MODEL_NAME)
+    assert here.box.tasks.start(task)
+    here.box.complete(task, video)
+    here.page.wait_for_selector("video")
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_text("How to write").click()
+    assert here.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_keyboard_alone_makes_a_video(visit):
+    here = visit()
+    here.page.wait_for_selector("#shapes input")
+    here.page.keyboard.press("Tab")
+    for _ in range(20):
+        if here.page.evaluate("document.activeElement.id") == "prompt":
+            break
+        here.page.keyboard.press("Tab")
+    here.page.keyboard.type("A dog runs")
+    here.page.keyboard.press("Control+Enter")
+    expect(cards(here)).to_have_count(1)
+    expect(here.page.locator("#announcer")).to_have_text("The task is accepted")
+
+
+def test_every_control_has_a_name_for_a_screen_reader(visit):
+    here = visit()
+    here.page.wait_for_selector("#shapes input")
+    nameless = here.page.evaluate("""() => [...document.querySelectorAll("input, select, textarea, button, summary")]
+        .filter((each) => !(each.labels?.length || each.textContent.trim() || each.getAttribute("aria-label")))
+        .map((each) => each.outerHTML)""")
+    assert nameless == []
