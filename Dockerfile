@@ -20,6 +20,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/ltx2 \
     && /opt/ltx2/bin/python -m pip install --no-cache-dir -c constraints.txt '.[server]'
 COPY deployments deployments
+COPY ltx2_client ltx2_client
 COPY models models
 COPY storage storage
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \

@@ -93,7 +93,7 @@ class AsyncClient:
         try:
             return await self._send(what)
         except httpx.TransportError as error:
-            return Lost(wire.loss(error))
+            return Lost(wire.loss(self.server, error))
 
     async def _send(self, call: Call) -> Answer:
         arguments = wire.arguments(self.server, call)

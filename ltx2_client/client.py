@@ -93,7 +93,7 @@ class Client:
         try:
             return self._send(what)
         except httpx.TransportError as error:
-            return Lost(wire.loss(error))
+            return Lost(wire.loss(self.server, error))
 
     def _send(self, call: Call) -> Answer:
         arguments = wire.arguments(self.server, call)

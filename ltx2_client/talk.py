@@ -93,7 +93,7 @@ def ask(call: Call, manner: Manner) -> Talk[Answer]:
             return _accepted(answer)
         pause = next(pauses, None)
         if pause is None:
-            raise Unreachable(f"{call.method} {call.path}: {reason(answer)}")
+            raise Unreachable(reason(answer))
         yield Pause(pause)
 
 
@@ -114,5 +114,5 @@ def _accepted(answer: Answer) -> Answer:
 def reason(answer: Answer | Lost | None) -> str:
     """Why there is nothing better, in words."""
     if isinstance(answer, Answer):
-        return str(error_body(answer.content).get("error") or f"the server answers {answer.status}")
+        return str(error_body(answer.content).get("error") or f"the server goes on answering {answer.status}")
     return answer.reason if isinstance(answer, Lost) else "no answer"

@@ -68,7 +68,7 @@ def health() -> Talk[Health]:
     """Ask once whether the server can work; that it cannot is an answer too."""
     answer = yield Call("GET", "/health")
     if not isinstance(answer, Answer):
-        raise Unreachable(f"GET /health: {reason(answer)}")
+        raise Unreachable(reason(answer))
     return _parse(Health, answer)
 
 

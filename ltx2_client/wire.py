@@ -49,6 +49,6 @@ def answer(response: httpx.Response, content: bytes = b"") -> Answer:
     return Answer(response.status_code, headers, content)
 
 
-def loss(error: httpx.TransportError) -> str:
+def loss(base_url: str, error: httpx.TransportError) -> str:
     """What happened to a call, in words."""
-    return str(error) or type(error).__name__
+    return f"no answer from {base_url} ({error or type(error).__name__})"

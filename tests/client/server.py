@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from deployments.ingress.app import create_app
 from deployments.ingress.rooms import Rooms
@@ -35,6 +35,9 @@ class BreakingOff:
         """So many downloads end after a third."""
         self.ranges: list[str] = []
         """The Range of each download, empty for none."""
+        self.polls = 0
+        self.refuses: set[str] = set()
+        """Methods that it does not know, as a server of another version."""
         self.before_download: Callable[[int], None] = lambda number: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -43,6 +46,10 @@ class BreakingOff:
         download = scope["path"].startswith("/outputs/")
         cut = download and self.cut_bodies > 0
         lose = scope["method"] == "POST" and self.lose_answers > 0
+        self.polls += scope["method"] == "GET" and scope["path"].startswith("/v1/video/tasks/")
+        if scope["method"] in self.refuses:
+            await Response(status_code=405)(scope, receive, send)
+            return
         if download:
             self.ranges.append(headers.get(b"range", b"").decode())
             self.before_download(len(self.ranges))
@@ -78,6 +85,8 @@ class Server:
         self.may_finish = threading.Event()
         self.may_finish.set()
         self.failure: Failure | None = None
+        self.seen: list[str] = []
+        """The tasks that the worker took, in order."""
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work)
         self._worker.start()
@@ -110,6 +119,7 @@ class Server:
     def _work(self) -> None:
         while not self._closing.wait(PACE_S):
             for task in self.tasks.claim("alice", MODEL, 1, 60):
+                self.seen.append(task.id)
                 self._render(task)
 
     def _render(self, task: Task) -> None:

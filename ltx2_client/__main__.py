@@ -1,0 +1,8 @@
+"""`python -m ltx2_client` is `ltx2`."""
+
+import sys
+
+from ltx2_client.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
