@@ -143,6 +143,9 @@ class IngressSettings(BaseModel):
     max_ongoing_requests: Annotated[
         int, Field(ge=10, description="Open connections that one replica serves at once.")
     ] = 2000
+    max_queued: Annotated[
+        int, Field(ge=1, description="Tasks that may wait in the queue: over it a submit is a 429 with Retry-After.")
+    ] = 1000
     max_waiting: Annotated[
         int, Field(ge=1, description="Synchronous requests that one replica holds open at once.")
     ] = 200

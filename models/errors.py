@@ -3,6 +3,8 @@
     VideoError
     |-- InvalidRequest        what the client sent cannot be taken
     |   `-- ImageTooLarge     it sent an image of more bytes than are taken
+    |-- IdempotencyKeyReused  the key came with another request before
+    |-- QueueFull             as many tasks wait as may
     |-- TaskCancelled         the task is no longer this worker's: canceled, reclaimed or past its deadline
     |-- ModelUnavailable      the model could not be loaded
     |-- RenderFailed          the model raised while it rendered
@@ -51,6 +53,24 @@ class ImageTooLarge(InvalidRequest):
     """The image file has more bytes than are taken."""
 
     code = "image_too_large"
+
+
+class IdempotencyKeyReused(VideoError):
+    """The idempotency key stands for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class QueueFull(VideoError):
+    """As many tasks wait as may. Says in how many seconds there will be room, where that is known."""
+
+    code = "queue_full"
+    retryable = True
+
+    def __init__(self, message: str, retry_after_s: int | None = None) -> None:
+        Exception.__init__(self, message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
 
 
 class TaskCancelled(VideoError):

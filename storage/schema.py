@@ -42,6 +42,16 @@ tasks = Table(
     sqlite_autoincrement=True,
 )
 
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("task_id", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("idempotency_keys_by_age", "created_at"),
+)
+
 replicas = Table(
     "replicas",
     metadata,

@@ -30,6 +30,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
+from storage.admission import check_room, task_of_key
 from storage.database import answering, is_sqlite, open_engine, storable
 from storage.rows import new_row, read_replica, read_task
 from storage.schema import replicas, served_models, tasks
@@ -42,8 +43,11 @@ REPLICA_EXPIRY_S = 20.0
 class TaskStore(Protocol):
     """What the deployments ask of it."""
 
-    def submit(self, new: NewTask) -> Task:
-        """Put a task into the queue."""
+    def submit(self, new: NewTask, max_queued: int | None = None) -> Task:
+        """Put a task into the queue, or find the one that its idempotency key stands for.
+
+        Raises IdempotencyKeyReused, and QueueFull when `max_queued` tasks wait.
+        """
 
     def get(self, task_id: str) -> Task | None:
         """Read one task."""
@@ -133,8 +137,12 @@ class SqlTaskStore:
 
     # -- the client's side
 
-    def submit(self, new: NewTask) -> Task:  # noqa: D102
+    def submit(self, new: NewTask, max_queued: int | None = None) -> Task:  # noqa: D102
         with answering(), self._engine.begin() as connection:
+            if new.idempotency and (known := task_of_key(connection, new.idempotency, new.id)) != new.id:
+                return read_task(connection.execute(select(tasks).where(tasks.c.id == known)).one())
+            if max_queued is not None:
+                check_room(connection, max_queued)
             return read_task(connection.execute(insert(tasks).values(new_row(new)).returning(tasks)).one())
 
     def get(self, task_id: str) -> Task | None:  # noqa: D102

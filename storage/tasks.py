@@ -52,6 +52,14 @@ def sources(target: State) -> frozenset[State]:
 
 
 @dataclass(frozen=True)
+class Idempotency:
+    """A client's key, and a digest of what it sent with it."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class NewTask:
     """What is known of a task when it is submitted."""
 
@@ -60,6 +68,7 @@ class NewTask:
     base_url: str
     input_key: str | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(TASK_ID_BYTES))
+    idempotency: Idempotency | None = None
 
 
 @dataclass(frozen=True)

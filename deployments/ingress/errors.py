@@ -10,9 +10,22 @@ from starlette.exceptions import HTTPException
 
 from deployments.ingress.headers import SAFE_HEADERS
 from deployments.ingress.schemas import ErrorBody
-from models.errors import ImageTooLarge, InvalidRequest, StoreUnavailable, VideoError
+from models.errors import (
+    IdempotencyKeyReused,
+    ImageTooLarge,
+    InvalidRequest,
+    QueueFull,
+    StoreUnavailable,
+    VideoError,
+)
 
-STATUS: dict[type[VideoError], int] = {ImageTooLarge: 413, InvalidRequest: 422, StoreUnavailable: 503}
+STATUS: dict[type[VideoError], int] = {
+    ImageTooLarge: 413,
+    InvalidRequest: 422,
+    IdempotencyKeyReused: 422,
+    QueueFull: 429,
+    StoreUnavailable: 503,
+}
 CODES = {404: "not_found", 405: "method_not_allowed", 408: "body_too_slow", 413: "too_large", 429: "too_many_requests"}
 RETRY_AFTER_S = "5"
 
@@ -50,7 +63,7 @@ def add_error_handlers(app: FastAPI) -> None:
         body = ErrorBody(error=error.message, error_code=error.code, retryable=error.retryable)
         if isinstance(error, InvalidRequest):
             body = body.model_copy(update={"field": error.field, "given": error.given, "allowed": error.allowed})
-        return _answer(status, body)
+        return _answer(status, body, _retry_headers(error))
 
     async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
         code = CODES.get(error.status_code, "http_error")
@@ -75,6 +88,10 @@ def add_error_handlers(app: FastAPI) -> None:
     ]
     for kind, handler in handlers:
         app.add_exception_handler(kind, handler)
+
+
+def _retry_headers(error: VideoError) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after_s or RETRY_AFTER_S)} if isinstance(error, QueueFull) else {}
 
 
 def _answer(status: int, body: ErrorBody, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import ErrorBody, TaskPage, task_body
+from deployments.ingress.schemas import ErrorBody, TaskPage
+from deployments.ingress.tasks import describe_at
 from storage.tasks import State, Task
 
 MAX_PAGE = 100
@@ -64,4 +65,4 @@ def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str,
     queued = [task for task in reversed(shown) if task.state == State.QUEUED]
     first = rooms.tasks.queue_position(queued[0]) if queued else 0
     positions = {task.id: first + number for number, task in enumerate(queued)}
-    return [task_body(task, rooms.base_url(request), positions.get(task.id)) for task in shown]
+    return [describe_at(rooms, task, request, positions.get(task.id)) for task in shown]

@@ -7,6 +7,7 @@ from functools import cached_property
 from anyio import CapacityLimiter
 from fastapi import Request
 
+from deployments.ingress.pace import Pace
 from deployments.settings import Settings
 from storage.outputs import OutputStore
 from storage.task_store import TaskStore
@@ -27,6 +28,11 @@ class Rooms:
     def decoding(self) -> CapacityLimiter:
         """Seats for requests with a picture: a small file can decode to more than a gigabyte for a moment."""
         return CapacityLimiter(self.settings.ingress.max_decoding)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """How fast tasks go here."""
+        return Pace(self.tasks, self.model)
 
     def base_url(self, request: Request) -> str:
         """What urls in the answer to `request` begin with, without a slash at the end."""

@@ -52,6 +52,9 @@ class TaskBody(BaseModel):
     bytes_done: Annotated[int | None, Field(description="While the weights are fetched or loaded.")] = None
     bytes_total: int | None = None
     queue_position: Annotated[int | None, Field(description="While queued: 1 is next.")] = None
+    eta_s: Annotated[
+        float | None, Field(description="About how many seconds until it is done, from the pace of tasks of its size.")
+    ] = None
     created_at: Annotated[float, Field(description="Seconds since the epoch, as all times here.")]
     started_at: float | None = None
     finished_at: float | None = None
@@ -85,7 +88,9 @@ class TaskPage(BaseModel):
     next_cursor: Annotated[str | None, Field(description="The cursor of the next page; null on the last.")] = None
 
 
-def task_body(task: Task, base_url: str, queue_position: int | None = None) -> dict[str, Any]:
+def task_body(
+    task: Task, base_url: str, queue_position: int | None = None, eta_s: float | None = None
+) -> dict[str, Any]:
     """What a client sees of a row."""
     body = TaskBody(
         task_id=task.id,
@@ -98,6 +103,7 @@ def task_body(task: Task, base_url: str, queue_position: int | None = None) -> d
         bytes_done=task.bytes_done if task.bytes_total else None,
         bytes_total=task.bytes_total or None,
         queue_position=queue_position,
+        eta_s=None if eta_s is None else round(eta_s, 1),
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,

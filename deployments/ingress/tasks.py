@@ -34,4 +34,9 @@ def tasks_router(rooms: Rooms) -> APIRouter:
 def describe(rooms: Rooms, task: Task, request: Request) -> dict[str, Any]:
     """The poll body of a task, with urls that whoever asks can reach. Blocks on the store."""
     position = rooms.tasks.queue_position(task) if task.state == State.QUEUED else None
-    return task_body(task, rooms.base_url(request), position)
+    return describe_at(rooms, task, request, position)
+
+
+def describe_at(rooms: Rooms, task: Task, request: Request, queue_position: int | None) -> dict[str, Any]:
+    """The same, of a task whose place in the queue is known."""
+    return task_body(task, rooms.base_url(request), queue_position, rooms.pace.eta_s(task, queue_position))

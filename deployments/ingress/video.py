@@ -10,16 +10,15 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept
 from deployments.ingress.body import read_form, read_json
-from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody
 from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
 from deployments.ingress.watch import Watch
-from models.request import parse_request, request_schema, unknown_fields
-from storage.outputs import input_key
-from storage.tasks import NewTask, State, Task
+from models.request import request_schema, unknown_fields
+from storage.tasks import State
 
 TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
@@ -93,7 +92,8 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
 
 async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
     limiter = rooms.decoding if image is not None else None
-    task = await to_thread.run_sync(_accept, rooms, rooms.base_url(request), fields, image, limiter=limiter)
+    submission = Submission(rooms.base_url(request), fields, image, request.headers.get(KEY_HEADER))
+    task = await to_thread.run_sync(accept, rooms, submission, limiter=limiter)
     await rooms.nudge()
     logger.info("task %s: accepted", task.id)
     return Submitted(
@@ -103,23 +103,6 @@ async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], 
         model=task.model,
         ignored=unknown_fields(fields),
     )
-
-
-def _accept(rooms: Rooms, base_url: str, fields: Mapping[str, object], image: bytes | None) -> Task:
-    """Check everything, then write: the picture first, so that no row waits for one that is not there."""
-    limits = rooms.settings.limits
-    request = parse_request(fields, limits)
-    new = NewTask(request, rooms.model, base_url)
-    if image is None:
-        return rooms.tasks.submit(new)
-    picture, request = fit_image(read_image(image, limits), request, limits)
-    new = NewTask(request, rooms.model, base_url, input_key(new.id), new.id)
-    rooms.outputs.put(input_key(new.id), encode_input(picture))
-    try:
-        return rooms.tasks.submit(new)
-    except BaseException:
-        rooms.outputs.delete(input_key(new.id))
-        raise
 
 
 async def _wait(rooms: Rooms, request: Request, watch: Watch, submitted: Submitted) -> JSONResponse:
@@ -142,4 +125,5 @@ def _body_schema(rooms: Rooms, media_type: str, *, with_image: bool) -> dict[str
         schema["required"] = [*schema["required"], "image"]
     else:
         del schema["properties"]["fit"]
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+    body = {"required": True, "content": {media_type: {"schema": schema}}}
+    return {"parameters": [KEY_PARAMETER], "requestBody": body}

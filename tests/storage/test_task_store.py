@@ -12,17 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+from models.errors import IdempotencyKeyReused, QueueFull
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request import VideoRequest
+from storage.admission import KEPT_S
 from storage.database import migrate, open_engine
-from storage.schema import replicas, tasks
+from storage.schema import idempotency_keys, replicas, tasks
 from storage.task_store import REPLICA_EXPIRY_S, SqlTaskStore
 from storage.tasks import (
     TERMINAL,
     TRANSITIONS,
     UNFINISHED,
     Failure,
+    Idempotency,
     NewTask,
     Output,
     Replica,
@@ -145,6 +148,49 @@ def test_counts_are_of_unfinished_tasks(store):
     store.start(first)
     store.cancel(second.id)
     assert store.counts() == {State.QUEUED: 2, State.PROCESSING: 1}
+
+
+# -- idempotency and room
+
+
+def keyed(key: str = "k", digest: str = "d") -> NewTask:
+    return replace(new_task(), idempotency=Idempotency(key, digest))
+
+
+def test_one_key_is_one_task(store):
+    first = store.submit(keyed())
+    assert store.submit(keyed()) == first
+    assert store.submit(keyed("another")).id != first.id
+    with pytest.raises(IdempotencyKeyReused):
+        store.submit(keyed(digest="e"))
+    assert store.counts()[State.QUEUED] == 2
+
+
+def test_of_many_submits_at_once_with_one_key_one_makes_a_task(store):
+    for number in range(5):
+        with ThreadPoolExecutor(6) as pool:
+            made = list(pool.map(lambda _, key=f"k{number}": store.submit(keyed(key)).id, range(6)))
+        assert len(set(made)) == 1
+    assert store.counts()[State.QUEUED] == 5
+
+
+def test_a_key_is_forgotten_after_a_day(store):
+    first = store.submit(keyed())
+    store.submit(keyed("old"))
+    with store._engine.begin() as connection:
+        connection.execute(update(idempotency_keys).values(created_at=idempotency_keys.c.created_at - KEPT_S - 1))
+    assert store.submit(keyed(digest="e")).id != first.id
+    with store._engine.connect() as connection:
+        assert [row.key for row in connection.execute(idempotency_keys.select())] == ["k"]
+
+
+def test_no_more_are_taken_than_may_wait(store):
+    for _ in range(3):
+        store.submit(new_task(), 3)
+    with pytest.raises(QueueFull, match="3 tasks wait"):
+        store.submit(keyed(), 3)
+    store.start(claim_one(store))
+    store.submit(keyed(), 3)
 
 
 # -- the queue

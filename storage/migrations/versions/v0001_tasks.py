@@ -47,6 +47,14 @@ def upgrade() -> None:
     op.create_index("tasks_by_state", "tasks", ["state", "sequence"])
     op.create_index("tasks_by_dispatcher", "tasks", ["dispatcher"])
     op.create_table(
+        "idempotency_keys",
+        sa.Column("key", sa.String(255), primary_key=True),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("task_id", sa.String(64), nullable=False),
+        sa.Column("created_at", sa.Float, nullable=False),
+    )
+    op.create_index("idempotency_keys_by_age", "idempotency_keys", ["created_at"])
+    op.create_table(
         "replicas",
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("model", sa.String(255), nullable=False),
@@ -83,4 +91,5 @@ def downgrade() -> None:
     op.drop_table("apps")
     op.drop_table("served_models")
     op.drop_table("replicas")
+    op.drop_table("idempotency_keys")
     op.drop_table("tasks")

@@ -1,0 +1,77 @@
+"""From checked fields to a row in the queue."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deployments.ingress.images import encode_input, fit_image, read_image
+from deployments.ingress.rooms import Rooms
+from models.errors import InvalidRequest, QueueFull
+from models.request import VideoRequest, parse_request
+from storage.outputs import input_key
+from storage.tasks import Idempotency, NewTask, Task
+
+KEY_HEADER = "Idempotency-Key"
+KEY = re.compile(r"[ -~]{1,255}")
+KEY_PARAMETER = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gives the same task, for a day; with another one a 422.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "example": "6f1c0f0e-5d0f-4c55-9a0b-0d6c1f2f7a11",
+}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a client sent, and where urls for it begin."""
+
+    base_url: str
+    fields: Mapping[str, object]
+    image: bytes | None
+    key: str | None
+
+
+def accept(rooms: Rooms, submission: Submission) -> Task:
+    """Check everything, then write: the picture first, so that no row waits for one that is not there.
+
+    Returns the task of an earlier submit when this one repeats it.
+    """
+    limits = rooms.settings.limits
+    request = parse_request(submission.fields, limits)
+    idempotency = _idempotency(submission, request)
+    new = NewTask(request, rooms.model, submission.base_url, idempotency=idempotency)
+    if submission.image is None:
+        return _submit(rooms, new)
+    picture, request = fit_image(read_image(submission.image, limits), request, limits)
+    key = input_key(new.id)
+    rooms.outputs.put(key, encode_input(picture))
+    try:
+        task = _submit(rooms, NewTask(request, rooms.model, submission.base_url, key, new.id, idempotency))
+    except BaseException:
+        rooms.outputs.delete(key)
+        raise
+    if task.id != new.id:
+        rooms.outputs.delete(key)
+    return task
+
+
+def _submit(rooms: Rooms, new: NewTask) -> Task:
+    try:
+        return rooms.tasks.submit(new, rooms.settings.ingress.max_queued)
+    except QueueFull as error:
+        raise QueueFull(error.message, rooms.pace.retry_after_s()) from None
+
+
+def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:
+    """The digest is over what the fields mean: a default that is spelt out, or another order, is the same request."""
+    if submission.key is None:
+        return None
+    if not KEY.fullmatch(submission.key):
+        raise InvalidRequest(KEY_HEADER, submission.key, "1 to 255 printable ASCII characters")
+    drawn = submission.fields.get("seed", "") is None
+    meant = request.model_copy(update={"seed": None}) if drawn else request
+    picture = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
+    return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {picture}".encode()).hexdigest())

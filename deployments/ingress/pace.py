@@ -1,0 +1,91 @@
+"""How fast tasks go, from those that ended lately: when a task will be done, and when there is room again."""
+
+import math
+import threading
+import time
+from dataclasses import dataclass, field
+from statistics import median
+
+from models.request import VideoRequest
+from storage.task_store import TaskStore
+from storage.tasks import ReplicaState, State, Task
+
+LOOKED_AT = 50
+"""Completed tasks that tell the pace."""
+REMEMBERED_S = 5.0
+UNKNOWN_RETRY_S = 30
+MAX_RETRY_S = 600
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a look at the store told: seconds of tasks by their size, and the Generators that work."""
+
+    tasks: tuple[tuple[VideoRequest, float], ...] = ()
+    generators: int = 1
+
+    def seconds(self, request: VideoRequest) -> float | None:
+        """The median of tasks of this size; without any, from the work of the others; None when nothing ended yet."""
+        if alike := [seconds for other, seconds in self.tasks if _size(other) == _size(request)]:
+            return median(alike)
+        if not self.tasks:
+            return None
+        return _work(request) * median(seconds / _work(other) for other, seconds in self.tasks)
+
+    @property
+    def interval_s(self) -> float | None:
+        """How often a task ends while all Generators work."""
+        return median(seconds for _, seconds in self.tasks) / self.generators if self.tasks else None
+
+
+@dataclass
+class Pace:
+    """Remembers each look for a few seconds, so that polls cost no more than before."""
+
+    store: TaskStore
+    model: str
+    _measured: Measured = Measured()
+    _until: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def eta_s(self, task: Task, queue_position: int | None) -> float | None:
+        """About how many seconds from now the task will be done, or None when nobody can know."""
+        if task.finished:
+            return None
+        measured = self._look()
+        own_s, interval_s = measured.seconds(task.request), measured.interval_s
+        if own_s is None or interval_s is None:
+            return None
+        if task.state == State.PROCESSING:
+            return own_s * (1 - task.progress)
+        return own_s + interval_s * (queue_position or 1)
+
+    def retry_after_s(self) -> int:
+        """In how many seconds a place in the queue will be free."""
+        interval_s = self._look().interval_s
+        return UNKNOWN_RETRY_S if interval_s is None else min(MAX_RETRY_S, max(1, math.ceil(interval_s)))
+
+    def _look(self) -> Measured:
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._measured = self._measure()
+                self._until = time.monotonic() + REMEMBERED_S
+            return self._measured
+
+    def _measure(self) -> Measured:
+        ended = self.store.page([State.COMPLETED], LOOKED_AT)
+        timed = tuple((task.request, _seconds(task)) for task in ended if task.model == self.model)
+        ready = sum(each.state == ReplicaState.READY for each in self.store.live_replicas())
+        return Measured(timed, max(1, ready))
+
+
+def _seconds(task: Task) -> float:
+    return (task.finished_at or 0.0) - (task.started_at or 0.0)
+
+
+def _size(request: VideoRequest) -> tuple[int, ...]:
+    return (request.height, request.width, request.num_rendered_frames, request.num_inference_steps)
+
+
+def _work(request: VideoRequest) -> int:
+    return math.prod(_size(request))

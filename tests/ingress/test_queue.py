@@ -1,0 +1,99 @@
+"""A bounded queue, and what the measured pace says of it."""
+
+import pytest
+from sqlalchemy import update
+
+from deployments.ingress import pace
+from models.progress import Progress, Stage
+from storage.schema import tasks
+from storage.tasks import Replica, ReplicaState, State
+from tests.ingress.conftest import MODEL, PROMPT, picture_file
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Each question looks anew."""
+    monkeypatch.setattr(pace, "REMEMBERED_S", 0.0)
+
+
+def finish_in(box, seconds: float, **fields) -> None:
+    task_id = box.submit(**fields)
+    box.complete(box.start())
+    with box.tasks._engine.begin() as connection:
+        connection.execute(update(tasks).where(tasks.c.id == task_id).values(started_at=tasks.c.finished_at - seconds))
+
+
+def test_over_the_bound_a_submit_is_told_when_to_come_back(open_box, measured):
+    box = open_box(ingress={"max_queued": 2})
+    box.submit()
+    box.submit()
+    answer = box.client.post("/v1/video/async_t2v", json={"prompt": PROMPT})
+    assert (answer.status_code, answer.json()["error_code"]) == (429, "queue_full")
+    assert answer.json()["retryable"] is True
+    assert "2 tasks" in answer.json()["error"]
+    assert answer.headers["retry-after"] == "30"
+    box.start()
+    box.submit()
+
+
+def test_retry_after_is_the_time_in_which_a_task_ends(open_box, measured):
+    box = open_box(ingress={"max_queued": 1})
+    finish_in(box, 90)
+    box.submit()
+    refused = [box.client.post("/v1/video/async_t2v", json={"prompt": PROMPT}).headers["retry-after"]]
+    for number in range(3):
+        box.tasks.put_replica(Replica(f"r{number}", MODEL, ReplicaState.READY))
+    refused.append(box.client.post("/v1/video/async_t2v", json={"prompt": PROMPT}).headers["retry-after"])
+    assert refused == ["90", "30"]
+
+
+def test_a_refused_picture_is_not_kept_and_uses_up_no_key(open_box):
+    box = open_box(ingress={"max_queued": 1})
+    box.submit()
+    form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", picture_file())}}
+    headers = {"Idempotency-Key": "k"}
+    assert box.client.post("/v1/video/async_i2v", **form, headers=headers).status_code == 429
+    assert list((box.folder / "store" / "inputs").iterdir()) == []
+    box.start()
+    assert box.client.post("/v1/video/async_i2v", **form, headers=headers).status_code == 200
+
+
+def test_a_submit_that_is_sent_again_is_answered_although_the_queue_is_full(open_box):
+    box = open_box(ingress={"max_queued": 1})
+    asked = {"json": {"prompt": PROMPT}, "headers": {"Idempotency-Key": "k"}}
+    first, again = (box.client.post("/v1/video/async_t2v", **asked) for _ in range(2))
+    assert (again.status_code, again.json()) == (200, first.json())
+
+
+def test_nobody_guesses_before_a_task_has_ended(box):
+    assert "eta_s" not in box.poll(box.submit())
+
+
+def test_a_poll_says_when_it_will_be_done_from_tasks_of_its_size(box, measured):
+    finish_in(box, 10)
+    finish_in(box, 30)
+    finish_in(box, 50)
+    finish_in(box, 400, num_inference_steps=80)
+    first, second = box.submit(), box.submit(num_inference_steps=80)
+    assert box.poll(first)["eta_s"] == pytest.approx(30 + 40, abs=0.2)
+    assert box.poll(second)["eta_s"] == pytest.approx(400 + 2 * 40, abs=0.2)
+    task = box.start()
+    assert box.poll(first)["eta_s"] == pytest.approx(30, abs=0.2)
+    box.tasks.report(task, Progress(Stage.DENOISING, 20))
+    assert 0 < box.poll(first)["eta_s"] < 20
+    box.complete(task)
+    assert "eta_s" not in box.poll(first)
+
+
+def test_a_size_that_was_never_made_is_judged_by_its_work(box, measured):
+    finish_in(box, 40)
+    task_id = box.submit(num_inference_steps=80)
+    assert box.poll(task_id)["eta_s"] == pytest.approx(80 + 40, abs=0.2)
+
+
+def test_more_generators_mean_less_waiting(box, measured):
+    finish_in(box, 40)
+    box.tasks.put_replica(Replica("r1", MODEL, ReplicaState.READY))
+    box.tasks.put_replica(Replica("r2", MODEL, ReplicaState.READY))
+    assert box.poll(box.submit())["eta_s"] == pytest.approx(40 + 20, abs=0.2)
+    assert box.tasks.counts()[State.QUEUED] == 1
