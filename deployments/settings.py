@@ -52,6 +52,9 @@ class OutputSettings(BaseModel):
     signed_url_s: Annotated[int, Field(ge=60, le=604_800, description="How long such a url is good, in seconds.")] = (
         3600
     )
+    min_free_bytes: Annotated[
+        int, Field(ge=0, description="With less room under a folder, no task is taken; 0 never looks.")
+    ] = 500_000_000
 
 
 class EncodeSettings(BaseModel):

@@ -11,6 +11,7 @@
     |   `-- GpuOutOfMemory    it needed more memory than there is
     |-- EncodeFailed          the clip could not be made into a file
     `-- StoreUnavailable      the task store or the output store did not answer
+        `-- StorageFull       the output store has no room for another video
 
 Each class has a public `code` that is never renamed, and says whether trying again can help. Constructors take
 positional arguments only and keep `.message`: an exception with keyword-only arguments does not survive the way
@@ -109,3 +110,9 @@ class StoreUnavailable(VideoError):
 
     code = "store_unavailable"
     retryable = True
+
+
+class StorageFull(StoreUnavailable):
+    """The output store has no room for another video. Somebody has to make room."""
+
+    code = "storage_full"

@@ -3,12 +3,13 @@
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-from models.errors import StoreUnavailable
+from models.errors import StorageFull, StoreUnavailable
 from storage.outputs import CHUNK_BYTES, StoredFile, check_key
 
 
@@ -69,6 +70,12 @@ class LocalOutputStore:
     def sign(self, key: str, expires_s: int, filename: str) -> None:
         """A folder signs nothing: the files are served by the way in."""
 
+    def free_bytes(self) -> int:
+        """The room on the disk under the folder that this process may use."""
+        there = next(each for each in (self._root, *self._root.parents) if each.exists())
+        with _answering():
+            return shutil.disk_usage(there).free
+
     def check(self) -> None:
         """Write and remove a small file where the videos go."""
         folder = self._root / "outputs"
@@ -118,5 +125,5 @@ def _answering() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreUnavailable("the output store is full: no space left on its disk") from error
+            raise StorageFull("the output store is full: no space left on its disk") from error
         raise StoreUnavailable(f"the output store did not answer: {error.strerror}") from error

@@ -1,7 +1,7 @@
 """The output store: files under keys, the finished videos and the pictures that wait for their task.
 
-Keys are `outputs/NAME` and `inputs/NAME`. Methods block. They raise StoreUnavailable when the store does not answer
-or has no room.
+Keys are `outputs/NAME` and `inputs/NAME`. Methods block. They raise StoreUnavailable when the store does not answer,
+and StorageFull when it has no room.
 """
 
 import re
@@ -46,6 +46,9 @@ class OutputStore(Protocol):
 
     def sign(self, key: str, expires_s: int, filename: str) -> str | None:
         """A url that reads the file for `expires_s` seconds, shown as `filename`; None where there are none."""
+
+    def free_bytes(self) -> int | None:
+        """The room that is left; None where there is no end to it."""
 
     def check(self) -> None:
         """Raise StoreUnavailable unless the store answers and can be written."""

@@ -87,6 +87,9 @@ class S3OutputStore:
         with answering():
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
+    def free_bytes(self) -> None:
+        """A bucket has no end."""
+
     def check(self) -> None:
         """Write and remove a small file, at most every CHECK_INTERVAL_S; in between, say what came of it last."""
         self._check()

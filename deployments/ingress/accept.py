@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
-from models.errors import InvalidRequest, QueueFull
+from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request import VideoRequest, parse_request
 from storage.outputs import input_key
 from storage.tasks import Idempotency, NewTask, Task
@@ -42,6 +42,7 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     limits = rooms.settings.limits
     request = parse_request(submission.fields, limits)
     idempotency = _idempotency(submission, request)
+    _check_space(rooms)
     new = NewTask(request, rooms.model, submission.base_url, idempotency=idempotency)
     if submission.image is None:
         return _submit(rooms, new)
@@ -56,6 +57,14 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     if task.id != new.id:
         rooms.outputs.delete(key)
     return task
+
+
+def _check_space(rooms: Rooms) -> None:
+    """Refuse before the work what could not be kept after it."""
+    least = rooms.settings.outputs.min_free_bytes
+    free = rooms.outputs.free_bytes() if least else None
+    if free is not None and free < least:
+        raise StorageFull(f"the output store has {free} bytes left, and outputs.min_free_bytes keeps {least} free")
 
 
 def _submit(rooms: Rooms, new: NewTask) -> Task:

@@ -15,6 +15,7 @@ from models.errors import (
     ImageTooLarge,
     InvalidRequest,
     QueueFull,
+    StorageFull,
     StoreUnavailable,
     VideoError,
 )
@@ -24,6 +25,7 @@ STATUS: dict[type[VideoError], int] = {
     InvalidRequest: 422,
     IdempotencyKeyReused: 422,
     QueueFull: 429,
+    StorageFull: 507,
     StoreUnavailable: 503,
 }
 CODES = {404: "not_found", 405: "method_not_allowed", 408: "body_too_slow", 413: "too_large", 429: "too_many_requests"}

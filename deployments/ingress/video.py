@@ -21,7 +21,7 @@ from models.request import request_schema, unknown_fields
 from storage.tasks import State
 
 TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"
-REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
 
 logger = logging.getLogger("ray.serve")
 

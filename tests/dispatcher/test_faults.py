@@ -87,7 +87,7 @@ async def test_a_full_output_store_fails_its_tasks_with_that_reason_and_the_next
     one = dispatcher(settings, workers, 1)
     ids = submit(store, 3)
     await until(lambda: all(task.finished for task in store.get_many(ids)))
-    assert {task.failure.code for task in store.get_many(ids)} == {"store_unavailable"}
+    assert {task.failure.code for task in store.get_many(ids)} == {"storage_full"}
     assert all("no space left" in task.failure.message for task in store.get_many(ids))
     workers.store_is_full = False
     await all_end(store, submit(store, 3))

@@ -9,7 +9,7 @@ from ray.exceptions import ActorDiedError
 
 from deployments.dispatcher.deployment import Dispatcher
 from deployments.settings import Settings
-from models.errors import StoreUnavailable, TaskCancelled
+from models.errors import StorageFull, StoreUnavailable, TaskCancelled
 from models.progress import Progress, Stage
 from models.request import VideoRequest
 from storage.outputs import OutputStore, output_key, poster_key
@@ -68,7 +68,7 @@ class Workers:
     async def _encode(self, clip: "asyncio.Task[str]", task: Task) -> None:
         await clip
         if self.store_is_full:
-            raise StoreUnavailable("the output store is full: no space left on its disk")
+            raise StorageFull("the output store is full: no space left on its disk")
         video, poster = output_key(task.id), poster_key(task.id)
         self._outputs.put(poster, b"jpeg")
         self._outputs.put(video, b"mp4")

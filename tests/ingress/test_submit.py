@@ -231,3 +231,23 @@ def test_a_synchronous_route_refuses_bad_input_at_once(box):
     assert box.client.post("/v1/video/t2v", json={"prompt": ""}).status_code == 422
     assert box.client.post("/v1/video/i2v", data={"prompt": "x"}).status_code == 422
     assert box.tasks.counts()[State.QUEUED] == 0
+
+
+# -- room for the output
+
+
+def test_without_room_for_its_video_a_task_is_not_taken(open_box):
+    """More than any disk holds has to stay free."""
+    box = open_box(outputs={"min_free_bytes": 10**18})
+    text, form = {"json": {"prompt": PROMPT}}, {"data": {"prompt": PROMPT}, "files": {"image": picture_file()}}
+    for path, body in (("async_t2v", text), ("async_i2v", form), ("t2v", text), ("i2v", form)):
+        answer = box.client.post(f"/v1/video/{path}", **body)
+        assert (answer.status_code, answer.json()["error_code"]) == (507, "storage_full"), path
+        assert "outputs.min_free_bytes keeps 1000000000000000000 free" in answer.json()["error"]
+    assert box.client.post("/v1/video/async_t2v", json={"prompt": ""}).status_code == 422
+    assert box.tasks.counts()[State.QUEUED] == 0
+    assert not (box.folder / "store").exists()
+
+
+def test_an_operator_may_use_the_disk_to_the_last_byte(open_box):
+    assert open_box(outputs={"min_free_bytes": 0}).submit()

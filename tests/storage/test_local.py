@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from models.errors import StoreUnavailable
+from models.errors import StorageFull, StoreUnavailable
 from storage.local import LocalOutputStore
 from storage.outputs import CHUNK_BYTES, open_output_store, staged
 
@@ -129,6 +129,10 @@ def test_a_store_that_can_be_written_passes_its_check_and_keeps_nothing_of_it(ou
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
+def test_a_store_tells_its_room_or_that_it_has_no_end(outputs):
+    assert outputs.free_bytes() is None or outputs.free_bytes() > 0
+
+
 # -- the folder
 
 
@@ -179,7 +183,8 @@ def test_a_full_disk_says_so(tmp_path):
     if mounted.returncode:
         pytest.skip("needs to mount a small file system")
     try:
-        with pytest.raises(StoreUnavailable, match="no space left"):
+        assert LocalOutputStore(tmp_path / "store").free_bytes() <= 64 * 1024
+        with pytest.raises(StorageFull, match="no space left"):
             LocalOutputStore(tmp_path / "store").put(KEY, bytes(1_000_000))
         assert list((tmp_path / "store" / "outputs").iterdir()) == []
     finally:
