@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,11 +115,25 @@ class Generator:
         picture = self._picture(task)
         model = self._loaded(report)
         started = time.monotonic()
+        task = self._adjusted(task, model, reporter)
         clip = model.render(task.request, picture, report)
         self._waiting_clips.add(task, clip.size_bytes)
-        report(Progress(Stage.ENCODING, task.request.num_inference_steps))
+        report(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
         return clip
+
+    def _adjusted(self, task: Task, model: "Ltx2", reporter: Reporter) -> Task:
+        """The task with what the model cannot use of its request, written down for the client."""
+        adjustments = model.find_adjustments(task.request)
+        if adjustments == task.adjusted:
+            return task
+        for each in adjustments:
+            logger.info("task %s: %s is %s, not %s: %s", task.id, each.field, each.used, each.given, each.reason)
+        with suppress(StoreUnavailable):
+            self._tasks.adjust(task, adjustments)
+        adjusted = replace(task, adjusted=adjustments)
+        reporter.carry(adjusted)
+        return adjusted
 
     def _wait_for_room(self, reporter: Reporter) -> None:
         """Hold the GPU back before a clip comes to be. Goes on reporting, so that a cancel is still heard."""

@@ -47,6 +47,10 @@ class Reporter:
             if self._lost:
                 raise TaskCancelled("the task was canceled, or taken over by another worker")
 
+    def carry(self, task: Task) -> None:
+        """Go on for the same claim with more that is known of the task."""
+        self._task = task
+
     def close(self) -> None:
         """Stop reporting. Does not wait for a store that hangs."""
         with self._changed:

@@ -46,6 +46,7 @@ class Task:
     error: str | None = None
     error_code: str | None = None
     retryable: bool | None = None
+    adjusted: tuple[dict[str, Any], ...] | None = None
 
     @property
     def finished(self) -> bool:

@@ -1,10 +1,14 @@
 """Between a row and the records of `storage.tasks`."""
 
+import json
 import time
+from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row
 
+from models.adjustments import Adjustment
 from models.progress import Stage
 from models.request import VideoRequest
 from storage.database import storable
@@ -29,6 +33,11 @@ def new_row(new: NewTask) -> dict[str, Any]:
         "bytes_total": 0,
         "created_at": time.time(),
     }
+
+
+def adjusted_value(adjustments: Collection[Adjustment]) -> str | None:
+    """What the column `adjusted` holds for them: a JSON list, or nothing."""
+    return json.dumps([asdict(each) for each in adjustments]) if adjustments else None
 
 
 def read_replica(row: Row[Any]) -> Replica:
@@ -59,6 +68,7 @@ def read_task(row: Row[Any]) -> Task:
         finished_at=row.finished_at,
         output=_output(row),
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
+        adjusted=tuple(Adjustment(**each) for each in json.loads(row.adjusted or "[]")),
     )
 
 

@@ -24,6 +24,7 @@ tasks = Table(
     Column("lease_until", Float),
     Column("stage", String(16)),
     Column("step", Integer, nullable=False),
+    Column("adjusted", Text),
     Column("progress", Float, nullable=False),
     Column("bytes_done", BigInteger, nullable=False),
     Column("bytes_total", BigInteger, nullable=False),

@@ -28,11 +28,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
+from models.adjustments import Adjustment
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from storage.admission import check_room, task_of_key
 from storage.database import answering, is_sqlite, open_engine, storable
-from storage.rows import new_row, read_replica, read_task
+from storage.rows import adjusted_value, new_row, read_replica, read_task
 from storage.schema import replicas, served_models, tasks
 from storage.tasks import UNFINISHED, Failure, NewTask, Output, Replica, State, Task, sources
 
@@ -81,6 +82,9 @@ class TaskStore(Protocol):
 
     def report(self, task: Task, progress: Progress) -> bool:
         """Write down how far it is."""
+
+    def adjust(self, task: Task, adjustments: Collection[Adjustment]) -> bool:
+        """Write down what of its request is rendered otherwise, in place of what stood there."""
 
     def owns(self, task: Task) -> bool:
         """Ask whether the task still belongs to this claim, without writing."""
@@ -255,7 +259,7 @@ class SqlTaskStore:
         return self._move(State.PROCESSING, _held(task), **values)
 
     def report(self, task: Task, progress: Progress) -> bool:  # noqa: D102
-        fraction = progress.fraction(task.request.num_inference_steps)
+        fraction = progress.fraction(task.rendered_request.num_inference_steps)
         values = {
             "stage": progress.stage,
             "step": progress.step,
@@ -266,6 +270,9 @@ class SqlTaskStore:
         }
         mine = _held(task) & (tasks.c.state == State.PROCESSING)
         return bool(self._write(update(tasks).where(mine).values(values)))
+
+    def adjust(self, task: Task, adjustments: Collection[Adjustment]) -> bool:  # noqa: D102
+        return bool(self._write(update(tasks).where(_held(task)).values(adjusted=adjusted_value(adjustments))))
 
     def owns(self, task: Task) -> bool:  # noqa: D102
         return bool(self._read(select(literal(1)).where(_held(task), tasks.c.state == State.PROCESSING)))

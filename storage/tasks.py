@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from models.adjustments import Adjustment, adjust
 from models.progress import Stage
 from models.request import VideoRequest
 
@@ -119,6 +120,12 @@ class Task:
     finished_at: float | None
     output: Output | None
     failure: Failure | None
+    adjusted: tuple[Adjustment, ...] = ()
+
+    @property
+    def rendered_request(self) -> VideoRequest:
+        """What is rendered: the request, with what the model cannot use replaced."""
+        return adjust(self.request, self.adjusted)
 
     @property
     def finished(self) -> bool:

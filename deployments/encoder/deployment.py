@@ -65,7 +65,7 @@ class Encoder:
 
     def _metadata(self, task: Task) -> dict[str, str]:
         """What the file says of how it was made."""
-        request = task.request
+        request = (self._tasks.get(task.id) or task).rendered_request
         made = f"model={task.model} seed={request.seed} num_inference_steps={request.num_inference_steps}"
         if task.model == TINY_MODEL_NAME:
             made = f"NOISE from a tiny random-weight model, not LTX-2: {made}"

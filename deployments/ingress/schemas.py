@@ -1,5 +1,6 @@
 """The shapes of answers on the wire, and how a row becomes one."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -39,6 +40,15 @@ class Submitted(BaseModel):
     ignored: Annotated[list[str], Field(description="Fields that you sent and that do not exist.")] = []
 
 
+class AdjustedField(BaseModel):
+    """A field of the request that the model cannot use as it was given."""
+
+    field: str
+    given: int | float
+    used: int | float
+    reason: str
+
+
 class TaskBody(BaseModel):
     """The answer to a poll. Fields that do not apply are left out."""
 
@@ -48,6 +58,9 @@ class TaskBody(BaseModel):
     stage: Annotated[str | None, Field(description="What is done right now, while processing.")] = None
     step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
     num_inference_steps: int
+    adjusted: Annotated[
+        list[AdjustedField] | None, Field(description="What this model renders otherwise than it was asked for.")
+    ] = None
     progress: Annotated[float, Field(description="From 0 to 1; never falls within an attempt.")]
     bytes_done: Annotated[int | None, Field(description="While the weights are fetched or loaded.")] = None
     bytes_total: int | None = None
@@ -98,7 +111,8 @@ def task_body(
         state=task.state,
         stage=task.stage,
         step=_step(task),
-        num_inference_steps=task.request.num_inference_steps,
+        num_inference_steps=task.rendered_request.num_inference_steps,
+        adjusted=[AdjustedField(**asdict(each)) for each in task.adjusted] or None,
         progress=round(task.progress, 4),
         bytes_done=task.bytes_done if task.bytes_total else None,
         bytes_total=task.bytes_total or None,
@@ -129,7 +143,7 @@ def _step(task: Task) -> int | None:
     """The finished steps: once the clip is decoded or encoded, all of them."""
     if task.state != State.PROCESSING:
         return None
-    return task.request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
+    return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
 
 
 def _ending(task: Task, base_url: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from deployments.ingress.schemas import task_status
+from models.adjustments import Adjustment
 from models.progress import Progress, Stage
 from storage.tasks import Failure, State
 from tests.ingress.conftest import MODEL
@@ -157,3 +158,13 @@ def test_every_state_reads_as_one_of_the_three_words_that_older_clients_know():
         State.EXPIRED: "failed",
         State.DELETED: "failed",
     }
+
+
+def test_what_the_model_cannot_use_is_named_and_its_steps_are_those_it_takes(box):
+    task_id = box.submit(num_inference_steps=40)
+    box.tasks.adjust(box.start(), [Adjustment("num_inference_steps", 40, 8, "a distilled model has fixed steps")])
+    body = box.poll(task_id)
+    assert body["num_inference_steps"] == 8
+    assert body["adjusted"] == [
+        {"field": "num_inference_steps", "given": 40, "used": 8, "reason": "a distilled model has fixed steps"}
+    ]

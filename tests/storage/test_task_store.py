@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+from models.adjustments import Adjustment
 from models.errors import IdempotencyKeyReused, QueueFull
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
@@ -38,6 +39,10 @@ MODEL = "Lightricks/LTX-2"
 OUTPUT = Output("outputs/ltx2_x.mp4", "outputs/ltx2_x.jpg", 4.84, 1_234_567)
 FAILURE = Failure("the sound was all zeros", "render_failed", retryable=False)
 LEASE_S = 60.0
+ADJUSTMENTS = (
+    Adjustment("num_inference_steps", 40, 8, "a distilled model has fixed steps"),
+    Adjustment("cfg_scale_video", 3.0, 1.0, "a distilled model has its guidance built in"),
+)
 
 
 def new_task(model: str = MODEL, prompt: str = "a lighthouse", **fields: object) -> NewTask:
@@ -69,6 +74,7 @@ def let_leases_lapse(store: SqlTaskStore) -> None:
 WRITES: dict[str, Callable[[SqlTaskStore, Task], bool]] = {
     "start": lambda store, task: store.start(task),
     "report": lambda store, task: store.report(task, Progress(Stage.DENOISING, 1)),
+    "adjust": lambda store, task: store.adjust(task, ADJUSTMENTS),
     "complete": lambda store, task: store.complete(task, OUTPUT),
     "fail": lambda store, task: store.fail(task, FAILURE),
     "requeue": lambda store, task: store.requeue(task, attempt_lost=False),
@@ -649,3 +655,24 @@ def test_a_store_opened_anew_finds_everything(store, database_url):
     again = SqlTaskStore(engine)
     assert again.get(task.id) == store.get(task.id)
     again.close()
+
+
+# -- what a model cannot use
+
+
+def test_adjustments_are_kept_beside_the_request_and_the_last_word_counts(store):
+    task = started(store)
+    assert store.adjust(task, ADJUSTMENTS)
+    adjusted = store.get(task.id)
+    assert adjusted.adjusted == ADJUSTMENTS
+    assert adjusted.request == task.request
+    assert adjusted.rendered_request.num_inference_steps == 8
+    assert store.adjust(task, ())
+    assert store.get(task.id).adjusted == ()
+
+
+def test_the_progress_of_an_adjusted_task_counts_the_steps_that_it_takes(store):
+    task = started(store)
+    store.adjust(task, ADJUSTMENTS)
+    store.report(store.get(task.id), Progress(Stage.DENOISING, 8))
+    assert store.get(task.id).progress == pytest.approx(Progress(Stage.DENOISING, 8).fraction(8))

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.Float),
         sa.Column("stage", sa.String(16)),
         sa.Column("step", sa.Integer, nullable=False),
+        sa.Column("adjusted", sa.Text),
         sa.Column("progress", sa.Float, nullable=False),
         sa.Column("bytes_done", sa.BigInteger, nullable=False),
         sa.Column("bytes_total", sa.BigInteger, nullable=False),

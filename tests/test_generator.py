@@ -1,0 +1,70 @@
+"""A Generator as Ray starts it, but without Ray: from a claimed row to a clip."""
+
+from pathlib import Path
+
+import pytest
+
+from deployments.generator import Generator
+from deployments.settings import Settings
+from models.errors import RenderFailed
+from storage.database import migrate, open_engine
+from storage.task_store import SqlTaskStore
+from storage.tasks import NewTask, Task
+from tests.models.conftest import small
+
+MODEL = "tiny-distilled"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=f"sqlite:///{tmp_path / 'tasks.db'}",
+        outputs={"url": f"file:{tmp_path / 'outputs'}"},
+        cache_dir=tmp_path / "cache",
+        generator={"recipe": "distilled"},
+    )
+
+
+@pytest.fixture
+def store(settings: Settings):
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    store = SqlTaskStore(engine)
+    yield store
+    store.close()
+
+
+def claimed(store: SqlTaskStore) -> Task:
+    store.submit(NewTask(small(num_inference_steps=40), MODEL, "http://box"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    return task
+
+
+def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings, store: SqlTaskStore) -> None:
+    task = claimed(store)
+    Generator(settings, "tiny", MODEL, "cpu").generate(task)
+    row = store.get(task.id)
+    assert row is not None
+    assert row.rendered_request.num_inference_steps == 8
+    assert "num_inference_steps" in [each.field for each in row.adjusted]
+    assert row.request == task.request
+
+
+class BrokenModel:
+    """Fails as torch does when a kernel has read what is not its own."""
+
+    def find_adjustments(self, _request: object) -> tuple[()]:
+        return ()
+
+    def render(self, *_args: object) -> None:
+        cause = RuntimeError("CUDA error: an illegal memory access was encountered")
+        raise RenderFailed("the model failed") from cause
+
+
+def test_a_cuda_error_that_lasts_fails_its_task_and_dooms_the_replica(settings: Settings, store: SqlTaskStore) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    generator._model = BrokenModel()  # type: ignore[assignment]
+    with pytest.raises(RenderFailed):
+        generator.generate(claimed(store))
+    assert generator._watch._broken is not None
+    assert "illegal memory access" in generator._watch._broken[0]
