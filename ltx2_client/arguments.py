@@ -15,6 +15,7 @@ HELP = {
     "frame_rate": "frames per second",
     "num_inference_steps": "20 is faster, 40 looks better",
     "seed": "a whole number, or random; the same seed gives the same video",
+    "timeout_s": "seconds after which the task fails if it is not done",
     "fit": "how a picture of another shape is brought to the size",
 }
 

@@ -17,4 +17,5 @@ class Options(TypedDict, total=False):
     stg_scale_video: float
     cfg_scale_audio: float
     modality_scale: float
+    timeout_s: float
     fit: Literal["crop", "pad", "match"]

@@ -70,8 +70,12 @@ def _shared_limits(limits: Limits) -> dict[str, object]:
 
 
 def _field_row(name: str, schema: Mapping[str, Any]) -> str:
-    default = "required" if "default" not in schema else f"`{schema['default']}`"
+    default = "required" if "default" not in schema else f"`{_in_json(schema['default'])}`"
     return f"| `{name}` | {default} | {_allowed(schema)} | {schema.get('description', '')} |"
+
+
+def _in_json(value: object) -> object:
+    return "null" if value is None else value
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:

@@ -117,6 +117,18 @@ def test_ctrl_c_cancels_the_task(start, server):
     assert server.tasks.get(row.id).state == State.CANCELED
 
 
+def test_ctrl_c_before_the_submit_is_answered_leaves_no_task_behind(start, server):
+    server.may_finish.clear()
+    server.line.lose_answers = 1000
+    process = start("generate", PROMPT, *FEW_STEPS)
+    until(server.rows)
+    server.line.lose_answers = 0
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert [row.state for row in server.tasks.page(frozenset(State), 100, None)] == [State.CANCELED]
+
+
 def test_ctrl_c_with_a_server_that_is_away_ends_soon_and_says_so(start, server):
     server.may_finish.clear()
     process = start("generate", PROMPT, *FEW_STEPS)
