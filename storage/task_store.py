@@ -92,6 +92,9 @@ class TaskStore(Protocol):
     def requeue(self, task: Task, *, attempt_lost: bool) -> bool:
         """Put a claimed task back into the queue, in its old place."""
 
+    def retry(self, task_id: str) -> bool:
+        """Put a failed task back into the queue as if it were new, unless its picture is gone."""
+
     def complete(self, task: Task, output: Output) -> bool:
         """End it with its file."""
 
@@ -234,6 +237,12 @@ class SqlTaskStore:
         back = {**_BACK_IN_QUEUE, counted: tasks.c[counted] + 1}
         return bool(self._write(update(tasks).where(_held(task)).values(back)))
 
+    def retry(self, task_id: str) -> bool:  # noqa: D102
+        anew = {key: value for key, value in _BACK_IN_QUEUE.items() if key != "state"}
+        nothing_failed = {"attempts": 0, "restarts": 0, "finished_at": None, **_NO_FAILURE}
+        without_picture = (tasks.c.id == task_id) & (tasks.c.state == State.FAILED) & tasks.c.input_key.is_(None)
+        return self._move(State.QUEUED, without_picture, **anew, **nothing_failed)
+
     def fail(self, task: Task, failure: Failure) -> bool:  # noqa: D102
         return self._move(State.FAILED, _held(task), **_failure_values(failure))
 
@@ -359,6 +368,9 @@ _BACK_IN_QUEUE: dict[str, Any] = {
 def _held(task: Task) -> ColumnElement[bool]:
     """The row of `task`, while it belongs to the claim that `task` was read with."""
     return (tasks.c.id == task.id) & (tasks.c.claim == task.claim) & tasks.c.state.in_(UNFINISHED)
+
+
+_NO_FAILURE: dict[str, Any] = {"error": None, "error_code": None, "retryable": None}
 
 
 def _failure_values(failure: Failure) -> dict[str, Any]:

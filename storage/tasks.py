@@ -35,7 +35,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.PROCESSING, State.FAILED, State.CANCELED}),
     State.PROCESSING: frozenset({State.QUEUED, State.COMPLETED, State.FAILED, State.CANCELED}),
     State.COMPLETED: frozenset({State.EXPIRED, State.DELETED}),
-    State.FAILED: frozenset({State.DELETED}),
+    State.FAILED: frozenset({State.QUEUED, State.DELETED}),  # back only by an operator's hand
     State.CANCELED: frozenset({State.DELETED}),
     State.EXPIRED: frozenset({State.DELETED}),
     State.DELETED: frozenset(),

@@ -1,0 +1,107 @@
+"""What an operator does by hand: `python -m deployments.admin check | backup PATH | requeue TASK_ID`.
+
+Works on the database of `serve_config.yaml` and the environment, beside a server that runs. Needs no Ray.
+"""
+
+import argparse
+import sqlite3
+import sys
+from pathlib import Path
+
+import yaml
+
+from deployments.settings import SQLITE, Settings, SettingsError
+from models.errors import StoreUnavailable
+from storage.database import sqlite_file
+from storage.task_store import SqlTaskStore
+from storage.tasks import State, Task
+from storage.upkeep import back_up, find_damage
+
+ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --format=custom`, by your own schedule"
+
+
+class Refused(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+def main(arguments: list[str] | None = None) -> str:
+    """Do what the arguments say and return what to tell. Raises SystemExit with the reason."""
+    asked = _parser().parse_args(arguments)
+    try:
+        settings = _settings(asked.config)
+        match asked.command:
+            case "check":
+                return check(settings)
+            case "backup":
+                return backup(settings, asked.path)
+            case _:
+                return requeue(settings, asked.task_id)
+    except (Refused, SettingsError, StoreUnavailable, OSError, sqlite3.Error) as error:
+        raise SystemExit(str(error)) from None
+
+
+def check(settings: Settings) -> str:
+    """Look whether the database answers and is whole, and count what waits."""
+    url = settings.database_url
+    if url.startswith(SQLITE) and (damage := find_damage(sqlite_file(url))):
+        raise Refused("the database is damaged; restore a backup:\n" + "\n".join(damage))
+    counts = _open(settings).counts()
+    return "the database is whole; " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+
+
+def backup(settings: Settings, target: Path) -> str:
+    """Copy the SQLite database while the server runs. The outputs are files, for any tool that copies files."""
+    if not settings.database_url.startswith(SQLITE):
+        raise Refused(ONLY_SQLITE)
+    size_bytes = back_up(sqlite_file(settings.database_url), target)
+    return f"{target}: {size_bytes} bytes"
+
+
+def requeue(settings: Settings, task_id: str) -> str:
+    """Put a failed task back into the queue."""
+    tasks = _open(settings)
+    task = tasks.get(task_id)
+    if task is None:
+        raise Refused(f"there is no task {task_id}")
+    if reason := _reason_against(task):
+        raise Refused(f"task {task_id} stays as it is: {reason}")
+    if not tasks.retry(task_id):
+        raise Refused(f"task {task_id} has changed just now; look again")
+    return f"task {task_id} is queued again"
+
+
+def _open(settings: Settings) -> SqlTaskStore:
+    """The store of a database that is there already: a mistyped path must not make one."""
+    url = settings.database_url
+    if url.startswith(SQLITE) and not sqlite_file(url).is_file():
+        raise Refused(f"there is no database at {sqlite_file(url)}")
+    return SqlTaskStore.open(url)
+
+
+def _reason_against(task: Task) -> str | None:
+    if task.state != State.FAILED:
+        return f"it is {task.state}, and only a failed task can be queued again"
+    if task.input_key is not None:
+        return "its picture was deleted when it ended; it has to be submitted again"
+    return None
+
+
+def _settings(config: Path) -> Settings:
+    applications = yaml.safe_load(config.read_text())["applications"]
+    return Settings.model_validate(applications[0].get("args") or {}).located()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.admin", description="Look after the server's database."
+    )
+    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="the server's own")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("check", help="is the database whole, and how many tasks wait")
+    commands.add_parser("backup", help="copy the SQLite database while the server runs").add_argument("path", type=Path)
+    commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.stdout.write(main() + "\n")

@@ -1,0 +1,110 @@
+"""What an operator does by hand, on a real database that a server has open."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployments.admin import main
+from models.request import VideoRequest
+from storage.database import migrate, open_engine
+from storage.task_store import SqlTaskStore
+from storage.tasks import Failure, NewTask, State, Task
+
+MODEL = "Lightricks/LTX-2"
+Admin = Callable[..., str]
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> SqlTaskStore:
+    engine = open_engine(f"sqlite:///{tmp_path / 'ltx2.db'}")
+    migrate(engine)
+    yield SqlTaskStore(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def admin(tmp_path: Path) -> Admin:
+    config = tmp_path / "serve_config.yaml"
+    config.write_text(f"applications: [{{args: {{database_url: 'sqlite:///{tmp_path / 'ltx2.db'}'}}}}]\n")
+    return lambda *arguments: main(["--config", str(config), *map(str, arguments)])
+
+
+def failed(tasks: SqlTaskStore, input_key: str | None = None) -> Task:
+    tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x", input_key))
+    (task,) = tasks.claim("alice", MODEL, 1, 60)
+    assert tasks.start(task)
+    assert tasks.fail(task, Failure("no room", "out_of_memory", retryable=False))
+    return task
+
+
+def test_a_whole_database_is_said_to_be_whole_with_what_waits(tasks, admin):
+    tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
+    assert admin("check") == "the database is whole; 0 processing, 1 queued"
+
+
+def test_a_damaged_database_is_said_to_be_damaged(tasks, admin, tmp_path):
+    for _ in range(50):
+        tasks.submit(NewTask(VideoRequest(prompt="waves " * 200), MODEL, "http://x"))
+    tasks.close()
+    file = tmp_path / "ltx2.db"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 8192] = b"\xff" * 8192
+    file.write_bytes(data)
+    with pytest.raises(SystemExit, match=r"damaged|malformed|corrupt"):
+        admin("check")
+
+
+def test_a_backup_beside_an_open_server_holds_every_task(tasks, admin, tmp_path):
+    task = failed(tasks)
+    with pytest.raises(SystemExit, match="there already"):
+        admin("backup", tmp_path / "ltx2.db")
+    assert "bytes" in admin("backup", tmp_path / "copy.db")
+    tasks.submit(NewTask(VideoRequest(prompt="later"), MODEL, "http://x"))
+    copy = SqlTaskStore.open(f"sqlite:///{tmp_path / 'copy.db'}")
+    assert copy.get(task.id).state == State.FAILED
+    assert copy.counts()[State.QUEUED] == 0
+    copy.close()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("backup", "copy.db"), ("requeue", "none")])
+def test_where_there_is_no_database_none_is_made(admin, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="there is no database"):
+        admin(*arguments)
+    assert not (tmp_path / "ltx2.db").exists()
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_failed_task_is_queued_again_as_new(tasks, admin):
+    task = failed(tasks)
+    assert "queued again" in admin("requeue", task.id)
+    again = tasks.get(task.id)
+    assert (again.state, again.attempts, again.failure, again.finished_at) == (State.QUEUED, 0, None, None)
+    (claimed,) = tasks.claim("bob", MODEL, 1, 60)
+    assert claimed.id == task.id
+    assert not tasks.start(task), "the claim of the failed try is void"
+    assert tasks.start(claimed)
+
+
+def test_a_task_whose_picture_is_gone_is_refused_with_the_reason(tasks, admin):
+    task = failed(tasks, "inputs/picture")
+    with pytest.raises(SystemExit, match="picture was deleted"):
+        admin("requeue", task.id)
+    assert tasks.get(task.id).state == State.FAILED
+    assert not tasks.retry(task.id)
+
+
+def test_only_a_failed_task_is_queued_again(tasks, admin):
+    task = tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
+    with pytest.raises(SystemExit, match="it is queued"):
+        admin("requeue", task.id)
+    with pytest.raises(SystemExit, match="there is no task"):
+        admin("requeue", "none")
+
+
+def test_postgresql_is_left_to_its_own_tool(admin, tmp_path, monkeypatch):
+    monkeypatch.setenv("LTX2_DATABASE_URL", "postgresql+psycopg://db/ltx2")
+    with pytest.raises(SystemExit, match="pg_dump"):
+        admin("backup", tmp_path / "copy.db")
