@@ -36,5 +36,5 @@ def create_app(rooms: Rooms) -> FastAPI:
         skill_router,
     ):
         app.include_router(make_router(rooms))
-    app.include_router(page_router())
+    app.include_router(page_router(rooms))
     return app

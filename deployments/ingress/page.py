@@ -1,12 +1,17 @@
 """The page at `/`: static files from this package, which a browser keeps until they change."""
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 
 from deployments.ingress.errors import NotFound
+from deployments.ingress.rooms import Rooms
+from models.errors import StoreUnavailable
+from storage.outputs import output_key
 
 MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
@@ -14,17 +19,6 @@ MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "img-src 'self' blob:",  # the picture that was chosen, before it is sent
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-"""No request of the page leaves this server, and nothing runs that did not come as a file from here."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +34,20 @@ class PageFile:
         return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
 
-def page_router() -> APIRouter:
+def page_router(rooms: Rooms) -> APIRouter:
     """The routes of the page; it talks to the API like any other client."""
     router = APIRouter(include_in_schema=False)
     page = read_page()
 
     @router.api_route("/", methods=["GET", "HEAD"])
     def index(request: Request) -> Response:
-        return _answer(page["index.html"], request)
+        return _answer(page["index.html"], request, _policy(_bucket_origin(rooms)))
 
     @router.api_route("/page/{name}", methods=["GET", "HEAD"])
     def part(name: str, request: Request) -> Response:
         if name not in page:
             raise NotFound("there is no such file")
-        return _answer(page[name], request)
+        return _answer(page[name], request, _policy(""))
 
     return router
 
@@ -68,11 +62,36 @@ def read_page() -> dict[str, PageFile]:
     }
 
 
-def _answer(file: PageFile, request: Request) -> Response:
+def _bucket_origin(rooms: Rooms) -> str:
+    """Where files come from when clients are sent to the bucket for them; empty where they come from here."""
+    if rooms.settings.outputs.delivery != "redirect":
+        return ""
+    with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page is there, its videos are not
+        if url := rooms.outputs.sign(output_key("any"), 60, "any"):
+            return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    return ""
+
+
+def _policy(bucket: str) -> str:
+    """No request of the page leaves this server and its bucket, and nothing runs that is not a file from here."""
+    return "; ".join(
+        (
+            "default-src 'self'",
+            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: the picture that was chosen, before it is sent
+            f"media-src 'self' {bucket}".rstrip(),
+            "object-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def _answer(file: PageFile, request: Request, policy: str) -> Response:
     headers = {
         "ETag": file.etag,
         "Cache-Control": "no-cache",  # kept, but asked about each time: an upgrade shows at once
-        "Content-Security-Policy": POLICY,
+        "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
     }
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]

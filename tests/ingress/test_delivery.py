@@ -84,3 +84,11 @@ def test_a_bucket_that_does_not_answer_is_503_for_its_files_and_for_health_and_n
     health = box.client.get("/health")
     assert (health.status_code, "SlowDown" in health.json()["reason"]) == (503, True)
     assert box.poll(task_id)["status"] == "completed"
+
+
+def test_the_page_may_show_what_the_bucket_sends_and_nothing_else(redirecting, open_box, front):
+    policy = redirecting.client.get("/").headers["content-security-policy"].split("; ")
+    assert f"media-src 'self' {front.url}" in policy
+    assert f"img-src 'self' blob: {front.url}" in policy
+    assert "default-src 'self'" in policy
+    assert front.url not in open_box(store=redirecting.outputs).client.get("/").headers["content-security-policy"]
