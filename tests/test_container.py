@@ -109,7 +109,9 @@ def test_the_bucket_of_compose_is_made_once_and_found_the_next_time(monkeypatch:
         listed = boto3.client("s3", endpoint_url=f"http://{host}:{port}").list_buckets()["Buckets"]
     finally:
         server.stop()
-    assert [bucket["Name"] for bucket in listed] == ["videos"]
+    assert [bucket["Name"] for bucket in listed].count(
+        "videos"
+    ) == 1  # the server's memory is that of the whole test run
 
 
 def test_the_compose_server_reaches_every_service_that_it_names() -> None:
