@@ -1,10 +1,12 @@
-"""What `make run` looks at before Ray starts: the settings and the ports. Says what is wrong, and ends there.
+"""What `make run` looks at before Ray starts: settings, ports and open files. Says what is wrong, and ends there.
 
 A server that is started by hand meets wrong settings in `build`, where Serve reports a failed deployment and goes on
 running without the app; and a port that is held where Ray starts HAProxy, in Ray's words.
 """
 
 import logging
+import os
+import resource
 import sys
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import yaml
 
 from deployments.ports import end_orphans, holders, ports_needed
 from deployments.settings import Settings, SettingsError
+
+OPEN_FILES = 10_276
+"""What HAProxy takes for the connections that Ray allows it (4,096)."""
 
 
 def main() -> None:
@@ -28,6 +33,20 @@ def main() -> None:
     held = [f"port {port} is held by {who}; end it, or change {ports[port]}" for port, who in holders(ports).items()]
     if held:
         sys.exit("\n".join(held))
+    if short := _too_few_files():
+        sys.exit(short)
+
+
+def _too_few_files() -> str | None:
+    """HAProxy raises its own limit of open files up to the hard one; only root may go beyond that."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = most == resource.RLIM_INFINITY or most >= OPEN_FILES or os.getuid() == 0
+    if enough or os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+        return None
+    return (
+        f"{most} open files are allowed and HAProxy wants {OPEN_FILES}; raise the hard limit (ulimit -Hn, in Docker "
+        "--ulimit nofile=65536), or unset RAY_SERVE_ENABLE_HA_PROXY"
+    )
 
 
 if __name__ == "__main__":

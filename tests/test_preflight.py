@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 import yaml
 
 CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
@@ -88,3 +89,17 @@ def test_the_haproxy_of_another_server_that_lives_is_left_alone(tmp_path: Path) 
     answer = _preflight(tmp_path, _free_port())
     assert f"process {proxy.pid}" in answer.stderr
     assert not proxy.is_running() or proxy.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_too_few_open_files_for_haproxy_are_found_before_it_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = (
+        "import os, resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)); "
+        "from deployments.preflight import _too_few_files; os.setuid(1000); print(_too_few_files())"
+    )
+    for enabled, expected in (("1", "1024 open files are allowed"), ("0", "None")):
+        monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", enabled)
+        answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert answer.stdout.startswith(expected)
