@@ -96,7 +96,8 @@ def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, vide
     here.ask()
     expect(cards(here)).to_have_count(1)
     expect(cards(here)).to_contain_text("Next in the queue")
-    task = box.start()
+    with page.expect_request("**/events"):
+        task = box.start()
     box.tasks.report(task, Progress(Stage.DENOISING, 10))
     expect(cards(here)).to_contain_text("Step 10 of 40")
     box.tasks.report(task, Progress(Stage.DENOISING, 30))
@@ -175,6 +176,45 @@ def test_a_running_task_can_be_canceled(visit):
     expect(cards(here)).to_contain_text("Canceled")
     (task,) = here.box.tasks.get_many([cards(here).get_attribute("data-task")])
     assert task.state == State.CANCELED
+
+
+def test_a_removed_video_is_gone_from_the_page_and_from_the_server(visit, video):
+    here = visit()
+    here.ask()
+    task = here.box.start()
+    here.box.complete(task, video)
+    cards(here).get_by_role("button", name="Remove").click()
+    expect(cards(here)).to_have_count(0)
+    expect(here.page.get_by_text("Your videos appear here")).to_be_visible()
+    assert here.box.outputs.stat(f"outputs/ltx2_{task.id}.mp4") is None
+
+
+def test_the_place_in_the_queue_moves_up(visit):
+    here = visit()
+    first = here.box.submit()
+    here.ask()
+    expect(cards(here)).to_contain_text("1 before it")
+    here.box.tasks.cancel(first)
+    expect(cards(here)).to_contain_text("Next in the queue")
+
+
+def test_without_streams_the_page_polls(visit, video):
+    here = visit(ingress={"max_streams": 1})
+    other = here.box.submit()
+    other_task = here.box.start()
+    with here.box.client.stream("GET", f"/v1/video/tasks/{other}/events") as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        here.ask()
+        task = here.box.start()
+        here.box.tasks.report(task, Progress(Stage.DENOISING, 20))
+        expect(cards(here)).to_contain_text("Step 20 of 40")
+        here.box.tasks.report(task, Progress(Stage.DENOISING, 25))
+        expect(cards(here)).to_contain_text("Step 25 of 40")
+        here.box.complete(task, video)
+        expect(cards(here)).to_contain_text("Done in")
+        here.box.complete(other_task, video)
+    here.problems[:] = [each for each in here.problems if "429" not in each]  # Chromium's own line about the refusal
 
 
 def test_again_asks_for_the_same_with_another_seed(visit, video):

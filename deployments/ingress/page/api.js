@@ -1,6 +1,6 @@
 // The server, as the page sees it. The only module that opens connections.
 
-const POLL_INTERVAL_MS = 2000;
+const POLL_INTERVAL_MS = 1000;
 // A browser opens six connections to one host, over all tabs: streams may not take those that videos need.
 const MAX_STREAMS = 2;
 
@@ -66,25 +66,37 @@ export function fileUrl(url) {
   return new URL(`outputs/${new URL(url).pathname.split("/").pop()}`, document.baseURI).href;
 }
 
-/** Hand every new poll body of a task to `onBody`, until it has ended; a task that is gone is `null`. Returns a stop. */
+/**
+ * Hand the poll bodies of a task to `onBody`, until it has ended; a task that is gone is `null`. Returns a stop.
+ * A queued task is polled, since a new place in the queue is no event; a running one is streamed where a stream is free.
+ */
 export function follow(id, onBody) {
   let stop = () => {};
-  let stopped = false;
+  let ended = false;
+  let mayStream = true;
   const start = () => {
     stop();
-    if (stopped || document.hidden) return;
-    stop = streams < MAX_STREAMS ? stream(id, receive, fallBack) : poll(id, receive);
+    if (!ended && !document.hidden) stop = poll(id, receive);
   };
-  const fallBack = () => {
-    if (!stopped) stop = poll(id, receive);
+  const refuse = () => {
+    mayStream = false;
+    start();
   };
   const end = () => {
-    stopped = true;
+    ended = true;
     stop();
     document.removeEventListener("visibilitychange", start);
   };
   const receive = (body) => {
     if (body === null || body.status !== "processing") end();
+    else if (body.state !== "queued" && mayStream && streams < MAX_STREAMS) {
+      stop();
+      stop = stream(id, receiveStreamed, refuse);
+    }
+    onBody(body);
+  };
+  const receiveStreamed = (body) => {
+    if (body.status !== "processing") end();
     onBody(body);
   };
   document.addEventListener("visibilitychange", start);
@@ -92,7 +104,7 @@ export function follow(id, onBody) {
   return end;
 }
 
-function stream(id, receive, fallBack) {
+function stream(id, receive, refuse) {
   const source = new EventSource(new URL(`v1/video/tasks/${id}/events`, document.baseURI));
   let open = true;
   streams += 1;
@@ -107,7 +119,7 @@ function stream(id, receive, fallBack) {
   source.addEventListener("error", () => {
     if (!open || source.readyState !== EventSource.CLOSED) return; // it connects again by itself
     close();
-    fallBack();
+    refuse();
   });
   return close;
 }

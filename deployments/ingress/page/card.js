@@ -3,7 +3,7 @@
 import { asCurl, copy } from "./curl.js";
 import { fileUrl } from "./api.js";
 import { announce, element } from "./element.js";
-import { remaining, stageOf, statusOf } from "./words.js";
+import { keptUntil, remaining, stageOf, statusOf } from "./words.js";
 
 /** Build a card. `actions` holds cancel, again, reuse and remove, each called with nothing. */
 export function makeCard(entry, actions) {
@@ -37,6 +37,7 @@ function showStatus(status, body) {
   status.replaceChildren(element("span", { class: "dot" }), element("b", {}, statusOf(body)));
   const left = remaining(body);
   if (left) status.append(element("span", { class: "quiet" }, left));
+  if (body.url && body.expires_at) status.append(element("span", { class: "quiet" }, keptUntil(body)));
 }
 
 function showProgress(stage, body) {
@@ -81,7 +82,7 @@ function offer(entry, body, actions) {
   const again = button(body.url ? "Again with another seed" : "Try again", actions.again, body.url ? "small strong" : "small");
   const rest = [again, button("Edit", actions.reuse), curl, button("Remove", actions.remove)];
   if (!body.url) return rest;
-  return [element("a", { class: "small button", href: fileUrl(body.url), download: true }, "Download"), ...rest];
+  return [element("a", { class: "small button", href: fileUrl(body.url), download: true, target: "_blank", rel: "noopener" }, "Download"), ...rest];
 }
 
 function shorten(text) {

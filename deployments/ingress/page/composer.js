@@ -79,6 +79,8 @@ function offerExamples() {
       byId("prompt").focus();
     };
     byId("examples").append(element("button", { type: "button", class: "chip", onclick: use }, name));
+    const text = element("span", { class: "quiet" }, prompt);
+    byId("ideas").append(element("button", { type: "button", class: "idea", onclick: use }, element("b", {}, name), text));
   }
 }
 

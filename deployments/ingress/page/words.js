@@ -31,6 +31,10 @@ export function remaining(body) {
   return `about ${duration(body.eta_s)} left`;
 }
 
+export function keptUntil({ expires_at: until }) {
+  return `kept until ${new Date(until * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
+}
+
 export function duration(seconds) {
   const whole = Math.max(1, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
