@@ -19,6 +19,7 @@ from models.errors import InvalidRequest
 MAX_SEED = 2**53 - 1
 """The largest whole number that every JSON client keeps exactly (RFC 8259, section 6)."""
 SIDE_MULTIPLE = 64
+MAX_TIMEOUT_S = 7 * 24 * 3600
 FRAMES_PER_LATENT = 8
 """The video VAE makes one latent frame of 8 frames, after the first, which stands alone."""
 DEFAULT_NEGATIVE_PROMPT = "blurry, distorted, jittery motion, low quality, watermark, muffled or noisy sound"
@@ -103,6 +104,14 @@ class VideoRequest(BaseModel):
     fit: Annotated[Fit, Field(description="Image-to-video: how a picture of another shape is brought to the size.")] = (
         Fit.CROP
     )
+    timeout_s: Annotated[
+        float | None,
+        NotBool,
+        Field(
+            description="Seconds from submit after which the task fails if it is not done; a download of the model "
+            "does not count. null for no deadline."
+        ),
+    ] = None
 
     @property
     def num_rendered_frames(self) -> int:
@@ -158,6 +167,7 @@ class Limits(BaseModel):
             "frame_rate": (self.min_frame_rate, self.max_frame_rate),
             "num_inference_steps": (2, self.max_steps),
             "seed": (0, MAX_SEED),
+            "timeout_s": (1, MAX_TIMEOUT_S),
             **dict.fromkeys(scales, (0, self.max_scale)),
         }
 
@@ -228,9 +238,9 @@ def _allowed(name: str, limits: Limits) -> str:
     if name == "fit":
         return "one of " + ", ".join(Fit)
     low, high = limits.bounds()[name]
-    kind = "a number" if VideoRequest.model_fields[name].annotation is float else "a whole number"
+    kind = "a number" if VideoRequest.model_fields[name].annotation in (float, float | None) else "a whole number"
     multiple = f" and a multiple of {SIDE_MULTIPLE}" if name in ("height", "width") else ""
-    null = ", or null to draw one" if name == "seed" else ""
+    null = {"seed": ", or null to draw one", "timeout_s": ", or null for no deadline"}.get(name, "")
     return f"{kind} from {low:.16g} to {high:.16g}{multiple}{null}"
 
 

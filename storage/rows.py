@@ -17,6 +17,7 @@ from storage.tasks import Failure, NewTask, Output, Replica, ReplicaState, State
 
 def new_row(new: NewTask) -> dict[str, Any]:
     """The first values of a task's row."""
+    now, timeout_s = time.time(), new.request.timeout_s
     return {
         "id": new.id,
         "state": State.QUEUED,
@@ -31,7 +32,8 @@ def new_row(new: NewTask) -> dict[str, Any]:
         "progress": 0.0,
         "bytes_done": 0,
         "bytes_total": 0,
-        "created_at": time.time(),
+        "created_at": now,
+        "deadline_at": None if timeout_s is None else now + timeout_s,
     }
 
 

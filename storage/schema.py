@@ -1,11 +1,14 @@
 """The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
 Sequence = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only in a column of type INTEGER."""
+
+HELD = text("dispatcher IS NOT NULL")
+DUE = text("finished_at IS NULL AND deadline_at IS NOT NULL")
 
 tasks = Table(
     "tasks",
@@ -31,6 +34,7 @@ tasks = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
+    Column("deadline_at", Float),
     Column("output_key", Text),
     Column("poster_key", Text),
     Column("duration_s", Float),
@@ -39,7 +43,9 @@ tasks = Table(
     Column("error_code", String(64)),
     Column("retryable", Boolean),
     Index("tasks_by_state", "state", "sequence"),
-    Index("tasks_by_dispatcher", "dispatcher"),
+    # Only what is held, and only what may still be late: as small with a million finished tasks as with ten.
+    Index("tasks_by_dispatcher", "dispatcher", sqlite_where=HELD, postgresql_where=HELD),
+    Index("tasks_by_deadline", "deadline_at", sqlite_where=DUE, postgresql_where=DUE),
     sqlite_autoincrement=True,
 )
 

@@ -104,6 +104,9 @@ class TaskStore(Protocol):
     def fail_unserved(self, model: str, older_than_s: float) -> list[Task]:
         """Fail queued tasks that were accepted for a model other than `model` so long ago."""
 
+    def fail_overdue(self) -> list[Task]:
+        """Fail what is not done by its deadline. Whoever works on it learns so at the next report."""
+
     def cancel(self, task_id: str) -> bool:
         """End it because a client said so. Whoever works on it learns so at the next report."""
 
@@ -217,18 +220,18 @@ class SqlTaskStore:
         return sorted(claimed, key=lambda task: task.sequence)
 
     def renew(self, dispatcher: str, lease_s: float) -> None:  # noqa: D102
-        mine = update(tasks).where(tasks.c.dispatcher == dispatcher, tasks.c.state.in_(UNFINISHED))
+        mine = update(tasks).where(tasks.c.dispatcher == dispatcher, _UNENDED)
         self._write(mine.values(lease_until=self._now() + lease_s))
 
     def claimants(self) -> list[str]:  # noqa: D102
-        held = tasks.c.dispatcher.is_not(None) & tasks.c.state.in_(UNFINISHED)
+        held = tasks.c.dispatcher.is_not(None) & _UNENDED
         return [row[0] for row in self._read(select(tasks.c.dispatcher).where(held).distinct())]
 
     def reclaim(self, dead: Collection[str]) -> list[Task]:  # noqa: D102
         lost = tasks.c.dispatcher.in_(dead) | (tasks.c.lease_until < self._now())
         return self._write(
             update(tasks)
-            .where(tasks.c.state.in_(UNFINISHED), tasks.c.dispatcher.is_not(None), lost)
+            .where(_UNENDED, tasks.c.dispatcher.is_not(None), lost)
             .values(**_BACK_IN_QUEUE, restarts=tasks.c.restarts + 1)
         )
 
@@ -239,7 +242,7 @@ class SqlTaskStore:
 
     def retry(self, task_id: str) -> bool:  # noqa: D102
         anew = {key: value for key, value in _BACK_IN_QUEUE.items() if key != "state"}
-        nothing_failed = {"attempts": 0, "restarts": 0, "finished_at": None, **_NO_FAILURE}
+        nothing_failed = {"attempts": 0, "restarts": 0, "finished_at": None, "deadline_at": None, **_NO_FAILURE}
         without_picture = (tasks.c.id == task_id) & (tasks.c.state == State.FAILED) & tasks.c.input_key.is_(None)
         return self._move(State.QUEUED, without_picture, **anew, **nothing_failed)
 
@@ -258,8 +261,15 @@ class SqlTaskStore:
             "model_not_served",
             retryable=True,
         )
-        ended = {"state": State.FAILED, "finished_at": time.time(), **_failure_values(failure)}
-        return self._write(update(tasks).where(orphaned).values(ended))
+        return self._write(update(tasks).where(orphaned).values(**_ended(State.FAILED), **_failure_values(failure)))
+
+    def fail_overdue(self) -> list[Task]:  # noqa: D102
+        downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
+        due = _UNENDED & (tasks.c.deadline_at < time.time()) & ~downloading
+        if not self._read(select(literal(1)).where(due).limit(1)):
+            return []  # asked every second: a look costs less than a write
+        failure = Failure("it was not done within its timeout_s", "timeout", retryable=True)
+        return self._write(update(tasks).where(due).values(**_ended(State.FAILED), **_failure_values(failure)))
 
     # -- the workers' side
 
@@ -277,6 +287,8 @@ class SqlTaskStore:
             # A download may find more files, and a report may be overtaken: what a client saw does not fall.
             "progress": case((tasks.c.progress > fraction, tasks.c.progress), else_=fraction),
         }
+        if progress.stage != Stage.DOWNLOADING:
+            values["deadline_at"] = _deadline_after_download()
         mine = _held(task) & (tasks.c.state == State.PROCESSING)
         return bool(self._write(update(tasks).where(mine).values(values)))
 
@@ -346,10 +358,13 @@ class SqlTaskStore:
     def _move(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
         """Bring a task into another state, if the table of transitions allows it from where it is."""
         if target not in UNFINISHED:
-            values |= {"finished_at": time.time(), "stage": None, "dispatcher": None, "lease_until": None}
+            values |= _ended(target)
         allowed = tasks.c.state.in_(sources(target))
-        return bool(self._write(update(tasks).where(condition, allowed).values(state=target, **values)))
+        return bool(self._write(update(tasks).where(condition, allowed).values({"state": target, **values})))
 
+
+_UNENDED = tasks.c.finished_at.is_(None)
+"""Says the same as the unfinished states, and leaves the planner free to take the index of what is held or due."""
 
 _BACK_IN_QUEUE: dict[str, Any] = {
     "state": State.QUEUED,
@@ -371,6 +386,17 @@ def _held(task: Task) -> ColumnElement[bool]:
 
 
 _NO_FAILURE: dict[str, Any] = {"error": None, "error_code": None, "retryable": None}
+
+
+def _ended(state: State) -> dict[str, Any]:
+    return {"state": state, "finished_at": time.time(), "stage": None, "dispatcher": None, "lease_until": None}
+
+
+def _deadline_after_download() -> ColumnElement[Any]:
+    """The deadline, later by the time from the start to the end of a download that ends now."""
+    downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
+    later = tasks.c.deadline_at + (time.time() - tasks.c.started_at)
+    return case((downloading, later), else_=tasks.c.deadline_at)
 
 
 def _failure_values(failure: Failure) -> dict[str, Any]:

@@ -32,6 +32,7 @@ MAX_ENCODES = 3
 BREATHER_S = 1.0
 """What a fault outside the task gets to pass, before the task is tried again."""
 ORPHAN_CHECK_S = 30.0
+DEADLINE_CHECK_S = 1.0
 RENDERED_CHECK_S = 0.05
 
 Claim = tuple[str, int]
@@ -62,6 +63,7 @@ class Dispatcher:
         self._place = Place(SqlAppStore(engine), me, settings.generator.max_replicas + LOOK_AHEAD)
         self._leases = LeaseClock(self._settings.lease_s)
         self._orphans_checked_at = 0.0
+        self._deadlines_checked_at = 0.0
         self._generating: set[Claim] = set()
         self._running: dict[Claim, tuple[Task, asyncio.Task[None]]] = {}
         self._mending: set[asyncio.Task[None]] = set()
@@ -130,6 +132,9 @@ class Dispatcher:
         await self._renew()
         if self._leases.may_reclaim():
             await asyncio.to_thread(self._reclaim)
+        if time.monotonic() - self._deadlines_checked_at > DEADLINE_CHECK_S:
+            self._deadlines_checked_at = time.monotonic()
+            await asyncio.to_thread(self._fail_overdue)
         if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:
             self._orphans_checked_at = time.monotonic()
             await asyncio.to_thread(self._fail_unserved)
@@ -149,6 +154,11 @@ class Dispatcher:
             logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
             if task.restarts > self._settings.max_restarts:
                 self._end(task, self._too_many_restarts())
+
+    def _fail_overdue(self) -> None:
+        for task in self._tasks.fail_overdue():
+            logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
+            self._forget_input(task)
 
     def _fail_unserved(self) -> None:
         for task in self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s):

@@ -46,13 +46,14 @@ async def read_form(request: Request, settings: Settings) -> tuple[dict[str, obj
 
 
 def _form_fields(form: FormData) -> dict[str, object]:
-    """The fields as text. An empty seed, or the word null, means null."""
+    """The fields as text. An empty seed or timeout_s, or the word null, means null."""
     fields: dict[str, object] = {name: value for name, value in form.items() if name != "image"}
     for name, value in fields.items():
         if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
             raise InvalidRequest(name, f"a file named {value.filename}", "a plain field, not a file")
-    if fields.get("seed") in ("", "null"):
-        fields["seed"] = None
+    for name in ("seed", "timeout_s"):
+        if fields.get(name) in ("", "null"):
+            fields[name] = None
     return fields
 
 

@@ -71,6 +71,7 @@ class TaskBody(BaseModel):
     created_at: Annotated[float, Field(description="Seconds since the epoch, as all times here.")]
     started_at: float | None = None
     finished_at: float | None = None
+    timeout_s: Annotated[float | None, Field(description="The deadline that was asked for.")] = None
     seed: int | None
     model: str
     url: Annotated[str | None, Field(description="Where the MP4 is, once completed.")] = None
@@ -121,6 +122,7 @@ def task_body(
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
+        timeout_s=task.request.timeout_s,
         seed=task.request.seed,
         model=task.model,
         **_ending(task, base_url),

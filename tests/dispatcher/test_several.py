@@ -2,11 +2,13 @@
 
 import pytest
 
+from deployments.dispatcher import deployment
+from models.request import VideoRequest
 from storage.apps import SqlAppStore
 from storage.database import open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import output_key, poster_key
-from storage.tasks import State
+from storage.tasks import NewTask, State
 from tests.dispatcher.workers import MODEL, Workers, all_end, dispatcher, end, kill, submit, until
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +56,17 @@ async def test_a_drain_gives_running_tasks_their_time(settings, store, workers):
     await end(ended)
     states = [row.state for row in sorted(store.get_many(ids), key=lambda row: row.sequence)]
     assert states == [State.COMPLETED] * 4 + [State.QUEUED] * 4
+
+
+async def test_a_task_past_its_deadline_fails_and_frees_its_generator(settings, store, workers, monkeypatch):
+    monkeypatch.setattr(deployment, "DEADLINE_CHECK_S", 0.05)
+    workers.render_s = 60
+    alone = dispatcher(settings, workers, 1)
+    task = store.submit(NewTask(VideoRequest(prompt="x", timeout_s=1), MODEL, "http://box:8004"))
+    await until(lambda: workers.rendered == [task.id])
+    await until(lambda: store.get(task.id).finished)
+    assert store.get(task.id).failure.code == "timeout"
+    await end(alone)
 
 
 async def test_the_newer_app_takes_over_once_it_is_ready_and_the_older_finishes_what_it_holds(

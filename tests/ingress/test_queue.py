@@ -65,6 +65,31 @@ def test_a_submit_that_is_sent_again_is_answered_although_the_queue_is_full(open
     assert (again.status_code, again.json()) == (200, first.json())
 
 
+def test_a_deadline_is_shown_and_kept(box):
+    task_id = box.submit(timeout_s=2.5)
+    assert box.poll(task_id)["timeout_s"] == 2.5
+    with box.tasks._engine.begin() as connection:
+        connection.execute(update(tasks).values(deadline_at=tasks.c.deadline_at - 3))
+    assert [task.id for task in box.tasks.fail_overdue()] == [task_id]
+    body = box.poll(task_id)
+    assert (body["status"], body["error_code"], body["retryable"]) == ("failed", "timeout", True)
+    assert "timeout_s" in body["error"]
+
+
+@pytest.mark.parametrize("given", [0, -1, 604801, "soon", True])
+def test_a_deadline_that_cannot_be_taken_names_its_bounds(box, given):
+    answer = box.client.post("/v1/video/async_t2v", json={"prompt": PROMPT, "timeout_s": given})
+    assert (answer.status_code, answer.json()["field"]) == (422, "timeout_s")
+    assert answer.json()["allowed"] == "a number from 1 to 604800, or null for no deadline"
+
+
+@pytest.mark.parametrize(("given", "kept"), [("", None), ("null", None), ("90", 90.0)])
+def test_a_form_can_have_a_deadline(box, given, kept):
+    form = {"data": {"prompt": PROMPT, "timeout_s": given}, "files": {"image": ("p.png", picture_file())}}
+    task_id = box.client.post("/v1/video/async_i2v", **form).json()["task_id"]
+    assert box.row(task_id).request.timeout_s == kept
+
+
 def test_nobody_guesses_before_a_task_has_ended(box):
     assert "eta_s" not in box.poll(box.submit())
 

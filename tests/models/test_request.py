@@ -66,6 +66,7 @@ def test_defaults_are_those_of_the_api():
         "stg_scale_video": 1.0,
         "cfg_scale_audio": 7.0,
         "modality_scale": 3.0,
+        "timeout_s": None,
     }
 
 

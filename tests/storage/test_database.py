@@ -37,6 +37,22 @@ def test_migrations_make_the_tables_that_the_code_works_with(engine):
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
+@pytest.mark.parametrize(
+    ("question", "index"),
+    [
+        ("SELECT 1 FROM tasks WHERE finished_at IS NULL AND deadline_at < 5", "tasks_by_deadline"),
+        ("SELECT DISTINCT dispatcher FROM tasks WHERE dispatcher IS NOT NULL", "tasks_by_dispatcher"),
+        ("UPDATE tasks SET lease_until = 1 WHERE dispatcher = 'a' AND finished_at IS NULL", "tasks_by_dispatcher"),
+        ("SELECT * FROM tasks WHERE state = 'queued' ORDER BY sequence DESC LIMIT 9", "tasks_by_state"),
+    ],
+)
+def test_what_is_asked_all_the_time_is_answered_from_an_index(engine, question, index):
+    migrate(engine)
+    with engine.connect() as connection:
+        plan = " ".join(row[3] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {question}")))
+    assert index in plan
+
+
 def test_migrating_twice_changes_nothing(engine):
     migrate(engine)
     before = inspect(engine).get_table_names()

@@ -568,6 +568,54 @@ def test_tasks_that_another_server_works_on_are_not_orphans(store):
     assert store.fail_unserved("another", 0) == []
 
 
+def let_time_pass(store: SqlTaskStore, seconds: float) -> None:
+    """As if all that is noted of a task had been so much earlier."""
+    earlier = {name: tasks.c[name] - seconds for name in ("created_at", "started_at", "deadline_at")}
+    with store._engine.begin() as connection:
+        connection.execute(update(tasks).values(earlier))
+
+
+@pytest.mark.parametrize("held", ["waiting", "claimed", "running"])
+def test_a_task_that_is_not_done_by_its_deadline_fails(store, held):
+    task = store.submit(new_task(timeout_s=100))
+    if held != "waiting":
+        task = claim_one(store)
+    if held == "running":
+        store.start(task)
+    let_time_pass(store, 99)
+    assert store.fail_overdue() == []
+    let_time_pass(store, 2)
+    assert [each.id for each in store.fail_overdue()] == [task.id]
+    assert store.fail_overdue() == []
+    seen = store.get(task.id)
+    assert (seen.state, seen.failure.code, seen.failure.retryable) == (State.FAILED, "timeout", True)
+    assert not any(write(store, task) for write in WRITES.values())
+    assert store.claimants() == []
+
+
+def test_without_a_deadline_and_after_the_end_nothing_is_overdue(store):
+    store.submit(new_task())
+    done = store.submit(new_task(timeout_s=100))
+    store.cancel(done.id)
+    let_time_pass(store, 10**6)
+    assert store.fail_overdue() == []
+
+
+def test_a_download_of_the_model_does_not_count(store):
+    store.submit(new_task(timeout_s=100))
+    task = claim_one(store)
+    store.start(task)
+    store.report(task, Progress(Stage.DOWNLOADING, 0, 1, 10))
+    let_time_pass(store, 1000)
+    assert store.fail_overdue() == []
+    store.report(task, Progress(Stage.LOADING, 0))
+    let_time_pass(store, 90)
+    store.report(task, Progress(Stage.DENOISING, 1))
+    assert store.fail_overdue() == []
+    let_time_pass(store, 11)
+    assert [each.id for each in store.fail_overdue()] == [task.id]
+
+
 moves = st.lists(
     st.sampled_from(
         ["claim", "start", "report", "complete", "fail", "requeue", "lose", "cancel", "delete", "reclaim", "lapse"]

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("started_at", sa.Float),
         sa.Column("finished_at", sa.Float),
+        sa.Column("deadline_at", sa.Float),
         sa.Column("output_key", sa.Text),
         sa.Column("poster_key", sa.Text),
         sa.Column("duration_s", sa.Float),
@@ -46,7 +47,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("tasks_by_state", "tasks", ["state", "sequence"])
-    op.create_index("tasks_by_dispatcher", "tasks", ["dispatcher"])
+    held, due = sa.text("dispatcher IS NOT NULL"), sa.text("finished_at IS NULL AND deadline_at IS NOT NULL")
+    op.create_index("tasks_by_dispatcher", "tasks", ["dispatcher"], sqlite_where=held, postgresql_where=held)
+    op.create_index("tasks_by_deadline", "tasks", ["deadline_at"], sqlite_where=due, postgresql_where=due)
     op.create_table(
         "idempotency_keys",
         sa.Column("key", sa.String(255), primary_key=True),
