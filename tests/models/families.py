@@ -17,14 +17,19 @@ from diffusers import (
     LTX2VideoTransformer3DModel,
 )
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2VocoderWithBWE
+from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
 
 from models.tiny import (
     AUDIO_VAE,
     CONNECTORS,
     MEL_BINS,
     SCHEDULER,
+    SPECIAL_TOKENS,
+    TEXT_LAYERS,
+    TEXT_WIDTH,
     TRANSFORMER,
     VIDEO_VAE,
+    VOCABULARY_SIZE,
     WIDTH,
     _draw_weights,
     _text_encoder,
@@ -82,8 +87,8 @@ def build_2_3_distilled(folder: Path) -> Path:
 
 
 def build_2_5(folder: Path) -> Path:
-    """LTX-2.5, but for its text encoder: here, too, it is Gemma 3."""
-    return _build(folder, TRANSFORMER_2_5, SCHEDULER)
+    """LTX-2.5, whose text encoder is Gemma 4."""
+    return _build(folder, TRANSFORMER_2_5, SCHEDULER, _gemma_4)
 
 
 FAMILIES: Mapping[str, Callable[[Path], Path]] = {
@@ -93,12 +98,33 @@ FAMILIES: Mapping[str, Callable[[Path], Path]] = {
 }
 
 
-def _build(folder: Path, transformer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> Path:
+def _gemma_4() -> Gemma4UnifiedForConditionalGeneration:
+    """One with a layer of each kind of attention, and as many layers as the connectors expect."""
+    text = {
+        "vocab_size": VOCABULARY_SIZE,
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": TEXT_WIDTH,
+        "num_hidden_layers": TEXT_LAYERS,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": TEXT_WIDTH,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "pad_token_id": SPECIAL_TOKENS.index("<pad>"),
+    }
+    return Gemma4UnifiedForConditionalGeneration(Gemma4UnifiedConfig(text_config=text))
+
+
+def _build(
+    folder: Path,
+    transformer: Mapping[str, Any],
+    scheduler: Mapping[str, Any],
+    text_encoder: Callable[[], Any] = _text_encoder,
+) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         components: dict[str, Any] = {
             "tokenizer": _tokenizer(),
-            "text_encoder": _text_encoder(),
+            "text_encoder": text_encoder(),
             "scheduler": FlowMatchEulerDiscreteScheduler(**scheduler),
             "vae": AutoencoderKLLTX2Video(**VIDEO_VAE_2_3),
             "audio_vae": AutoencoderKLLTX2Audio(**AUDIO_VAE),
