@@ -102,7 +102,8 @@ class AsyncClient:
             return wire.answer(response, response.content)
         async with self._http.stream(**arguments) as response:
             answer = wire.answer(response)
-            if call.sink.begin(answer):
-                async for chunk in response.aiter_raw():
-                    call.sink.write(chunk)
+            if not call.sink.begin(answer):
+                return wire.answer(response, await response.aread())
+            async for chunk in response.aiter_raw():
+                call.sink.write(chunk)
             return answer

@@ -102,7 +102,8 @@ class Client:
             return wire.answer(response, response.content)
         with self._http.stream(**arguments) as response:
             answer = wire.answer(response)
-            if call.sink.begin(answer):
-                for chunk in response.iter_raw():
-                    call.sink.write(chunk)
+            if not call.sink.begin(answer):
+                return wire.answer(response, response.read())
+            for chunk in response.iter_raw():
+                call.sink.write(chunk)
             return answer

@@ -12,6 +12,8 @@ from ltx2_client.errors import Refused, Unreachable, error_body
 
 PASSING = (500, 502, 503, 504)
 """What a server that restarts answers, or the proxy in front of it."""
+NO_ROUTE = 404
+"""Passes too unless the server itself says it: its proxy is there before the routes are (measured)."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 
 
@@ -89,7 +91,7 @@ def ask(call: Call, manner: Manner) -> Talk[Answer]:
     pauses = manner.pauses()
     while True:
         answer = yield call
-        if isinstance(answer, Answer) and not _passing(answer):
+        if isinstance(answer, Answer) and not passing(answer):
             return _accepted(answer)
         pause = next(pauses, None)
         if pause is None:
@@ -97,12 +99,12 @@ def ask(call: Call, manner: Manner) -> Talk[Answer]:
         yield Pause(pause)
 
 
-def _passing(answer: Answer) -> bool:
+def passing(answer: Answer) -> bool:
     """Whether the same request may well be answered soon. A server that is up says so itself."""
-    if answer.status not in PASSING:
-        return False
     body = error_body(answer.content)
-    return not body or bool(body.get("retryable"))
+    if body:
+        return answer.status in PASSING and bool(body.get("retryable"))
+    return answer.status in (*PASSING, NO_ROUTE)
 
 
 def _accepted(answer: Answer) -> Answer:
@@ -114,5 +116,5 @@ def _accepted(answer: Answer) -> Answer:
 def reason(answer: Answer | Lost | None) -> str:
     """Why there is nothing better, in words."""
     if isinstance(answer, Answer):
-        return str(error_body(answer.content).get("error") or f"the server goes on answering {answer.status}")
+        return str(error_body(answer.content).get("error") or f"the server answers {answer.status}")
     return answer.reason if isinstance(answer, Lost) else "no answer"

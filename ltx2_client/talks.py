@@ -12,7 +12,7 @@ from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, Part
 from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable
 from ltx2_client.options import Options
 from ltx2_client.records import Cancellation, Health, Submitted, Task, TaskPage, read
-from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Talk, ask, reason
+from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Talk, ask, passing, reason
 
 Image = str | Path | bytes
 OnProgress = Callable[[Task], None]
@@ -95,8 +95,8 @@ def _arrived(url: str, answer: Answer | Lost | None, part: Part) -> bool:
         return part.whole
     if answer.status in (OK, PARTIAL):
         part.end()
-    elif answer.status < 500 and answer.status != UNSATISFIABLE:  # noqa: PLR2004
-        raise DownloadFailed(f"{url}: the server answered {answer.status}")
+    elif answer.status != UNSATISFIABLE and not passing(answer):
+        raise DownloadFailed(f"{url}: {reason(answer)}")
     return part.whole
 
 

@@ -36,6 +36,8 @@ class BreakingOff:
         self.ranges: list[str] = []
         """The Range of each download, empty for none."""
         self.polls = 0
+        self.without_routes = 0
+        """So many requests are answered by a proxy that knows no routes yet."""
         self.refuses: set[str] = set()
         """Methods that it does not know, as a server of another version."""
         self.before_download: Callable[[int], None] = lambda number: None
@@ -47,6 +49,10 @@ class BreakingOff:
         cut = download and self.cut_bodies > 0
         lose = scope["method"] == "POST" and self.lose_answers > 0
         self.polls += scope["method"] == "GET" and scope["path"].startswith("/v1/video/tasks/")
+        if self.without_routes:
+            self.without_routes -= 1
+            await Response("Path '/' not found.", 404)(scope, receive, send)
+            return
         if scope["method"] in self.refuses:
             await Response(status_code=405)(scope, receive, send)
             return
