@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -147,6 +148,42 @@ def test_a_picture_goes_with_the_prompt(visit):
     here.ask()
     expect(cards(here)).to_contain_text("from a picture")
     assert here.box.claim().input_key is not None
+
+
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_a_picture_can_be_pasted_and_dropped_and_taken_back(visit, way):
+    here = visit()
+    here.page.wait_for_selector("#shapes input")
+    here.page.evaluate(
+        """([way, content]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(content)], "boat.png", { type: "image/png" }));
+            const event = way === "paste"
+                ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true })
+                : new DragEvent("drop", { dataTransfer: data, bubbles: true });
+            document.body.dispatchEvent(event);
+        }""",
+        [way, list(picture_file())],
+    )
+    preview = here.page.get_by_alt_text("The chosen picture")
+    expect(preview).to_be_visible()
+    here.page.get_by_role("button", name="Remove picture").click()
+    expect(preview).to_be_hidden()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    assert here.box.claim().input_key is None
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_copied_curl_command_makes_the_same_task(visit):
+    here = visit({**DESKTOP, "permissions": ["clipboard-read", "clipboard-write"]})
+    here.ask('It\'s a $HOME with `ticks`, "quotes" and a\nnew line')
+    first = here.box.claim()
+    cards(here).get_by_role("button", name="Copy as curl").click()
+    expect(cards(here)).to_contain_text("Copied")
+    command = here.page.evaluate("navigator.clipboard.readText()")
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=10)
+    assert here.box.claim().request == first.request
 
 
 def test_an_error_stands_next_to_its_field(visit):
