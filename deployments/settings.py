@@ -18,6 +18,7 @@ from models.placement import Place, Weights
 from models.recipes import Training
 from models.request import Limits
 from models.speedup_choice import Speedup
+from storage.admission import KEPT_S
 from storage.s3_options import S3Options
 
 PREFIX = "LTX2_"
@@ -71,6 +72,26 @@ class EncodeSettings(BaseModel):
     ] = False
     replicas: Annotated[int, Field(ge=1, description="Encoder replicas.")] = 1
     num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Encoder.")] = 0.1
+
+
+class RetentionSettings(BaseModel):
+    """What is forgotten, and when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outputs_s: Annotated[
+        float | None, Field(ge=60, description="How long a finished video is kept, in seconds; null keeps it.")
+    ] = 7 * 86_400.0
+    rows_s: Annotated[
+        float | None,
+        Field(
+            ge=KEPT_S,
+            description="How long a task without a video can be asked for after its end, in seconds; null keeps it.",
+        ),
+    ] = 30 * 86_400.0
+    batch: Annotated[
+        int, Field(ge=1, le=1000, description="Rows, and files, of each kind that are looked at once a minute.")
+    ] = 200
 
 
 class GeneratorSettings(BaseModel):
@@ -227,6 +248,7 @@ class Settings(BaseSettings):
     outputs: OutputSettings = OutputSettings()
     encode: EncodeSettings = EncodeSettings()
     limits: Limits = Limits()
+    retention: RetentionSettings = RetentionSettings()
     ingress: IngressSettings = IngressSettings()
     dispatcher: DispatcherSettings = DispatcherSettings()
     generator: GeneratorSettings = GeneratorSettings()

@@ -2,15 +2,16 @@
 
 import contextlib
 import errno
+import heapq
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
 from models.errors import StorageFull, StoreUnavailable
-from storage.outputs import CHUNK_BYTES, StoredFile, check_key
+from storage.outputs import CHUNK_BYTES, ListedFile, StoredFile, check_key
 
 
 class LocalOutputStore:
@@ -24,7 +25,7 @@ class LocalOutputStore:
         target = self._path(key)
         with _answering():
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
+            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.", suffix=".part")
             try:
                 _fill(descriptor, source)
                 Path(name).chmod(0o644)
@@ -67,6 +68,17 @@ class LocalOutputStore:
         with _answering():
             self._path(key).unlink(missing_ok=True)
 
+    def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
+        """Read all names of the folder, and look at the files asked for."""
+        folder = self._root / prefix
+        with _answering():
+            try:
+                keys = [prefix + file.name for file in folder.iterdir()]
+            except FileNotFoundError:
+                return ()
+            wanted = heapq.nsmallest(limit, (key for key in keys if key > after))
+            return [found for key in wanted if (found := self._listed(key))]
+
     def sign(self, key: str, expires_s: int, filename: str) -> None:
         """A folder signs nothing: the files are served by the way in."""
 
@@ -83,6 +95,13 @@ class LocalOutputStore:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(b"ok")
+
+    def _listed(self, key: str) -> ListedFile | None:
+        """A file, unless it has gone meanwhile or is none."""
+        path = self._root / key
+        with contextlib.suppress(FileNotFoundError):
+            return ListedFile(key, path.stat().st_mtime) if path.is_file() else None
+        return None
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

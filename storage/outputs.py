@@ -5,7 +5,7 @@ and StorageFull when it has no room.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,14 @@ class StoredFile:
     etag: str
 
 
+@dataclass(frozen=True)
+class ListedFile:
+    """A file as a walk over the store meets it. `modified_at` is in seconds since the epoch."""
+
+    key: str
+    modified_at: float
+
+
 class OutputStore(Protocol):
     """Where files are kept."""
 
@@ -43,6 +51,12 @@ class OutputStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove a file. One that is not there is no error."""
+
+    def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
+        """The first `limit` files under `outputs/` or `inputs/` whose keys come after `after`, in order of their keys.
+
+        None says that there are no more; fewer than `limit` does not.
+        """
 
     def sign(self, key: str, expires_s: int, filename: str) -> str | None:
         """A url that reads the file for `expires_s` seconds, shown as `filename`; None where there are none."""

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from models.errors import StoreUnavailable
-from storage.outputs import CHUNK_BYTES, StoredFile, check_key
+from storage.outputs import CHUNK_BYTES, ListedFile, StoredFile, check_key
 from storage.s3_client import answering, code_of, open_clients
 from storage.s3_options import S3Options
 
@@ -86,6 +86,14 @@ class S3OutputStore:
         name = self._name(key)
         with answering():
             self._client.delete_object(Bucket=self._bucket, Key=name)
+
+    def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
+        """One request; S3 lists at most 1000."""
+        where = {"Prefix": self._prefix + prefix, "StartAfter": self._prefix + (after or prefix)}
+        with answering():
+            found = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=limit, **where).get("Contents", [])
+        names = ((each["Key"].removeprefix(self._prefix), each["LastModified"].timestamp()) for each in found)
+        return [ListedFile(key, modified_at) for key, modified_at in names]
 
     def free_bytes(self) -> None:
         """A bucket has no end."""

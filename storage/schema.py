@@ -43,6 +43,7 @@ tasks = Table(
     Column("error_code", String(64)),
     Column("retryable", Boolean),
     Index("tasks_by_state", "state", "sequence"),
+    Index("tasks_by_end", "state", "finished_at"),
     # Only what is held, and only what may still be late: as small with a million finished tasks as with ten.
     Index("tasks_by_dispatcher", "dispatcher", sqlite_where=HELD, postgresql_where=HELD),
     Index("tasks_by_deadline", "deadline_at", sqlite_where=DUE, postgresql_where=DUE),

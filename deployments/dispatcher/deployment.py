@@ -17,12 +17,14 @@ from ray.serve.schema import ApplicationStatus
 from deployments.dispatcher.finished import complete_if_published
 from deployments.dispatcher.leases import DispatcherName, LeaseClock
 from deployments.dispatcher.place import Place
+from deployments.dispatcher.retention import Retention
 from deployments.dispatcher.retries import Verdict, failure, judge, unwrap
 from deployments.settings import SQLITE, Settings
 from models.errors import StoreUnavailable
 from storage.apps import Dispatching, SqlAppStore
 from storage.database import SqliteLock, open_engine
 from storage.outputs import open_output_store
+from storage.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, Task
 
@@ -56,6 +58,7 @@ class Dispatcher:
         engine = open_engine(settings.database_url)
         self._tasks = SqlTaskStore(engine)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+        self._retention = Retention(settings.retention, SqlRetentionStore(engine), self._outputs)
         self._generator = generator
         self._encoder = encoder
         self._name = DispatcherName.of_this_process()
@@ -138,6 +141,7 @@ class Dispatcher:
         if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:
             self._orphans_checked_at = time.monotonic()
             await asyncio.to_thread(self._fail_unserved)
+        self._retention.begin_if_due()
 
     async def _renew(self) -> None:
         if self._leases.due():

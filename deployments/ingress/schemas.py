@@ -75,6 +75,9 @@ class TaskBody(BaseModel):
     seed: int | None
     model: str
     url: Annotated[str | None, Field(description="Where the MP4 is, once completed.")] = None
+    expires_at: Annotated[
+        float | None, Field(description="Beside `url`: when the server removes the file; left out if it keeps it.")
+    ] = None
     poster_url: Annotated[str | None, Field(description="A JPEG of one frame.")] = None
     duration_s: float | None = None
     size_bytes: int | None = None
@@ -103,9 +106,13 @@ class TaskPage(BaseModel):
 
 
 def task_body(
-    task: Task, base_url: str, queue_position: int | None = None, eta_s: float | None = None
+    task: Task,
+    base_url: str,
+    queue_position: int | None = None,
+    eta_s: float | None = None,
+    kept_s: float | None = None,
 ) -> dict[str, Any]:
-    """What a client sees of a row."""
+    """What a client sees of a row. Its file is removed `kept_s` after the end, if that is known."""
     body = TaskBody(
         task_id=task.id,
         status=task_status(task.state),
@@ -125,7 +132,7 @@ def task_body(
         timeout_s=task.request.timeout_s,
         seed=task.request.seed,
         model=task.model,
-        **_ending(task, base_url),
+        **_ending(task, base_url, kept_s),
     )
     return body.model_dump(mode="json", exclude_none=True)
 
@@ -148,7 +155,7 @@ def _step(task: Task) -> int | None:
     return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
 
 
-def _ending(task: Task, base_url: str) -> dict[str, Any]:
+def _ending(task: Task, base_url: str, kept_s: float | None) -> dict[str, Any]:
     if task.state in GONE:
         return {"error": GONE[task.state], "error_code": task.state, "retryable": False}
     if task.failure is not None and task.state == State.FAILED:
@@ -158,6 +165,7 @@ def _ending(task: Task, base_url: str) -> dict[str, Any]:
         return {}
     return {
         "url": f"{base_url}/{task.output.key}",
+        "expires_at": None if kept_s is None or task.finished_at is None else task.finished_at + kept_s,
         "poster_url": f"{base_url}/{task.output.poster_key}",
         "duration_s": round(task.output.duration_s, 6),
         "size_bytes": task.output.size_bytes,

@@ -39,4 +39,5 @@ def describe(rooms: Rooms, task: Task, request: Request) -> dict[str, Any]:
 
 def describe_at(rooms: Rooms, task: Task, request: Request, queue_position: int | None) -> dict[str, Any]:
     """The same, of a task whose place in the queue is known."""
-    return task_body(task, rooms.base_url(request), queue_position, rooms.pace.eta_s(task, queue_position))
+    eta_s, kept_s = rooms.pace.eta_s(task, queue_position), rooms.settings.retention.outputs_s
+    return task_body(task, rooms.base_url(request), queue_position, eta_s, kept_s)

@@ -1,5 +1,7 @@
 """Several Dispatchers on one PostgreSQL share the Generators, and two apps take turns during an upgrade."""
 
+import os
+
 import pytest
 
 from deployments.dispatcher import deployment
@@ -66,6 +68,15 @@ async def test_a_task_past_its_deadline_fails_and_frees_its_generator(settings, 
     await until(lambda: workers.rendered == [task.id])
     await until(lambda: store.get(task.id).finished)
     assert store.get(task.id).failure.code == "timeout"
+    await end(alone)
+
+
+async def test_a_dispatcher_removes_what_is_too_old(settings, store, workers, tmp_path):
+    outputs, orphan = LocalOutputStore(tmp_path), poster_key("0" * 32)
+    outputs.put(orphan, b"poster")
+    os.utime(tmp_path / orphan, (0, 0))
+    alone = dispatcher(settings, workers, 1)
+    await until(lambda: outputs.stat(orphan) is None)
     await end(alone)
 
 

@@ -44,6 +44,10 @@ def test_migrations_make_the_tables_that_the_code_works_with(engine):
         ("SELECT DISTINCT dispatcher FROM tasks WHERE dispatcher IS NOT NULL", "tasks_by_dispatcher"),
         ("UPDATE tasks SET lease_until = 1 WHERE dispatcher = 'a' AND finished_at IS NULL", "tasks_by_dispatcher"),
         ("SELECT * FROM tasks WHERE state = 'queued' ORDER BY sequence DESC LIMIT 9", "tasks_by_state"),
+        (
+            "SELECT id FROM tasks WHERE state IN ('completed') AND finished_at < 5 ORDER BY finished_at LIMIT 9",
+            "tasks_by_end",
+        ),
     ],
 )
 def test_what_is_asked_all_the_time_is_answered_from_an_index(engine, question, index):

@@ -54,6 +54,28 @@ def test_a_deleted_file_is_gone_but_is_read_to_its_end(outputs):
     assert first + b"".join(chunks) == CONTENT
 
 
+def test_files_are_listed_in_order_from_a_cursor_on(outputs):
+    assert outputs.list("outputs/", "", 10) in ((), [])
+    keys = [f"outputs/ltx2_{name}.mp4" for name in ("a", "b", "c")]
+    for key in (*reversed(keys), "inputs/a"):
+        outputs.put(key, b"content")
+    assert [each.key for each in outputs.list("outputs/", "", 10)] == keys
+    assert [each.key for each in outputs.list("outputs/", "", 2)] == keys[:2]
+    assert [each.key for each in outputs.list("outputs/", keys[1], 2)] == keys[2:]
+    assert not outputs.list("outputs/", keys[2], 2)
+    assert [each.key for each in outputs.list("inputs/", "", 10)] == ["inputs/a"]
+    (listed,) = outputs.list("outputs/", keys[1], 1)
+    assert listed.modified_at == pytest.approx(outputs.stat(keys[2]).modified_at, abs=1)
+
+
+def test_a_removed_cursor_still_says_where_to_go_on(outputs):
+    keys = ["inputs/a", "inputs/b", "inputs/c"]
+    for key in keys:
+        outputs.put(key, b"content")
+    outputs.delete(keys[1])
+    assert [each.key for each in outputs.list("inputs/", keys[1], 10)] == keys[2:]
+
+
 def test_another_content_has_another_etag(outputs):
     outputs.put(KEY, b"a")
     first = outputs.stat(KEY)

@@ -20,6 +20,7 @@ USES = {
     "put": lambda store: store.put(KEY, VIDEO),
     "publish": lambda store: store.publish(staged(KEY, 1), KEY),
     "delete": lambda store: store.delete(KEY),
+    "list": lambda store: store.list("outputs/", "", 10),
     "check": lambda store: store.check(),
 }
 EVERY_USE = pytest.mark.parametrize("use", USES.values(), ids=USES)
@@ -60,7 +61,7 @@ def names(endpoint: str, bucket: str) -> list[str]:
 @EVERY_USE
 def test_credentials_that_may_not_are_named_with_the_request(store, front, use):
     front.fault = lambda request: request.refuse(403, "AccessDenied")
-    with pytest.raises(StoreUnavailable, match=r"the output store refused \w+Object: (AccessDenied told to|403)"):
+    with pytest.raises(StoreUnavailable, match=r"the output store refused \w+: (AccessDenied told to|403)"):
         use(store)
 
 

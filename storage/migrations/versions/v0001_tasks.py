@@ -47,6 +47,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("tasks_by_state", "tasks", ["state", "sequence"])
+    op.create_index("tasks_by_end", "tasks", ["state", "finished_at"])
     held, due = sa.text("dispatcher IS NOT NULL"), sa.text("finished_at IS NULL AND deadline_at IS NOT NULL")
     op.create_index("tasks_by_dispatcher", "tasks", ["dispatcher"], sqlite_where=held, postgresql_where=held)
     op.create_index("tasks_by_deadline", "tasks", ["deadline_at"], sqlite_where=due, postgresql_where=due)

@@ -1,0 +1,122 @@
+"""What the server forgets: files, and later rows, that are older than the settings keep them, and files of nobody.
+
+The row changes before its files go, and goes after them: so no poll names a file that is gone, and what could not be
+removed is met again, at the latest among the files of nobody.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Collection
+
+from deployments.settings import RetentionSettings
+from models.errors import StoreUnavailable
+from storage.outputs import OutputStore, input_key, output_key, poster_key
+from storage.retention import SqlRetentionStore
+from storage.tasks import UNFINISHED, State
+
+EVERY_S = 60.0
+GRACE_S = 24 * 3600.0
+"""A younger file is left alone: a picture is stored before its row is written."""
+FOLDERS = ("outputs/", "inputs/")
+OURS = re.compile(r"(?:outputs/ltx2_|inputs/)([0-9a-f]{32})(?:\..+)?")
+"""A name that this server gives. Others are not ours to remove."""
+WITHOUT_VIDEO = frozenset({State.CANCELED, State.EXPIRED, State.DELETED})
+"""Ended without a way back. A failed task may be queued again: its files stay as long as its row."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class Retention:
+    """The rounds. Each looks at no more than `batch` rows and files of each kind."""
+
+    def __init__(self, settings: RetentionSettings, rows: SqlRetentionStore, outputs: OutputStore) -> None:
+        self._settings = settings
+        self._rows = rows
+        self._outputs = outputs
+        self._began_at = -EVERY_S
+        self._under_way: asyncio.Task[None] | None = None
+        self._seen = dict.fromkeys(FOLDERS, "")
+
+    def begin_if_due(self) -> None:
+        """Start a round in a thread, once a minute and one at a time. The event loop does not wait for it."""
+        running = self._under_way is not None and not self._under_way.done()
+        if running or time.monotonic() - self._began_at < EVERY_S:
+            return
+        self._began_at = time.monotonic()
+        self._under_way = asyncio.create_task(self._round_in_thread())
+
+    async def _round_in_thread(self) -> None:
+        try:
+            await asyncio.to_thread(self.round)
+        except StoreUnavailable as error:
+            logger.warning("old files and rows wait for the stores: %s", error.message)
+
+    def round(self) -> None:
+        """Remove what is due. Blocks; raises StoreUnavailable, and nothing is lost by it."""
+        self._outputs.check()  # or each file would be a wait of its own
+        self._expire_outputs()
+        self._remove_rows()
+        for folder in FOLDERS:
+            self._remove_orphans(folder)
+
+    def _expire_outputs(self) -> None:
+        if self._settings.outputs_s is None:
+            return
+        expired = self._rows.expire(time.time() - self._settings.outputs_s, self._settings.batch)
+        for task_id in expired:
+            self._delete(_files(task_id))
+        if expired:
+            logger.info("removed the files of %d tasks, which are older than retention.outputs_s", len(expired))
+
+    def _remove_rows(self) -> None:
+        if self._settings.rows_s is None:
+            return
+        ended_before = time.time() - self._settings.rows_s
+        old = self._rows.old(ended_before, self._settings.batch)
+        without_files = [task_id for task_id in old if self._delete(_files(task_id))]
+        if without_files:
+            self._rows.remove(without_files, ended_before)
+            logger.info("removed %d tasks, which ended before retention.rows_s", len(without_files))
+
+    def _remove_orphans(self, folder: str) -> None:
+        """Look at the next files of the folder, from the first again after the last."""
+        found = self._outputs.list(folder, self._seen[folder], self._settings.batch)
+        self._seen[folder] = found[-1].key if found else ""
+        old = {each.key: _owner(each.key) for each in found if each.modified_at < time.time() - GRACE_S}
+        ours = {key: owner for key, owner in old.items() if owner is not None}
+        states = self._rows.states(set(ours.values()))
+        orphans = [key for key, owner in ours.items() if _is_orphan(key, owner, states.get(owner))]
+        if orphans and self._delete(orphans):
+            logger.info("removed %d files under %s that no task needs", len(orphans), folder)
+
+    def _delete(self, keys: Collection[str]) -> bool:
+        """Remove files and say whether all are gone. One that cannot be removed does not keep the others."""
+        gone = True
+        for key in keys:
+            try:
+                self._outputs.delete(key)
+            except StoreUnavailable as error:
+                logger.warning("%s could not be removed: %s", key, error.message)
+                gone = False
+        return gone
+
+
+def _files(task_id: str) -> tuple[str, ...]:
+    return output_key(task_id), poster_key(task_id), input_key(task_id)
+
+
+def _owner(key: str) -> str | None:
+    """The id of the task that a file was written for."""
+    match = OURS.fullmatch(key)
+    return match[1] if match else None
+
+
+def _is_orphan(key: str, task_id: str, state: State | None) -> bool:
+    """Whether nobody needs a file: pictures and unfinished writes serve a task until it ends, its video longer."""
+    if state is None:
+        return True
+    if state in UNFINISHED:
+        return False
+    return state in WITHOUT_VIDEO or key not in (output_key(task_id), poster_key(task_id))
