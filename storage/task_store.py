@@ -56,8 +56,10 @@ class TaskStore(Protocol):
     def get_many(self, task_ids: Collection[str]) -> list[Task]:
         """Read several tasks, those that there are."""
 
-    def page(self, states: Collection[State], limit: int, before: int | None = None) -> list[Task]:
-        """Read the newest tasks in these states, of those with a sequence below `before`."""
+    def page(
+        self, states: Collection[State], limit: int, beyond: int | None = None, *, oldest_first: bool = False
+    ) -> list[Task]:
+        """Read the newest tasks in these states, or the oldest, of those that come after the sequence `beyond`."""
 
     def queue_position(self, task: Task) -> int:
         """Count the queued tasks up to this one: 1 is next."""
@@ -163,20 +165,25 @@ class SqlTaskStore:
         ids = [task_id for task_id in task_ids if task_id == storable(task_id)]
         return [read_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(ids)))]
 
-    def page(self, states: Collection[State], limit: int, before: int | None = None) -> list[Task]:  # noqa: D102
-        older = tasks.c.sequence < before if before is not None else true()
-        newest = [  # one walk down the index for each state: a state with few tasks costs no scan of all the others
+    def page(  # noqa: D102
+        self, states: Collection[State], limit: int, beyond: int | None = None, *, oldest_first: bool = False
+    ) -> list[Task]:
+        sequence = tasks.c.sequence
+        following = true()
+        if beyond is not None:
+            following = sequence > beyond if oldest_first else sequence < beyond
+        walks = [  # one walk down the index for each state: a state with few tasks costs no scan of all the others
             select(
                 select(tasks)
-                .where(tasks.c.state == state, older)
-                .order_by(tasks.c.sequence.desc())
+                .where(tasks.c.state == state, following)
+                .order_by(sequence if oldest_first else sequence.desc())
                 .limit(limit)
                 .subquery()
             )
             for state in sorted(states)
         ]
-        found = [read_task(row) for row in self._read(union_all(*newest))] if newest else []
-        return sorted(found, key=lambda task: task.sequence, reverse=True)[:limit]
+        found = [read_task(row) for row in self._read(union_all(*walks))] if walks else []
+        return sorted(found, key=lambda task: task.sequence, reverse=not oldest_first)[:limit]
 
     def queue_position(self, task: Task) -> int:  # noqa: D102
         ahead = select(func.count().label("count")).where(

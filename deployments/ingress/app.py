@@ -7,6 +7,7 @@ from deployments.ingress.events import events_router
 from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
 from deployments.ingress.listing import listing_router
+from deployments.ingress.openai import openai_router
 from deployments.ingress.outputs import outputs_router
 from deployments.ingress.page import page_router
 from deployments.ingress.removal import removal_router
@@ -34,6 +35,7 @@ def create_app(rooms: Rooms) -> FastAPI:
         outputs_router,
         health_router,
         skill_router,
+        openai_router,
     ):
         app.include_router(make_router(rooms))
     app.include_router(page_router(rooms))

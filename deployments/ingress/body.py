@@ -30,24 +30,29 @@ async def read_json(request: Request, settings: Settings) -> tuple[dict[str, obj
     return fields, None
 
 
-async def read_form(request: Request, settings: Settings) -> tuple[dict[str, object], bytes]:
-    """Read the fields and the picture of a form. Raises InvalidRequest, TooLarge, TooSlow."""
+async def read_form(
+    request: Request, settings: Settings, picture: str = "image", *, optional: bool = False
+) -> tuple[dict[str, object], bytes | None]:
+    """Read the fields and the picture of a form; None where it is optional and missing.
+
+    Raises InvalidRequest, TooLarge, TooSlow.
+    """
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         raise InvalidRequest("body", kind, "multipart/form-data with the fields prompt and image")
     bounded = _bounded(request, settings.limits.max_image_bytes + MAX_FIELDS_BYTES, settings.ingress.max_body_s)
     try:
         async with bounded.form(max_files=2, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_FIELDS_BYTES) as form:
-            return _form_fields(form), await _image(form)
+            return _form_fields(form, picture), await _picture(form, picture, optional=optional)
     except HTTPException as error:
         if error.status_code != 400:  # noqa: PLR2004
             raise
         raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.detail})") from None
 
 
-def _form_fields(form: FormData) -> dict[str, object]:
+def _form_fields(form: FormData, picture: str) -> dict[str, object]:
     """The fields as text. An empty seed or timeout_s, or the word null, means null."""
-    fields: dict[str, object] = {name: value for name, value in form.items() if name != "image"}
+    fields: dict[str, object] = {name: value for name, value in form.items() if name != picture}
     for name, value in fields.items():
         if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
             raise InvalidRequest(name, f"a file named {value.filename}", "a plain field, not a file")
@@ -57,12 +62,14 @@ def _form_fields(form: FormData) -> dict[str, object]:
     return fields
 
 
-async def _image(form: FormData) -> bytes:
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        given = None if image is None else f"the text {image[:40]!r}"
-        raise InvalidRequest("image", given, "a file: JPEG, PNG, WebP or GIF")
-    return await image.read()
+async def _picture(form: FormData, name: str, *, optional: bool) -> bytes | None:
+    picture = form.get(name)
+    if isinstance(picture, UploadFile):
+        return await picture.read()
+    if optional and not picture:
+        return None
+    given = None if picture is None else f"the text {picture[:40]!r}"
+    raise InvalidRequest(name, given, "a file: JPEG, PNG, WebP or GIF")
 
 
 def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:

@@ -1,4 +1,4 @@
-"""Domain errors become HTTP answers, in one table and with one body."""
+"""Domain errors become HTTP answers, in one table and with one body; under OpenAI's paths with OpenAI's."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from deployments.ingress.headers import SAFE_HEADERS
+from deployments.ingress.openai_shapes import PATHS, openai_error
 from deployments.ingress.schemas import ErrorBody
 from models.errors import (
     IdempotencyKeyReused,
@@ -58,29 +59,31 @@ class TooSlow(HTTPException):
 def add_error_handlers(app: FastAPI) -> None:
     """Give every error of the app the one body."""
 
-    async def video_error(_request: Request, error: VideoError) -> JSONResponse:
+    async def video_error(request: Request, error: VideoError) -> JSONResponse:
         status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
         if status >= 500:  # noqa: PLR2004
             logger.error("%s: %s", error.code, error.message, exc_info=error)
         body = ErrorBody(error=error.message, error_code=error.code, retryable=error.retryable)
         if isinstance(error, InvalidRequest):
             body = body.model_copy(update={"field": error.field, "given": error.given, "allowed": error.allowed})
-        return _answer(status, body, _retry_headers(error))
+        return _answer(request, status, body, _retry_headers(error))
 
-    async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         code = CODES.get(error.status_code, "http_error")
         body = ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
-        return _answer(error.status_code, body, dict(error.headers or {}))
+        return _answer(request, error.status_code, body, dict(error.headers or {}))
 
-    async def validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
         field = next(part for part in reversed(problem["loc"]) if isinstance(part, str))
-        return _answer(422, ErrorBody(error=f"{field}: {problem['msg']}", error_code=InvalidRequest.code, field=field))
+        return _answer(
+            request, 422, ErrorBody(error=f"{field}: {problem['msg']}", error_code=InvalidRequest.code, field=field)
+        )
 
-    async def unexpected(_request: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("unexpected error", exc_info=error)
         body = ErrorBody(error="the server met an error of its own", error_code="internal_error")
-        return _answer(500, body, dict(SAFE_HEADERS))  # starlette answers this one outside of all middleware
+        return _answer(request, 500, body, dict(SAFE_HEADERS))  # starlette answers this one outside of all middleware
 
     handlers: list[tuple[type[Exception], Callable[..., Awaitable[JSONResponse]]]] = [
         (VideoError, video_error),
@@ -96,8 +99,9 @@ def _retry_headers(error: VideoError) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after_s or RETRY_AFTER_S)} if isinstance(error, QueueFull) else {}
 
 
-def _answer(status: int, body: ErrorBody, headers: dict[str, str] | None = None) -> JSONResponse:
+def _answer(request: Request, status: int, body: ErrorBody, headers: dict[str, str] | None = None) -> JSONResponse:
     headers = headers or {}
     if status == 503:  # noqa: PLR2004
         headers.setdefault("Retry-After", RETRY_AFTER_S)
-    return JSONResponse(body.model_dump(), status, headers)
+    shaped = openai_error(status, body) if request.scope["path"].startswith(PATHS) else body.model_dump()
+    return JSONResponse(shaped, status, headers)

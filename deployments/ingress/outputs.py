@@ -2,6 +2,7 @@
 
 import re
 from email.utils import formatdate, parsedate_to_datetime
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
@@ -14,6 +15,13 @@ from storage.outputs import StoredFile
 
 FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
+FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
+    206: {"description": "The range that was asked for"},
+    304: {"description": "The file has not changed"},
+    307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
+    416: {"description": "The range lies outside the file"},
+}
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
 
 
@@ -24,35 +32,34 @@ class Unsatisfiable(Exception):
 def outputs_router(rooms: Rooms) -> APIRouter:
     """The routes about files."""
     router = APIRouter(tags=["outputs"])
-    reads, settings = Reads(rooms.outputs), rooms.settings.outputs
 
     @router.head("/outputs/{filename}", include_in_schema=False)
     @router.get(
         "/outputs/{filename}",
         summary="Download a video or its poster",
         response_class=Response,
-        responses={
-            200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
-            206: {"description": "The range that was asked for"},
-            304: {"description": "The file has not changed"},
-            307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
-            404: {"model": ErrorBody},
-            416: {"description": "The range lies outside the file"},
-        },
+        responses={**FILE_RESPONSES, 404: {"model": ErrorBody}},
     )
     async def download(filename: str, request: Request) -> Response:
         """Names are those of `url` and `poster_url` in a completed task."""
-        key = f"outputs/{filename}"
-        file = await reads.stat(key) if FILENAME.fullmatch(filename) else None
-        if file is None:
+        if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
-        if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
-            url = await reads.sign(key, settings.signed_url_s, filename)
-            if url is not None:
-                return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
-        return await _serve(reads, key, file, request)
+        return await deliver(rooms, f"outputs/{filename}", request)
 
     return router
+
+
+async def deliver(rooms: Rooms, key: str, request: Request) -> Response:
+    """The file, a part of it, or where it is. Raises NotFound."""
+    reads, settings = rooms.reads, rooms.settings.outputs
+    file = await reads.stat(key)
+    if file is None:
+        raise NotFound("there is no such file")
+    if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
+        url = await reads.sign(key, settings.signed_url_s, key.rpartition("/")[2])
+        if url is not None:
+            return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+    return await _serve(reads, key, file, request)
 
 
 async def _serve(reads: Reads, key: str, file: StoredFile, request: Request) -> Response:

@@ -36,13 +36,20 @@ def removal_router(rooms: Rooms) -> APIRouter:
 
         `outcome` says which it was. Asking again does no harm.
         """
-        removed = _cancel(rooms, task_id) or _delete(rooms, task_id)
+        removed = remove_task(rooms, task_id)
         if removed is None:
             raise NotFound(f"there is no task {task_id[:64]!r}")
-        logger.info("task %s: %s by a client", removed.task_id, removed.outcome)
         return removed
 
     return router
+
+
+def remove_task(rooms: Rooms, task_id: str) -> Removed | None:
+    """Cancel the task, or delete it if it has ended; None where there is no such task. Blocks on the stores."""
+    removed = _cancel(rooms, task_id) or _delete(rooms, task_id)
+    if removed is not None:
+        logger.info("task %s: %s by a client", removed.task_id, removed.outcome)
+    return removed
 
 
 def _cancel(rooms: Rooms, task_id: str) -> Removed | None:

@@ -8,6 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import Request
 
 from deployments.ingress.pace import Pace
+from deployments.ingress.reads import Reads
 from deployments.settings import Settings
 from storage.outputs import OutputStore
 from storage.task_store import TaskStore
@@ -28,6 +29,11 @@ class Rooms:
     def decoding(self) -> CapacityLimiter:
         """Seats for requests with a picture: a small file can decode to more than a gigabyte for a moment."""
         return CapacityLimiter(self.settings.ingress.max_decoding)
+
+    @cached_property
+    def reads(self) -> Reads:
+        """The output store, for downloads."""
+        return Reads(self.outputs)
 
     @cached_property
     def pace(self) -> Pace:

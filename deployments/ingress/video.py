@@ -18,7 +18,7 @@ from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
 from deployments.ingress.watch import Watch
 from models.request import request_schema, unknown_fields
-from storage.tasks import State
+from storage.tasks import State, Task
 
 TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
@@ -90,12 +90,18 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     return router
 
 
-async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
+async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
+    """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
     limiter = rooms.decoding if image is not None else None
     submission = Submission(rooms.base_url(request), fields, image, request.headers.get(KEY_HEADER))
     task = await to_thread.run_sync(accept, rooms, submission, limiter=limiter)
     await rooms.nudge()
     logger.info("task %s: accepted", task.id)
+    return task
+
+
+async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
+    task = await submit_task(rooms, request, fields, image)
     return Submitted(
         task_id=task.id,
         message=QUEUED_MESSAGE,

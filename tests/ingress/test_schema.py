@@ -62,7 +62,7 @@ def real_names(box: Box) -> dict[str, Any]:
     task_id = box.submit()
     while box.row(task_id).state != State.COMPLETED:
         pass
-    return {"task_id": task_id, "video_id": task_id, "filename": f"ltx2_{task_id}.mp4"}
+    return {"task_id": task_id, "video_id": f"video_{task_id}", "model_id": MODEL, "filename": f"ltx2_{task_id}.mp4"}
 
 
 def send(box: Box, case: Case) -> int:
@@ -78,8 +78,9 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
     """The same case about a task, a file and a picture that there are."""
     if case.path_parameters:
         case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
-    if isinstance(case.body, dict) and "image" in case.body:
-        case.body = {**case.body, "image": picture_file()}
+    for picture in ("image", "input_reference"):
+        if isinstance(case.body, dict) and picture in case.body:
+            case.body = {**case.body, picture: picture_file()}
     return case
 
 

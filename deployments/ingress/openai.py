@@ -1,0 +1,185 @@
+"""OpenAI's video API over the same tasks, as clients of vLLM-Omni and SGLang speak it too."""
+
+import re
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from deployments.ingress.accept import KEY_PARAMETER
+from deployments.ingress.body import read_form, read_json
+from deployments.ingress.errors import NotFound
+from deployments.ingress.listing import LISTED, MAX_PAGE
+from deployments.ingress.openai_fields import PICTURE, create_schema, translate
+from deployments.ingress.openai_shapes import (
+    EXAMPLE,
+    PREFIX,
+    CreatedVideo,
+    ModelList,
+    OpenAIErrorBody,
+    ServedModel,
+    Video,
+    VideoDeleted,
+    VideoPage,
+    video_of,
+)
+from deployments.ingress.outputs import FILE_RESPONSES, deliver
+from deployments.ingress.removal import remove_task
+from deployments.ingress.rooms import Rooms
+from deployments.ingress.video import submit_task
+from models.errors import InvalidRequest
+from models.request import unknown_fields
+from storage.tasks import State, Task
+
+VIDEO_ID = re.compile(PREFIX + "([0-9a-f]{32})")
+ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": EXAMPLE}}}}
+PAGE = {"object": "list", "data": [EXAMPLE], "first_id": EXAMPLE["id"], "last_id": EXAMPLE["id"], "has_more": False}
+DELETED = {"id": EXAMPLE["id"], "object": "video.deleted", "deleted": True}
+MODEL = {"id": "Lightricks/LTX-2", "object": "model", "created": 1790000000, "owned_by": "Lightricks"}
+
+
+def openai_router(rooms: Rooms) -> APIRouter:
+    """The routes under /v1/videos and /v1/models."""
+    router = APIRouter(tags=["openai"])
+    _add_create(router, rooms)
+    _add_reads(router, rooms)
+    _add_content(router, rooms)
+    _add_models(router, rooms)
+    return router
+
+
+def _add_create(router: APIRouter, rooms: Rooms) -> None:
+    body = {"parameters": [KEY_PARAMETER], "requestBody": create_schema(rooms.model, rooms.settings.limits)}
+
+    @router.post(
+        "/v1/videos",
+        summary="Create a video",
+        responses={**ANSWER, **_errors(408, 413, 422, 429, 503, 507)},
+        openapi_extra=body,
+    )
+    async def create_video(request: Request) -> CreatedVideo:
+        """Answers at once with a video to poll. All fields of the other submit routes may be given too."""
+        fields, picture = await _read(request, rooms)
+        own = translate(fields, rooms.model, rooms.settings.limits)
+        task = await submit_task(rooms, request, own, picture)
+        return CreatedVideo(**video_of(task).model_dump(), ignored=unknown_fields(own))
+
+
+def _add_reads(router: APIRouter, rooms: Rooms) -> None:
+    @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **_errors(422, 503)})
+    def list_videos(
+        after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Videos on a page.")] = 20,
+        order: Annotated[Literal["asc", "desc"], Query(description="desc is newest first.")] = "desc",
+    ) -> VideoPage:
+        """Those of all routes. Videos that a client deleted are left out."""
+        beyond = _sequence(rooms, after) if after is not None else None
+        found = rooms.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc")
+        data = [video_of(task) for task in found[:limit]]
+        first, last = (data[0].id, data[-1].id) if data else (None, None)
+        return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
+
+    @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **_errors(404, 503)})
+    def retrieve_video(video_id: str) -> Video:
+        """Poll until `status` is `completed` or `failed`."""
+        return video_of(_find(rooms, video_id))
+
+    @router.delete(
+        "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **_errors(404, 503)}
+    )
+    def delete_video(video_id: str) -> VideoDeleted:
+        """With its files; one that has not ended is canceled first. Asking again does no harm."""
+        task_id = _task_id(video_id)
+        removed = remove_task(rooms, task_id)
+        if removed is not None and removed.outcome == "canceled":
+            removed = remove_task(rooms, task_id)
+        if removed is None:
+            raise _no_video(video_id)
+        return VideoDeleted(id=video_id)
+
+
+def _add_content(router: APIRouter, rooms: Rooms) -> None:
+    @router.head("/v1/videos/{video_id}/content", include_in_schema=False)
+    @router.get(
+        "/v1/videos/{video_id}/content",
+        summary="Download a video or its thumbnail",
+        response_class=Response,
+        responses={**FILE_RESPONSES, **_errors(404, 422, 503)},
+    )
+    async def video_content(
+        video_id: str,
+        request: Request,
+        variant: Annotated[
+            Literal["video", "thumbnail"], Query(description="The MP4, or a JPEG of one frame.")
+        ] = "video",
+    ) -> Response:
+        """With Range and ETag. A 404 while the video is not completed."""
+        task = await run_in_threadpool(_find, rooms, video_id)
+        if task.state != State.COMPLETED or task.output is None:
+            raise NotFound(f"{video_id} has no content: its status is {video_of(task).status}")
+        return await deliver(rooms, task.output.key if variant == "video" else task.output.poster_key, request)
+
+
+def _add_models(router: APIRouter, rooms: Rooms) -> None:
+    owner, _, rest = rooms.model.partition("/")
+    served = ServedModel(id=rooms.model, created=int(time.time()), owned_by=owner if rest else "local")
+
+    @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
+    def list_models() -> ModelList:
+        """The one that is served."""
+        return ModelList(data=[served])
+
+    @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **_errors(404)})
+    def retrieve_model(model_id: str) -> ServedModel:
+        """Its name may hold a slash, plain or as %2F."""
+        if model_id != served.id:
+            raise NotFound(f"there is no model {model_id[:64]!r}; {served.id} is served")
+        return served
+
+
+async def _read(request: Request, rooms: Rooms) -> tuple[dict[str, object], bytes | None]:
+    """The fields and the picture of a form, or the fields of a JSON object."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        fields, picture = await read_form(request, rooms.settings, PICTURE, optional=True)
+    else:
+        fields, picture = await read_json(request, rooms.settings)
+    for name, value in fields.items():
+        if name.startswith(PICTURE) and value not in (None, ""):
+            raise InvalidRequest(PICTURE, value, "a file in multipart/form-data: JPEG, PNG, WebP or GIF")
+    return fields, picture
+
+
+def _find(rooms: Rooms, video_id: str) -> Task:
+    task = rooms.tasks.get(_task_id(video_id))
+    if task is None or task.state == State.DELETED:
+        raise _no_video(video_id)
+    return task
+
+
+def _sequence(rooms: Rooms, after: str) -> int:
+    """Where a page goes on; a video that was deleted meanwhile still tells."""
+    found = VIDEO_ID.fullmatch(after)
+    task = rooms.tasks.get(found[1]) if found else None
+    if task is None:
+        raise InvalidRequest("after", after, "the id of a video")
+    return task.sequence
+
+
+def _task_id(video_id: str) -> str:
+    found = VIDEO_ID.fullmatch(video_id)
+    if found is None:
+        raise _no_video(video_id)
+    return found[1]
+
+
+def _no_video(video_id: str) -> NotFound:
+    return NotFound(f"there is no video {video_id[:64]!r}")
+
+
+def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": OpenAIErrorBody} for code in codes}
+
+
+def _example(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"example": example}}}}

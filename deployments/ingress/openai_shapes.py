@@ -1,0 +1,159 @@
+"""The shapes of OpenAI's video API on the wire, and how a row becomes one."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from deployments.ingress.schemas import GONE, ErrorBody
+from storage.tasks import State, Task
+
+PREFIX = "video_"
+PATHS = ("/v1/videos", "/v1/models")
+"""What the paths of this API begin with: their errors have its shape."""
+PARAMETERS = {"image": "input_reference"}
+"""Names of this API for fields that are called otherwise here."""
+EXAMPLE = {
+    "id": "video_0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+    "object": "video",
+    "model": "Lightricks/LTX-2",
+    "status": "in_progress",
+    "progress": 29,
+    "created_at": 1790000000,
+    "completed_at": None,
+    "expires_at": None,
+    "prompt": "The camera slowly pushes in while the waves roll on.",
+    "size": "1280x704",
+    "seconds": "4",
+    "remixed_from_video_id": None,
+    "error": None,
+}
+
+
+class OpenAIError(BaseModel):
+    """What went wrong, in OpenAI's words."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: Annotated[str | None, Field(description="The field that is wrong.")]
+    code: Annotated[str, Field(description="The `error_code` of the other routes.")]
+
+
+class OpenAIErrorBody(BaseModel):
+    """The body of every error under /v1/videos and /v1/models."""
+
+    error: OpenAIError
+
+
+class VideoError(BaseModel):
+    """Why a video failed."""
+
+    code: str
+    message: str
+
+
+class Video(BaseModel):
+    """A task as OpenAI's clients know it."""
+
+    id: str
+    object: Literal["video"] = "video"
+    model: str
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: Annotated[int, Field(ge=0, le=100, description="Percent.")]
+    created_at: Annotated[int, Field(description="Seconds since the epoch, as all times here.")]
+    completed_at: int | None = None
+    expires_at: Annotated[int | None, Field(description="null: the file stays until somebody deletes it.")] = None
+    prompt: str
+    size: Annotated[str, Field(description="Width x height as rendered, in multiples of 64.")]
+    seconds: Annotated[str, Field(description="How long it plays.")]
+    remixed_from_video_id: str | None = None
+    error: VideoError | None = None
+
+
+class CreatedVideo(Video):
+    """The answer to a create."""
+
+    ignored: Annotated[list[str], Field(description="Fields that you sent and that do not exist.")] = []
+
+
+class VideoPage(BaseModel):
+    """One page of videos."""
+
+    object: Literal["list"] = "list"
+    data: list[Video]
+    first_id: str | None
+    last_id: Annotated[str | None, Field(description="`after` of the next page.")]
+    has_more: bool
+
+
+class VideoDeleted(BaseModel):
+    """The answer to a DELETE."""
+
+    id: str
+    object: Literal["video.deleted"] = "video.deleted"
+    deleted: Literal[True] = True
+
+
+class ServedModel(BaseModel):
+    """A model that is served."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: Annotated[int, Field(description="Since when it is served here, in seconds since the epoch.")]
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """All models that are served."""
+
+    object: Literal["list"] = "list"
+    data: list[ServedModel]
+
+
+def video_of(task: Task) -> Video:
+    """What a client of OpenAI's API sees of a row."""
+    rendered = task.rendered_request
+    completed = task.state == State.COMPLETED
+    return Video(
+        id=PREFIX + task.id,
+        model=task.model,
+        status=_status(task.state),
+        progress=100 if completed else int(task.progress * 100),
+        created_at=int(task.created_at),
+        completed_at=int(task.finished_at) if completed and task.finished_at is not None else None,
+        prompt=task.request.prompt,
+        size=f"{rendered.width}x{rendered.height}",
+        seconds=f"{rendered.duration_s:g}",
+        error=_error(task),
+    )
+
+
+def openai_error(status: int, body: ErrorBody) -> dict[str, Any]:
+    """The same error in OpenAI's shape."""
+    kind: Literal["invalid_request_error", "rate_limit_error", "server_error"] = "invalid_request_error"
+    if status == 429:  # noqa: PLR2004
+        kind = "rate_limit_error"
+    elif status >= 500:  # noqa: PLR2004
+        kind = "server_error"
+    parameter = PARAMETERS.get(body.field, body.field) if body.field else None
+    error = OpenAIError(message=body.error, type=kind, param=parameter, code=body.error_code)
+    return OpenAIErrorBody(error=error).model_dump()
+
+
+def _status(state: State) -> Literal["queued", "in_progress", "completed", "failed"]:
+    match state:
+        case State.QUEUED:
+            return "queued"
+        case State.PROCESSING:
+            return "in_progress"
+        case State.COMPLETED:
+            return "completed"
+        case _:
+            return "failed"
+
+
+def _error(task: Task) -> VideoError | None:
+    if task.state in GONE:
+        return VideoError(code=task.state, message=GONE[task.state])
+    if task.failure is not None and task.state == State.FAILED:
+        return VideoError(code=task.failure.code, message=task.failure.message)
+    return None
