@@ -169,7 +169,7 @@ class SqlTaskStore:
         self, states: Collection[State], limit: int, beyond: int | None = None, *, oldest_first: bool = False
     ) -> list[Task]:
         sequence = tasks.c.sequence
-        following = true()
+        following: ColumnElement[bool] = true()
         if beyond is not None:
             following = sequence > beyond if oldest_first else sequence < beyond
         walks = [  # one walk down the index for each state: a state with few tasks costs no scan of all the others

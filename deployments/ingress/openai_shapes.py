@@ -44,7 +44,7 @@ class OpenAIErrorBody(BaseModel):
     error: OpenAIError
 
 
-class VideoError(BaseModel):
+class VideoFailure(BaseModel):
     """Why a video failed."""
 
     code: str
@@ -66,7 +66,7 @@ class Video(BaseModel):
     size: Annotated[str, Field(description="Width x height as rendered, in multiples of 64.")]
     seconds: Annotated[str, Field(description="How long it plays.")]
     remixed_from_video_id: str | None = None
-    error: VideoError | None = None
+    error: VideoFailure | None = None
 
 
 class CreatedVideo(Video):
@@ -151,9 +151,9 @@ def _status(state: State) -> Literal["queued", "in_progress", "completed", "fail
             return "failed"
 
 
-def _error(task: Task) -> VideoError | None:
+def _error(task: Task) -> VideoFailure | None:
     if task.state in GONE:
-        return VideoError(code=task.state, message=GONE[task.state])
+        return VideoFailure(code=task.state, message=GONE[task.state])
     if task.failure is not None and task.state == State.FAILED:
-        return VideoError(code=task.failure.code, message=task.failure.message)
+        return VideoFailure(code=task.failure.code, message=task.failure.message)
     return None

@@ -537,6 +537,10 @@ def test_a_page_holds_the_newest_of_the_states_that_are_asked_for(store):
     assert [each.id for each in store.page(UNFINISHED, 9, store.get(ids[2]).sequence)] == [ids[1], ids[0]]
     assert [each.id for each in store.page([State.CANCELED], 9)] == [ids[4]]
     assert store.page([], 9) == []
+    oldest = store.page(UNFINISHED, 3, oldest_first=True)
+    assert [each.id for each in oldest] == [ids[0], ids[1], ids[2]]
+    following = store.page(UNFINISHED, 9, oldest[-1].sequence, oldest_first=True)
+    assert [each.id for each in following] == [ids[3], ids[5]]
 
 
 def test_one_of_two_endings_wins(store):

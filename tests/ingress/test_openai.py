@@ -1,0 +1,222 @@
+"""OpenAI's video API: by hand for each answer, and with the openai package itself."""
+
+import threading
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from storage.outputs import input_key
+from storage.tasks import Failure
+from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, picture_file
+
+pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
+"""The package warns that OpenAI's own server ends; the shape lives on in others."""
+
+
+@pytest.fixture
+def served(served_box) -> Iterator[Box]:
+    """A server on a real port, and a worker that completes everything."""
+    box, stopped = served_box(), threading.Event()
+
+    def work() -> None:
+        while not stopped.wait(0.02):
+            for task in box.tasks.claim("alice", MODEL, 100, 60):
+                if box.tasks.start(task):
+                    box.complete(box.row(task.id))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    yield box
+    stopped.set()
+    worker.join()
+
+
+@pytest.fixture
+def client(served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{served.client.base_url}/v1".replace("//v1", "/v1"), api_key="none") as client:
+        yield client
+
+
+def create(box: Box, **fields) -> dict:
+    answer = box.client.post("/v1/videos", json={"prompt": PROMPT, **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refusal(answer) -> tuple[int, str | None, str]:
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return answer.status_code, error["param"], error["code"]
+
+
+def test_the_openai_package_makes_and_downloads_a_video(client):
+    video = client.videos.create_and_poll(prompt=PROMPT, model=MODEL, size="1280x720", seconds="4", poll_interval_ms=20)
+    assert (video.status, video.progress, video.size, video.seconds) == ("completed", 100, "1280x704", "4")
+    assert video.completed_at >= video.created_at > 0
+    assert (video.model, video.prompt, video.error) == (MODEL, PROMPT, None)
+    assert client.videos.download_content(video.id).read() == VIDEO
+    assert client.videos.download_content(video.id, variant="thumbnail").read() == POSTER
+
+
+def test_the_openai_package_sends_a_picture_and_fields_of_its_own(client, served):
+    video = client.videos.create(
+        prompt=PROMPT,
+        input_reference=("photo.png", picture_file()),
+        extra_body={"seed": 7, "num_inference_steps": 3, "negative_prompt": "text"},
+    )
+    task = served.row(video.id.removeprefix("video_"))
+    request = task.request
+    assert (request.seed, request.num_inference_steps, request.negative_prompt) == (7, 3, "text")
+    assert task.input_key == input_key(task.id)
+
+
+def test_the_openai_package_lists_page_by_page_and_deletes(client, served):
+    ids = [f"video_{served.submit()}" for _ in range(5)]
+    assert [video.id for video in client.videos.list(limit=2)] == ids[::-1]
+    assert [video.id for video in client.videos.list(limit=2, order="asc")] == ids
+    assert client.videos.delete(ids[0]).deleted
+    assert [video.id for video in client.videos.list(after=ids[2])] == [ids[1]]
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(ids[0])
+
+
+def test_the_openai_package_finds_the_model(client):
+    (listed,) = client.models.list()
+    assert client.models.retrieve(MODEL) == listed
+    assert (listed.id, listed.object, listed.owned_by) == (MODEL, "model", "Lightricks")
+    with pytest.raises(openai.NotFoundError, match=MODEL):
+        client.models.retrieve("sora-2")
+
+
+def test_the_openai_package_understands_a_refusal(client):
+    with pytest.raises(openai.UnprocessableEntityError) as refused:
+        client.videos.create(prompt=PROMPT, model="sora-2")
+    assert (refused.value.param, refused.value.code) == ("model", "invalid_request")
+    assert MODEL in refused.value.message
+
+
+def test_a_task_of_one_door_is_seen_through_the_other(box):
+    own, theirs = box.submit(), create(box)["id"]
+    assert box.client.get(f"/v1/videos/video_{own}").json()["status"] == "queued"
+    assert box.poll(theirs.removeprefix("video_"))["state"] == "queued"
+    box.complete(box.start())
+    assert box.client.get(f"/v1/videos/video_{own}").json()["status"] == "completed"
+
+
+def test_a_running_task_is_in_progress_and_a_failed_one_says_why(box):
+    video_id = create(box)["id"]
+    task = box.start()
+    assert box.client.get(f"/v1/videos/{video_id}").json()["status"] == "in_progress"
+    assert refusal(box.client.get(f"/v1/videos/{video_id}/content")) == (404, None, "not_found")
+    box.tasks.fail(task, Failure("it broke", "render_failed", retryable=False))
+    video = box.client.get(f"/v1/videos/{video_id}").json()
+    assert (video["status"], video["error"]) == ("failed", {"code": "render_failed", "message": "it broke"})
+
+
+def test_the_server_s_defaults_stand_where_nothing_is_asked(box):
+    video = create(box, model=None, size="", seconds=None)
+    assert (video["size"], video["seconds"], video["ignored"]) == ("768x512", "4.84", [])
+
+
+def test_fields_that_do_not_exist_are_named(box):
+    assert create(box, user="ann", quality="hd")["ignored"] == ["quality", "user"]
+
+
+@pytest.mark.parametrize(
+    ("size", "rendered"),
+    [("1280x720", "1280x704"), ("720x1280", "704x1280"), ("96x95", "128x64"), ("768x512", "768x512")],
+)
+def test_a_size_becomes_the_nearest_that_can_be_rendered(box, size, rendered):
+    assert create(box, size=size, seconds=1)["size"] == rendered
+
+
+def test_seconds_are_frames_at_the_rate_that_was_asked_for(box):
+    video = create(box, seconds="2", frame_rate=24)
+    task = box.row(video["id"].removeprefix("video_"))
+    assert (task.request.num_frames, video["seconds"]) == (48, "2")
+    assert create(box, seconds="2", num_frames=25)["seconds"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"size": "wide"}, "size"),
+        ({"size": "31x64"}, "size"),
+        ({"size": "4096x64"}, "size"),
+        ({"size": 5}, "size"),
+        ({"seconds": "soon"}, "seconds"),
+        ({"seconds": 0}, "seconds"),
+        ({"seconds": "nan"}, "seconds"),
+        ({"seconds": True}, "seconds"),
+        ({"seconds": 10**400}, "seconds"),
+        ({"seconds": "4", "frame_rate": 1e300}, "frame_rate"),
+        ({"model": "sora-2"}, "model"),
+        ({"prompt": ""}, "prompt"),
+        ({"seed": "x"}, "seed"),
+        ({"input_reference": {"image_url": "https://192.168.1.5/a.png"}}, "input_reference"),
+    ],
+)
+def test_a_refusal_names_the_parameter(box, fields, param):
+    answer = box.client.post("/v1/videos", json={"prompt": PROMPT, **fields})
+    assert refusal(answer) == (422, param, "invalid_request")
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_file_that_is_no_picture_is_refused_under_its_own_name(box):
+    form = {"data": {"prompt": PROMPT}, "files": {"input_reference": ("a.txt", b"text")}}
+    assert refusal(box.client.post("/v1/videos", **form)) == (422, "input_reference", "invalid_request")
+
+
+def test_a_full_queue_is_a_rate_limit_with_retry_after(open_box):
+    box = open_box(ingress={"max_queued": 1})
+    create(box)
+    answer = box.client.post("/v1/videos", json={"prompt": PROMPT})
+    assert refusal(answer) == (429, None, "queue_full")
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "order=up", "after=video_x"])
+def test_a_query_that_cannot_be_taken_names_its_parameter(box, query):
+    answer = box.client.get(f"/v1/videos?{query}")
+    assert refusal(answer) == (422, query.partition("=")[0], "invalid_request")
+
+
+def test_an_empty_list_has_no_ids(box):
+    assert box.client.get("/v1/videos").json() == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "has_more": False,
+    }
+
+
+def test_deleting_cancels_what_runs_and_does_no_harm_again(box):
+    video_id = create(box)["id"]
+    task = box.start()
+    for _ in range(2):
+        answer = box.client.delete(f"/v1/videos/{video_id}")
+        assert answer.json() == {"id": video_id, "object": "video.deleted", "deleted": True}
+    assert not box.tasks.owns(task)
+    assert refusal(box.client.get(f"/v1/videos/{video_id}")) == (404, None, "not_found")
+    assert box.client.get("/v1/videos").json()["data"] == []
+
+
+def test_the_content_has_ranges(box):
+    video_id = f"video_{box.finished()}"
+    part = box.client.get(f"/v1/videos/{video_id}/content", headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.content, part.headers["Content-Type"]) == (206, VIDEO[:10], "video/mp4")
+    assert box.client.head(f"/v1/videos/{video_id}/content").headers["Content-Length"] == str(len(VIDEO))
+    assert refusal(box.client.get(f"/v1/videos/{video_id}/content?variant=spritesheet"))[:2] == (422, "variant")
+
+
+@pytest.mark.parametrize("name", ["abc", "0" * 32, "video_" + "0" * 32, "video_" + "x" * 3000, "%00", "🎥"])
+@pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("DELETE", ""), ("GET", "/content")])
+def test_an_unknown_video_is_404(box, method, rest, name):
+    assert refusal(box.client.request(method, f"/v1/videos/{name}{rest}")) == (404, None, "not_found")
+
+
+def test_the_other_routes_keep_their_error_body(box):
+    assert box.client.get("/v1/video/tasks/abc").json()["error_code"] == "not_found"
