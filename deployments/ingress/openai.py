@@ -23,6 +23,7 @@ from deployments.ingress.openai_shapes import (
     VideoDeleted,
     VideoPage,
     video_of,
+    video_status,
 )
 from deployments.ingress.outputs import FILE_RESPONSES, deliver
 from deployments.ingress.removal import remove_task
@@ -50,6 +51,7 @@ def openai_router(rooms: Rooms) -> APIRouter:
 
 
 def _add_create(router: APIRouter, rooms: Rooms) -> None:
+    kept_s = rooms.settings.retention.outputs_s
     body = {"parameters": [KEY_PARAMETER], "requestBody": create_schema(rooms.model, rooms.settings.limits)}
 
     @router.post(
@@ -63,10 +65,12 @@ def _add_create(router: APIRouter, rooms: Rooms) -> None:
         fields, picture = await _read(request, rooms)
         own = translate(fields, rooms.model, rooms.settings.limits)
         task = await submit_task(rooms, request, own, picture)
-        return CreatedVideo(**video_of(task).model_dump(), ignored=unknown_fields(own))
+        return CreatedVideo(**video_of(task, kept_s).model_dump(), ignored=unknown_fields(own))
 
 
 def _add_reads(router: APIRouter, rooms: Rooms) -> None:
+    kept_s = rooms.settings.retention.outputs_s
+
     @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **_errors(422, 503)})
     def list_videos(
         after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
@@ -76,14 +80,14 @@ def _add_reads(router: APIRouter, rooms: Rooms) -> None:
         """Those of all routes. Videos that a client deleted are left out."""
         beyond = _sequence(rooms, after) if after is not None else None
         found = rooms.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc")
-        data = [video_of(task) for task in found[:limit]]
+        data = [video_of(task, kept_s) for task in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
     @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **_errors(404, 503)})
     def retrieve_video(video_id: str) -> Video:
         """Poll until `status` is `completed` or `failed`."""
-        return video_of(_find(rooms, video_id))
+        return video_of(_find(rooms, video_id), kept_s)
 
     @router.delete(
         "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **_errors(404, 503)}
@@ -117,7 +121,7 @@ def _add_content(router: APIRouter, rooms: Rooms) -> None:
         """With Range and ETag. A 404 while the video is not completed."""
         task = await run_in_threadpool(_find, rooms, video_id)
         if task.state != State.COMPLETED or task.output is None:
-            raise NotFound(f"{video_id} has no content: its status is {video_of(task).status}")
+            raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
         return await deliver(rooms, task.output.key if variant == "video" else task.output.poster_key, request)
 
 

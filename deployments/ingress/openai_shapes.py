@@ -61,7 +61,9 @@ class Video(BaseModel):
     progress: Annotated[int, Field(ge=0, le=100, description="Percent.")]
     created_at: Annotated[int, Field(description="Seconds since the epoch, as all times here.")]
     completed_at: int | None = None
-    expires_at: Annotated[int | None, Field(description="null: the file stays until somebody deletes it.")] = None
+    expires_at: Annotated[
+        int | None, Field(description="When the file is removed; null before it is there, and if it is kept.")
+    ] = None
     prompt: str
     size: Annotated[str, Field(description="Width x height as rendered, in multiples of 64.")]
     seconds: Annotated[str, Field(description="How long it plays.")]
@@ -109,17 +111,19 @@ class ModelList(BaseModel):
     data: list[ServedModel]
 
 
-def video_of(task: Task) -> Video:
-    """What a client of OpenAI's API sees of a row."""
+def video_of(task: Task, kept_s: float | None) -> Video:
+    """What a client of OpenAI's API sees of a row. Its file is removed `kept_s` after the end, if that is known."""
     rendered = task.rendered_request
     completed = task.state == State.COMPLETED
+    ended_at = task.finished_at if completed else None
     return Video(
         id=PREFIX + task.id,
         model=task.model,
-        status=_status(task.state),
+        status=video_status(task.state),
         progress=100 if completed else int(task.progress * 100),
         created_at=int(task.created_at),
-        completed_at=int(task.finished_at) if completed and task.finished_at is not None else None,
+        completed_at=None if ended_at is None else int(ended_at),
+        expires_at=None if ended_at is None or kept_s is None else int(ended_at + kept_s),
         prompt=task.request.prompt,
         size=f"{rendered.width}x{rendered.height}",
         seconds=f"{rendered.duration_s:g}",
@@ -139,7 +143,8 @@ def openai_error(status: int, body: ErrorBody) -> dict[str, Any]:
     return OpenAIErrorBody(error=error).model_dump()
 
 
-def _status(state: State) -> Literal["queued", "in_progress", "completed", "failed"]:
+def video_status(state: State) -> Literal["queued", "in_progress", "completed", "failed"]:
+    """The word for a state that clients of this API know."""
     match state:
         case State.QUEUED:
             return "queued"

@@ -114,6 +114,14 @@ def test_a_running_task_is_in_progress_and_a_failed_one_says_why(box):
     assert (video["status"], video["error"]) == ("failed", {"code": "render_failed", "message": "it broke"})
 
 
+def test_a_video_says_until_when_its_file_is_there(open_box):
+    box = open_box(retention={"outputs_s": 3600})
+    task_id = box.finished()
+    video = box.client.get(f"/v1/videos/video_{task_id}").json()
+    assert video["expires_at"] == int(box.row(task_id).finished_at + 3600)
+    assert create(box)["expires_at"] is None
+
+
 def test_the_server_s_defaults_stand_where_nothing_is_asked(box):
     video = create(box, model=None, size="", seconds=None)
     assert (video["size"], video["seconds"], video["ignored"]) == ("768x512", "4.84", [])

@@ -157,7 +157,6 @@ ID = "0123456789abcdef" * 2
         "file:///etc/passwd",
         ".hidden",
         ".",
-        "..",
         "secret.txt",
         f"ltx2_{ID}.txt",
         f"ltx2_{ID}.mp4.1.part",

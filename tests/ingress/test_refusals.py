@@ -268,6 +268,6 @@ def test_a_wrong_method_is_405(box, method, path):
     assert answer.headers["allow"]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/video", "/outputs/", "/nowhere"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/video", "/outputs/", "/nowhere"])
 def test_an_unknown_path_is_404(box, path):
     assert refused(box.client.get(path), 404).error_code == "not_found"
