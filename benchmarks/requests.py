@@ -36,7 +36,8 @@ from storage.database import migrate, open_engine
 from storage.outputs import output_key, poster_key
 from storage.schema import tasks
 from storage.tasks import State
-from tests.e2e.server import QUICK, START_TIMEOUT_S, free_port, running_server
+from tests.e2e.server import QUICK, START_TIMEOUT_S, running_server
+from tests.ports import free_port
 
 CLIENTS = (1, 50)
 MORE_CPUS_THAN_THERE_ARE = 100_000

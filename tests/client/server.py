@@ -1,6 +1,5 @@
 """A real server on a port of its own: uvicorn, the app, SQLite and a worker. It can be stopped, and break off."""
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, Output, State, Task
+from tests.ports import free_port
 
 MODEL = "Lightricks/LTX-2"
 VIDEO = bytes(range(256)) * 4000
@@ -85,8 +85,7 @@ class Server:
         migrate(self._engine)
         self.tasks, self.outputs = SqlTaskStore(self._engine), LocalOutputStore(folder / "store")
         self.line = BreakingOff(create_app(Rooms(Settings(), MODEL, self.tasks, self.outputs, _no_nudge)))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.may_finish = threading.Event()
         self.may_finish.set()

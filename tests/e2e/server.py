@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,15 +16,11 @@ import httpx
 import psutil
 import yaml
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120
 TASK_TIMEOUT_S = 120
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ray_environment() -> dict[str, str]:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.e2e.server import QUICK, ROOT, START_TIMEOUT_S, free_port
+from tests.e2e.server import QUICK, ROOT, START_TIMEOUT_S
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(400)
 BIN = Path(sys.executable).parent

@@ -134,8 +134,7 @@ def build_app(
 def serve(app: FastAPI) -> Iterator[str]:
     """Serve the app with uvicorn on a free port of 127.0.0.1. Yields its base url."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # listens already: who comes too early waits
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
