@@ -41,6 +41,8 @@ from tests.ports import free_port
 
 CLIENTS = (1, 50)
 MORE_CPUS_THAN_THERE_ARE = 100_000
+NO_BOUND = {"max_queued": 1_000_000}
+"""Nothing renders, so all that is submitted waits."""
 AIM = 2.0
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -54,6 +56,7 @@ def task_id(number: int) -> str:
 def fill(url: str, number_of_tasks: int) -> None:
     """Make the database at `url`, with tasks that are completed."""
     request = parse_request({**QUICK, "seed": 7}, Limits()).model_dump_json()
+    now = time.time()
     row = {
         "state": State.COMPLETED,
         "model": TINY_MODEL_NAME,
@@ -66,9 +69,9 @@ def fill(url: str, number_of_tasks: int) -> None:
         "progress": 1.0,
         "bytes_done": 0,
         "bytes_total": 0,
-        "created_at": 1.0,
-        "started_at": 2.0,
-        "finished_at": 3.0,
+        "created_at": now - 3,
+        "started_at": now - 2,
+        "finished_at": now,  # lately: what is old is removed
         "duration_s": 0.7,
         "size_bytes": 100_000,
     }
@@ -94,7 +97,7 @@ def serve_bare(folder: Path, port: int) -> None:
     async def nudge() -> None:
         """There is no Dispatcher."""
 
-    settings = Settings()
+    settings = Settings.model_validate({"ingress": NO_BOUND})
     store = SqlTaskStore.open(f"sqlite:///{folder}/ltx2.db")
     app = create_app(Rooms(settings, TINY_MODEL_NAME, store, open_output_store(f"file:{folder}/outputs"), nudge))
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
@@ -204,6 +207,7 @@ def main() -> None:
             "generator": {"num_cpus": MORE_CPUS_THAN_THERE_ARE},
             "database_url": f"sqlite:///{homes['server']}/ltx2.db",
             "outputs": {"url": f"file:{homes['server']}"},
+            "ingress": NO_BOUND,
         }
         with running_server(homes["server"], args) as server, running_bare(homes["bare"]) as port:
             print(
