@@ -1,6 +1,5 @@
 """OpenAI's video API: by hand for each answer, and with the openai package itself."""
 
-import threading
 from collections.abc import Iterator
 
 import openai
@@ -8,7 +7,7 @@ import pytest
 
 from storage.outputs import input_key
 from storage.tasks import Failure
-from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, picture_file
+from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, completing, picture_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
 """The package warns that OpenAI's own server ends; the shape lives on in others."""
@@ -17,19 +16,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
 @pytest.fixture
 def served(served_box) -> Iterator[Box]:
     """A server on a real port, and a worker that completes everything."""
-    box, stopped = served_box(), threading.Event()
-
-    def work() -> None:
-        while not stopped.wait(0.02):
-            for task in box.tasks.claim("alice", MODEL, 100, 60):
-                if box.tasks.start(task):
-                    box.complete(box.row(task.id))
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    yield box
-    stopped.set()
-    worker.join()
+    with completing(served_box()) as box:
+        yield box
 
 
 @pytest.fixture

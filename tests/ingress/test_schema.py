@@ -1,6 +1,5 @@
 """The API keeps what /openapi.json promises, whatever is sent to it: no 5xx, no answer that is not in the schema."""
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from storage.tasks import State
-from tests.ingress.conftest import MODEL, Box, picture_file
+from tests.ingress.conftest import MODEL, Box, completing, picture_file
 
 CHECKS = [
     not_a_server_error,
@@ -42,19 +41,8 @@ EXAMPLES = settings(
 @pytest.fixture
 def working_box(box: Box) -> Iterator[Box]:
     """A server whose tasks are completed at once: so the routes that wait come to their end."""
-    stopped = threading.Event()
-
-    def work() -> None:
-        while not stopped.wait(0.02):
-            for task in box.tasks.claim("alice", MODEL, 100, 60):
-                if box.tasks.start(task):
-                    box.complete(box.row(task.id))
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    yield box
-    stopped.set()
-    worker.join()
+    with completing(box):
+        yield box
 
 
 def real_names(box: Box) -> dict[str, Any]:
