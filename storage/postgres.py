@@ -23,6 +23,11 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     patience_s: float = ANSWER_TIMEOUT_S
 
+    def __del__(self, *args: Any) -> None:  # psycopg's takes one
+        """Close in silence: an engine that is disposed of while a thread still reads leaves that connection to us."""
+        if hasattr(self, "pgconn"):
+            self.close()
+
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Wait for what libpq is to do. psycopg looks in at every `interval`, also when nothing came."""
         return super().wait(self._bounded(gen), *args, **kwargs)

@@ -1,5 +1,6 @@
 """PostgreSQL when it is not well: what hangs or goes away is answered in bounded time, and nothing stays broken."""
 
+import gc
 import os
 import signal
 import time
@@ -54,6 +55,22 @@ def test_a_server_that_hangs_is_unavailable_in_bounded_time_and_then_well_again(
             os.kill(process.pid, signal.SIGCONT)
     assert time.monotonic() - began < 20
     assert postgres_store.get(task.id) == task
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_connection_that_outlives_its_engine_is_closed_without_a_warning(server):
+    url = server.database()
+    engine = open_engine(url)
+    held = engine.connect()
+    engine.dispose()
+    del held, engine
+    gc.collect()
+    watching = open_engine(server.database())
+    name = make_url(url).database
+    with watching.connect() as connection:
+        open_now = text("SELECT count(*) FROM pg_stat_activity WHERE datname = :name")
+        assert connection.execute(open_now, {"name": name}).scalar_one() == 0
+    watching.dispose()
 
 
 def test_a_server_that_was_restarted_costs_nobody_an_error(postgres_store, server):
