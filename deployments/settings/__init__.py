@@ -1,0 +1,30 @@
+"""Every knob: description, unit, default. One module a section; `root` has them together.
+
+`args:` in serve_config.yaml fill them; `LTX2_*` environment variables win over the file, nested names with `__`
+(LTX2_LIMITS__MAX_STEPS=50). A name that does not exist stops the start.
+"""
+
+from deployments.settings.dispatcher import DispatcherSettings
+from deployments.settings.encode import EncodeSettings
+from deployments.settings.generator import GeneratorSettings
+from deployments.settings.ingress import IngressSettings
+from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
+from deployments.settings.outputs import OutputSettings
+from deployments.settings.refusals import SettingsError
+from deployments.settings.retention import RetentionSettings
+from deployments.settings.root import Settings
+
+__all__ = [
+    "FOLDER",
+    "NESTING",
+    "PREFIX",
+    "SQLITE",
+    "DispatcherSettings",
+    "EncodeSettings",
+    "GeneratorSettings",
+    "IngressSettings",
+    "OutputSettings",
+    "RetentionSettings",
+    "Settings",
+    "SettingsError",
+]

@@ -1,0 +1,21 @@
+"""How a clip becomes a file."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EncodeSettings(BaseModel):
+    """How a clip becomes a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_bytes: Annotated[
+        int | None,
+        Field(ge=100_000, description="Largest MP4, in bytes; null for no cap. WhatsApp takes 16 MB."),
+    ] = 16_000_000
+    prompt_in_metadata: Annotated[
+        bool, Field(description="Whether the MP4 carries the prompt for everyone who gets the file.")
+    ] = False
+    replicas: Annotated[int, Field(ge=1, description="Encoder replicas.")] = 1
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Encoder.")] = 0.1

@@ -1,0 +1,72 @@
+"""The replicas that hold the model, one a GPU."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models.placement import Place, Weights
+from models.recipes import Training
+from models.speedup_choice import Speedup
+
+
+class GeneratorSettings(BaseModel):
+    """The replicas that hold the model, one a GPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_replicas: Annotated[int, Field(ge=0, description="Replicas kept when idle; 0 frees the GPU.")] = 0
+    max_replicas: Annotated[int, Field(ge=1, description="Most replicas: the GPUs it may take.")] = 1
+    downscale_to_zero_delay_s: Annotated[
+        float, Field(ge=0, description="Idle unload: seconds without a task until the last replica goes.")
+    ] = 600.0
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Generator.")] = 0.5
+    stall_timeout_s: Annotated[
+        float,
+        Field(gt=0, description="A step or a decode that reports nothing for so long ends its replica."),
+    ] = 300.0
+    load_timeout_s: Annotated[
+        float, Field(gt=0, description="The same for loading and downloading the model, in seconds.")
+    ] = 1800.0
+    max_waiting_clip_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Clips of one Generator that wait for an Encoder: at so many bytes it waits before it decodes.",
+        ),
+    ] = 2_000_000_000
+    max_task_s: Annotated[
+        float, Field(gt=0, description="How long a running task may go on when its replica is asked to end.")
+    ] = 900.0
+
+    placement: Annotated[
+        Literal["auto"] | Place,
+        Field(
+            description="Where the weights go on a GPU: auto (the fastest that fits), resident, text_streamed, "
+            "transformer or blocks."
+        ),
+    ] = "auto"
+    weights: Annotated[
+        Weights,
+        Field(description="How the transformer is stored on a GPU: bf16, or fp8, half as large and not exact."),
+    ] = Weights.BF16
+    recipe: Annotated[
+        Training,
+        Field(
+            description="How the checkpoint was trained: auto (its scheduler's config tells), base, or distilled "
+            "(8 steps, no guidance)."
+        ),
+    ] = Training.AUTO
+    speedups: Annotated[
+        Literal["auto", "off"] | tuple[Speedup, ...],
+        Field(
+            description="auto (on a GPU, those that leave out needless work), off, or a list of: "
+            + ", ".join(Speedup)
+            + "."
+        ),
+    ] = "auto"
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas must be at most max_replicas, which is {self.max_replicas}")
+        return self

@@ -1,0 +1,34 @@
+"""The way in."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class IngressSettings(BaseModel):
+    """The way in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: Annotated[int, Field(ge=1, description="Ingress replicas.")] = 1
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Ingress.")] = 0.1
+    max_ongoing_requests: Annotated[
+        int, Field(ge=10, description="Open connections that one replica serves at once.")
+    ] = 2000
+    max_queued: Annotated[
+        int, Field(ge=1, description="Tasks that may wait in the queue: over it a submit is a 429 with Retry-After.")
+    ] = 1000
+    max_waiting: Annotated[
+        int, Field(ge=1, description="Synchronous requests that one replica holds open at once.")
+    ] = 200
+    max_body_s: Annotated[
+        float, Field(gt=0, description="How long the body of a request may take to arrive, in seconds.")
+    ] = 180.0
+    max_decoding: Annotated[
+        int,
+        Field(ge=1, description="Pictures that one replica decodes at once; one can take 1.3 GB for a moment."),
+    ] = 2
+    max_streams: Annotated[int, Field(ge=1, description="Event streams that one replica holds open at once.")] = 500
+    heartbeat_s: Annotated[
+        float, Field(gt=0, description="Seconds of silence after which an event stream says that it is still there.")
+    ] = 15.0

@@ -1,0 +1,6 @@
+"""What the settings are called in the environment and in urls."""
+
+PREFIX = "LTX2_"
+NESTING = "__"
+SQLITE = "sqlite:///"
+FOLDER = "file:"

@@ -1,0 +1,32 @@
+"""Where finished videos go."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.s3_options import S3Options
+
+
+class OutputSettings(BaseModel):
+    """Where finished videos go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^(file:.+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$",
+            description="file:FOLDER, a folder that every node sees, or s3://BUCKET/PREFIX.",
+        ),
+    ] = "file:data/outputs"
+    s3: S3Options = S3Options()
+    delivery: Annotated[
+        Literal["proxy", "redirect"],
+        Field(description="proxy sends files through the way in; redirect sends clients to a signed url of a bucket."),
+    ] = "proxy"
+    signed_url_s: Annotated[int, Field(ge=60, le=604_800, description="How long such a url is good, in seconds.")] = (
+        3600
+    )
+    min_free_bytes: Annotated[
+        int, Field(ge=0, description="With less room under a folder, no task is taken; 0 never looks.")
+    ] = 500_000_000

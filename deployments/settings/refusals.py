@@ -1,0 +1,54 @@
+"""Errors about settings that say what is wrong and what there is."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from deployments.settings.names import NESTING, PREFIX
+
+CREDENTIALS = re.compile(r"//.*@")
+"""What a url may hold that no log should."""
+
+
+class SettingsError(Exception):
+    """A setting is unknown or wrong. Says which, and what is allowed."""
+
+
+def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """All environment variables that fill `model`."""
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name}".upper()
+        yield variable
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names(field.annotation, f"{variable}{NESTING}")
+
+
+def refuse_unknown_variables(settings: type[BaseModel], environment: Mapping[str, str]) -> None:
+    """Pydantic passes over a mistyped variable in silence; an operator wants to know."""
+    known = list(_names(settings, PREFIX))
+    for name in environment:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=3) or known
+            raise SettingsError(f"the environment variable {name} is no setting; did you mean {' or '.join(close)}?")
+
+
+def explain(settings: type[BaseModel], error: ValidationError) -> str:
+    """Say which settings are wrong and what is allowed."""
+    return "\n".join(
+        f"setting {'.'.join(str(part) for part in problem['loc'])}: {_say(settings, problem)}"
+        for problem in error.errors(include_url=False)
+    )
+
+
+def _say(settings: type[BaseModel], problem: Any) -> str:
+    if problem["type"] != "extra_forbidden":
+        return f"{problem['msg']}; {CREDENTIALS.sub('//***@', repr(problem['input']))} was given"
+    room = settings
+    for part in problem["loc"][:-1]:
+        annotation = room.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            room = annotation
+    return f"there is no such setting; there are {', '.join(room.model_fields)}"

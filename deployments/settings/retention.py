@@ -1,0 +1,27 @@
+"""What is forgotten, and when."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.admission import KEPT_S
+
+
+class RetentionSettings(BaseModel):
+    """What is forgotten, and when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outputs_s: Annotated[
+        float | None, Field(ge=60, description="How long a finished video is kept, in seconds; null keeps it.")
+    ] = 7 * 86_400.0
+    rows_s: Annotated[
+        float | None,
+        Field(
+            ge=KEPT_S,
+            description="How long a task without a video can be asked for after its end, in seconds; null keeps it.",
+        ),
+    ] = 30 * 86_400.0
+    batch: Annotated[
+        int, Field(ge=1, le=1000, description="Rows, and files, of each kind that are looked at once a minute.")
+    ] = 200

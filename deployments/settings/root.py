@@ -1,0 +1,102 @@
+"""The settings of one app, and where they come from."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from deployments.settings.dispatcher import DispatcherSettings
+from deployments.settings.encode import EncodeSettings
+from deployments.settings.generator import GeneratorSettings
+from deployments.settings.ingress import IngressSettings
+from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
+from deployments.settings.outputs import OutputSettings
+from deployments.settings.refusals import SettingsError, explain, refuse_unknown_variables
+from deployments.settings.retention import RetentionSettings
+from models.request import Limits
+
+
+class Settings(BaseSettings):
+    """The settings of one app: one model, one queue."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTING, extra="forbid", frozen=True, validate_default=True
+    )
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="auto, tiny, a repository id such as Lightricks/LTX-2 or owner/name@revision, or a folder.",
+        ),
+    ] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="auto looks for a GPU when the app starts; cuda waits for one to come."),
+    ] = "auto"
+    database_url: Annotated[
+        str, Field(pattern=r"^(sqlite:///[^:]|postgresql)", description="sqlite:///FILE, or a PostgreSQL url.")
+    ] = "sqlite:///data/ltx2.db"
+    cache_dir: Annotated[Path, Field(description="Where the tiny model is built, once.")] = Path("data/cache")
+    public_base_url: Annotated[
+        AnyHttpUrl | None,
+        Field(description="What urls in answers begin with; null takes each request's own Host."),
+    ] = None
+    trusted_proxy: Annotated[
+        bool,
+        Field(description="Whether a proxy of yours stands in front, so that X-Forwarded-* may be believed."),
+    ] = False
+    orphan_model_timeout_s: Annotated[
+        float,
+        Field(ge=0, description="When queued tasks of a model that is no longer served fail, in seconds."),
+    ] = 3600.0
+    outputs: OutputSettings = OutputSettings()
+    encode: EncodeSettings = EncodeSettings()
+    limits: Limits = Limits()
+    retention: RetentionSettings = RetentionSettings()
+    ingress: IngressSettings = IngressSettings()
+    dispatcher: DispatcherSettings = DispatcherSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+
+    @model_validator(mode="after")
+    def _check_dispatchers(self) -> Self:
+        if self.dispatcher.replicas > 1 and self.database_url.startswith(SQLITE):
+            raise ValueError("dispatcher.replicas must be 1 with SQLite; several Dispatchers need PostgreSQL")
+        return self
+
+    def __init__(self, **values: Any) -> None:
+        refuse_unknown_variables(type(self), os.environ)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(explain(type(self), error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+    def located(self) -> "Settings":
+        """The same settings with absolute paths: replicas need not share this process's folder."""
+        changes: dict[str, Any] = {"cache_dir": self.cache_dir.expanduser().absolute()}
+        if self.outputs.url.startswith(FOLDER):
+            folder = _absolute(self.outputs.url.removeprefix(FOLDER))
+            changes["outputs"] = self.outputs.model_copy(update={"url": f"{FOLDER}{folder}"})
+        if (folder := _absolute(self.model)).is_dir():
+            changes["model"] = str(folder)
+        if self.database_url.startswith(SQLITE):
+            changes["database_url"] = SQLITE + str(_absolute(self.database_url.removeprefix(SQLITE)))
+        return self.model_copy(update=changes)
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
