@@ -14,7 +14,9 @@ from PIL import Image
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, ModelUnavailable, RenderFailed, TaskCancelled
 from models.label import draw_label
-from models.ltx2 import ALMOST_ZERO, Ltx2, _load_pipeline
+from models.ltx2 import Ltx2
+from models.ltx2_denoise import ALMOST_ZERO
+from models.ltx2_load import load_pipeline
 from models.names import TINY_MODEL_NAME
 from models.placement import measure_sizes, plan_cpu
 from models.progress import Progress, Stage
@@ -285,7 +287,7 @@ def test_spatiotemporal_guidance_acts_though_a_config_leaves_it_out(tiny_folder:
 
 def test_it_renders_in_bfloat16_as_it_does_on_a_gpu(tiny_folder: Path) -> None:
     recipe = read_recipe(tiny_folder)
-    pipe = _load_pipeline(tiny_folder, recipe, "cuda")
+    pipe = load_pipeline(tiny_folder, recipe, "cuda")
     assert {pipe.transformer.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.bfloat16}
     placed = plan_cpu(10**9, measure_sizes(tiny_folder))
     for image in (None, picture()):

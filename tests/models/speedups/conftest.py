@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models.ltx2 import Latents, Ltx2
+from models.ltx2 import Ltx2
+from models.ltx2_denoise import Latents
 from models.placement import measure_sizes, plan_cpu
 from models.recipes import Family, Recipe
 from models.tiny import TRANSFORMER

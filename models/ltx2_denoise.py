@@ -1,0 +1,85 @@
+"""The first half of a render: a request in diffusers' words, through its pipeline, up to the latents."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models.errors import RenderFailed
+from models.progress import Progress, ReportProgress, Stage
+from models.recipes import Recipe
+from models.request import VideoRequest
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+ALMOST_ZERO = 1e-30
+"""Stands for an audio scale of 0.0, which diffusers 0.42 takes for "not given" (`audio_scale or video_scale`). The
+scale is used as `scale - 1`, and 1e-30 - 1 is the same float as 0.0 - 1."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What denoising makes: video (1, C, T', H', W') and audio (1, C, L, M), both float32 and denormalised."""
+
+    video: "torch.Tensor"
+    audio: "torch.Tensor"
+
+
+def denoise(pipe: Any, recipe: Recipe, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:
+    """Run `pipe`, the one for text or the one for an image, up to its latents. Raises RenderFailed for NaN."""
+    inputs = {} if image is None else {"image": image}
+    video, audio = pipe(
+        **inputs,
+        **_arguments(request, recipe),
+        generator=_seeded(request),
+        callback_on_step_end=_reporter(report),
+        callback_on_step_end_tensor_inputs=[],
+        output_type="latent",
+        return_dict=False,
+    )
+    for name, latents in (("picture", video), ("sound", audio)):
+        if not bool(latents.isfinite().all()):
+            raise RenderFailed(f"the model made numbers that are no numbers (NaN) for the {name}")
+    return Latents(video, audio)
+
+
+def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
+    """The request in the words of diffusers."""
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "height": request.height,
+        "width": request.width,
+        "num_frames": request.num_rendered_frames,
+        "frame_rate": float(request.exact_frame_rate),
+        "num_inference_steps": request.num_inference_steps,
+        "sigmas": None if recipe.sigmas is None else list(recipe.sigmas),
+        "guidance_scale": request.cfg_scale_video,
+        "stg_scale": request.stg_scale_video,
+        "modality_scale": request.modality_scale,
+        "audio_guidance_scale": request.cfg_scale_audio or ALMOST_ZERO,
+        "audio_stg_scale": request.stg_scale_video,
+        "audio_modality_scale": request.modality_scale,
+        "spatio_temporal_guidance_blocks": list(recipe.stg_blocks),
+        "use_cross_timestep": recipe.use_cross_timestep,
+    }
+
+
+def _seeded(request: VideoRequest) -> "torch.Generator":
+    """A generator on the CPU: the noise of a seed is then the same on every device."""
+    import torch
+
+    if request.seed is None:
+        raise RenderFailed("the request has no seed: parse_request draws one")
+    return torch.Generator("cpu").manual_seed(request.seed)
+
+
+def _reporter(report: ReportProgress) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    """What diffusers calls after each step. An exception from `report` leaves the pipeline through it."""
+
+    def on_step_end(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+        report(Progress(Stage.DENOISING, step=step + 1))
+        return {}
+
+    return on_step_end

@@ -1,0 +1,101 @@
+"""Loads a checkpoint's components into a pipeline of diffusers, before any render."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from models import offload, placement
+from models.checkpoint import OPTIONAL_COMPONENTS
+from models.errors import ModelUnavailable, VideoError
+from models.memory import drop_locals, is_out_of_memory
+from models.options import LoadOptions
+from models.recipes import Recipe
+
+DEVICES = ("cpu", "cuda")
+
+
+def let_threads_sleep() -> None:
+    """Have torch's CPU threads sleep, not spin, while they wait for each other.
+
+    The encoder and the HTTP side share the processors. Measured on 2 cores with two more busy threads: a small render
+    of the tiny model took 15 s spinning, 1.5 s sleeping. OpenMP reads this when torch is first imported; who has set
+    it keeps what is set.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def check_device(device: str) -> None:
+    """Raise ModelUnavailable for a device that there is not."""
+    if device not in DEVICES:
+        raise ModelUnavailable(f"device must be one of {', '.join(DEVICES)}; {device!r} was given")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ModelUnavailable("device is cuda, but torch finds no NVIDIA GPU with a working driver")
+
+
+def choose_placement(folder: Path, device: str, options: LoadOptions) -> placement.Placement:
+    """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits."""
+    sizes = placement.measure_sizes(folder)
+    host_bytes = placement.free_host_bytes()
+    if device == "cpu":
+        return placement.plan_cpu(host_bytes, sizes)
+    return placement.plan(offload.free_vram_bytes(), host_bytes, sizes, place=options.place, weights=options.weights)
+
+
+def load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
+    """Read all components into host memory: bfloat16, but float32 for the tiny model on a CPU, where that is faster."""
+    import torch
+    from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    dtype = torch.float32 if recipe.tiny and device == "cpu" else torch.bfloat16
+    transformer = LTX2VideoTransformer3DModel.from_pretrained(
+        folder,
+        subfolder="transformer",
+        perturbed_attn=recipe.perturbed_attn,
+        dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    pipe = LTX2Pipeline.from_pretrained(
+        folder,
+        transformer=transformer,
+        dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        **dict.fromkeys(OPTIONAL_COMPONENTS),
+    )
+    if recipe.sigmas is not None:
+        _keep_sigmas(pipe)
+    return pipe
+
+
+def _keep_sigmas(pipe: Any) -> None:
+    """Have the scheduler take noise levels as they are given. That of a base model shifts them, once more."""
+    kept = {"use_dynamic_shifting": False, "shift_terminal": None}
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **kept)
+
+
+@contextlib.contextmanager
+def explained_load(model: str) -> Iterator[None]:
+    """Whatever goes wrong while the weights are read is a ModelUnavailable: files break in many ways."""
+    try:
+        yield
+    except VideoError:
+        raise
+    except Exception as exc:
+        if is_out_of_memory(exc):
+            drop_locals(exc)
+            raise ModelUnavailable(f"there is not enough memory to load {model}: {exc}") from exc
+        if isinstance(exc, PermissionError):
+            raise ModelUnavailable(f"{model} may not be read by this user: {exc}") from exc
+        raise ModelUnavailable(
+            f"{model} could not be loaded, its files may be broken or incomplete: {type(exc).__name__}: {exc}"
+        ) from exc

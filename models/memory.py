@@ -1,0 +1,28 @@
+"""Memory that ran out, or is to be given back: on the GPU and in the process. Knows no pipeline."""
+
+import gc
+import traceback
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: on the GPU, in Python, or in torch's allocator for the CPU (a plain RuntimeError)."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def drop_locals(error: Exception) -> None:
+    """Let go of the tensors that an error's frames hold, and of what torch keeps in reserve."""
+    traceback.clear_frames(error.__traceback__)
+    free_memory()
+
+
+def free_memory() -> None:
+    """Collect what nobody holds any more, and give torch's reserve on the GPU back."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
