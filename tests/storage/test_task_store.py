@@ -20,7 +20,8 @@ from models.request import VideoRequest
 from storage.admission import KEPT_S
 from storage.database import migrate, open_engine
 from storage.schema import idempotency_keys, replicas, tasks
-from storage.task_store import REPLICA_EXPIRY_S, SqlTaskStore
+from storage.sql.replicas import REPLICA_EXPIRY_S
+from storage.task_store import SqlTaskStore
 from storage.tasks import (
     TERMINAL,
     TRANSITIONS,

@@ -1,0 +1,75 @@
+"""What clients ask of a task, through the way in."""
+
+from collections.abc import Collection
+
+from sqlalchemy import func, insert, select, true, union_all, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.admission import check_room, task_of_key
+from storage.database import answering, storable
+from storage.rows import new_row, read_task
+from storage.schema import tasks
+from storage.sql.statements import Statements
+from storage.tasks import UNFINISHED, NewTask, State, Task, sources
+
+
+class ClientStatements(Statements):
+    """Make tasks, read them, end them."""
+
+    def submit(self, new: NewTask, max_queued: int | None = None) -> Task:  # noqa: D102
+        with answering(), self._engine.begin() as connection:
+            if new.idempotency and (known := task_of_key(connection, new.idempotency, new.id)) != new.id:
+                return read_task(connection.execute(select(tasks).where(tasks.c.id == known)).one())
+            if max_queued is not None:
+                check_room(connection, max_queued)
+            return read_task(connection.execute(insert(tasks).values(new_row(new)).returning(tasks)).one())
+
+    def get(self, task_id: str) -> Task | None:  # noqa: D102
+        found = self.get_many([task_id])
+        return found[0] if found else None
+
+    def get_many(self, task_ids: Collection[str]) -> list[Task]:  # noqa: D102
+        ids = [task_id for task_id in task_ids if task_id == storable(task_id)]
+        return [read_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(ids)))]
+
+    def page(  # noqa: D102
+        self, states: Collection[State], limit: int, beyond: int | None = None, *, oldest_first: bool = False
+    ) -> list[Task]:
+        sequence = tasks.c.sequence
+        following: ColumnElement[bool] = true()
+        if beyond is not None:
+            following = sequence > beyond if oldest_first else sequence < beyond
+        walks = [  # one walk down the index for each state: a state with few tasks costs no scan of all the others
+            select(
+                select(tasks)
+                .where(tasks.c.state == state, following)
+                .order_by(sequence if oldest_first else sequence.desc())
+                .limit(limit)
+                .subquery()
+            )
+            for state in sorted(states)
+        ]
+        found = [read_task(row) for row in self._read(union_all(*walks))] if walks else []
+        return sorted(found, key=lambda task: task.sequence, reverse=not oldest_first)[:limit]
+
+    def queue_position(self, task: Task) -> int:  # noqa: D102
+        ahead = select(func.count().label("count")).where(
+            tasks.c.state == State.QUEUED, tasks.c.sequence < task.sequence
+        )
+        return self._number(ahead) + 1
+
+    def counts(self) -> dict[State, int]:  # noqa: D102
+        query = (
+            select(tasks.c.state, func.count().label("number"))
+            .where(tasks.c.state.in_(UNFINISHED))
+            .group_by(tasks.c.state)
+        )
+        return dict.fromkeys(sorted(UNFINISHED), 0) | {State(row.state): row.number for row in self._read(query)}
+
+    def cancel(self, task_id: str) -> bool:  # noqa: D102
+        return self._move(State.CANCELED, tasks.c.id == storable(task_id))
+
+    def delete(self, task_id: str) -> bool:  # noqa: D102
+        ended = tasks.c.state.in_(sources(State.DELETED))
+        gone = update(tasks).where(tasks.c.id == storable(task_id), ended).values(state=State.DELETED)
+        return bool(self._write(gone))

@@ -1,0 +1,45 @@
+"""What is known about Generators and models."""
+
+import time
+from dataclasses import asdict
+
+from sqlalchemy import delete, insert, select
+
+from models.names import TINY_MODEL_NAME
+from storage.database import answering, storable
+from storage.rows import read_replica
+from storage.schema import replicas, served_models
+from storage.sql.statements import Statements
+from storage.tasks import Replica
+
+REPLICA_EXPIRY_S = 20.0
+"""A replica that has not written for so long is taken for dead; it writes every few seconds."""
+
+
+class ReplicaStatements(Statements):
+    """The rows of Generators, and of the models that were served."""
+
+    def put_replica(self, replica: Replica) -> None:  # noqa: D102
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(replicas).where(replicas.c.id == replica.id))
+            written = asdict(replica) | {"message": storable(replica.message), "updated_at": time.time()}
+            connection.execute(insert(replicas).values(written))
+
+    def drop_replica(self, replica_id: str) -> None:  # noqa: D102
+        long_gone = replicas.c.updated_at < time.time() - REPLICA_EXPIRY_S
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(replicas).where((replicas.c.id == replica_id) | long_gone))
+
+    def live_replicas(self) -> list[Replica]:  # noqa: D102
+        lately = replicas.c.updated_at > time.time() - REPLICA_EXPIRY_S
+        return [read_replica(row) for row in self._read(select(replicas).where(lately))]
+
+    def remember_model(self, model: str) -> None:  # noqa: D102
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(served_models).where(served_models.c.model == model))
+            connection.execute(insert(served_models).values(model=model, served_at=time.time()))
+
+    def last_real_model(self) -> str | None:  # noqa: D102
+        real = select(served_models.c.model).where(served_models.c.model != TINY_MODEL_NAME)
+        found = self._read(real.order_by(served_models.c.served_at.desc()).limit(1))
+        return str(found[0].model) if found else None

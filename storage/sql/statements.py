@@ -1,0 +1,81 @@
+"""What every statement on tasks stands on: how it is sent, and the values that a row takes at each turn."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, extract, func, literal, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.database import answering, is_sqlite, storable
+from storage.rows import read_task
+from storage.schema import tasks
+from storage.tasks import UNFINISHED, Failure, State, Task, sources
+
+
+class Statements:
+    """One database, and the ways to ask it. SQLAlchemy Core, on SQLite or PostgreSQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def _now(self) -> ColumnElement[Any]:
+        """The clock of leases: the database's own, so that hosts need not agree, or this host's for a file."""
+        if is_sqlite(self._engine):
+            return literal(time.monotonic())
+        return extract("epoch", func.clock_timestamp())
+
+    def _read(self, query: Select[Any] | CompoundSelect[Any]) -> Sequence[Row[Any]]:
+        with answering(), self._reader.connect() as connection:
+            return connection.execute(query).all()
+
+    def _number(self, query: Select[Any]) -> int:
+        with answering(), self._reader.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _write(self, statement: Update) -> list[Task]:
+        with answering(), self._engine.begin() as connection:
+            return [read_task(row) for row in connection.execute(statement.returning(tasks))]
+
+    def _move(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
+        """Bring a task into another state, if the table of transitions allows it from where it is."""
+        if target not in UNFINISHED:
+            values |= ended(target)
+        allowed = tasks.c.state.in_(sources(target))
+        return bool(self._write(update(tasks).where(condition, allowed).values({"state": target, **values})))
+
+
+UNENDED = tasks.c.finished_at.is_(None)
+"""Says the same as the unfinished states, and leaves the planner free to take the index of what is held or due."""
+
+BACK_IN_QUEUE: dict[str, Any] = {
+    "state": State.QUEUED,
+    "dispatcher": None,
+    "lease_until": None,
+    "claim": tasks.c.claim + 1,
+    "stage": None,
+    "step": 0,
+    "progress": 0.0,
+    "bytes_done": 0,
+    "bytes_total": 0,
+    "started_at": None,
+}
+
+
+def held(task: Task) -> ColumnElement[bool]:
+    """The row of `task`, while it belongs to the claim that `task` was read with."""
+    return (tasks.c.id == task.id) & (tasks.c.claim == task.claim) & tasks.c.state.in_(UNFINISHED)
+
+
+NO_FAILURE: dict[str, Any] = {"error": None, "error_code": None, "retryable": None}
+
+
+def ended(state: State) -> dict[str, Any]:
+    """What a row is set to when the task ends in `state`."""
+    return {"state": state, "finished_at": time.time(), "stage": None, "dispatcher": None, "lease_until": None}
+
+
+def failure_values(failure: Failure) -> dict[str, Any]:
+    """What a row is set to beside that when it ends without a file."""
+    return {"error": storable(failure.message), "error_code": failure.code, "retryable": failure.retryable}

@@ -1,0 +1,61 @@
+"""What Generator and Encoder write about the task that they work on."""
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import case, literal, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from models.adjustments import Adjustment
+from models.progress import Progress, Stage
+from storage.rows import adjusted_value
+from storage.schema import tasks
+from storage.sql.statements import Statements, held
+from storage.tasks import Output, State, Task
+
+
+class WorkerStatements(Statements):
+    """Each is a compare-and-set on (task, claim)."""
+
+    def start(self, task: Task) -> bool:  # noqa: D102
+        values = {"stage": Stage.STARTING, "started_at": time.time(), "finished_at": None}
+        return self._move(State.PROCESSING, held(task), **values)
+
+    def report(self, task: Task, progress: Progress) -> bool:  # noqa: D102
+        fraction = progress.fraction(task.rendered_request.num_inference_steps)
+        values = {
+            "stage": progress.stage,
+            "step": progress.step,
+            "bytes_done": progress.bytes_done,
+            "bytes_total": progress.bytes_total,
+            # A download may find more files, and a report may be overtaken: what a client saw does not fall.
+            "progress": case((tasks.c.progress > fraction, tasks.c.progress), else_=fraction),
+        }
+        if progress.stage != Stage.DOWNLOADING:
+            values["deadline_at"] = deadline_after_download()
+        mine = held(task) & (tasks.c.state == State.PROCESSING)
+        return bool(self._write(update(tasks).where(mine).values(values)))
+
+    def adjust(self, task: Task, adjustments: Collection[Adjustment]) -> bool:  # noqa: D102
+        return bool(self._write(update(tasks).where(held(task)).values(adjusted=adjusted_value(adjustments))))
+
+    def owns(self, task: Task) -> bool:  # noqa: D102
+        return bool(self._read(select(literal(1)).where(held(task), tasks.c.state == State.PROCESSING)))
+
+    def complete(self, task: Task, output: Output) -> bool:  # noqa: D102
+        values = {
+            "output_key": output.key,
+            "poster_key": output.poster_key,
+            "duration_s": output.duration_s,
+            "size_bytes": output.size_bytes,
+            "progress": 1.0,
+        }
+        return self._move(State.COMPLETED, held(task), **values)
+
+
+def deadline_after_download() -> ColumnElement[Any]:
+    """The deadline, later by the time from the start to the end of a download that ends now."""
+    downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
+    later = tasks.c.deadline_at + (time.time() - tasks.c.started_at)
+    return case((downloading, later), else_=tasks.c.deadline_at)
