@@ -15,10 +15,12 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from deployments.dispatcher.finished import complete_if_published
-from deployments.dispatcher.leases import DispatcherName, LeaseClock
+from deployments.dispatcher.house import House
+from deployments.dispatcher.leases import DispatcherName
+from deployments.dispatcher.outcomes import BREATHER_S, Outcomes
 from deployments.dispatcher.place import Place
 from deployments.dispatcher.retention import Retention
-from deployments.dispatcher.retries import Verdict, failure, judge, unwrap
+from deployments.dispatcher.retries import Verdict, judge, unwrap
 from deployments.settings import SQLITE, Settings
 from models.errors import StoreUnavailable
 from storage.apps import Dispatching, SqlAppStore
@@ -26,15 +28,11 @@ from storage.database import SqliteLock, open_engine
 from storage.outputs import open_output_store
 from storage.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
-from storage.tasks import Failure, Task
+from storage.tasks import Task
 
 LOOK_AHEAD = 1
 """Tasks handed out beyond the Generators there may be, so that the next waits at the GPU, not in the queue."""
 MAX_ENCODES = 3
-BREATHER_S = 1.0
-"""What a fault outside the task gets to pass, before the task is tried again."""
-ORPHAN_CHECK_S = 30.0
-DEADLINE_CHECK_S = 1.0
 RENDERED_CHECK_S = 0.05
 
 Claim = tuple[str, int]
@@ -52,21 +50,18 @@ class Dispatcher:
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
         self._settings = settings.dispatcher
-        self._orphan_model_timeout_s = settings.orphan_model_timeout_s
-        self._one_host = settings.database_url.startswith(SQLITE)
         self._model_name = model_name
         engine = open_engine(settings.database_url)
         self._tasks = SqlTaskStore(engine)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+        self._outcomes = Outcomes(settings.dispatcher, self._tasks, self._outputs)
         self._retention = Retention(settings.retention, SqlRetentionStore(engine), self._outputs)
         self._generator = generator
         self._encoder = encoder
         self._name = DispatcherName.of_this_process()
+        self._house = House(settings, self._name, model_name, self._tasks, self._outcomes)
         me = Dispatching(str(self._name), app, model_name, ready=False)
         self._place = Place(SqlAppStore(engine), me, settings.generator.max_replicas + LOOK_AHEAD)
-        self._leases = LeaseClock(self._settings.lease_s)
-        self._orphans_checked_at = 0.0
-        self._deadlines_checked_at = 0.0
         self._generating: set[Claim] = set()
         self._running: dict[Claim, tuple[Task, asyncio.Task[None]]] = {}
         self._mending: set[asyncio.Task[None]] = set()
@@ -95,7 +90,7 @@ class Dispatcher:
         await self._drain()
         for task, work in list(self._running.values()):
             work.cancel()
-            await self._store(self._tasks.requeue, task, attempt_lost=False)
+            await self._outcomes.write(self._tasks.requeue, task, attempt_lost=False)
         await asyncio.wait([self._loop])
         self._tasks.close()
 
@@ -117,57 +112,20 @@ class Dispatcher:
             running = [work for _, work in self._running.values()]
             await asyncio.wait(running, timeout=min(left_s, self._settings.lease_s / 3))
             with contextlib.suppress(StoreUnavailable):
-                await self._renew()
+                await self._house.renew()
 
     async def _run(self) -> None:
         while not self._stopping:
             self._nudged.clear()  # before the look, so that a nudge during it means another
             try:
-                await self._keep_house()
+                await self._house.keep()
+                self._retention.begin_if_due()
                 await self._start_tasks()
             except StoreUnavailable as error:
                 logger.warning("waiting for the task store: %s", error.message)
                 await asyncio.sleep(self._settings.poll_interval_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._nudged.wait(), self._settings.poll_interval_s)
-
-    async def _keep_house(self) -> None:
-        await self._renew()
-        if self._leases.may_reclaim():
-            await asyncio.to_thread(self._reclaim)
-        if time.monotonic() - self._deadlines_checked_at > DEADLINE_CHECK_S:
-            self._deadlines_checked_at = time.monotonic()
-            await asyncio.to_thread(self._fail_overdue)
-        if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:
-            self._orphans_checked_at = time.monotonic()
-            await asyncio.to_thread(self._fail_unserved)
-        self._retention.begin_if_due()
-
-    async def _renew(self) -> None:
-        if self._leases.due():
-            await asyncio.to_thread(self._tasks.renew, str(self._name), self._settings.lease_s)
-            self._leases.renewed()
-
-    def _reclaim(self) -> None:
-        """Take back what dead dispatchers held; a task that has been through too many restarts ends here."""
-        others = [name for name in self._tasks.claimants() if name != str(self._name)]
-        dead = [name for name in others if DispatcherName.parse(name).is_dead(one_host=self._one_host)]
-        if not others:
-            return
-        for task in self._tasks.reclaim(dead):
-            logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
-            if task.restarts > self._settings.max_restarts:
-                self._end(task, self._too_many_restarts())
-
-    def _fail_overdue(self) -> None:
-        for task in self._tasks.fail_overdue():
-            logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
-            self._forget_input(task)
-
-    def _fail_unserved(self) -> None:
-        for task in self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s):
-            logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
-            self._forget_input(task)
 
     async def _start_tasks(self) -> None:
         await asyncio.to_thread(self._place.update, ready=self._app_runs)
@@ -187,7 +145,7 @@ class Dispatcher:
             self._generated(task)
             if not work.cancelled() and (error := work.exception()):
                 logger.error("task %s: lost by the dispatcher", task.id, exc_info=error)
-                mending = asyncio.create_task(self._settle(task, error, Verdict.GO_BACK))
+                mending = asyncio.create_task(self._outcomes.settle(task, error, Verdict.GO_BACK))
                 self._mending.add(mending)
                 mending.add_done_callback(self._mending.discard)
 
@@ -201,9 +159,9 @@ class Dispatcher:
 
     async def _see_through(self, task: Task) -> None:
         """The heart of the server: the clip goes from the Generator to the Encoder and never passes here."""
-        if await self._store(complete_if_published, task, self._tasks, self._outputs):
+        if await self._outcomes.write(complete_if_published, task, self._tasks, self._outputs):
             logger.info("task %s: its file was already there", task.id)
-            await self._store(self._forget_input_of_ended, task)
+            await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
             return
         clip = self._generator.generate.remote(task)
         watch = asyncio.create_task(self._watch_generator(clip, task))
@@ -218,15 +176,15 @@ class Dispatcher:
                 await self._encoder.encode.remote(clip, task)
             except Exception as wrapped:  # the task's boundary: whatever happened ends here
                 error = unwrap(wrapped)
-                row = await self._store(self._tasks.get, task.id)
+                row = await self._outcomes.write(self._tasks.get, task.id)
                 verdict = judge(error, row, encodes, MAX_ENCODES)
                 if verdict == Verdict.ENCODE_AGAIN:
                     logger.warning("task %s: encoding again: %s", task.id, error)
                     await asyncio.sleep(BREATHER_S)
                     continue
-                await self._settle(task, error, verdict)
+                await self._outcomes.settle(task, error, verdict)
             break
-        await self._store(self._forget_input_of_ended, task)
+        await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
 
     async def _watch_generator(self, clip: Any, task: Task) -> None:
         """Notice when the clip is rendered, without fetching it."""
@@ -235,52 +193,6 @@ class Dispatcher:
         while not ray.wait([reference], timeout=0, fetch_local=False)[0]:  # noqa: ASYNC110
             await asyncio.sleep(RENDERED_CHECK_S)
         self._generated(task)
-
-    async def _settle(self, task: Task, error: BaseException, verdict: Verdict) -> None:
-        match verdict:
-            case Verdict.DROP:
-                logger.info("task %s: dropped: %s", task.id, error)
-            case Verdict.GO_BACK if task.restarts < self._settings.max_restarts:
-                logger.warning("task %s: back in the queue: %s", task.id, error)
-                await asyncio.sleep(BREATHER_S)
-                await self._store(self._tasks.requeue, task, attempt_lost=False)
-            case Verdict.GO_BACK:
-                await self._store(self._end, task, self._too_many_restarts())
-            case Verdict.COUNT_ATTEMPT if task.attempts + 1 < self._settings.max_attempts:
-                logger.warning("task %s: its replica was lost, attempt %d: %s", task.id, task.attempts + 1, error)
-                await self._store(self._tasks.requeue, task, attempt_lost=True)
-            case Verdict.COUNT_ATTEMPT:
-                message = f"the process that rendered it died {task.attempts + 1} times, each time under this task"
-                await self._store(self._end, task, Failure(message, "replica_lost", retryable=True))
-            case _:
-                logger.error("task %s: failed: %s", task.id, error, exc_info=error)
-                await self._store(self._end, task, failure(error))
-
-    def _too_many_restarts(self) -> Failure:
-        message = f"the server was stopped under it, or lost its stores, {self._settings.max_restarts} times"
-        return Failure(message, "too_many_restarts", retryable=True)
-
-    def _end(self, task: Task, why: Failure) -> None:
-        self._tasks.fail(task, why)
-        self._forget_input(task)
-
-    def _forget_input_of_ended(self, task: Task) -> None:
-        row = self._tasks.get(task.id)
-        if row is None or row.finished:
-            self._forget_input(task)
-
-    def _forget_input(self, task: Task) -> None:
-        if task.input_key is not None:
-            self._outputs.delete(task.input_key)
-
-    async def _store(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call the store until it answers: what has happened to a task must be written down."""
-        while True:
-            try:
-                return await asyncio.to_thread(operation, *args, **kwargs)
-            except StoreUnavailable as error:
-                logger.warning("waiting for the store: %s", error.message)
-                await asyncio.sleep(self._settings.poll_interval_s)
 
 
 def _claim(task: Task) -> Claim:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from deployments.dispatcher import deployment
+from deployments.dispatcher import deployment, outcomes
 from storage.tasks import State
 from tests.dispatcher.workers import all_end, dispatcher, end, kill, submit, until
 
@@ -16,7 +16,8 @@ LEASE_S = 5.0
 
 @pytest.fixture(autouse=True)
 def short_of_breath(monkeypatch):
-    monkeypatch.setattr(deployment, "BREATHER_S", 0.05)
+    for module in (deployment, outcomes):
+        monkeypatch.setattr(module, "BREATHER_S", 0.05)
 
 
 @pytest.fixture

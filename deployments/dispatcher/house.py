@@ -1,0 +1,77 @@
+"""What a Dispatcher does beside running tasks: holding on to its own, taking over from the dead, ending the overdue."""
+
+import asyncio
+import logging
+import time
+
+from deployments.dispatcher.leases import DispatcherName, LeaseClock
+from deployments.dispatcher.outcomes import Outcomes
+from deployments.settings import SQLITE, Settings
+from storage.task_store import TaskStore
+
+ORPHAN_CHECK_S = 30.0
+DEADLINE_CHECK_S = 1.0
+
+logger = logging.getLogger("ray.serve")
+
+
+class House:
+    """The house-keeping of the Dispatcher `name`, which serves `model_name`. All may raise StoreUnavailable."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: DispatcherName,
+        model_name: str,
+        tasks: TaskStore,
+        outcomes: Outcomes,
+    ) -> None:
+        self._settings = settings.dispatcher
+        self._orphan_model_timeout_s = settings.orphan_model_timeout_s
+        self._one_host = settings.database_url.startswith(SQLITE)
+        self._name = name
+        self._model_name = model_name
+        self._tasks = tasks
+        self._outcomes = outcomes
+        self._leases = LeaseClock(self._settings.lease_s)
+        self._orphans_checked_at = 0.0
+        self._deadlines_checked_at = 0.0
+
+    async def keep(self) -> None:
+        """Do what is due."""
+        await self.renew()
+        if self._leases.may_reclaim():
+            await asyncio.to_thread(self._reclaim)
+        if time.monotonic() - self._deadlines_checked_at > DEADLINE_CHECK_S:
+            self._deadlines_checked_at = time.monotonic()
+            await asyncio.to_thread(self._fail_overdue)
+        if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:
+            self._orphans_checked_at = time.monotonic()
+            await asyncio.to_thread(self._fail_unserved)
+
+    async def renew(self) -> None:
+        """Hold on to what this Dispatcher has claimed, if it is time to say so."""
+        if self._leases.due():
+            await asyncio.to_thread(self._tasks.renew, str(self._name), self._settings.lease_s)
+            self._leases.renewed()
+
+    def _reclaim(self) -> None:
+        """Take back what dead dispatchers held; a task that has been through too many restarts ends here."""
+        others = [name for name in self._tasks.claimants() if name != str(self._name)]
+        dead = [name for name in others if DispatcherName.parse(name).is_dead(one_host=self._one_host)]
+        if not others:
+            return
+        for task in self._tasks.reclaim(dead):
+            logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
+            if task.restarts > self._settings.max_restarts:
+                self._outcomes.end(task, self._outcomes.too_many_restarts())
+
+    def _fail_overdue(self) -> None:
+        for task in self._tasks.fail_overdue():
+            logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
+            self._outcomes.forget_input(task)
+
+    def _fail_unserved(self) -> None:
+        for task in self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s):
+            logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
+            self._outcomes.forget_input(task)

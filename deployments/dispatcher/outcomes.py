@@ -1,0 +1,78 @@
+"""How a task leaves its Dispatcher when its run did not complete it: back into the queue, failed, or dropped."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from deployments.dispatcher.retries import Verdict, failure
+from deployments.settings import DispatcherSettings
+from models.errors import StoreUnavailable
+from storage.outputs import OutputStore
+from storage.task_store import TaskStore
+from storage.tasks import Failure, Task
+
+BREATHER_S = 1.0
+"""What a fault outside the task gets to pass, before the task is tried again."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class Outcomes:
+    """Writes down what has become of tasks, and removes the pictures of those that have ended."""
+
+    def __init__(self, settings: DispatcherSettings, tasks: TaskStore, outputs: OutputStore) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._outputs = outputs
+
+    async def settle(self, task: Task, error: BaseException, verdict: Verdict) -> None:
+        """Carry out the verdict on a task whose run ended with `error`."""
+        match verdict:
+            case Verdict.DROP:
+                logger.info("task %s: dropped: %s", task.id, error)
+            case Verdict.GO_BACK if task.restarts < self._settings.max_restarts:
+                logger.warning("task %s: back in the queue: %s", task.id, error)
+                await asyncio.sleep(BREATHER_S)
+                await self.write(self._tasks.requeue, task, attempt_lost=False)
+            case Verdict.GO_BACK:
+                await self.write(self.end, task, self.too_many_restarts())
+            case Verdict.COUNT_ATTEMPT if task.attempts + 1 < self._settings.max_attempts:
+                logger.warning("task %s: its replica was lost, attempt %d: %s", task.id, task.attempts + 1, error)
+                await self.write(self._tasks.requeue, task, attempt_lost=True)
+            case Verdict.COUNT_ATTEMPT:
+                message = f"the process that rendered it died {task.attempts + 1} times, each time under this task"
+                await self.write(self.end, task, Failure(message, "replica_lost", retryable=True))
+            case _:
+                logger.error("task %s: failed: %s", task.id, error, exc_info=error)
+                await self.write(self.end, task, failure(error))
+
+    async def write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the store until it answers: what has happened to a task must be written down."""
+        while True:
+            try:
+                return await asyncio.to_thread(operation, *args, **kwargs)
+            except StoreUnavailable as error:
+                logger.warning("waiting for the store: %s", error.message)
+                await asyncio.sleep(self._settings.poll_interval_s)
+
+    def too_many_restarts(self) -> Failure:
+        """Why a task ends that no server has lived long enough for."""
+        message = f"the server was stopped under it, or lost its stores, {self._settings.max_restarts} times"
+        return Failure(message, "too_many_restarts", retryable=True)
+
+    def end(self, task: Task, why: Failure) -> None:
+        """Fail a task. Blocks, and raises StoreUnavailable, as the next two do."""
+        self._tasks.fail(task, why)
+        self.forget_input(task)
+
+    def forget_input_of_ended(self, task: Task) -> None:
+        """Remove the picture of a task, unless it is to run again."""
+        row = self._tasks.get(task.id)
+        if row is None or row.finished:
+            self.forget_input(task)
+
+    def forget_input(self, task: Task) -> None:
+        """Remove the picture of a task that has ended."""
+        if task.input_key is not None:
+            self._outputs.delete(task.input_key)
