@@ -1,4 +1,4 @@
-"""What an operator does by hand: `python -m deployments.admin check | backup PATH | requeue TASK_ID`.
+"""What an operator does by hand: `python -m deployments.admin COMMAND`, with `check`, `pause`, `resume` and others.
 
 Works on the database of `serve_config.yaml` and the environment, beside a server that runs. Needs no Ray.
 """
@@ -34,6 +34,10 @@ def main(arguments: list[str] | None = None) -> str:
                 return check(settings)
             case "backup":
                 return backup(settings, asked.path)
+            case "pause":
+                return pause(settings)
+            case "resume":
+                return resume(settings)
             case _:
                 return requeue(settings, asked.task_id)
     except (Refused, SettingsError, StoreUnavailable, OSError, sqlite3.Error) as error:
@@ -45,8 +49,10 @@ def check(settings: Settings) -> str:
     url = settings.database_url
     if url.startswith(SQLITE) and (damage := find_damage(sqlite_file(url))):
         raise Refused("the database is damaged; restore a backup:\n" + "\n".join(damage))
-    counts = _open(settings).counts()
-    return "the database is whole; " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    tasks = _open(settings)
+    found = [f"{count} {state}" for state, count in sorted(tasks.counts().items())]
+    paused = "; claims are paused" if tasks.paused_at() is not None else ""
+    return f"the database is whole; {', '.join(found)}{paused}"
 
 
 def backup(settings: Settings, target: Path) -> str:
@@ -68,6 +74,18 @@ def requeue(settings: Settings, task_id: str) -> str:
     if not tasks.retry(task_id):
         raise Refused(f"task {task_id} has changed just now; look again")
     return f"task {task_id} is queued again"
+
+
+def pause(settings: Settings) -> str:
+    """Let no server on this database begin a task until `resume`. What a Generator has begun goes on to its end."""
+    tasks = _open(settings)
+    done = "paused" if tasks.pause() else "it was paused already"
+    return f"{done}; {tasks.counts()[State.PROCESSING]} tasks that run go on to their end, new ones are taken and wait"
+
+
+def resume(settings: Settings) -> str:
+    """Let tasks begin again."""
+    return "resumed" if _open(settings).resume() else "it was not paused"
 
 
 def _open(settings: Settings) -> SqlTaskStore:
@@ -99,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="is the database whole, and how many tasks wait")
     commands.add_parser("backup", help="copy the SQLite database while the server runs").add_argument("path", type=Path)
+    commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
+    commands.add_parser("resume", help="begin tasks again")
     commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
     return parser
 

@@ -43,6 +43,8 @@ def activity(task: Task) -> str:
     """What is done right now, in words: "denoising 5/40"."""
     if task.finished:
         return task.state
+    if task.paused:
+        return "queued, the server is paused"
     if task.state == "queued":
         return "queued" if task.queue_position is None else f"queued, number {task.queue_position}"
     stage = task.stage or task.state

@@ -33,6 +33,7 @@ class Task:
     step: int | None = None
     eta_s: float | None = None
     queue_position: int | None = None
+    paused: bool | None = None
     bytes_done: int | None = None
     bytes_total: int | None = None
     started_at: float | None = None

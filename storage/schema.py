@@ -79,6 +79,8 @@ served_models = Table(
     Column("served_at", Float, nullable=False),
 )
 
+pauses = Table("pauses", metadata, Column("paused_at", Float, primary_key=True))
+
 apps = Table(
     "apps",
     metadata,

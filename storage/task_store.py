@@ -12,6 +12,7 @@ from models.progress import Progress
 from storage.database import open_engine
 from storage.sql.clients import ClientStatements
 from storage.sql.dispatchers import DispatcherStatements
+from storage.sql.pauses import PauseStatements
 from storage.sql.replicas import ReplicaStatements
 from storage.sql.workers import WorkerStatements
 from storage.tasks import Failure, NewTask, Output, Replica, State, Task
@@ -91,6 +92,15 @@ class TaskStore(Protocol):
     def delete(self, task_id: str) -> bool:
         """Leave nothing but the row of a task that has ended. Its files are the caller's to remove."""
 
+    def pause(self) -> bool:
+        """Let nobody claim until `resume`, and take back what no Generator has started. False if it was paused."""
+
+    def resume(self) -> bool:
+        """Let tasks be claimed again. False if it was not paused."""
+
+    def paused_at(self) -> float | None:
+        """Since when claims are paused, in seconds since the epoch; None while they are not."""
+
     def put_replica(self, replica: Replica) -> None:
         """Write down what a Generator is doing."""
 
@@ -107,7 +117,7 @@ class TaskStore(Protocol):
         """The model other than the tiny one that this database served last."""
 
 
-class SqlTaskStore(ClientStatements, DispatcherStatements, WorkerStatements, ReplicaStatements):
+class SqlTaskStore(ClientStatements, DispatcherStatements, WorkerStatements, PauseStatements, ReplicaStatements):
     """The task store on SQLite or PostgreSQL."""
 
     @classmethod

@@ -68,7 +68,7 @@ def test_a_backup_beside_an_open_server_holds_every_task(tasks, admin, tmp_path)
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("arguments", [("check",), ("backup", "copy.db"), ("requeue", "none")])
+@pytest.mark.parametrize("arguments", [("check",), ("backup", "copy.db"), ("requeue", "none"), ("pause",)])
 def test_where_there_is_no_database_none_is_made(admin, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="there is no database"):
@@ -86,6 +86,17 @@ def test_a_failed_task_is_queued_again_as_new(tasks, admin):
     assert claimed.id == task.id
     assert not tasks.start(task), "the claim of the failed try is void"
     assert tasks.start(claimed)
+
+
+def test_a_pause_is_said_to_be_one_and_ends_with_resume(tasks, admin):
+    tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
+    assert "it was not paused" in admin("resume")
+    assert admin("pause").startswith("paused; 0 tasks that run")
+    assert "paused already" in admin("pause")
+    assert tasks.claim("alice", MODEL, 1, 60) == []
+    assert admin("check").endswith("; claims are paused")
+    assert admin("resume") == "resumed"
+    assert len(tasks.claim("alice", MODEL, 1, 60)) == 1
 
 
 def test_a_task_whose_picture_is_gone_is_refused_with_the_reason(tasks, admin):

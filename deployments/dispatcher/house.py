@@ -11,6 +11,7 @@ from storage.task_store import TaskStore
 
 ORPHAN_CHECK_S = 30.0
 DEADLINE_CHECK_S = 1.0
+PAUSED = "paused: what runs goes on to its end, no other task begins until `python -m deployments.admin resume`"
 
 logger = logging.getLogger("ray.serve")
 
@@ -36,6 +37,7 @@ class House:
         self._leases = LeaseClock(self._settings.lease_s)
         self._orphans_checked_at = 0.0
         self._deadlines_checked_at = 0.0
+        self._paused = False
 
     async def keep(self) -> None:
         """Do what is due."""
@@ -45,6 +47,7 @@ class House:
         if time.monotonic() - self._deadlines_checked_at > DEADLINE_CHECK_S:
             self._deadlines_checked_at = time.monotonic()
             await asyncio.to_thread(self._fail_overdue)
+            await asyncio.to_thread(self._tell_pause)
         if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:
             self._orphans_checked_at = time.monotonic()
             await asyncio.to_thread(self._fail_unserved)
@@ -70,6 +73,13 @@ class House:
         for task in self._tasks.fail_overdue():
             logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
             self._outcomes.forget_input(task)
+
+    def _tell_pause(self) -> None:
+        """Say when an operator has paused or resumed claims. The claim itself heeds it, told or not."""
+        paused = self._tasks.paused_at() is not None
+        if paused != self._paused:
+            logger.warning(PAUSED if paused else "resumed: tasks begin again")
+        self._paused = paused
 
     def _fail_unserved(self) -> None:
         for task in self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s):

@@ -1,10 +1,11 @@
 """Whether the server can do its work, and what its model is doing."""
 
 from importlib.metadata import version
+from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from deployments.ingress.rooms import Rooms
 from models.errors import StoreUnavailable
@@ -31,6 +32,9 @@ class Health(BaseModel):
     reason: str | None = None
     model: ModelHealth | None = None
     queue: dict[str, int] | None = None
+    paused_at: Annotated[
+        float | None, Field(description="Since when an operator lets no task begin, if so; tasks are still taken.")
+    ] = None
     notices: list[str] = []
     versions: dict[str, str]
 
@@ -47,12 +51,13 @@ def health_router(rooms: Rooms) -> APIRouter:
         try:
             replicas = rooms.tasks.live_replicas()
             queue = {state.value: count for state, count in rooms.tasks.counts().items()}
+            paused_at = rooms.tasks.paused_at()
             rooms.outputs.check()
         except StoreUnavailable as error:
             down = Health(status="unavailable", reason=error.message, notices=notices, versions=versions)
             return JSONResponse(down.model_dump(mode="json", exclude_none=True), 503, {"Retry-After": "5"})
         model = model_health(rooms.model, [each for each in replicas if each.model == rooms.model])
-        up = Health(status="ok", model=model, queue=queue, notices=notices, versions=versions)
+        up = Health(status="ok", model=model, queue=queue, paused_at=paused_at, notices=notices, versions=versions)
         return JSONResponse(up.model_dump(mode="json", exclude_none=True))
 
     return router

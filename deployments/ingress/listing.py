@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import ErrorBody, TaskPage
+from deployments.ingress.schemas import ErrorBody, TaskPage, Waiting
 from deployments.ingress.tasks import describe_at
 from storage.tasks import State, Task
 
@@ -64,5 +64,6 @@ def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str,
     """The poll bodies. The queued tasks of a page follow each other in the queue, so one position tells all."""
     queued = [task for task in reversed(shown) if task.state == State.QUEUED]
     first = rooms.tasks.queue_position(queued[0]) if queued else 0
-    positions = {task.id: first + number for number, task in enumerate(queued)}
-    return [describe_at(rooms, task, request, positions.get(task.id)) for task in shown]
+    paused = rooms.tasks.paused_at() is not None if queued else False
+    waiting = {task.id: Waiting(first + number, paused) for number, task in enumerate(queued)}
+    return [describe_at(rooms, task, request, waiting.get(task.id)) for task in shown]

@@ -1,6 +1,6 @@
 """The shapes of answers on the wire, and how a row becomes one."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -65,6 +65,9 @@ class TaskBody(BaseModel):
     bytes_done: Annotated[int | None, Field(description="While the weights are fetched or loaded.")] = None
     bytes_total: int | None = None
     queue_position: Annotated[int | None, Field(description="While queued: 1 is next.")] = None
+    paused: Annotated[
+        Literal[True] | None, Field(description="While queued, if an operator lets no task begin for now.")
+    ] = None
     eta_s: Annotated[
         float | None, Field(description="About how many seconds until it is done, from the pace of tasks of its size.")
     ] = None
@@ -105,10 +108,18 @@ class TaskPage(BaseModel):
     next_cursor: Annotated[str | None, Field(description="The cursor of the next page; null on the last.")] = None
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """How a queued task stands: its place, 1 is next, and whether an operator lets no task begin for now."""
+
+    queue_position: int
+    paused: bool
+
+
 def task_body(
     task: Task,
     base_url: str,
-    queue_position: int | None = None,
+    waiting: Waiting | None = None,
     eta_s: float | None = None,
     kept_s: float | None = None,
 ) -> dict[str, Any]:
@@ -124,7 +135,8 @@ def task_body(
         progress=round(task.progress, 4),
         bytes_done=task.bytes_done if task.bytes_total else None,
         bytes_total=task.bytes_total or None,
-        queue_position=queue_position,
+        queue_position=waiting.queue_position if waiting else None,
+        paused=True if waiting and waiting.paused else None,
         eta_s=None if eta_s is None else round(eta_s, 1),
         created_at=task.created_at,
         started_at=task.started_at,

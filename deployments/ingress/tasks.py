@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from deployments.ingress.errors import NotFound
 from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import ErrorBody, TaskBody, task_body
+from deployments.ingress.schemas import ErrorBody, TaskBody, Waiting, task_body
 from storage.tasks import State, Task
 
 
@@ -33,11 +33,15 @@ def tasks_router(rooms: Rooms) -> APIRouter:
 
 def describe(rooms: Rooms, task: Task, request: Request) -> dict[str, Any]:
     """The poll body of a task, with urls that whoever asks can reach. Blocks on the store."""
-    position = rooms.tasks.queue_position(task) if task.state == State.QUEUED else None
-    return describe_at(rooms, task, request, position)
+    if task.state != State.QUEUED:
+        return describe_at(rooms, task, request, None)
+    waiting = Waiting(rooms.tasks.queue_position(task), rooms.tasks.paused_at() is not None)
+    return describe_at(rooms, task, request, waiting)
 
 
-def describe_at(rooms: Rooms, task: Task, request: Request, queue_position: int | None) -> dict[str, Any]:
+def describe_at(rooms: Rooms, task: Task, request: Request, waiting: Waiting | None) -> dict[str, Any]:
     """The same, of a task whose place in the queue is known."""
-    eta_s, kept_s = rooms.pace.eta_s(task, queue_position), rooms.settings.retention.outputs_s
-    return task_body(task, rooms.base_url(request), queue_position, eta_s, kept_s)
+    eta_s = None
+    if waiting is None or not waiting.paused:
+        eta_s = rooms.pace.eta_s(task, waiting.queue_position if waiting else None)
+    return task_body(task, rooms.base_url(request), waiting, eta_s, rooms.settings.retention.outputs_s)

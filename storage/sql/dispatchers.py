@@ -7,6 +7,7 @@ from sqlalchemy import literal, select, update
 
 from models.progress import Stage
 from storage.schema import tasks
+from storage.sql.pauses import PAUSED
 from storage.sql.statements import BACK_IN_QUEUE, NO_FAILURE, UNENDED, Statements, ended, failure_values, held
 from storage.tasks import Failure, State, Task
 
@@ -17,7 +18,7 @@ class DispatcherStatements(Statements):
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
         oldest = (
             select(tasks.c.sequence)
-            .where(tasks.c.state == State.QUEUED, tasks.c.dispatcher.is_(None), tasks.c.model == model)
+            .where(tasks.c.state == State.QUEUED, tasks.c.dispatcher.is_(None), tasks.c.model == model, ~PAUSED)
             .order_by(tasks.c.sequence)
             .limit(limit)
             .with_for_update(skip_locked=True)

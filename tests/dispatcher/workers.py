@@ -1,6 +1,7 @@
 """Workers that take the handles' place: they write to the row as the real ones do, and sleep where those compute."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -40,8 +41,13 @@ class Workers:
         """Tasks under which the Generator dies, every time."""
         self.store_is_full = False
         self.at_once = self.most_at_once = 0
+        self._woken = asyncio.Event()
         self.generator = SimpleNamespace(generate=Remote(self._generate))
         self.encoder = SimpleNamespace(encode=Remote(self._encode))
+
+    def wake(self) -> None:
+        """End what renders now, and renders later at once."""
+        self._woken.set()
 
     async def _generate(self, task: Task) -> str:
         if not await self._when_back(self._tasks.start, task):
@@ -51,7 +57,8 @@ class Workers:
             raise ActorDiedError
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(self.render_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), self.render_s)
         self.at_once -= 1
         if not await self._when_back(self._tasks.report, task, Progress(Stage.ENCODING)):
             raise TaskCancelled("not ours")

@@ -28,6 +28,23 @@ def test_a_queued_task_reads_processing_with_its_place(box):
     assert box.poll(first)["queue_position"] == 1
 
 
+def test_while_paused_health_and_every_queued_task_say_so_and_submits_are_taken(box):
+    box.finished()
+    waits = box.submit()
+    assert box.tasks.pause()
+    later = box.submit()
+    for body in (box.poll(waits), box.poll(later), *box.client.get("/v1/video/tasks?state=queued").json()["tasks"]):
+        assert (body["paused"], body["status"]) == (True, "processing")
+        assert "eta_s" not in body, "nobody can know"
+    health = box.client.get("/health").json()
+    assert health["status"] == "ok"
+    assert abs(health["paused_at"] - time.time()) < 10
+    assert box.tasks.resume()
+    assert "paused" not in box.poll(waits)
+    assert box.poll(waits)["eta_s"] >= 0
+    assert "paused_at" not in box.client.get("/health").json()
+
+
 def test_a_claimed_task_still_reads_queued(box):
     task_id = box.submit()
     before = box.poll(task_id)

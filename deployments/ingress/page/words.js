@@ -8,7 +8,7 @@ const STAGES = {
 };
 
 export function statusOf(body) {
-  if (body.state === "queued") return queued(body.queue_position);
+  if (body.state === "queued") return queued(body);
   if (body.state === "completed") return `Done in ${duration(body.finished_at - (body.started_at ?? body.created_at))}`;
   if (body.state === "canceled") return "Canceled";
   if (body.state === "expired") return "Expired: the server has removed the file";
@@ -42,7 +42,8 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.round((whole % 3600) / 60)} min`;
 }
 
-function queued(position) {
+function queued({ paused, queue_position: position }) {
+  if (paused) return "Waiting: the server is paused";
   if (!position) return "Waiting in the queue";
   return position === 1 ? "Next in the queue" : `Waiting, ${position - 1} before it`;
 }

@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("model", sa.String(255), primary_key=True),
         sa.Column("served_at", sa.Float, nullable=False),
     )
+    op.create_table("pauses", sa.Column("paused_at", sa.Float, primary_key=True))
     op.create_table(
         "apps",
         sa.Column("number", Sequence, primary_key=True, autoincrement=True),
@@ -94,6 +95,7 @@ def downgrade() -> None:
     """Drop the tables."""
     op.drop_table("dispatchers")
     op.drop_table("apps")
+    op.drop_table("pauses")
     op.drop_table("served_models")
     op.drop_table("replicas")
     op.drop_table("idempotency_keys")
