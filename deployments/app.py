@@ -16,6 +16,7 @@ from deployments.dispatcher.deployment import Dispatcher
 from deployments.encoder.deployment import Encoder
 from deployments.generator import Generator
 from deployments.ingress.deployment import Ingress
+from deployments.object_store import find_shortages
 from deployments.settings import SQLITE, Settings
 from storage.apps import SqlAppStore
 from storage.database import SqliteLock, migrate, open_engine
@@ -33,6 +34,8 @@ def build(settings: Settings) -> Application:
     settings = settings.located()
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
     choice, app = _prepare(settings, server)
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
     generator = _generator(settings, choice).bind(settings, choice.model, choice.name, choice.device)
     encoder = serve.deployment(
         num_replicas=settings.encode.replicas,
@@ -51,7 +54,7 @@ def build(settings: Settings) -> Application:
         max_ongoing_requests=settings.ingress.max_ongoing_requests,
         ray_actor_options={"num_cpus": settings.ingress.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
-    )(serve.ingress()(Ingress)).bind(settings, choice.name, server, list(choice.notices), dispatcher)
+    )(serve.ingress()(Ingress)).bind(settings, choice.name, server, notices, dispatcher)
     return application
 
 

@@ -1,10 +1,16 @@
 """A clip: the frames and the sound of one task, in memory, between the model and the file."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+
+from models.request import Limits
+
+MOST_SOUND_BYTES_PER_S = 2 * 48_000 * 4
+"""Two channels of float32 at the highest rate of all vocoders."""
 
 
 @dataclass(frozen=True)
@@ -24,3 +30,9 @@ class Clip:
     def size_bytes(self) -> int:
         """What the clip occupies in memory."""
         return self.frames.nbytes + self.sound.nbytes
+
+
+def largest_clip_bytes(limits: Limits) -> int:
+    """What the largest clip occupies that a client may ask for."""
+    pixels = min(limits.max_pixel_frames, limits.max_side**2 * limits.max_frames)
+    return 3 * pixels + math.ceil(limits.max_duration_s * MOST_SOUND_BYTES_PER_S)

@@ -1,0 +1,56 @@
+"""Whether Ray's object store holds the clips that wait between a Generator and an Encoder.
+
+One is rendered while the one before it is encoded, so there must be room for two of the largest. Without it Ray puts
+them on its disk: slower, and no reason not to start.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from models.clip import largest_clip_bytes
+from models.request import Limits
+
+CLIPS = 2
+GB = 1e9
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps the store on Linux
+
+
+def find_shortages(limits: Limits, nodes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each thing that is too small; `nodes` are those of `ray.nodes()`."""
+    needed = CLIPS * largest_clip_bytes(limits)
+    stores = [each["Resources"].get("object_store_memory", 0.0) for each in nodes if _works(each)]
+    short = [_short_store(needed, min(stores))] if stores and min(stores) < needed else []
+    shared = _size_bytes(SHARED_MEMORY)
+    return short if shared is None or shared >= needed else [*short, _short_shared_memory(needed, shared)]
+
+
+def _works(node: Mapping[str, Any]) -> bool:
+    """Whether replicas may run on a node: a head without CPUs holds no clips."""
+    return bool(node["Alive"]) and node["Resources"].get("CPU", 0) > 0
+
+
+def _size_bytes(folder: Path) -> int | None:
+    """The size of the file system at `folder`; None where there is none (macOS)."""
+    try:
+        found = os.statvfs(folder)
+    except FileNotFoundError:
+        return None
+    return found.f_frsize * found.f_blocks
+
+
+def _short_store(needed_bytes: float, store_bytes: float) -> str:
+    return (
+        f"Ray's object store has {store_bytes / GB:.1f} GB on a node, and two of the largest clips that limits allow "
+        f"take {needed_bytes / GB:.1f} GB: they go over its disk. Start Ray with more object_store_memory (`ray start "
+        "--object-store-memory`, RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION), or lower limits.max_pixel_frames"
+    )
+
+
+def _short_shared_memory(needed_bytes: float, shared_bytes: float) -> str:
+    return (
+        f"{SHARED_MEMORY} has {shared_bytes / GB:.2f} GB, and two of the largest clips that limits allow take "
+        f"{needed_bytes / GB:.1f} GB: they go over Ray's disk. Give the container more (docker run --shm-size 8g, "
+        "shm_size in compose), or lower limits.max_pixel_frames"
+    )
