@@ -4,19 +4,25 @@ Works on the database of `serve_config.yaml` and the environment, beside a serve
 """
 
 import argparse
+import secrets
 import sqlite3
 import sys
 from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 
-from deployments.settings import SQLITE, Settings, SettingsError
+from deployments.settings import SQLITE, ApiKey, Settings, SettingsError
+from deployments.settings.keys import hash_key
 from models.errors import StoreUnavailable
 from storage.database import sqlite_file
 from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 from storage.upkeep import back_up, find_damage
 
+KEY_PREFIX = "ltx2_"
+"""So that a key is known for what it is where it should not be: in a log, in a repository."""
+KEY_BYTES = 32
 ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --format=custom`, by your own schedule"
 
 
@@ -28,6 +34,8 @@ def main(arguments: list[str] | None = None) -> str:
     """Do what the arguments say and return what to tell. Raises SystemExit with the reason."""
     asked = _parser().parse_args(arguments)
     try:
+        if asked.command == "new-key":
+            return new_key(asked.name)
         settings = _settings(asked.config)
         match asked.command:
             case "check":
@@ -88,6 +96,21 @@ def resume(settings: Settings) -> str:
     return "resumed" if _open(settings).resume() else "it was not paused"
 
 
+def new_key(name: str) -> str:
+    """Make an API key. Nothing keeps it: what is told here is all there will ever be of it."""
+    key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    try:
+        record = ApiKey(name=name, sha256=hash_key(key))
+    except ValidationError:
+        raise Refused("a name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit") from None
+    return (
+        f"the key of {name}, which is shown this once:\n\n  {key}\n\n"
+        f"its record, for api_keys in the settings or for the list in LTX2_API_KEYS:\n\n"
+        f"  {record.model_dump_json(exclude_defaults=True)}\n\n"
+        "max_queued, max_running and weight may be added to the record; the server reads it when it starts"
+    )
+
+
 def _open(settings: Settings) -> SqlTaskStore:
     """The store of a database that is there already: a mistyped path must not make one."""
     url = settings.database_url
@@ -120,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
     commands.add_parser("resume", help="begin tasks again")
     commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
+    new = commands.add_parser("new-key", help="make an API key, and the record of it for the settings")
+    new.add_argument("name", help="who it is for")
     return parser
 
 

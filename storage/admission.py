@@ -7,7 +7,7 @@ the key's row and finds its task.
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select
+from sqlalchemy import Connection, Row, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.errors import IdempotencyKeyReused, QueueFull
@@ -19,13 +19,14 @@ KEPT_S = 24 * 3600.0
 FORGOTTEN_AT_ONCE = 20
 
 
-def task_of_key(connection: Connection, idempotency: Idempotency, task_id: str) -> str:
-    """The task that the key stands for: `task_id`, if the key is new, else that of the first submit.
+def task_of_key(connection: Connection, owner: str, idempotency: Idempotency, task_id: str) -> str:
+    """The task that the key of this owner stands for: `task_id`, if the key is new, else that of the first submit.
 
     Raises IdempotencyKeyReused when the first submit was another one.
     """
     _forget_old(connection)
     values = {
+        "owner": owner,
         "key": idempotency.key,
         "digest": idempotency.digest,
         "task_id": task_id,
@@ -34,8 +35,8 @@ def task_of_key(connection: Connection, idempotency: Idempotency, task_id: str) 
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     fresh = dialect.insert(idempotency_keys).values(values)
     too_old = idempotency_keys.c.created_at < time.time() - KEPT_S
-    connection.execute(fresh.on_conflict_do_update(index_elements=["key"], set_=values, where=too_old))
-    found = _found(connection, idempotency.key)
+    connection.execute(fresh.on_conflict_do_update(index_elements=["owner", "key"], set_=values, where=too_old))
+    found = _found(connection, owner, idempotency.key)
     if found.digest != idempotency.digest:
         raise IdempotencyKeyReused(
             "Idempotency-Key: it came with another request before; take a new key for a new request"
@@ -50,15 +51,15 @@ def check_room(connection: Connection, max_queued: int) -> None:
         raise QueueFull(f"the queue is full: {max_queued} tasks wait; try again later")
 
 
-def _found(connection: Connection, key: str) -> Row[Any, Any]:
-    wanted = select(idempotency_keys.c.digest, idempotency_keys.c.task_id).where(idempotency_keys.c.key == key)
-    return connection.execute(wanted).one()
+def _found(connection: Connection, owner: str, key: str) -> Row[Any, Any]:
+    named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == key)
+    return connection.execute(select(idempotency_keys.c.digest, idempotency_keys.c.task_id).where(named)).one()
 
 
 def _forget_old(connection: Connection) -> None:
     """Remove a few old keys, so that they do not pile up. Those that another submit is removing are passed over."""
     old = (
-        select(idempotency_keys.c.key)
+        select(idempotency_keys.c.owner, idempotency_keys.c.key)
         .where(idempotency_keys.c.created_at < time.time() - KEPT_S)
         .order_by(idempotency_keys.c.created_at)
         .limit(FORGOTTEN_AT_ONCE)
@@ -66,4 +67,5 @@ def _forget_old(connection: Connection) -> None:
         .cte("old")
         .prefix_with("MATERIALIZED")
     )
-    connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key.in_(select(old.c.key))))
+    named = tuple_(idempotency_keys.c.owner, idempotency_keys.c.key)
+    connection.execute(delete(idempotency_keys).where(named.in_(select(old.c.owner, old.c.key))))

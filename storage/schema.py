@@ -17,6 +17,7 @@ tasks = Table(
     Column("id", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),
     Column("model", String(255), nullable=False),
+    Column("owner", String(64), nullable=False),
     Column("request", Text, nullable=False),
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
@@ -43,6 +44,7 @@ tasks = Table(
     Column("error_code", String(64)),
     Column("retryable", Boolean),
     Index("tasks_by_state", "state", "sequence"),
+    Index("tasks_by_owner", "state", "owner", "sequence"),
     Index("tasks_by_end", "state", "finished_at"),
     # Only what is held, and only what may still be late: as small with a million finished tasks as with ten.
     Index("tasks_by_dispatcher", "dispatcher", sqlite_where=HELD, postgresql_where=HELD),
@@ -53,11 +55,19 @@ tasks = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
+    Column("owner", String(64), primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("task_id", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
     Index("idempotency_keys_by_age", "created_at"),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(64), nullable=False),
 )
 
 replicas = Table(

@@ -14,6 +14,7 @@ from storage.sql.clients import ClientStatements
 from storage.sql.dispatchers import DispatcherStatements
 from storage.sql.pauses import PauseStatements
 from storage.sql.replicas import ReplicaStatements
+from storage.sql.secrets import SecretStatements
 from storage.sql.workers import WorkerStatements
 from storage.tasks import Failure, NewTask, Output, Replica, State, Task
 
@@ -34,9 +35,18 @@ class TaskStore(Protocol):
         """Read several tasks, those that there are."""
 
     def page(
-        self, states: Collection[State], limit: int, beyond: int | None = None, *, oldest_first: bool = False
+        self,
+        states: Collection[State],
+        limit: int,
+        beyond: int | None = None,
+        *,
+        oldest_first: bool = False,
+        owner: str | None = None,
     ) -> list[Task]:
-        """Read the newest tasks in these states, or the oldest, of those that come after the sequence `beyond`."""
+        """Read the newest tasks in these states, or the oldest, of those that come after the sequence `beyond`.
+
+        With `owner`, only that one's.
+        """
 
     def queue_position(self, task: Task) -> int:
         """Count the queued tasks up to this one: 1 is next."""
@@ -116,8 +126,13 @@ class TaskStore(Protocol):
     def last_real_model(self) -> str | None:
         """The model other than the tiny one that this database served last."""
 
+    def shared_secret(self, name: str) -> bytes:
+        """32 random bytes, the same for every process on this database. Made when they are first asked for."""
 
-class SqlTaskStore(ClientStatements, DispatcherStatements, WorkerStatements, PauseStatements, ReplicaStatements):
+
+class SqlTaskStore(
+    ClientStatements, DispatcherStatements, WorkerStatements, PauseStatements, ReplicaStatements, SecretStatements
+):
     """The task store on SQLite or PostgreSQL."""
 
     @classmethod

@@ -9,7 +9,9 @@ from models.progress import Stage
 from models.request import VideoRequest
 
 TASK_ID_BYTES = 16
-"""128 random bits: a task id cannot be guessed, so knowing it is what gives access to the video."""
+"""128 random bits: a task id cannot be guessed. Without keys, knowing it is what gives access to the video."""
+NOBODY = ""
+"""The owner of tasks that came without a key. No key has this name."""
 
 
 class State(StrEnum):
@@ -70,6 +72,7 @@ class NewTask:
     input_key: str | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(TASK_ID_BYTES))
     idempotency: Idempotency | None = None
+    owner: str = NOBODY
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ class Task:
 
     `claim` is the fencing token: it rises whenever the task changes hands, and every write by a worker names it.
     `attempts` counts the Generators that started it and were lost under it; `restarts` counts the times it went
-    back for a reason that was not its own. Times are seconds since the epoch.
+    back for a reason that was not its own. `owner` is the name of the key that it came with. Times are seconds
+    since the epoch.
     """
 
     id: str
@@ -121,6 +125,7 @@ class Task:
     output: Output | None
     failure: Failure | None
     adjusted: tuple[Adjustment, ...] = ()
+    owner: str = NOBODY
 
     @property
     def rendered_request(self) -> VideoRequest:

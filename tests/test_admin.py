@@ -1,11 +1,14 @@
 """What an operator does by hand, on a real database that a server has open."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deployments.admin import main
+from deployments.ingress.keys import Keyring
+from deployments.settings import Settings
 from models.request import VideoRequest
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
@@ -119,3 +122,21 @@ def test_postgresql_is_left_to_its_own_tool(admin, tmp_path, monkeypatch):
     monkeypatch.setenv("LTX2_DATABASE_URL", "postgresql+psycopg://db/ltx2")
     with pytest.raises(SystemExit, match="pg_dump"):
         admin("backup", tmp_path / "copy.db")
+
+
+def test_a_new_key_opens_the_server_whose_settings_have_its_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # neither a database nor a config is needed
+    told = main(["new-key", "alice"])
+    (key,) = re.findall(r"^  (ltx2_\S{43})$", told, re.MULTILINE)
+    (record,) = re.findall(r"^  (\{.*\})$", told, re.MULTILINE)
+    monkeypatch.setenv("LTX2_API_KEYS", f"[{record}]")
+    ring = Keyring(Settings().api_keys)
+    assert (ring.owner(key), ring.owner(key[:-1])) == ("alice", None)
+    assert key not in record
+    assert main(["new-key", "alice"]) != told
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 65])
+def test_a_name_that_no_record_can_hold_is_refused(name):
+    with pytest.raises(SystemExit, match="1 to 64"):
+        main(["new-key", "--", name])

@@ -1,6 +1,7 @@
 """The settings: the environment wins, and a wrong one stops the start with its name and what is allowed."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,37 @@ def test_speedups_are_a_word_or_a_list_from_the_environment_too(monkeypatch: pyt
     monkeypatch.setenv("LTX2_GENERATOR__SPEEDUPS", '["magic"]')
     with pytest.raises(SettingsError, match="speedups"):
         Settings()
+
+
+HASH = "0" * 64
+
+
+def test_api_keys_come_from_one_variable_as_json(monkeypatch):
+    monkeypatch.setenv("LTX2_API_KEYS", f'[{{"name": "alice", "sha256": "{HASH}", "max_running": 2, "weight": 3}}]')
+    (key,) = Settings().api_keys
+    assert (key.name, key.sha256, key.max_queued, key.max_running, key.weight) == ("alice", HASH, None, 2, 3.0)
+    monkeypatch.setenv("LTX2_API_KEYS", "alice")
+    with pytest.raises(SettingsError, match=r"api_keys.*JSON"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([{"name": "alice"}], "api_keys.0.sha256"),
+        ([{"name": "a b", "sha256": HASH}], "api_keys.0.name"),
+        ([{"name": "alice", "sha256": HASH, "weight": 0}], "api_keys.0.weight"),
+        ([{"name": "alice", "sha256": HASH, "key": "x"}], "there are name, sha256, max_queued, max_running, weight"),
+        ([{"name": "alice", "sha256": HASH}, {"name": "bob", "sha256": HASH}], "one sha256 twice"),
+        ([{"name": "a", "sha256": HASH}, {"name": "a", "sha256": "1" * 64, "weight": 2}], "those of a differ"),
+    ],
+)
+def test_a_wrong_record_of_a_key_is_named(records, said):
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        Settings(api_keys=records)
+
+
+def test_a_key_that_was_taken_for_its_hash_is_not_shown():
+    with pytest.raises(SettingsError) as refused:
+        Settings(api_keys=[{"name": "alice", "sha256": "ltx2_hunter2"}])
+    assert "hunter2" not in str(refused.value)

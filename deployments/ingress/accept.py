@@ -3,14 +3,14 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request import VideoRequest, parse_request
 from storage.outputs import input_key
-from storage.tasks import Idempotency, NewTask, Task
+from storage.tasks import NOBODY, Idempotency, NewTask, Task
 
 KEY_HEADER = "Idempotency-Key"
 KEY = re.compile(r"[ -~]{1,255}")
@@ -32,6 +32,7 @@ class Submission:
     fields: Mapping[str, object]
     image: bytes | None
     key: str | None
+    owner: str = NOBODY
 
 
 def accept(rooms: Rooms, submission: Submission) -> Task:
@@ -43,14 +44,14 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     request = parse_request(submission.fields, limits)
     idempotency = _idempotency(submission, request)
     _check_space(rooms)
-    new = NewTask(request, rooms.model, submission.base_url, idempotency=idempotency)
+    new = NewTask(request, rooms.model, submission.base_url, idempotency=idempotency, owner=submission.owner)
     if submission.image is None:
         return _submit(rooms, new)
     picture, request = fit_image(read_image(submission.image, limits), request, limits)
     key = input_key(new.id)
     rooms.outputs.put(key, encode_input(picture))
     try:
-        task = _submit(rooms, NewTask(request, rooms.model, submission.base_url, key, new.id, idempotency))
+        task = _submit(rooms, replace(new, request=request, input_key=key))
     except BaseException:
         rooms.outputs.delete(key)
         raise

@@ -2,12 +2,14 @@
 
 from fastapi import FastAPI
 
+from deployments.ingress.door import add_door, said_in_docs
 from deployments.ingress.errors import add_error_handlers
 from deployments.ingress.events import events_router
 from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
 from deployments.ingress.listing import listing_router
 from deployments.ingress.openai import openai_router
+from deployments.ingress.openai_shapes import OpenAIErrorBody
 from deployments.ingress.outputs import outputs_router
 from deployments.ingress.page import page_router
 from deployments.ingress.removal import removal_router
@@ -24,19 +26,15 @@ def create_app(rooms: Rooms) -> FastAPI:
     """Build the app from its rooms."""
     app = FastAPI(title="LTX-2 video server", description=DESCRIPTION, version="1")
     add_error_handlers(app)
+    add_door(app, rooms.settings)
     app.add_middleware(SafeHeaders)
     watch = Watch(rooms.tasks)
-    app.include_router(video_router(rooms, watch))
-    app.include_router(events_router(rooms, watch))
-    for make_router in (
-        tasks_router,
-        listing_router,
-        removal_router,
-        outputs_router,
-        health_router,
-        skill_router,
-        openai_router,
-    ):
+    closed = said_in_docs(rooms.settings)
+    app.include_router(video_router(rooms, watch), **closed)
+    app.include_router(events_router(rooms, watch), **closed)
+    for make_router in (tasks_router, listing_router, removal_router, outputs_router):
+        app.include_router(make_router(rooms), **closed)
+    app.include_router(openai_router(rooms), **said_in_docs(rooms.settings, OpenAIErrorBody))
+    for make_router in (health_router, skill_router, page_router):
         app.include_router(make_router(rooms))
-    app.include_router(page_router(rooms))
     return app

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from deployments.environment import missing_variables
 from deployments.ingress.app import create_app
+from deployments.ingress.keys import OPEN_NOTICE
 from deployments.ingress.rooms import Rooms
 from deployments.settings import SQLITE, Settings
 from storage.database import SqliteLock
@@ -24,7 +25,7 @@ class Ingress:
     def __init__(self, settings: Settings, model_name: str, server: str, notices: list[str], dispatcher: Any) -> None:
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
-        notices = [*notices, *missing_variables()]
+        notices = [*notices, *missing_variables(), *([] if settings.api_keys else [OPEN_NOTICE])]
         for notice in notices:
             logger.warning(notice)
         self._dispatcher = dispatcher

@@ -29,7 +29,15 @@ STATUS: dict[type[VideoError], int] = {
     StorageFull: 507,
     StoreUnavailable: 503,
 }
-CODES = {404: "not_found", 405: "method_not_allowed", 408: "body_too_slow", 413: "too_large", 429: "too_many_requests"}
+CODES = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "body_too_slow",
+    413: "too_large",
+    429: "too_many_requests",
+}
 RETRY_AFTER_S = "5"
 
 logger = logging.getLogger("ray.serve")
@@ -40,6 +48,13 @@ class NotFound(HTTPException):
 
     def __init__(self, what: str) -> None:
         super().__init__(404, what)
+
+
+class Forbidden(HTTPException):
+    """What came with the request does not open what it asks for."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(403, why)
 
 
 class TooLarge(HTTPException):
@@ -66,24 +81,25 @@ def add_error_handlers(app: FastAPI) -> None:
         body = ErrorBody(error=error.message, error_code=error.code, retryable=error.retryable)
         if isinstance(error, InvalidRequest):
             body = body.model_copy(update={"field": error.field, "given": error.given, "allowed": error.allowed})
-        return _answer(request, status, body, _retry_headers(error))
+        return answer_error(request, status, body, _retry_headers(error))
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         code = CODES.get(error.status_code, "http_error")
         body = ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
-        return _answer(request, error.status_code, body, dict(error.headers or {}))
+        return answer_error(request, error.status_code, body, dict(error.headers or {}))
 
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
         field = next(part for part in reversed(problem["loc"]) if isinstance(part, str))
-        return _answer(
+        return answer_error(
             request, 422, ErrorBody(error=f"{field}: {problem['msg']}", error_code=InvalidRequest.code, field=field)
         )
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("unexpected error", exc_info=error)
         body = ErrorBody(error="the server met an error of its own", error_code="internal_error")
-        return _answer(request, 500, body, dict(SAFE_HEADERS))  # starlette answers this one outside of all middleware
+        # Starlette answers this one outside of all middleware.
+        return answer_error(request, 500, body, dict(SAFE_HEADERS))
 
     handlers: list[tuple[type[Exception], Callable[..., Awaitable[JSONResponse]]]] = [
         (VideoError, video_error),
@@ -99,7 +115,8 @@ def _retry_headers(error: VideoError) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after_s or RETRY_AFTER_S)} if isinstance(error, QueueFull) else {}
 
 
-def _answer(request: Request, status: int, body: ErrorBody, headers: dict[str, str] | None = None) -> JSONResponse:
+def answer_error(request: Request, status: int, body: ErrorBody, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The body as an answer, in the shape that the path has for errors."""
     headers = headers or {}
     if status == 503:  # noqa: PLR2004
         headers.setdefault("Retry-After", RETRY_AFTER_S)

@@ -9,11 +9,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from deployments.ingress.errors import NotFound
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody
 from deployments.ingress.seats import Seats
-from deployments.ingress.tasks import describe
+from deployments.ingress.tasks import describe, find_task
 from deployments.ingress.watch import Looks, Watch
 from models.errors import StoreUnavailable
 from models.progress import Stage
@@ -50,9 +49,7 @@ def events_router(rooms: Rooms, watch: Watch) -> APIRouter:
 
         A client that comes back with `Last-Event-ID` gets what has changed since.
         """
-        task = await run_in_threadpool(rooms.tasks.get, task_id)
-        if task is None:
-            raise NotFound(f"there is no task {task_id[:64]!r}")
+        task = await run_in_threadpool(find_task, rooms, task_id, request)
         known = request.headers.get("last-event-id", "")
         if task.finished and known == str(revision(task)):
             return Response(status_code=204)  # what tells an EventSource to stop

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, TaskPage, Waiting
 from deployments.ingress.tasks import describe_at
@@ -50,9 +51,9 @@ def listing_router(rooms: Rooms) -> APIRouter:
             str | None, Query(pattern="^[0-9]{1,18}$", description="`next_cursor` of the page before.")
         ] = None,
     ) -> JSONResponse:
-        """Newest first. Tasks that a client deleted are left out."""
+        """Newest first. Tasks that a client deleted are left out, and with keys those of others."""
         wanted = LISTED & set(state) if state else LISTED
-        found = rooms.tasks.page(wanted, limit + 1, int(cursor) if cursor else None)
+        found = rooms.tasks.page(wanted, limit + 1, int(cursor) if cursor else None, owner=owner_of(request))
         shown = found[:limit]
         following = str(shown[-1].sequence) if len(found) > limit else None
         return JSONResponse({"tasks": _bodies(rooms, shown, request), "next_cursor": following})

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from deployments.ingress.accept import KEY_PARAMETER
 from deployments.ingress.body import read_form, read_json
 from deployments.ingress.errors import NotFound
+from deployments.ingress.keys import owner_of
 from deployments.ingress.listing import LISTED, MAX_PAGE
 from deployments.ingress.openai_fields import PICTURE, create_schema, translate
 from deployments.ingress.openai_shapes import (
@@ -28,6 +29,7 @@ from deployments.ingress.openai_shapes import (
 from deployments.ingress.outputs import FILE_RESPONSES, deliver
 from deployments.ingress.removal import remove_task
 from deployments.ingress.rooms import Rooms
+from deployments.ingress.tasks import find_own
 from deployments.ingress.video import submit_task
 from models.errors import InvalidRequest
 from models.request import unknown_fields
@@ -73,31 +75,33 @@ def _add_reads(router: APIRouter, rooms: Rooms) -> None:
 
     @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **_errors(422, 503)})
     def list_videos(
+        request: Request,
         after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Videos on a page.")] = 20,
         order: Annotated[Literal["asc", "desc"], Query(description="desc is newest first.")] = "desc",
     ) -> VideoPage:
-        """Those of all routes. Videos that a client deleted are left out."""
-        beyond = _sequence(rooms, after) if after is not None else None
-        found = rooms.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc")
+        """Those of all routes. Videos that a client deleted are left out, and with keys those of others."""
+        owner = owner_of(request)
+        beyond = _sequence(rooms, after, owner) if after is not None else None
+        found = rooms.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc", owner=owner)
         data = [video_of(task, kept_s) for task in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
     @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **_errors(404, 503)})
-    def retrieve_video(video_id: str) -> Video:
+    def retrieve_video(video_id: str, request: Request) -> Video:
         """Poll until `status` is `completed` or `failed`."""
-        return video_of(_find(rooms, video_id), kept_s)
+        return video_of(_find(rooms, video_id, owner_of(request)), kept_s)
 
     @router.delete(
         "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **_errors(404, 503)}
     )
-    def delete_video(video_id: str) -> VideoDeleted:
+    def delete_video(video_id: str, request: Request) -> VideoDeleted:
         """With its files; one that has not ended is canceled first. Asking again does no harm."""
-        task_id = _task_id(video_id)
-        removed = remove_task(rooms, task_id)
+        task_id, owner = _task_id(video_id), owner_of(request)
+        removed = remove_task(rooms, task_id, owner)
         if removed is not None and removed.outcome == "canceled":
-            removed = remove_task(rooms, task_id)
+            removed = remove_task(rooms, task_id, owner)
         if removed is None:
             raise _no_video(video_id)
         return VideoDeleted(id=video_id)
@@ -119,7 +123,7 @@ def _add_content(router: APIRouter, rooms: Rooms) -> None:
         ] = "video",
     ) -> Response:
         """With Range and ETag. A 404 while the video is not completed."""
-        task = await run_in_threadpool(_find, rooms, video_id)
+        task = await run_in_threadpool(_find, rooms, video_id, owner_of(request))
         if task.state != State.COMPLETED or task.output is None:
             raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
         return await deliver(rooms, task.output.key if variant == "video" else task.output.poster_key, request)
@@ -154,17 +158,17 @@ async def _read(request: Request, rooms: Rooms) -> tuple[dict[str, object], byte
     return fields, picture
 
 
-def _find(rooms: Rooms, video_id: str) -> Task:
-    task = rooms.tasks.get(_task_id(video_id))
+def _find(rooms: Rooms, video_id: str, owner: str | None) -> Task:
+    task = find_own(rooms, _task_id(video_id), owner)
     if task is None or task.state == State.DELETED:
         raise _no_video(video_id)
     return task
 
 
-def _sequence(rooms: Rooms, after: str) -> int:
+def _sequence(rooms: Rooms, after: str, owner: str | None) -> int:
     """Where a page goes on; a video that was deleted meanwhile still tells."""
     found = VIDEO_ID.fullmatch(after)
-    task = rooms.tasks.get(found[1]) if found else None
+    task = find_own(rooms, found[1], owner) if found else None
     if task is None:
         raise InvalidRequest("after", after, "the id of a video")
     return task.sequence

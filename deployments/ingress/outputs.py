@@ -2,18 +2,23 @@
 
 import re
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
-from deployments.ingress.errors import NotFound
+from deployments.ingress.errors import Forbidden, NotFound
+from deployments.ingress.keys import Unauthorized, owner_of, presented_key
 from deployments.ingress.reads import Reads
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.tasks import find_own
 from storage.outputs import StoredFile
 
 FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
+TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
+"""Where it stands in the name of a file."""
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
@@ -38,15 +43,35 @@ def outputs_router(rooms: Rooms) -> APIRouter:
         "/outputs/{filename}",
         summary="Download a video or its poster",
         response_class=Response,
-        responses={**FILE_RESPONSES, 404: {"model": ErrorBody}},
+        responses={**FILE_RESPONSES, 404: {"model": ErrorBody}, 422: {"model": ErrorBody}},
     )
-    async def download(filename: str, request: Request) -> Response:
-        """Names are those of `url` and `poster_url` in a completed task."""
+    async def download(
+        filename: str,
+        request: Request,
+        expires: Annotated[str, Query(description="Of a signed url.", max_length=20)] = "",
+        signature: Annotated[str, Query(description="Of a signed url.", max_length=100)] = "",
+    ) -> Response:
+        """Names are those of `url` and `poster_url` in a completed task; where there are keys, these are signed."""
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
+        if rooms.settings.api_keys:
+            await run_in_threadpool(admit, rooms, filename, request, (expires, signature))
         return await deliver(rooms, f"outputs/{filename}", request)
 
     return router
+
+
+def admit(rooms: Rooms, filename: str, request: Request, signed: tuple[str, str]) -> None:
+    """Let in a signed url, or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
+    signer, owner = rooms.signer, owner_of(request)
+    problem = signer.problem(f"outputs/{filename}", *signed) if signer else None
+    if problem is None or (owner and find_own(rooms, filename[TASK_ID], owner)):
+        return
+    if any(signed):
+        raise Forbidden(problem)
+    if owner:
+        raise NotFound("there is no such file")
+    raise Unauthorized(presented_key(request))
 
 
 async def deliver(rooms: Rooms, key: str, request: Request) -> Response:

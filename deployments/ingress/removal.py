@@ -3,11 +3,13 @@
 import logging
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from deployments.ingress.errors import NotFound
+from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, Removed
+from deployments.ingress.tasks import find_own
 from storage.outputs import input_key, output_key, poster_key
 from storage.tasks import State, Task
 
@@ -31,12 +33,12 @@ def removal_router(rooms: Rooms) -> APIRouter:
     router = APIRouter(tags=["tasks"])
 
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
-    def remove(task_id: str) -> Removed:
+    def remove(task_id: str, request: Request) -> Removed:
         """A queued task never starts, a running one stops within a step, a finished one goes with its files.
 
         `outcome` says which it was. Asking again does no harm.
         """
-        removed = remove_task(rooms, task_id)
+        removed = remove_task(rooms, task_id, owner_of(request))
         if removed is None:
             raise NotFound(f"there is no task {task_id[:64]!r}")
         return removed
@@ -44,8 +46,10 @@ def removal_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def remove_task(rooms: Rooms, task_id: str) -> Removed | None:
-    """Cancel the task, or delete it if it has ended; None where there is no such task. Blocks on the stores."""
+def remove_task(rooms: Rooms, task_id: str, owner: str | None) -> Removed | None:
+    """Cancel the task, or delete it if it has ended; None where this owner has no such task. Blocks on the stores."""
+    if owner is not None and find_own(rooms, task_id, owner) is None:
+        return None
     removed = _cancel(rooms, task_id) or _delete(rooms, task_id)
     if removed is not None:
         logger.info("task %s: %s by a client", removed.task_id, removed.outcome)

@@ -10,8 +10,12 @@ from fastapi import Request
 from deployments.ingress.pace import Pace
 from deployments.ingress.reads import Reads
 from deployments.settings import Settings
+from deployments.signing import Links, Signer, make_links
 from storage.outputs import OutputStore
 from storage.task_store import TaskStore
+
+SIGNING = "urls"
+"""The name of the secret that urls are signed with."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,17 @@ class Rooms:
     def pace(self) -> Pace:
         """How fast tasks go here."""
         return Pace(self.tasks, self.model)
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """Signs urls of files where there are keys. Its secret is one for all replicas. Blocks on the store."""
+        if not self.settings.api_keys:
+            return None
+        return Signer(self.tasks.shared_secret(SIGNING), self.settings.outputs.signed_url_s)
+
+    def links(self, request: Request) -> Links:
+        """The urls of files in the answer to `request`. Blocks on the store, once."""
+        return make_links(self.base_url(request), self.signer)
 
     def base_url(self, request: Request) -> str:
         """What urls in the answer to `request` begin with, without a slash at the end."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from deployments.signing import Links
 from models.progress import Stage
 from storage.tasks import State, Task
 
@@ -81,6 +82,10 @@ class TaskBody(BaseModel):
     expires_at: Annotated[
         float | None, Field(description="Beside `url`: when the server removes the file; left out if it keeps it.")
     ] = None
+    url_expires_at: Annotated[
+        float | None,
+        Field(description="Where there are keys: until when `url` opens without one; a poll gives a fresh url."),
+    ] = None
     poster_url: Annotated[str | None, Field(description="A JPEG of one frame.")] = None
     duration_s: float | None = None
     size_bytes: int | None = None
@@ -118,7 +123,7 @@ class Waiting:
 
 def task_body(
     task: Task,
-    base_url: str,
+    links: Links,
     waiting: Waiting | None = None,
     eta_s: float | None = None,
     kept_s: float | None = None,
@@ -144,7 +149,7 @@ def task_body(
         timeout_s=task.request.timeout_s,
         seed=task.request.seed,
         model=task.model,
-        **_ending(task, base_url, kept_s),
+        **_ending(task, links, kept_s),
     )
     return body.model_dump(mode="json", exclude_none=True)
 
@@ -167,7 +172,7 @@ def _step(task: Task) -> int | None:
     return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
 
 
-def _ending(task: Task, base_url: str, kept_s: float | None) -> dict[str, Any]:
+def _ending(task: Task, links: Links, kept_s: float | None) -> dict[str, Any]:
     if task.state in GONE:
         return {"error": GONE[task.state], "error_code": task.state, "retryable": False}
     if task.failure is not None and task.state == State.FAILED:
@@ -176,9 +181,10 @@ def _ending(task: Task, base_url: str, kept_s: float | None) -> dict[str, Any]:
     if task.output is None:
         return {}
     return {
-        "url": f"{base_url}/{task.output.key}",
+        "url": links.to(task.output.key),
         "expires_at": None if kept_s is None or task.finished_at is None else task.finished_at + kept_s,
-        "poster_url": f"{base_url}/{task.output.poster_key}",
+        "url_expires_at": links.expires_at,
+        "poster_url": links.to(task.output.poster_key),
         "duration_s": round(task.output.duration_s, 6),
         "size_bytes": task.output.size_bytes,
     }

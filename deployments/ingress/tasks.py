@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from deployments.ingress.errors import NotFound
+from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, TaskBody, Waiting, task_body
 from storage.tasks import State, Task
@@ -23,12 +24,23 @@ def tasks_router(rooms: Rooms) -> APIRouter:
     )
     def poll(task_id: str, request: Request) -> JSONResponse:
         """Poll every 5 to 10 seconds until `status` is `completed` or `failed`."""
-        task = rooms.tasks.get(task_id)
-        if task is None:
-            raise NotFound(f"there is no task {task_id[:64]!r}")
-        return JSONResponse(describe(rooms, task, request))
+        return JSONResponse(describe(rooms, find_task(rooms, task_id, request), request))
 
     return router
+
+
+def find_task(rooms: Rooms, task_id: str, request: Request) -> Task:
+    """The task, if whoever asks may know of it. Raises NotFound. Blocks on the store."""
+    task = find_own(rooms, task_id, owner_of(request))
+    if task is None:
+        raise NotFound(f"there is no task {task_id[:64]!r}")
+    return task
+
+
+def find_own(rooms: Rooms, task_id: str, owner: str | None) -> Task | None:
+    """The same for an owner: another one's task is as good as none. Blocks on the store."""
+    task = rooms.tasks.get(task_id)
+    return task if task is not None and owner in (None, task.owner) else None
 
 
 def describe(rooms: Rooms, task: Task, request: Request) -> dict[str, Any]:
@@ -44,4 +56,4 @@ def describe_at(rooms: Rooms, task: Task, request: Request, waiting: Waiting | N
     eta_s = None
     if waiting is None or not waiting.paused:
         eta_s = rooms.pace.eta_s(task, waiting.queue_position if waiting else None)
-    return task_body(task, rooms.base_url(request), waiting, eta_s, rooms.settings.retention.outputs_s)
+    return task_body(task, rooms.links(request), waiting, eta_s, rooms.settings.retention.outputs_s)

@@ -12,13 +12,14 @@ from starlette.concurrency import run_in_threadpool
 
 from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept
 from deployments.ingress.body import read_form, read_json
+from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody
 from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
 from deployments.ingress.watch import Watch
 from models.request import request_schema, unknown_fields
-from storage.tasks import State, Task
+from storage.tasks import NOBODY, State, Task
 
 TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
@@ -93,7 +94,8 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
 async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
     """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
     limiter = rooms.decoding if image is not None else None
-    submission = Submission(rooms.base_url(request), fields, image, request.headers.get(KEY_HEADER))
+    owner = owner_of(request) or NOBODY
+    submission = Submission(rooms.base_url(request), fields, image, request.headers.get(KEY_HEADER), owner)
     task = await to_thread.run_sync(accept, rooms, submission, limiter=limiter)
     await rooms.nudge()
     logger.info("task %s: accepted", task.id)

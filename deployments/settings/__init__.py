@@ -8,6 +8,7 @@ from deployments.settings.dispatcher import DispatcherSettings
 from deployments.settings.encode import EncodeSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
+from deployments.settings.keys import ApiKey
 from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
 from deployments.settings.outputs import OutputSettings
 from deployments.settings.refusals import SettingsError
@@ -19,6 +20,7 @@ __all__ = [
     "NESTING",
     "PREFIX",
     "SQLITE",
+    "ApiKey",
     "DispatcherSettings",
     "EncodeSettings",
     "GeneratorSettings",

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,6 +11,8 @@ from deployments.settings.names import NESTING, PREFIX
 
 CREDENTIALS = re.compile(r"//.*@")
 """What a url may hold that no log should."""
+KEYS = "api_keys"
+"""What is wrong there may be a key that was taken for its hash: it is not repeated."""
 
 
 class SettingsError(Exception):
@@ -44,11 +46,19 @@ def explain(settings: type[BaseModel], error: ValidationError) -> str:
 
 
 def _say(settings: type[BaseModel], problem: Any) -> str:
-    if problem["type"] != "extra_forbidden":
-        return f"{problem['msg']}; {CREDENTIALS.sub('//***@', repr(problem['input']))} was given"
+    if problem["type"] == "extra_forbidden":
+        return f"there is no such setting; there are {', '.join(_room(settings, problem['loc']).model_fields)}"
+    if problem["loc"][:1] == (KEYS,):
+        return str(problem["msg"])
+    return f"{problem['msg']}; {CREDENTIALS.sub('//***@', repr(problem['input']))} was given"
+
+
+def _room(settings: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+    """The section, or the record of a list, that the last name of `location` should stand in."""
     room = settings
-    for part in problem["loc"][:-1]:
-        annotation = room.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            room = annotation
-    return f"there is no such setting; there are {', '.join(room.model_fields)}"
+    for part in location[:-1]:
+        if isinstance(part, str):
+            annotation = room.model_fields[part].annotation
+            kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+            room = next((kind for kind in kinds if issubclass(kind, BaseModel)), room)
+    return room

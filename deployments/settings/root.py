@@ -6,16 +6,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from deployments.settings.dispatcher import DispatcherSettings
 from deployments.settings.encode import EncodeSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
+from deployments.settings.keys import ApiKey, check_keys
 from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
 from deployments.settings.outputs import OutputSettings
 from deployments.settings.refusals import SettingsError, explain, refuse_unknown_variables
 from deployments.settings.retention import RetentionSettings
 from models.request import Limits
+
+Origin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
+"""Exactly as a browser sends it: scheme, host and port, without a slash at the end."""
 
 
 class Settings(BaseSettings):
@@ -52,6 +57,14 @@ class Settings(BaseSettings):
         float,
         Field(ge=0, description="When queued tasks of a model that is no longer served fail, in seconds."),
     ] = 3600.0
+    api_keys: Annotated[
+        tuple[ApiKey, ...],
+        Field(description="Who may use the server, best in LTX2_API_KEYS; empty lets in whoever reaches it."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[Origin, ...],
+        Field(description="Sites whose scripts may call this server from a browser, such as https://app.example.com."),
+    ] = ()
     outputs: OutputSettings = OutputSettings()
     encode: EncodeSettings = EncodeSettings()
     limits: Limits = Limits()
@@ -66,12 +79,19 @@ class Settings(BaseSettings):
             raise ValueError("dispatcher.replicas must be 1 with SQLite; several Dispatchers need PostgreSQL")
         return self
 
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        check_keys(self.api_keys)
+        return self
+
     def __init__(self, **values: Any) -> None:
         refuse_unknown_variables(type(self), os.environ)
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError(explain(type(self), error)) from None
+        except SourceError as error:  # a variable that should hold JSON
+            raise SettingsError(f"{error}: it must be JSON") from None
 
     @classmethod
     def settings_customise_sources(

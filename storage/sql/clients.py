@@ -18,7 +18,7 @@ class ClientStatements(Statements):
 
     def submit(self, new: NewTask, max_queued: int | None = None) -> Task:  # noqa: D102
         with answering(), self._engine.begin() as connection:
-            if new.idempotency and (known := task_of_key(connection, new.idempotency, new.id)) != new.id:
+            if new.idempotency and (known := task_of_key(connection, new.owner, new.idempotency, new.id)) != new.id:
                 return read_task(connection.execute(select(tasks).where(tasks.c.id == known)).one())
             if max_queued is not None:
                 check_room(connection, max_queued)
@@ -33,16 +33,23 @@ class ClientStatements(Statements):
         return [read_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(ids)))]
 
     def page(  # noqa: D102
-        self, states: Collection[State], limit: int, beyond: int | None = None, *, oldest_first: bool = False
+        self,
+        states: Collection[State],
+        limit: int,
+        beyond: int | None = None,
+        *,
+        oldest_first: bool = False,
+        owner: str | None = None,
     ) -> list[Task]:
         sequence = tasks.c.sequence
+        wanted = true() if owner is None else tasks.c.owner == owner
         following: ColumnElement[bool] = true()
         if beyond is not None:
             following = sequence > beyond if oldest_first else sequence < beyond
         walks = [  # one walk down the index for each state: a state with few tasks costs no scan of all the others
             select(
                 select(tasks)
-                .where(tasks.c.state == state, following)
+                .where(tasks.c.state == state, wanted, following)
                 .order_by(sequence if oldest_first else sequence.desc())
                 .limit(limit)
                 .subquery()

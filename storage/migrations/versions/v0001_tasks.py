@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(64), nullable=False, unique=True),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("model", sa.String(255), nullable=False),
+        sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("request", sa.Text, nullable=False),
         sa.Column("base_url", sa.Text, nullable=False),
         sa.Column("input_key", sa.Text),
@@ -47,18 +48,25 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("tasks_by_state", "tasks", ["state", "sequence"])
+    op.create_index("tasks_by_owner", "tasks", ["state", "owner", "sequence"])
     op.create_index("tasks_by_end", "tasks", ["state", "finished_at"])
     held, due = sa.text("dispatcher IS NOT NULL"), sa.text("finished_at IS NULL AND deadline_at IS NOT NULL")
     op.create_index("tasks_by_dispatcher", "tasks", ["dispatcher"], sqlite_where=held, postgresql_where=held)
     op.create_index("tasks_by_deadline", "tasks", ["deadline_at"], sqlite_where=due, postgresql_where=due)
     op.create_table(
         "idempotency_keys",
+        sa.Column("owner", sa.String(64), primary_key=True),
         sa.Column("key", sa.String(255), primary_key=True),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("task_id", sa.String(64), nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
     )
     op.create_index("idempotency_keys_by_age", "idempotency_keys", ["created_at"])
+    op.create_table(
+        "secrets",
+        sa.Column("name", sa.String(64), primary_key=True),
+        sa.Column("value", sa.String(64), nullable=False),
+    )
     op.create_table(
         "replicas",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -98,5 +106,6 @@ def downgrade() -> None:
     op.drop_table("pauses")
     op.drop_table("served_models")
     op.drop_table("replicas")
+    op.drop_table("secrets")
     op.drop_table("idempotency_keys")
     op.drop_table("tasks")

@@ -1,0 +1,26 @@
+"""Secrets that every process on this database shares, and that outlive them all."""
+
+import secrets as random
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage.database import answering, is_sqlite
+from storage.schema import secrets
+from storage.sql.statements import Statements
+
+SECRET_BYTES = 32
+
+
+class SecretStatements(Statements):
+    """A table of random numbers with names."""
+
+    def shared_secret(self, name: str) -> bytes:  # noqa: D102
+        wanted = select(secrets.c.value).where(secrets.c.name == name)
+        if found := self._read(wanted):
+            return bytes.fromhex(found[0].value)
+        insert = (sqlite if is_sqlite(self._engine) else postgresql).insert(secrets)
+        fresh = insert.values(name=name, value=random.token_hex(SECRET_BYTES)).on_conflict_do_nothing()
+        with answering(), self._engine.begin() as connection:
+            connection.execute(fresh)
+        return bytes.fromhex(self._read(wanted)[0].value)

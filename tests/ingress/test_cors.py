@@ -1,0 +1,55 @@
+"""Other sites' scripts may call the server only where the settings name them."""
+
+import pytest
+
+from deployments.settings import Settings, SettingsError
+from tests.ingress.keys import ALICE, KEYS, bearer
+
+SITE = "https://app.example.com"
+PREFLIGHT = {
+    "Origin": SITE,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+}
+
+
+def test_no_site_may_by_default(open_box):
+    answer = open_box().client.get("/health", headers={"Origin": SITE})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_site_that_is_named_may_with_its_key(open_box):
+    box = open_box(cors_origins=[SITE], api_keys=KEYS)
+    asked = box.client.options("/v1/video/async_t2v", headers=PREFLIGHT)
+    assert asked.status_code == 200
+    assert asked.headers["access-control-allow-origin"] == SITE
+    assert "DELETE" in asked.headers["access-control-allow-methods"]
+    for name in ("Authorization", "Content-Type", "Idempotency-Key"):
+        assert name in asked.headers["access-control-allow-headers"]
+    answer = box.client.get("/v1/video/tasks", headers=bearer(ALICE) | {"Origin": SITE})
+    assert answer.headers["access-control-allow-origin"] == SITE
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_a_refusal_can_be_read_by_that_site(open_box):
+    box = open_box(cors_origins=[SITE], api_keys=KEYS)
+    answer = box.client.get("/v1/video/tasks", headers={"Origin": SITE})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, SITE)
+
+
+@pytest.mark.parametrize("origin", ["https://app.example.com.evil.example", "http://app.example.com", "null"])
+def test_any_other_site_may_not(open_box, origin):
+    box = open_box(cors_origins=[SITE])
+    assert "access-control-allow-origin" not in box.client.get("/health", headers={"Origin": origin}).headers
+    assert box.client.options("/v1/video/async_t2v", headers=PREFLIGHT | {"Origin": origin}).status_code == 400
+
+
+def test_answers_differ_by_origin_for_every_cache(open_box):
+    assert "Origin" in open_box(cors_origins=[SITE]).client.get("/health").headers["vary"]
+
+
+@pytest.mark.parametrize("origin", ["*", "app.example.com", "https://app.example.com/", "https://*.example.com"])
+def test_an_origin_is_written_as_a_browser_sends_it(origin):
+    with pytest.raises(SettingsError, match="cors_origins"):
+        Settings(cors_origins=[origin])
