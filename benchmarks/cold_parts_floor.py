@@ -7,7 +7,6 @@ the epoch.
 """
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -17,21 +16,12 @@ class FirstStep(Exception):
     """The first step is done: enough."""
 
 
-def import_model() -> None:
-    """Import what the model needs, and no more."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    import torch  # noqa: F401
-    from diffusers import (  # noqa: F401
-        LTX2ImageToVideoPipeline,
-        LTX2Pipeline,
-        LTX2VideoTransformer3DModel,
-    )
-
-
 def main() -> None:
     """Go as far as the first step, and print the times."""
     times = {"started": time.time()}
-    import_model()
+    from models.warm_up import import_pipelines
+
+    import_pipelines("cpu")
     from models.ltx2 import Ltx2
     from models.progress import Progress
     from models.request import VideoRequest

@@ -11,7 +11,6 @@ from ray.serve import Application
 
 import deployments.app
 import deployments.generator
-from benchmarks.cold_parts_floor import import_model
 from deployments.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Generator(deployments.generator.Generator):
 
     def _load(self, report: "ReportProgress") -> "Ltx2":
         note("called")
-        import_model()
+        self._warm_up.wait_for_imports()
         note("imported")
         model = super()._load(report)
         note("loaded")

@@ -1,7 +1,8 @@
 """The Generator: the replica that holds the model. A task goes in, a clip comes out.
 
-Its constructor neither loads nor raises: Serve gives a deployment up for good after three failed starts. The model
-loads with the first task; a failed load is that task's error, and the next task tries again.
+Its constructor neither loads nor raises: Serve gives a deployment up for good after three failed starts. It begins
+to import and to read ahead (`models/warm_up.py`), for a replica starts because a task waits. The model loads with the
+first task; a failed load is that task's error, and the next task tries again.
 """
 
 import io
@@ -24,6 +25,8 @@ from models.device_faults import broken_device
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
+from models.timeline import Mark, Timeline
+from models.warm_up import WarmUp
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
 from storage.tasks import Replica, ReplicaState, Task
@@ -56,6 +59,9 @@ class Generator:
         self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
         self._ended = threading.Event()
+        self._timeline = Timeline()
+        self._warm_up = WarmUp(model, Path(settings.cache_dir), device, self._timeline)
+        self._warm_up.start()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def generate(self, task: Task) -> Clip:
@@ -96,6 +102,7 @@ class Generator:
         """Say that this replica is gone."""
         self._ended.set()
         with suppress(StoreUnavailable, AttributeError):
+            self._warm_up.end()
             self._tasks.drop_replica(self._replica.id)
 
     def _render(self, task: Task, reporter: Reporter) -> Clip:
@@ -107,10 +114,13 @@ class Generator:
                     bytes_done=progress.bytes_done,
                     bytes_total=progress.bytes_total,
                 )
+            if progress.step == 1 and self._timeline.mark(Mark.FIRST_STEP):
+                logger.info("cold start: %s", self._timeline.line())
             reporter(progress)
             if progress.stage == Stage.DECODING:
                 self._wait_for_room(reporter)
 
+        self._timeline.mark(Mark.TASK)
         report(Progress(Stage.STARTING))
         picture = self._picture(task)
         model = self._loaded(report)
@@ -163,15 +173,14 @@ class Generator:
         report(Progress(Stage.LOADING))
         started = time.monotonic()
         try:
+            self._warm_up.wait_for_imports()
             from models.ltx2 import Ltx2
 
-            if self._device == "cpu":
-                # Ray gives a replica of less than one CPU a single thread; on a CPU the render is all there is to do.
-                os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
             knobs = self._settings.generator
             place = None if knobs.placement == "auto" else knobs.placement
             options = LoadOptions(knobs.speedups, place, knobs.weights, knobs.recipe)
-            model = Ltx2.load(self._source, self._device, Path(self._settings.cache_dir), report, options)
+            cache_dir = Path(self._settings.cache_dir)
+            model = Ltx2.load(self._source, self._device, cache_dir, report, options, timeline=self._timeline)
             self._tasks.remember_model(self._model_name)
         except TaskCancelled:
             self._describe(ReplicaState.UNLOADED)

@@ -28,6 +28,7 @@ from models.progress import Progress, ReportProgress, Stage
 from models.recipes import Recipe, read_recipe
 from models.request import VideoRequest
 from models.speedup_choice import Speedup
+from models.timeline import Mark, Timeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,12 +57,15 @@ class Ltx2:
         cache_dir: Path,
         report: ReportProgress,
         options: LoadOptions = LoadOptions(),  # noqa: B008  # frozen
+        *,
+        timeline: Timeline | None = None,
     ) -> Self:
         """Load `model`: "tiny", a folder that diffusers saved, or a repository of the Hugging Face hub.
 
-        `device` is "cpu" or "cuda". What is built or downloaded is kept in `cache_dir`. Raises ModelUnavailable with
-        the reason, and passes on what `report` raises.
+        `device` is "cpu" or "cuda". What is built or downloaded is kept in `cache_dir`; `timeline` gets its marks.
+        Raises ModelUnavailable with the reason, and passes on what `report` raises.
         """
+        timeline = timeline or Timeline()
         let_threads_sleep()
         check_device(device)
         folder = fetch_checkpoint(model, cache_dir, report)
@@ -70,7 +74,9 @@ class Ltx2:
         with explained_load(model):
             placed = choose_placement(folder, device, options)
             pipe = load_pipeline(folder, recipe, device)
+            timeline.mark(Mark.BUILT)
             offload.apply(pipe, placed)
+            timeline.mark(Mark.PLACED)
             loaded = cls(model_name(model), recipe, pipe, placed)
             loaded.speed_up(
                 speedup_choice.choose(options.speedups, device, streamed=placed.place is placement.Place.BLOCKS)

@@ -90,13 +90,18 @@ SCHEDULER = {
 """As LTX-2 has it."""
 
 
+def tiny_folder(folder: Path) -> Path:
+    """Where under `folder` the tiny model stands, once it is built."""
+    return folder / f"{TINY_MODEL_NAME}-v{RECIPE_VERSION}"
+
+
 def build_tiny(folder: Path) -> Path:
     """Make the tiny model under `folder`, once, and return where it stands.
 
     Two processes may do this at the same time: each writes a folder of its own, the first to finish names it, and
     what the other made (the same, bit for bit) is dropped. Raises OSError where it cannot write.
     """
-    target = folder / f"{TINY_MODEL_NAME}-v{RECIPE_VERSION}"
+    target = tiny_folder(folder)
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)

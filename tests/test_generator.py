@@ -1,5 +1,6 @@
 """A Generator as Ray starts it, but without Ray: from a claimed row to a clip."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings,
     assert row.rendered_request.num_inference_steps == 8
     assert "num_inference_steps" in [each.field for each in row.adjusted]
     assert row.request == task.request
+
+
+def test_the_log_has_the_time_line_of_a_cold_start(
+    settings: Settings, store: SqlTaskStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ray.serve")
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    generator.generate(claimed(store))
+    (line,) = [message for message in caplog.messages if message.startswith("cold start: ")]
+    wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
+    assert all(f" {mark} " in line for mark in wanted)
+    assert set(wanted) <= set(generator._timeline.marks)
 
 
 class BrokenModel:

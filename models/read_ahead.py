@@ -1,0 +1,99 @@
+"""Reads the files of the weights into the page cache while Python still imports. Knows no torch.
+
+Plain reads into a small buffer, which every file system speeds up: a hint to the kernel (`posix_fadvise`) reads one
+readahead window and no more. A file that is in the cache already costs a copy through the processor's own cache.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.checkpoint import INDEX, Repository
+from models.names import TINY
+from models.placement import free_host_bytes
+from models.tiny import tiny_folder
+
+STREAMS = 8
+"""Pieces that are read at once: one reader does not fill a fast disk."""
+PIECE_BYTES = 256 * 1024 * 1024
+BUFFER_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file that one reader reads from its start to its end."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+def find_checkpoint(model: str, cache_dir: Path) -> Path | None:
+    """The folder of `model`, if it is on this machine already. Asks no network and builds nothing."""
+    if model == TINY:
+        folder = tiny_folder(cache_dir)
+        return folder if folder.is_dir() else None
+    folder = Path(model).expanduser()
+    return folder if folder.is_dir() else _find_download(model, cache_dir)
+
+
+def _find_download(model: str, cache_dir: Path) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = Repository.parse(model)
+    found = try_to_load_from_cache(repository.id, INDEX, cache_dir=cache_dir, revision=repository.revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of the weights in a checkpoint's folder, the largest first."""
+    files = [path for path in folder.glob("*/*.safetensors") if path.is_file()]
+    return sorted(files, key=lambda path: path.stat().st_size, reverse=True)
+
+
+def choose_files(files: Sequence[Path], room_bytes: int) -> list[Path]:
+    """Those of `files` that fit into `room_bytes` together: more would push the first of them out again."""
+    chosen = []
+    for path in files:
+        size_bytes = path.stat().st_size
+        if size_bytes <= room_bytes:
+            chosen.append(path)
+            room_bytes -= size_bytes
+    return chosen
+
+
+def cut(files: Sequence[Path]) -> Iterator[Piece]:
+    """Pieces of `files`, so that one large file keeps all readers at work."""
+    for path in files:
+        size_bytes = path.stat().st_size
+        for start in range(0, size_bytes, PIECE_BYTES):
+            yield Piece(path, start, min(start + PIECE_BYTES, size_bytes))
+
+
+def read_ahead(folder: Path, ended: threading.Event) -> int:
+    """Bring the weights of `folder` into the page cache; returns how many bytes were read.
+
+    Stops soon after `ended` is set. Raises OSError for a file that cannot be read.
+    """
+    pieces = list(cut(choose_files(weight_files(folder), free_host_bytes())))
+    with ThreadPoolExecutor(min(STREAMS, len(pieces)) or 1, thread_name_prefix="read-ahead") as pool:
+        return sum(pool.map(lambda piece: _read(piece, ended), pieces))
+
+
+def _read(piece: Piece, ended: threading.Event) -> int:
+    """Read a piece and let go of it. The interpreter is free meanwhile."""
+    buffer = bytearray(BUFFER_BYTES)
+    at = piece.start
+    descriptor = os.open(piece.path, os.O_RDONLY)
+    try:
+        while at < piece.stop and not ended.is_set():
+            count = os.preadv(descriptor, [memoryview(buffer)[: piece.stop - at]], at)
+            if not count:
+                break
+            at += count
+    finally:
+        os.close(descriptor)
+    return at - piece.start

@@ -1,0 +1,47 @@
+"""Promise: imports and reading begin when the process starts, and nothing that goes wrong there ends it."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.names import TINY
+from models.timeline import Mark, Timeline
+from models.warm_up import WarmUp, without
+
+
+def test_what_is_hidden_is_there_again_afterwards() -> None:
+    assert "this" not in sys.modules
+    with without(["this"]):
+        assert importlib.util.find_spec("this") is None
+        with pytest.raises(ModuleNotFoundError):
+            import this  # noqa: F401
+    assert importlib.util.find_spec("this") is not None
+
+
+def test_what_is_imported_already_is_not_hidden() -> None:
+    with without(["json"]):
+        assert sys.modules["json"] is not None
+
+
+def test_both_ways_are_marked(cache_dir: Path, tiny_folder: Path) -> None:
+    timeline = Timeline()
+    warm_up = WarmUp(TINY, cache_dir, "cpu", timeline)
+    warm_up.start()
+    warm_up.wait_for_imports()
+    warm_up._reads.join()
+    assert {Mark.IMPORTED, Mark.READ} <= set(timeline.marks)
+
+
+def test_a_model_that_is_no_model_is_left_to_the_load(tmp_path: Path) -> None:
+    timeline = Timeline()
+    warm_up = WarmUp("no such folder", tmp_path, "cpu", timeline)
+    warm_up.start()
+    warm_up.wait_for_imports()
+    warm_up._reads.join()
+    assert Mark.READ not in timeline.marks
+
+
+def test_imports_that_were_never_begun_are_not_waited_for(tmp_path: Path) -> None:
+    WarmUp(TINY, tmp_path, "cpu", Timeline()).wait_for_imports()
