@@ -67,6 +67,7 @@ def fill(url: str, number_of_tasks: int) -> None:
         "restarts": 0,
         "step": 3,
         "progress": 1.0,
+        "given": "[]",
         "bytes_done": 0,
         "bytes_total": 0,
         "created_at": now - 3,

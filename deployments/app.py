@@ -65,7 +65,9 @@ def _prepare(settings: Settings, server: str) -> tuple[Choice, int]:
     try:
         migrate(engine)
         gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
-        choice = choose_model(settings.model, settings.device, gpus, SqlTaskStore(engine).last_real_model())
+        store = SqlTaskStore(engine)
+        store.forget_learned()  # other settings or another GPU may hold from now on
+        choice = choose_model(settings.model, settings.device, gpus, store.last_real_model())
         return choice, SqlAppStore(engine).register()
     finally:
         engine.dispose()

@@ -23,13 +23,14 @@ from deployments.watch import Watch
 from models.clip import Clip
 from models.device_faults import broken_device
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
+from models.estimate import check_fits
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.timeline import Mark, Timeline
 from models.warm_up import WarmUp
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
-from storage.tasks import Replica, ReplicaState, Task
+from storage.tasks import Replica, ReplicaState, ServedModel, Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -126,6 +127,7 @@ class Generator:
         model = self._loaded(report)
         started = time.monotonic()
         task = self._adjusted(task, model, reporter)
+        self._check_fits(task, model)
         clip = model.render(task.request, picture, report)
         self._waiting_clips.add(task, clip.size_bytes)
         report(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
@@ -138,12 +140,18 @@ class Generator:
         if adjustments == task.adjusted:
             return task
         for each in adjustments:
-            logger.info("task %s: %s is %s, not %s: %s", task.id, each.field, each.used, each.given, each.reason)
+            logger.info("task %s: %s is %s: %s", task.id, each.field, each.used, each.reason)
         with suppress(StoreUnavailable):
             self._tasks.adjust(task, adjustments)
         adjusted = replace(task, adjusted=adjustments)
         reporter.carry(adjusted)
         return adjusted
+
+    def _check_fits(self, task: Task, model: "Ltx2") -> None:
+        """Refuse at once what would run out of memory later: the first task of a model was accepted unmeasured."""
+        if model.working_bytes is not None:
+            from_image = task.input_key is not None
+            check_fits(task.rendered_request, model.working_bytes, self._settings.limits, from_image=from_image)
 
     def _wait_for_room(self, reporter: Reporter) -> None:
         """Hold the GPU back before a clip comes to be. Goes on reporting, so that a cancel is still heard."""
@@ -181,7 +189,7 @@ class Generator:
             options = LoadOptions(knobs.speedups, place, knobs.weights, knobs.recipe)
             cache_dir = Path(self._settings.cache_dir)
             model = Ltx2.load(self._source, self._device, cache_dir, report, options, timeline=self._timeline)
-            self._tasks.remember_model(self._model_name)
+            self._tasks.remember_model(ServedModel(self._model_name, model.recipe, model.working_bytes))
         except TaskCancelled:
             self._describe(ReplicaState.UNLOADED)
             raise

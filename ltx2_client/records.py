@@ -16,6 +16,7 @@ class Submitted:
     seed: int
     model: str
     ignored: tuple[str, ...] = ()
+    adjusted: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,55 @@
-"""What of a request a checkpoint cannot use: said, and not passed over in silence. Knows no torch."""
+"""Where a checkpoint renders something else than a request holds: said, and not passed over in silence. Knows no torch.
 
-from collections.abc import Iterable
+Two reasons: it cannot use what was asked for, or a parameter was left out and its own default is another.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.recipes import Recipe
 from models.request import VideoRequest
 
-UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
-"""The scales at which guidance is off."""
 FIXED_STEPS = "a distilled model has fixed steps"
 NO_GUIDANCE = "a distilled model has its guidance built in"
+OWN_DEFAULT = "it was left out, and this is the model's own default"
 
 
 @dataclass(frozen=True)
 class Adjustment:
-    """A field of a request that is rendered with another value than was given."""
+    """A field that is rendered with another value than the request has. `given` is None where it was left out."""
 
     field: str
-    given: float
-    used: float
+    given: float | str | None
+    used: float | str
     reason: str
 
 
 def find_adjustments(request: VideoRequest, recipe: Recipe) -> tuple[Adjustment, ...]:
     """What must change in `request` for a checkpoint with this recipe. Nothing changes twice."""
-    if recipe.sigmas is None:
-        return ()
-    wanted: dict[str, tuple[float, str]] = {"num_inference_steps": (len(recipe.sigmas), FIXED_STEPS)}
-    wanted |= {field: (scale, NO_GUIDANCE) for field, scale in UNGUIDED.items()}
-    return tuple(
-        Adjustment(field, given, used, reason)
-        for field, (used, reason) in wanted.items()
-        if (given := getattr(request, field)) != used
-    )
+    return (*_defaults(request, recipe), *_refused(request, recipe))
+
+
+def told(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
+    """Those that a client should hear of: it asked for something else."""
+    return [each for each in adjustments if each.given is not None]
 
 
 def adjust(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
     """The request as it is rendered."""
     return request.model_copy(update={each.field: each.used for each in adjustments})
+
+
+def _defaults(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
+    for field, used in recipe.defaults.items():
+        if field not in request.model_fields_set and getattr(request, field) != used:
+            yield Adjustment(field, None, used, OWN_DEFAULT)
+
+
+def _refused(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
+    if recipe.sigmas is None:
+        return
+    fixed: dict[str, float | str] = {**recipe.defaults, "negative_prompt": ""}
+    for field, used in fixed.items():
+        given: float | str = getattr(request, field)
+        if field in request.model_fields_set and given != used:
+            yield Adjustment(field, given, used, FIXED_STEPS if field == "num_inference_steps" else NO_GUIDANCE)

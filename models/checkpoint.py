@@ -16,7 +16,7 @@ from typing import Any
 from models.errors import ModelUnavailable
 from models.names import TINY
 from models.progress import Progress, ReportProgress, Stage
-from models.tiny import build_tiny
+from models.tiny import build_tiny, tiny_folder
 
 INDEX = "model_index.json"
 OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer", "duration_head")
@@ -67,6 +67,22 @@ def fetch_checkpoint(model: str, cache_dir: Path, report: ReportProgress) -> Pat
         raise ModelUnavailable(f"no permission to write the model to {cache_dir}: {exc}") from exc
     except OSError as exc:
         raise ModelUnavailable(f"the model {model} could not be stored in {cache_dir}: {exc}") from exc
+
+
+def find_checkpoint(model: str, cache_dir: Path) -> Path | None:
+    """The folder of `model` if it is on this machine, whole or not; asks no hub. None if it is not."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    if model == TINY:
+        return found if (found := tiny_folder(cache_dir)).is_dir() else None
+    if model and (folder := Path(model).expanduser()).is_dir():
+        return folder
+    try:
+        repository = Repository.parse(model)
+        index = try_to_load_from_cache(repository.id, INDEX, cache_dir, repository.revision)
+    except (ModelUnavailable, errors.HFValidationError):
+        return None
+    return Path(index).parent if isinstance(index, str) else None
 
 
 def components(index: Mapping[str, object]) -> tuple[str, ...]:

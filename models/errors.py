@@ -2,7 +2,8 @@
 
     VideoError
     |-- InvalidRequest        what the client sent cannot be taken
-    |   `-- ImageTooLarge     it sent an image of more bytes than are taken
+    |   |-- ImageTooLarge     it sent an image of more bytes than are taken
+    |   `-- DoesNotFit        it needs more GPU memory than there is
     |-- IdempotencyKeyReused  the key came with another request before
     |-- QueueFull             as many tasks wait as may
     |-- TaskCancelled         the task is no longer this worker's: canceled, reclaimed or past its deadline
@@ -18,6 +19,7 @@ positional arguments only and keep `.message`: an exception with keyword-only ar
 between two Ray processes.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -54,6 +56,17 @@ class ImageTooLarge(InvalidRequest):
     """The image file has more bytes than are taken."""
 
     code = "image_too_large"
+
+
+class DoesNotFit(InvalidRequest):
+    """The render would need more memory than there is. `nearest` has the sizes and lengths that do fit."""
+
+    code = "does_not_fit"
+
+    def __init__(self, field: str, given: object, allowed: str, nearest: Sequence[Mapping[str, int]]) -> None:
+        super().__init__(field, given, allowed)
+        self.args = (field, given, allowed, nearest)
+        self.nearest = nearest
 
 
 class IdempotencyKeyReused(VideoError):

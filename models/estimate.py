@@ -11,9 +11,10 @@ Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constan
 | decoding in tiles | 2.7 GB | 5.0 GB |
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from models.errors import DoesNotFit
 from models.request import SIDE_MULTIPLE, Limits, VideoRequest
 
 GB = 10**9
@@ -32,6 +33,9 @@ TILED_BYTES_PER_PIXEL = 9
 TILE_SIDE = 512
 CUDA_BYTES = int(2.5 * GB)
 """Kernels, cuBLAS and what the allocator cannot use."""
+TEXT_KEYS_BYTES = int(2.4 * GB)
+"""What the speed-up `text_keys` keeps during a task."""
+SHAPE = ("height", "width", "num_frames")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,38 @@ def nearest_that_fit(
     shorter = _first_that_fits(_shorter(request, limits), free_bytes, from_image=from_image)
     smaller = _first_that_fits(_smaller(request), free_bytes, from_image=from_image)
     return tuple(found for found in (shorter, smaller) if found is not None)
+
+
+def instead_of(
+    request: VideoRequest, free_bytes: int, limits: Limits, *, from_image: bool = False
+) -> tuple[VideoRequest, ...]:
+    """The nearest that fit into `free_bytes`, or nothing where `request` does itself.
+
+    Nothing too where not even the smallest would: then the measure is doubted, and not the request.
+    """
+    if estimate_peak(request, from_image=from_image).bytes <= free_bytes:
+        return ()
+    return nearest_that_fit(request, free_bytes, limits, from_image=from_image)
+
+
+def check_fits(request: VideoRequest, free_bytes: int, limits: Limits, *, from_image: bool = False) -> None:
+    """Raise DoesNotFit for a request that takes more than `free_bytes`."""
+    nearest = [shape_of(each) for each in instead_of(request, free_bytes, limits, from_image=from_image)]
+    if not nearest:
+        return
+    field = "num_frames" if nearest[0]["num_frames"] < request.num_frames else "width"
+    peak_gb = estimate_peak(request, from_image=from_image).bytes / GB
+    ways = " or ".join(f"{each['width']}x{each['height']} with {each['num_frames']} frames" for each in nearest)
+    allowed = (
+        f"what fits into the GPU's memory: {ways} (this needs about {peak_gb:.1f} GB beside the model, "
+        f"{free_bytes / GB:.1f} GB are there)"
+    )
+    raise DoesNotFit(field, getattr(request, field), allowed, nearest)
+
+
+def shape_of(request: VideoRequest) -> Mapping[str, int]:
+    """Its size and length, by the names of its parameters."""
+    return {name: getattr(request, name) for name in SHAPE}
 
 
 def _first_that_fits(requests: Iterator[VideoRequest], free_bytes: int, *, from_image: bool) -> VideoRequest | None:

@@ -20,7 +20,14 @@ from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.label import draw_label
 from models.ltx2_decode import choose_tiling, decode_frames, decode_sound, sample_rate_hz
 from models.ltx2_denoise import Latents, denoise
-from models.ltx2_load import check_device, choose_placement, explained_load, let_threads_sleep, load_pipeline
+from models.ltx2_load import (
+    check_device,
+    choose_placement,
+    explained_load,
+    let_threads_sleep,
+    load_pipeline,
+    measure_room,
+)
 from models.memory import drop_locals, free_memory, is_out_of_memory
 from models.names import model_name
 from models.options import LoadOptions
@@ -46,6 +53,8 @@ class Ltx2:
         self._text_to_video = pipe
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
         self.placement = placed
+        self.working_bytes: int | None = None
+        """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
         for pipeline in (self._text_to_video, self._image_to_video):
             pipeline.set_progress_bar_config(disable=True)
 
@@ -81,6 +90,7 @@ class Ltx2:
             loaded.speed_up(
                 speedup_choice.choose(options.speedups, device, streamed=placed.place is placement.Place.BLOCKS)
             )
+            loaded.working_bytes = None if recipe.tiny else measure_room(placed, loaded.speedups)
             return loaded
 
     def speed_up(self, names: Sequence[Speedup]) -> None:

@@ -2,16 +2,18 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from models import offload, placement
 from models.checkpoint import OPTIONAL_COMPONENTS
 from models.errors import ModelUnavailable, VideoError
-from models.memory import drop_locals, is_out_of_memory
+from models.estimate import TEXT_KEYS_BYTES
+from models.memory import drop_locals, free_memory, is_out_of_memory
 from models.options import LoadOptions
 from models.recipes import Recipe
+from models.speedup_choice import Speedup
 
 DEVICES = ("cpu", "cuda")
 
@@ -81,6 +83,15 @@ def _keep_sigmas(pipe: Any) -> None:
     """Have the scheduler take noise levels as they are given. That of a base model shifts them, once more."""
     kept = {"use_dynamic_shifting": False, "shift_terminal": None}
     pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **kept)
+
+
+def measure_room(placed: placement.Placement, kept: Collection[Speedup]) -> int | None:
+    """GPU memory that a render may take from now on, in bytes; None on a CPU, where no card bounds it."""
+    if placed.place is placement.Place.CPU:
+        return None
+    free_memory()
+    kept_bytes = TEXT_KEYS_BYTES if Speedup.TEXT_KEYS in kept else 0
+    return max(0, offload.free_vram_bytes() - placed.window_bytes - kept_bytes)
 
 
 @contextlib.contextmanager

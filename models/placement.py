@@ -98,6 +98,8 @@ class Placement:
     host_bytes: int
     rows: tuple[Row, ...] = ()
     weights: Weights = Weights.BF16
+    window_bytes: int = 0
+    """What of the GPU a streamed transformer takes while it works."""
 
     def table(self) -> str:
         """The placement for the log: component, dtype, where, GB."""
@@ -170,7 +172,7 @@ def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
         for name, size in sizes.weights.items()
     )
     gpu_bytes = sizes.total - held_bytes + window + WORKING_BYTES
-    return Placement(place, gpu_bytes, held_bytes + HOST_WORKING_BYTES, rows, weights)
+    return Placement(place, gpu_bytes, held_bytes + HOST_WORKING_BYTES, rows, weights, window)
 
 
 def measure_sizes(folder: Path) -> Sizes:

@@ -11,10 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoint import INDEX, Repository
-from models.names import TINY
 from models.placement import free_host_bytes
-from models.tiny import tiny_folder
 
 STREAMS = 8
 """Pieces that are read at once: one reader does not fill a fast disk."""
@@ -29,23 +26,6 @@ class Piece:
     path: Path
     start: int
     stop: int
-
-
-def find_checkpoint(model: str, cache_dir: Path) -> Path | None:
-    """The folder of `model`, if it is on this machine already. Asks no network and builds nothing."""
-    if model == TINY:
-        folder = tiny_folder(cache_dir)
-        return folder if folder.is_dir() else None
-    folder = Path(model).expanduser()
-    return folder if folder.is_dir() else _find_download(model, cache_dir)
-
-
-def _find_download(model: str, cache_dir: Path) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    repository = Repository.parse(model)
-    found = try_to_load_from_cache(repository.id, INDEX, cache_dir=cache_dir, revision=repository.revision)
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -1,12 +1,14 @@
 """How a checkpoint wants to be run: chosen from its own configs, never from its name. Knows no torch.
 
-| family | told by | STG block | `use_cross_timestep` |
-|---|---|---|---|
-| LTX-2 (19B) | prompt embeddings are projected in the transformer | 29 | False |
-| LTX-2.3 and later | the connectors project them, for each modality | 28 | True |
+| family | told by | STG block | `use_cross_timestep` | steps |
+|---|---|---|---|---|
+| LTX-2 (19B) | prompt embeddings are projected in the transformer | 29 | False | 40 |
+| LTX-2.3 and later | the connectors project them, for each modality | 28 | True | 30 |
 
 One with fewer blocks than LTX-2 is a tiny one with random weights; its STG block is the last. Blocks and
-`use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation.
+`use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation, the steps are those of
+Lightricks' own pipelines (LTX_2_PARAMS and LTX_2_3_PARAMS of ltx-pipelines), which differ in nothing else that a client
+may ask for.
 
 A distilled checkpoint has the transformer config of its base. Only its scheduler can tell: one that leaves the noise
 levels as they are given (`use_dynamic_shifting` false) belongs to it. A conversion that keeps the scheduler of the base
@@ -18,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from models.errors import ModelUnavailable
 
@@ -49,6 +52,11 @@ class Training(StrEnum):
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
 """The noise levels that Lightricks distilled LTX-2 and LTX-2.3 for."""
 DISTILLED_MARK = "distilled"
+STEPS = MappingProxyType({Family.LTX_2_0: 40, Family.LTX_2_3: 30})
+UNGUIDED = MappingProxyType(
+    {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
+)
+"""The scales at which guidance is off."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,13 @@ class Recipe:
     tiny: bool = False
     sigmas: tuple[float, ...] | None = None
     perturbed_attn: bool = True
+
+    @property
+    def defaults(self) -> dict[str, float]:
+        """What a parameter means that is left out; for those that are not named, what models/request.py says."""
+        if self.sigmas is not None:
+            return {"num_inference_steps": len(self.sigmas), **UNGUIDED}
+        return {"num_inference_steps": STEPS[self.family]}
 
 
 def choose_recipe(transformer: Mapping[str, object]) -> Recipe:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from enum import StrEnum
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -244,8 +245,8 @@ def _allowed(name: str, limits: Limits) -> str:
     return f"{kind} from {low:.16g} to {high:.16g}{multiple}{null}"
 
 
-def request_schema(limits: Limits) -> dict[str, Any]:
-    """The JSON schema of VideoRequest with the bounds of this server filled in, for OpenAPI."""
+def request_schema(limits: Limits, defaults: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
+    """The JSON schema of VideoRequest with the bounds of this server and the `defaults` of its model, for OpenAPI."""
     schema = VideoRequest.model_json_schema()
     del schema["$defs"]
     schema["properties"]["fit"] |= {"type": "string", "enum": list(Fit)}
@@ -263,6 +264,8 @@ def request_schema(limits: Limits) -> dict[str, Any]:
                 option.update(minimum=low, maximum=high)
                 if multiple := option.pop("multiple_of", None):
                     option["multipleOf"] = multiple
+    for name, default in defaults.items():
+        schema["properties"][name]["default"] = default
     schema["properties"]["prompt"]["maxLength"] = limits.max_prompt_chars
     schema["properties"]["negative_prompt"]["maxLength"] = limits.max_prompt_chars
     return schema

@@ -11,8 +11,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from models.checkpoint import find_checkpoint
 from models.ltx2_load import let_threads_sleep
-from models.read_ahead import find_checkpoint, read_ahead
+from models.read_ahead import read_ahead
 from models.timeline import Mark, Timeline
 
 UNUSED = ("scipy",)

@@ -10,9 +10,10 @@ from sqlalchemy import Row
 
 from models.adjustments import Adjustment
 from models.progress import Stage
+from models.recipes import Family, Recipe
 from models.request import VideoRequest
 from storage.database import storable
-from storage.tasks import Failure, NewTask, Output, Replica, ReplicaState, State, Task
+from storage.tasks import Failure, NewTask, Output, Replica, ReplicaState, ServedModel, State, Task
 
 
 def new_row(new: NewTask) -> dict[str, Any]:
@@ -24,12 +25,14 @@ def new_row(new: NewTask) -> dict[str, Any]:
         "model": new.model,
         "owner": new.owner,
         "request": new.request.model_dump_json(),
+        "given": json.dumps(sorted(new.request.model_fields_set)),
         "base_url": storable(new.base_url),
         "input_key": new.input_key,
         "claim": 0,
         "attempts": 0,
         "restarts": 0,
         "step": 0,
+        "adjusted": adjusted_value(new.adjusted),
         "progress": 0.0,
         "bytes_done": 0,
         "bytes_total": 0,
@@ -48,6 +51,22 @@ def read_replica(row: Row[Any]) -> Replica:
     return Replica(row.id, row.model, ReplicaState(row.state), row.message, row.bytes_done, row.bytes_total)
 
 
+def recipe_value(recipe: Recipe | None) -> str | None:
+    """What the column `recipe` holds for it: a JSON object, or nothing."""
+    return None if recipe is None else json.dumps(asdict(recipe))
+
+
+def read_served_model(row: Row[Any]) -> ServedModel:
+    """The model that a row describes."""
+    return ServedModel(row.model, _recipe(json.loads(row.recipe)) if row.recipe else None, row.working_bytes)
+
+
+def _recipe(values: dict[str, Any]) -> Recipe:
+    sigmas = values["sigmas"]
+    lists = {"stg_blocks": tuple(values["stg_blocks"]), "sigmas": None if sigmas is None else tuple(sigmas)}
+    return Recipe(**{**values, **lists, "family": Family(values["family"])})
+
+
 def read_task(row: Row[Any]) -> Task:
     """The task that a row holds."""
     return Task(
@@ -56,7 +75,7 @@ def read_task(row: Row[Any]) -> Task:
         state=State(row.state),
         model=row.model,
         owner=row.owner,
-        request=VideoRequest.model_validate_json(row.request),
+        request=_request(row),
         base_url=row.base_url,
         input_key=row.input_key,
         claim=row.claim,
@@ -74,6 +93,12 @@ def read_task(row: Row[Any]) -> Task:
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
         adjusted=tuple(Adjustment(**each) for each in json.loads(row.adjusted or "[]")),
     )
+
+
+def _request(row: Row[Any]) -> VideoRequest:
+    """All parameters, so that later defaults do not change an old task; what was left out still counts as such."""
+    request = VideoRequest.model_validate_json(row.request)
+    return VideoRequest.model_construct(set(json.loads(row.given)), **dict(request))
 
 
 def _output(row: Row[Any]) -> Output | None:

@@ -19,6 +19,7 @@ tasks = Table(
     Column("model", String(255), nullable=False),
     Column("owner", String(64), nullable=False),
     Column("request", Text, nullable=False),
+    Column("given", Text, nullable=False),
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
     Column("claim", Integer, nullable=False),
@@ -87,6 +88,8 @@ served_models = Table(
     metadata,
     Column("model", String(255), primary_key=True),
     Column("served_at", Float, nullable=False),
+    Column("recipe", Text),
+    Column("working_bytes", BigInteger),
 )
 
 pauses = Table("pauses", metadata, Column("paused_at", Float, primary_key=True))

@@ -16,7 +16,7 @@ from storage.sql.pauses import PauseStatements
 from storage.sql.replicas import ReplicaStatements
 from storage.sql.secrets import SecretStatements
 from storage.sql.workers import WorkerStatements
-from storage.tasks import Failure, NewTask, Output, Replica, State, Task
+from storage.tasks import Failure, NewTask, Output, Replica, ServedModel, State, Task
 
 
 class TaskStore(Protocol):
@@ -120,8 +120,14 @@ class TaskStore(Protocol):
     def live_replicas(self) -> list[Replica]:
         """The Generators that wrote lately."""
 
-    def remember_model(self, model: str) -> None:
-        """Note that this database has served `model`."""
+    def remember_model(self, model: ServedModel) -> None:
+        """Note that this database serves `model`, and what its Generator learned of it."""
+
+    def served_model(self, name: str) -> ServedModel:
+        """What is known of a model."""
+
+    def forget_learned(self) -> None:
+        """Forget what Generators learned of models, but not that they were served."""
 
     def last_real_model(self) -> str | None:
         """The model other than the tiny one that this database served last."""

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from models.adjustments import Adjustment, adjust
 from models.progress import Stage
+from models.recipes import Recipe
 from models.request import VideoRequest
 
 TASK_ID_BYTES = 16
@@ -73,6 +74,7 @@ class NewTask:
     id: str = field(default_factory=lambda: secrets.token_hex(TASK_ID_BYTES))
     idempotency: Idempotency | None = None
     owner: str = NOBODY
+    adjusted: tuple[Adjustment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,3 +165,15 @@ class Replica:
     message: str = ""
     bytes_done: int = 0
     bytes_total: int = 0
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What the Generator learned that loaded a model last. Without a recipe, none has since the app started.
+
+    `working_bytes` is GPU memory for a render beside the weights; None where nothing bounds it, as on a CPU.
+    """
+
+    name: str
+    recipe: Recipe | None = None
+    working_bytes: int | None = None

@@ -7,7 +7,9 @@ import pytest
 
 from deployments.generator import Generator
 from deployments.settings import Settings
-from models.errors import RenderFailed
+from models.errors import DoesNotFit, RenderFailed
+from models.estimate import GB
+from models.recipes import DISTILLED_SIGMAS
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, Task
@@ -41,6 +43,15 @@ def claimed(store: SqlTaskStore) -> Task:
     return task
 
 
+def test_a_loaded_model_tells_its_recipe_and_its_room(settings: Settings, store: SqlTaskStore) -> None:
+    assert store.served_model(MODEL).recipe is None
+    Generator(settings, "tiny", MODEL, "cpu").generate(claimed(store))
+    learned = store.served_model(MODEL)
+    assert learned.recipe is not None
+    assert (learned.recipe.tiny, learned.recipe.sigmas) == (True, DISTILLED_SIGMAS)
+    assert learned.working_bytes is None
+
+
 def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings, store: SqlTaskStore) -> None:
     task = claimed(store)
     Generator(settings, "tiny", MODEL, "cpu").generate(task)
@@ -66,6 +77,8 @@ def test_the_log_has_the_time_line_of_a_cold_start(
 class BrokenModel:
     """Fails as torch does when a kernel has read what is not its own."""
 
+    working_bytes = None
+
     def find_adjustments(self, _request: object) -> tuple[()]:
         return ()
 
@@ -81,3 +94,19 @@ def test_a_cuda_error_that_lasts_fails_its_task_and_dooms_the_replica(settings: 
         generator.generate(claimed(store))
     assert generator._watch._broken is not None
     assert "illegal memory access" in generator._watch._broken[0]
+
+
+def test_what_does_not_fit_fails_before_it_renders_and_names_what_does(settings: Settings, store: SqlTaskStore) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    store.submit(NewTask(small(height=1088, width=1920, num_frames=121), MODEL, "http://box"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    generator._model = FullModel()  # type: ignore[assignment]
+    with pytest.raises(DoesNotFit, match="1920x1088 with ") as refused:
+        generator.generate(task)
+    assert max(shape["num_frames"] for shape in refused.value.nearest) == 121
+
+
+class FullModel(BrokenModel):
+    """Has little memory left."""
+
+    working_bytes = 8 * GB

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from deployments.ingress.estimate import adjust_to_model
 from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from models.errors import InvalidRequest, QueueFull, StorageFull
@@ -46,12 +47,12 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     _check_space(rooms)
     new = NewTask(request, rooms.model, submission.base_url, idempotency=idempotency, owner=submission.owner)
     if submission.image is None:
-        return _submit(rooms, new)
+        return _submit(rooms, replace(new, adjusted=adjust_to_model(rooms, request, from_image=False)))
     picture, request = fit_image(read_image(submission.image, limits), request, limits)
-    key = input_key(new.id)
+    adjusted, key = adjust_to_model(rooms, request, from_image=True), input_key(new.id)
     rooms.outputs.put(key, encode_input(picture))
     try:
-        task = _submit(rooms, replace(new, request=request, input_key=key))
+        task = _submit(rooms, replace(new, request=request, input_key=key, adjusted=adjusted))
     except BaseException:
         rooms.outputs.delete(key)
         raise

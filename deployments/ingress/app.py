@@ -2,8 +2,10 @@
 
 from fastapi import FastAPI
 
+from deployments.ingress.described import describe_defaults
 from deployments.ingress.door import add_door, said_in_docs
 from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.estimate import estimate_router
 from deployments.ingress.events import events_router
 from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
@@ -32,9 +34,10 @@ def create_app(rooms: Rooms) -> FastAPI:
     closed = said_in_docs(rooms.settings)
     app.include_router(video_router(rooms, watch), **closed)
     app.include_router(events_router(rooms, watch), **closed)
-    for make_router in (tasks_router, listing_router, removal_router, outputs_router):
+    for make_router in (estimate_router, tasks_router, listing_router, removal_router, outputs_router):
         app.include_router(make_router(rooms), **closed)
     app.include_router(openai_router(rooms), **said_in_docs(rooms.settings, OpenAIErrorBody))
     for make_router in (health_router, skill_router, page_router):
         app.include_router(make_router(rooms))
+    describe_defaults(app, rooms)
     return app

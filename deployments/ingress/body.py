@@ -50,6 +50,15 @@ async def read_form(
         raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.detail})") from None
 
 
+async def read_any(
+    request: Request, settings: Settings, picture: str = "image"
+) -> tuple[dict[str, object], bytes | None]:
+    """Read a form, with a picture or without, or else a JSON object. Raises as these do."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await read_form(request, settings, picture, optional=True)
+    return await read_json(request, settings)
+
+
 def _form_fields(form: FormData, picture: str) -> dict[str, object]:
     """The fields as text. An empty seed or timeout_s, or the word null, means null."""
     fields: dict[str, object] = {name: value for name, value in form.items() if name != picture}

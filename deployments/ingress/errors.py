@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 
 from deployments.ingress.headers import SAFE_HEADERS
 from deployments.ingress.openai_shapes import PATHS, openai_error
-from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.schemas import ErrorBody, Shape
 from models.errors import (
+    DoesNotFit,
     IdempotencyKeyReused,
     ImageTooLarge,
     InvalidRequest,
@@ -81,6 +82,8 @@ def add_error_handlers(app: FastAPI) -> None:
         body = ErrorBody(error=error.message, error_code=error.code, retryable=error.retryable)
         if isinstance(error, InvalidRequest):
             body = body.model_copy(update={"field": error.field, "given": error.given, "allowed": error.allowed})
+        if isinstance(error, DoesNotFit):
+            body = body.model_copy(update={"nearest": [Shape.model_validate(each) for each in error.nearest]})
         return answer_error(request, status, body, _retry_headers(error))
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from deployments.ingress.accept import KEY_PARAMETER
-from deployments.ingress.body import read_form, read_json
+from deployments.ingress.body import read_any
 from deployments.ingress.errors import NotFound
 from deployments.ingress.keys import owner_of
 from deployments.ingress.listing import LISTED, MAX_PAGE
@@ -29,6 +29,7 @@ from deployments.ingress.openai_shapes import (
 from deployments.ingress.outputs import FILE_RESPONSES, deliver
 from deployments.ingress.removal import remove_task
 from deployments.ingress.rooms import Rooms
+from deployments.ingress.schemas import adjusted_fields
 from deployments.ingress.tasks import find_own
 from deployments.ingress.video import submit_task
 from models.errors import InvalidRequest
@@ -67,7 +68,8 @@ def _add_create(router: APIRouter, rooms: Rooms) -> None:
         fields, picture = await _read(request, rooms)
         own = translate(fields, rooms.model, rooms.settings.limits)
         task = await submit_task(rooms, request, own, picture)
-        return CreatedVideo(**video_of(task, kept_s).model_dump(), ignored=unknown_fields(own))
+        shown = video_of(task, kept_s).model_dump()
+        return CreatedVideo(**shown, ignored=unknown_fields(own), adjusted=adjusted_fields(task))
 
 
 def _add_reads(router: APIRouter, rooms: Rooms) -> None:
@@ -148,10 +150,7 @@ def _add_models(router: APIRouter, rooms: Rooms) -> None:
 
 async def _read(request: Request, rooms: Rooms) -> tuple[dict[str, object], bytes | None]:
     """The fields and the picture of a form, or the fields of a JSON object."""
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        fields, picture = await read_form(request, rooms.settings, PICTURE, optional=True)
-    else:
-        fields, picture = await read_json(request, rooms.settings)
+    fields, picture = await read_any(request, rooms.settings, PICTURE)
     for name, value in fields.items():
         if name.startswith(PICTURE) and value not in (None, ""):
             raise InvalidRequest(PICTURE, value, "a file in multipart/form-data: JPEG, PNG, WebP or GIF")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from deployments.ingress.schemas import GONE, ErrorBody
+from deployments.ingress.schemas import ADJUSTED, GONE, AdjustedField, ErrorBody
 from storage.tasks import State, Task
 
 PREFIX = "video_"
@@ -75,6 +75,7 @@ class CreatedVideo(Video):
     """The answer to a create."""
 
     ignored: Annotated[list[str], Field(description="Fields that you sent and that do not exist.")] = []
+    adjusted: Annotated[list[AdjustedField], Field(description=ADJUSTED)] = []
 
 
 class VideoPage(BaseModel):

@@ -53,12 +53,16 @@ class Pace:
         if task.finished:
             return None
         measured = self._look()
-        own_s, interval_s = measured.seconds(task.request), measured.interval_s
+        own_s, interval_s = measured.seconds(task.rendered_request), measured.interval_s
         if own_s is None or interval_s is None:
             return None
         if task.state == State.PROCESSING:
             return own_s * (1 - task.progress)
         return own_s + interval_s * (queue_position or 1)
+
+    def seconds(self, request: VideoRequest) -> float | None:
+        """How long a task renders, or None when nothing ended yet. `request` is as it is rendered."""
+        return self._look().seconds(request)
 
     def retry_after_s(self) -> int:
         """In how many seconds a place in the queue will be free."""
@@ -74,7 +78,7 @@ class Pace:
 
     def _measure(self) -> Measured:
         ended = self.store.page([State.COMPLETED], LOOKED_AT)
-        timed = tuple((task.request, _seconds(task)) for task in ended if task.model == self.model)
+        timed = tuple((task.rendered_request, _seconds(task)) for task in ended if task.model == self.model)
         ready = sum(each.state == ReplicaState.READY for each in self.store.live_replicas())
         return Measured(timed, max(1, ready))
 

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from deployments.ingress.pace import Pace
 from deployments.ingress.reads import Reads
+from deployments.ingress.served import Served
 from deployments.settings import Settings
 from deployments.signing import Links, Signer, make_links
 from storage.outputs import OutputStore
@@ -54,6 +55,11 @@ class Rooms:
     def links(self, request: Request) -> Links:
         """The urls of files in the answer to `request`. Blocks on the store, once."""
         return make_links(self.base_url(request), self.signer)
+
+    @cached_property
+    def served(self) -> Served:
+        """What is known of the model."""
+        return Served(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.recipe)
 
     def base_url(self, request: Request) -> str:
         """What urls in the answer to `request` begin with, without a slash at the end."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from deployments.signing import Links
+from models.adjustments import told
 from models.progress import Stage
 from storage.tasks import State, Task
 
@@ -15,7 +16,16 @@ GONE = {
     State.EXPIRED: "the video was removed because of its age",
     State.DELETED: "the video was deleted",
 }
+ADJUSTED = "What this model renders otherwise than you asked for, as far as the model is known yet."
 QUEUED_MESSAGE = "Task queued. Poll GET /v1/video/tasks/{task_id}"
+
+
+class Shape(BaseModel):
+    """A size and a length."""
+
+    height: int
+    width: int
+    num_frames: int
 
 
 class ErrorBody(BaseModel):
@@ -28,6 +38,18 @@ class ErrorBody(BaseModel):
     field: Annotated[str | None, Field(description="The field that is wrong.")] = None
     given: Annotated[str | None, Field(description="What it held.")] = None
     allowed: Annotated[str | None, Field(description="What it may hold.")] = None
+    nearest: Annotated[
+        list[Shape] | None, Field(description="For does_not_fit: the nearest sizes and lengths that fit.")
+    ] = None
+
+
+class AdjustedField(BaseModel):
+    """A field of the request that the model cannot use as it was given."""
+
+    field: str
+    given: int | float | str
+    used: int | float | str
+    reason: str
 
 
 class Submitted(BaseModel):
@@ -39,15 +61,7 @@ class Submitted(BaseModel):
     seed: Annotated[int, Field(description="The seed that is used, drawn if you sent null.")]
     model: str
     ignored: Annotated[list[str], Field(description="Fields that you sent and that do not exist.")] = []
-
-
-class AdjustedField(BaseModel):
-    """A field of the request that the model cannot use as it was given."""
-
-    field: str
-    given: int | float
-    used: int | float
-    reason: str
+    adjusted: Annotated[list[AdjustedField], Field(description=ADJUSTED)] = []
 
 
 class TaskBody(BaseModel):
@@ -60,7 +74,7 @@ class TaskBody(BaseModel):
     step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
     num_inference_steps: int
     adjusted: Annotated[
-        list[AdjustedField] | None, Field(description="What this model renders otherwise than it was asked for.")
+        list[AdjustedField] | None, Field(description="The same as at the submit, once the model is known.")
     ] = None
     progress: Annotated[float, Field(description="From 0 to 1; never falls within an attempt.")]
     bytes_done: Annotated[int | None, Field(description="While the weights are fetched or loaded.")] = None
@@ -136,7 +150,7 @@ def task_body(
         stage=task.stage,
         step=_step(task),
         num_inference_steps=task.rendered_request.num_inference_steps,
-        adjusted=[AdjustedField(**asdict(each)) for each in task.adjusted] or None,
+        adjusted=adjusted_fields(task) or None,
         progress=round(task.progress, 4),
         bytes_done=task.bytes_done if task.bytes_total else None,
         bytes_total=task.bytes_total or None,
@@ -152,6 +166,11 @@ def task_body(
         **_ending(task, links, kept_s),
     )
     return body.model_dump(mode="json", exclude_none=True)
+
+
+def adjusted_fields(task: Task) -> list[AdjustedField]:
+    """What the client asked for and does not get."""
+    return [AdjustedField.model_validate(asdict(each)) for each in told(task.adjusted)]
 
 
 def task_status(state: State) -> Status:

@@ -23,7 +23,6 @@ def skill_router(rooms: Rooms) -> APIRouter:
     """The routes for agents."""
     router = APIRouter(tags=["agents"])
     skill, llms = _template("skill.md"), _template("llms.txt")
-    facts = server_facts(rooms)
 
     @router.get(
         "/skill.md",
@@ -33,20 +32,20 @@ def skill_router(rooms: Rooms) -> APIRouter:
     )
     def skill_document(request: Request) -> PlainTextResponse:
         """The whole workflow as Markdown, with this server's own address, limits and defaults."""
-        return _answer(skill, facts, rooms.base_url(request), MARKDOWN)
+        return _answer(skill, server_facts(rooms), rooms.base_url(request), MARKDOWN)
 
     @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
     def llms_document(request: Request) -> PlainTextResponse:
         """Points to /skill.md."""
-        return _answer(llms, facts, rooms.base_url(request), "text/plain")
+        return _answer(llms, server_facts(rooms), rooms.base_url(request), "text/plain")
 
     return router
 
 
 def server_facts(rooms: Rooms) -> dict[str, object]:
-    """Everything in the documents that is this server's own, except its address."""
+    """Everything in the documents that is this server's own, except its address. Blocks on the store."""
     limits = rooms.settings.limits
-    properties = request_schema(limits)["properties"]
+    properties = request_schema(limits, rooms.served.defaults())["properties"]
     defaults = {name: schema.get("default") for name, schema in properties.items()}
     largest = rooms.settings.encode.max_bytes
     return {

@@ -14,7 +14,7 @@ from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, ac
 from deployments.ingress.body import read_form, read_json
 from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody
+from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
 from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
 from deployments.ingress.watch import Watch
@@ -110,6 +110,7 @@ async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], 
         seed=task.request.seed or 0,
         model=task.model,
         ignored=unknown_fields(fields),
+        adjusted=adjusted_fields(task),
     )
 
 

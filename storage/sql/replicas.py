@@ -3,14 +3,14 @@
 import time
 from dataclasses import asdict
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from models.names import TINY_MODEL_NAME
 from storage.database import answering, storable
-from storage.rows import read_replica
+from storage.rows import read_replica, read_served_model, recipe_value
 from storage.schema import replicas, served_models
 from storage.sql.statements import Statements
-from storage.tasks import Replica
+from storage.tasks import Replica, ServedModel
 
 REPLICA_EXPIRY_S = 20.0
 """A replica that has not written for so long is taken for dead; it writes every few seconds."""
@@ -34,10 +34,19 @@ class ReplicaStatements(Statements):
         lately = replicas.c.updated_at > time.time() - REPLICA_EXPIRY_S
         return [read_replica(row) for row in self._read(select(replicas).where(lately))]
 
-    def remember_model(self, model: str) -> None:  # noqa: D102
+    def remember_model(self, model: ServedModel) -> None:  # noqa: D102
+        learned = {"recipe": recipe_value(model.recipe), "working_bytes": model.working_bytes}
         with answering(), self._engine.begin() as connection:
-            connection.execute(delete(served_models).where(served_models.c.model == model))
-            connection.execute(insert(served_models).values(model=model, served_at=time.time()))
+            connection.execute(delete(served_models).where(served_models.c.model == model.name))
+            connection.execute(insert(served_models).values(model=model.name, served_at=time.time(), **learned))
+
+    def served_model(self, name: str) -> ServedModel:  # noqa: D102
+        found = self._read(select(served_models).where(served_models.c.model == name))
+        return read_served_model(found[0]) if found else ServedModel(name)
+
+    def forget_learned(self) -> None:  # noqa: D102
+        with answering(), self._engine.begin() as connection:
+            connection.execute(update(served_models).values(recipe=None, working_bytes=None))
 
     def last_real_model(self) -> str | None:  # noqa: D102
         real = select(served_models.c.model).where(served_models.c.model != TINY_MODEL_NAME)

@@ -1,10 +1,14 @@
 """Promise: what a request takes is known before it starts, and what does not fit is told what does."""
 
+import pickle
+
 import pytest
 
+from models.errors import DoesNotFit
 from models.estimate import (
     CUDA_BYTES,
     GB,
+    check_fits,
     decode_bytes,
     denoise_bytes,
     estimate_peak,
@@ -58,3 +62,23 @@ def test_the_nearest_that_fit_do_fit_and_the_next_larger_do_not(from_image: bool
 
 def test_where_nothing_fits_nothing_is_named() -> None:
     assert nearest_that_fit(DEFAULT, CUDA_BYTES, Limits()) == ()
+
+
+def test_what_fits_is_not_refused() -> None:
+    check_fits(DEFAULT, estimate_peak(DEFAULT).bytes, Limits())
+    with pytest.raises(DoesNotFit):
+        check_fits(DEFAULT, estimate_peak(DEFAULT).bytes - 1, Limits())
+
+
+def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
+    with pytest.raises(DoesNotFit, match=r"1920x1088 with \d+ frames or \d+x\d+ with 121 frames") as refused:
+        check_fits(LARGEST, 9 * GB, Limits())
+    assert "9.0 GB are there" in refused.value.message
+    assert refused.value.field == "num_frames"
+
+
+def test_the_refusal_survives_the_way_between_two_processes() -> None:
+    with pytest.raises(DoesNotFit) as refused:
+        check_fits(LARGEST, 9 * GB, Limits())
+    copy = pickle.loads(pickle.dumps(refused.value))
+    assert (copy.message, copy.nearest) == (refused.value.message, refused.value.nearest)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from models import read_ahead as room
+from models.checkpoint import find_checkpoint
 from models.names import TINY
-from models.read_ahead import choose_files, cut, find_checkpoint, read_ahead, weight_files
+from models.read_ahead import choose_files, cut, read_ahead, weight_files
 
 
 def write(path: Path, size_bytes: int) -> Path:

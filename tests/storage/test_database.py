@@ -131,7 +131,7 @@ def test_an_error_half_way_undoes_the_whole_write(engine):
 
     def fail_half_way() -> None:
         with engine.begin() as connection:
-            connection.execute(text("INSERT INTO served_models VALUES ('x', 1)"))
+            connection.execute(text("INSERT INTO served_models (model, served_at) VALUES ('x', 1)"))
             raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError):

@@ -16,6 +16,7 @@ from models.adjustments import Adjustment
 from models.errors import IdempotencyKeyReused, QueueFull
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
+from models.recipes import DISTILLED_SIGMAS, choose_recipe
 from models.request import VideoRequest
 from storage.admission import KEPT_S
 from storage.database import migrate, open_engine
@@ -32,6 +33,7 @@ from storage.tasks import (
     Output,
     Replica,
     ReplicaState,
+    ServedModel,
     State,
     Task,
 )
@@ -685,14 +687,31 @@ def test_a_silent_replica_is_taken_for_dead(store):
 
 def test_the_tiny_model_is_never_the_last_real_one(store):
     assert store.last_real_model() is None
-    store.remember_model(TINY_MODEL_NAME)
+    store.remember_model(ServedModel(TINY_MODEL_NAME))
     assert store.last_real_model() is None
-    store.remember_model("first")
-    store.remember_model("second")
-    store.remember_model(TINY_MODEL_NAME)
+    store.remember_model(ServedModel("first"))
+    store.remember_model(ServedModel("second"))
+    store.remember_model(ServedModel(TINY_MODEL_NAME))
     assert store.last_real_model() == "second"
-    store.remember_model("first")
+    store.remember_model(ServedModel("first"))
     assert store.last_real_model() == "first"
+
+
+def test_what_a_generator_learned_of_a_model_is_kept_until_it_is_forgotten(store):
+    assert store.served_model("first") == ServedModel("first")
+    recipes = (choose_recipe({}), replace(choose_recipe({"use_prompt_embeddings": False}), sigmas=DISTILLED_SIGMAS))
+    for recipe in recipes:
+        store.remember_model(ServedModel("first", recipe, 9_000_000_000))
+        assert store.served_model("first") == ServedModel("first", recipe, 9_000_000_000)
+    store.forget_learned()
+    assert store.served_model("first") == ServedModel("first")
+    assert store.last_real_model() == "first"
+
+
+def test_a_row_remembers_what_was_left_out(store):
+    task = store.submit(NewTask(VideoRequest(prompt="a cat", num_inference_steps=40), MODEL, "http://box"))
+    assert task.request.model_fields_set == {"prompt", "num_inference_steps"}
+    assert task.request == VideoRequest(prompt="a cat", num_inference_steps=40)
 
 
 def test_many_threads_write_without_being_refused(store):

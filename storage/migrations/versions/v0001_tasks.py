@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("model", sa.String(255), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("request", sa.Text, nullable=False),
+        sa.Column("given", sa.Text, nullable=False),
         sa.Column("base_url", sa.Text, nullable=False),
         sa.Column("input_key", sa.Text),
         sa.Column("claim", sa.Integer, nullable=False),
@@ -81,6 +82,8 @@ def upgrade() -> None:
         "served_models",
         sa.Column("model", sa.String(255), primary_key=True),
         sa.Column("served_at", sa.Float, nullable=False),
+        sa.Column("recipe", sa.Text),
+        sa.Column("working_bytes", sa.BigInteger),
     )
     op.create_table("pauses", sa.Column("paused_at", sa.Float, primary_key=True))
     op.create_table(

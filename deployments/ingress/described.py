@@ -1,0 +1,38 @@
+"""/openapi.json with the defaults of the model that is served, which are known only once it is."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from deployments.ingress.rooms import Rooms
+
+
+def describe_defaults(app: FastAPI, rooms: Rooms) -> None:
+    """Put a route of our own in the place of FastAPI's, which would ask the store on the event loop."""
+    path = app.openapi_url
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != path]
+
+    @app.get(str(path), include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(with_defaults(app.openapi(), rooms.served.defaults()))
+
+
+def with_defaults(described: dict[str, Any], defaults: dict[str, float]) -> dict[str, Any]:
+    """The same description, where every body of a request has these defaults."""
+    if not defaults:
+        return described
+    described = copy.deepcopy(described)
+    for properties in _bodies(described):
+        for name in defaults.keys() & properties.keys():
+            properties[name]["default"] = defaults[name]
+    return described
+
+
+def _bodies(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for methods in described["paths"].values():
+        for operation in methods.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                yield media["schema"].get("properties", {})

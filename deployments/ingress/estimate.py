@@ -1,0 +1,82 @@
+"""What a request takes, told before it starts: whether it fits, how much memory, how long.
+
+The submit doors refuse what does not fit; the route here answers the same without making anything.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from deployments.ingress.body import read_any
+from deployments.ingress.rooms import Rooms
+from deployments.ingress.schemas import ErrorBody, Shape
+from models.adjustments import Adjustment, adjust, find_adjustments
+from models.estimate import GB, check_fits, estimate_peak, instead_of, shape_of
+from models.names import TINY_MODEL_NAME
+from models.request import VideoRequest, parse_request, request_schema
+
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 503)}
+
+
+class Estimate(BaseModel):
+    """The answer of the route."""
+
+    fits: Annotated[bool, Field(description="Whether a submit of it would be taken.")]
+    gb: Annotated[
+        float | None,
+        Field(description="GPU memory that it takes beside the model; null where none is used, or nothing is known."),
+    ]
+    seconds: Annotated[
+        float | None, Field(description="How long it renders, from tasks that ended lately; null while there are none.")
+    ]
+    nearest: Annotated[list[Shape], Field(description="Where it does not fit: the nearest that do.")]
+
+
+def adjust_to_model(rooms: Rooms, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
+    """What of `request` the served model renders otherwise, where that is known already. Blocks on the store.
+
+    Raises DoesNotFit where the memory that the last Generator found is too small for it.
+    """
+    recipe, free_bytes = rooms.served.recipe(), rooms.served.learned().working_bytes
+    adjusted = () if recipe is None else find_adjustments(request, recipe)
+    if free_bytes is not None:
+        check_fits(adjust(request, adjusted), free_bytes, rooms.settings.limits, from_image=from_image)
+    return adjusted
+
+
+def estimate_router(rooms: Rooms) -> APIRouter:
+    """The route that estimates."""
+    router = APIRouter(tags=["video"])
+    schema = request_schema(rooms.settings.limits)
+    image = {"type": "string", "format": "binary", "description": "A picture that is to become the first frame."}
+    form = {**schema, "properties": {**schema["properties"], "image": image}}
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    body = {"requestBody": {"required": True, "content": content}}
+
+    @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
+    async def estimate_video(request: Request) -> Estimate:
+        """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
+        fields, picture = await read_any(request, rooms.settings)
+        asked = parse_request(fields, rooms.settings.limits)
+        return await run_in_threadpool(estimate, rooms, asked, from_image=picture is not None)
+
+    return router
+
+
+def estimate(rooms: Rooms, request: VideoRequest, *, from_image: bool) -> Estimate:
+    """Look at the memory and at the pace. Blocks on the store."""
+    recipe, learned = rooms.served.recipe(), rooms.served.learned()
+    rendered = request if recipe is None else adjust(request, find_adjustments(request, recipe))
+    free_bytes = learned.working_bytes
+    counted = free_bytes is not None or (learned.recipe is None and rooms.model != TINY_MODEL_NAME)
+    limits = rooms.settings.limits
+    nearest = () if free_bytes is None else instead_of(rendered, free_bytes, limits, from_image=from_image)
+    seconds = rooms.pace.seconds(rendered)
+    return Estimate(
+        fits=not nearest,
+        gb=round(estimate_peak(rendered, from_image=from_image).bytes / GB, 1) if counted else None,
+        seconds=None if seconds is None else round(seconds, 1),
+        nearest=[Shape.model_validate(shape_of(each)) for each in nearest],
+    )

@@ -1,0 +1,63 @@
+"""What is known of the model that is served: from its Generator once that has loaded it, before that from its files."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.checkpoint import find_checkpoint
+from models.errors import ModelUnavailable, StoreUnavailable
+from models.names import TINY, TINY_MODEL_NAME
+from models.recipes import Recipe, Training, read_recipe
+from storage.task_store import TaskStore
+from storage.tasks import ServedModel
+
+REMEMBERED_S = 5.0
+
+
+@dataclass
+class Served:
+    """Remembers each look for a few seconds, so that a submit costs no more than before. Blocks on the store."""
+
+    store: TaskStore
+    name: str
+    cache_dir: Path
+    training: Training
+    _known: ServedModel | None = None
+    _from_files: Recipe | None = None
+    _until: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def learned(self) -> ServedModel:
+        """What its Generator wrote when it had loaded it; without a recipe, none has."""
+        return self._look()[0]
+
+    def recipe(self) -> Recipe | None:
+        """How it wants to be run; None while neither a Generator nor files on this machine tell."""
+        known, from_files = self._look()
+        return known.recipe or from_files
+
+    def defaults(self) -> dict[str, float]:
+        """What a field means that is left out, where that is known and differs from what `VideoRequest` says."""
+        try:
+            recipe = self.recipe()
+        except StoreUnavailable:
+            return {}
+        return {} if recipe is None else recipe.defaults
+
+    def _look(self) -> tuple[ServedModel, Recipe | None]:
+        with self._lock:
+            if self._known is None or time.monotonic() >= self._until:
+                self._known = self.store.served_model(self.name)
+                if self._known.recipe is None and self._from_files is None:
+                    self._from_files = self._read_files()
+                self._until = time.monotonic() + REMEMBERED_S
+            return self._known, self._from_files
+
+    def _read_files(self) -> Recipe | None:
+        """From a checkpoint on this machine. That it is broken, or no LTX-2, is the Generator's to report."""
+        folder = find_checkpoint(TINY if self.name == TINY_MODEL_NAME else self.name, self.cache_dir)
+        try:
+            return None if folder is None else read_recipe(folder, self.training, self.name)
+        except ModelUnavailable:
+            return None

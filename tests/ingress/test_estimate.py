@@ -1,0 +1,122 @@
+"""Promise: what cannot fit is refused before it starts, with what fits; an estimate says the same and makes nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.estimate import GB, estimate_peak
+from models.names import TINY_MODEL_NAME
+from models.recipes import DISTILLED_SIGMAS, Recipe, choose_recipe
+from models.request import VideoRequest
+from storage.tasks import ServedModel, State
+from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
+
+LTX_2 = choose_recipe({})
+DISTILLED = replace(LTX_2, sigmas=DISTILLED_SIGMAS)
+LARGE = {"prompt": PROMPT, "height": 1088, "width": 1920, "num_frames": 121}
+SMALL = {"prompt": PROMPT, "height": 256, "width": 384, "num_frames": 25}
+ROOM_BYTES = 9 * GB
+"""What is left on a card on which the large request does not fit."""
+SUBMITS = ["/v1/video/async_t2v", "/v1/video/t2v", "/v1/videos"]
+
+
+def loaded(box: Box, working_bytes: int | None = ROOM_BYTES, recipe: Recipe = LTX_2, model: str = MODEL) -> None:
+    """As a Generator writes it when it has loaded the model."""
+    box.tasks.remember_model(ServedModel(model, recipe, working_bytes))
+
+
+def estimated(box: Box, **fields: Any) -> dict[str, Any]:
+    answer = box.client.post("/v1/video/estimate", json=fields)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+@pytest.mark.parametrize("path", SUBMITS)
+def test_what_cannot_fit_is_a_422_at_every_door(box: Box, path: str) -> None:
+    loaded(box)
+    answer = box.client.post(path, json=LARGE)
+    assert answer.status_code == 422
+    assert "does_not_fit" in answer.text
+    assert "1920x1088 with " in answer.text
+    assert box.tasks.page(frozenset(State), 1) == []
+
+
+def test_the_refusal_names_sizes_and_lengths_that_are_taken(box: Box) -> None:
+    loaded(box)
+    refusal = box.client.post("/v1/video/async_t2v", json=LARGE).json()
+    assert (refusal["error_code"], refusal["retryable"]) == ("does_not_fit", False)
+    shorter, smaller = refusal["nearest"]
+    assert (shorter["height"], shorter["width"]) == (1088, 1920)
+    assert smaller["num_frames"] == 121
+    for shape in (shorter, smaller):
+        assert box.client.post("/v1/video/async_t2v", json={**LARGE, **shape}).status_code == 200
+
+
+def test_a_picture_that_does_not_fit_with_its_task_is_not_kept(box: Box) -> None:
+    loaded(box)
+    form = {name: str(value) for name, value in LARGE.items()}
+    answer = box.client.post("/v1/video/async_i2v", data=form, files={"image": ("a.png", picture_file(), "image/png")})
+    assert answer.status_code == 422
+    assert not list((box.folder / "store").rglob("inputs/*"))
+
+
+def test_a_form_with_a_picture_takes_more_than_without(box: Box) -> None:
+    text = box.client.post("/v1/video/estimate", data={"prompt": PROMPT}, files={"nothing": b""}).json()
+    picture = box.client.post("/v1/video/estimate", data={"prompt": PROMPT}, files={"image": picture_file()}).json()
+    assert picture["gb"] > text["gb"]
+    assert text == estimated(box, prompt=PROMPT)
+
+
+def test_an_estimate_says_what_a_submit_would_and_makes_nothing(box: Box) -> None:
+    loaded(box)
+    refused, taken = estimated(box, **LARGE), estimated(box, **SMALL)
+    peak = estimate_peak(VideoRequest.model_validate(LARGE))
+    assert (refused["fits"], refused["gb"]) == (False, round(peak.bytes / GB, 1))
+    assert refused["nearest"] == box.client.post("/v1/video/async_t2v", json=LARGE).json()["nearest"]
+    assert (taken["fits"], taken["nearest"]) == (True, [])
+    assert box.tasks.page(frozenset(State), 1) == []
+    assert box.nudges == []
+
+
+def test_before_a_generator_has_loaded_everything_is_taken_to_fit(box: Box) -> None:
+    answer = estimated(box, **LARGE)
+    assert (answer["fits"], answer["seconds"]) == (True, None)
+    assert answer["gb"] > ROOM_BYTES / GB
+    assert box.client.post("/v1/video/async_t2v", json=LARGE).status_code == 200
+
+
+def test_without_a_gpu_there_is_no_figure(box: Box) -> None:
+    loaded(box, working_bytes=None)
+    assert estimated(box, **LARGE) == {"fits": True, "gb": None, "seconds": None, "nearest": []}
+
+
+def test_the_tiny_model_has_no_figure_before_it_has_loaded(open_box) -> None:
+    assert estimated(open_box(model=TINY_MODEL_NAME), **LARGE)["gb"] is None
+
+
+def test_a_measure_into_which_nothing_fits_refuses_nothing(box: Box) -> None:
+    loaded(box, working_bytes=1)
+    assert estimated(box, **SMALL)["fits"]
+    assert box.client.post("/v1/video/async_t2v", json=SMALL).status_code == 200
+
+
+def test_the_seconds_are_those_of_tasks_that_ended(box: Box) -> None:
+    box.submit(**{name: value for name, value in SMALL.items() if name != "prompt"})
+    box.complete(box.start())
+    task = box.tasks.page([State.COMPLETED], 1)[0]
+    assert task.started_at is not None
+    assert task.finished_at is not None
+    assert estimated(box, **SMALL)["seconds"] == round(task.finished_at - task.started_at, 1)
+
+
+def test_an_estimate_refuses_what_a_submit_refuses(box: Box) -> None:
+    answer = box.client.post("/v1/video/estimate", json={"prompt": PROMPT, "height": 100})
+    assert (answer.status_code, answer.json()["field"]) == (422, "height")
+
+
+def test_a_distilled_model_is_estimated_without_guidance(open_box) -> None:
+    guided, distilled = open_box(), open_box()
+    loaded(guided)
+    loaded(distilled, recipe=DISTILLED)
+    assert estimated(distilled, **LARGE)["gb"] < estimated(guided, **LARGE)["gb"]
