@@ -10,6 +10,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import LoggingConfig
 
 from deployments.choice import Choice, choose_model
 from deployments.dispatcher.deployment import Dispatcher
@@ -17,7 +18,7 @@ from deployments.encoder.deployment import Encoder
 from deployments.generator import Generator
 from deployments.ingress.deployment import Ingress
 from deployments.object_store import find_shortages
-from deployments.settings import SQLITE, Settings
+from deployments.settings import SQLITE, LogSettings, Settings
 from storage.apps import SqlAppStore
 from storage.database import SqliteLock, migrate, open_engine
 from storage.task_store import SqlTaskStore
@@ -36,24 +37,28 @@ def build(settings: Settings) -> Application:
     choice, app = _prepare(settings, server)
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
-    generator = _generator(settings, choice).bind(settings, choice.model, choice.name, choice.device)
+    logging_config = _logging(settings.log)
+    generator = _generator(settings, choice, logging_config).bind(settings, choice.model, choice.name, choice.device)
     encoder = serve.deployment(
         num_replicas=settings.encode.replicas,
         max_ongoing_requests=ENCODER_QUEUE,
         ray_actor_options={"num_cpus": settings.encode.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        logging_config=logging_config,
     )(Encoder).bind(settings)
     dispatcher = serve.deployment(
         num_replicas=settings.dispatcher.replicas,
         ray_actor_options={"num_cpus": settings.dispatcher.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
+        logging_config=logging_config,
     )(Dispatcher).bind(settings, choice.name, generator, encoder, server=server, app=app)
     application: Application = serve.deployment(
         num_replicas=settings.ingress.replicas,
         max_ongoing_requests=settings.ingress.max_ongoing_requests,
         ray_actor_options={"num_cpus": settings.ingress.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        logging_config=logging_config,
     )(serve.ingress()(Ingress)).bind(settings, choice.name, server, notices, dispatcher)
     return application
 
@@ -75,7 +80,12 @@ def _prepare(settings: Settings, server: str) -> tuple[Choice, int]:
             lock.release()
 
 
-def _generator(settings: Settings, choice: Choice) -> serve.Deployment:
+def _logging(settings: LogSettings) -> LoggingConfig:
+    """How Serve writes the log files of a deployment. The console is text in either case."""
+    return LoggingConfig(encoding="JSON" if settings.format == "json" else "TEXT", log_level=settings.level)
+
+
+def _generator(settings: Settings, choice: Choice, logging_config: LoggingConfig) -> serve.Deployment:
     """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait."""
     knobs = settings.generator
     return serve.deployment(
@@ -97,4 +107,5 @@ def _generator(settings: Settings, choice: Choice) -> serve.Deployment:
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
         graceful_shutdown_timeout_s=knobs.max_task_s,
+        logging_config=logging_config,
     )(Generator)

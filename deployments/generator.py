@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployments import logs
 from deployments.reports import Reporter
 from deployments.settings import Settings
 from deployments.waiting_clips import WaitingClips
@@ -48,6 +49,7 @@ class Generator:
     """Renders one task at a time. `model` and `device` are what the app resolved `auto` to."""
 
     def __init__(self, settings: Settings, model: str, model_name: str, device: str) -> None:
+        logs.mark_lines()
         self._settings = settings
         self._source = model
         self._model_name = model_name
@@ -70,7 +72,7 @@ class Generator:
 
         Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
         """
-        with self._one_at_a_time:
+        with self._one_at_a_time, logs.about(task):
             self._watch.hold_if_broken()
             if not self._tasks.start(task):
                 raise TaskCancelled("the task was canceled, or taken over by another worker")
@@ -109,6 +111,7 @@ class Generator:
     def _render(self, task: Task, reporter: Reporter) -> Clip:
         def report(progress: Progress) -> None:
             self._watch.saw(progress.stage)
+            logs.reached(progress.stage)
             if progress.stage in STATE_OF_STAGE:
                 self._describe(
                     STATE_OF_STAGE[progress.stage],

@@ -1,5 +1,6 @@
 """How a Generator reports: from a thread of its own, so that a slow store never holds up a step for long."""
 
+import contextvars
 import logging
 import threading
 import time
@@ -32,7 +33,8 @@ class Reporter:
         self._written: Progress | None = None
         self._written_at = 0.0
         self.last_call_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"report-{task.id[:8]}", daemon=True)
+        in_context = contextvars.copy_context().run  # so that its log lines are about the same task
+        self._thread = threading.Thread(target=in_context, args=(self._run,), name=f"report-{task.id[:8]}", daemon=True)
         self._thread.start()
 
     def __call__(self, progress: Progress) -> None:

@@ -58,7 +58,7 @@ Encodable = AfterValidator(_refuse_surrogates)
 class VideoRequest(BaseModel):
     """What a client may ask for. Defaults are those of LTX-2 (19B)."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
     prompt: Annotated[
         str,

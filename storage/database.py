@@ -35,7 +35,8 @@ def open_engine(url: str) -> Engine:
         return open_postgres(make_url(url))
     sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
     connect_args = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
-    engine = create_engine(url, connect_args=connect_args, pool_size=20, max_overflow=30)
+    # An error may be logged, and the values of a row hold the prompt.
+    engine = create_engine(url, connect_args=connect_args, pool_size=20, max_overflow=30, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     event.listen(engine, "checkout", functools.partial(_refuse_removed, sqlite_file(url)))

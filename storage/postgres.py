@@ -53,6 +53,7 @@ def open_postgres(url: URL) -> Engine:
     engine = create_engine(
         url,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error may be logged, and the values of a row hold the prompt
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=ANSWER_TIMEOUT_S,

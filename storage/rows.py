@@ -13,7 +13,7 @@ from models.progress import Stage
 from models.recipes import Family, Recipe
 from models.request import VideoRequest
 from storage.database import storable
-from storage.tasks import Failure, NewTask, Output, Replica, ReplicaState, ServedModel, State, Task
+from storage.tasks import Failure, NewTask, Origin, Output, Replica, ReplicaState, ServedModel, State, Task
 
 
 def new_row(new: NewTask) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def new_row(new: NewTask) -> dict[str, Any]:
         "given": json.dumps(sorted(new.request.model_fields_set)),
         "base_url": storable(new.base_url),
         "input_key": new.input_key,
+        "request_id": new.origin.request_id,
+        "traceparent": new.origin.traceparent,
         "claim": 0,
         "attempts": 0,
         "restarts": 0,
@@ -92,6 +94,7 @@ def read_task(row: Row[Any]) -> Task:
         output=_output(row),
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
         adjusted=tuple(Adjustment(**each) for each in json.loads(row.adjusted or "[]")),
+        origin=Origin(row.request_id, row.traceparent),
     )
 
 

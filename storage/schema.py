@@ -22,6 +22,8 @@ tasks = Table(
     Column("given", Text, nullable=False),
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
+    Column("request_id", String(128)),
+    Column("traceparent", String(64)),
     Column("claim", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("restarts", Integer, nullable=False),

@@ -64,6 +64,15 @@ class Idempotency:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The request that a task came with, as logs and traces name it."""
+
+    request_id: str | None = None
+    traceparent: str | None = None
+    """The span that a task's own come under, as W3C's Trace Context writes it."""
+
+
+@dataclass(frozen=True)
 class NewTask:
     """What is known of a task when it is submitted."""
 
@@ -75,6 +84,7 @@ class NewTask:
     idempotency: Idempotency | None = None
     owner: str = NOBODY
     adjusted: tuple[Adjustment, ...] = ()
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,7 @@ class Task:
     failure: Failure | None
     adjusted: tuple[Adjustment, ...] = ()
     owner: str = NOBODY
+    origin: Origin = Origin()
 
     @property
     def rendered_request(self) -> VideoRequest:

@@ -14,6 +14,7 @@ import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
+from deployments import logs
 from deployments.dispatcher.finished import complete_if_published
 from deployments.dispatcher.house import House
 from deployments.dispatcher.leases import DispatcherName
@@ -49,6 +50,7 @@ class Dispatcher:
     ) -> None:
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
+        logs.mark_lines()
         self._settings = settings.dispatcher
         self._model_name = model_name
         engine = open_engine(settings.database_url)
@@ -144,8 +146,9 @@ class Dispatcher:
             self._running.pop(_claim(task), None)
             self._generated(task)
             if not work.cancelled() and (error := work.exception()):
-                logger.error("task %s: lost by the dispatcher", task.id, exc_info=error)
-                mending = asyncio.create_task(self._outcomes.settle(task, error, Verdict.GO_BACK))
+                with logs.about(task):
+                    logger.error("task %s: lost by the dispatcher", task.id, exc_info=error)
+                    mending = asyncio.create_task(self._outcomes.settle(task, error, Verdict.GO_BACK))
                 self._mending.add(mending)
                 mending.add_done_callback(self._mending.discard)
 
@@ -158,6 +161,10 @@ class Dispatcher:
             self._nudged.set()
 
     async def _see_through(self, task: Task) -> None:
+        with logs.about(task):
+            await self._run_task(task)
+
+    async def _run_task(self, task: Task) -> None:
         """The heart of the server: the clip goes from the Generator to the Encoder and never passes here."""
         if await self._outcomes.write(complete_if_published, task, self._tasks, self._outputs):
             logger.info("task %s: its file was already there", task.id)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from deployments import logs
 from deployments.dispatcher.leases import DispatcherName, LeaseClock
 from deployments.dispatcher.outcomes import Outcomes
 from deployments.settings import SQLITE, Settings
@@ -65,13 +66,15 @@ class House:
         if not others:
             return
         for task in self._tasks.reclaim(dead):
-            logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
+            with logs.about(task):
+                logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
             if task.restarts > self._settings.max_restarts:
                 self._outcomes.end(task, self._outcomes.too_many_restarts())
 
     def _fail_overdue(self) -> None:
         for task in self._tasks.fail_overdue():
-            logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
+            with logs.about(task):
+                logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
             self._outcomes.forget_input(task)
 
     def _tell_pause(self) -> None:
@@ -83,5 +86,6 @@ class House:
 
     def _fail_unserved(self) -> None:
         for task in self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s):
-            logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
+            with logs.about(task):
+                logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
             self._outcomes.forget_input(task)

@@ -5,15 +5,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from deployments.encoder.mp4 import write_mp4
+from deployments import logs
+from deployments.encoder.mp4 import Mp4, write_mp4
 from deployments.encoder.poster import representative_frame, write_poster
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import TaskCancelled
 from models.names import TINY_MODEL_NAME
+from models.progress import Stage
 from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staged
 from storage.task_store import SqlTaskStore, TaskStore
 from storage.tasks import Output, State, Task
+
+VIDEO, POSTER = "video.mp4", "poster.jpg"
 
 logger = logging.getLogger("ray.serve")
 
@@ -22,6 +26,7 @@ class Encoder:
     """Encodes on the CPU, beside the Generators. Knows nothing of the model."""
 
     def __init__(self, settings: Settings) -> None:
+        logs.mark_lines()
         self._settings = settings.encode
         self._tasks: TaskStore = SqlTaskStore.open(settings.database_url)
         self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
@@ -33,13 +38,22 @@ class Encoder:
         final name before the row says completed. Raises TaskCancelled, EncodeFailed, StoreUnavailable.
         """
         started = time.monotonic()
+        with logs.about(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
+            written = self._write(clip, task, Path(folder))
+            self._store(task, Path(folder), written)
+            seconds = time.monotonic() - started
+            logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, seconds)
+
+    def _write(self, clip: Clip, task: Task, folder: Path) -> Mp4:
+        mp4 = folder / VIDEO
+        written = write_mp4(clip, mp4, max_bytes=self._settings.max_bytes, metadata=self._metadata(task))
+        write_poster(representative_frame(clip.frames), folder / POSTER)
+        return written
+
+    def _store(self, task: Task, folder: Path, written: Mp4) -> None:
         video, poster = output_key(task.id), poster_key(task.id)
-        with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-            mp4, jpeg = Path(folder) / "video.mp4", Path(folder) / "poster.jpg"
-            written = write_mp4(clip, mp4, max_bytes=self._settings.max_bytes, metadata=self._metadata(task))
-            write_poster(representative_frame(clip.frames), jpeg)
-            self._outputs.put(staged(video, task.claim), mp4)
-            self._outputs.put(staged(poster, task.claim), jpeg)
+        self._outputs.put(staged(video, task.claim), folder / VIDEO)
+        self._outputs.put(staged(poster, task.claim), folder / POSTER)
         if not self._tasks.owns(task):
             self._drop(staged(video, task.claim), staged(poster, task.claim))
             raise TaskCancelled("the task was canceled, or taken over by another worker")
@@ -50,7 +64,6 @@ class Encoder:
         size_bytes = published.size_bytes if published else written.size_bytes
         if not self._tasks.complete(task, Output(video, poster, written.duration_s, size_bytes)):
             self._give_up(task, video, poster)
-        logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, time.monotonic() - started)
 
     def _give_up(self, task: Task, *keys: str) -> None:
         """The claim was lost between the two looks at the row: a canceled task keeps no file."""

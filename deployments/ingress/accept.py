@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from deployments.ingress.estimate import adjust_to_model
 from deployments.ingress.images import encode_input, fit_image, read_image
@@ -11,7 +11,7 @@ from deployments.ingress.rooms import Rooms
 from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request import VideoRequest, parse_request
 from storage.outputs import input_key
-from storage.tasks import NOBODY, Idempotency, NewTask, Task
+from storage.tasks import NOBODY, Idempotency, NewTask, Origin, Task
 
 KEY_HEADER = "Idempotency-Key"
 KEY = re.compile(r"[ -~]{1,255}")
@@ -34,6 +34,7 @@ class Submission:
     image: bytes | None
     key: str | None
     owner: str = NOBODY
+    origin: Origin = field(default_factory=Origin)
 
 
 def accept(rooms: Rooms, submission: Submission) -> Task:
@@ -45,7 +46,14 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     request = parse_request(submission.fields, limits)
     idempotency = _idempotency(submission, request)
     _check_space(rooms)
-    new = NewTask(request, rooms.model, submission.base_url, idempotency=idempotency, owner=submission.owner)
+    new = NewTask(
+        request,
+        rooms.model,
+        submission.base_url,
+        idempotency=idempotency,
+        owner=submission.owner,
+        origin=submission.origin,
+    )
     if submission.image is None:
         return _submit(rooms, replace(new, adjusted=adjust_to_model(rooms, request, from_image=False)))
     picture, request = fit_image(read_image(submission.image, limits), request, limits)

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from deployments import logs
 from deployments.environment import missing_variables
 from deployments.ingress.app import create_app
 from deployments.ingress.keys import OPEN_NOTICE
@@ -23,6 +24,7 @@ class Ingress:
     """Answers HTTP. Any replica answers for any task."""
 
     def __init__(self, settings: Settings, model_name: str, server: str, notices: list[str], dispatcher: Any) -> None:
+        logs.mark_lines()
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
         notices = [*notices, *missing_variables(), *([] if settings.api_keys else [OPEN_NOTICE])]

@@ -10,9 +10,11 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from deployments import logs
 from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept
 from deployments.ingress.body import read_form, read_json
 from deployments.ingress.keys import owner_of
+from deployments.ingress.origin import read_origin
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
 from deployments.ingress.seats import Seats
@@ -94,11 +96,20 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
 async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
     """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
     limiter = rooms.decoding if image is not None else None
-    owner = owner_of(request) or NOBODY
-    submission = Submission(rooms.base_url(request), fields, image, request.headers.get(KEY_HEADER), owner)
+    submission = Submission(
+        rooms.base_url(request),
+        fields,
+        image,
+        request.headers.get(KEY_HEADER),
+        owner_of(request) or NOBODY,
+        read_origin(request),
+    )
     task = await to_thread.run_sync(accept, rooms, submission, limiter=limiter)
     await rooms.nudge()
-    logger.info("task %s: accepted", task.id)
+    with logs.about(task):
+        logger.info("task %s: accepted", task.id)
+        if rooms.settings.log.prompts:
+            logger.info("task %s: its prompt is %r", task.id, task.request.prompt)
     return task
 
 

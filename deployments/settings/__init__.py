@@ -9,6 +9,7 @@ from deployments.settings.encode import EncodeSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
 from deployments.settings.keys import ApiKey
+from deployments.settings.log import LogSettings
 from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
 from deployments.settings.outputs import OutputSettings
 from deployments.settings.refusals import SettingsError
@@ -25,6 +26,7 @@ __all__ = [
     "EncodeSettings",
     "GeneratorSettings",
     "IngressSettings",
+    "LogSettings",
     "OutputSettings",
     "RetentionSettings",
     "Settings",

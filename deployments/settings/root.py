@@ -13,6 +13,7 @@ from deployments.settings.encode import EncodeSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
 from deployments.settings.keys import ApiKey, check_keys
+from deployments.settings.log import LogSettings
 from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
 from deployments.settings.outputs import OutputSettings
 from deployments.settings.refusals import SettingsError, explain, refuse_unknown_variables
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     ingress: IngressSettings = IngressSettings()
     dispatcher: DispatcherSettings = DispatcherSettings()
     generator: GeneratorSettings = GeneratorSettings()
+    log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
     def _check_dispatchers(self) -> Self:

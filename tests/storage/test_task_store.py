@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,10 +11,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from models.adjustments import Adjustment
-from models.errors import IdempotencyKeyReused, QueueFull
+from models.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.recipes import DISTILLED_SIGMAS, choose_recipe
@@ -30,6 +31,7 @@ from storage.tasks import (
     Failure,
     Idempotency,
     NewTask,
+    Origin,
     Output,
     Replica,
     ReplicaState,
@@ -748,3 +750,25 @@ def test_the_progress_of_an_adjusted_task_counts_the_steps_that_it_takes(store):
     store.adjust(task, ADJUSTMENTS)
     store.report(store.get(task.id), Progress(Stage.DENOISING, 8))
     assert store.get(task.id).progress == pytest.approx(Progress(Stage.DENOISING, 8).fraction(8))
+
+
+def test_the_request_that_a_task_came_with_is_kept_through_its_life(store):
+    origin = Origin("request-7", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    submitted = store.submit(replace(new_task(), origin=origin))
+    assert submitted.origin == origin
+    task = claim_one(store)
+    assert store.requeue(task, attempt_lost=True)
+    assert claim_one(store).origin == origin
+    assert store.submit(new_task()).origin == Origin()
+
+
+def test_an_error_of_the_database_shows_no_prompt(store):
+    """It is logged with its traceback, and the statement's values hold the prompt."""
+    secret = "a lighthouse"
+    with store._engine.begin() as connection:
+        connection.execute(text("ALTER TABLE tasks RENAME TO elsewhere"))
+    with pytest.raises(StoreUnavailable) as caught:
+        store.submit(new_task(prompt=secret))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "INSERT INTO tasks" in told
+    assert secret not in told

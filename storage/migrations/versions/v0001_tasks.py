@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("given", sa.Text, nullable=False),
         sa.Column("base_url", sa.Text, nullable=False),
         sa.Column("input_key", sa.Text),
+        sa.Column("request_id", sa.String(128)),
+        sa.Column("traceparent", sa.String(64)),
         sa.Column("claim", sa.Integer, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("restarts", sa.Integer, nullable=False),

@@ -1,0 +1,26 @@
+"""What a request says of itself, for logs and traces.
+
+Serve itself honours `X-Request-Id`, makes one where there is none, and returns it.
+"""
+
+import re
+
+from fastapi import Request
+
+from storage.tasks import Origin
+
+REQUEST_ID = re.compile(r"[!-~]{1,128}")
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""Version 00 of W3C's Trace Context. Of a later version we would not know what we pass on."""
+
+
+def read_origin(request: Request) -> Origin:
+    """Read both headers. What is not well-formed counts as missing."""
+    return Origin(
+        _matching(REQUEST_ID, request.headers.get("x-request-id")),
+        _matching(TRACEPARENT, request.headers.get("traceparent")),
+    )
+
+
+def _matching(pattern: re.Pattern[str], value: str | None) -> str | None:
+    return value if value is not None and pattern.fullmatch(value) else None

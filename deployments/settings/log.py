@@ -1,0 +1,20 @@
+"""What is logged, and how."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LogSettings(BaseModel):
+    """What is logged, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Annotated[
+        Literal["json", "console"],
+        Field(description="How the log files are written: json, a record a line, or console, the text of the console."),
+    ] = "json"
+    level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="The least important lines that are logged.")
+    ] = "INFO"
+    prompts: Annotated[bool, Field(description="Whether the log has the prompts of tasks.")] = False
