@@ -32,7 +32,7 @@ STOP_MARGIN_S = 5.0
 
 def build(settings: Settings) -> Application:
     """Make the application. Raises SettingsError, and StoreUnavailable for a database that cannot be used."""
-    settings = settings.located()
+    settings = settings.located().without_secrets()
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
     choice, app = _prepare(settings, server)
     nodes = ray.nodes()  # type: ignore[no-untyped-call]

@@ -16,6 +16,7 @@ HELP = {
     "num_inference_steps": "20 is faster, 40 looks better",
     "seed": "a whole number, or random; the same seed gives the same video",
     "timeout_s": "seconds after which the task fails if it is not done",
+    "webhook_url": "where the server tells that the task has ended",
     "fit": "how a picture of another shape is brought to the size",
 }
 

@@ -18,4 +18,5 @@ class Options(TypedDict, total=False):
     cfg_scale_audio: float
     modality_scale: float
     timeout_s: float
+    webhook_url: str
     fit: Literal["crop", "pad", "match"]

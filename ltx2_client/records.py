@@ -49,6 +49,7 @@ class Task:
     error_code: str | None = None
     retryable: bool | None = None
     adjusted: tuple[dict[str, Any], ...] | None = None
+    webhook: Mapping[str, Any] | None = None
 
     @property
     def finished(self) -> bool:

@@ -21,6 +21,7 @@ MAX_SEED = 2**53 - 1
 """The largest whole number that every JSON client keeps exactly (RFC 8259, section 6)."""
 SIDE_MULTIPLE = 64
 MAX_TIMEOUT_S = 7 * 24 * 3600
+MAX_URL_CHARS = 2000
 FRAMES_PER_LATENT = 8
 """The video VAE makes one latent frame of 8 frames, after the first, which stands alone."""
 DEFAULT_NEGATIVE_PROMPT = "blurry, distorted, jittery motion, low quality, watermark, muffled or noisy sound"
@@ -112,6 +113,11 @@ class VideoRequest(BaseModel):
             description="Seconds from submit after which the task fails if it is not done; a download of the model "
             "does not count. null for no deadline."
         ),
+    ] = None
+
+    webhook_url: Annotated[
+        Annotated[str, Encodable, Field(min_length=1, max_length=MAX_URL_CHARS)] | None,
+        Field(description="Where the end of the task is told, signed as Standard Webhooks has it. null for none."),
     ] = None
 
     @property
@@ -236,6 +242,8 @@ def _allowed(name: str, limits: Limits) -> str:
     """What a field may be, in words."""
     if name in ("prompt", "negative_prompt"):
         return f"a text of {int(name == 'prompt')} to {limits.max_prompt_chars} characters"
+    if name == "webhook_url":
+        return f"an http or https url of at most {MAX_URL_CHARS} characters, or null"
     if name == "fit":
         return "one of " + ", ".join(Fit)
     low, high = limits.bounds()[name]

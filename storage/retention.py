@@ -10,7 +10,7 @@ from sqlalchemy import CTE, Engine, delete, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import answering
-from storage.schema import tasks
+from storage.schema import tasks, webhooks
 from storage.tasks import TERMINAL, State, sources
 
 REMOVABLE = TERMINAL - {State.COMPLETED}
@@ -41,6 +41,21 @@ class SqlRetentionStore:
         still = tasks.c.state.in_(REMOVABLE) & (tasks.c.finished_at < ended_before)
         with answering(), self._engine.begin() as connection:
             connection.execute(delete(tasks).where(tasks.c.id.in_(task_ids), still))
+
+    def forget_webhooks(self, made_before: float, limit: int) -> int:
+        """Remove the oldest deliveries that were made so long ago, and count them."""
+        old = (
+            select(webhooks.c.sequence)
+            .where(webhooks.c.created_at < made_before)
+            .order_by(webhooks.c.created_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("old")
+            .prefix_with("MATERIALIZED")
+        )
+        gone = delete(webhooks).where(webhooks.c.sequence.in_(select(old.c.sequence)))
+        with answering(), self._engine.begin() as connection:
+            return len(connection.execute(gone.returning(webhooks.c.sequence)).all())
 
     def states(self, task_ids: Collection[str]) -> dict[str, State]:
         """Say where these tasks stand; those without a row are left out."""

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Collection
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Row
@@ -69,7 +70,7 @@ def _recipe(values: dict[str, Any]) -> Recipe:
     return Recipe(**{**values, **lists, "family": Family(values["family"])})
 
 
-def read_task(row: Row[Any]) -> Task:
+def read_task(row: Row[Any] | SimpleNamespace) -> Task:
     """The task that a row holds."""
     return Task(
         id=row.id,
@@ -98,13 +99,13 @@ def read_task(row: Row[Any]) -> Task:
     )
 
 
-def _request(row: Row[Any]) -> VideoRequest:
+def _request(row: Row[Any] | SimpleNamespace) -> VideoRequest:
     """All parameters, so that later defaults do not change an old task; what was left out still counts as such."""
     request = VideoRequest.model_validate_json(row.request)
     return VideoRequest.model_construct(set(json.loads(row.given)), **dict(request))
 
 
-def _output(row: Row[Any]) -> Output | None:
+def _output(row: Row[Any] | SimpleNamespace) -> Output | None:
     if not row.output_key:
         return None
     return Output(row.output_key, row.poster_key, row.duration_s, row.size_bytes)

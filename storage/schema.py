@@ -9,6 +9,7 @@ Sequence = BigInteger().with_variant(Integer, "sqlite")
 
 HELD = text("dispatcher IS NOT NULL")
 DUE = text("finished_at IS NULL AND deadline_at IS NOT NULL")
+PENDING = text("state = 'pending'")
 
 tasks = Table(
     "tasks",
@@ -71,6 +72,26 @@ secrets = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("value", String(64), nullable=False),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("task_id", String(64), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("task", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", Float, nullable=False),
+    Index("webhooks_by_task", "task_id"),
+    Index("webhooks_by_age", "created_at"),
+    Index("webhooks_due", "due_at", sqlite_where=PENDING, postgresql_where=PENDING),
+    sqlite_autoincrement=True,
 )
 
 replicas = Table(

@@ -15,11 +15,13 @@ from storage.sql.dispatchers import DispatcherStatements
 from storage.sql.pauses import PauseStatements
 from storage.sql.replicas import ReplicaStatements
 from storage.sql.secrets import SecretStatements
+from storage.sql.webhooks import WebhookStatements
 from storage.sql.workers import WorkerStatements
 from storage.tasks import Failure, NewTask, Output, Replica, ServedModel, State, Task
+from storage.webhooks import WebhookStore
 
 
-class TaskStore(Protocol):
+class TaskStore(WebhookStore, Protocol):
     """What the deployments ask of it."""
 
     def submit(self, new: NewTask, max_queued: int | None = None) -> Task:
@@ -137,7 +139,13 @@ class TaskStore(Protocol):
 
 
 class SqlTaskStore(
-    ClientStatements, DispatcherStatements, WorkerStatements, PauseStatements, ReplicaStatements, SecretStatements
+    ClientStatements,
+    DispatcherStatements,
+    WorkerStatements,
+    PauseStatements,
+    ReplicaStatements,
+    SecretStatements,
+    WebhookStatements,
 ):
     """The task store on SQLite or PostgreSQL."""
 

@@ -208,3 +208,29 @@ def test_a_key_that_was_taken_for_its_hash_is_not_shown():
     with pytest.raises(SettingsError) as refused:
         Settings(api_keys=[{"name": "alice", "sha256": "ltx2_hunter2"}])
     assert "hunter2" not in str(refused.value)
+
+
+SECRET = "whsec_" + "bGlnaHRob3VzZXMgc2hpbmUgYXQgbmlnaHQ="
+
+
+@pytest.mark.parametrize("secret", ["short", "whsec_dG9vIHNob3J0", "whsec_not base64!", "", f"{SECRET} whsec_x"])
+def test_a_secret_that_is_none_is_refused_and_not_repeated(monkeypatch, secret):
+    monkeypatch.setenv("LTX2_WEBHOOKS__SECRET", secret)
+    with pytest.raises(SettingsError, match=r"webhooks\.secret: .*whsec_ and base64") as refusal:
+        settings()
+    assert not secret or secret not in str(refusal.value)
+
+
+def test_a_secret_is_neither_shown_nor_pickled_and_comes_back_from_the_environment(monkeypatch):
+    monkeypatch.setenv("LTX2_WEBHOOKS__SECRET", SECRET)
+    filled = settings()
+    bound = pickle.dumps(filled.without_secrets())
+    assert SECRET not in repr(filled) + str(filled) + filled.model_dump_json()
+    assert SECRET.encode() not in bound
+    assert pickle.loads(bound).with_secrets() == filled
+
+
+def test_a_secret_of_the_file_is_refused_with_where_it_belongs():
+    filled = settings(webhooks={"secret": SECRET})
+    with pytest.raises(SettingsError, match="LTX2_WEBHOOKS__SECRET"):
+        filled.without_secrets()

@@ -19,6 +19,8 @@ from storage.tasks import UNFINISHED, State
 EVERY_S = 60.0
 GRACE_S = 24 * 3600.0
 """A younger file is left alone: a picture is stored before its row is written."""
+WEBHOOK_S = 2 * 24 * 3600.0
+"""For so long a webhook may still be tried."""
 FOLDERS = ("outputs/", "inputs/")
 OURS = re.compile(r"(?:outputs/ltx2_|inputs/)([0-9a-f]{32})(?:\..+)?")
 """A name that this server gives. Others are not ours to remove."""
@@ -58,6 +60,7 @@ class Retention:
         self._outputs.check()  # or each file would be a wait of its own
         self._expire_outputs()
         self._remove_rows()
+        self._forget_webhooks()
         for folder in FOLDERS:
             self._remove_orphans(folder)
 
@@ -79,6 +82,14 @@ class Retention:
         if without_files:
             self._rows.remove(without_files, ended_before)
             logger.info("removed %d tasks, which ended before retention.rows_s", len(without_files))
+
+    def _forget_webhooks(self) -> None:
+        """How the message about a task stands is kept as long as a task without a video."""
+        if self._settings.rows_s is None:
+            return
+        made_before = time.time() - self._settings.rows_s - WEBHOOK_S
+        if forgotten := self._rows.forget_webhooks(made_before, self._settings.batch):
+            logger.info("forgot %d webhooks, which are older than retention.rows_s", forgotten)
 
     def _remove_orphans(self, folder: str) -> None:
         """Look at the next files of the folder, from the first again after the last."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from deployments.ingress.estimate import adjust_to_model
 from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
+from deployments.ingress.webhooks.url import check_webhook
 from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request import VideoRequest, parse_request
 from storage.outputs import input_key
@@ -43,7 +44,7 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     Returns the task of an earlier submit when this one repeats it.
     """
     limits = rooms.settings.limits
-    request = parse_request(submission.fields, limits)
+    request = check_webhook(parse_request(submission.fields, limits), rooms.settings.webhooks)
     idempotency = _idempotency(submission, request)
     _check_space(rooms)
     new = NewTask(

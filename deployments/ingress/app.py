@@ -20,13 +20,16 @@ from deployments.ingress.skill import skill_router
 from deployments.ingress.tasks import tasks_router
 from deployments.ingress.video import video_router
 from deployments.ingress.watch import Watch
+from deployments.ingress.webhooks.sending import sending
 
 DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
 
 
 def create_app(rooms: Rooms) -> FastAPI:
     """Build the app from its rooms."""
-    app = FastAPI(title="LTX-2 video server", description=DESCRIPTION, version="1")
+    app = FastAPI(
+        title="LTX-2 video server", description=DESCRIPTION, version="1", lifespan=lambda _app: sending(rooms)
+    )
     add_error_handlers(app)
     add_door(app, rooms.settings)
     app.add_middleware(SafeHeaders)

@@ -60,12 +60,12 @@ async def read_any(
 
 
 def _form_fields(form: FormData, picture: str) -> dict[str, object]:
-    """The fields as text. An empty seed or timeout_s, or the word null, means null."""
+    """The fields as text. An empty seed, timeout_s or webhook_url, or the word null, means null."""
     fields: dict[str, object] = {name: value for name, value in form.items() if name != picture}
     for name, value in fields.items():
         if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
             raise InvalidRequest(name, f"a file named {value.filename}", "a plain field, not a file")
-    for name in ("seed", "timeout_s"):
+    for name in ("seed", "timeout_s", "webhook_url"):
         if fields.get(name) in ("", "null"):
             fields[name] = None
     return fields

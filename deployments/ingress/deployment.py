@@ -25,6 +25,7 @@ class Ingress:
 
     def __init__(self, settings: Settings, model_name: str, server: str, notices: list[str], dispatcher: Any) -> None:
         logs.mark_lines()
+        settings = settings.with_secrets()
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
         notices = [*notices, *missing_variables(), *([] if settings.api_keys else [OPEN_NOTICE])]

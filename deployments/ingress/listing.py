@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, TaskPage, Waiting
-from deployments.ingress.tasks import describe_at
+from deployments.ingress.tasks import describe_at, webhooks
 from storage.tasks import State, Task
 
 MAX_PAGE = 100
@@ -67,4 +67,5 @@ def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str,
     first = rooms.tasks.queue_position(queued[0]) if queued else 0
     paused = rooms.tasks.paused_at() is not None if queued else False
     waiting = {task.id: Waiting(first + number, paused) for number, task in enumerate(queued)}
-    return [describe_at(rooms, task, request, waiting.get(task.id)) for task in shown]
+    told = webhooks(rooms, shown)
+    return [describe_at(rooms, task, request, waiting.get(task.id), told.get(task.id)) for task in shown]

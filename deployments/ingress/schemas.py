@@ -9,6 +9,7 @@ from deployments.signing import Links
 from models.adjustments import told
 from models.progress import Stage
 from storage.tasks import State, Task
+from storage.webhooks import DeliveryState, Standing
 
 Status = Literal["processing", "completed", "failed"]
 GONE = {
@@ -64,6 +65,14 @@ class Submitted(BaseModel):
     adjusted: Annotated[list[AdjustedField], Field(description=ADJUSTED)] = []
 
 
+class WebhookBody(BaseModel):
+    """How the message to `webhook_url` stands."""
+
+    state: DeliveryState
+    attempts: Annotated[int, Field(description="Tries so far.")]
+    last_error: Annotated[str | None, Field(description="What the last try met.")] = None
+
+
 class TaskBody(BaseModel):
     """The answer to a poll. Fields that do not apply are left out."""
 
@@ -106,6 +115,7 @@ class TaskBody(BaseModel):
     error: Annotated[str | None, Field(description="Why it failed.")] = None
     error_code: str | None = None
     retryable: bool | None = None
+    webhook: Annotated[WebhookBody | None, Field(description="Where a `webhook_url` was given.")] = None
 
 
 class Removed(BaseModel):
@@ -138,9 +148,11 @@ class Waiting:
 def task_body(
     task: Task,
     links: Links,
+    *,
     waiting: Waiting | None = None,
     eta_s: float | None = None,
     kept_s: float | None = None,
+    webhook: Standing | None = None,
 ) -> dict[str, Any]:
     """What a client sees of a row. Its file is removed `kept_s` after the end, if that is known."""
     body = TaskBody(
@@ -163,6 +175,7 @@ def task_body(
         timeout_s=task.request.timeout_s,
         seed=task.request.seed,
         model=task.model,
+        webhook=None if webhook is None else WebhookBody(**asdict(webhook)),
         **_ending(task, links, kept_s),
     )
     return body.model_dump(mode="json", exclude_none=True)

@@ -1,5 +1,6 @@
 """Reading tasks: the poll, and the wait of the synchronous routes."""
 
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,7 @@ from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, TaskBody, Waiting, task_body
 from storage.tasks import State, Task
+from storage.webhooks import DeliveryState, Standing
 
 
 def tasks_router(rooms: Rooms) -> APIRouter:
@@ -45,15 +47,25 @@ def find_own(rooms: Rooms, task_id: str, owner: str | None) -> Task | None:
 
 def describe(rooms: Rooms, task: Task, request: Request) -> dict[str, Any]:
     """The poll body of a task, with urls that whoever asks can reach. Blocks on the store."""
-    if task.state != State.QUEUED:
-        return describe_at(rooms, task, request, None)
-    waiting = Waiting(rooms.tasks.queue_position(task), rooms.tasks.paused_at() is not None)
-    return describe_at(rooms, task, request, waiting)
+    waiting = None
+    if task.state == State.QUEUED:
+        waiting = Waiting(rooms.tasks.queue_position(task), rooms.tasks.paused_at() is not None)
+    return describe_at(rooms, task, request, waiting, webhooks(rooms, [task]).get(task.id))
 
 
-def describe_at(rooms: Rooms, task: Task, request: Request, waiting: Waiting | None) -> dict[str, Any]:
-    """The same, of a task whose place in the queue is known."""
+def describe_at(
+    rooms: Rooms, task: Task, request: Request, waiting: Waiting | None, webhook: Standing | None
+) -> dict[str, Any]:
+    """The same, of a task whose place in the queue and whose webhook are known."""
     eta_s = None
     if waiting is None or not waiting.paused:
         eta_s = rooms.pace.eta_s(task, waiting.queue_position if waiting else None)
-    return task_body(task, rooms.links(request), waiting, eta_s, rooms.settings.retention.outputs_s)
+    kept_s = rooms.settings.retention.outputs_s
+    return task_body(task, rooms.links(request), waiting=waiting, eta_s=eta_s, kept_s=kept_s, webhook=webhook)
+
+
+def webhooks(rooms: Rooms, tasks: Collection[Task]) -> dict[str, Standing]:
+    """How the messages stand of those tasks that asked for one and have it still. Blocks on the store."""
+    asked = [task for task in tasks if task.request.webhook_url is not None]
+    to_come = {task.id: Standing(DeliveryState.PENDING) for task in asked if not task.finished}
+    return to_come | rooms.tasks.webhooks_of([task.id for task in asked if task.finished])

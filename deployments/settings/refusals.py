@@ -11,8 +11,8 @@ from deployments.settings.names import NESTING, PREFIX
 
 CREDENTIALS = re.compile(r"//.*@")
 """What a url may hold that no log should."""
-KEYS = "api_keys"
-"""What is wrong there may be a key that was taken for its hash: it is not repeated."""
+HIDDEN = frozenset({"api_keys", "secret"})
+"""What is wrong there may be a secret, or a key that was taken for its hash: it is not repeated."""
 
 
 class SettingsError(Exception):
@@ -48,7 +48,7 @@ def explain(settings: type[BaseModel], error: ValidationError) -> str:
 def _say(settings: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return f"there is no such setting; there are {', '.join(_room(settings, problem['loc']).model_fields)}"
-    if problem["loc"][:1] == (KEYS,):
+    if HIDDEN.intersection(problem["loc"]):
         return str(problem["msg"])
     return f"{problem['msg']}; {CREDENTIALS.sub('//***@', repr(problem['input']))} was given"
 

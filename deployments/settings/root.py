@@ -18,6 +18,7 @@ from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
 from deployments.settings.outputs import OutputSettings
 from deployments.settings.refusals import SettingsError, explain, refuse_unknown_variables
 from deployments.settings.retention import RetentionSettings
+from deployments.settings.webhooks import SECRET_VARIABLE, WebhookSettings
 from models.request import Limits
 
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     encode: EncodeSettings = EncodeSettings()
     limits: Limits = Limits()
     retention: RetentionSettings = RetentionSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     ingress: IngressSettings = IngressSettings()
     dispatcher: DispatcherSettings = DispatcherSettings()
     generator: GeneratorSettings = GeneratorSettings()
@@ -106,6 +108,20 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
         return env_settings, init_settings
+
+    def without_secrets(self) -> "Settings":
+        """The same settings as they may be pickled: Ray keeps what deployments are bound with in a store of its own.
+
+        Raises SettingsError for a secret that the replicas would not find in their environment.
+        """
+        webhooks = self.webhooks
+        if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
+            raise SettingsError(f"setting webhooks.secret: it comes from the environment alone, as {SECRET_VARIABLE}")
+        return self.model_copy(update={"webhooks": webhooks.model_copy(update={"secret": None})})
+
+    def with_secrets(self) -> "Settings":
+        """The same settings with the secrets that stand in this process's environment."""
+        return self.model_copy(update={"webhooks": self.webhooks.with_secret(os.environ)})
 
     def located(self) -> "Settings":
         """The same settings with absolute paths: replicas need not share this process's folder."""

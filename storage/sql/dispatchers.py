@@ -74,7 +74,7 @@ class DispatcherStatements(Statements):
             "model_not_served",
             retryable=True,
         )
-        return self._write(update(tasks).where(orphaned).values(**ended(State.FAILED), **failure_values(failure)))
+        return self._end(update(tasks).where(orphaned).values(**ended(State.FAILED), **failure_values(failure)))
 
     def fail_overdue(self) -> list[Task]:  # noqa: D102
         downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
@@ -82,4 +82,4 @@ class DispatcherStatements(Statements):
         if not self._read(select(literal(1)).where(due).limit(1)):
             return []  # asked every second: a look costs less than a write
         failure = Failure("it was not done within its timeout_s", "timeout", retryable=True)
-        return self._write(update(tasks).where(due).values(**ended(State.FAILED), **failure_values(failure)))
+        return self._end(update(tasks).where(due).values(**ended(State.FAILED), **failure_values(failure)))

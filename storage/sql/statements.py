@@ -10,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from storage.database import answering, is_sqlite, storable
 from storage.rows import read_task
 from storage.schema import tasks
+from storage.sql.outbox import post
 from storage.tasks import UNFINISHED, Failure, State, Task, sources
 
 
@@ -38,12 +39,21 @@ class Statements:
         with answering(), self._engine.begin() as connection:
             return [read_task(row) for row in connection.execute(statement.returning(tasks))]
 
+    def _end(self, statement: Update) -> list[Task]:
+        """Write the end of tasks, and in the same transaction what their webhooks are to be told."""
+        with answering(), self._engine.begin() as connection:
+            rows = connection.execute(statement.returning(tasks)).all()
+            post(connection, rows)
+            return [read_task(row) for row in rows]
+
     def _move(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
         """Bring a task into another state, if the table of transitions allows it from where it is."""
+        write = self._write
         if target not in UNFINISHED:
             values |= ended(target)
+            write = self._end
         allowed = tasks.c.state.in_(sources(target))
-        return bool(self._write(update(tasks).where(condition, allowed).values({"state": target, **values})))
+        return bool(write(update(tasks).where(condition, allowed).values({"state": target, **values})))
 
 
 UNENDED = tasks.c.finished_at.is_(None)

@@ -2,7 +2,7 @@
 
 import { byId, element } from "./element.js";
 
-const ELSEWHERE = new Set(["prompt", "image"]);
+const ELSEWHERE = new Set(["prompt", "image", "webhook_url"]);
 
 export function makeInputs(schemas) {
   for (const [name, schema] of Object.entries(schemas)) {

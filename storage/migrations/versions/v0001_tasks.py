@@ -71,6 +71,25 @@ def upgrade() -> None:
         sa.Column("value", sa.String(64), nullable=False),
     )
     op.create_table(
+        "webhooks",
+        sa.Column("sequence", Sequence, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("task_id", sa.String(64), nullable=False),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("task", sa.Text),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("due_at", sa.Float, nullable=False),
+        sa.Column("last_error", sa.Text),
+        sa.Column("created_at", sa.Float, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    pending = sa.text("state = 'pending'")
+    op.create_index("webhooks_by_task", "webhooks", ["task_id"])
+    op.create_index("webhooks_by_age", "webhooks", ["created_at"])
+    op.create_index("webhooks_due", "webhooks", ["due_at"], sqlite_where=pending, postgresql_where=pending)
+    op.create_table(
         "replicas",
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("model", sa.String(255), nullable=False),
@@ -112,5 +131,6 @@ def downgrade() -> None:
     op.drop_table("served_models")
     op.drop_table("replicas")
     op.drop_table("secrets")
+    op.drop_table("webhooks")
     op.drop_table("idempotency_keys")
     op.drop_table("tasks")

@@ -1,0 +1,78 @@
+"""The way out: a name is looked up once, every address is checked, and the connection goes to one that was checked.
+
+So a second answer of the name's server cannot lead elsewhere. It knows no proxy and follows no redirect.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpcore
+from httpcore import SOCKET_OPTION
+
+from deployments.ingress.webhooks.addresses import Address, is_public, parse_address
+
+Resolve = Callable[[str], Awaitable[list[Address]]]
+"""Looks up the addresses of a host. Raises OSError."""
+
+MAX_TRIED = 2
+"""Addresses of one name that are connected to before the attempt has failed."""
+
+
+class NotPublic(Exception):
+    """A host leads to an address where no webhook may go."""
+
+
+class Resolver:
+    """The system's own, in threads of its own: a silent name server takes none from others."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, "webhook-names")
+
+    async def __call__(self, host: str) -> list[Address]:
+        """The addresses of a host, each once, in the order that the system prefers."""
+        find = asyncio.get_running_loop().run_in_executor
+        found = await find(self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        addresses = [parse_address(str(each[4][0])) for each in found]
+        return list(dict.fromkeys(each for each in addresses if each is not None))
+
+    def close(self) -> None:
+        """Let go of the threads that wait; one in the middle of a look-up ends with it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """Opens connections to public addresses, or to all where private ones are allowed."""
+
+    def __init__(self, resolve: Resolve, *, allow_private: bool) -> None:
+        self._resolve = resolve
+        self._allow_private = allow_private
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's own signature
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the host at one of its addresses. Raises NotPublic when any of them is not allowed."""
+        addresses = await self._addresses(host)
+        for number, address in enumerate(addresses, 1):
+            try:
+                return await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if number == len(addresses):
+                    raise
+        raise httpcore.ConnectError(f"{host} has no address")
+
+    async def _addresses(self, host: str) -> list[Address]:
+        try:
+            addresses = await self._resolve(host)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} could not be looked up") from error
+        if not self._allow_private and not all(is_public(each) for each in addresses):
+            raise NotPublic(host)
+        return addresses[:MAX_TRIED]

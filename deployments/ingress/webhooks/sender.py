@@ -1,0 +1,122 @@
+"""The loop that empties the outbox. Each Ingress runs one; they share the deliveries by claims that lapse.
+
+A process that dies in the middle of a try leaves a claim, and the try is made again: receivers see a message once or
+more, never not at all.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from deployments.ingress.webhooks.post import Outcome, Post
+from deployments.ingress.webhooks.schedule import wait_s
+from deployments.settings import WebhookSettings
+from models.errors import StoreUnavailable
+from storage.webhooks import Delivery, DeliveryState, WebhookStore
+
+POLL_S = 1.0
+LEASE_MARGIN_S = 30.0
+"""How much longer than a try may take its claim lasts."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class Sender:
+    """Sends what is due, so many at once, and so many to one host."""
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        store: WebhookStore,
+        post: Post,
+        clock: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._post = post
+        self._clock = clock
+        self._draw = draw
+        self._sending: dict[asyncio.Task[None], str] = {}
+
+    async def run(self) -> None:
+        """Send until canceled. What is under way then is tried again by whoever claims it next."""
+        try:
+            while True:
+                if not await self._start_due():
+                    await self._pause()
+        finally:
+            for sending in self._sending:
+                sending.cancel()
+            await self.finish()
+
+    async def _start_due(self) -> int:
+        try:
+            return await self.start_due()
+        except Exception as error:  # the loop's boundary: it outlives a store that is away
+            logger.warning("webhooks wait: %s", error, exc_info=not isinstance(error, StoreUnavailable))
+            return 0
+
+    async def start_due(self) -> int:
+        """Claim what is due, as much as there is room for, and start to send it. Returns how much that was.
+
+        Raises StoreUnavailable.
+        """
+        counts = Counter(self._sending.values())
+        busy = [host for host, count in counts.items() if count >= self._settings.max_per_host]
+        room = self._settings.max_sending - len(self._sending)
+        if room <= 0:
+            return 0
+        lease_s = self._settings.timeout_s + LEASE_MARGIN_S
+        claimed = await asyncio.to_thread(self._store.claim_webhooks, self._clock(), lease_s, room, busy)
+        for delivery in claimed:
+            sending = asyncio.create_task(self._deliver(delivery))
+            self._sending[sending] = delivery.host
+            sending.add_done_callback(self._sending.pop)
+        return len(claimed)
+
+    async def finish(self) -> None:
+        """Wait for what is under way."""
+        while self._sending:
+            await asyncio.wait(list(self._sending))
+
+    async def _pause(self) -> None:
+        """Until a try has ended, and so made room; or a while, for what becomes due."""
+        if self._sending:
+            await asyncio.wait(list(self._sending), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(POLL_S)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            outcome = await self._try(delivery)
+            await asyncio.to_thread(self._settle, delivery, outcome)
+        except StoreUnavailable as error:
+            logger.warning("webhook %s will be sent again: %s", delivery.id, error.message)
+
+    async def _try(self, delivery: Delivery) -> Outcome:
+        try:
+            return await self._post.send(delivery)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # the delivery's boundary: one that cannot be sent ends nothing else
+            logger.exception("webhook %s of task %s", delivery.id, delivery.task.id, exc_info=error)
+            return Outcome("the server met an error of its own")
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        about = f"webhook {delivery.id} of task {delivery.task.id}, try {delivery.attempt}"
+        if outcome.error is None:
+            logger.info("%s: delivered", about)
+            self._store.settle_webhook(delivery, DeliveryState.DELIVERED, None)
+            return
+        wait = None if outcome.final else wait_s(delivery.attempt, self._draw)
+        if wait is None:
+            logger.warning("%s: given up: %s", about, outcome.error)
+            self._store.settle_webhook(delivery, DeliveryState.FAILED, outcome.error)
+            return
+        wait = max(wait, outcome.retry_after_s)
+        logger.info("%s: again in %.0f s: %s", about, wait, outcome.error)
+        self._store.settle_webhook(delivery, DeliveryState.PENDING, outcome.error, self._clock() + wait)

@@ -1,0 +1,49 @@
+"""Checks a `webhook_url` at submit. Names are looked up when a message is sent, and checked then (`network.py`)."""
+
+from typing import Annotated
+
+from pydantic import AnyHttpUrl, TypeAdapter, UrlConstraints, ValidationError
+
+from deployments.ingress.webhooks.addresses import is_public, parse_address
+from deployments.settings import WebhookSettings
+from models.errors import InvalidRequest
+from models.request import MAX_URL_CHARS, VideoRequest
+
+FIELD = "webhook_url"
+URL = TypeAdapter(Annotated[AnyHttpUrl, UrlConstraints(max_length=MAX_URL_CHARS)])
+UNSIGNED = "left out: this server tells nobody of its tasks until webhooks.secret (LTX2_WEBHOOKS__SECRET) is set"
+ALLOWED = f"an http or https url of at most {MAX_URL_CHARS} characters"
+
+
+def check_webhook(request: VideoRequest, settings: WebhookSettings) -> VideoRequest:
+    """The same request with its url in the one way to spell it. Raises InvalidRequest."""
+    if request.webhook_url is None:
+        return request
+    if settings.secret is None:
+        raise InvalidRequest(FIELD, request.webhook_url, UNSIGNED)
+    return request.model_copy(update={FIELD: _checked(request.webhook_url, settings)})
+
+
+def _checked(given: str, settings: WebhookSettings) -> str:
+    try:
+        url = URL.validate_python(given)
+    except ValidationError:
+        raise InvalidRequest(FIELD, given, ALLOWED) from None
+    if url.username or url.password:
+        raise InvalidRequest(FIELD, _without_credentials(url), "a url without a name and a password")
+    if not settings.allow_private and _is_private(url.host or ""):
+        raise InvalidRequest(FIELD, given, "a url of the open internet (webhooks.allow_private)")
+    return str(url)
+
+
+def _is_private(host: str) -> bool:
+    """Whether the host spells out an address that is not public. The url's parser has resolved 0x7f.1 and the like."""
+    address = parse_address(host)
+    if address is not None:
+        return not is_public(address)
+    name = host.rstrip(".").lower()
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _without_credentials(url: AnyHttpUrl) -> str:
+    return f"{url.scheme}://***@{url.host}"

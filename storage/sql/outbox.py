@@ -1,0 +1,51 @@
+"""The rows of the outbox as tasks end: each holds its task as it was then, whatever becomes of that afterwards."""
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection, Row, insert
+
+from storage.rows import read_task
+from storage.schema import tasks, webhooks
+from storage.tasks import Task
+from storage.webhooks import Delivery, DeliveryState
+
+ID_BYTES = 16
+
+
+def post(connection: Connection, ended: Sequence[Row[Any]]) -> None:
+    """Write a delivery for each of these tasks that has asked for one, in the transaction that ends it."""
+    asked = [(row, url) for row in ended if (url := read_task(row).request.webhook_url) is not None]
+    if asked:
+        connection.execute(insert(webhooks), [_new_row(row, url) for row, url in asked])
+
+
+def read_delivery(row: Row[Any]) -> Delivery:
+    """The delivery that a row holds, while it is pending."""
+    return Delivery(row.id, row.url, row.host, _read_snapshot(row.task), row.attempts)
+
+
+def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "id": f"msg_{secrets.token_hex(ID_BYTES)}",
+        "task_id": row.id,
+        "url": url,
+        "host": urlsplit(url).netloc.lower(),
+        "state": DeliveryState.PENDING,
+        "task": json.dumps(dict(row._mapping)),  # noqa: SLF001  # public in SQLAlchemy, for all its underscore
+        "attempts": 0,
+        "due_at": now,
+        "created_at": now,
+    }
+
+
+def _read_snapshot(snapshot: str) -> Task:
+    """The task of a snapshot, which an older or a newer version may have written: columns come and go."""
+    columns = dict.fromkeys(tasks.c.keys()) | json.loads(snapshot)
+    return read_task(SimpleNamespace(**columns))

@@ -1,0 +1,97 @@
+"""A sender on a real store, with a clock and a name server of the test's own."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import pytest
+
+from deployments.ingress.webhooks.addresses import Address
+from deployments.ingress.webhooks.message import Messages
+from deployments.ingress.webhooks.post import Post
+from deployments.ingress.webhooks.sender import Sender
+from deployments.settings import Settings
+from storage.database import migrate, open_engine
+from storage.task_store import SqlTaskStore
+from storage.tasks import Task
+from storage.webhooks import Standing
+from tests.ingress.webhooks.receivers import SECRET, Answer, Receiver
+from tests.storage.test_webhooks import completed
+
+
+@dataclass
+class Names:
+    """A name server: each name has its answers, the last again and again. Counts the questions."""
+
+    answers: dict[str, list[list[str]]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def __call__(self, host: str) -> list[Address]:
+        self.asked.append(host)
+        known = self.answers.get(host, [[host]])
+        found = known.pop(0) if len(known) > 1 else known[0]
+        if not found:
+            raise OSError("the name server is away")
+        return [ip_address(each) for each in found]
+
+
+@dataclass
+class Outbox:
+    """A store with tasks that ended, and what sends for them."""
+
+    store: SqlTaskStore
+    names: Names = field(default_factory=Names)
+    now: float = field(default_factory=time.time)
+
+    def clock(self) -> float:
+        return self.now
+
+    def end(self, url: str) -> Task:
+        task = completed(self.store, url)
+        self.now = max(self.now, time.time())
+        return task
+
+    def standing(self, task: Task) -> Standing:
+        return self.store.webhooks_of([task.id])[task.id]
+
+    @contextlib.asynccontextmanager
+    async def sender(self, secret: str = SECRET, **values: object) -> AsyncIterator[Sender]:
+        webhooks = {"secret": secret, "allow_private": True, **values}
+        settings = Settings(webhooks=webhooks, public_base_url="https://videos.example/")
+        messages = Messages(settings, secret.split(), lambda: None)
+        async with Post(settings.webhooks, messages, self.names, self.clock) as post:
+            yield Sender(settings.webhooks, self.store, post, self.clock, draw=lambda: 0.0)
+
+    async def send_due(self, **values: object) -> None:
+        """Make all tries that are due now, and wait for their ends."""
+        async with self.sender(**values) as sender:
+            while await sender.start_due():
+                await sender.finish()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110  # what it waits for stands in a database
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def outbox(tmp_path) -> Iterator[Outbox]:
+    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
+    migrate(engine)
+    store = SqlTaskStore(engine)
+    yield Outbox(store)
+    store.close()
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., Receiver]]:
+    """Starts receivers with the answers that a test wants."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*answers: Answer) -> Receiver:
+            return stack.enter_context(Receiver(*answers).serving())
+
+        yield start

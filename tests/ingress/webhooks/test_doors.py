@@ -1,0 +1,84 @@
+"""A webhook from the submit to the delivery, by every door, through the app as a replica runs it."""
+
+import time
+
+import pytest
+
+from tests.ingress.conftest import PROMPT, Box, picture_file
+from tests.ingress.webhooks.receivers import SECRET
+
+TOLD = {"secret": SECRET, "allow_private": True}
+
+
+def delivered(box: Box, task_id: str) -> dict[str, object]:
+    """Poll until the message of a task has been taken."""
+    while (body := box.poll(task_id))["webhook"]["state"] == "pending":
+        time.sleep(0.02)
+    return body
+
+
+def by_json(box: Box, url: str) -> str:
+    return box.submit(webhook_url=url)
+
+
+def by_form(box: Box, url: str) -> str:
+    files = {"image": ("photo.png", picture_file())}
+    answer = box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT, "webhook_url": url}, files=files)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["task_id"])
+
+
+def by_openai(box: Box, url: str) -> str:
+    answer = box.client.post("/v1/videos", json={"prompt": PROMPT, "webhook_url": url})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["ignored"] == []
+    return str(answer.json()["id"]).removeprefix("video_")
+
+
+@pytest.mark.parametrize("submit", [by_json, by_form, by_openai])
+def test_the_end_of_a_task_is_told_whichever_door_it_came_by(open_box, receive, submit):
+    receiver = receive()
+    box = open_box(webhooks=TOLD)
+    task_id = submit(box, receiver.url())
+    assert box.poll(task_id)["webhook"] == {"state": "pending", "attempts": 0}
+    box.complete(box.start())
+    body = delivered(box, task_id)
+    assert body["webhook"] == {"state": "delivered", "attempts": 1}
+    (message,) = receiver.messages
+    told = message.verified()
+    assert told["data"] == {name: value for name, value in body.items() if name != "webhook"}
+
+
+def test_a_cancel_is_told_too(open_box, receive):
+    receiver = receive()
+    box = open_box(webhooks=TOLD)
+    task_id = box.submit(webhook_url=receiver.url())
+    assert box.client.delete(f"/v1/video/tasks/{task_id}").json()["outcome"] == "canceled"
+    delivered(box, task_id)
+    told = receiver.messages[0].verified()
+    assert (told["type"], told["data"]["error_code"]) == ("video.canceled", "canceled")
+
+
+def test_the_list_shows_webhooks_and_a_task_without_one_shows_none(open_box, receive):
+    box = open_box(webhooks=TOLD)
+    box.submit()
+    box.submit(webhook_url=receive().url())
+    shown = box.client.get("/v1/video/tasks").json()["tasks"]
+    assert [each.get("webhook") for each in shown] == [{"state": "pending", "attempts": 0}, None]
+
+
+def test_nobody_who_polls_learns_the_url(open_box, receive):
+    """It may hold a token of the receiver's, and whoever reaches the server may poll."""
+    receiver = receive()
+    box = open_box(webhooks=TOLD)
+    task_id = box.submit(webhook_url=receiver.url())
+    assert box.client.delete(f"/v1/video/tasks/{task_id}").status_code == 200
+    delivered(box, task_id)
+    assert "token" not in box.client.get(f"/v1/video/tasks/{task_id}").text + receiver.messages[0].body.decode()
+
+
+def test_an_empty_field_of_a_form_means_none(box):
+    files = {"image": ("photo.png", picture_file())}
+    answer = box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT, "webhook_url": ""}, files=files)
+    assert answer.status_code == 200, answer.text
+    assert box.row(answer.json()["task_id"]).request.webhook_url is None

@@ -1,0 +1,261 @@
+"""The contract of the outbox: every end of a task leaves its message, and every message has one sender at a time."""
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select, text, update
+
+from models.errors import StoreUnavailable
+from storage.database import open_engine
+from storage.retention import SqlRetentionStore
+from storage.schema import tasks, webhooks
+from storage.task_store import SqlTaskStore
+from storage.tasks import State, Task
+from storage.webhooks import Delivery, DeliveryState, Standing
+from tests.storage.test_task_store import FAILURE, LEASE_S, OUTPUT, claim_one, new_task
+
+URL = "https://hooks.example/ended"
+HOUR_S = 3600.0
+
+
+def submit_with(store: SqlTaskStore, url: str | None = URL, **fields: object) -> Task:
+    return store.submit(new_task(webhook_url=url, **fields))
+
+
+def running(store: SqlTaskStore, url: str | None = URL) -> Task:
+    submit_with(store, url)
+    task = claim_one(store)
+    assert store.start(task)
+    return task
+
+
+def completed(store: SqlTaskStore, url: str | None = URL) -> Task:
+    task = running(store, url)
+    assert store.complete(task, OUTPUT)
+    return task
+
+
+def claim_all(store: SqlTaskStore, now: float | None = None, **options: object) -> list[Delivery]:
+    return store.claim_webhooks(time.time() if now is None else now, LEASE_S, 100, **options)
+
+
+def standing(store: SqlTaskStore, task: Task) -> Standing:
+    return store.webhooks_of([task.id])[task.id]
+
+
+def end_in_queue(store: SqlTaskStore) -> None:
+    assert store.cancel(submit_with(store).id)
+
+
+def end_while_running(store: SqlTaskStore) -> None:
+    assert store.cancel(running(store).id)
+
+
+def end_with_failure(store: SqlTaskStore) -> None:
+    assert store.fail(running(store), FAILURE)
+
+
+def end_unserved(store: SqlTaskStore) -> None:
+    submit_with(store)
+    assert store.fail_unserved("another/model", -1.0)
+
+
+def end_overdue(store: SqlTaskStore) -> None:
+    task = submit_with(store, timeout_s=1)
+    with store._engine.begin() as connection:
+        connection.execute(update(tasks).where(tasks.c.id == task.id).values(deadline_at=1.0))
+    assert store.fail_overdue()
+
+
+ENDS: dict[Callable[[SqlTaskStore], object], State] = {
+    completed: State.COMPLETED,
+    end_in_queue: State.CANCELED,
+    end_while_running: State.CANCELED,
+    end_with_failure: State.FAILED,
+    end_unserved: State.FAILED,
+    end_overdue: State.FAILED,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_every_way_of_ending_leaves_one_message_with_the_task_as_it_ended(store, end):
+    end(store)
+    (delivery,) = claim_all(store)
+    assert (delivery.url, delivery.host, delivery.attempt) == (URL, "hooks.example", 1)
+    assert delivery.task == store.get(delivery.task.id)
+    assert delivery.task.state == ENDS[end]
+
+
+def test_a_task_that_asked_for_none_leaves_none(store):
+    completed(store, None)
+    assert claim_all(store) == []
+
+
+def test_what_is_no_end_leaves_none(store):
+    task = running(store)
+    assert store.requeue(task, attempt_lost=True)
+    task = claim_one(store)
+    assert store.start(task)
+    assert store.reclaim(["alice"])
+    assert claim_all(store) == []
+
+
+def test_an_end_that_comes_too_late_leaves_no_second_message(store):
+    task = running(store)
+    assert store.cancel(task.id)
+    assert not store.complete(task, OUTPUT)
+    assert not store.fail(task, FAILURE)
+    assert not store.cancel(task.id)
+    assert store.delete(task.id)
+    assert [each.task.state for each in claim_all(store)] == [State.CANCELED]
+
+
+def test_a_task_does_not_end_without_its_message(store):
+    """Both are one transaction: where the message cannot be written, the task has not ended."""
+    task = running(store)
+    with store._engine.begin() as connection:
+        connection.execute(text("DROP TABLE webhooks"))
+    with pytest.raises(StoreUnavailable):
+        store.complete(task, OUTPUT)
+    row = store.get(task.id)
+    assert row is not None
+    assert row.state == State.PROCESSING
+
+
+def test_what_becomes_of_the_task_later_does_not_change_its_message(store):
+    task = running(store)
+    assert store.fail(task, FAILURE)
+    as_it_ended = store.get(task.id)
+    assert store.retry(task.id)
+    assert store.cancel(task.id)
+    assert store.delete(task.id)
+    first, second = claim_all(store), claim_all(store)
+    assert [each.task for each in first] == [as_it_ended]
+    assert [each.task.state for each in second] == [State.CANCELED]
+    assert first[0].id != second[0].id
+
+
+def test_a_claim_is_one_senders_until_it_lapses(store):
+    completed(store)
+    now = time.time()
+    (first,) = claim_all(store, now)
+    assert claim_all(store, now + LEASE_S - 1) == []
+    (second,) = claim_all(store, now + LEASE_S)
+    assert (second.id, second.attempt) == (first.id, 2)
+    assert not store.settle_webhook(first, DeliveryState.DELIVERED, None), "its claim had lapsed"
+    assert store.settle_webhook(second, DeliveryState.DELIVERED, None)
+
+
+def test_a_claim_takes_the_oldest_of_each_host_and_passes_over_busy_ones(store):
+    first, second = completed(store, "http://a.example/1"), completed(store, "http://A.example/2")
+    other_port, other = completed(store, "http://a.example:8080/"), completed(store, "http://b.example/")
+    assert {each.task.id for each in claim_all(store, busy=["b.example"])} == {first.id, other_port.id}
+    assert {each.task.id for each in claim_all(store, busy=[])} == {second.id, other.id}
+    assert claim_all(store) == []
+
+
+def test_a_claim_takes_no_more_than_asked_and_begins_with_what_waits_longest(store):
+    ended = [completed(store, f"http://{name}.example/") for name in "cab"]
+    with store._engine.begin() as connection:
+        for number, task in enumerate(ended):
+            connection.execute(update(webhooks).where(webhooks.c.task_id == task.id).values(due_at=float(number)))
+    found = store.claim_webhooks(time.time(), LEASE_S, 2)
+    assert {each.task.id for each in found} == {ended[0].id, ended[1].id}
+
+
+def test_senders_at_the_same_moment_share_what_is_due_without_a_double(store, database_url):
+    ended = {completed(store, f"http://{number}.example/").id for number in range(24)}
+    stores = [SqlTaskStore.open(database_url) for _ in range(4)]
+
+    def take(one: SqlTaskStore) -> list[str]:
+        found: list[str] = []
+        while batch := one.claim_webhooks(time.time(), HOUR_S, 3):
+            found += [each.task.id for each in batch]
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [task_id for each in threads.map(take, stores) for task_id in each]
+    for each in stores:
+        each.close()
+    taken += [each.task.id for each in claim_all(store)]  # what one passed over while another held it
+    assert sorted(taken) == sorted(ended)
+
+
+def test_a_delivery_waits_until_it_is_due_again(store):
+    task = completed(store)
+    now = time.time()
+    (delivery,) = claim_all(store, now)
+    assert standing(store, task) == Standing(DeliveryState.PENDING, 1)
+    assert store.settle_webhook(delivery, DeliveryState.PENDING, "no answer", now + HOUR_S)
+    assert standing(store, task) == Standing(DeliveryState.PENDING, 1, "no answer")
+    assert claim_all(store, now + HOUR_S - 1) == []
+    assert [each.attempt for each in claim_all(store, now + HOUR_S)] == [2]
+
+
+@pytest.mark.parametrize(("state", "error"), [(DeliveryState.DELIVERED, None), (DeliveryState.FAILED, "it is gone")])
+def test_a_delivery_that_is_settled_is_never_due_again_and_holds_no_task(store, state, error):
+    task = completed(store)
+    (delivery,) = claim_all(store)
+    assert store.settle_webhook(delivery, state, error)
+    assert not store.settle_webhook(delivery, DeliveryState.PENDING, "late", 0.0)
+    assert claim_all(store, time.time() + 365 * 24 * HOUR_S) == []
+    assert standing(store, task) == Standing(state, 1, error)
+    with store._engine.connect() as connection:
+        assert connection.execute(select(webhooks.c.task)).scalar_one() is None
+
+
+def test_an_error_is_kept_short_and_storable(store):
+    task = completed(store)
+    (delivery,) = claim_all(store)
+    assert store.settle_webhook(delivery, DeliveryState.FAILED, "a\0b" + "c" * 1000)
+    error = standing(store, task).last_error
+    assert error is not None
+    assert error.startswith("abc")
+    assert len(error) == 300
+
+
+def test_the_last_delivery_of_a_task_stands_for_it(store):
+    task = running(store)
+    assert store.fail(task, FAILURE)
+    (delivery,) = claim_all(store)
+    assert store.settle_webhook(delivery, DeliveryState.DELIVERED, None)
+    assert store.retry(task.id)
+    assert store.cancel(task.id)
+    assert store.webhooks_of([task.id, "unknown"]) == {task.id: Standing(DeliveryState.PENDING)}
+    assert store.webhooks_of([]) == {}
+
+
+def test_a_message_of_another_version_can_be_sent(store):
+    """During an upgrade two versions share the outbox: one may lack a column, the other may have one more."""
+    task = completed(store)
+    with store._engine.begin() as connection:
+        snapshot = json.loads(connection.execute(select(webhooks.c.task)).scalar_one())
+        del snapshot["retryable"]
+        snapshot["of_tomorrow"] = 1
+        connection.execute(update(webhooks).values(task=json.dumps(snapshot)))
+    assert [each.task for each in claim_all(store)] == [store.get(task.id)]
+
+
+def test_a_message_that_cannot_be_read_is_left_to_a_newer_version_and_holds_up_no_other(store):
+    completed(store, "http://a.example/")
+    with store._engine.begin() as connection:
+        connection.execute(update(webhooks).values(task=webhooks.c.task.op("||")("!")))
+    other = completed(store, "http://b.example/")
+    assert [each.task.id for each in claim_all(store)] == [other.id]
+    assert claim_all(store) == []
+
+
+def test_old_deliveries_are_forgotten_a_batch_at_a_time(store, database_url):
+    old, young = [completed(store) for _ in range(3)], completed(store)
+    with store._engine.begin() as connection:
+        aged = webhooks.c.task_id.in_([task.id for task in old])
+        connection.execute(update(webhooks).where(aged).values(created_at=1000.0))
+    engine = open_engine(database_url)
+    retention = SqlRetentionStore(engine)
+    counts = [retention.forget_webhooks(1001.0, 2) for _ in range(3)]
+    engine.dispose()
+    assert counts == [2, 1, 0]
+    assert list(store.webhooks_of([task.id for task in [*old, young]])) == [young.id]
