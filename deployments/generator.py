@@ -189,7 +189,7 @@ class Generator:
 
             knobs = self._settings.generator
             place = None if knobs.placement == "auto" else knobs.placement
-            options = LoadOptions(knobs.speedups, place, knobs.weights, knobs.recipe)
+            options = LoadOptions(knobs.speedups, place, knobs.weights, knobs.recipe, knobs.prompt_cache_bytes)
             cache_dir = Path(self._settings.cache_dir)
             model = Ltx2.load(self._source, self._device, cache_dir, report, options, timeline=self._timeline)
             self._tasks.remember_model(ServedModel(self._model_name, model.recipe, model.working_bytes))

@@ -32,6 +32,7 @@ from models.memory import drop_locals, free_memory, is_out_of_memory
 from models.names import model_name
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
+from models.prompt_cache import PromptCache
 from models.recipes import Recipe, read_recipe
 from models.request import VideoRequest
 from models.speedup_choice import Speedup
@@ -44,7 +45,14 @@ if TYPE_CHECKING:
 class Ltx2:
     """A loaded LTX-2."""
 
-    def __init__(self, name: str, recipe: Recipe, pipe: Any, placed: placement.Placement) -> None:
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        pipe: Any,
+        placed: placement.Placement,
+        options: LoadOptions = LoadOptions(),  # noqa: B008  # frozen
+    ) -> None:
         from diffusers import LTX2ImageToVideoPipeline
 
         self.name = name
@@ -53,6 +61,7 @@ class Ltx2:
         self._text_to_video = pipe
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
         self.placement = placed
+        self.texts = PromptCache(pipe.connectors, options.prompt_cache_bytes)
         self.working_bytes: int | None = None
         """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
         for pipeline in (self._text_to_video, self._image_to_video):
@@ -86,7 +95,7 @@ class Ltx2:
             timeline.mark(Mark.BUILT)
             offload.apply(pipe, placed)
             timeline.mark(Mark.PLACED)
-            loaded = cls(model_name(model), recipe, pipe, placed)
+            loaded = cls(model_name(model), recipe, pipe, placed, options)
             loaded.speed_up(
                 speedup_choice.choose(options.speedups, device, streamed=placed.place is placement.Place.BLOCKS)
             )
@@ -129,12 +138,14 @@ class Ltx2:
         """Give the memory back. The model cannot be used any more."""
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
-            del self._text_to_video, self._image_to_video
+            del self._text_to_video, self._image_to_video, self.texts
         free_memory()
 
     def _denoise(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:
         pipe = self._text_to_video if image is None else self._image_to_video
-        return denoise(pipe, self.recipe, request, image, report)
+        picture = {} if image is None else {"image": image}
+        with self.texts.text_of(request) as text:
+            return denoise(pipe, self.recipe, request, {**text, **picture}, report)
 
     def _decode_frames(self, latents: Latents, request: VideoRequest) -> npt.NDArray[np.uint8]:
         vae = self._text_to_video.vae

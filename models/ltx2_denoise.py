@@ -1,6 +1,6 @@
 """The first half of a render: a request in diffusers' words, through its pipeline, up to the latents."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from models.request import VideoRequest
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 ALMOST_ZERO = 1e-30
 """Stands for an audio scale of 0.0, which diffusers 0.42 takes for "not given" (`audio_scale or video_scale`). The
@@ -26,9 +25,13 @@ class Latents:
     audio: "torch.Tensor"
 
 
-def denoise(pipe: Any, recipe: Recipe, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:
-    """Run `pipe`, the one for text or the one for an image, up to its latents. Raises RenderFailed for NaN."""
-    inputs = {} if image is None else {"image": image}
+def denoise(
+    pipe: Any, recipe: Recipe, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
+) -> Latents:
+    """Run `pipe`, the one for text or the one for an image, up to its latents. Raises RenderFailed for NaN.
+
+    `inputs` is what it is told of the text (see models/prompt_cache), and the image, if there is one.
+    """
     video, audio = pipe(
         **inputs,
         **_arguments(request, recipe),
@@ -45,10 +48,8 @@ def denoise(pipe: Any, recipe: Recipe, request: VideoRequest, image: "Image | No
 
 
 def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
-    """The request in the words of diffusers."""
+    """The request, but its text, in the words of diffusers."""
     return {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
         "height": request.height,
         "width": request.width,
         "num_frames": request.num_rendered_frames,

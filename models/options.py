@@ -7,16 +7,21 @@ from models.placement import Place, Weights
 from models.recipes import Training
 from models.speedup_choice import AUTO, Speedup
 
+PROMPT_CACHE_BYTES = 268_435_456
+"""Some twenty prompts of LTX-2."""
+
 
 @dataclass(frozen=True)
 class LoadOptions:
     """Choices of the operator; the defaults are exact and suit every device.
 
     `speedups` is "auto", "off" or names: see models/speedups. `place` None chooses by the memory
-    that is free. `weights` other than bf16 are not exact. `training`: see models/recipes.
+    that is free. `weights` other than bf16 are not exact. `training`: see models/recipes. `prompt_cache_bytes` of host
+    memory keep encoded prompts.
     """
 
     speedups: str | Sequence[Speedup] = AUTO
     place: Place | None = None
     weights: Weights = Weights.BF16
     training: Training = Training.AUTO
+    prompt_cache_bytes: int = PROMPT_CACHE_BYTES

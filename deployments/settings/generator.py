@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.options import PROMPT_CACHE_BYTES
 from models.placement import Place, Weights
 from models.recipes import Training
 from models.speedup_choice import Speedup
@@ -64,6 +65,11 @@ class GeneratorSettings(BaseModel):
             + "."
         ),
     ] = "auto"
+
+    prompt_cache_bytes: Annotated[
+        int,
+        Field(ge=0, description="Host memory for encoded prompts, so that the same words are encoded once; 0 is off."),
+    ] = PROMPT_CACHE_BYTES
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

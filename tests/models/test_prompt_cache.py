@@ -1,0 +1,141 @@
+"""Promise: the words of a task are encoded once, and what is remembered is what was encoded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.ltx2 import Ltx2
+from models.ltx2_denoise import Latents
+from models.options import LoadOptions
+from models.prompt_cache import Key, PromptCache
+from tests.models.conftest import ignore, small
+from tests.models.families import FAMILIES
+from tests.models.speedups.conftest import distance
+from tests.models.test_ltx2 import picture
+
+UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0}
+
+
+def load(folder: Path, cache_dir: Path, **options: Any) -> Ltx2:
+    return Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(**options))
+
+
+@contextmanager
+def encodings(model: Ltx2) -> Iterator[list[str]]:
+    """The modules that read the text, each time that one does."""
+    read: list[str] = []
+    pipe = model._text_to_video
+    plain = pipe.text_encoder.forward
+
+    def count(*args: Any, **options: Any) -> Any:
+        read.append("text encoder")
+        return plain(*args, **options)
+
+    pipe.text_encoder.forward = count
+    handle = pipe.connectors.video_connector.register_forward_pre_hook(lambda *_: read.append("connector"))
+    try:
+        yield read
+    finally:
+        del pipe.text_encoder.forward
+        handle.remove()
+
+
+def latents(model: Ltx2, image: Any = None, **fields: object) -> Latents:
+    return model._denoise(small(**fields), image, ignore)
+
+
+def test_a_prompt_with_another_seed_is_not_encoded_again(tiny_folder: Path, cache_dir: Path) -> None:
+    model = load(tiny_folder, cache_dir)
+    with encodings(model) as read:
+        latents(model, seed=1)
+        assert read == ["text encoder", "text encoder", "connector"]
+        latents(model, seed=2)
+        latents(model, picture(), seed=2)
+    assert read == ["text encoder", "text encoder", "connector"]
+
+
+@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("scales", [{}, UNGUIDED], ids=["guided", "plain"])
+def test_a_remembered_prompt_gives_the_same_to_the_bit(
+    tiny_folder: Path, cache_dir: Path, image: Any, scales: dict[str, object]
+) -> None:
+    model = load(tiny_folder, cache_dir)
+    reference = latents(model, image, **scales)
+    with encodings(model) as read:
+        assert distance(latents(model, image, **scales), reference) == 0
+    assert read == []
+
+
+@pytest.mark.parametrize("family", ["2.3", "2.5"])
+def test_later_families_remember_too(family: str, tmp_path: Path) -> None:
+    model = load(FAMILIES[family](tmp_path / "model"), tmp_path)
+    reference = latents(model)
+    with encodings(model) as read:
+        assert distance(latents(model), reference) == 0
+    assert read == []
+
+
+def test_other_words_are_encoded(tiny_folder: Path, cache_dir: Path) -> None:
+    model = load(tiny_folder, cache_dir)
+    latents(model)
+    for words in ({"prompt": "a dog"}, {"negative_prompt": "rain"}, UNGUIDED):
+        with encodings(model) as read:
+            latents(model, **words)
+        assert read
+
+
+def test_what_was_remembered_does_not_stay_for_other_words(tiny_folder: Path, cache_dir: Path) -> None:
+    model = load(tiny_folder, cache_dir)
+    cat, dog = latents(model), latents(model, prompt="a dog")
+    assert distance(cat, dog) > 0
+    assert distance(latents(model), cat) == 0
+    assert distance(latents(model, prompt="a dog"), dog) == 0
+
+
+def test_nothing_is_remembered_where_nothing_may_be(tiny_folder: Path, cache_dir: Path) -> None:
+    model = load(tiny_folder, cache_dir, prompt_cache_bytes=0)
+    reference = latents(model)
+    with encodings(model) as read:
+        assert distance(latents(model), reference) == 0
+    assert len(read) == 3
+    assert model.texts.size_bytes == 0
+
+
+def test_the_negative_prompt_counts_only_where_it_is_read() -> None:
+    assert Key.of(small(negative_prompt="rain")) != Key.of(small(negative_prompt="snow"))
+    assert Key.of(small(negative_prompt="rain", **UNGUIDED)) == Key.of(small(negative_prompt="snow", **UNGUIDED))
+    assert Key.of(small(**UNGUIDED | {"cfg_scale_audio": 2.0})).negative is not None
+
+
+class Connectors:
+    """Makes a kilobyte of a prompt."""
+
+    def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (torch.zeros(256) + embeddings.sum(),)
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    connectors: Any = Connectors()
+    cache = PromptCache(connectors, 2048)
+
+    def ask(prompt: str) -> bool:
+        """Whether it was known."""
+        with cache.text_of(small(prompt=prompt)) as text:
+            connectors.forward(torch.ones(1))
+            return "prompt" not in text
+
+    assert [ask(word) for word in ("one", "two", "one", "three")] == [False, False, True, False]
+    assert cache.size_bytes == 2048
+    assert ask("one")
+    assert not ask("two")
+
+
+def test_connectors_that_are_called_for_no_request_work_as_they_did() -> None:
+    connectors: Any = Connectors()
+    cache = PromptCache(connectors, 2048)
+    assert float(connectors.forward(torch.ones(3))[0][0]) == 3.0
+    assert cache.size_bytes == 0
