@@ -25,7 +25,7 @@ def main() -> None:
     config = yaml.safe_load(Path(sys.argv[1]).read_text())
     try:
         for application in config["applications"]:
-            Settings.model_validate(application.get("args") or {})
+            Settings.model_validate(application.get("args") or {}).without_secrets()
     except SettingsError as error:
         sys.exit(str(error))
     end_orphans()

@@ -129,11 +129,13 @@ def test_secrets_stand_in_no_manifest(overlay: str) -> None:
 
 
 @rendered
-def test_every_pod_of_production_has_the_database() -> None:
+def test_every_pod_of_production_has_the_database_and_may_have_the_secret_of_webhooks() -> None:
     """The builder may run in any of them; only settings that are known are set."""
     for name, template in pods(rayservice("production")):
         variables = {each["name"]: each for each in template["spec"]["containers"][0]["env"]}
-        assert [each for each in variables if each.startswith(PREFIX)] == ["LTX2_DATABASE_URL"], name
+        ours = [each for each in variables if each.startswith(PREFIX)]
+        assert ours == ["LTX2_DATABASE_URL", "LTX2_WEBHOOKS__SECRET"], name
+        assert variables["LTX2_WEBHOOKS__SECRET"]["valueFrom"]["secretKeyRef"]["optional"] is True
         assert variables["LTX2_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["key"] in SECRETS
 
 

@@ -20,6 +20,7 @@ from deployments.ingress.skill import skill_router
 from deployments.ingress.tasks import tasks_router
 from deployments.ingress.video import video_router
 from deployments.ingress.watch import Watch
+from deployments.ingress.webhooks.described import describe_webhooks
 from deployments.ingress.webhooks.sending import sending
 
 DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
@@ -42,5 +43,6 @@ def create_app(rooms: Rooms) -> FastAPI:
     app.include_router(openai_router(rooms), **said_in_docs(rooms.settings, OpenAIErrorBody))
     for make_router in (health_router, skill_router, page_router):
         app.include_router(make_router(rooms))
+    describe_webhooks(app)
     describe_defaults(app, rooms)
     return app

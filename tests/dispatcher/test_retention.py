@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from deployments.dispatcher.retention import GRACE_S, Retention
+from deployments.dispatcher.retention import GRACE_S, WEBHOOK_S, Retention
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
 from models.request import VideoRequest
@@ -17,7 +17,7 @@ from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import input_key, output_key, poster_key, staged
 from storage.retention import SqlRetentionStore
-from storage.schema import tasks
+from storage.schema import tasks, webhooks
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, NewTask, Output, State, Task
 
@@ -207,3 +207,17 @@ async def test_a_round_begins_once_a_minute(rounds):
     await first
     retention.begin_if_due()
     assert retention._under_way is first
+
+
+def test_a_webhook_is_forgotten_when_no_try_of_it_can_be_left_and_its_task_would_be(engine, rows, rounds):
+    request = VideoRequest(prompt="x", webhook_url="https://hooks.example/")
+    old, young = (rows.submit(NewTask(request, "m", "http://box")) for _ in range(2))
+    assert rows.cancel(old.id)
+    assert rows.cancel(young.id)
+    with engine.begin() as connection:
+        made_at = time.time() - DAY_S - WEBHOOK_S - 1
+        connection.execute(update(webhooks).where(webhooks.c.task_id == old.id).values(created_at=made_at))
+    rounds(rows_s=None).round()
+    assert set(rows.webhooks_of([old.id, young.id])) == {old.id, young.id}
+    rounds(rows_s=DAY_S).round()
+    assert set(rows.webhooks_of([old.id, young.id])) == {young.id}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import Server, running_server
+from tests.ingress.webhooks.receivers import SECRET
 
 IDLE_UNLOAD_S = 6
 
@@ -13,5 +14,6 @@ IDLE_UNLOAD_S = 6
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("server")
-    with running_server(folder, {"generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S}}) as running:
+    args = {"generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S}, "webhooks": {"allow_private": True}}
+    with running_server(folder, args, {"LTX2_WEBHOOKS__SECRET": SECRET}) as running:
         yield running

@@ -12,6 +12,7 @@ from PIL import Image
 from models.names import TINY_MODEL_NAME
 from tests.e2e.conftest import IDLE_UNLOAD_S
 from tests.e2e.server import QUICK, Server
+from tests.ingress.webhooks.receivers import Receiver
 from tests.mp4_boxes import aac_object_type, avc_profile_and_level, read_movie
 
 MAIN_PROFILE = 77
@@ -91,6 +92,17 @@ def test_a_synchronous_client_that_hangs_up_loses_nothing(server: Server) -> Non
     while server.client.get("/health").json()["queue"] != {"processing": 0, "queued": 0}:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_the_end_of_a_task_is_told_to_the_url_that_its_client_named(server: Server) -> None:
+    with Receiver().serving() as receiver:
+        task_id = server.submit(webhook_url=receiver.url())
+        body = server.wait_until(task_id, lambda body: body["webhook"]["state"] != "pending")
+        assert body["webhook"] == {"state": "delivered", "attempts": 1}
+        (message,) = receiver.messages
+    told = message.verified()
+    assert told["type"] == "video.completed"
+    assert server.client.head(told["data"]["url"]).status_code == 200
 
 
 def test_a_part_of_a_file_comes_through_the_proxy(server: Server) -> None:

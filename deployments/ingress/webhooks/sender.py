@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from deployments.ingress.webhooks.post import Outcome, Post
 from deployments.ingress.webhooks.schedule import wait_s
+from deployments.logs import about
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable
 from storage.webhooks import Delivery, DeliveryState, WebhookStore
@@ -91,11 +92,12 @@ class Sender:
             await asyncio.sleep(POLL_S)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        try:
-            outcome = await self._try(delivery)
-            await asyncio.to_thread(self._settle, delivery, outcome)
-        except StoreUnavailable as error:
-            logger.warning("webhook %s will be sent again: %s", delivery.id, error.message)
+        with about(delivery.task):
+            try:
+                outcome = await self._try(delivery)
+                await asyncio.to_thread(self._settle, delivery, outcome)
+            except StoreUnavailable as error:
+                logger.warning("webhook %s will be sent again: %s", delivery.id, error.message)
 
     async def _try(self, delivery: Delivery) -> Outcome:
         try:

@@ -2,8 +2,10 @@
 
 import time
 
+import jsonschema
 import pytest
 
+from deployments.settings.keys import hash_key
 from tests.ingress.conftest import PROMPT, Box, picture_file
 from tests.ingress.webhooks.receivers import SECRET
 
@@ -82,3 +84,32 @@ def test_an_empty_field_of_a_form_means_none(box):
     answer = box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT, "webhook_url": ""}, files=files)
     assert answer.status_code == 200, answer.text
     assert box.row(answer.json()["task_id"]).request.webhook_url is None
+
+
+def test_the_docs_describe_what_is_sent(open_box, receive):
+    receiver = receive()
+    box = open_box(webhooks=TOLD)
+    task_id = box.submit(webhook_url=receiver.url())
+    box.complete(box.start())
+    delivered(box, task_id)
+    message = receiver.messages[0]
+    described = box.client.get("/openapi.json").json()
+    sent = described["webhooks"]["video-ended"]["post"]
+    assert {each["name"] for each in sent["parameters"]} <= message.headers.keys()
+    schema = {**sent["requestBody"]["content"]["application/json"]["schema"], "components": described["components"]}
+    jsonschema.validate(message.verified(), schema)
+    jsonschema.validate(sent["requestBody"]["content"]["application/json"]["example"], schema)
+
+
+def test_where_there_are_keys_the_url_that_is_told_opens_without_one(open_box, receive):
+    receiver = receive()
+    box = open_box(webhooks=TOLD, api_keys=[{"name": "alice", "sha256": hash_key("k")}])
+    fields = {"prompt": PROMPT, "webhook_url": receiver.url()}
+    alice = {"Authorization": "Bearer k"}
+    task_id = box.client.post("/v1/video/async_t2v", json=fields, headers=alice).json()["task_id"]
+    box.complete(box.start())
+    while box.poll(task_id, headers=alice)["webhook"]["state"] == "pending":
+        time.sleep(0.02)
+    url = receiver.messages[0].verified()["data"]["url"]
+    assert "signature=" in url
+    assert box.client.get(url).status_code == 200

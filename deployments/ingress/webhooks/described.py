@@ -1,0 +1,66 @@
+"""What receivers are sent, for /docs: OpenAPI has a place of its own for it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from deployments.ingress.schemas import TaskBody
+
+EXAMPLE = {
+    "type": "video.completed",
+    "timestamp": "2026-11-25T10:00:00.500000Z",
+    "data": {
+        "task_id": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+        "status": "completed",
+        "state": "completed",
+        "num_inference_steps": 40,
+        "progress": 1.0,
+        "created_at": 1795600700.0,
+        "started_at": 1795600702.5,
+        "finished_at": 1795600800.5,
+        "seed": 42,
+        "model": "Lightricks/LTX-2",
+        "url": "http://localhost:8004/outputs/ltx2_0f1e2d3c4b5a69788796a5b4c3d2e1f0.mp4",
+        "poster_url": "http://localhost:8004/outputs/ltx2_0f1e2d3c4b5a69788796a5b4c3d2e1f0.jpg",
+        "duration_s": 4.84,
+        "size_bytes": 1234567,
+    },
+}
+HEADERS = {
+    "webhook-id": "Names the message: the same at each try, so that one that comes twice is known.",
+    "webhook-timestamp": "When this try was made, in seconds since the epoch.",
+    "webhook-signature": "By Standard Webhooks 1.0, with each of the server's secrets: `v1,BASE64`, parted by spaces.",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Any 2xx: the receiver has the message."},
+    410: {"description": "The receiver wants no more of it: it is not tried again."},
+    "default": {"description": "Anything else, a redirect too: it is tried again, for a day."},
+}
+
+
+class Ended(BaseModel):
+    """The end of a task, as its receiver is told."""
+
+    type: Literal["video.completed", "video.failed", "video.canceled"]
+    timestamp: Annotated[datetime, Field(description="When the task ended.")]
+    data: Annotated[TaskBody, Field(description="What a poll answered then.")]
+
+
+def describe_webhooks(app: FastAPI) -> None:
+    """Name in /docs what is sent to a `webhook_url`."""
+    parameters = [
+        {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+        for name, text in HEADERS.items()
+    ]
+    body = {"content": {"application/json": {"example": EXAMPLE}}}
+
+    @app.webhooks.post(
+        "video-ended",
+        summary="The end of a task",
+        responses=RESPONSES,
+        openapi_extra={"parameters": parameters, "requestBody": body},
+    )
+    def video_ended(message: Ended) -> None:
+        """Sent to the `webhook_url` of a submit: once or more, signed, without waiting for other receivers."""
