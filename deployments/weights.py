@@ -8,10 +8,11 @@ from pathlib import Path
 import yaml
 
 from deployments.settings import Settings, SettingsError
-from models.checkpoint import Repository, fetch_checkpoint
+from models.checkpoint import fetch_checkpoint
 from models.errors import ModelUnavailable
 from models.names import REAL_MODEL_NAME, TINY
 from models.progress import Progress, ReportProgress
+from models.repository import Repository
 
 SAY_EVERY_S = 5.0
 TERMS = (

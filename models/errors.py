@@ -8,6 +8,13 @@
     |-- QueueFull             as many tasks wait as may
     |-- TaskCancelled         the task is no longer this worker's: canceled, reclaimed or past its deadline
     |-- ModelUnavailable      the model could not be loaded
+    |   |-- ModelNotFound     it is neither a folder here nor on the hub
+    |   |-- RevisionNotFound  its repository has no such branch, tag or commit
+    |   |-- ModelGated        its terms are to be accepted first
+    |   |-- HubUnreachable    it is not here, and the hub cannot be asked
+    |   |-- DownloadFailed    the download broke off
+    |   |-- ModelDiskFull     there is no room for its files
+    |   `-- ModelBroken       its files are broken
     |-- RenderFailed          the model raised while it rendered
     |   `-- GpuOutOfMemory    it needed more memory than there is
     |-- EncodeFailed          the clip could not be made into a file
@@ -98,6 +105,52 @@ class ModelUnavailable(VideoError):
 
     code = "model_unavailable"
     retryable = True
+
+
+class ModelNotFound(ModelUnavailable):
+    """There is no such model, here or on the hub."""
+
+    code = "model_not_found"
+    retryable = False
+
+
+class RevisionNotFound(ModelUnavailable):
+    """The repository is there, the revision is not."""
+
+    code = "model_revision_not_found"
+    retryable = False
+
+
+class ModelGated(ModelUnavailable):
+    """The hub gives it only to those who have accepted its terms."""
+
+    code = "model_gated"
+    retryable = False
+
+
+class HubUnreachable(ModelUnavailable):
+    """It is not on this machine, and there is no way to the hub, or none is wanted."""
+
+    code = "hub_unreachable"
+
+
+class DownloadFailed(ModelUnavailable):
+    """The download broke off. What came whole is kept."""
+
+    code = "model_download_failed"
+
+
+class ModelDiskFull(ModelUnavailable):
+    """The disk has no room for it. Somebody has to make room."""
+
+    code = "model_disk_full"
+
+
+class ModelBroken(ModelUnavailable):
+    """A file of it is broken or missing."""
+
+    code = "model_broken"
+    retryable = False
 
 
 class RenderFailed(VideoError):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from models import offload, placement, speedup_choice, speedups
 from models.adjustments import Adjustment, adjust, find_adjustments
 from models.checkpoint import fetch_checkpoint
+from models.checkpoint_files import check_weights
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.label import draw_label
@@ -90,6 +91,7 @@ class Ltx2:
         recipe = read_recipe(folder, options.training, model)
         report(Progress(Stage.LOADING))
         with explained_load(model):
+            check_weights(folder)
             placed = choose_placement(folder, device, options)
             pipe = load_pipeline(folder, recipe, device)
             timeline.mark(Mark.BUILT)

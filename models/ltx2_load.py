@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models import offload, placement
-from models.checkpoint import OPTIONAL_COMPONENTS
+from models.checkpoint_files import OPTIONAL_COMPONENTS
 from models.errors import ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
 from models.memory import drop_locals, free_memory, is_out_of_memory

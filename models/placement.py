@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from models.checkpoint import components
+from models.checkpoint_files import components
 from models.errors import ModelUnavailable
 from models.recipes import BLOCKS_OF_LTX2
 

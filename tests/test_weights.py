@@ -10,10 +10,10 @@ import pytest
 from deployments import weights
 from deployments.weights import fetch
 from models.checkpoint import fetch_checkpoint
-from tests.models.conftest import cache_dir, ignore, tiny_folder
-from tests.models.test_checkpoint import REPOSITORY, FakeHub, hub
+from tests.hub import REPOSITORY, FakeHub
+from tests.models.conftest import cache_dir, hub, ignore, tiny_folder, user_cache
 
-__all__ = ["cache_dir", "hub", "tiny_folder"]
+__all__ = ["cache_dir", "hub", "tiny_folder", "user_cache"]
 CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
 
 
@@ -28,7 +28,7 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "SAY_EVERY_S", 0.0)
-    hub.delay_s = 0.4
+    hub.misbehaviour.delay_s = 0.4
     said: list[str] = []
     folder = fetch(REPOSITORY, tmp_path / "cache", said.append)
     assert any(line.endswith(" GB") for line in said)

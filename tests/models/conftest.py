@@ -1,13 +1,16 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from models.ltx2 import Ltx2
 from models.progress import Progress
 from models.request import VideoRequest
 from models.tiny import build_tiny
+from tests.hub import FakeHub, running
 
 
 def ignore(_progress: Progress) -> None:
@@ -40,6 +43,29 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_folder(cache_dir: Path) -> Path:
     return build_tiny(cache_dir)
+
+
+@pytest.fixture
+def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty one in the place of the cache that all programs of this user share."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "user-cache"))
+    return tmp_path / "user-cache"
+
+
+@pytest.fixture
+def hub(tiny_folder: Path, user_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub with the tiny model, and with files that rendering does not use."""
+    repository = shutil.copytree(tiny_folder, tmp_path / "repository")
+    (repository / "ltx-2-19b-dev.safetensors").write_bytes(b"the same weights once more, in one file")
+    (repository / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"a pickle")
+    (repository / "latent_upsampler").mkdir()
+    (repository / "latent_upsampler" / "model.safetensors").write_bytes(b"another model")
+    hub = FakeHub(repository)
+    files = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+    with running(hub):
+        yield hub
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,82 @@
+"""What went wrong in a download, in words that say what to do, and as a class of its own for programs."""
+
+import errno
+import json
+
+from models.checkpoint_files import INDEX
+from models.errors import (
+    DownloadFailed,
+    HubUnreachable,
+    ModelBroken,
+    ModelDiskFull,
+    ModelGated,
+    ModelNotFound,
+    ModelUnavailable,
+    RevisionNotFound,
+)
+from models.repository import Repository
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def explain(repository: Repository, error: Exception) -> ModelUnavailable | None:
+    """What an error means that came up in a download; None for one that is not a download's."""
+    found = _why_absent(error) or _why_refused(error) or _why_broken(error)
+    if found is None:
+        return None
+    kind, reason = found
+    return kind(f"{repository} {reason}")
+
+
+def _why_absent(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
+    """Why the repository, or what is needed of it, cannot be had."""
+    from huggingface_hub import errors
+
+    match error:
+        case errors.GatedRepoError():
+            return ModelGated, "is gated: accept its terms on huggingface.co, and set HF_TOKEN to your token there"
+        case errors.RevisionNotFoundError():
+            return RevisionNotFound, "is not on the Hugging Face hub: the repository has no such branch, tag or commit"
+        case errors.RepositoryNotFoundError():
+            return ModelNotFound, "is not on the Hugging Face hub, or is private: check the name, and HF_TOKEN"
+        case errors.IncompleteSnapshotError():
+            return HubUnreachable, "is only in part on this machine, and the Hugging Face hub cannot be reached"
+        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
+            return HubUnreachable, (
+                "is not on this machine, and the Hugging Face hub cannot be reached: check the network, "
+                "HF_ENDPOINT and HF_HUB_OFFLINE"
+            )
+        case _:
+            return None
+
+
+def _why_refused(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
+    """Why the hub does not give what is asked for."""
+    from huggingface_hub import errors
+
+    match error:
+        case errors.EntryNotFoundError():
+            return ModelBroken, f"has no {INDEX}: it is not in the layout of diffusers"
+        case errors.HFValidationError():
+            return ModelNotFound, f"is not a name that a repository can have: {error}"
+        case errors.HfHubHTTPError():
+            return DownloadFailed, f"could not be downloaded: {error}"
+        case _:
+            return None
+
+
+def _why_broken(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
+    """What went wrong on the way, or is wrong with what came."""
+    import httpx2
+
+    match error:
+        case ConnectionError() | TimeoutError() | httpx2.TransportError():
+            return DownloadFailed, f"could not be downloaded, the connection broke: {error}"
+        case json.JSONDecodeError():
+            return ModelBroken, f"has a broken {INDEX}: {error}"
+        case OSError(errno=number) if number in DISK_FULL:
+            return ModelDiskFull, f"does not fit on the disk: {error}"
+        case OSError(errno=None):  # how huggingface_hub says that a file came too short
+            return DownloadFailed, f"could not be downloaded whole: {error}"
+        case _:
+            return None

@@ -1,0 +1,257 @@
+"""Getting a repository, against a hub of our own on localhost: the real client, no network.
+
+Promise: what is there already is used, what breaks goes on, and each failure has a code and says what to do.
+"""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from huggingface_hub import constants, errors, snapshot_download
+
+from models.checkpoint import fetch_checkpoint, find_checkpoint
+from models.download_faults import explain
+from models.errors import (
+    DownloadFailed,
+    HubUnreachable,
+    ModelBroken,
+    ModelDiskFull,
+    ModelGated,
+    ModelNotFound,
+    ModelUnavailable,
+    RevisionNotFound,
+    TaskCancelled,
+)
+from models.ltx2 import Ltx2
+from models.progress import Progress, Stage
+from models.repository import Repository
+from tests.hub import COMMIT, REPOSITORY, TAG, FakeHub, revision_of
+from tests.models.conftest import ignore
+
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+def test_a_repository_is_downloaded_and_loads(hub: FakeHub, tmp_path: Path) -> None:
+    model = Ltx2.load(REPOSITORY, "cpu", tmp_path / "cache", ignore)
+    assert model.name == REPOSITORY
+    model.close()
+
+
+def test_only_the_files_that_rendering_needs_are_downloaded(hub: FakeHub, tmp_path: Path) -> None:
+    fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    assert WEIGHTS in hub.served
+    assert "tokenizer/tokenizer.json" in hub.served
+    assert not {"ltx-2-19b-dev.safetensors", "vae/diffusion_pytorch_model.bin"} & set(hub.served)
+    assert not [name for name in hub.served if name.startswith("latent_upsampler")]
+
+
+def test_a_download_is_told_in_bytes_and_never_more_than_there_are(hub: FakeHub, tmp_path: Path) -> None:
+    hub.misbehaviour.delay_s = 0.4
+    told: list[Progress] = []
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", told.append)
+    downloaded = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.name != "model_index.json")
+    assert {progress.stage for progress in told} == {Stage.DOWNLOADING}
+    assert told[-1].bytes_total == downloaded
+    assert [progress.bytes_done for progress in told] == sorted(progress.bytes_done for progress in told)
+    assert 0 < told[-1].bytes_done <= downloaded
+
+
+def test_a_revision_is_what_is_downloaded(hub: FakeHub, tmp_path: Path) -> None:
+    folder = fetch_checkpoint(f"{REPOSITORY}@{TAG}", tmp_path / "cache", ignore)
+    assert (folder / "model_index.json").is_file()
+    assert f"/{REPOSITORY}/resolve/{TAG}/model_index.json" in hub.asked
+    assert "main" not in {revision_of(path) for path in hub.asked}
+
+
+# -- what is there already
+
+
+def test_what_is_there_is_not_downloaded_again(hub: FakeHub, tmp_path: Path) -> None:
+    first = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    hub.served.clear()
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == first
+    assert hub.served == []
+
+
+def test_what_another_program_has_downloaded_is_used_and_not_fetched_again(
+    hub: FakeHub, user_cache: Path, tmp_path: Path
+) -> None:
+    theirs = snapshot_download(REPOSITORY, cache_dir=user_cache)
+    hub.served.clear()
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == Path(theirs)
+    assert hub.served == []
+    assert not (tmp_path / "cache").exists()
+    assert find_checkpoint(REPOSITORY, tmp_path / "cache") == Path(theirs)
+
+
+def test_what_another_program_has_is_used_without_a_network_too(
+    hub: FakeHub, user_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = snapshot_download(REPOSITORY, cache_dir=user_cache)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == Path(theirs)
+
+
+def test_what_another_program_has_only_in_part_is_not_used(hub: FakeHub, user_cache: Path, tmp_path: Path) -> None:
+    snapshot_download(REPOSITORY, cache_dir=user_cache, allow_patterns=["model_index.json", "vae/*"])
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    assert folder.is_relative_to(tmp_path / "cache")
+    assert (folder / WEIGHTS).is_file()
+
+
+def test_offline_what_is_there_is_used(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == first
+
+
+def test_while_the_hub_is_down_what_is_there_is_used(hub: FakeHub, tmp_path: Path) -> None:
+    first = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    hub.misbehaviour.down = True
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == first
+
+
+# -- what breaks on the way
+
+
+def test_a_connection_that_breaks_goes_on_where_it_broke(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)
+    hub.misbehaviour.cut_once[WEIGHTS] = 1000
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    assert hub.ranges[WEIGHTS].startswith("bytes=1000-")
+    assert (folder / WEIGHTS).read_bytes() == (hub.folder / WEIGHTS).read_bytes()
+
+
+def test_a_download_that_was_stopped_goes_on_with_the_files_that_are_missing(hub: FakeHub, tmp_path: Path) -> None:
+    hub.misbehaviour.short[WEIGHTS] = 1000
+    with pytest.raises(DownloadFailed):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    hub.misbehaviour.short.clear()
+    (snapshot,) = (tmp_path / "cache").glob(f"*/snapshots/{COMMIT}")
+    kept = {str(file.relative_to(snapshot)) for file in snapshot.rglob("*") if file.is_file()}
+    hub.served.clear()
+    fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    assert "model_index.json" in kept
+    assert WEIGHTS in hub.served
+    assert not kept & set(hub.served)
+
+
+def test_a_report_can_end_a_download_which_then_goes_on_from_there(hub: FakeHub, tmp_path: Path) -> None:
+    hub.misbehaviour.delay_s = 0.2
+
+    def cancel(progress: Progress) -> None:
+        if progress.bytes_total:
+            raise TaskCancelled("canceled")
+
+    with pytest.raises(TaskCancelled):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", cancel)
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore).is_dir()
+
+
+def test_a_file_that_comes_too_short_is_said_and_not_kept(hub: FakeHub, tmp_path: Path) -> None:
+    hub.misbehaviour.short[WEIGHTS] = 1000
+    with pytest.raises(DownloadFailed, match="could not be downloaded whole"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    assert not list((tmp_path / "cache").glob(f"**/{WEIGHTS}"))
+
+
+def test_what_does_not_fit_on_the_disk_is_said_before_anything_is_fetched(hub: FakeHub, tmp_path: Path) -> None:
+    hub.misbehaviour.claimed[WEIGHTS] = 10**18
+    with pytest.raises(ModelDiskFull, match=r"needs 1000000000\.0 GB on disk, and .* GB free"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    assert hub.served == ["model_index.json"]
+
+
+# -- what cannot be had
+
+
+def test_a_gated_repository_opens_with_the_token(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.token = "hf_secret"
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(ModelGated, match=r"accept its terms on huggingface\.co, and set HF_TOKEN"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore).is_dir()
+
+
+def test_a_repository_that_is_not_there_is_said(hub: FakeHub, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="someone/else is not on the Hugging Face hub, or is private"):
+        fetch_checkpoint("someone/else", tmp_path / "cache", ignore)
+
+
+def test_a_revision_that_is_not_there_is_said(hub: FakeHub, tmp_path: Path) -> None:
+    with pytest.raises(RevisionNotFound, match=r"small-ltx2@v9 is not on .*no such branch, tag or commit"):
+        fetch_checkpoint(f"{REPOSITORY}@v9", tmp_path / "cache", ignore)
+
+
+def test_a_repository_in_another_layout_is_said(hub: FakeHub, tmp_path: Path) -> None:
+    (hub.folder / "model_index.json").unlink()
+    with pytest.raises(ModelBroken, match=r"has no model_index.json"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+
+
+def test_a_repository_with_a_broken_index_is_said(hub: FakeHub, tmp_path: Path) -> None:
+    (hub.folder / "model_index.json").write_text("{")
+    with pytest.raises(ModelBroken, match=r"has a broken model_index.json"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+
+
+def test_offline_what_is_not_there_is_said(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnreachable, match=r"is not on this machine, .*HF_HUB_OFFLINE"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    assert hub.asked == []
+
+
+def test_offline_what_is_there_in_part_is_said(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.misbehaviour.short[WEIGHTS] = 1000
+    with pytest.raises(DownloadFailed):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnreachable, match="is only in part on this machine"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+
+
+def test_the_mirror_that_the_environment_names_is_asked(hub: FakeHub, tmp_path: Path) -> None:
+    code = "import sys, pathlib\nfrom models.checkpoint import fetch_checkpoint\n"
+    code += "print(fetch_checkpoint(sys.argv[1], pathlib.Path(sys.argv[2]), lambda _: None))"
+    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", code, REPOSITORY, str(tmp_path / "cache")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (Path(done.stdout.strip()) / WEIGHTS).is_file()
+
+
+def response(status: int) -> Any:
+    return httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co/a/b"))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (errors.GatedRepoError("", response=response(403)), ModelGated, "accept its terms"),
+        (errors.LocalEntryNotFoundError(""), HubUnreachable, "cannot be reached: check the network"),
+        (errors.OfflineModeIsEnabled(""), HubUnreachable, "cannot be reached"),
+        (errors.HfHubHTTPError("503", response=response(503)), DownloadFailed, "could not be downloaded: 503"),
+        (errors.HFValidationError("two slashes"), ModelNotFound, "two slashes"),
+        (ConnectionResetError("reset"), DownloadFailed, "the connection broke"),
+        (httpx2.ReadError("broken"), DownloadFailed, "the connection broke"),
+        (OSError(errno.ENOSPC, "No space left on device"), ModelDiskFull, "does not fit on the disk"),
+    ],
+)
+def test_every_failure_of_the_hub_is_said_in_words(error: Exception, kind: type[ModelUnavailable], said: str) -> None:
+    explained = explain(Repository.parse(REPOSITORY), error)
+    assert type(explained) is kind
+    assert explained.message.startswith(REPOSITORY)
+    assert said in explained.message
+
+
+def test_each_failure_has_a_code_of_its_own() -> None:
+    kinds = ModelUnavailable.__subclasses__()
+    assert len({kind.code for kind in (ModelUnavailable, *kinds)}) == len(kinds) + 1
