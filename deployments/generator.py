@@ -14,11 +14,12 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from deployments import logs
 from deployments.reports import Reporter
 from deployments.settings import Settings
+from deployments.turns import Turns, Wanted
 from deployments.waiting_clips import WaitingClips
 from deployments.watch import Watch
 from models.clip import Clip
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from models.ltx2 import Ltx2
 
 HEARTBEAT_S = 5.0
+SLEEP_AFTER_S = 120.0
+"""What `generator.sleep_after_s: auto` means."""
 ROOM_CHECK_S = 0.25
 STATE_OF_STAGE = {Stage.DOWNLOADING: ReplicaState.DOWNLOADING, Stage.LOADING: ReplicaState.LOADING}
 
@@ -58,7 +61,7 @@ class Generator:
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._model: Ltx2 | None = None
-        self._one_at_a_time = threading.Lock()
+        self._turns = Turns(_idle_s(settings.generator.sleep_after_s), self._fall_asleep)
         self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
         self._ended = threading.Event()
@@ -72,7 +75,7 @@ class Generator:
 
         Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
         """
-        with self._one_at_a_time, logs.about(task):
+        with self._turns.take(), logs.about(task):
             self._watch.hold_if_broken()
             if not self._tasks.start(task):
                 raise TaskCancelled("the task was canceled, or taken over by another worker")
@@ -106,6 +109,7 @@ class Generator:
         self._ended.set()
         with suppress(StoreUnavailable, AttributeError):
             self._warm_up.end()
+            self._turns.end()
             self._tasks.drop_replica(self._replica.id)
 
     def _render(self, task: Task, reporter: Reporter) -> Clip:
@@ -176,8 +180,15 @@ class Generator:
         return Image.open(io.BytesIO(content)).convert("RGB")
 
     def _loaded(self, report: ReportProgress) -> "Ltx2":
+        """The model where it can render: loaded with the first task, woken for one that comes after a sleep."""
         if self._model is None:
             self._model = self._load(report)
+        elif self._replica.state == ReplicaState.SLEEPING:
+            started = time.monotonic()
+            report(Progress(Stage.LOADING))
+            self._model.wake()
+            self._describe(ReplicaState.READY)
+            logger.info("the weights were back on the GPU in %.1f s", time.monotonic() - started)
         return self._model
 
     def _load(self, report: ReportProgress) -> "Ltx2":
@@ -208,6 +219,19 @@ class Generator:
         self._describe(ReplicaState.READY)
         return model
 
+    def _fall_asleep(self, wanted: Wanted) -> None:
+        """Free the GPU while nobody asks. What goes wrong leaves weights on both sides, and a wake collects them."""
+        if self._model is None or not self._model.can_sleep():
+            return
+        self._describe(ReplicaState.SLEEPING)
+        started = time.monotonic()
+        try:
+            gone = self._model.sleep(wanted)
+        except Exception as error:
+            logger.warning("the weights could not all be moved to host memory: %s", error)
+            return
+        logger.info("%s in %.1f s", "the GPU is free" if gone else "called back from sleep", time.monotonic() - started)
+
     def _describe(self, state: ReplicaState, message: str = "", *, bytes_done: int = 0, bytes_total: int = 0) -> None:
         """Say what this replica is doing, for /health. The heartbeat writes it again if the store is away."""
         changed = state != self._replica.state
@@ -222,3 +246,7 @@ class Generator:
                 self._tasks.put_replica(self._replica)
             if self._ended.wait(HEARTBEAT_S):
                 return
+
+
+def _idle_s(sleep_after_s: float | Literal["auto"] | None) -> float | None:
+    return SLEEP_AFTER_S if sleep_after_s == "auto" else sleep_after_s

@@ -5,7 +5,7 @@ sees to it that no two threads call at once.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,6 +36,7 @@ from models.progress import Progress, ReportProgress, Stage
 from models.prompt_cache import PromptCache
 from models.recipes import Recipe, read_recipe
 from models.request import VideoRequest
+from models.sleep import Bed
 from models.speedup_choice import Speedup
 from models.timeline import Mark, Timeline
 
@@ -63,6 +64,7 @@ class Ltx2:
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
         self.placement = placed
         self.texts = PromptCache(pipe.connectors, options.prompt_cache_bytes)
+        self.bed = Bed(pipe, placed)
         self.working_bytes: int | None = None
         """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
         for pipeline in (self._text_to_video, self._image_to_video):
@@ -136,11 +138,27 @@ class Ltx2:
         """The rate of the sound that it makes."""
         return sample_rate_hz(self._text_to_video)
 
+    def can_sleep(self) -> bool:
+        """Whether weights stand on a GPU, and host memory has room for them."""
+        return self.bed.has_room()
+
+    def sleep(self, wanted: Callable[[], bool]) -> bool:
+        """Free the GPU and keep the weights in host memory; gives up when `wanted`. Returns whether all have gone.
+
+        The next `render` must come after a `wake`.
+        """
+        return self.bed.lie_down(wanted)
+
+    def wake(self) -> None:
+        """Bring the weights back to the GPU, if they are not there."""
+        if self.bed.asleep:
+            self.bed.get_up()
+
     def close(self) -> None:
         """Give the memory back. The model cannot be used any more."""
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
-            del self._text_to_video, self._image_to_video, self.texts
+            del self._text_to_video, self._image_to_video, self.texts, self.bed
         free_memory()
 
     def _denoise(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:

@@ -10,6 +10,7 @@ from models import offload, placement
 from models.checkpoint_files import OPTIONAL_COMPONENTS
 from models.errors import ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
+from models.host_memory import free_host_bytes
 from models.memory import drop_locals, free_memory, is_out_of_memory
 from models.options import LoadOptions
 from models.recipes import Recipe
@@ -42,7 +43,7 @@ def check_device(device: str) -> None:
 def choose_placement(folder: Path, device: str, options: LoadOptions) -> placement.Placement:
     """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits."""
     sizes = placement.measure_sizes(folder)
-    host_bytes = placement.free_host_bytes()
+    host_bytes = free_host_bytes()
     if device == "cpu":
         return placement.plan_cpu(host_bytes, sizes)
     return placement.plan(offload.free_vram_bytes(), host_bytes, sizes, place=options.place, weights=options.weights)

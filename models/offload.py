@@ -1,26 +1,40 @@
 """Puts a loaded pipeline where its placement says, with diffusers' own means. Knows no Ray."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def apply(pipe: Any, placement: Placement, device: str = "cuda") -> None:
     """Move the components of `pipe`. `device` "cpu" stands for a GPU in tests: the same hooks, without streams."""
     import torch
 
+    from models import transfer
+
     if placement.weights is Weights.FP8:
         pipe.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
     if placement.place is Place.CPU:
         return
-    passing = STREAMED[placement.place]
-    for name, component in pipe.components.items():
-        if not isinstance(component, torch.nn.Module):
-            continue
-        if name in passing:
+    for name in STREAMED[placement.place]:
+        if isinstance(component := pipe.components.get(name), torch.nn.Module):
             _let_pass(name, component, torch.device(device))
-        else:
-            component.to(device)
+    transfer.to_device(resident_weights(pipe, placement), torch.device(device))
+
+
+def resident_weights(pipe: Any, placement: Placement) -> "list[Tensor]":
+    """The weights that stay on the GPU: those of the components that do not pass through it."""
+    import torch
+
+    from models.transfer import weights_of
+
+    if placement.place is Place.CPU:
+        return []
+    passing = STREAMED[placement.place]
+    modules = {name: value for name, value in pipe.components.items() if isinstance(value, torch.nn.Module)}
+    return weights_of(module for name, module in modules.items() if name not in passing)
 
 
 def _let_pass(name: str, component: Any, device: Any) -> None:

@@ -188,12 +188,5 @@ def _weights_bytes(component: Path) -> int:
     return sum(file.stat().st_size for file in component.glob("*.safetensors"))
 
 
-def free_host_bytes() -> int:
-    """Host memory that can be taken without swapping."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)
-
-
 def _gb(size_bytes: int) -> str:
     return f"{size_bytes / GB:.1f} GB"

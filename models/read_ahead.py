@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.placement import free_host_bytes
+from models.host_memory import free_host_bytes
 
 STREAMS = 8
 """Pieces that are read at once: one reader does not fill a fast disk."""

@@ -162,6 +162,8 @@ class ReplicaState(StrEnum):
     """The weights are read into memory."""
     READY = "ready"
     """The model is in memory."""
+    SLEEPING = "sleeping"
+    """The weights wait in host memory and the GPU is free; the next task wakes them."""
     FAILED = "failed"
     """The last try to load the model failed; the next task tries again."""
 

@@ -1,18 +1,23 @@
 """A Generator as Ray starts it, but without Ray: from a claimed row to a clip."""
 
 import logging
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deployments.generator import Generator
 from deployments.settings import Settings
 from models.errors import DoesNotFit, RenderFailed
 from models.estimate import GB
+from models.ltx2 import Ltx2
+from models.placement import Place, Placement
 from models.recipes import DISTILLED_SIGMAS
+from models.sleep import Bed
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
-from storage.tasks import NewTask, Task
+from storage.tasks import NewTask, ReplicaState, Task
 from tests.models.conftest import small
 
 MODEL = "tiny-distilled"
@@ -72,6 +77,39 @@ def test_the_log_has_the_time_line_of_a_cold_start(
     wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
     assert all(f" {mark} " in line for mark in wanted)
     assert set(wanted) <= set(generator._timeline.marks)
+
+
+def stand_on_a_gpu(model: Ltx2) -> None:
+    """Have a model's weights go to sleep as those on a GPU do: the CPU stands for it."""
+    placement = Placement(Place.RESIDENT, gpu_bytes=0, host_bytes=0)
+    model.bed = Bed(model._text_to_video, placement, device="cpu")
+
+
+def wait_for(store: SqlTaskStore, state: ReplicaState) -> None:
+    while [replica.state for replica in store.live_replicas()] != [state]:
+        time.sleep(0.01)
+
+
+def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, store: SqlTaskStore) -> None:
+    knobs = settings.generator.model_copy(update={"sleep_after_s": 0.0})
+    generator = Generator(settings.model_copy(update={"generator": knobs}), "tiny", MODEL, "cpu")
+    before = generator.generate(claimed(store))
+    model = generator._model
+    assert model is not None
+    with generator._turns.take():
+        stand_on_a_gpu(model)
+    wait_for(store, ReplicaState.SLEEPING)
+    after = generator.generate(claimed(store))
+    assert np.array_equal(before.frames, after.frames)
+    wait_for(store, ReplicaState.SLEEPING)
+    generator._turns.end()
+
+
+def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTaskStore) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    generator.generate(claimed(store))
+    generator._fall_asleep(lambda: False)
+    assert [replica.state for replica in store.live_replicas()] == [ReplicaState.READY]
 
 
 class BrokenModel:

@@ -65,6 +65,7 @@ def health_router(rooms: Rooms) -> APIRouter:
 
 READINESS = (
     ReplicaState.READY,
+    ReplicaState.SLEEPING,
     ReplicaState.LOADING,
     ReplicaState.DOWNLOADING,
     ReplicaState.FAILED,

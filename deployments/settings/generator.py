@@ -20,6 +20,13 @@ class GeneratorSettings(BaseModel):
     downscale_to_zero_delay_s: Annotated[
         float, Field(ge=0, description="Idle unload: seconds without a task until the last replica goes.")
     ] = 600.0
+    sleep_after_s: Annotated[
+        Annotated[float, Field(ge=0)] | Literal["auto"] | None,
+        Field(
+            description="Seconds without a task until the weights leave the GPU for host memory; auto is 120, null "
+            "never. Where host memory has no room for them they stay."
+        ),
+    ] = "auto"
     num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Generator.")] = 0.5
     stall_timeout_s: Annotated[
         float,

@@ -12,6 +12,7 @@ const MODEL_STATES = {
   downloading: "is being downloaded",
   loading: "is loading",
   ready: "is ready",
+  sleeping: "rests, and wakes in seconds",
   failed: "could not be loaded",
 };
 

@@ -1,0 +1,108 @@
+"""Moves weights between host memory and a device, as fast as the bus lets them.
+
+torch copies one tensor after the other, and from ordinary memory at a part of the bus's rate. Here several lanes copy
+at once, each through two pinned buffers of its own, so that one fills while the other empties. Weights that are pinned
+themselves go directly. On a CPU, which stands for a GPU in tests, the same code copies through ordinary buffers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LANES = 4
+BUFFER_BYTES = 32 * 1024 * 1024
+
+
+def weights_of(components: Iterable[nn.Module]) -> list[Tensor]:
+    """All parameters and buffers, each once, the largest first: lanes that begin with them end together."""
+    found = {id(tensor): tensor for component in components for tensor in _tensors(component)}
+    return sorted(found.values(), key=lambda tensor: tensor.nbytes, reverse=True)
+
+
+def _tensors(component: nn.Module) -> Iterator[Tensor]:
+    yield from component.parameters()
+    yield from component.buffers()
+
+
+def to_device(weights: Sequence[Tensor], device: torch.device) -> None:
+    """Bring `weights` to `device`, in place. Returns when they are there."""
+    pairs = [(weight, torch.empty_like(weight.data, device=device)) for weight in weights]
+    with ThreadPoolExecutor(LANES, thread_name_prefix="to-device", initializer=_use, initargs=(device,)) as pool:
+        lanes = [pool.submit(_copy_all, pairs[lane::LANES], device) for lane in range(LANES)]
+        for lane in lanes:
+            lane.result()
+    for weight, target in pairs:
+        weight.data = target
+
+
+def to_host(weights: Sequence[Tensor], stop: Callable[[], bool]) -> bool:
+    """Bring `weights` to host memory, pinned where there is CUDA, in place.
+
+    Looks at `stop` before each of them. Returns whether all have gone; those that have not stay where they were.
+    """
+    pinned = torch.cuda.is_available()
+    for weight in weights:
+        if stop():
+            return False
+        target = torch.empty_like(weight.data, device="cpu", pin_memory=pinned)
+        weight.data = target.copy_(weight.data)
+    return True
+
+
+def _use(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def _copy_all(pairs: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
+    lane = Lane(device)
+    for weight, target in pairs:
+        lane.copy(weight.data, target)
+    lane.finish()
+
+
+class Lane:
+    """One way to a device: a stream, and two buffers that take turns."""
+
+    def __init__(self, device: torch.device) -> None:
+        cuda: Any = torch.cuda
+        self._on_gpu = device.type == "cuda"
+        self._stream: Any = None
+        self._buffers = [torch.empty(BUFFER_BYTES, dtype=torch.uint8, pin_memory=self._on_gpu) for _ in range(2)]
+        self._emptied: list[Any] = [cuda.Event() if self._on_gpu else None for _ in range(2)]
+        self._turn = 0
+        if self._on_gpu:
+            self._stream = cuda.Stream(device)
+            self._stream.wait_stream(cuda.default_stream(device))
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """Copy `source`, in host memory, to `target`. On a GPU it may still be on its way afterwards."""
+        with self._streamed():
+            if not source.is_contiguous() or (self._on_gpu and source.is_pinned()):
+                target.copy_(source, non_blocking=True)
+            else:
+                self._copy_in_parts(source.reshape(-1).view(torch.uint8), target.reshape(-1).view(torch.uint8))
+
+    def finish(self) -> None:
+        """Wait until all has arrived."""
+        if self._on_gpu:
+            self._stream.synchronize()
+
+    def _copy_in_parts(self, source: Tensor, target: Tensor) -> None:
+        for start in range(0, len(source), BUFFER_BYTES):
+            part = source[start : start + BUFFER_BYTES]
+            buffer, emptied = self._buffers[self._turn], self._emptied[self._turn]
+            self._turn = 1 - self._turn
+            if self._on_gpu:
+                emptied.synchronize()
+            buffer[: len(part)].copy_(part)
+            target[start : start + len(part)].copy_(buffer[: len(part)], non_blocking=True)
+            if self._on_gpu:
+                emptied.record(self._stream)
+
+    def _streamed(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self._stream) if self._on_gpu else nullcontext()

@@ -1,0 +1,76 @@
+"""Promise: a model that slept renders what it rendered before. The CPU stands for the GPU: the same moves."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import LTX2Pipeline
+
+from models import offload, sleep
+from models.ltx2 import Ltx2
+from models.placement import STREAMED, Place, measure_sizes, plan, plan_cpu
+from models.recipes import read_recipe
+from models.sleep import Bed
+from tests.models.conftest import ignore, small
+
+HUGE = 2**62
+
+
+def placed(folder: Path, place: Place) -> Ltx2:
+    """A tiny model that stands as on a GPU."""
+    pipe = LTX2Pipeline.from_pretrained(folder)
+    placement = plan(HUGE, HUGE, measure_sizes(folder), place=place)
+    offload.apply(pipe, placement, device="cpu")
+    model = Ltx2("tiny", read_recipe(folder), pipe, placement)
+    model.bed = Bed(pipe, placement, device="cpu")
+    return model
+
+
+def latents(model: Ltx2) -> torch.Tensor:
+    return model._denoise(small(), None, ignore).video
+
+
+@pytest.mark.parametrize("place", [Place.RESIDENT, Place.TRANSFORMER])
+def test_it_renders_the_same_after_a_sleep(tiny_folder: Path, place: Place) -> None:
+    model = placed(tiny_folder, place)
+    before = latents(model)
+    old = [weight.data for weight in model.bed._weights]
+    assert model.can_sleep()
+    assert model.sleep(lambda: False)
+    assert model.bed.asleep
+    moved = zip(old, model.bed._weights, strict=True)
+    assert all(then.data_ptr() != now.data_ptr() for then, now in moved if then.numel())
+    model.wake()
+    assert not model.bed.asleep
+    assert torch.equal(latents(model), before)
+
+
+def test_it_renders_the_same_after_a_sleep_that_was_broken_off(tiny_folder: Path) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    before = latents(model)
+    answers = iter([False, False, True])
+    assert not model.sleep(lambda: next(answers))
+    assert model.bed.asleep
+    model.wake()
+    assert torch.equal(latents(model), before)
+
+
+def test_what_passes_through_the_gpu_stays_where_it_is(tiny_folder: Path) -> None:
+    sizes = measure_sizes(tiny_folder).weights
+    model = placed(tiny_folder, Place.TRANSFORMER)
+    streamed = sum(sizes[name] for name in STREAMED[Place.TRANSFORMER])
+    assert 0 < model.bed.size_bytes < sum(sizes.values()) - streamed + 10_000
+
+
+def test_a_model_on_a_cpu_has_nothing_to_move(tiny_folder: Path) -> None:
+    pipe = LTX2Pipeline.from_pretrained(tiny_folder)
+    model = Ltx2("tiny", read_recipe(tiny_folder), pipe, plan_cpu(HUGE, measure_sizes(tiny_folder)))
+    assert not model.can_sleep()
+
+
+def test_where_host_memory_is_short_it_stays_awake(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: int(model.bed.size_bytes * sleep.PINNED_SHARE))
+    assert not model.can_sleep()
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: int(model.bed.size_bytes * 1.3) + sleep.MARGIN_BYTES)
+    assert model.can_sleep()
