@@ -17,6 +17,7 @@ from deployments.dispatcher.deployment import Dispatcher
 from deployments.encoder.deployment import Encoder
 from deployments.generator import Generator
 from deployments.ingress.deployment import Ingress
+from deployments.metrics.serve import ServeMetrics
 from deployments.object_store import find_shortages
 from deployments.settings import SQLITE, LogSettings, Settings
 from storage.apps import SqlAppStore
@@ -38,28 +39,30 @@ def build(settings: Settings) -> Application:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
     logging_config = _logging(settings.log)
-    generator = _generator(settings, choice, logging_config).bind(settings, choice.model, choice.name, choice.device)
+    generator = _generator(settings, choice, logging_config).bind(
+        settings, choice.model, choice.name, choice.device, metrics=ServeMetrics()
+    )
     encoder = serve.deployment(
         num_replicas=settings.encode.replicas,
         max_ongoing_requests=ENCODER_QUEUE,
         ray_actor_options={"num_cpus": settings.encode.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         logging_config=logging_config,
-    )(Encoder).bind(settings)
+    )(Encoder).bind(settings, metrics=ServeMetrics())
     dispatcher = serve.deployment(
         num_replicas=settings.dispatcher.replicas,
         ray_actor_options={"num_cpus": settings.dispatcher.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
         logging_config=logging_config,
-    )(Dispatcher).bind(settings, choice.name, generator, encoder, server=server, app=app)
+    )(Dispatcher).bind(settings, choice.name, generator, encoder, server=server, app=app, metrics=ServeMetrics())
     application: Application = serve.deployment(
         num_replicas=settings.ingress.replicas,
         max_ongoing_requests=settings.ingress.max_ongoing_requests,
         ray_actor_options={"num_cpus": settings.ingress.num_cpus},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         logging_config=logging_config,
-    )(serve.ingress()(Ingress)).bind(settings, choice.name, server, notices, dispatcher)
+    )(serve.ingress()(Ingress)).bind(settings, choice.name, server, notices, dispatcher, metrics=ServeMetrics())
     return application
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from deployments import logs
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.table import GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.reports import Reporter
 from deployments.settings import Settings
 from deployments.turns import Turns, Wanted
@@ -26,8 +28,10 @@ from models.clip import Clip
 from models.device_faults import broken_device
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
 from models.estimate import check_fits
+from models.memory import GpuMemory, read_gpu_memory
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
+from models.stopwatch import Lap, Stopwatch, Timings
 from models.timeline import Mark, Timeline
 from models.warm_up import WarmUp
 from storage.outputs import open_output_store
@@ -51,17 +55,21 @@ logger = logging.getLogger("ray.serve")
 class Generator:
     """Renders one task at a time. `model` and `device` are what the app resolved `auto` to."""
 
-    def __init__(self, settings: Settings, model: str, model_name: str, device: str) -> None:
+    def __init__(
+        self, settings: Settings, model: str, model_name: str, device: str, *, metrics: Metrics = NO_METRICS
+    ) -> None:
         logs.mark_lines()
         self._settings = settings
         self._source = model
         self._model_name = model_name
         self._device = device
+        self._metrics = metrics
         self._tasks = SqlTaskStore.open(settings.database_url)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._model: Ltx2 | None = None
         self._turns = Turns(_idle_s(settings.generator.sleep_after_s), self._fall_asleep)
+        self._gpu_memory: GpuMemory | None = None
         self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
         self._ended = threading.Event()
@@ -113,9 +121,12 @@ class Generator:
             self._tasks.drop_replica(self._replica.id)
 
     def _render(self, task: Task, reporter: Reporter) -> Clip:
+        stopwatch = Stopwatch()
+
         def report(progress: Progress) -> None:
             self._watch.saw(progress.stage)
             logs.reached(progress.stage)
+            stopwatch.saw(progress)
             if progress.stage in STATE_OF_STAGE:
                 self._describe(
                     STATE_OF_STAGE[progress.stage],
@@ -126,7 +137,9 @@ class Generator:
                 logger.info("cold start: %s", self._timeline.line())
             reporter(progress)
             if progress.stage == Stage.DECODING:
+                stopwatch.begin(Lap.WAIT_FOR_ENCODER)
                 self._wait_for_room(reporter)
+                stopwatch.begin(Lap.DECODE)
 
         self._timeline.mark(Mark.TASK)
         report(Progress(Stage.STARTING))
@@ -139,7 +152,20 @@ class Generator:
         self._waiting_clips.add(task, clip.size_bytes)
         report(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
-        return clip
+        self._gpu_memory = read_gpu_memory()
+        self._show_gpu_memory()
+        return replace(clip, timings=self._with_cold_start(stopwatch.timings))
+
+    def _with_cold_start(self, timings: Timings) -> Timings:
+        if Lap.LOAD not in timings.seconds:
+            return timings
+        return replace(timings, cold_start={str(mark): at for mark, at in self._timeline.marks.items()})
+
+    def _show_gpu_memory(self) -> None:
+        """Ray passes a gauge on once: what is to stay is shown with every heartbeat."""
+        if self._gpu_memory is not None:
+            self._metrics.set(GPU_MEMORY_PEAK_BYTES, self._gpu_memory.peak_bytes)
+            self._metrics.set(GPU_MEMORY_BYTES, self._gpu_memory.total_bytes)
 
     def _adjusted(self, task: Task, model: "Ltx2", reporter: Reporter) -> Task:
         """The task with what the model cannot use of its request, written down for the client."""
@@ -244,6 +270,7 @@ class Generator:
         while True:
             with suppress(StoreUnavailable):
                 self._tasks.put_replica(self._replica)
+            self._show_gpu_memory()
             if self._ended.wait(HEARTBEAT_S):
                 return
 

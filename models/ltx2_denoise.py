@@ -1,6 +1,7 @@
 """The first half of a render: a request in diffusers' words, through its pipeline, up to the latents."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +33,35 @@ def denoise(
 
     `inputs` is what it is told of the text (see models/prompt_cache), and the image, if there is one.
     """
-    video, audio = pipe(
-        **inputs,
-        **_arguments(request, recipe),
-        generator=_seeded(request),
-        callback_on_step_end=_reporter(report),
-        callback_on_step_end_tensor_inputs=[],
-        output_type="latent",
-        return_dict=False,
-    )
+    with _first_call_reported(pipe.transformer, report):
+        video, audio = pipe(
+            **inputs,
+            **_arguments(request, recipe),
+            generator=_seeded(request),
+            callback_on_step_end=_reporter(report),
+            callback_on_step_end_tensor_inputs=[],
+            output_type="latent",
+            return_dict=False,
+        )
     for name, latents in (("picture", video), ("sound", audio)):
         if not bool(latents.isfinite().all()):
             raise RenderFailed(f"the model made numbers that are no numbers (NaN) for the {name}")
     return Latents(video, audio)
+
+
+@contextlib.contextmanager
+def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[None]:
+    """Report once more that no step is made yet when the transformer is first called: the text is encoded then."""
+
+    def on_call(*_: object) -> None:
+        hook.remove()
+        report(Progress(Stage.DENOISING, step=0))
+
+    hook = transformer.register_forward_pre_hook(on_call)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:

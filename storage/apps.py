@@ -36,6 +36,8 @@ class Standing:
     """No other app comes before its own."""
     sharing: int
     """The living dispatchers of its app, itself among them."""
+    first: bool
+    """It comes first among them by name: exactly one does."""
 
 
 class SqlAppStore:
@@ -71,7 +73,8 @@ class SqlAppStore:
         living = select(dispatchers).where(dispatchers.c.alive_until > self._now(), dispatchers.c.model == me.model)
         rows = connection.execute(living).all()
         first = max((row.ready, row.app) for row in rows)
-        return Standing(first[1] == me.app, sum(row.app == me.app for row in rows))
+        names = [row.name for row in rows if row.app == me.app]
+        return Standing(first[1] == me.app, len(names), me.name == min(names))
 
     def _now(self) -> ColumnElement[Any]:
         """The clock of leases: the database's own, or this host's for a file."""

@@ -4,7 +4,7 @@ Each write by a worker is a compare-and-set on (task, claim) and returns whether
 from a thread. All raise StoreUnavailable when the database does not answer.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from models.adjustments import Adjustment
@@ -17,7 +17,7 @@ from storage.sql.replicas import ReplicaStatements
 from storage.sql.secrets import SecretStatements
 from storage.sql.webhooks import WebhookStatements
 from storage.sql.workers import WorkerStatements
-from storage.tasks import Failure, NewTask, Output, Replica, ServedModel, State, Task
+from storage.tasks import Census, Failure, NewTask, Output, Replica, ServedModel, State, Task
 from storage.webhooks import WebhookStore
 
 
@@ -58,6 +58,9 @@ class TaskStore(WebhookStore, Protocol):
 
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:
         """Take the oldest queued tasks of `model` for `dispatcher`. They read as queued until they are started."""
+
+    def census(self, model: str) -> Census:
+        """Count the tasks of `model` that have not ended."""
 
     def renew(self, dispatcher: str, lease_s: float) -> None:
         """Hold on to everything that `dispatcher` has claimed, for another `lease_s`."""
@@ -150,9 +153,9 @@ class SqlTaskStore(
     """The task store on SQLite or PostgreSQL."""
 
     @classmethod
-    def open(cls, url: str) -> "SqlTaskStore":
+    def open(cls, url: str, on_end: Callable[[Task], None] | None = None) -> "SqlTaskStore":
         """Open the database at `url`. Its tables must be there (`storage.database.migrate`)."""
-        return cls(open_engine(url))
+        return cls(open_engine(url), on_end)
 
     def close(self) -> None:
         """Let go of the connections."""

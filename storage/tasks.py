@@ -1,6 +1,7 @@
 """A task: the row that is the only truth about one video, and the states it goes through."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -149,6 +150,17 @@ class Task:
     def finished(self) -> bool:
         """Whether the task has ended, one way or another."""
         return self.state in TERMINAL
+
+
+@dataclass(frozen=True)
+class Census:
+    """The tasks of one model that have not ended: how many stand where, and how long the oldest in the queue waits.
+
+    `places` is keyed by `queued` or the stage. `oldest_queued_s` is None where none is queued.
+    """
+
+    places: Mapping[str, int]
+    oldest_queued_s: float | None
 
 
 class ReplicaState(StrEnum):

@@ -15,6 +15,7 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from deployments import logs
+from deployments.dispatcher.census import CensusTaker
 from deployments.dispatcher.finished import complete_if_published
 from deployments.dispatcher.house import House
 from deployments.dispatcher.leases import DispatcherName
@@ -22,14 +23,19 @@ from deployments.dispatcher.outcomes import BREATHER_S, Outcomes
 from deployments.dispatcher.place import Place
 from deployments.dispatcher.retention import Retention
 from deployments.dispatcher.retries import Verdict, judge, unwrap
+from deployments.metrics.ends import count_ends
+from deployments.metrics.labels import ENCODER_LOST
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.table import STAGE_S, TASK_RETRIES
 from deployments.settings import SQLITE, Settings
 from models.errors import StoreUnavailable
+from models.stopwatch import Lap
 from storage.apps import Dispatching, SqlAppStore
 from storage.database import SqliteLock, open_engine
 from storage.outputs import open_output_store
 from storage.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
-from storage.tasks import Task
+from storage.tasks import State, Task
 
 LOOK_AHEAD = 1
 """Tasks handed out beyond the Generators there may be, so that the next waits at the GPU, not in the queue."""
@@ -46,7 +52,15 @@ class Dispatcher:
     """The loop. `app` is the number of this deploy; `generator` and `encoder` are handles to the two deployments."""
 
     def __init__(
-        self, settings: Settings, model_name: str, generator: Any, encoder: Any, *, server: str, app: int
+        self,
+        settings: Settings,
+        model_name: str,
+        generator: Any,
+        encoder: Any,
+        *,
+        server: str,
+        app: int,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
@@ -54,9 +68,12 @@ class Dispatcher:
         self._settings = settings.dispatcher
         self._model_name = model_name
         engine = open_engine(settings.database_url)
-        self._tasks = SqlTaskStore(engine)
+        self._metrics = metrics
+        metrics.start_at_zero(TASK_RETRIES)
+        self._tasks = SqlTaskStore(engine, count_ends(metrics, State.FAILED, State.COMPLETED))
+        self._census = CensusTaker(self._tasks, model_name, metrics)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
-        self._outcomes = Outcomes(settings.dispatcher, self._tasks, self._outputs)
+        self._outcomes = Outcomes(settings.dispatcher, self._tasks, self._outputs, metrics)
         self._retention = Retention(settings.retention, SqlRetentionStore(engine), self._outputs)
         self._generator = generator
         self._encoder = encoder
@@ -123,6 +140,7 @@ class Dispatcher:
                 await self._house.keep()
                 self._retention.begin_if_due()
                 await self._start_tasks()
+                await asyncio.to_thread(self._census.take_if_due, mine=self._place.first)
             except StoreUnavailable as error:
                 logger.warning("waiting for the task store: %s", error.message)
                 await asyncio.sleep(self._settings.poll_interval_s)
@@ -136,6 +154,8 @@ class Dispatcher:
             return
         claim = self._tasks.claim
         for task in await asyncio.to_thread(claim, str(self._name), self._model_name, free, self._settings.lease_s):
+            if task.claim == 1:
+                self._metrics.observe(STAGE_S, time.time() - task.created_at, stage=Lap.CLAIM)
             self._generating.add(_claim(task))
             work = asyncio.create_task(self._see_through(task))
             self._running[_claim(task)] = (task, work)
@@ -187,6 +207,7 @@ class Dispatcher:
                 verdict = judge(error, row, encodes, MAX_ENCODES)
                 if verdict == Verdict.ENCODE_AGAIN:
                     logger.warning("task %s: encoding again: %s", task.id, error)
+                    self._metrics.add(TASK_RETRIES, reason=ENCODER_LOST)
                     await asyncio.sleep(BREATHER_S)
                     continue
                 await self._outcomes.settle(task, error, verdict)

@@ -67,7 +67,7 @@ class House:
             return
         for task in self._tasks.reclaim(dead):
             with logs.about(task):
-                logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
+                self._outcomes.reclaimed(task)
             if task.restarts > self._settings.max_restarts:
                 self._outcomes.end(task, self._outcomes.too_many_restarts())
 

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from deployments.dispatcher.retries import Verdict, failure
+from deployments.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.table import TASK_RETRIES
 from deployments.settings import DispatcherSettings
 from models.errors import StoreUnavailable
 from storage.outputs import OutputStore
@@ -21,10 +24,13 @@ logger = logging.getLogger("ray.serve")
 class Outcomes:
     """Writes down what has become of tasks, and removes the pictures of those that have ended."""
 
-    def __init__(self, settings: DispatcherSettings, tasks: TaskStore, outputs: OutputStore) -> None:
+    def __init__(
+        self, settings: DispatcherSettings, tasks: TaskStore, outputs: OutputStore, metrics: Metrics = NO_METRICS
+    ) -> None:
         self._settings = settings
         self._tasks = tasks
         self._outputs = outputs
+        self._metrics = metrics
 
     async def settle(self, task: Task, error: BaseException, verdict: Verdict) -> None:
         """Carry out the verdict on a task whose run ended with `error`."""
@@ -33,12 +39,14 @@ class Outcomes:
                 logger.info("task %s: dropped: %s", task.id, error)
             case Verdict.GO_BACK if task.restarts < self._settings.max_restarts:
                 logger.warning("task %s: back in the queue: %s", task.id, error)
+                self._metrics.add(TASK_RETRIES, reason=PUT_BACK)
                 await asyncio.sleep(BREATHER_S)
                 await self.write(self._tasks.requeue, task, attempt_lost=False)
             case Verdict.GO_BACK:
                 await self.write(self.end, task, self.too_many_restarts())
             case Verdict.COUNT_ATTEMPT if task.attempts + 1 < self._settings.max_attempts:
                 logger.warning("task %s: its replica was lost, attempt %d: %s", task.id, task.attempts + 1, error)
+                self._metrics.add(TASK_RETRIES, reason=GENERATOR_LOST)
                 await self.write(self._tasks.requeue, task, attempt_lost=True)
             case Verdict.COUNT_ATTEMPT:
                 message = f"the process that rendered it died {task.attempts + 1} times, each time under this task"
@@ -46,6 +54,11 @@ class Outcomes:
             case _:
                 logger.error("task %s: failed: %s", task.id, error, exc_info=error)
                 await self.write(self.end, task, failure(error))
+
+    def reclaimed(self, task: Task) -> None:
+        """Count a task that a lost Dispatcher had held."""
+        logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
+        self._metrics.add(TASK_RETRIES, reason=DISPATCHER_LOST)
 
     async def write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the store until it answers: what has happened to a task must be written down."""

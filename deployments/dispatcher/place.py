@@ -17,7 +17,7 @@ class Place:
         self._store = store
         self._me = me
         self._in_flight = in_flight
-        self._standing = Standing(may_claim=False, sharing=1)
+        self._standing = Standing(may_claim=False, sharing=1, first=False)
         self._stood_at = -math.inf
 
     def update(self, *, ready: bool) -> None:
@@ -32,6 +32,11 @@ class Place:
     def share(self) -> int:
         """How many tasks this dispatcher may have at the Generators: its part, rounded up, of what all may have."""
         return math.ceil(self._in_flight / max(self._standing.sharing, 1)) if self._standing.may_claim else 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this dispatcher speaks for all: the first by name of those that may claim."""
+        return self._standing.may_claim and self._standing.first
 
     def leave(self) -> None:
         """Make room for the others at once. Blocks; raises StoreUnavailable."""

@@ -8,11 +8,16 @@ from pathlib import Path
 from deployments import logs
 from deployments.encoder.mp4 import Mp4, write_mp4
 from deployments.encoder.poster import representative_frame, write_poster
+from deployments.metrics.ends import count_ends
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.runs import count_run
+from deployments.metrics.table import COLD_STARTS
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import TaskCancelled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
+from models.stopwatch import Lap, Stopwatch
 from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staged
 from storage.task_store import SqlTaskStore, TaskStore
 from storage.tasks import Output, State, Task
@@ -25,10 +30,12 @@ logger = logging.getLogger("ray.serve")
 class Encoder:
     """Encodes on the CPU, beside the Generators. Knows nothing of the model."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, metrics: Metrics = NO_METRICS) -> None:
         logs.mark_lines()
         self._settings = settings.encode
-        self._tasks: TaskStore = SqlTaskStore.open(settings.database_url)
+        self._metrics = metrics
+        metrics.start_at_zero(COLD_STARTS)
+        self._tasks: TaskStore = SqlTaskStore.open(settings.database_url, count_ends(metrics, State.COMPLETED))
         self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
 
     def encode(self, clip: Clip, task: Task) -> None:
@@ -37,10 +44,14 @@ class Encoder:
         A file stands under a name with the claim in it until the row says that the claim still holds; it has its
         final name before the row says completed. Raises TaskCancelled, EncodeFailed, StoreUnavailable.
         """
-        started = time.monotonic()
+        started, stopwatch = time.monotonic(), Stopwatch()
+        stopwatch.begin(Lap.ENCODE)
         with logs.about(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
             written = self._write(clip, task, Path(folder))
+            stopwatch.begin(Lap.STORE)
             self._store(task, Path(folder), written)
+            stopwatch.begin(None)
+            count_run(self._metrics, clip.timings, stopwatch.timings)
             seconds = time.monotonic() - started
             logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, seconds)
 

@@ -9,6 +9,7 @@ from deployments.ingress.estimate import adjust_to_model
 from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.webhooks.url import check_webhook
+from deployments.metrics.table import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request import VideoRequest, parse_request
 from storage.outputs import input_key
@@ -80,9 +81,12 @@ def _check_space(rooms: Rooms) -> None:
 
 def _submit(rooms: Rooms, new: NewTask) -> Task:
     try:
-        return rooms.tasks.submit(new, rooms.settings.ingress.max_queued)
+        task = rooms.tasks.submit(new, rooms.settings.ingress.max_queued)
     except QueueFull as error:
         raise QueueFull(error.message, rooms.pace.retry_after_s()) from None
+    if task.id == new.id:
+        rooms.metrics.add(TASKS_SUBMITTED, kind="text" if new.input_key is None else "image")
+    return task
 
 
 def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from deployments.ingress.counting import CountedAnswers
 from deployments.ingress.described import describe_defaults
 from deployments.ingress.door import add_door, said_in_docs
 from deployments.ingress.errors import add_error_handlers
@@ -34,6 +35,7 @@ def create_app(rooms: Rooms) -> FastAPI:
     add_error_handlers(app)
     add_door(app, rooms.settings)
     app.add_middleware(SafeHeaders)
+    app.add_middleware(CountedAnswers, metrics=rooms.metrics)
     watch = Watch(rooms.tasks)
     closed = said_in_docs(rooms.settings)
     app.include_router(video_router(rooms, watch), **closed)

@@ -12,10 +12,14 @@ from deployments.environment import missing_variables
 from deployments.ingress.app import create_app
 from deployments.ingress.keys import OPEN_NOTICE
 from deployments.ingress.rooms import Rooms
+from deployments.metrics.ends import count_ends
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.table import TASKS_SUBMITTED, WEBHOOKS
 from deployments.settings import SQLITE, Settings
 from storage.database import SqliteLock
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
+from storage.tasks import State
 
 logger = logging.getLogger("ray.serve")
 
@@ -23,7 +27,16 @@ logger = logging.getLogger("ray.serve")
 class Ingress:
     """Answers HTTP. Any replica answers for any task."""
 
-    def __init__(self, settings: Settings, model_name: str, server: str, notices: list[str], dispatcher: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model_name: str,
+        server: str,
+        notices: list[str],
+        dispatcher: Any,
+        *,
+        metrics: Metrics = NO_METRICS,
+    ) -> None:
         logs.mark_lines()
         settings = settings.with_secrets()
         if settings.database_url.startswith(SQLITE):
@@ -31,15 +44,18 @@ class Ingress:
         notices = [*notices, *missing_variables(), *([] if settings.api_keys else [OPEN_NOTICE])]
         for notice in notices:
             logger.warning(notice)
+        metrics.start_at_zero(TASKS_SUBMITTED)
+        metrics.start_at_zero(WEBHOOKS)
         self._dispatcher = dispatcher
         self._nudging: asyncio.Task[None] | None = None
         self._rooms = Rooms(
             settings=settings,
             model=model_name,
-            tasks=SqlTaskStore.open(settings.database_url),
+            tasks=SqlTaskStore.open(settings.database_url, count_ends(metrics, State.CANCELED)),
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
             nudge=self._nudge,
             notices=tuple(notices),
+            metrics=metrics,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Serve's

@@ -10,6 +10,7 @@ from fastapi import Request
 from deployments.ingress.pace import Pace
 from deployments.ingress.reads import Reads
 from deployments.ingress.served import Served
+from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.settings import Settings
 from deployments.signing import Links, Signer, make_links
 from storage.outputs import OutputStore
@@ -29,6 +30,7 @@ class Rooms:
     outputs: OutputStore
     nudge: Callable[[], Awaitable[None]]
     notices: tuple[str, ...] = ()
+    metrics: Metrics = NO_METRICS
 
     @cached_property
     def decoding(self) -> CapacityLimiter:

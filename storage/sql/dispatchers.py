@@ -3,13 +3,13 @@
 import time
 from collections.abc import Collection
 
-from sqlalchemy import literal, select, update
+from sqlalchemy import case, func, literal, select, update
 
 from models.progress import Stage
 from storage.schema import tasks
 from storage.sql.pauses import PAUSED
 from storage.sql.statements import BACK_IN_QUEUE, NO_FAILURE, UNENDED, Statements, ended, failure_values, held
-from storage.tasks import Failure, State, Task
+from storage.tasks import UNFINISHED, Census, Failure, State, Task
 
 
 class DispatcherStatements(Statements):
@@ -31,6 +31,17 @@ class DispatcherStatements(Statements):
             .values(dispatcher=dispatcher, claim=tasks.c.claim + 1, lease_until=self._now() + lease_s)
         )
         return sorted(claimed, key=lambda task: task.sequence)
+
+    def census(self, model: str) -> Census:  # noqa: D102
+        stage = case((tasks.c.state == State.QUEUED, State.QUEUED.value), else_=tasks.c.stage).label("place")
+        query = (
+            select(stage, func.count().label("number"), func.min(tasks.c.created_at).label("oldest_at"))
+            .where(tasks.c.state.in_(UNFINISHED), tasks.c.model == model)
+            .group_by(stage)
+        )
+        rows = self._read(query)
+        oldest = next((row.oldest_at for row in rows if row.place == State.QUEUED), None)
+        return Census({row.place: row.number for row in rows}, None if oldest is None else time.time() - oldest)
 
     def renew(self, dispatcher: str, lease_s: float) -> None:  # noqa: D102
         mine = update(tasks).where(tasks.c.dispatcher == dispatcher, UNENDED)

@@ -1,7 +1,7 @@
 """What every statement on tasks stands on: how it is sent, and the values that a row takes at each turn."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, extract, func, literal, update
@@ -17,8 +17,10 @@ from storage.tasks import UNFINISHED, Failure, State, Task, sources
 class Statements:
     """One database, and the ways to ask it. SQLAlchemy Core, on SQLite or PostgreSQL."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, on_end: Callable[[Task], None] | None = None) -> None:
+        """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it."""
         self._engine = engine
+        self._on_end = on_end
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def _now(self) -> ColumnElement[Any]:
@@ -40,11 +42,15 @@ class Statements:
             return [read_task(row) for row in connection.execute(statement.returning(tasks))]
 
     def _end(self, statement: Update) -> list[Task]:
-        """Write the end of tasks, and in the same transaction what their webhooks are to be told."""
+        """Write the end of tasks, in the same transaction what their webhooks are to be told, and tell of it."""
         with answering(), self._engine.begin() as connection:
             rows = connection.execute(statement.returning(tasks)).all()
             post(connection, rows)
-            return [read_task(row) for row in rows]
+        written = [read_task(row) for row in rows]
+        if self._on_end is not None:
+            for task in written:
+                self._on_end(task)
+        return written
 
     def _move(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
         """Bring a task into another state, if the table of transitions allows it from where it is."""

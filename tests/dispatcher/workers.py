@@ -9,6 +9,7 @@ from typing import Any
 from ray.exceptions import ActorDiedError
 
 from deployments.dispatcher.deployment import Dispatcher
+from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.settings import Settings
 from models.errors import StorageFull, StoreUnavailable, TaskCancelled
 from models.progress import Progress, Stage
@@ -102,9 +103,13 @@ class PlainDispatcher(Dispatcher):
         self._generated(task)
 
 
-def dispatcher(settings: Settings, workers: Workers, app: int, *, ready: bool = True) -> PlainDispatcher:
+def dispatcher(
+    settings: Settings, workers: Workers, app: int, *, ready: bool = True, metrics: Metrics = NO_METRICS
+) -> PlainDispatcher:
     kind = type("Named", (PlainDispatcher,), {"serve_says_running": ready})
-    made: PlainDispatcher = kind(settings, MODEL, workers.generator, workers.encoder, server="test", app=app)
+    made: PlainDispatcher = kind(
+        settings, MODEL, workers.generator, workers.encoder, server="test", app=app, metrics=metrics
+    )
     return made
 
 

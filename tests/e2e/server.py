@@ -63,6 +63,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._log = (folder / "server.log").open("ab")
 
+    @property
+    def ray_folder(self) -> Path:
+        """Where Ray keeps its session, its logs and the addresses of its metrics."""
+        return Path(self._ray_folder) / "ray"
+
     def launch(self) -> None:
         command = ["serve", "run", "serve_config.yaml"]
         self._process = subprocess.Popen(

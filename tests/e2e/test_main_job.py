@@ -9,8 +9,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from deployments.metrics.table import TABLE
 from models.names import TINY_MODEL_NAME
 from tests.e2e.conftest import IDLE_UNLOAD_S
+from tests.e2e.scrape import our_samples
 from tests.e2e.server import QUICK, Server
 from tests.ingress.webhooks.receivers import Receiver
 from tests.mp4_boxes import aac_object_type, avc_profile_and_level, read_movie
@@ -163,6 +165,23 @@ def test_an_idle_server_unloads_the_model_and_loads_it_again(server: Server) -> 
         assert time.monotonic() < deadline, "the Generator's process stays"
         time.sleep(0.5)
     assert server.wait(server.submit())["status"] == "completed"
+
+
+def test_prometheus_finds_every_metric_with_its_labels(server: Server) -> None:
+    seen: dict[str, set[str]] = {}
+    values: dict[str, set[str]] = {}
+    server.client.delete(f"/v1/video/tasks/{server.submit()}")
+    deadline = time.monotonic() + 120  # Ray passes values on every 10 s
+    while missing := {name for metric in TABLE for name in metric.series} - set(seen):
+        assert time.monotonic() < deadline, missing
+        server.wait(server.submit())
+        for sample in our_samples(server):
+            seen.setdefault(sample.name, set()).update(sample.labels)
+            values.setdefault(sample.name, set()).update(sample.labels.values())
+    for metric in TABLE:
+        for name in metric.series:
+            assert seen[name] >= {"application", "deployment", *(label.name for label in metric.labels)}, name
+            assert not values[name] & set(server.submitted), "a task's id is no label"
 
 
 def test_health_says_that_the_tiny_model_draws_noise(server: Server) -> None:

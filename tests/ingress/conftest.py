@@ -19,6 +19,7 @@ from PIL import Image
 
 from deployments.ingress.app import create_app
 from deployments.ingress.rooms import Rooms
+from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.settings import Settings
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
@@ -112,8 +113,10 @@ def build_app(
     tmp_path: Path,
     stack: contextlib.ExitStack,
     model: str = MODEL,
+    *,
     notices: tuple[str, ...] = (),
     store: OutputStore | None = None,
+    metrics: Metrics = NO_METRICS,
     **values: Any,
 ) -> tuple[FastAPI, tuple[SqlTaskStore, OutputStore, Path, list[None]]]:
     """The app over stores of its own, and these stores."""
@@ -126,7 +129,7 @@ def build_app(
     async def nudge() -> None:
         nudges.append(None)
 
-    app = create_app(Rooms(Settings(**values), model, tasks, outputs, nudge, notices))
+    app = create_app(Rooms(Settings(**values), model, tasks, outputs, nudge, notices, metrics))
     return app, (tasks, outputs, folder, nudges)
 
 

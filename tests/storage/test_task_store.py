@@ -28,6 +28,7 @@ from storage.tasks import (
     TERMINAL,
     TRANSITIONS,
     UNFINISHED,
+    Census,
     Failure,
     Idempotency,
     NewTask,
@@ -522,6 +523,45 @@ def test_an_end_is_final(store, ending):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+def test_an_end_is_told_once_with_the_row_as_it_ended(store, ending):
+    told: list[Task] = []
+    watched = SqlTaskStore(store._engine, told.append)
+    task = started(watched)
+    assert told == []
+    assert ENDINGS[ending](watched, task)
+    assert told == [store.get(task.id)]
+    assert not ENDINGS[ending](watched, task)
+    watched.delete(task.id)
+    assert len(told) == 1
+
+
+def test_the_end_of_tasks_that_nobody_works_on_is_told_too(store):
+    told: list[Task] = []
+    watched = SqlTaskStore(store._engine, told.append)
+    watched.submit(new_task(timeout_s=0.001))
+    watched.submit(new_task(model="another"))
+    time.sleep(0.01)
+    watched.fail_overdue()
+    watched.fail_unserved(MODEL, 0)
+    assert [task.failure.code for task in told] == ["timeout", "model_not_served"]
+
+
+def test_a_census_counts_the_tasks_of_a_model_by_where_they_stand(store):
+    assert store.census(MODEL) == Census({}, None)
+    submit(store, 4)
+    store.submit(new_task(model="another"))
+    first, second, _ = store.claim("alice", MODEL, 3, LEASE_S)
+    for task in (first, second):
+        store.start(task)
+    store.report(first, Progress(Stage.DENOISING, 1))
+    found = store.census(MODEL)
+    assert found.places == {"queued": 2, "starting": 1, "denoising": 1}
+    assert 0 < found.oldest_queued_s < 600
+    store.cancel(first.id)
+    assert store.census(MODEL).places == {"queued": 2, "starting": 1}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_an_ended_task_is_deleted_once_and_for_good(store, ending):
     task = started(store)
     assert not store.delete(task.id)
@@ -591,9 +631,9 @@ def test_a_task_that_is_not_done_by_its_deadline_fails(store, held):
         task = claim_one(store)
     if held == "running":
         store.start(task)
-    let_time_pass(store, 99)
+    let_time_pass(store, 40)
     assert store.fail_overdue() == []
-    let_time_pass(store, 2)
+    let_time_pass(store, 70)
     assert [each.id for each in store.fail_overdue()] == [task.id]
     assert store.fail_overdue() == []
     seen = store.get(task.id)

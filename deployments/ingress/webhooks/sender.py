@@ -14,6 +14,9 @@ from collections.abc import Callable
 from deployments.ingress.webhooks.post import Outcome, Post
 from deployments.ingress.webhooks.schedule import wait_s
 from deployments.logs import about
+from deployments.metrics.labels import DELIVERED, GIVEN_UP, TRIED_AGAIN
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.table import WEBHOOKS
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable
 from storage.webhooks import Delivery, DeliveryState, WebhookStore
@@ -35,12 +38,15 @@ class Sender:
         post: Post,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
+        *,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         self._settings = settings
         self._store = store
         self._post = post
         self._clock = clock
         self._draw = draw
+        self._metrics = metrics
         self._sending: dict[asyncio.Task[None], str] = {}
 
     async def run(self) -> None:
@@ -112,13 +118,16 @@ class Sender:
         about = f"webhook {delivery.id} of task {delivery.task.id}, try {delivery.attempt}"
         if outcome.error is None:
             logger.info("%s: delivered", about)
+            self._metrics.add(WEBHOOKS, outcome=DELIVERED)
             self._store.settle_webhook(delivery, DeliveryState.DELIVERED, None)
             return
         wait = None if outcome.final else wait_s(delivery.attempt, self._draw)
         if wait is None:
             logger.warning("%s: given up: %s", about, outcome.error)
+            self._metrics.add(WEBHOOKS, outcome=GIVEN_UP)
             self._store.settle_webhook(delivery, DeliveryState.FAILED, outcome.error)
             return
         wait = max(wait, outcome.retry_after_s)
+        self._metrics.add(WEBHOOKS, outcome=TRIED_AGAIN)
         logger.info("%s: again in %.0f s: %s", about, wait, outcome.error)
         self._store.settle_webhook(delivery, DeliveryState.PENDING, outcome.error, self._clock() + wait)

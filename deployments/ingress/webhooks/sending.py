@@ -22,7 +22,7 @@ async def sending(rooms: Rooms) -> AsyncIterator[None]:
     messages = Messages(rooms.settings, settings.secret.get_secret_value().split(), lambda: rooms.signer)
     with contextlib.closing(Resolver(settings.max_sending)) as resolver:
         async with Post(settings, messages, resolver, time.time) as post:
-            loop = asyncio.create_task(Sender(settings, rooms.tasks, post).run())
+            loop = asyncio.create_task(Sender(settings, rooms.tasks, post, metrics=rooms.metrics).run())
             try:
                 yield
             finally:

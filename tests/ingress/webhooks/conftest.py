@@ -19,6 +19,7 @@ from storage.task_store import SqlTaskStore
 from storage.tasks import Task
 from storage.webhooks import Standing
 from tests.ingress.webhooks.receivers import SECRET, Answer, Receiver
+from tests.metrics.recorded import RecordedMetrics
 from tests.storage.test_webhooks import completed
 
 
@@ -45,6 +46,7 @@ class Outbox:
     store: SqlTaskStore
     names: Names = field(default_factory=Names)
     now: float = field(default_factory=time.time)
+    recorded: RecordedMetrics = field(default_factory=RecordedMetrics)
 
     def clock(self) -> float:
         return self.now
@@ -63,7 +65,7 @@ class Outbox:
         settings = Settings(webhooks=webhooks, public_base_url="https://videos.example/")
         messages = Messages(settings, secret.split(), lambda: None)
         async with Post(settings.webhooks, messages, self.names, self.clock) as post:
-            yield Sender(settings.webhooks, self.store, post, self.clock, draw=lambda: 0.0)
+            yield Sender(settings.webhooks, self.store, post, self.clock, draw=lambda: 0.0, metrics=self.recorded)
 
     async def send_due(self, **values: object) -> None:
         """Make all tries that are due now, and wait for their ends."""

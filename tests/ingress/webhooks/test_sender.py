@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from deployments.ingress.webhooks.schedule import HOUR_S, MINUTE_S, WAITS_S, wait_s
+from deployments.metrics.table import WEBHOOKS
 from models.errors import StoreUnavailable
 from storage.schema import webhooks
 from storage.webhooks import DeliveryState, Standing
@@ -66,6 +67,17 @@ def test_a_try_that_fails_is_made_again_with_the_same_message(outbox, receive, s
     assert outbox.standing(task) == Standing(DELIVERED, 2)
 
 
+def test_tries_are_counted_by_what_came_of_them(outbox, receive):
+    receiver = receive(Answer(503), Answer())
+    outbox.end(receiver.url())
+    asyncio.run(outbox.send_due())
+    assert outbox.recorded.value(WEBHOOKS, outcome="tried_again") == 1
+    outbox.now += WAITS_S[0]
+    asyncio.run(outbox.send_due())
+    assert outbox.recorded.value(WEBHOOKS, outcome="delivered") == 1
+    assert outbox.recorded.value(WEBHOOKS, outcome="given_up") is None
+
+
 def test_after_a_day_of_tries_a_delivery_is_given_up(outbox, receive):
     receiver = receive(Answer(500))
     task = outbox.end(receiver.url())
@@ -76,6 +88,7 @@ def test_after_a_day_of_tries_a_delivery_is_given_up(outbox, receive):
         outbox.now += wait
     asyncio.run(outbox.send_due())
     assert outbox.standing(task) == Standing(FAILED, len(WAITS_S) + 1, "the receiver answered 500")
+    assert outbox.recorded.value(WEBHOOKS, outcome="given_up") == 1
     assert outbox.now - began == 27 * HOUR_S + 35 * MINUTE_S + 5
     outbox.now += 100 * HOUR_S
     asyncio.run(outbox.send_due())

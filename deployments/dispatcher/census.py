@@ -1,0 +1,45 @@
+"""The gauges of the queue, which one Dispatcher of the app shows: the others show 0, so that a sum is the truth."""
+
+import time
+from collections import Counter
+
+from deployments.metrics.labels import GENERATOR, STATE
+from deployments.metrics.metrics import Metrics
+from deployments.metrics.table import CENSUS_AT_S, GENERATORS, OLDEST_QUEUED_S, TASKS
+from storage.task_store import TaskStore
+
+EVERY_S = 5.0
+"""Twice in the 10 s after which Ray passes gauges on."""
+
+
+class CensusTaker:
+    """Counts the tasks and Generators of one model."""
+
+    def __init__(self, tasks: TaskStore, model: str, metrics: Metrics) -> None:
+        self._tasks = tasks
+        self._model = model
+        self._metrics = metrics
+        self._taken_at = -EVERY_S
+
+    def take_if_due(self, *, mine: bool) -> None:
+        """Show what is, if it is `mine` to show, or 0. Blocks; raises StoreUnavailable, and then shows what it knew."""
+        if time.monotonic() - self._taken_at < EVERY_S:
+            return
+        self._taken_at = time.monotonic()
+        if mine:
+            self._take()
+        else:
+            self._show({}, {}, 0.0, 0.0)
+
+    def _take(self) -> None:
+        found = self._tasks.census(self._model)
+        generators = Counter(each.state.value for each in self._tasks.live_replicas() if each.model == self._model)
+        self._show(dict(found.places), generators, found.oldest_queued_s or 0.0, time.time())
+
+    def _show(self, places: dict[str, int], generators: dict[str, int], oldest_queued_s: float, at_s: float) -> None:
+        for state in STATE.values:
+            self._metrics.set(TASKS, places.get(state, 0), state=state)
+        for state in GENERATOR.values:
+            self._metrics.set(GENERATORS, generators.get(state, 0), state=state)
+        self._metrics.set(OLDEST_QUEUED_S, oldest_queued_s)
+        self._metrics.set(CENSUS_AT_S, at_s)

@@ -1,0 +1,1 @@
+"""What is measured, and the way to Ray's Prometheus endpoint."""

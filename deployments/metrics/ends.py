@@ -1,0 +1,31 @@
+"""What is counted when a task ends, wherever that is: the store calls it once a task."""
+
+from collections.abc import Callable
+
+from deployments.metrics.labels import NONE
+from deployments.metrics.metrics import Metrics
+from deployments.metrics.table import OUTPUT_BYTES, OUTPUT_VIDEO_S, TASK_S, TASK_WAIT_S, TASKS_ENDED
+from storage.tasks import State, Task
+
+
+def count_ends(metrics: Metrics, *outcomes: State) -> Callable[[Task], None]:
+    """What a store is opened with, by a deployment that brings tasks to these ends."""
+    for outcome in outcomes:
+        code = {} if outcome is State.FAILED else {"code": NONE}
+        metrics.start_at_zero(TASKS_ENDED, outcome=outcome.value, **code)
+    if State.COMPLETED in outcomes:
+        metrics.start_at_zero(OUTPUT_BYTES)
+        metrics.start_at_zero(OUTPUT_VIDEO_S)
+
+    def count(task: Task) -> None:
+        outcome = task.state.value
+        metrics.add(TASKS_ENDED, outcome=outcome, code=task.failure.code if task.failure else NONE)
+        if task.finished_at is not None:
+            metrics.observe(TASK_S, task.finished_at - task.created_at, outcome=outcome)
+        if task.started_at is not None:
+            metrics.observe(TASK_WAIT_S, task.started_at - task.created_at)
+        if task.state is State.COMPLETED and task.output is not None:
+            metrics.add(OUTPUT_BYTES, task.output.size_bytes)
+            metrics.add(OUTPUT_VIDEO_S, task.output.duration_s)
+
+    return count

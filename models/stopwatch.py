@@ -1,0 +1,86 @@
+"""Where the time of a run goes: the laps between the reports of a render."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from models.progress import Progress, Stage
+
+
+class Lap(StrEnum):
+    """What the time of a task is spent on, in order."""
+
+    CLAIM = "claim"
+    """In the queue, until a Dispatcher first takes it."""
+    DOWNLOAD = "download"
+    """The weights come from the hub."""
+    LOAD = "load"
+    """The weights come into memory."""
+    ENCODE_TEXT = "encode_text"
+    """The prompt becomes embeddings."""
+    DENOISE = "denoise"
+    """All denoising steps."""
+    WAIT_FOR_ENCODER = "wait_for_encoder"
+    """The GPU waits because too many clips wait for an Encoder."""
+    DECODE = "decode"
+    """Latents become frames and sound."""
+    ENCODE = "encode"
+    """The clip becomes an MP4 and a poster."""
+    STORE = "store"
+    """The files go to the output store."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What a run took: seconds in each lap that it went through, and the denoising steps in it.
+
+    `cold_start` is the time line of the replica, where this run waited for its model (`models/timeline.py`).
+    """
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    steps: int = 0
+    cold_start: Mapping[str, float] = field(default_factory=dict)
+
+
+class Stopwatch:
+    """Adds up the seconds of each lap of one run. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seconds: dict[str, float] = {}
+        self._steps = 0
+        self._lap: Lap | None = None
+        self._began_at = clock()
+
+    def begin(self, lap: Lap | None) -> None:
+        """End the lap at hand and begin `lap`, or none."""
+        now = self._clock()
+        if self._lap is not None:
+            self._seconds[self._lap] = self._seconds.get(self._lap, 0.0) + now - self._began_at
+        self._lap, self._began_at = lap, now
+
+    def saw(self, progress: Progress) -> None:
+        """Note a report. The first of denoising begins with the text; each later one says that steps are made."""
+        lap = LAPS[progress.stage]
+        self._steps = max(self._steps, progress.step if progress.stage is Stage.DENOISING else 0)
+        if progress.stage is Stage.DENOISING and self._lap not in (Lap.ENCODE_TEXT, Lap.DENOISE):
+            lap = Lap.ENCODE_TEXT
+        if lap is not self._lap:
+            self.begin(lap)
+
+    @property
+    def timings(self) -> Timings:
+        """What the laps that have ended took."""
+        return Timings(dict(self._seconds), self._steps)
+
+
+LAPS: dict[Stage, Lap | None] = {
+    Stage.STARTING: None,
+    Stage.DOWNLOADING: Lap.DOWNLOAD,
+    Stage.LOADING: Lap.LOAD,
+    Stage.DENOISING: Lap.DENOISE,
+    Stage.DECODING: Lap.DECODE,
+    Stage.ENCODING: None,
+}
+"""The lap that a report of each stage begins."""

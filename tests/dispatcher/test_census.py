@@ -1,0 +1,83 @@
+"""The gauges of the queue: the sum over all Dispatchers is the truth, however many there are."""
+
+import pytest
+
+from deployments.dispatcher import census
+from deployments.dispatcher.census import CensusTaker
+from deployments.metrics.labels import GENERATOR_LOST, STATE
+from deployments.metrics.table import (
+    CENSUS_AT_S,
+    GENERATORS,
+    OLDEST_QUEUED_S,
+    STAGE_S,
+    TASK_RETRIES,
+    TASKS,
+    TASKS_ENDED,
+)
+from models.progress import Stage
+from models.stopwatch import Lap
+from storage.tasks import Replica, ReplicaState
+from tests.dispatcher.workers import MODEL, dispatcher, end, kill, submit, until
+from tests.metrics.recorded import RecordedMetrics
+
+
+def total(recorded: RecordedMetrics) -> float:
+    return sum(recorded.value(TASKS, state=state) or 0.0 for state in STATE.values)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "EVERY_S", 0.02)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("often")
+async def test_one_of_several_dispatchers_shows_the_queue_and_another_takes_over(settings, store, workers):
+    workers.render_s = 600
+    shown = [RecordedMetrics() for _ in range(2)]
+    pair = [dispatcher(settings, workers, 1, metrics=recorded) for recorded in shown]
+    await until(lambda: all(each._place.share == 2 for each in pair))
+    submit(store, 9)
+    await until(lambda: sorted(total(recorded) for recorded in shown) == [0, 9])
+    await until(lambda: sum((recorded.value(CENSUS_AT_S) or 0.0) > 0 for recorded in shown) == 1)
+    speaker = max(range(2), key=lambda number: total(shown[number]))
+    await kill(pair[speaker])
+    await until(lambda: total(shown[1 - speaker]) == 9)
+    await end(pair[1 - speaker])
+
+
+@pytest.mark.anyio
+async def test_lost_runs_and_failures_are_counted_where_they_are_settled(settings, store, workers):
+    recorded = RecordedMetrics()
+    alone = dispatcher(settings, workers, 1, metrics=recorded)
+    (task_id,) = submit(store, 1)
+    workers.deadly.add(task_id)
+    await until(lambda: recorded.value(TASKS_ENDED, outcome="failed", code="replica_lost") == 1)
+    assert recorded.value(TASK_RETRIES, reason=GENERATOR_LOST) == settings.dispatcher.max_attempts - 1
+    assert len(recorded.seen(STAGE_S, stage=Lap.CLAIM)) == 1
+    await end(alone)
+
+
+def test_a_census_says_where_tasks_stand_how_long_they_wait_and_what_generators_do(store):
+    recorded = RecordedMetrics()
+    submit(store, 3)
+    for replica in (Replica("a", MODEL, ReplicaState.READY), Replica("b", "another", ReplicaState.READY)):
+        store.put_replica(replica)
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    store.start(task)
+    CensusTaker(store, MODEL, recorded).take_if_due(mine=True)
+    assert recorded.value(TASKS, state="queued") == 2
+    assert recorded.value(TASKS, state=Stage.STARTING) == 1
+    assert recorded.value(GENERATORS, state=ReplicaState.READY) == 1
+    assert (recorded.value(OLDEST_QUEUED_S) or 0.0) > 0
+
+
+@pytest.mark.usefixtures("often")
+def test_who_no_longer_speaks_shows_nothing(store):
+    recorded = RecordedMetrics()
+    submit(store, 1)
+    taker = CensusTaker(store, MODEL, recorded)
+    taker.take_if_due(mine=True)
+    taker._taken_at -= 1
+    taker.take_if_due(mine=False)
+    assert (total(recorded), recorded.value(OLDEST_QUEUED_S), recorded.value(CENSUS_AT_S)) == (0, 0, 0)

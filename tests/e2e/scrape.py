@@ -1,0 +1,27 @@
+"""What Prometheus would read from a real server: the addresses in the file that Ray writes, and what they show."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
+
+from deployments.metrics.table import PREFIX
+from tests.e2e.server import Server
+
+OURS = f"{PREFIX}ltx2_"
+
+
+def targets(server: Server) -> list[str]:
+    """host:port of everything that shows metrics."""
+    found = json.loads((server.ray_folder / PROMETHEUS_SERVICE_DISCOVERY_FILE).read_text())
+    return [target for group in found for target in group["targets"]]
+
+
+def our_samples(server: Server) -> Iterator[Sample]:
+    """One scrape of everything: the samples of our own metrics."""
+    for target in targets(server):
+        for family in text_string_to_metric_families(httpx.get(f"http://{target}/metrics").text):
+            yield from (sample for sample in family.samples if sample.name.startswith(OURS))

@@ -1,0 +1,99 @@
+"""What is counted when a task ends and when a run becomes a file."""
+
+from dataclasses import replace
+
+from deployments.metrics.ends import count_ends
+from deployments.metrics.runs import count_run
+from deployments.metrics.table import (
+    COLD_START_S,
+    COLD_STARTS,
+    OUTPUT_BYTES,
+    OUTPUT_VIDEO_S,
+    STAGE_S,
+    STEP_S,
+    TASK_S,
+    TASK_WAIT_S,
+    TASKS_ENDED,
+)
+from models.request import VideoRequest
+from models.stopwatch import Lap, Timings
+from models.timeline import Mark
+from storage.tasks import Failure, Output, State, Task
+from tests.metrics.recorded import RecordedMetrics
+
+COMPLETED = Task(
+    id="x",
+    sequence=1,
+    state=State.COMPLETED,
+    model="m",
+    request=VideoRequest(prompt="x"),
+    base_url="",
+    input_key=None,
+    claim=1,
+    attempts=0,
+    restarts=0,
+    stage=None,
+    step=0,
+    progress=1.0,
+    bytes_done=0,
+    bytes_total=0,
+    created_at=100.0,
+    started_at=130.0,
+    finished_at=190.0,
+    output=Output("k", "p", 4.84, 1_000),
+    failure=None,
+)
+ALL = (State.COMPLETED, State.FAILED, State.CANCELED)
+
+
+def counted(*tasks: Task) -> RecordedMetrics:
+    recorded = RecordedMetrics()
+    count = count_ends(recorded, *ALL)
+    for task in tasks:
+        count(task)
+    return recorded
+
+
+def test_a_completed_task_counts_with_its_wait_its_time_and_its_file() -> None:
+    recorded = counted(COMPLETED)
+    assert recorded.value(TASKS_ENDED, outcome="completed", code="none") == 1
+    assert recorded.seen(TASK_WAIT_S) == [30.0]
+    assert recorded.seen(TASK_S, outcome="completed") == [90.0]
+    assert (recorded.value(OUTPUT_BYTES), recorded.value(OUTPUT_VIDEO_S)) == (1_000, 4.84)
+
+
+def test_a_failed_task_counts_by_its_code_and_makes_no_bytes() -> None:
+    why = Failure("x", "out_of_memory", retryable=False)
+    recorded = counted(replace(COMPLETED, state=State.FAILED, output=None, failure=why))
+    assert recorded.value(TASKS_ENDED, outcome="failed", code="out_of_memory") == 1
+    assert recorded.value(OUTPUT_BYTES) == 0
+
+
+def test_a_task_that_was_canceled_in_the_queue_has_no_wait() -> None:
+    recorded = counted(replace(COMPLETED, state=State.CANCELED, started_at=None, output=None))
+    assert recorded.value(TASKS_ENDED, outcome="canceled", code="none") == 1
+    assert recorded.seen(TASK_WAIT_S) == []
+
+
+def test_every_end_that_a_deployment_brings_is_there_before_the_first() -> None:
+    recorded = counted()
+    for outcome, code in (("completed", "none"), ("canceled", "none"), ("failed", "render_failed")):
+        assert recorded.value(TASKS_ENDED, outcome=outcome, code=code) == 0
+
+
+def test_a_cold_run_counts_its_laps_its_step_and_its_time_line() -> None:
+    recorded = RecordedMetrics()
+    marks = {Mark.PROCESS: -3.0, Mark.REPLICA: 0.0, Mark.TASK: 0.5, Mark.FIRST_STEP: 40.0}
+    rendered = Timings({Lap.LOAD: 30.0, Lap.DENOISE: 80.0}, steps=40, cold_start=marks)
+    count_run(recorded, rendered, Timings({Lap.ENCODE: 3.0}))
+    assert recorded.seen(STAGE_S, stage="load") == [30.0]
+    assert recorded.seen(STAGE_S, stage="encode") == [3.0]
+    assert recorded.seen(STEP_S) == [2.0]
+    assert recorded.value(COLD_STARTS) == 1
+    assert recorded.seen(COLD_START_S, mark="first_step") == [40.0]
+
+
+def test_a_warm_run_is_no_cold_start() -> None:
+    recorded = RecordedMetrics()
+    count_run(recorded, Timings({Lap.DENOISE: 80.0}, steps=40), Timings({Lap.ENCODE: 3.0}))
+    assert recorded.value(COLD_STARTS) is None

@@ -1,0 +1,57 @@
+from models.progress import Progress, Stage
+from models.stopwatch import Lap, Stopwatch
+
+
+class Clock:
+    """Shows what a test sets it to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(*reports: tuple[float, Stage, int]) -> dict[str, float]:
+    """The laps of a run with these reports: at which second, of which stage, after how many steps."""
+    clock = Clock()
+    watch = Stopwatch(clock)
+    for clock.now, stage, step in reports:
+        watch.saw(Progress(stage, step))
+    return dict(watch.timings.seconds)
+
+
+def test_a_cold_run_is_parted_into_its_laps() -> None:
+    assert run(
+        (0, Stage.STARTING, 0),
+        (1, Stage.DOWNLOADING, 0),
+        (11, Stage.DOWNLOADING, 0),
+        (21, Stage.LOADING, 0),
+        (26, Stage.DENOISING, 0),
+        (28, Stage.DENOISING, 0),
+        (30, Stage.DENOISING, 1),
+        (32, Stage.DENOISING, 2),
+        (32, Stage.DECODING, 0),
+        (35, Stage.DECODING, 0),
+        (36, Stage.ENCODING, 2),
+    ) == {Lap.DOWNLOAD: 20, Lap.LOAD: 5, Lap.ENCODE_TEXT: 2, Lap.DENOISE: 4, Lap.DECODE: 4}
+
+
+def test_a_warm_run_neither_downloads_nor_loads() -> None:
+    laps = run((0, Stage.STARTING, 0), (0, Stage.DENOISING, 0), (3, Stage.DENOISING, 0), (9, Stage.DECODING, 0))
+    assert laps == {Lap.ENCODE_TEXT: 3, Lap.DENOISE: 6}
+
+
+def test_a_lap_that_comes_again_is_added_up() -> None:
+    clock = Clock()
+    watch = Stopwatch(clock)
+    for clock.now, lap in ((0, Lap.DECODE), (1, Lap.WAIT_FOR_ENCODER), (5, Lap.DECODE), (7, None)):
+        watch.begin(lap)
+    assert watch.timings.seconds == {Lap.DECODE: 3, Lap.WAIT_FOR_ENCODER: 4}
+
+
+def test_the_steps_of_a_run_are_the_most_that_were_reported() -> None:
+    watch = Stopwatch(Clock())
+    for step in (0, 0, 1, 2):
+        watch.saw(Progress(Stage.DENOISING, step))
+    watch.saw(Progress(Stage.DECODING))
+    assert watch.timings.steps == 2
