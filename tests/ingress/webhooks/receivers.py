@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Message:
 class Receiver:
     """Keeps what comes, and answers as it was told: the last answer again and again."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.messages: list[Message] = []
         self._answers = list(answers) or [Answer()]
         receiver = self
@@ -59,9 +60,12 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_port
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     def url(self, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}/ended?token=1"
+        return f"{self._scheme}://{host}:{self.port}/ended?token=1"
 
     def _next(self) -> Answer:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
