@@ -1,6 +1,7 @@
 """No way of stopping or killing loses a task."""
 
 import contextlib
+import json
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.e2e.checks import assert_nothing_lost
 from tests.e2e.faulty_app import POISON_PROMPT, STUCK_PROMPT
 from tests.e2e.server import QUICK, ROOT, Server
+from tests.ingress.webhooks.receivers import SECRET, Receiver
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -50,17 +52,24 @@ STOPS = (_interrupt, _terminate, _kill_all, _kill_all_but_haproxy, _kill_raylet)
 
 
 def test_every_task_ends_as_completed_after_restarts_of_every_kind(tmp_path: Path) -> None:
-    server = Server(tmp_path, {}, {})
+    """And its client is told of each end, whatever dies meanwhile."""
+    server = Server(tmp_path, {"webhooks": {"allow_private": True, "timeout_s": 2}}, {"LTX2_WEBHOOKS__SECRET": SECRET})
     try:
-        server.start()
-        ids: list[str] = []
-        for stop in STOPS:
-            ids += [server.submit(num_inference_steps=20, height=256, width=384) for _ in range(4)]
-            server.wait_until(ids[-4], _rendering_or_done)
-            stop(server)
+        with Receiver().serving() as receiver:
             server.start()
-        bodies = assert_nothing_lost(server, ids)
-        assert {body["status"] for body in bodies} == {"completed"}
+            ids: list[str] = []
+            fields = {"num_inference_steps": 20, "height": 256, "width": 384, "webhook_url": receiver.url()}
+            for stop in STOPS:
+                ids += [server.submit(**fields) for _ in range(4)]
+                server.wait_until(ids[-4], _rendering_or_done)
+                stop(server)
+                server.start()
+            bodies = assert_nothing_lost(server, ids)
+            assert {body["status"] for body in bodies} == {"completed"}
+            for task_id in ids:
+                server.wait_until(task_id, lambda body: body["webhook"]["state"] == "delivered")
+        told = {json.loads(message.body)["data"]["task_id"] for message in receiver.messages}
+        assert told == set(ids)
     finally:
         server.close()
 
