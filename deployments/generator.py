@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,10 @@ from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.reports import Reporter
 from deployments.settings import Settings
+from deployments.traces import open_traces
 from deployments.turns import Turns, Wanted
 from deployments.waiting_clips import WaitingClips
 from deployments.watch import Watch
-from models.adjustments import chosen_length
 from models.clip import Clip
 from models.device_faults import broken_device
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
@@ -48,6 +49,7 @@ HEARTBEAT_S = 5.0
 SLEEP_AFTER_S = 120.0
 """What `generator.sleep_after_s: auto` means."""
 ROOM_CHECK_S = 0.25
+SHORTEST_SPAN_S = 0.001
 STATE_OF_STAGE = {Stage.DOWNLOADING: ReplicaState.DOWNLOADING, Stage.LOADING: ReplicaState.LOADING}
 
 logger = logging.getLogger("ray.serve")
@@ -65,6 +67,7 @@ class Generator:
         self._model_name = model_name
         self._device = device
         self._metrics = metrics
+        self._traces = open_traces(settings.traces, "Generator")
         self._tasks = SqlTaskStore.open(settings.database_url)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
@@ -88,9 +91,9 @@ class Generator:
             self._watch.hold_if_broken()
             if not self._tasks.start(task):
                 raise TaskCancelled("the task was canceled, or taken over by another worker")
-            reporter = Reporter(self._tasks, task)
+            reporter, stopwatch = Reporter(self._tasks, task), Stopwatch(tell=self._teller(task))
             try:
-                return self._render(task, reporter)
+                return self._render(task, reporter, stopwatch)
             except Exception as error:
                 if fault := broken_device(error):
                     self._watch.broke(fault)
@@ -98,6 +101,7 @@ class Generator:
                     raise
                 raise RenderFailed(f"{type(error).__name__}: {error}") from error
             finally:
+                stopwatch.begin(None)
                 reporter.close()
                 self._watch.stop()
 
@@ -120,10 +124,19 @@ class Generator:
             self._warm_up.end()
             self._turns.end()
             self._tasks.drop_replica(self._replica.id)
+        with suppress(AttributeError):
+            self._traces.close()
 
-    def _render(self, task: Task, reporter: Reporter) -> Clip:
-        stopwatch = Stopwatch()
+    def _teller(self, task: Task) -> Callable[[Lap, float], None]:
+        """Makes a span of each lap; those of no length are between two reports, and nothing is in them."""
 
+        def tell(lap: Lap, seconds: float) -> None:
+            if seconds >= SHORTEST_SPAN_S:
+                self._traces.record(lap, task.origin.traceparent, seconds)
+
+        return tell
+
+    def _render(self, task: Task, reporter: Reporter, stopwatch: Stopwatch) -> Clip:
         def report(progress: Progress) -> None:
             self._watch.saw(progress.stage)
             logs.reached(progress.stage)
@@ -150,7 +163,6 @@ class Generator:
         task = self._adjusted(task, model, reporter)
         self._check_fits(task, model)
         clip = model.render(task.request, picture, report)
-        self._write_length(task, clip)
         self._waiting_clips.add(task, clip.size_bytes)
         report(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
@@ -181,12 +193,6 @@ class Generator:
         adjusted = replace(task, adjusted=adjustments)
         reporter.carry(adjusted)
         return adjusted
-
-    def _write_length(self, task: Task, clip: Clip) -> None:
-        """Write down how long the video came to be, where that was left to the model."""
-        if chosen := chosen_length(task.rendered_request, len(clip.frames)):
-            with suppress(StoreUnavailable):
-                self._tasks.adjust(task, (*task.adjusted, *chosen))
 
     def _check_fits(self, task: Task, model: "Ltx2") -> None:
         """Refuse at once what would run out of memory later: the first task of a model was accepted unmeasured."""

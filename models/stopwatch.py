@@ -43,11 +43,18 @@ class Timings:
     cold_start: Mapping[str, float] = field(default_factory=dict)
 
 
-class Stopwatch:
-    """Adds up the seconds of each lap of one run. `clock` gives seconds."""
+def _tell_nobody(_lap: Lap, _seconds: float) -> None:
+    pass
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+
+class Stopwatch:
+    """Adds up the seconds of each lap of one run, and tells each as it ends. `clock` gives seconds."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, tell: Callable[[Lap, float], None] = _tell_nobody
+    ) -> None:
         self._clock = clock
+        self._tell = tell
         self._seconds: dict[str, float] = {}
         self._steps = 0
         self._lap: Lap | None = None
@@ -58,6 +65,7 @@ class Stopwatch:
         now = self._clock()
         if self._lap is not None:
             self._seconds[self._lap] = self._seconds.get(self._lap, 0.0) + now - self._began_at
+            self._tell(self._lap, now - self._began_at)
         self._lap, self._began_at = lap, now
 
     def saw(self, progress: Progress) -> None:

@@ -234,3 +234,15 @@ def test_a_secret_of_the_file_is_refused_with_where_it_belongs():
     filled = settings(webhooks={"secret": SECRET})
     with pytest.raises(SettingsError, match="LTX2_WEBHOOKS__SECRET"):
         filled.without_secrets()
+
+
+def test_a_password_of_the_database_that_is_written_into_the_config_is_refused(monkeypatch):
+    """Serve writes the config into its log."""
+    url = "postgresql+psycopg://app:hunter@db/ltx2"
+    with pytest.raises(SettingsError, match="LTX2_DATABASE_URL") as refused:
+        Settings(database_url=url).without_secrets()
+    assert "hunter" not in str(refused.value)
+    monkeypatch.setenv("LTX2_DATABASE_URL", url)
+    assert Settings(database_url="sqlite:///x.db").without_secrets().database_url == url
+    monkeypatch.setenv("LTX2_DATABASE_URL", "postgresql+psycopg://app@db/ltx2")
+    assert Settings().without_secrets().database_url == "postgresql+psycopg://app@db/ltx2"

@@ -28,6 +28,7 @@ from deployments.metrics.labels import ENCODER_LOST
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import STAGE_S, TASK_RETRIES
 from deployments.settings import SQLITE, Settings
+from deployments.traces import error_code, open_traces, spanned, under
 from models.errors import StoreUnavailable
 from models.stopwatch import Lap
 from storage.apps import Dispatching, SqlAppStore
@@ -75,6 +76,7 @@ class Dispatcher:
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._outcomes = Outcomes(settings.dispatcher, self._tasks, self._outputs, metrics)
         self._retention = Retention(settings.retention, SqlRetentionStore(engine), self._outputs)
+        self._traces = open_traces(settings.traces, "Dispatcher")
         self._generator = generator
         self._encoder = encoder
         self._name = DispatcherName.of_this_process()
@@ -112,6 +114,7 @@ class Dispatcher:
             await self._outcomes.write(self._tasks.requeue, task, attempt_lost=False)
         await asyncio.wait([self._loop])
         self._tasks.close()
+        await asyncio.to_thread(self._traces.close)
 
     async def _watch_app(self) -> None:
         """Wait until Serve has brought up every deployment of this app: what an upgrade waits for."""
@@ -181,23 +184,30 @@ class Dispatcher:
             self._nudged.set()
 
     async def _see_through(self, task: Task) -> None:
-        with logs.about(task):
-            await self._run_task(task)
+        parent, attempt = task.origin.traceparent, task.attempts + 1
+        if task.claim == 1:
+            self._traces.record("queue", parent, time.time() - task.created_at, task_id=task.id)
+        with logs.about(task), spanned(self._traces, "claim", parent, task_id=task.id, attempt=attempt) as span:
+            span.end(await self._run_task(under(task, span)))
 
-    async def _run_task(self, task: Task) -> None:
-        """The heart of the server: the clip goes from the Generator to the Encoder and never passes here."""
+    async def _run_task(self, task: Task) -> str | None:
+        """The heart of the server: the clip goes from the Generator to the Encoder and never passes here.
+
+        Returns the code of the error that the run ended with.
+        """
         if await self._outcomes.write(complete_if_published, task, self._tasks, self._outputs):
             logger.info("task %s: its file was already there", task.id)
             await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
-            return
+            return None
         clip = self._generator.generate.remote(task)
         watch = asyncio.create_task(self._watch_generator(clip, task))
         try:
-            await self._encode(clip, task)
+            return await self._encode(clip, task)
         finally:
             watch.cancel()
 
-    async def _encode(self, clip: Any, task: Task) -> None:
+    async def _encode(self, clip: Any, task: Task) -> str | None:
+        failed = None
         for encodes in range(1, MAX_ENCODES + 1):
             try:
                 await self._encoder.encode.remote(clip, task)
@@ -210,9 +220,11 @@ class Dispatcher:
                     self._metrics.add(TASK_RETRIES, reason=ENCODER_LOST)
                     await asyncio.sleep(BREATHER_S)
                     continue
+                failed = error_code(error)
                 await self._outcomes.settle(task, error, verdict)
             break
         await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
+        return failed
 
     async def _watch_generator(self, clip: Any, task: Task) -> None:
         """Notice when the clip is rendered, without fetching it."""

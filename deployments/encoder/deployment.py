@@ -3,6 +3,7 @@
 import logging
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from deployments import logs
@@ -13,6 +14,7 @@ from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.runs import count_run
 from deployments.metrics.table import COLD_STARTS
 from deployments.settings import Settings
+from deployments.traces import open_traces, spanned
 from models.clip import Clip
 from models.errors import TaskCancelled
 from models.names import TINY_MODEL_NAME
@@ -36,6 +38,7 @@ class Encoder:
         self._metrics = metrics
         metrics.start_at_zero(COLD_STARTS)
         self._tasks: TaskStore = SqlTaskStore.open(settings.database_url, count_ends(metrics, State.COMPLETED))
+        self._traces = open_traces(settings.traces, "Encoder")
         self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
 
     def encode(self, clip: Clip, task: Task) -> None:
@@ -47,13 +50,20 @@ class Encoder:
         started, stopwatch = time.monotonic(), Stopwatch()
         stopwatch.begin(Lap.ENCODE)
         with logs.about(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-            written = self._write(clip, task, Path(folder))
+            with spanned(self._traces, Lap.ENCODE, task.origin.traceparent):
+                written = self._write(clip, task, Path(folder))
             stopwatch.begin(Lap.STORE)
-            self._store(task, Path(folder), written)
+            with spanned(self._traces, Lap.STORE, task.origin.traceparent, size_bytes=written.size_bytes):
+                self._store(task, Path(folder), written)
             stopwatch.begin(None)
             count_run(self._metrics, clip.timings, stopwatch.timings)
             seconds = time.monotonic() - started
             logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, seconds)
+
+    def __del__(self) -> None:
+        """Send what is left of traces."""
+        with suppress(AttributeError):  # the constructor may have raised
+            self._traces.close()
 
     def _write(self, clip: Clip, task: Task, folder: Path) -> Mp4:
         mp4 = folder / VIDEO

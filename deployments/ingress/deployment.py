@@ -16,6 +16,7 @@ from deployments.metrics.ends import count_ends
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import TASKS_SUBMITTED, WEBHOOKS
 from deployments.settings import SQLITE, Settings
+from deployments.traces import open_traces
 from storage.database import SqliteLock
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
@@ -56,11 +57,17 @@ class Ingress:
             nudge=self._nudge,
             notices=tuple(notices),
             metrics=metrics,
+            traces=open_traces(settings.traces, "Ingress"),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Serve's
         """Serve calls this once, after the constructor."""
         return create_app(self._rooms)
+
+    def __del__(self) -> None:
+        """Send what is left of traces."""
+        with contextlib.suppress(AttributeError):  # the constructor may have raised
+            self._rooms.traces.close()
 
     async def _nudge(self) -> None:
         """Wake the Dispatcher, unless a nudge is under way. Never waits for it."""

@@ -13,6 +13,7 @@ from deployments.ingress.served import Served
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.settings import Settings
 from deployments.signing import Links, Signer, make_links
+from deployments.traces import NO_TRACES, Traces
 from storage.outputs import OutputStore
 from storage.task_store import TaskStore
 
@@ -31,6 +32,7 @@ class Rooms:
     nudge: Callable[[], Awaitable[None]]
     notices: tuple[str, ...] = ()
     metrics: Metrics = NO_METRICS
+    traces: Traces = NO_TRACES
 
     @cached_property
     def decoding(self) -> CapacityLimiter:

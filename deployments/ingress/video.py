@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -20,6 +21,7 @@ from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, Ta
 from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
 from deployments.ingress.watch import Watch
+from deployments.traces import spanned
 from models.request import request_schema, unknown_fields
 from storage.tasks import NOBODY, State, Task
 
@@ -96,15 +98,17 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
 async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
     """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
     limiter = rooms.decoding if image is not None else None
-    submission = Submission(
-        rooms.base_url(request),
-        fields,
-        image,
-        request.headers.get(KEY_HEADER),
-        owner_of(request) or NOBODY,
-        read_origin(request),
-    )
-    task = await to_thread.run_sync(accept, rooms, submission, limiter=limiter)
+    origin = read_origin(request)
+    with spanned(rooms.traces, "submit", origin.traceparent) as span:
+        submission = Submission(
+            rooms.base_url(request),
+            fields,
+            image,
+            request.headers.get(KEY_HEADER),
+            owner_of(request) or NOBODY,
+            replace(origin, traceparent=span.traceparent),
+        )
+        task = await to_thread.run_sync(accept, rooms, submission, limiter=limiter)
     await rooms.nudge()
     with logs.about(task):
         logger.info("task %s: accepted", task.id)

@@ -15,6 +15,7 @@ from deployments.settings.outputs import OutputSettings
 from deployments.settings.refusals import SettingsError
 from deployments.settings.retention import RetentionSettings
 from deployments.settings.root import Settings
+from deployments.settings.traces import TraceSettings
 from deployments.settings.webhooks import WebhookSettings
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "RetentionSettings",
     "Settings",
     "SettingsError",
+    "TraceSettings",
     "WebhookSettings",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from sqlalchemy import make_url
 
 from deployments.settings.names import NESTING, PREFIX
 
@@ -35,6 +36,14 @@ def refuse_unknown_variables(settings: type[BaseModel], environment: Mapping[str
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             close = difflib.get_close_matches(name.upper(), known, n=3) or known
             raise SettingsError(f"the environment variable {name} is no setting; did you mean {' or '.join(close)}?")
+
+
+def refuse_written_password(database_url: str, environment: Mapping[str, str]) -> None:
+    """Serve writes the `args` of its config into a log, and shows them in its dashboard, word by word."""
+    variable = f"{PREFIX}DATABASE_URL"
+    given = {name.upper(): value for name, value in environment.items()}
+    if make_url(database_url).password is not None and given.get(variable) != database_url:
+        raise SettingsError(f"setting database_url: a password in it comes from the environment alone, as {variable}")
 
 
 def explain(settings: type[BaseModel], error: ValidationError) -> str:

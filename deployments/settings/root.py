@@ -16,8 +16,9 @@ from deployments.settings.keys import ApiKey, check_keys
 from deployments.settings.log import LogSettings
 from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
 from deployments.settings.outputs import OutputSettings
-from deployments.settings.refusals import SettingsError, explain, refuse_unknown_variables
+from deployments.settings.refusals import SettingsError, explain, refuse_unknown_variables, refuse_written_password
 from deployments.settings.retention import RetentionSettings
+from deployments.settings.traces import TraceSettings
 from deployments.settings.webhooks import SECRET_VARIABLE, WebhookSettings
 from models.request import Limits
 
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     dispatcher: DispatcherSettings = DispatcherSettings()
     generator: GeneratorSettings = GeneratorSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = Field(default_factory=TraceSettings)
 
     @model_validator(mode="after")
     def _check_dispatchers(self) -> Self:
@@ -114,6 +116,7 @@ class Settings(BaseSettings):
 
         Raises SettingsError for a secret that the replicas would not find in their environment.
         """
+        refuse_written_password(self.database_url, os.environ)
         webhooks = self.webhooks
         if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
             raise SettingsError(f"setting webhooks.secret: it comes from the environment alone, as {SECRET_VARIABLE}")

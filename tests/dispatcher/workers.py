@@ -38,6 +38,8 @@ class Workers:
     def __init__(self, tasks: SqlTaskStore, outputs: OutputStore, render_s: float) -> None:
         self._tasks, self._outputs, self.render_s = tasks, outputs, render_s
         self.rendered: list[str] = []
+        self.parents: set[str] = set()
+        """The spans that the tasks named as their parents."""
         self.deadly: set[str] = set()
         """Tasks under which the Generator dies, every time."""
         self.store_is_full = False
@@ -54,6 +56,8 @@ class Workers:
         if not await self._when_back(self._tasks.start, task):
             raise TaskCancelled("not ours")
         self.rendered.append(task.id)
+        if task.origin.traceparent is not None:
+            self.parents.add(task.origin.traceparent.split("-")[2])
         if task.id in self.deadly:
             raise ActorDiedError
         self.at_once += 1

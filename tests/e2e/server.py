@@ -49,7 +49,7 @@ class Server:
         config["applications"][0]["args"].update(args)
         config["applications"][0]["import_path"] = import_path
         (folder / "serve_config.yaml").write_text(yaml.safe_dump(config))
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("LTX2_", "RAY_"))},
             **ray_environment(),
             "RAY_TMPDIR": self._ray_folder,
@@ -73,7 +73,7 @@ class Server:
         self._process = subprocess.Popen(
             command,
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ class Server:
     def start(self) -> None:
         """Start as `make run` does: look at the settings and the ports first."""
         command = [sys.executable, "-m", "deployments.preflight", "serve_config.yaml"]
-        subprocess.run(command, cwd=self.folder, env=self._environment, check=True)
+        subprocess.run(command, cwd=self.folder, env=self.environment, check=True)
         self.launch()
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
@@ -143,6 +143,10 @@ class Server:
 
     def log(self) -> str:
         return (self.folder / "server.log").read_text(errors="replace")
+
+    def ray_logs(self) -> list[Path]:
+        """Every file that Ray and Serve have written a log into."""
+        return [path for path in Path(self._ray_folder).glob("ray/session_*/logs/**/*") if path.is_file()]
 
     def submit(self, **fields: Any) -> str:
         answer = self.client.post("/v1/video/async_t2v", json={**QUICK, **fields})

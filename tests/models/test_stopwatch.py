@@ -55,3 +55,11 @@ def test_the_steps_of_a_run_are_the_most_that_were_reported() -> None:
         watch.saw(Progress(Stage.DENOISING, step))
     watch.saw(Progress(Stage.DECODING))
     assert watch.timings.steps == 2
+
+
+def test_each_lap_is_told_as_it_ends() -> None:
+    clock, told = Clock(), []
+    watch = Stopwatch(clock, lambda lap, seconds: told.append((lap, seconds)))
+    for clock.now, lap in ((0, Lap.LOAD), (5, Lap.DENOISE), (9, None), (9, None)):
+        watch.begin(lap)
+    assert told == [(Lap.LOAD, 5), (Lap.DENOISE, 4)]

@@ -1,0 +1,32 @@
+"""Where traces go."""
+
+import os
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+BASE_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+def _standard_endpoint() -> str | None:
+    """What OpenTelemetry's own variables say, as its specification reads them."""
+    if endpoint := os.environ.get(ENDPOINT):
+        return endpoint
+    base = os.environ.get(BASE_ENDPOINT)
+    return f"{base.rstrip('/')}/v1/traces" if base else None
+
+
+class TraceSettings(BaseModel):
+    """Where traces go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^@]+$",
+            description="The OTLP/HTTP receiver, such as http://collector:4318/v1/traces; null takes "
+            f"{ENDPOINT} or {BASE_ENDPOINT}, and without them there are no traces.",
+        ),
+    ] = Field(default_factory=_standard_endpoint)
