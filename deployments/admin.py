@@ -34,22 +34,21 @@ def main(arguments: list[str] | None = None) -> str:
     """Do what the arguments say and return what to tell. Raises SystemExit with the reason."""
     asked = _parser().parse_args(arguments)
     try:
-        if asked.command == "new-key":
-            return new_key(asked.name)
-        settings = _settings(asked.config)
-        match asked.command:
-            case "check":
-                return check(settings)
-            case "backup":
-                return backup(settings, asked.path)
-            case "pause":
-                return pause(settings)
-            case "resume":
-                return resume(settings)
-            case _:
-                return requeue(settings, asked.task_id)
+        return _do(asked)
     except (Refused, SettingsError, StoreUnavailable, OSError, sqlite3.Error) as error:
         raise SystemExit(str(error)) from None
+
+
+def _do(asked: argparse.Namespace) -> str:
+    if asked.command == "new-key":
+        return new_key(asked.name)
+    settings = _settings(asked.config)
+    if asked.command == "backup":
+        return backup(settings, asked.path)
+    if asked.command == "requeue":
+        return requeue(settings, asked.task_id)
+    plain = {"check": check, "pause": pause, "resume": resume, "usage": usage}
+    return plain[asked.command](settings)
 
 
 def check(settings: Settings) -> str:
@@ -94,6 +93,21 @@ def pause(settings: Settings) -> str:
 def resume(settings: Settings) -> str:
     """Let tasks begin again."""
     return "resumed" if _open(settings).resume() else "it was not paused"
+
+
+def usage(settings: Settings) -> str:
+    """Add up for each key how long GPUs rendered for it, month by month. Tasks without a key stand under `-`."""
+    counted: dict[tuple[str, str], tuple[int, float]] = {}
+    for each in _open(settings).usage():
+        month = (each.owner or "-", each.day[:7])
+        runs, gpu_s = counted.get(month, (0, 0.0))
+        counted[month] = (runs + each.runs, gpu_s + each.gpu_s)
+    if not counted:
+        return "nothing has been rendered yet"
+    return "\n".join(
+        f"{name:<24} {month} {runs:>7} runs {gpu_s:>12.1f} GPU seconds"
+        for (name, month), (runs, gpu_s) in sorted(counted.items())
+    )
 
 
 def new_key(name: str) -> str:
@@ -143,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
     commands.add_parser("resume", help="begin tasks again")
     commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
+    commands.add_parser("usage", help="how long GPUs rendered for each key, month by month")
     new = commands.add_parser("new-key", help="make an API key, and the record of it for the settings")
     new.add_argument("name", help="who it is for")
     return parser

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from deployments import logs
+from deployments.meter import Meter
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.reports import Reporter
@@ -70,13 +71,14 @@ class Generator:
         self._traces = open_traces(settings.traces, "Generator")
         self._tasks = SqlTaskStore.open(settings.database_url)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+        self._meter = Meter(self._tasks)
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._model: Ltx2 | None = None
         self._turns = Turns(_idle_s(settings.generator.sleep_after_s), self._fall_asleep)
         self._gpu_memory: GpuMemory | None = None
         self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
-        self._ended = threading.Event()
+        self._ended, self._beat_now = threading.Event(), threading.Event()
         self._timeline = Timeline()
         self._warm_up = WarmUp(model, Path(settings.cache_dir), device, self._timeline)
         self._warm_up.start()
@@ -104,6 +106,7 @@ class Generator:
                 stopwatch.begin(None)
                 reporter.close()
                 self._watch.stop()
+                self._beat_now.set()
 
     async def check_health(self) -> None:
         """End the process when a stage hangs or the GPU is broken; Serve replaces the replica.
@@ -120,9 +123,11 @@ class Generator:
     def __del__(self) -> None:
         """Say that this replica is gone."""
         self._ended.set()
+        self._beat_now.set()
         with suppress(StoreUnavailable, AttributeError):
             self._warm_up.end()
             self._turns.end()
+            self._meter.write()
             self._tasks.drop_replica(self._replica.id)
         with suppress(AttributeError):
             self._traces.close()
@@ -162,7 +167,8 @@ class Generator:
         started = time.monotonic()
         task = self._adjusted(task, model, reporter)
         self._check_fits(task, model)
-        clip = model.render(task.request, picture, report)
+        with self._meter.running(task.owner):
+            clip = model.render(task.request, picture, report)
         self._waiting_clips.add(task, clip.size_bytes)
         report(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
@@ -284,8 +290,11 @@ class Generator:
         while True:
             with suppress(StoreUnavailable):
                 self._tasks.put_replica(self._replica)
+            self._meter.write()
             self._show_gpu_memory()
-            if self._ended.wait(HEARTBEAT_S):
+            self._beat_now.wait(HEARTBEAT_S)
+            self._beat_now.clear()
+            if self._ended.is_set():
                 return
 
 

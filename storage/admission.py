@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from models.errors import IdempotencyKeyReused, QueueFull
 from storage.schema import idempotency_keys, tasks
+from storage.shares import Share
 from storage.tasks import Idempotency, State
 
 KEPT_S = 24 * 3600.0
@@ -49,6 +50,16 @@ def check_room(connection: Connection, max_queued: int) -> None:
     waiting = select(tasks.c.sequence).where(tasks.c.state == State.QUEUED).limit(max_queued).subquery()
     if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= max_queued:
         raise QueueFull(f"the queue is full: {max_queued} tasks wait; try again later")
+
+
+def check_share(connection: Connection, owner: str, share: Share) -> None:
+    """Raise QueueFull when as many of the owner's tasks are queued as may be. Exact as `check_room` is."""
+    if share.max_queued is None:
+        return
+    theirs = (tasks.c.state == State.QUEUED) & (tasks.c.owner == owner)
+    waiting = select(tasks.c.sequence).where(theirs).limit(share.max_queued).subquery()
+    if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= share.max_queued:
+        raise QueueFull(f"the queue of the key {owner} is full: {share.max_queued} of its tasks wait; try again later")
 
 
 def _found(connection: Connection, owner: str, key: str) -> Row[Any, Any]:

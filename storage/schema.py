@@ -67,6 +67,23 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_age", "created_at"),
 )
 
+turns = Table(
+    "turns",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("began", Float, nullable=False),
+    Column("ends", Float, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("runs", BigInteger, nullable=False),
+    Column("gpu_s", Float, nullable=False),
+)
+
 secrets = Table(
     "secrets",
     metadata,

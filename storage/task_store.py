@@ -4,20 +4,24 @@ Each write by a worker is a compare-and-set on (task, claim) and returns whether
 from a thread. All raise StoreUnavailable when the database does not answer.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from models.adjustments import Adjustment
 from models.progress import Progress
 from storage.database import open_engine
+from storage.shares import Share
+from storage.sql.claims import ClaimStatements
 from storage.sql.clients import ClientStatements
 from storage.sql.dispatchers import DispatcherStatements
 from storage.sql.pauses import PauseStatements
+from storage.sql.positions import PositionStatements
 from storage.sql.replicas import ReplicaStatements
 from storage.sql.secrets import SecretStatements
+from storage.sql.usage import UsageStatements
 from storage.sql.webhooks import WebhookStatements
 from storage.sql.workers import WorkerStatements
-from storage.tasks import Census, Failure, NewTask, Output, Replica, ServedModel, State, Task
+from storage.tasks import Census, Failure, NewTask, Output, Replica, ServedModel, State, Task, Usage
 from storage.webhooks import WebhookStore
 
 
@@ -27,7 +31,7 @@ class TaskStore(WebhookStore, Protocol):
     def submit(self, new: NewTask, max_queued: int | None = None) -> Task:
         """Put a task into the queue, or find the one that its idempotency key stands for.
 
-        Raises IdempotencyKeyReused, and QueueFull when `max_queued` tasks wait.
+        Raises IdempotencyKeyReused, and QueueFull when `max_queued` tasks wait, or as many of its owner's as may.
         """
 
     def get(self, task_id: str) -> Task | None:
@@ -51,13 +55,19 @@ class TaskStore(WebhookStore, Protocol):
         """
 
     def queue_position(self, task: Task) -> int:
-        """Count the queued tasks up to this one: 1 is next."""
+        """Count the queued tasks up to this one, by the turns that owners will have: 1 is next."""
+
+    def queue_positions(self, queued: Collection[Task]) -> dict[str, int]:
+        """The same for tasks between which no other of their owners is queued, by their ids."""
 
     def counts(self) -> dict[State, int]:
         """Count the tasks that have not ended, by state."""
 
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:
-        """Take the oldest queued tasks of `model` for `dispatcher`. They read as queued until they are started."""
+        """Take queued tasks of `model` for `dispatcher`. They read as queued until they are started.
+
+        The owners take turns by their weights, and of each one the oldest tasks go first.
+        """
 
     def census(self, model: str) -> Census:
         """Count the tasks of `model` that have not ended."""
@@ -137,14 +147,23 @@ class TaskStore(WebhookStore, Protocol):
     def last_real_model(self) -> str | None:
         """The model other than the tiny one that this database served last."""
 
+    def add_usage(self, owner: str, gpu_s: float, runs: int = 1) -> None:
+        """Count runs that ended, and how long Generators rendered for them."""
+
+    def usage(self, owner: str | None = None) -> list[Usage]:
+        """What was counted, day by day; with `owner`, only for that one."""
+
     def shared_secret(self, name: str) -> bytes:
         """32 random bytes, the same for every process on this database. Made when they are first asked for."""
 
 
 class SqlTaskStore(
     ClientStatements,
+    PositionStatements,
+    ClaimStatements,
     DispatcherStatements,
     WorkerStatements,
+    UsageStatements,
     PauseStatements,
     ReplicaStatements,
     SecretStatements,
@@ -153,9 +172,11 @@ class SqlTaskStore(
     """The task store on SQLite or PostgreSQL."""
 
     @classmethod
-    def open(cls, url: str, on_end: Callable[[Task], None] | None = None) -> "SqlTaskStore":
+    def open(
+        cls, url: str, on_end: Callable[[Task], None] | None = None, shares: Mapping[str, Share] | None = None
+    ) -> "SqlTaskStore":
         """Open the database at `url`. Its tables must be there (`storage.database.migrate`)."""
-        return cls(open_engine(url), on_end)
+        return cls(open_engine(url), on_end, shares)
 
     def close(self) -> None:
         """Let go of the connections."""

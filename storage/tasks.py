@@ -163,6 +163,16 @@ class Census:
     oldest_queued_s: float | None
 
 
+@dataclass(frozen=True)
+class Usage:
+    """How many runs of an owner's tasks ended on a day (of UTC, as 2026-11-25), and how long GPUs rendered for them."""
+
+    owner: str
+    day: str
+    runs: int
+    gpu_s: float
+
+
 class ReplicaState(StrEnum):
     """What a Generator is doing when no task can tell."""
 

@@ -12,7 +12,7 @@ from deployments.settings import Settings
 from models.request import VideoRequest
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
-from storage.tasks import Failure, NewTask, State, Task
+from storage.tasks import NOBODY, Failure, NewTask, State, Task
 
 MODEL = "Lightricks/LTX-2"
 Admin = Callable[..., str]
@@ -140,3 +140,13 @@ def test_a_new_key_opens_the_server_whose_settings_have_its_record(tmp_path, mon
 def test_a_name_that_no_record_can_hold_is_refused(name):
     with pytest.raises(SystemExit, match="1 to 64"):
         main(["new-key", "--", name])
+
+
+def test_usage_is_told_for_each_key_and_month(tasks, admin):
+    assert admin("usage") == "nothing has been rendered yet"
+    tasks.add_usage("alice", 90.25)
+    tasks.add_usage("alice", 10.0)
+    tasks.add_usage(NOBODY, 1.0)
+    nobody, alice = admin("usage").splitlines()
+    assert nobody.startswith("- ")
+    assert alice.split()[:1] + alice.split()[2:] == ["alice", "2", "runs", "100.2", "GPU", "seconds"]

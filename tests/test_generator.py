@@ -57,6 +57,20 @@ def test_a_loaded_model_tells_its_recipe_and_its_room(settings: Settings, store:
     assert learned.working_bytes is None
 
 
+def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: SqlTaskStore) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    store.submit(NewTask(small(num_inference_steps=2), MODEL, "http://box", owner="alice"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    started = time.monotonic()
+    generator.generate(task)
+    took_s = time.monotonic() - started
+    while not (counted := store.usage()):
+        time.sleep(0.02)
+    (usage,) = counted
+    assert (usage.owner, usage.runs) == ("alice", 1)
+    assert 0 < usage.gpu_s < took_s
+
+
 def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings, store: SqlTaskStore) -> None:
     task = claimed(store)
     Generator(settings, "tiny", MODEL, "cpu").generate(task)

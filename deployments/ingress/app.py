@@ -19,6 +19,7 @@ from deployments.ingress.removal import removal_router
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.skill import skill_router
 from deployments.ingress.tasks import tasks_router
+from deployments.ingress.usage import usage_router
 from deployments.ingress.video import video_router
 from deployments.ingress.watch import Watch
 from deployments.ingress.webhooks.described import describe_webhooks
@@ -40,7 +41,7 @@ def create_app(rooms: Rooms) -> FastAPI:
     closed = said_in_docs(rooms.settings)
     app.include_router(video_router(rooms, watch), **closed)
     app.include_router(events_router(rooms, watch), **closed)
-    for make_router in (estimate_router, tasks_router, listing_router, removal_router, outputs_router):
+    for make_router in (estimate_router, usage_router, tasks_router, listing_router, removal_router, outputs_router):
         app.include_router(make_router(rooms), **closed)
     app.include_router(openai_router(rooms), **said_in_docs(rooms.settings, OpenAIErrorBody))
     for make_router in (health_router, skill_router, page_router):

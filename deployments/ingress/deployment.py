@@ -52,7 +52,7 @@ class Ingress:
         self._rooms = Rooms(
             settings=settings,
             model=model_name,
-            tasks=SqlTaskStore.open(settings.database_url, count_ends(metrics, State.CANCELED)),
+            tasks=SqlTaskStore.open(settings.database_url, count_ends(metrics, State.CANCELED), settings.shares),
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
             nudge=self._nudge,
             notices=tuple(notices),

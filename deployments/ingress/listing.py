@@ -62,10 +62,9 @@ def listing_router(rooms: Rooms) -> APIRouter:
 
 
 def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str, Any]]:
-    """The poll bodies. The queued tasks of a page follow each other in the queue, so one position tells all."""
-    queued = [task for task in reversed(shown) if task.state == State.QUEUED]
-    first = rooms.tasks.queue_position(queued[0]) if queued else 0
+    queued = [task for task in shown if task.state == State.QUEUED]
+    positions = rooms.tasks.queue_positions(queued) if queued else {}
     paused = rooms.tasks.paused_at() is not None if queued else False
-    waiting = {task.id: Waiting(first + number, paused) for number, task in enumerate(queued)}
+    waiting = {task_id: Waiting(position, paused) for task_id, position in positions.items()}
     told = webhooks(rooms, shown)
     return [describe_at(rooms, task, request, waiting.get(task.id), told.get(task.id)) for task in shown]

@@ -21,6 +21,7 @@ from deployments.settings.retention import RetentionSettings
 from deployments.settings.traces import TraceSettings
 from deployments.settings.webhooks import SECRET_VARIABLE, WebhookSettings
 from models.request import Limits
+from storage.shares import Share
 
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
 """Exactly as a browser sends it: scheme, host and port, without a slash at the end."""
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
     generator: GeneratorSettings = GeneratorSettings()
     log: LogSettings = LogSettings()
     traces: TraceSettings = Field(default_factory=TraceSettings)
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """What the owner of each key may take."""
+        return {each.name: Share(each.weight, each.max_running, each.max_queued) for each in self.api_keys}
 
     @model_validator(mode="after")
     def _check_dispatchers(self) -> Self:

@@ -2,10 +2,9 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import func, insert, select, true, union_all, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import func, insert, select, union_all, update
 
-from storage.admission import check_room, task_of_key
+from storage.admission import check_room, check_share, task_of_key
 from storage.database import answering, storable
 from storage.rows import new_row, read_task
 from storage.schema import tasks
@@ -22,6 +21,7 @@ class ClientStatements(Statements):
                 return read_task(connection.execute(select(tasks).where(tasks.c.id == known)).one())
             if max_queued is not None:
                 check_room(connection, max_queued)
+            check_share(connection, new.owner, self.share(new.owner))
             return read_task(connection.execute(insert(tasks).values(new_row(new)).returning(tasks)).one())
 
     def get(self, task_id: str) -> Task | None:  # noqa: D102
@@ -41,29 +41,13 @@ class ClientStatements(Statements):
         oldest_first: bool = False,
         owner: str | None = None,
     ) -> list[Task]:
-        sequence = tasks.c.sequence
-        wanted = true() if owner is None else tasks.c.owner == owner
-        following: ColumnElement[bool] = true()
-        if beyond is not None:
-            following = sequence > beyond if oldest_first else sequence < beyond
-        walks = [  # one walk down the index for each state: a state with few tasks costs no scan of all the others
-            select(
-                select(tasks)
-                .where(tasks.c.state == state, wanted, following)
-                .order_by(sequence if oldest_first else sequence.desc())
-                .limit(limit)
-                .subquery()
-            )
+        along = self._walks.along
+        walks = [  # one for each state: a state with few tasks costs no scan of all the others
+            select(along(select(tasks), state, owner, beyond=beyond, oldest_first=oldest_first).limit(limit).subquery())
             for state in sorted(states)
         ]
         found = [read_task(row) for row in self._read(union_all(*walks))] if walks else []
         return sorted(found, key=lambda task: task.sequence, reverse=not oldest_first)[:limit]
-
-    def queue_position(self, task: Task) -> int:  # noqa: D102
-        ahead = select(func.count().label("count")).where(
-            tasks.c.state == State.QUEUED, tasks.c.sequence < task.sequence
-        )
-        return self._number(ahead) + 1
 
     def counts(self) -> dict[State, int]:  # noqa: D102
         query = (

@@ -7,30 +7,12 @@ from sqlalchemy import case, func, literal, select, update
 
 from models.progress import Stage
 from storage.schema import tasks
-from storage.sql.pauses import PAUSED
 from storage.sql.statements import BACK_IN_QUEUE, NO_FAILURE, UNENDED, Statements, ended, failure_values, held
 from storage.tasks import UNFINISHED, Census, Failure, State, Task
 
 
 class DispatcherStatements(Statements):
-    """Claims, leases, ways back into the queue, failures."""
-
-    def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
-        oldest = (
-            select(tasks.c.sequence)
-            .where(tasks.c.state == State.QUEUED, tasks.c.dispatcher.is_(None), tasks.c.model == model, ~PAUSED)
-            .order_by(tasks.c.sequence)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("oldest")
-            .prefix_with("MATERIALIZED")  # a plain subquery may run once a row, and claim more than `limit`
-        )
-        claimed = self._write(
-            update(tasks)
-            .where(tasks.c.sequence.in_(select(oldest.c.sequence)))
-            .values(dispatcher=dispatcher, claim=tasks.c.claim + 1, lease_until=self._now() + lease_s)
-        )
-        return sorted(claimed, key=lambda task: task.sequence)
+    """Leases, ways back into the queue, failures."""
 
     def census(self, model: str) -> Census:  # noqa: D102
         stage = case((tasks.c.state == State.QUEUED, State.QUEUED.value), else_=tasks.c.stage).label("place")

@@ -1,7 +1,7 @@
 """What every statement on tasks stands on: how it is sent, and the values that a row takes at each turn."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, extract, func, literal, update
@@ -10,18 +10,34 @@ from sqlalchemy.sql.elements import ColumnElement
 from storage.database import answering, is_sqlite, storable
 from storage.rows import read_task
 from storage.schema import tasks
+from storage.shares import Share
 from storage.sql.outbox import post
+from storage.sql.walks import Walks
 from storage.tasks import UNFINISHED, Failure, State, Task, sources
 
 
 class Statements:
     """One database, and the ways to ask it. SQLAlchemy Core, on SQLite or PostgreSQL."""
 
-    def __init__(self, engine: Engine, on_end: Callable[[Task], None] | None = None) -> None:
-        """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it."""
+    def __init__(
+        self,
+        engine: Engine,
+        on_end: Callable[[Task], None] | None = None,
+        shares: Mapping[str, Share] | None = None,
+    ) -> None:
+        """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it.
+
+        `shares` says what owners may take; who is not named there has weight 1 and no bounds.
+        """
         self._engine = engine
         self._on_end = on_end
+        self._shares = dict(shares or {})
+        self._walks = Walks(by_rows=not is_sqlite(engine))
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def share(self, owner: str) -> Share:
+        """What this owner may take."""
+        return self._shares.get(owner, Share())
 
     def _now(self) -> ColumnElement[Any]:
         """The clock of leases: the database's own, so that hosts need not agree, or this host's for a file."""

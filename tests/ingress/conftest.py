@@ -123,13 +123,15 @@ def build_app(
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
     migrate(engine)
-    tasks, outputs, nudges = SqlTaskStore(engine), store or LocalOutputStore(folder / "store"), []
+    settings = Settings(**values)
+    tasks = SqlTaskStore(engine, shares=settings.shares)
+    outputs, nudges = store or LocalOutputStore(folder / "store"), []
     stack.callback(tasks.close)
 
     async def nudge() -> None:
         nudges.append(None)
 
-    app = create_app(Rooms(Settings(**values), model, tasks, outputs, nudge, notices, metrics))
+    app = create_app(Rooms(settings, model, tasks, outputs, nudge, notices, metrics))
     return app, (tasks, outputs, folder, nudges)
 
 

@@ -179,3 +179,39 @@ def test_every_record_is_compared_to_its_end():
     keys = Settings(api_keys=[record(f"owner-{number}", f"key-{number}") for number in range(5)]).api_keys
     ring = Keyring(keys)
     assert [ring.owner(f"key-{number}") for number in range(6)] == [*(f"owner-{n}" for n in range(5)), None]
+
+
+def test_a_key_reads_what_it_has_used_and_no_more(box, open_box):
+    box.tasks.add_usage("alice", 1.5)
+    box.tasks.add_usage("alice", 2.0)
+    box.tasks.add_usage("bob", 100.0)
+    mine = box.client.get("/v1/video/usage", headers=bearer(ALICE)).json()
+    assert (mine["owner"], mine["runs"], mine["gpu_s"]) == ("alice", 2, 3.5)
+    assert [(day["runs"], day["gpu_s"]) for day in mine["days"]] == [(2, 3.5)]
+    opened = open_box()
+    opened.tasks.add_usage(NOBODY, 4.0)
+    assert opened.client.get("/v1/video/usage").json()["gpu_s"] == 4.0
+    assert opened.client.get("/v1/video/usage").json()["owner"] is None
+
+
+def test_a_keys_queue_has_a_bound_of_its_own(open_box):
+    box = open_box(api_keys=[record("alice", ALICE, max_queued=1), record("bob", BOB)])
+    with speaking_as(box, ALICE):
+        box.submit()
+        refused = box.client.post("/v1/video/async_t2v", json={"prompt": PROMPT})
+    assert (refused.status_code, refused.json()["error_code"]) == (429, "queue_full")
+    assert "alice" in refused.json()["error"]
+    assert int(refused.headers["retry-after"]) >= 1
+    with speaking_as(box, BOB):
+        box.submit()
+
+
+def test_the_list_tells_the_places_that_turns_give(box):
+    with speaking_as(box, ALICE):
+        theirs = [box.submit() for _ in range(3)]
+    with speaking_as(box, BOB):
+        mine = box.submit()
+        assert box.poll(mine)["queue_position"] == 2
+    with speaking_as(box, ALICE):
+        listed = box.client.get("/v1/video/tasks").json()["tasks"]
+    assert {each["task_id"]: each["queue_position"] for each in listed} == dict(zip(theirs, (1, 3, 4), strict=True))

@@ -66,6 +66,19 @@ def upgrade() -> None:
     )
     op.create_index("idempotency_keys_by_age", "idempotency_keys", ["created_at"])
     op.create_table(
+        "turns",
+        sa.Column("owner", sa.String(64), primary_key=True),
+        sa.Column("began", sa.Float, nullable=False),
+        sa.Column("ends", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "usage",
+        sa.Column("owner", sa.String(64), primary_key=True),
+        sa.Column("day", sa.String(10), primary_key=True),
+        sa.Column("runs", sa.BigInteger, nullable=False),
+        sa.Column("gpu_s", sa.Float, nullable=False),
+    )
+    op.create_table(
         "secrets",
         sa.Column("name", sa.String(64), primary_key=True),
         sa.Column("value", sa.String(64), nullable=False),
@@ -132,5 +145,7 @@ def downgrade() -> None:
     op.drop_table("replicas")
     op.drop_table("secrets")
     op.drop_table("webhooks")
+    op.drop_table("usage")
+    op.drop_table("turns")
     op.drop_table("idempotency_keys")
     op.drop_table("tasks")

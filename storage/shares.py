@@ -1,0 +1,67 @@
+"""Whose turn it is: fair queueing over the owners of tasks, by the work that they ask for. Knows no database.
+
+Start-time fair queueing: each owner walks along a virtual time of its own, by the work of every task that is begun
+for it, divided by its weight; the next task is of the owner who is least far. Who comes back after a pause starts
+where the others are: nobody saves up turns. One owner alone is served in order of arrival.
+P. Goyal, H. Vin, H. Cheng: Start-time Fair Queuing, SIGCOMM 1996.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.request import VideoRequest
+
+UNIT = 512 * 768 * 121 * 40
+"""Pixels x frames x steps of the default video: its work is 1."""
+DIGITS = 9
+"""Virtual times are compared to so many digits: sums of fractions are not exact."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What an owner may take: its weight against others, and how many of its tasks may run and wait; None is no end."""
+
+    weight: float = 1.0
+    max_running: int | None = None
+    max_queued: int | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How far an owner is in virtual time: where its last task began, and where its next may begin."""
+
+    began: float = 0.0
+    ends: float = 0.0
+
+
+Turns = Mapping[str, Turn]
+
+
+def work(request: VideoRequest) -> float:
+    """How much of a GPU's time a task takes, in default videos."""
+    pixels = request.height * request.width * request.num_rendered_frames
+    return pixels * request.num_inference_steps / UNIT
+
+
+def next_begin(turns: Turns, owner: str) -> float:
+    """Where the next task of `owner` begins: where its last one ends, and never behind the one that began last."""
+    now = max((turn.began for turn in turns.values()), default=0.0)
+    return round(max(turns.get(owner, Turn()).ends, now), DIGITS)
+
+
+def take(turns: Turns, owner: str, amount: float, share: Share) -> Turn:
+    """The turn of `owner` after a task of so much work."""
+    begin = next_begin(turns, owner)
+    return Turn(begin, begin + amount / share.weight)
+
+
+def begin_of(turns: Turns, owner: str, number: int, amount: float, share: Share) -> float:
+    """Where the n-th waiting task of `owner` begins, if each before it is of so much work."""
+    return next_begin(turns, owner) + (number - 1) * amount / share.weight
+
+
+def count_before(turns: Turns, owner: str, begin: float, amount: float, share: Share, *, ties: bool) -> int:
+    """How many tasks of `owner`, each of so much work, begin before `begin`, with `ties` at it too, if it has them."""
+    steps = round((begin - next_begin(turns, owner)) * share.weight / amount, DIGITS)
+    return max(0, math.floor(steps) + 1 if ties else math.ceil(steps))

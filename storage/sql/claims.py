@@ -1,0 +1,130 @@
+"""How tasks are handed out: to the owner whose turn it is, its oldest first.
+
+On PostgreSQL a claim locks the turns of all owners, so that two Dispatchers do not give one owner the same turn. The
+tasks themselves are taken with SKIP LOCKED, past what a client cancels at that moment.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.database import answering
+from storage.rows import read_task
+from storage.schema import tasks, turns
+from storage.shares import Share, Turn, next_begin, take, work
+from storage.sql.pauses import PAUSED
+from storage.sql.statements import UNENDED, Statements
+from storage.sql.walks import Walks
+from storage.tasks import State, Task
+
+QUEUED = tasks.c.state == State.QUEUED
+
+
+class ClaimStatements(Statements):
+    """The fair claim."""
+
+    def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
+        if limit < 1 or not self._read(waiting(self._walks, *_claimable(model)).limit(1)):
+            return []  # asked every second: a look costs less than a write
+        with answering(), self._engine.begin() as connection:
+            claim = _Claim(connection, model, self._walks, self.share)
+            values = {"dispatcher": dispatcher, "claim": tasks.c.claim + 1, "lease_until": self._now() + lease_s}
+            claim.take(limit, values)
+            return claim.taken
+
+
+class _Claim:
+    """One claim, within its transaction."""
+
+    def __init__(self, connection: Connection, model: str, walks: Walks, share: Callable[[str], Share]) -> None:
+        self._connection = connection
+        self._model = model
+        self._walks = walks
+        self._share = share
+        found = connection.execute(waiting(walks, *_claimable(model)))
+        self._oldest = {str(row.owner): int(row.oldest) for row in found}
+        self._turns = _lock_turns(connection, list(self._oldest))
+        self._running = self._count_running()
+        self.taken: list[Task] = []
+
+    def take(self, limit: int, values: dict[str, Any]) -> None:
+        """Take tasks turn by turn, until there are `limit` or nobody may have more."""
+        while (left := limit - len(self.taken)) > 0 and (owner := self._next_owner()) is not None:
+            alone = len(self._oldest) == 1
+            found = self._take_of(owner, min(left, self._room(owner, left)) if alone else 1, values)
+            if not found:
+                del self._oldest[owner]
+                continue
+            self._note(owner, found)
+
+    def _next_owner(self) -> str | None:
+        allowed = [owner for owner in self._oldest if self._room(owner, 1) > 0]
+        return min(allowed, key=lambda owner: (next_begin(self._turns, owner), self._oldest[owner]), default=None)
+
+    def _room(self, owner: str, wanted: int) -> int:
+        most = self._share(owner).max_running
+        return wanted if most is None else most - self._running.get(owner, 0)
+
+    def _take_of(self, owner: str, limit: int, values: dict[str, Any]) -> list[Task]:
+        oldest = (
+            self._walks.sequences(State.QUEUED, owner, *_claimable(self._model))
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("oldest")
+            .prefix_with("MATERIALIZED")  # a plain subquery may run once a row, and claim more than `limit`
+        )
+        claimed = update(tasks).where(tasks.c.sequence.in_(select(oldest.c.sequence))).values(values)
+        found = [read_task(row) for row in self._connection.execute(claimed.returning(tasks))]
+        return sorted(found, key=lambda task: task.sequence)
+
+    def _note(self, owner: str, found: list[Task]) -> None:
+        """The owner has come further: in the row of its turn, and for the rest of this claim."""
+        for task in found:
+            self._turns[owner] = take(self._turns, owner, work(task.request), self._share(owner))
+        turn = self._turns[owner]
+        self._connection.execute(update(turns).where(turns.c.owner == owner).values(began=turn.began, ends=turn.ends))
+        self._oldest[owner] = found[-1].sequence + 1
+        self._running[owner] = self._running.get(owner, 0) + len(found)
+        self.taken += found
+
+    def _count_running(self) -> dict[str, int]:
+        if all(self._share(owner).max_running is None for owner in self._oldest):
+            return {}
+        held = tasks.c.dispatcher.is_not(None) & UNENDED
+        counted = select(tasks.c.owner, func.count().label("number")).where(held).group_by(tasks.c.owner)
+        return {row.owner: row.number for row in self._connection.execute(counted)}
+
+
+def waiting(walks: Walks, *conditions: ColumnElement[bool]) -> Select[Any]:
+    """Each owner that has queued tasks of such, with the sequence of its oldest.
+
+    One look into the index for each owner: a long queue costs no more than a short one.
+    """
+    first = select(tasks.c.owner).where(QUEUED).order_by(tasks.c.owner).limit(1)
+    owners = select(first.scalar_subquery().label("owner")).cte("owners", recursive=True)
+    following = select(tasks.c.owner).where(QUEUED, tasks.c.owner > owners.c.owner).order_by(tasks.c.owner).limit(1)
+    owners = owners.union_all(select(following.scalar_subquery()).where(owners.c.owner.is_not(None)))
+    oldest = walks.sequences(State.QUEUED, owners.c.owner, *conditions).limit(1).scalar_subquery()
+    found = select(owners.c.owner, oldest.label("oldest")).where(owners.c.owner.is_not(None)).subquery()
+    return select(found).where(found.c.oldest.is_not(None))
+
+
+def read_turns(rows: Iterable[Row[Any]]) -> dict[str, Turn]:
+    """The turns that rows hold."""
+    return {row.owner: Turn(row.began, row.ends) for row in rows}
+
+
+def _claimable(model: str) -> tuple[ColumnElement[bool], ...]:
+    return (tasks.c.dispatcher.is_(None), tasks.c.model == model, ~PAUSED)
+
+
+def _lock_turns(connection: Connection, owners: list[str]) -> dict[str, Turn]:
+    """The turns of all owners, those that are new among them, held until the transaction ends."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    if owners:
+        rows = [{"owner": owner, "began": 0.0, "ends": 0.0} for owner in sorted(owners)]
+        connection.execute(dialect.insert(turns).values(rows).on_conflict_do_nothing())
+    return read_turns(connection.execute(select(turns).order_by(turns.c.owner).with_for_update()))

@@ -1,0 +1,28 @@
+"""How long Generators were busy for each owner, day by day."""
+
+import datetime
+
+from sqlalchemy import select, true
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage.database import answering, is_sqlite
+from storage.schema import usage
+from storage.sql.statements import Statements
+from storage.tasks import Usage
+
+
+class UsageStatements(Statements):
+    """One row for an owner and a day of UTC."""
+
+    def add_usage(self, owner: str, gpu_s: float, runs: int = 1) -> None:  # noqa: D102
+        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        insert = (sqlite if is_sqlite(self._engine) else postgresql).insert(usage)
+        added = insert.values(owner=owner, day=day, runs=runs, gpu_s=gpu_s)
+        more = {"runs": usage.c.runs + added.excluded.runs, "gpu_s": usage.c.gpu_s + added.excluded.gpu_s}
+        with answering(), self._engine.begin() as connection:
+            connection.execute(added.on_conflict_do_update(index_elements=["owner", "day"], set_=more))
+
+    def usage(self, owner: str | None = None) -> list[Usage]:  # noqa: D102
+        wanted = true() if owner is None else usage.c.owner == owner
+        found = self._read(select(usage).where(wanted).order_by(usage.c.owner, usage.c.day))
+        return [Usage(row.owner, row.day, row.runs, row.gpu_s) for row in found]
