@@ -129,7 +129,7 @@ def plays(page: Page) -> bool:
 def test_the_form_sends_what_it_shows(visit):
     here = visit()
     here.page.get_by_text("Portrait").click()
-    here.page.get_by_label("Length").fill("2")
+    here.page.get_by_role("slider", name="Length").fill("2")
     here.page.get_by_text("Advanced").click()
     here.page.get_by_label("num_inference_steps").fill("12")
     here.page.get_by_label("seed").fill("99")
