@@ -16,111 +16,21 @@ import argparse
 import asyncio
 import itertools
 import json
-import multiprocessing
 import os
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
-from sqlalchemy import insert
-
-from models.names import TINY_MODEL_NAME
-from models.request import Limits, parse_request
-from storage.database import migrate, open_engine
-from storage.outputs import output_key, poster_key
-from storage.schema import tasks
+from benchmarks.rows import fill, task_id
+from benchmarks.servers import IDLE, SPAWN, running_bare
 from storage.tasks import State
-from tests.e2e.server import QUICK, START_TIMEOUT_S, running_server
-from tests.ports import free_port
+from tests.e2e.server import QUICK, running_server
 
 CLIENTS = (1, 50)
-MORE_CPUS_THAN_THERE_ARE = 100_000
-NO_BOUND = {"max_queued": 1_000_000}
-"""Nothing renders, so all that is submitted waits."""
 AIM = 2.0
-
-SPAWN = multiprocessing.get_context("spawn")
-
-
-def task_id(number: int) -> str:
-    """The id of a task that is in the table from the start."""
-    return f"{number:032x}"
-
-
-def fill(url: str, number_of_tasks: int) -> None:
-    """Make the database at `url`, with tasks that are completed."""
-    request = parse_request({**QUICK, "seed": 7}, Limits()).model_dump_json()
-    now = time.time()
-    row = {
-        "state": State.COMPLETED,
-        "model": TINY_MODEL_NAME,
-        "request": request,
-        "base_url": "http://127.0.0.1",
-        "claim": 1,
-        "attempts": 0,
-        "restarts": 0,
-        "step": 3,
-        "progress": 1.0,
-        "given": "[]",
-        "bytes_done": 0,
-        "bytes_total": 0,
-        "created_at": now - 3,
-        "started_at": now - 2,
-        "finished_at": now,  # lately: what is old is removed
-        "duration_s": 0.7,
-        "size_bytes": 100_000,
-    }
-    ids = [task_id(number) for number in range(number_of_tasks)]
-    rows = [{**row, "id": each, "output_key": output_key(each), "poster_key": poster_key(each)} for each in ids]
-    engine = open_engine(url)
-    migrate(engine)
-    with engine.begin() as connection:
-        connection.execute(insert(tasks), rows)
-    engine.dispose()
-
-
-def serve_bare(folder: Path, port: int) -> None:
-    """The handlers alone, in a process of their own."""
-    import uvicorn
-
-    from deployments.ingress.app import create_app
-    from deployments.ingress.rooms import Rooms
-    from deployments.settings import Settings
-    from storage.outputs import open_output_store
-    from storage.task_store import SqlTaskStore
-
-    async def nudge() -> None:
-        """There is no Dispatcher."""
-
-    settings = Settings.model_validate({"ingress": NO_BOUND})
-    store = SqlTaskStore.open(f"sqlite:///{folder}/ltx2.db")
-    app = create_app(Rooms(settings, TINY_MODEL_NAME, store, open_output_store(f"file:{folder}/outputs"), nudge))
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
-
-
-@contextmanager
-def running_bare(folder: Path) -> Iterator[int]:
-    """Bare uvicorn on the database in `folder`: its port."""
-    port = free_port()
-    process = SPAWN.Process(target=serve_bare, args=(folder, port), daemon=True)
-    process.start()
-    try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            with suppress(httpx.HTTPError):
-                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
-                    break
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        process.join()
 
 
 def drive(port: int, operation: str, clients: int, number: int, number_of_tasks: int) -> list[float]:
@@ -130,7 +40,7 @@ def drive(port: int, operation: str, clients: int, number: int, number_of_tasks:
 
 async def _drive(port: int, operation: str, clients: int, number: int, number_of_tasks: int) -> list[float]:
     left = iter(range(number))
-    ids = (task_id(7919 * each % number_of_tasks) for each in itertools.count())
+    ids = (task_id(1 + 7919 * each % number_of_tasks) for each in itertools.count())
     seconds: list[float] = []
     fields = json.dumps(QUICK).encode()
 
@@ -201,14 +111,11 @@ def main() -> None:
         homes = {name: Path(folder) / name for name in ("server", "bare")}
         for home in homes.values():
             home.mkdir()
-            fill(f"sqlite:///{home}/ltx2.db", asked.tasks)
+            fill(f"sqlite:///{home}/ltx2.db", {State.COMPLETED: asked.tasks})
         args = {
-            "model": "tiny",
-            "device": "cpu",
-            "generator": {"num_cpus": MORE_CPUS_THAN_THERE_ARE},
+            **IDLE,
             "database_url": f"sqlite:///{homes['server']}/ltx2.db",
             "outputs": {"url": f"file:{homes['server']}"},
-            "ingress": NO_BOUND,
         }
         with running_server(homes["server"], args) as server, running_bare(homes["bare"]) as port:
             print(

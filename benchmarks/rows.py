@@ -1,0 +1,88 @@
+"""Databases full of tasks, made by the database itself so that a million of them take seconds."""
+
+import time
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Integer, String, cast, func, insert, literal, select, text
+from sqlalchemy.sql.elements import ColumnElement
+
+from models.names import TINY_MODEL_NAME
+from models.request import Limits, parse_request
+from storage.database import is_sqlite, migrate, open_engine
+from storage.schema import tasks
+from storage.tasks import NOBODY, State
+from tests.e2e.server import QUICK
+
+FINISHED = {
+    "attempts": 1,
+    "step": 3,
+    "progress": 1.0,
+    "duration_s": 0.7,
+    "size_bytes": 100_000,
+}
+WAITING = {"attempts": 0, "step": 0, "progress": 0.0}
+
+
+def task_id(number: int) -> str:
+    """The id of a task that is in the table from the start; the first has the number 1."""
+    return f"{number:032x}"
+
+
+def fill(url: str, numbers: Mapping[State, int]) -> None:
+    """Make the database at `url` with so many tasks in each state, numbered one after the other.
+
+    They ended lately: what is old is removed.
+    """
+    engine = open_engine(url)
+    try:
+        migrate(engine)
+        first = 1
+        with engine.begin() as connection:
+            for state, number in numbers.items():
+                if number:
+                    _insert(connection, state, first, number)
+                first += number
+        if not is_sqlite(engine):
+            with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                connection.execute(text("VACUUM ANALYZE tasks"))
+    finally:
+        engine.dispose()
+
+
+def _insert(connection: Connection, state: State, first: int, number: int) -> None:
+    each = select(literal(first, Integer).label("number")).cte("each", recursive=True)
+    each = each.union_all(select(each.c.number + 1).where(each.c.number < first + number - 1))
+    values = _values(connection, state, each.c.number)
+    rows = select(*(value.label(name) for name, value in values.items()))
+    connection.execute(insert(tasks).from_select(list(values), rows))
+
+
+def _values(connection: Connection, state: State, number: ColumnElement[int]) -> dict[str, ColumnElement[object]]:
+    """Each column of a row as an expression over its number."""
+    hexadecimal = (
+        func.printf("%032x", number) if connection.dialect.name == "sqlite" else func.lpad(func.to_hex(number), 32, "0")
+    )
+    now = time.time()
+    plain = {
+        "state": state,
+        "model": TINY_MODEL_NAME,
+        "request": parse_request({**QUICK, "seed": 7}, Limits()).model_dump_json(),
+        "base_url": "http://127.0.0.1",
+        "owner": NOBODY,
+        "given": "[]",
+        "claim": 1,
+        "restarts": 0,
+        "bytes_done": 0,
+        "bytes_total": 0,
+        "created_at": now - 3,
+        **(WAITING if state == State.QUEUED else FINISHED),
+    }
+    ended: dict[str, ColumnElement[object]] = {}
+    if state != State.QUEUED:
+        ended = {
+            "started_at": literal(now - 2),
+            "finished_at": literal(now) - number * 0.001,
+            "output_key": literal("outputs/ltx2_") + hexadecimal + ".mp4",
+            "poster_key": literal("outputs/ltx2_") + hexadecimal + ".jpg",
+        }
+    return {"id": cast(hexadecimal, String), **{name: literal(value) for name, value in plain.items()}, **ended}
