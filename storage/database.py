@@ -22,6 +22,8 @@ from storage.postgres import BoundedConnection, open_postgres
 BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's write to SQLite."""
 WAL_RETRY_S = 0.02
+READING = "only_reads"
+"""The mark of a connection that begins no transaction."""
 MIGRATION_LOCK = 7_216_094_052
 """The number of PostgreSQL's advisory lock under which one process at a time migrates. Any fixed number would do."""
 MIGRATION_TIMEOUT_S = 600.0
@@ -41,6 +43,13 @@ def open_engine(url: str) -> Engine:
     event.listen(engine, "begin", _begin_immediate)
     event.listen(engine, "checkout", functools.partial(_refuse_removed, sqlite_file(url)))
     return engine
+
+
+def reader(engine: Engine) -> Engine:
+    """The same engine for statements that only read, each of them by itself."""
+    if is_sqlite(engine):  # without a BEGIN it is so; SQLAlchemy's own AUTOCOMMIT asks the file three times a statement
+        return engine.execution_options(**{READING: True})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def sqlite_file(url: str) -> Path:
@@ -87,7 +96,7 @@ def _refuse_removed(file: Path, _connection: object, record: Any, _proxy: object
 
 def _begin_immediate(connection: Connection) -> None:
     # A transaction that begins as a reader and then writes can fail at once with "database is locked".
-    if connection.get_isolation_level() != "AUTOCOMMIT":
+    if not connection.get_execution_options().get(READING):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 
 from deployments import logs
@@ -11,7 +12,7 @@ from deployments.settings import SQLITE, Settings
 from storage.task_store import TaskStore
 
 ORPHAN_CHECK_S = 30.0
-DEADLINE_CHECK_S = 1.0
+LOOK_EVERY_S = 0.9
 PAUSED = "paused: what runs goes on to its end, no other task begins until `python -m deployments.admin resume`"
 
 logger = logging.getLogger("ray.serve")
@@ -37,16 +38,16 @@ class House:
         self._outcomes = outcomes
         self._leases = LeaseClock(self._settings.lease_s)
         self._orphans_checked_at = 0.0
-        self._deadlines_checked_at = 0.0
+        self._looked_at = -math.inf
         self._paused = False
 
     async def keep(self) -> None:
         """Do what is due."""
         await self.renew()
-        if self._leases.may_reclaim():
-            await asyncio.to_thread(self._reclaim)
-        if time.monotonic() - self._deadlines_checked_at > DEADLINE_CHECK_S:
-            self._deadlines_checked_at = time.monotonic()
+        if time.monotonic() - self._looked_at > LOOK_EVERY_S:  # not at each nudge: there may be many a second
+            self._looked_at = time.monotonic()
+            if self._leases.may_reclaim():
+                await asyncio.to_thread(self._reclaim)
             await asyncio.to_thread(self._fail_overdue)
             await asyncio.to_thread(self._tell_pause)
         if time.monotonic() - self._orphans_checked_at > ORPHAN_CHECK_S:

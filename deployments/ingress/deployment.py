@@ -11,6 +11,7 @@ from deployments import logs
 from deployments.environment import missing_variables
 from deployments.ingress.app import create_app
 from deployments.ingress.keys import OPEN_NOTICE
+from deployments.ingress.nudge import Nudge
 from deployments.ingress.rooms import Rooms
 from deployments.metrics.ends import count_ends
 from deployments.metrics.metrics import NO_METRICS, Metrics
@@ -48,13 +49,12 @@ class Ingress:
         metrics.start_at_zero(TASKS_SUBMITTED)
         metrics.start_at_zero(WEBHOOKS)
         self._dispatcher = dispatcher
-        self._nudging: asyncio.Task[None] | None = None
         self._rooms = Rooms(
             settings=settings,
             model=model_name,
             tasks=SqlTaskStore.open(settings.database_url, count_ends(metrics, State.CANCELED), settings.shares),
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
-            nudge=self._nudge,
+            nudge=Nudge(self._send_nudge),
             notices=tuple(notices),
             metrics=metrics,
             traces=open_traces(settings.traces, "Ingress"),
@@ -68,11 +68,6 @@ class Ingress:
         """Send what is left of traces."""
         with contextlib.suppress(AttributeError):  # the constructor may have raised
             self._rooms.traces.close()
-
-    async def _nudge(self) -> None:
-        """Wake the Dispatcher, unless a nudge is under way. Never waits for it."""
-        if self._nudging is None or self._nudging.done():
-            self._nudging = asyncio.create_task(self._send_nudge())
 
     async def _send_nudge(self) -> None:
         with contextlib.suppress(Exception):  # a nudge only saves time; the Dispatcher polls

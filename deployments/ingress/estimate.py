@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from deployments.ingress.body import read_any
 from deployments.ingress.rooms import Rooms
@@ -60,7 +59,7 @@ def estimate_router(rooms: Rooms) -> APIRouter:
         """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
         fields, picture = await read_any(request, rooms.settings)
         asked = parse_request(fields, rooms.settings.limits)
-        return await run_in_threadpool(estimate, rooms, asked, from_image=picture is not None)
+        return await rooms.reading.run(estimate, rooms, asked, from_image=picture is not None)
 
     return router
 

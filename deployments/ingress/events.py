@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody
@@ -49,7 +48,7 @@ def events_router(rooms: Rooms, watch: Watch) -> APIRouter:
 
         A client that comes back with `Last-Event-ID` gets what has changed since.
         """
-        task = await run_in_threadpool(find_task, rooms, task_id, request)
+        task = await rooms.reading.run(find_task, rooms, task_id, request)
         known = request.headers.get("last-event-id", "")
         if task.finished and known == str(revision(task)):
             return Response(status_code=204)  # what tells an EventSource to stop
@@ -96,7 +95,7 @@ async def _next_change(looks: Looks, known: str) -> Task | None:
 
 async def _event(rooms: Rooms, task: Task, request: Request) -> str:
     try:
-        body = await run_in_threadpool(describe, rooms, task, request)
+        body = await rooms.reading.run(describe, rooms, task, request)
     except StoreUnavailable:
         return STILL_HERE  # the place in the queue was not to be had; the next change brings it
     name = body["status"] if task.finished else "progress"

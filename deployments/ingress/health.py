@@ -1,7 +1,7 @@
 """Whether the server can do its work, and what its model is doing."""
 
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -46,21 +46,26 @@ def health_router(rooms: Rooms) -> APIRouter:
     notices = list(rooms.notices)
 
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
-    def health() -> JSONResponse:
+    async def health() -> JSONResponse:
         """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
         try:
-            replicas = rooms.tasks.live_replicas()
-            queue = {state.value: count for state, count in rooms.tasks.counts().items()}
-            paused_at = rooms.tasks.paused_at()
-            rooms.outputs.check()
+            found = await rooms.checking.run(_look, rooms)
         except StoreUnavailable as error:
             down = Health(status="unavailable", reason=error.message, notices=notices, versions=versions)
             return JSONResponse(down.model_dump(mode="json", exclude_none=True), 503, {"Retry-After": "5"})
-        model = model_health(rooms.model, [each for each in replicas if each.model == rooms.model])
-        up = Health(status="ok", model=model, queue=queue, paused_at=paused_at, notices=notices, versions=versions)
+        up = Health(status="ok", **found, notices=notices, versions=versions)
         return JSONResponse(up.model_dump(mode="json", exclude_none=True))
 
     return router
+
+
+def _look(rooms: Rooms) -> dict[str, Any]:
+    """What both stores say. Raises StoreUnavailable when one of them does not answer."""
+    replicas = [each for each in rooms.tasks.live_replicas() if each.model == rooms.model]
+    queue = {state.value: count for state, count in rooms.tasks.counts().items()}
+    paused_at = rooms.tasks.paused_at()
+    rooms.outputs.check()
+    return {"model": model_health(rooms.model, replicas), "queue": queue, "paused_at": paused_at}
 
 
 READINESS = (

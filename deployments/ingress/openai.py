@@ -5,7 +5,6 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from deployments.ingress.accept import KEY_PARAMETER
 from deployments.ingress.body import read_any
@@ -125,7 +124,7 @@ def _add_content(router: APIRouter, rooms: Rooms) -> None:
         ] = "video",
     ) -> Response:
         """With Range and ETag. A 404 while the video is not completed."""
-        task = await run_in_threadpool(_find, rooms, video_id, owner_of(request))
+        task = await rooms.reading.run(_find, rooms, video_id, owner_of(request))
         if task.state != State.COMPLETED or task.output is None:
             raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
         return await deliver(rooms, task.output.key if variant == "video" else task.output.poster_key, request)

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from deployments.ingress.errors import Forbidden, NotFound
 from deployments.ingress.keys import Unauthorized, owner_of, presented_key
@@ -55,7 +54,7 @@ def outputs_router(rooms: Rooms) -> APIRouter:
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
         if rooms.settings.api_keys:
-            await run_in_threadpool(admit, rooms, filename, request, (expires, signature))
+            await rooms.reading.run(admit, rooms, filename, request, (expires, signature))
         return await deliver(rooms, f"outputs/{filename}", request)
 
     return router

@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-from anyio import CapacityLimiter, to_thread
-
+from deployments.ingress.threads import Threads
 from storage.outputs import OutputStore, StoredFile
 
 MAX_READS = 32
@@ -15,20 +14,20 @@ class Reads:
 
     def __init__(self, outputs: OutputStore) -> None:
         self._outputs = outputs
-        self._limiter = CapacityLimiter(MAX_READS)
+        self._threads = Threads("outputs", MAX_READS)
 
     async def stat(self, key: str) -> StoredFile | None:
         """Describe a file, or say that there is none."""
-        return await to_thread.run_sync(self._outputs.stat, key, limiter=self._limiter)
+        return await self._threads.run(self._outputs.stat, key)
 
     async def sign(self, key: str, expires_s: int, filename: str) -> str | None:
         """A url that reads the file for `expires_s` seconds. Credentials may have to be fetched for it."""
-        return await to_thread.run_sync(self._outputs.sign, key, expires_s, filename, limiter=self._limiter)
+        return await self._threads.run(self._outputs.sign, key, expires_s, filename)
 
     async def open(self, key: str, start: int, length: int) -> AsyncIterator[bytes]:
         """Read `length` bytes from `start`, in chunks. Raises FileNotFoundError before the first."""
-        return self._stream(await to_thread.run_sync(self._outputs.open, key, start, length, limiter=self._limiter))
+        return self._stream(await self._threads.run(self._outputs.open, key, start, length))
 
     async def _stream(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-        while chunk := await to_thread.run_sync(next, chunks, b"", limiter=self._limiter):
+        while chunk := await self._threads.run(next, chunks, b""):
             yield chunk

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from anyio import CapacityLimiter
 from fastapi import Request
 
 from deployments.ingress.pace import Pace
 from deployments.ingress.reads import Reads
 from deployments.ingress.served import Served
+from deployments.ingress.threads import Threads
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.settings import Settings
 from deployments.signing import Links, Signer, make_links
@@ -17,6 +17,9 @@ from deployments.traces import NO_TRACES, Traces
 from storage.outputs import OutputStore
 from storage.task_store import TaskStore
 
+READING_THREADS = 8
+SUBMITTING_THREADS = 4
+CHECKING_THREADS = 4
 SIGNING = "urls"
 """The name of the secret that urls are signed with."""
 
@@ -35,9 +38,24 @@ class Rooms:
     traces: Traces = NO_TRACES
 
     @cached_property
-    def decoding(self) -> CapacityLimiter:
-        """Seats for requests with a picture: a small file can decode to more than a gigabyte for a moment."""
-        return CapacityLimiter(self.settings.ingress.max_decoding)
+    def reading(self) -> Threads:
+        """For what reads the task store."""
+        return Threads("reading", READING_THREADS)
+
+    @cached_property
+    def submitting(self) -> Threads:
+        """For submits without a picture."""
+        return Threads("submitting", SUBMITTING_THREADS)
+
+    @cached_property
+    def decoding(self) -> Threads:
+        """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
+        return Threads("decoding", self.settings.ingress.max_decoding)
+
+    @cached_property
+    def checking(self) -> Threads:
+        """For /health, which asks the output store too: one that hangs takes no thread of the polls."""
+        return Threads("checking", CHECKING_THREADS)
 
     @cached_property
     def reads(self) -> Reads:

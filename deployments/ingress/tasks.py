@@ -24,11 +24,15 @@ def tasks_router(rooms: Rooms) -> APIRouter:
         response_model=TaskBody,
         responses={404: {"model": ErrorBody}, 503: {"model": ErrorBody}},
     )
-    def poll(task_id: str, request: Request) -> JSONResponse:
+    async def poll(task_id: str, request: Request) -> JSONResponse:
         """Poll every 5 to 10 seconds until `status` is `completed` or `failed`."""
-        return JSONResponse(describe(rooms, find_task(rooms, task_id, request), request))
+        return JSONResponse(await rooms.reading.run(_look, rooms, task_id, request))
 
     return router
+
+
+def _look(rooms: Rooms, task_id: str, request: Request) -> dict[str, Any]:
+    return describe(rooms, find_task(rooms, task_id, request), request)
 
 
 def find_task(rooms: Rooms, task_id: str, request: Request) -> Task:

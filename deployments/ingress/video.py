@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from deployments import logs
 from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept
@@ -97,7 +95,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
 
 async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
     """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
-    limiter = rooms.decoding if image is not None else None
+    threads = rooms.submitting if image is None else rooms.decoding
     origin = read_origin(request)
     with spanned(rooms.traces, "submit", origin.traceparent) as span:
         submission = Submission(
@@ -108,7 +106,7 @@ async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, objec
             owner_of(request) or NOBODY,
             replace(origin, traceparent=span.traceparent),
         )
-        task = await to_thread.run_sync(accept, rooms, submission, limiter=limiter)
+        task = await threads.run(accept, rooms, submission)
     await rooms.nudge()
     with logs.about(task):
         logger.info("task %s: accepted", task.id)
@@ -131,7 +129,7 @@ async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], 
 
 async def _wait(rooms: Rooms, request: Request, watch: Watch, submitted: Submitted) -> JSONResponse:
     task = await watch.wait(submitted.task_id)
-    body = await run_in_threadpool(describe, rooms, task, request)
+    body = await rooms.reading.run(describe, rooms, task, request)
     status = 200 if task.state == State.COMPLETED else 500
     return JSONResponse({**body, "ignored": submitted.ignored}, status)
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, extract, func, literal, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.database import answering, is_sqlite, storable
+from storage.database import answering, is_sqlite, reader, storable
 from storage.rows import read_task
 from storage.schema import tasks
 from storage.shares import Share
@@ -33,7 +33,7 @@ class Statements:
         self._on_end = on_end
         self._shares = dict(shares or {})
         self._walks = Walks(by_rows=not is_sqlite(engine))
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = reader(engine)
 
     def share(self, owner: str) -> Share:
         """What this owner may take."""

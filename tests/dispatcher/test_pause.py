@@ -34,7 +34,7 @@ def said():
 
 
 async def test_running_tasks_end_and_no_other_begins_until_resume(settings, store, workers, said, monkeypatch):
-    monkeypatch.setattr(house, "DEADLINE_CHECK_S", 0.05)
+    monkeypatch.setattr(house, "LOOK_EVERY_S", 0.05)
     workers.render_s = 60
     pair = [dispatcher(settings, workers, 1) for _ in range(2)]
     await until(lambda: all(each._place.share == 2 for each in pair))

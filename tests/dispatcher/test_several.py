@@ -61,7 +61,7 @@ async def test_a_drain_gives_running_tasks_their_time(settings, store, workers):
 
 
 async def test_a_task_past_its_deadline_fails_and_frees_its_generator(settings, store, workers, monkeypatch):
-    monkeypatch.setattr(house, "DEADLINE_CHECK_S", 0.05)
+    monkeypatch.setattr(house, "LOOK_EVERY_S", 0.05)
     workers.render_s = 60
     alone = dispatcher(settings, workers, 1)
     task = store.submit(NewTask(VideoRequest(prompt="x", timeout_s=1), MODEL, "http://box:8004"))

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deployments.ingress.reads import MAX_READS
 from tests.ingress.conftest import POSTER, VIDEO
 
 SIZE = len(VIDEO)
@@ -212,11 +214,11 @@ def test_downloads_from_a_store_that_hangs_take_no_thread_from_polls(box, path):
 
 
 def wait_for_readers(file: Path) -> None:
-    """Wait until no more threads of the server come to hang, which they do within moments of each other."""
-    before, now = -1, 0
-    while not now or now != before:
-        threading.Event().wait(0.3)
-        before, now = now, sum(each.name.startswith("AnyIO worker") for each in threading.enumerate())
+    """Wait until as many threads of the server hang as it has for downloads."""
+    deadline = time.monotonic() + 60
+    while sum(each.name.startswith("outputs") for each in threading.enumerate()) < MAX_READS:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def release(file: Path, pool: ThreadPoolExecutor, downloads: list) -> None:

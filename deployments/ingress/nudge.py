@@ -1,0 +1,28 @@
+"""Waking the Dispatcher after a submit: at once, and then at most once in a short while."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+REST_S = 0.05
+"""A call to another process costs more than a submit. A Dispatcher with room takes all that waits at one nudge."""
+
+
+class Nudge:
+    """Calls `send` for everyone who asks. Who asks while it rests is covered by one more call after it."""
+
+    def __init__(self, send: Callable[[], Awaitable[None]]) -> None:
+        self._send = send
+        self._asked = False
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __call__(self) -> None:
+        """Ask for a nudge. Never waits for it."""
+        self._asked = True
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        while self._asked:
+            self._asked = False
+            await self._send()
+            await asyncio.sleep(REST_S)

@@ -1,0 +1,58 @@
+"""Promise: blocking work runs in threads that stay, in bounded number, also where no task runs the event loop."""
+
+import asyncio
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from deployments.ingress.threads import Threads
+
+ASKED = ContextVar("asked", default="nobody")
+
+
+async def in_turn(threads: Threads, number: int) -> set[int]:
+    return {await threads.run(threading.get_ident) for _ in range(number)}
+
+
+def test_calls_one_after_the_other_share_their_thread_in_a_loop_like_a_replicas() -> None:
+    """Ray runs the loop of a replica for ever, and each request is a task of it."""
+    loop, threads = asyncio.new_event_loop(), Threads("test", 4)
+    runner = threading.Thread(target=loop.run_forever)
+    runner.start()
+    used = [asyncio.run_coroutine_threadsafe(in_turn(threads, 5), loop).result(30) for _ in range(3)]
+    loop.call_soon_threadsafe(loop.stop)
+    runner.join()
+    loop.close()
+    assert len(set.union(*used)) <= 4
+
+
+def test_no_more_work_is_done_at_once_than_there_are_threads() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+    both = threading.Barrier(2)
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        both.wait(30)
+        with lock:
+            running -= 1
+
+    async def all_at_once() -> None:
+        threads = Threads("test", 2)
+        await asyncio.gather(*(threads.run(work) for _ in range(6)))
+
+    asyncio.run(all_at_once())
+    assert most == 2
+
+
+def test_work_sees_the_callers_context_and_its_errors_reach_the_caller() -> None:
+    async def ask() -> str:
+        ASKED.set("alice")
+        with pytest.raises(ZeroDivisionError):
+            await Threads("test", 1).run(lambda: 1 // 0)
+        return await Threads("test", 1).run(ASKED.get)
+
+    assert asyncio.run(ask()) == "alice"
