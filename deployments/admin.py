@@ -47,6 +47,8 @@ def _do(asked: argparse.Namespace) -> str:
         return backup(settings, asked.path)
     if asked.command == "requeue":
         return requeue(settings, asked.task_id)
+    if asked.command == "webhook-secret":
+        return webhook_secret(settings, asked.name)
     plain = {"check": check, "pause": pause, "resume": resume, "usage": usage}
     return plain[asked.command](settings)
 
@@ -125,6 +127,16 @@ def new_key(name: str) -> str:
     )
 
 
+def webhook_secret(settings: Settings, name: str) -> str:
+    """Tell what the owner of an API key checks its webhooks with."""
+    owners = sorted({key.name for key in settings.api_keys})
+    if name not in owners:
+        raise Refused(f"api_keys has no {name!r}; it has {', '.join(owners) or 'none'}")
+    if not (secrets_of_name := settings.webhooks.secrets_of(name)):
+        raise Refused("webhooks.secret (LTX2_WEBHOOKS__SECRET) is not set: nothing is signed")
+    return secrets_of_name[0]
+
+
 def _open(settings: Settings) -> SqlTaskStore:
     """The store of a database that is there already: a mistyped path must not make one."""
     url = settings.database_url
@@ -160,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("usage", help="how long GPUs rendered for each key, month by month")
     new = commands.add_parser("new-key", help="make an API key, and the record of it for the settings")
     new.add_argument("name", help="who it is for")
+    secret = commands.add_parser("webhook-secret", help="tell what the owner of an API key checks webhooks with")
+    secret.add_argument("name", help="the key's name in api_keys")
     return parser
 
 

@@ -150,3 +150,13 @@ def test_usage_is_told_for_each_key_and_month(tasks, admin):
     nobody, alice = admin("usage").splitlines()
     assert nobody.startswith("- ")
     assert alice.split()[:1] + alice.split()[2:] == ["alice", "2", "runs", "100.2", "GPU", "seconds"]
+
+
+def test_the_webhook_secret_of_a_key_is_told_and_of_no_other_name(admin, monkeypatch):
+    monkeypatch.setenv("LTX2_API_KEYS", '[{"name": "alice", "sha256": "%s"}]' % ("0" * 64))
+    with pytest.raises(SystemExit, match="LTX2_WEBHOOKS__SECRET"):
+        admin("webhook-secret", "alice")
+    monkeypatch.setenv("LTX2_WEBHOOKS__SECRET", "whsec_bGlnaHRob3VzZXMgc2hpbmUgYXQgbmlnaHQ=")
+    assert admin("webhook-secret", "alice") == Settings().webhooks.secrets_of("alice")[0]
+    with pytest.raises(SystemExit, match="it has alice"):
+        admin("webhook-secret", "alcie")

@@ -210,6 +210,7 @@ def test_a_key_that_was_taken_for_its_hash_is_not_shown():
     assert "hunter2" not in str(refused.value)
 
 
+OTHER_SECRET = "whsec_" + "c3VuIHJpc2VzIG92ZXIgdGhlIG9jZWFu"
 SECRET = "whsec_" + "bGlnaHRob3VzZXMgc2hpbmUgYXQgbmlnaHQ="
 
 
@@ -246,3 +247,13 @@ def test_a_password_of_the_database_that_is_written_into_the_config_is_refused(m
     assert Settings(database_url="sqlite:///x.db").without_secrets().database_url == url
     monkeypatch.setenv("LTX2_DATABASE_URL", "postgresql+psycopg://app@db/ltx2")
     assert Settings().without_secrets().database_url == "postgresql+psycopg://app@db/ltx2"
+
+
+def test_each_owner_of_a_key_has_webhook_secrets_of_its_own():
+    webhooks = settings(webhooks={"secret": f"{SECRET} {OTHER_SECRET}"}).webhooks
+    assert webhooks.secrets_of("") == [SECRET, OTHER_SECRET]
+    assert settings().webhooks.secrets_of("alice") == []
+    derived = [*webhooks.secrets_of("alice"), *webhooks.secrets_of("bob")]
+    assert len({*derived, SECRET, OTHER_SECRET}) == 6
+    assert webhooks.secrets_of("alice") == derived[:2], "the same each time"
+    settings(webhooks={"secret": " ".join(derived)})  # each is one that Standard Webhooks would take

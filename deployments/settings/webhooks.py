@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hmac
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -31,6 +32,12 @@ def _is_secret(given: str) -> bool:
     return given.startswith(SECRET_PREFIX) and len(key) in SECRET_BYTES
 
 
+def _derive(secret: str, owner: str) -> str:
+    """Another secret from this one and a name. Whoever has it learns nothing of those of other names."""
+    digest = hmac.digest(base64.b64decode(secret.removeprefix(SECRET_PREFIX)), f"owner\n{owner}".encode(), "sha256")
+    return SECRET_PREFIX + base64.b64encode(digest).decode()
+
+
 class WebhookSettings(BaseModel):
     """How clients are told that their tasks have ended."""
 
@@ -54,6 +61,14 @@ class WebhookSettings(BaseModel):
     ] = 5.0
     max_sending: Annotated[int, Field(ge=1, description="Messages that one Ingress sends at once.")] = 32
     max_per_host: Annotated[int, Field(ge=1, description="How many of them may go to one host.")] = 4
+
+    def secrets_of(self, owner: str) -> list[str]:
+        """What messages about the tasks of `owner` are signed with. All sign, and the first is the one to hand out.
+
+        Where there are API keys, each owner has secrets of its own, so that none can sign a message for another.
+        """
+        given = [] if self.secret is None else self.secret.get_secret_value().split()
+        return [_derive(secret, owner) for secret in given] if owner else given
 
     def with_secret(self, environment: Mapping[str, str]) -> "WebhookSettings":
         """The same settings with the secret of this environment, or without one."""

@@ -1,7 +1,7 @@
 """What a receiver is sent: the poll body of a task as it ended, signed as Standard Webhooks 1.0 says."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
@@ -18,11 +18,11 @@ USER_AGENT = "ltx2-server"
 class Messages:
     """Writes and signs. Each try of a delivery has the same id and tells the same, signed with its own time."""
 
-    def __init__(self, settings: Settings, secrets: Sequence[str], url_signer: Callable[[], Signer | None]) -> None:
+    def __init__(self, settings: Settings, url_signer: Callable[[], Signer | None]) -> None:
         self._public_base_url = settings.public_base_url
         self._url_signer = url_signer
         self._kept_s = settings.retention.outputs_s
-        self._signers = [Webhook(secret) for secret in secrets]
+        self._secrets_of = settings.webhooks.secrets_of
 
     def body(self, task: Task) -> str:
         """JSON: `type`, `timestamp` of the end, and `data`, the poll body. Blocks on the store."""
@@ -38,10 +38,11 @@ class Messages:
     def headers(self, delivery: Delivery, body: str, now: float) -> dict[str, str]:
         """The headers of a try that is made at `now`."""
         at = datetime.fromtimestamp(int(now), UTC)
+        signers = [Webhook(secret) for secret in self._secrets_of(delivery.task.owner)]
         return {
             "content-type": "application/json",
             "user-agent": USER_AGENT,
             "webhook-id": delivery.id,
             "webhook-timestamp": str(int(now)),
-            "webhook-signature": " ".join(signer.sign(delivery.id, at, body) for signer in self._signers),
+            "webhook-signature": " ".join(signer.sign(delivery.id, at, body) for signer in signers),
         }

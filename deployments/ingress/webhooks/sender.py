@@ -115,19 +115,19 @@ class Sender:
             return Outcome("the server met an error of its own")
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        about = f"webhook {delivery.id} of task {delivery.task.id}, try {delivery.attempt}"
+        this = f"webhook {delivery.id} of task {delivery.task.id}, try {delivery.attempt}"
         if outcome.error is None:
-            logger.info("%s: delivered", about)
+            logger.info("%s: delivered", this)
             self._metrics.add(WEBHOOKS, outcome=DELIVERED)
             self._store.settle_webhook(delivery, DeliveryState.DELIVERED, None)
             return
         wait = None if outcome.final else wait_s(delivery.attempt, self._draw)
         if wait is None:
-            logger.warning("%s: given up: %s", about, outcome.error)
+            logger.warning("%s: given up: %s", this, outcome.error)
             self._metrics.add(WEBHOOKS, outcome=GIVEN_UP)
             self._store.settle_webhook(delivery, DeliveryState.FAILED, outcome.error)
             return
         wait = max(wait, outcome.retry_after_s)
         self._metrics.add(WEBHOOKS, outcome=TRIED_AGAIN)
-        logger.info("%s: again in %.0f s: %s", about, wait, outcome.error)
+        logger.info("%s: again in %.0f s: %s", this, wait, outcome.error)
         self._store.settle_webhook(delivery, DeliveryState.PENDING, outcome.error, self._clock() + wait)

@@ -19,7 +19,7 @@ async def sending(rooms: Rooms) -> AsyncIterator[None]:
     if settings.secret is None:
         yield
         return
-    messages = Messages(rooms.settings, settings.secret.get_secret_value().split(), lambda: rooms.signer)
+    messages = Messages(rooms.settings, lambda: rooms.signer)
     with contextlib.closing(Resolver(settings.max_sending)) as resolver:
         async with Post(settings, messages, resolver, time.time) as post:
             loop = asyncio.create_task(Sender(settings, rooms.tasks, post, metrics=rooms.metrics).run())

@@ -63,7 +63,7 @@ class Outbox:
     async def sender(self, secret: str = SECRET, **values: object) -> AsyncIterator[Sender]:
         webhooks = {"secret": secret, "allow_private": True, **values}
         settings = Settings(webhooks=webhooks, public_base_url="https://videos.example/")
-        messages = Messages(settings, secret.split(), lambda: None)
+        messages = Messages(settings, lambda: None)
         async with Post(settings.webhooks, messages, self.names, self.clock) as post:
             yield Sender(settings.webhooks, self.store, post, self.clock, draw=lambda: 0.0, metrics=self.recorded)
 

@@ -5,6 +5,7 @@ import time
 import jsonschema
 import pytest
 
+from deployments.settings import WebhookSettings
 from deployments.settings.keys import hash_key
 from tests.ingress.conftest import PROMPT, Box, picture_file
 from tests.ingress.webhooks.receivers import SECRET
@@ -110,6 +111,7 @@ def test_where_there_are_keys_the_url_that_is_told_opens_without_one(open_box, r
     box.complete(box.start())
     while box.poll(task_id, headers=alice)["webhook"]["state"] == "pending":
         time.sleep(0.02)
-    url = receiver.messages[0].verified()["data"]["url"]
+    told = receiver.messages[0].verified(WebhookSettings(**TOLD).secrets_of("alice")[0])
+    url = told["data"]["url"]
     assert "signature=" in url
     assert box.client.get(url).status_code == 200
