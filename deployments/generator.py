@@ -74,7 +74,7 @@ class Generator:
         self._meter = Meter(self._tasks)
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._model: Ltx2 | None = None
-        self._turns = Turns(_idle_s(settings.generator.sleep_after_s), self._fall_asleep)
+        self._turns = Turns(_idle_s(settings.generator.sleep_after_s, device), self._fall_asleep)
         self._gpu_memory: GpuMemory | None = None
         self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
@@ -298,5 +298,8 @@ class Generator:
                 return
 
 
-def _idle_s(sleep_after_s: float | Literal["auto"] | None) -> float | None:
-    return SLEEP_AFTER_S if sleep_after_s == "auto" else sleep_after_s
+def _idle_s(sleep_after_s: float | Literal["auto"] | None, device: str) -> float | None:
+    """How long to stay awake; None for ever, as on a CPU, which has nothing to free."""
+    if sleep_after_s == "auto":
+        return SLEEP_AFTER_S if device == "cuda" else None
+    return sleep_after_s

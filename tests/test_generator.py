@@ -1,6 +1,7 @@
 """A Generator as Ray starts it, but without Ray: from a claimed row to a clip."""
 
 import logging
+import threading
 import time
 from pathlib import Path
 
@@ -99,6 +100,10 @@ def stand_on_a_gpu(model: Ltx2) -> None:
     model.bed = Bed(model._text_to_video, placement, device="cpu")
 
 
+def sleepers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "sleeper"]
+
+
 def wait_for(store: SqlTaskStore, state: ReplicaState) -> None:
     while [replica.state for replica in store.live_replicas()] != [state]:
         time.sleep(0.01)
@@ -117,11 +122,14 @@ def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, s
     assert np.array_equal(before.frames, after.frames)
     wait_for(store, ReplicaState.SLEEPING)
     generator._turns.end()
+    for thread in sleepers():
+        thread.join()
 
 
 def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTaskStore) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
+    assert not sleepers()
     generator._fall_asleep(lambda: False)
     assert [replica.state for replica in store.live_replicas()] == [ReplicaState.READY]
 
