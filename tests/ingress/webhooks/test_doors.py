@@ -1,6 +1,9 @@
 """A webhook from the submit to the delivery, by every door, through the app as a replica runs it."""
 
+import re
 import time
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -8,8 +11,9 @@ import pytest
 from deployments.settings import WebhookSettings
 from deployments.settings.keys import hash_key
 from tests.ingress.conftest import PROMPT, Box, picture_file
-from tests.ingress.webhooks.receivers import SECRET
+from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET
 
+ROOT = Path(__file__).parents[3]
 TOLD = {"secret": SECRET, "allow_private": True}
 
 
@@ -115,3 +119,18 @@ def test_where_there_are_keys_the_url_that_is_told_opens_without_one(open_box, r
     url = told["data"]["url"]
     assert "signature=" in url
     assert box.client.get(url).status_code == 200
+
+
+def test_the_receiver_of_the_guide_believes_the_server_and_nobody_else(open_box, receive):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/webhooks.md").read_text(), re.DOTALL)
+    guide: dict[str, Any] = {}
+    exec(code, guide)
+    receiver = receive()
+    box = open_box(webhooks=TOLD)
+    task_id = box.submit(webhook_url=receiver.url())
+    box.complete(box.start())
+    delivered(box, task_id)
+    message = receiver.messages[0]
+    assert guide["ended"](SECRET, message.headers, message.body)["data"]["task_id"] == task_id
+    assert guide["ended"](SECRET, message.headers, message.body + b" ") is None
+    assert guide["ended"](OLD_SECRET, message.headers, message.body) is None
