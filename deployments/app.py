@@ -5,6 +5,7 @@ takes Settings, and would hand over a dict.
 """
 
 import socket
+from typing import Any
 
 import ray
 from ray import serve
@@ -19,6 +20,7 @@ from deployments.generator import Generator
 from deployments.ingress.deployment import Ingress
 from deployments.metrics.serve import ServeMetrics
 from deployments.object_store import find_shortages
+from deployments.one_host import pin, refuse_neighbours
 from deployments.settings import SQLITE, LogSettings, Settings
 from storage.apps import SqlAppStore
 from storage.database import SqliteLock, migrate, open_engine
@@ -34,24 +36,28 @@ STOP_MARGIN_S = 5.0
 def build(settings: Settings) -> Application:
     """Make the application. Raises SettingsError, and StoreUnavailable for a database that cannot be used."""
     settings = settings.located().without_secrets()
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    home = ray.get_runtime_context().get_node_id()
+    if settings.database_url.startswith(SQLITE):
+        refuse_neighbours(home, nodes)
+    at_home = pin(settings.database_url, home)
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
     choice, app = _prepare(settings, server)
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
     notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
     logging_config = _logging(settings.log)
-    generator = _generator(settings, choice, logging_config).bind(
+    generator = _generator(settings, choice, logging_config, at_home).bind(
         settings, choice.model, choice.name, choice.device, metrics=ServeMetrics()
     )
     encoder = serve.deployment(
         num_replicas=settings.encode.replicas,
         max_ongoing_requests=ENCODER_QUEUE,
-        ray_actor_options={"num_cpus": settings.encode.num_cpus},
+        ray_actor_options={"num_cpus": settings.encode.num_cpus, **at_home},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         logging_config=logging_config,
     )(Encoder).bind(settings, metrics=ServeMetrics())
     dispatcher = serve.deployment(
         num_replicas=settings.dispatcher.replicas,
-        ray_actor_options={"num_cpus": settings.dispatcher.num_cpus},
+        ray_actor_options={"num_cpus": settings.dispatcher.num_cpus, **at_home},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
         logging_config=logging_config,
@@ -59,7 +65,7 @@ def build(settings: Settings) -> Application:
     application: Application = serve.deployment(
         num_replicas=settings.ingress.replicas,
         max_ongoing_requests=settings.ingress.max_ongoing_requests,
-        ray_actor_options={"num_cpus": settings.ingress.num_cpus},
+        ray_actor_options={"num_cpus": settings.ingress.num_cpus, **at_home},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         logging_config=logging_config,
     )(serve.ingress()(Ingress)).bind(settings, choice.name, server, notices, dispatcher, metrics=ServeMetrics())
@@ -88,14 +94,16 @@ def _logging(settings: LogSettings) -> LoggingConfig:
     return LoggingConfig(encoding="JSON" if settings.format == "json" else "TEXT", log_level=settings.level)
 
 
-def _generator(settings: Settings, choice: Choice, logging_config: LoggingConfig) -> serve.Deployment:
+def _generator(
+    settings: Settings, choice: Choice, logging_config: LoggingConfig, at_home: dict[str, Any]
+) -> serve.Deployment:
     """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait."""
     knobs = settings.generator
     return serve.deployment(
         # With one GPU the second waits at the replica's lock, so that there is no pause between two tasks. With several
         # it could wait at one GPU while another is idle, and starts would leave the order of arrival.
         max_ongoing_requests=2 if knobs.max_replicas == 1 else 1,
-        ray_actor_options={"num_cpus": knobs.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0},
+        ray_actor_options={"num_cpus": knobs.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0, **at_home},
         autoscaling_config=AutoscalingConfig(
             min_replicas=knobs.min_replicas,
             max_replicas=knobs.max_replicas,

@@ -5,10 +5,10 @@ them on its disk: slower, and no reason not to start.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from deployments.nodes import Node, works
 from models.clip import largest_clip_bytes
 from models.request import Limits
 
@@ -17,18 +17,13 @@ GB = 1e9
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps the store on Linux
 
 
-def find_shortages(limits: Limits, nodes: Iterable[Mapping[str, Any]]) -> list[str]:
+def find_shortages(limits: Limits, nodes: Iterable[Node]) -> list[str]:
     """One sentence for each thing that is too small; `nodes` are those of `ray.nodes()`."""
     needed = CLIPS * largest_clip_bytes(limits)
-    stores = [each["Resources"].get("object_store_memory", 0.0) for each in nodes if _works(each)]
+    stores = [each["Resources"].get("object_store_memory", 0.0) for each in nodes if works(each)]
     short = [_short_store(needed, min(stores))] if stores and min(stores) < needed else []
     shared = _size_bytes(SHARED_MEMORY)
     return short if shared is None or shared >= needed else [*short, _short_shared_memory(needed, shared)]
-
-
-def _works(node: Mapping[str, Any]) -> bool:
-    """Whether replicas may run on a node: a head without CPUs holds no clips."""
-    return bool(node["Alive"]) and node["Resources"].get("CPU", 0) > 0
 
 
 def _size_bytes(folder: Path) -> int | None:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from typing import Any
 
+import ray
 from fastapi import FastAPI
 
 from deployments import logs
@@ -16,6 +17,7 @@ from deployments.ingress.rooms import Rooms
 from deployments.metrics.ends import count_ends
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import TASKS_SUBMITTED, WEBHOOKS
+from deployments.one_host import Neighbourhood
 from deployments.settings import SQLITE, Settings
 from deployments.traces import open_traces
 from storage.database import SqliteLock
@@ -41,8 +43,10 @@ class Ingress:
     ) -> None:
         logs.mark_lines()
         settings = settings.with_secrets()
+        neighbourhood = Neighbourhood(ray.get_runtime_context().get_node_id(), ray.nodes)
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
+            self._node_watch = asyncio.get_running_loop().create_task(neighbourhood.watch())
         notices = [*notices, *missing_variables(), *([] if settings.api_keys else [OPEN_NOTICE])]
         for notice in notices:
             logger.warning(notice)
@@ -56,6 +60,7 @@ class Ingress:
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
             nudge=Nudge(self._send_nudge),
             notices=tuple(notices),
+            passing_notices=lambda: neighbourhood.notices,
             metrics=metrics,
             traces=open_traces(settings.traces, "Ingress"),
         )

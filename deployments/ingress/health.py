@@ -43,11 +43,11 @@ def health_router(rooms: Rooms) -> APIRouter:
     """The route about the server itself."""
     router = APIRouter(tags=["health"])
     versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
-    notices = list(rooms.notices)
 
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> JSONResponse:
         """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
+        notices = [*rooms.notices, *rooms.passing_notices()]
         try:
             found = await rooms.checking.run(_look, rooms)
         except StoreUnavailable as error:

@@ -36,6 +36,8 @@ class Rooms:
     notices: tuple[str, ...] = ()
     metrics: Metrics = NO_METRICS
     traces: Traces = NO_TRACES
+    passing_notices: Callable[[], tuple[str, ...]] = tuple
+    """Those that come and go while the server runs."""
 
     @cached_property
     def reading(self) -> Threads:

@@ -1,17 +1,23 @@
 """Faults around two Dispatchers on one PostgreSQL with 20 tasks in flight: each ends once, or with its true reason."""
 
 import asyncio
+import contextlib
+import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
 from deployments.dispatcher import deployment, outcomes
+from storage.local import LocalOutputStore
 from storage.tasks import State
-from tests.dispatcher.workers import all_end, dispatcher, end, kill, submit, until
+from tests.dispatcher.workers import Workers, all_end, dispatcher, end, kill, submit, until
 
 pytestmark = pytest.mark.anyio
 IN_FLIGHT = 20
 LEASE_S = 5.0
+LONGER_LEASE_S = 8.0
+"""So long has the test between the waking of the one and of the other, however busy the machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +60,57 @@ async def test_a_database_that_goes_away_and_comes_back_loses_no_task(leased, st
     await end(*pair)
 
 
-async def test_dispatchers_that_stood_still_for_longer_than_a_lease_take_nothing_from_each_other(
-    leased, store, workers
-):
-    workers.render_s = 0.2
-    pair = [dispatcher(leased, workers, 1) for _ in range(2)]
-    ids = submit(store, IN_FLIGHT)
-    await until(lambda: len(workers.rendered) >= 4)
-    time.sleep(LEASE_S + 1)  # noqa: ASYNC251  # all loops at once, as on a machine that is suspended
-    await all_end(store, ids)
-    assert sorted(workers.rendered) == sorted(ids), "each was rendered once"
-    await end(*pair)
+async def test_the_first_to_wake_takes_nothing_from_the_one_that_still_sleeps(settings, store, workers, tmp_path):
+    """As on machines that are suspended for longer than a lease: whose lapsed only so, it learns by waiting one."""
+    knobs = settings.dispatcher.model_copy(update={"lease_s": LONGER_LEASE_S})
+    settings = settings.model_copy(update={"dispatcher": knobs})
+    sleepers_workers = Workers(store, LocalOutputStore(tmp_path), render_s=1.0)
+    awake = dispatcher(settings, workers, 1)
+    with loop_in_a_thread() as elsewhere:
+        sleeper = await elsewhere(started(settings, sleepers_workers))
+        ids = submit(store, IN_FLIGHT)
+        await until(lambda: sleeper._running and awake._running)
+        asleep, wake = threading.Event(), threading.Event()
+        sleeper._loop.get_loop().call_soon_threadsafe(lambda: (asleep.set(), wake.wait()))
+        try:
+            await until(asleep.is_set)
+            held = {task_id for task_id, _ in sleeper._running}
+            time.sleep(LONGER_LEASE_S + 1)  # noqa: ASYNC251  # both stand still, and this one comes back first
+            before = len(workers.rendered)
+            await until(lambda: len(workers.rendered) >= before + settings.generator.max_replicas + 2)
+            restarts = {task.id: task.restarts for task in store.get_many(held)}
+        finally:
+            wake.set()
+        assert restarts == dict.fromkeys(held, 0) != {}
+        await all_end(store, ids)
+        assert sorted(workers.rendered + sleepers_workers.rendered) == sorted(ids), "each was rendered once"
+        await elsewhere(sleeper.end())
+    await end(awake)
+
+
+async def started(settings, workers):
+    """A dispatcher on the loop that runs this."""
+    return dispatcher(settings, workers, 1)
+
+
+@contextlib.contextmanager
+def loop_in_a_thread():
+    """An event loop that can stand still by itself, as one in another process does. Yields what awaits on it."""
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def live() -> None:
+        over = asyncio.Event()
+        begun.set_result((asyncio.get_running_loop(), over))
+        await over.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()))
+    thread.start()
+    loop, over = begun.result(10)
+    try:
+        yield lambda work: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
 
 
 async def test_a_task_that_kills_its_generator_every_time_fails_and_harms_no_other(settings, store, workers):

@@ -119,6 +119,11 @@ class Server:
         folder = self.folder / "data/outputs/outputs"
         return {each.name for each in folder.iterdir() if each.suffix in (".mp4", ".jpg")} if folder.is_dir() else set()
 
+    def gcs_address(self) -> str:
+        """Where its Ray cluster is joined."""
+        command = _command(self.processes_like("raylet/raylet")[0])
+        return command.split("--gcs-address=")[1].split()[0]
+
     def interrupt(self) -> None:
         """What Ctrl-C does."""
         assert self._process is not None
