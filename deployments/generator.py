@@ -27,6 +27,7 @@ from deployments.traces import open_traces
 from deployments.turns import Turns, Wanted
 from deployments.waiting_clips import WaitingClips
 from deployments.watch import Watch
+from models.adjustments import chosen_length
 from models.clip import Clip
 from models.device_faults import broken_device
 from models.errors import ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled, VideoError
@@ -169,6 +170,7 @@ class Generator:
         self._check_fits(task, model)
         with self._meter.running(task.owner):
             clip = model.render(task.request, picture, report)
+        self._write_length(task, clip)
         self._waiting_clips.add(task, clip.size_bytes)
         report(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
@@ -199,6 +201,12 @@ class Generator:
         adjusted = replace(task, adjusted=adjustments)
         reporter.carry(adjusted)
         return adjusted
+
+    def _write_length(self, task: Task, clip: Clip) -> None:
+        """Write down how long the video came to be, where that was left to the model."""
+        if chosen := chosen_length(task.rendered_request, len(clip.frames)):
+            with suppress(StoreUnavailable):
+                self._tasks.adjust(task, (*task.adjusted, *chosen))
 
     def _check_fits(self, task: Task, model: "Ltx2") -> None:
         """Refuse at once what would run out of memory later: the first task of a model was accepted unmeasured."""

@@ -12,6 +12,7 @@ HELP = {
     "height": "pixels, a multiple of 64",
     "width": "pixels, a multiple of 64",
     "num_frames": "121 is about 5 s",
+    "length": "auto has the model choose, num_frames at most (LTX-2.5)",
     "frame_rate": "frames per second",
     "num_inference_steps": "20 is faster, 40 looks better",
     "seed": "a whole number, or random; the same seed gives the same video",

@@ -10,6 +10,7 @@ class Options(TypedDict, total=False):
     height: int
     width: int
     num_frames: int
+    length: Literal["exact", "auto"]
     frame_rate: float
     num_inference_steps: int
     seed: int | None

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.recipes import Recipe
-from models.request import VideoRequest
+from models.request import Length, VideoRequest
 
 FIXED_STEPS = "a distilled model has fixed steps"
 NO_GUIDANCE = "a distilled model has its guidance built in"
+NO_DURATION_HEAD = "the model cannot tell how long a video should be"
+CHOSEN = "the model chose it for this prompt"
 OWN_DEFAULT = "it was left out, and this is the model's own default"
 
 
@@ -36,7 +38,10 @@ def told(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
 
 def adjust(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
     """The request as it is rendered."""
-    return request.model_copy(update={each.field: each.used for each in adjustments})
+    used: dict[str, object] = {each.field: each.used for each in adjustments}
+    if "length" in used:
+        used["length"] = Length(str(used["length"]))
+    return request.model_copy(update=used)
 
 
 def _defaults(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
@@ -45,7 +50,16 @@ def _defaults(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
             yield Adjustment(field, None, used, OWN_DEFAULT)
 
 
+def chosen_length(request: VideoRequest, num_frames: int) -> tuple[Adjustment, ...]:
+    """What a render of `num_frames` tells about a request that left its length to the model."""
+    if request.length is Length.EXACT or request.num_frames == num_frames:
+        return ()
+    return (Adjustment("num_frames", None, num_frames, CHOSEN),)
+
+
 def _refused(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
+    if request.length is Length.AUTO and not recipe.duration_head:
+        yield Adjustment("length", Length.AUTO.value, Length.EXACT.value, NO_DURATION_HEAD)
     if recipe.sigmas is None:
         return
     fixed: dict[str, float | str] = {**recipe.defaults, "negative_prompt": ""}

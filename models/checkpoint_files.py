@@ -8,7 +8,7 @@ from typing import Any
 from models.errors import ModelBroken
 
 INDEX = "model_index.json"
-OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer", "duration_head")
+OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer")
 """Parts of newer checkpoints that rendering does not use: a prompt rewriter alone is 24 GB."""
 UNUSED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.msgpack", "*.h5", "*.fp16.*", "*.non_ema.*")
 """Older formats (some of which can run code when they are read) and second copies of the weights."""

@@ -35,7 +35,7 @@ from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.prompt_cache import PromptCache
 from models.recipes import Recipe, read_recipe
-from models.request import VideoRequest
+from models.request import Length, VideoRequest
 from models.sleep import Bed
 from models.speedup_choice import Speedup
 from models.timeline import Mark, Timeline
@@ -125,6 +125,7 @@ class Ltx2:
         with self._explained(request):
             report(Progress(Stage.DENOISING, step=0))
             latents = self._denoise(request, image, report)
+            request = _as_long_as(latents, request)
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, request)
             report(Progress(Stage.DECODING))
@@ -188,6 +189,13 @@ class Ltx2:
         finally:
             speedups.forget(self._text_to_video.transformer)
             self._text_to_video.maybe_free_model_hooks()
+
+
+def _as_long_as(latents: Latents, request: VideoRequest) -> VideoRequest:
+    """The request, with the length that the model chose if that was left to it."""
+    if request.length is Length.EXACT:
+        return request
+    return request.model_copy(update={"num_frames": min(latents.num_frames, request.num_frames)})
 
 
 def _out_of_memory_message(request: VideoRequest) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import RenderFailed
 from models.progress import Progress, ReportProgress, Stage
 from models.recipes import Recipe
-from models.request import VideoRequest
+from models.request import FRAMES_PER_LATENT, Length, VideoRequest
 
 if TYPE_CHECKING:
     import torch
@@ -18,12 +18,21 @@ ALMOST_ZERO = 1e-30
 scale is used as `scale - 1`, and 1e-30 - 1 is the same float as 0.0 - 1."""
 
 
+LEAST_AUTO_S = 1.0
+"""The shortest video that a duration head may choose, in seconds: diffusers' own bound."""
+
+
 @dataclass(frozen=True)
 class Latents:
     """What denoising makes: video (1, C, T', H', W') and audio (1, C, L, M), both float32 and denormalised."""
 
     video: "torch.Tensor"
     audio: "torch.Tensor"
+
+    @property
+    def num_frames(self) -> int:
+        """The frames that the picture decodes to."""
+        return int(self.video.shape[2] - 1) * FRAMES_PER_LATENT + 1
 
 
 def denoise(
@@ -69,7 +78,7 @@ def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
     return {
         "height": request.height,
         "width": request.width,
-        "num_frames": request.num_rendered_frames,
+        **_length(request),
         "frame_rate": float(request.exact_frame_rate),
         "num_inference_steps": request.num_inference_steps,
         "sigmas": None if recipe.sigmas is None else list(recipe.sigmas),
@@ -82,6 +91,14 @@ def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
         "spatio_temporal_guidance_blocks": list(recipe.stg_blocks),
         "use_cross_timestep": recipe.use_cross_timestep,
     }
+
+
+def _length(request: VideoRequest) -> dict[str, Any]:
+    """How long it is to be. Without a number the pipeline asks the duration head, within bounds."""
+    if request.length is Length.EXACT:
+        return {"num_frames": request.num_rendered_frames}
+    most_s = request.num_frames / float(request.exact_frame_rate)
+    return {"num_frames": None, "min_seconds": min(LEAST_AUTO_S, most_s / 2), "max_seconds": most_s}
 
 
 def _seeded(request: VideoRequest) -> "torch.Generator":

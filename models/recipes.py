@@ -22,6 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from models.checkpoint_files import components
 from models.errors import ModelUnavailable
 
 BLOCKS_OF_LTX2 = 48
@@ -63,6 +64,7 @@ UNGUIDED = MappingProxyType(
 class Recipe:
     """What LTX2Pipeline must be told about a checkpoint.
 
+    `duration_head` says whether the checkpoint can tell from a prompt how long its video should be (LTX-2.5).
     `sigmas` are the noise levels of a distilled one, and None for all others. `tiny` is one of random weights: what it
     draws is labelled as such.
 
@@ -77,6 +79,7 @@ class Recipe:
     tiny: bool = False
     sigmas: tuple[float, ...] | None = None
     perturbed_attn: bool = True
+    duration_head: bool = False
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -126,7 +129,7 @@ def read_recipe(folder: Path, training: Training = Training.AUTO, name: str = ""
     config = _read_json(folder / "transformer" / "config.json")
     if not str(index.get("_class_name", "")).startswith("LTX2"):
         raise ModelUnavailable(f"{folder} holds a {index.get('_class_name')}, not an LTX-2 pipeline")
-    recipe = choose_recipe(config)
+    recipe = replace(choose_recipe(config), duration_head="duration_head" in components(index))
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
     return replace(recipe, sigmas=DISTILLED_SIGMAS) if is_distilled(training, scheduler, name) else recipe
 

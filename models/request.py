@@ -41,6 +41,19 @@ class Fit(StrEnum):
     """Choose the size nearest to the picture's own shape, with about as many pixels as were asked for."""
 
 
+class Length(StrEnum):
+    """Who says how long the video is."""
+
+    EXACT = "exact"
+    """The request: it has `num_frames`."""
+    AUTO = "auto"
+    """The model, from the prompt: `num_frames` at most."""
+
+
+CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType({"fit": Fit, "length": Length})
+"""The parameters that are one of several words."""
+
+
 def _refuse_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a number, not true or false")
@@ -80,6 +93,10 @@ class VideoRequest(BaseModel):
         NotBool,
         Field(ge=1, description="Frames in the video: 49 is about 2 s, 97 about 4 s, 121 about 5 s at 24 fps."),
     ] = 121
+    length: Annotated[
+        Length,
+        Field(description="auto has the model choose the length from the prompt, num_frames at most (LTX-2.5)."),
+    ] = Length.EXACT
     frame_rate: Annotated[
         float,
         NotBool,
@@ -247,8 +264,8 @@ def _allowed(name: str, limits: Limits) -> str:
         return f"a text of {int(name == 'prompt')} to {limits.max_prompt_chars} characters"
     if name == "webhook_url":
         return f"an http or https url of at most {MAX_URL_CHARS} characters, or null"
-    if name == "fit":
-        return "one of " + ", ".join(Fit)
+    if name in CHOICES:
+        return "one of " + ", ".join(CHOICES[name])
     low, high = limits.bounds()[name]
     kind = "a number" if VideoRequest.model_fields[name].annotation in (float, float | None) else "a whole number"
     multiple = f" and a multiple of {SIDE_MULTIPLE}" if name in ("height", "width") else ""
@@ -260,8 +277,9 @@ def request_schema(limits: Limits, defaults: Mapping[str, float] = MappingProxyT
     """The JSON schema of VideoRequest with the bounds of this server and the `defaults` of its model, for OpenAPI."""
     schema = VideoRequest.model_json_schema()
     del schema["$defs"]
-    schema["properties"]["fit"] |= {"type": "string", "enum": list(Fit)}
-    del schema["properties"]["fit"]["$ref"]
+    for name, words in CHOICES.items():
+        schema["properties"][name] |= {"type": "string", "enum": list(words)}
+        del schema["properties"][name]["$ref"]
     for name, (low, high) in limits.bounds().items():
         target = schema["properties"][name]
         for option in target.get("anyOf", [target]):

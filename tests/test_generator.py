@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from deployments.generator import Generator
 from deployments.settings import Settings
+from models.adjustments import told
+from models.clip import Clip
 from models.errors import DoesNotFit, RenderFailed
 from models.estimate import GB
 from models.ltx2 import Ltx2
@@ -134,6 +137,18 @@ def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTask
     assert [replica.state for replica in store.live_replicas()] == [ReplicaState.READY]
 
 
+def test_a_length_that_the_model_chose_stands_in_the_row(settings: Settings, store: SqlTaskStore) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    store.submit(NewTask(small(num_frames=49, length="auto"), MODEL, "http://box"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    generator._model = ChoosingModel()  # type: ignore[assignment]
+    generator.generate(task)
+    row = store.get(task.id)
+    assert row is not None
+    assert (row.request.num_frames, row.rendered_request.num_frames) == (49, 25)
+    assert told(row.adjusted) == []
+
+
 class BrokenModel:
     """Fails as torch does when a kernel has read what is not its own."""
 
@@ -170,3 +185,10 @@ class FullModel(BrokenModel):
     """Has little memory left."""
 
     working_bytes = 8 * GB
+
+
+class ChoosingModel(BrokenModel):
+    """Has a duration head, and makes 25 frames of any prompt."""
+
+    def render(self, *_args: object) -> Clip:
+        return Clip(np.zeros((25, 64, 64, 3), np.uint8), np.zeros((2, 100), np.float32), 48_000, Fraction(25))

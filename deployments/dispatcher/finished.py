@@ -16,5 +16,5 @@ def complete_if_published(task: Task, tasks: TaskStore, outputs: OutputStore) ->
     found = outputs.stat(video)
     if found is None or outputs.stat(poster) is None:
         return False
-    output = Output(video, poster, task.request.duration_s, found.size_bytes)
+    output = Output(video, poster, task.rendered_request.duration_s, found.size_bytes)
     return tasks.start(task) and tasks.complete(task, output)

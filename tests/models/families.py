@@ -16,7 +16,7 @@ from diffusers import (
     LTX2Pipeline,
     LTX2VideoTransformer3DModel,
 )
-from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors, LTX2VocoderWithBWE
 from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
 
 from models.tiny import (
@@ -88,7 +88,7 @@ def build_2_3_distilled(folder: Path) -> Path:
 
 def build_2_5(folder: Path) -> Path:
     """LTX-2.5, whose text encoder is Gemma 4."""
-    return _build(folder, TRANSFORMER_2_5, SCHEDULER, _gemma_4)
+    return _build(folder, TRANSFORMER_2_5, SCHEDULER, _gemma_4, duration_head=_duration_head())
 
 
 FAMILIES: Mapping[str, Callable[[Path], Path]] = {
@@ -114,11 +114,21 @@ def _gemma_4() -> Gemma4UnifiedForConditionalGeneration:
     return Gemma4UnifiedForConditionalGeneration(Gemma4UnifiedConfig(text_config=text))
 
 
+def _duration_head() -> LTX2DurationHead:
+    """One that finds that a video should play for a bit more than a second."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        head = LTX2DurationHead(WIDTH, WIDTH, pooler_hidden_dim=8, num_pooler_heads=1, mlp_hidden_dim=8)
+    torch.nn.init.constant_(head.mlp_out.bias, 0.3)
+    return head
+
+
 def _build(
     folder: Path,
     transformer: Mapping[str, Any],
     scheduler: Mapping[str, Any],
     text_encoder: Callable[[], Any] = _text_encoder,
+    **more: Any,
 ) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -131,6 +141,7 @@ def _build(
             "connectors": LTX2TextConnectors(**CONNECTORS_2_3),
             "transformer": LTX2VideoTransformer3DModel(**transformer),
             "vocoder": LTX2VocoderWithBWE(**VOCODER_2_3),
+            **more,
         }
     rng = np.random.default_rng(5)
     for name in ("text_encoder", "connectors", "transformer", "vae", "audio_vae", "vocoder"):

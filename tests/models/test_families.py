@@ -11,7 +11,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ImageToVideoPipeline,
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 from PIL import Image
 
-from models.adjustments import adjust, told
+from models.adjustments import adjust, chosen_length, told
 from models.label import draw_label
 from models.ltx2 import Ltx2
 from models.options import LoadOptions
@@ -19,7 +19,7 @@ from models.progress import Progress, Stage
 from models.recipes import Training
 from models.request import VideoRequest
 from tests.models.conftest import ignore, small
-from tests.models.families import BLOCKS, FAMILIES, build_2_3
+from tests.models.families import BLOCKS, FAMILIES, build_2_3, build_2_5
 
 UNGUIDED = {
     "guidance_scale": 1.0,
@@ -63,7 +63,9 @@ def picture() -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8))
 
 
-def by_diffusers(folder: Path, request: VideoRequest, image: Image.Image | None, *, distilled: bool) -> tuple[Any, Any]:
+def by_diffusers(
+    folder: Path, request: VideoRequest, image: Image.Image | None, *, distilled: bool, **more: Any
+) -> tuple[Any, Any]:
     """The video by the call that diffusers' documentation shows for the family: uint8 frames and the waveform."""
     pipe: Any = (LTX2Pipeline if image is None else LTX2ImageToVideoPipeline).from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
@@ -87,12 +89,11 @@ def by_diffusers(folder: Path, request: VideoRequest, image: Image.Image | None,
         negative_prompt=request.negative_prompt,
         height=request.height,
         width=request.width,
-        num_frames=request.num_frames,
         frame_rate=request.frame_rate,
         generator=torch.Generator().manual_seed(request.seed or 0),
         output_type="np",
         return_dict=False,
-        **arguments,
+        **{"num_frames": request.num_frames, **arguments, **more},
     )
     return (video[0] * 255).round().astype(np.uint8), audio[0].float().numpy()
 
@@ -108,6 +109,47 @@ def test_it_renders_what_diffusers_renders_to_the_bit(
     assert np.array_equal(rendered.frames, frames)
     assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
     assert 0 < np.abs(sound).mean() < 0.9, "sound that is cut to 1 everywhere is always equal"
+
+
+@pytest.fixture(scope="module")
+def choosing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ltx2, Path]]:
+    """LTX-2.5, whose duration head can tell how long a video should be, and its folder."""
+    folder = build_2_5(tmp_path_factory.mktemp("choosing"))
+    model = Ltx2.load(str(folder), "cpu", folder, ignore)
+    yield model, folder
+    model.close()
+
+
+@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+def test_a_length_that_is_left_to_the_model_is_the_one_that_diffusers_chooses(
+    choosing: tuple[Ltx2, Path], image: Image.Image | None
+) -> None:
+    model, folder = choosing
+    request = small(num_frames=49, length="auto")
+    bounds = {"num_frames": None, "min_seconds": 49 / 25 / 2, "max_seconds": 49 / 25}
+    frames, sound = by_diffusers(folder, request, image, distilled=False, **bounds)
+    draw_label(frames)
+    for _ in range(2):  # the second time its text is known
+        rendered = model.render(request, image, ignore)
+        assert 9 <= len(rendered.frames) < 49
+        assert np.array_equal(rendered.frames, frames)
+        assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
+    assert chosen_length(request, len(frames))[0].used == len(frames)
+
+
+def test_the_model_chooses_no_more_frames_than_were_asked_for(choosing: tuple[Ltx2, Path]) -> None:
+    model, _ = choosing
+    assert model.find_adjustments(small(num_inference_steps=30, length="auto")) == ()
+    for most in (9, 17, 20):
+        assert 9 <= len(model.render(small(num_frames=most, length="auto"), None, ignore).frames) <= most
+
+
+def test_a_model_that_cannot_choose_a_length_says_so(distilled: Ltx2) -> None:
+    adjustments = distilled.find_adjustments(small(length="auto"))
+    assert [(each.field, each.given, each.used) for each in told(adjustments) if each.field == "length"] == [
+        ("length", "auto", "exact")
+    ]
+    assert len(distilled.render(small(length="auto"), None, ignore).frames) == 9
 
 
 def test_the_sound_has_the_rate_of_the_family_s_vocoder(model: Ltx2) -> None:

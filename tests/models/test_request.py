@@ -59,6 +59,7 @@ def test_defaults_are_those_of_the_api():
         "height": 512,
         "width": 768,
         "num_frames": 121,
+        "length": "exact",
         "frame_rate": 25.0,
         "num_inference_steps": 40,
         "seed": 42,
@@ -67,6 +68,7 @@ def test_defaults_are_those_of_the_api():
         "cfg_scale_audio": 7.0,
         "modality_scale": 3.0,
         "timeout_s": None,
+        "webhook_url": None,
     }
 
 
