@@ -35,7 +35,7 @@ from models.estimate import check_fits
 from models.memory import GpuMemory, read_gpu_memory
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
-from models.stopwatch import Lap, Stopwatch, Timings
+from models.stopwatch import Lap, Stopwatch
 from models.timeline import Mark, Timeline
 from models.warm_up import WarmUp
 from storage.outputs import open_output_store
@@ -143,6 +143,8 @@ class Generator:
         return tell
 
     def _render(self, task: Task, reporter: Reporter, stopwatch: Stopwatch) -> Clip:
+        cold = self._model is None
+
         def report(progress: Progress) -> None:
             self._watch.saw(progress.stage)
             logs.reached(progress.stage)
@@ -176,12 +178,8 @@ class Generator:
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
         self._gpu_memory = read_gpu_memory()
         self._show_gpu_memory()
-        return replace(clip, timings=self._with_cold_start(stopwatch.timings))
-
-    def _with_cold_start(self, timings: Timings) -> Timings:
-        if Lap.LOAD not in timings.seconds:
-            return timings
-        return replace(timings, cold_start={str(mark): at for mark, at in self._timeline.marks.items()})
+        marks = {str(mark): at for mark, at in self._timeline.marks.items()} if cold else {}
+        return replace(clip, timings=replace(stopwatch.timings, cold_start=marks))
 
     def _show_gpu_memory(self) -> None:
         """Ray passes a gauge on once: what is to stay is shown with every heartbeat."""

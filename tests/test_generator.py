@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from deployments.generator import Generator
+from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
 from models.adjustments import told
 from models.clip import Clip
@@ -19,9 +20,12 @@ from models.ltx2 import Ltx2
 from models.placement import Place, Placement
 from models.recipes import DISTILLED_SIGMAS
 from models.sleep import Bed
+from models.stopwatch import Lap
+from models.timeline import Mark
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, ReplicaState, Task
+from tests.metrics.recorded import RecordedMetrics
 from tests.models.conftest import small
 
 MODEL = "tiny-distilled"
@@ -73,6 +77,22 @@ def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: S
     (usage,) = counted
     assert (usage.owner, usage.runs) == ("alice", 1)
     assert 0 < usage.gpu_s < took_s
+
+
+def test_a_clip_says_what_making_it_took_and_whether_its_replica_was_cold(
+    settings: Settings, store: SqlTaskStore
+) -> None:
+    recorded = RecordedMetrics()
+    generator = Generator(settings, "tiny", MODEL, "cpu", metrics=recorded)
+    cold = generator.generate(claimed(store)).timings
+    assert {Lap.LOAD, Lap.ENCODE_TEXT, Lap.DENOISE, Lap.DECODE} <= set(cold.seconds)
+    assert all(seconds >= 0 for seconds in cold.seconds.values())
+    assert cold.steps == 8
+    assert cold.cold_start[Mark.FIRST_STEP] > 0
+    assert recorded.value(GPU_MEMORY_PEAK_BYTES) == 0, "there is no GPU"
+    warm = generator.generate(claimed(store)).timings
+    assert Lap.LOAD not in warm.seconds
+    assert warm.cold_start == {}
 
 
 def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings, store: SqlTaskStore) -> None:

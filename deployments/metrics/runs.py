@@ -16,7 +16,7 @@ def count_run(metrics: Metrics, rendered: Timings, encoded: Timings) -> None:
         metrics.observe(STAGE_S, seconds, stage=lap)
     if rendered.steps and (denoise_s := rendered.seconds.get(Lap.DENOISE)) is not None:
         metrics.observe(STEP_S, denoise_s / rendered.steps)
-    if Lap.LOAD in rendered.seconds:
+    if rendered.cold_start:
         metrics.add(COLD_STARTS)
         for mark in set(rendered.cold_start).intersection(MARK.values):
             metrics.observe(COLD_START_S, rendered.cold_start[mark], mark=mark)

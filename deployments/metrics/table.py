@@ -134,7 +134,7 @@ STAGE_S = Metric(
     SECONDS,
 )
 STEP_S = Metric("ltx2_step_s", Kind.HISTOGRAM, "seconds", "One denoising step, the mean of its task.", buckets=SECONDS)
-COLD_STARTS = Metric("ltx2_cold_starts", Kind.COUNTER, "loads", "Runs that had to load the model first.")
+COLD_STARTS = Metric("ltx2_cold_starts", Kind.COUNTER, "loads", "Runs that found no model in memory, awake or asleep.")
 COLD_START_S = Metric(
     "ltx2_cold_start_s",
     Kind.HISTOGRAM,
