@@ -1,5 +1,6 @@
 """Kubernetes' objects as tests read them: rendered by kustomize, and checked against a CRD with no field unknown."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,16 @@ KUBECTL = shutil.which("kubectl")
 def render(overlay: str) -> list[dict[str, Any]]:
     """The objects that `kubectl apply -k` would send."""
     command = ["kubectl", "kustomize", str(OVERLAYS / overlay)]
+    rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return list(yaml.safe_load_all(rendered))
+
+
+def render_with(component: Path, overlay: str, folder: Path) -> list[dict[str, Any]]:
+    """The same for an overlay that an operator has given a component, written into `folder`."""
+    resources, components = (os.path.relpath(path, folder) for path in (OVERLAYS / overlay, component))
+    kustomization = {"resources": [resources], "components": [components]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    command = ["kubectl", "kustomize", str(folder)]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return list(yaml.safe_load_all(rendered))
 

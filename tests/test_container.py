@@ -141,6 +141,17 @@ def test_prometheus_reads_the_file_that_ray_writes() -> None:
     assert "ray:/tmp/ray" in SERVICES["server"]["volumes"]
 
 
+def test_prometheus_and_grafana_of_compose_get_the_alerts_and_the_dashboards() -> None:
+    prometheus = yaml.safe_load((ROOT / "container/prometheus.yaml").read_text())
+    (rules,) = prometheus["rule_files"]
+    assert f"./observability/alerts.yaml:{rules}:ro" in SERVICES["prometheus"]["volumes"]
+    providers = yaml.safe_load((ROOT / "container/grafana_dashboards.yaml").read_text())["providers"]
+    ours, rays = (provider["options"]["path"] for provider in providers)
+    assert f"./observability/dashboard.json:{ours}/ltx2.json:ro" in SERVICES["grafana"]["volumes"]
+    assert rays.startswith("/tmp/ray/")
+    assert "ray:/tmp/ray:ro" in SERVICES["grafana"]["volumes"]
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_image_of_compose_but_our_own_has_a_tag(service: str) -> None:
     assert "build" in SERVICES[service] or ":" in SERVICES[service]["image"]

@@ -1,5 +1,6 @@
 from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from deployments.settings import PREFIX, Settings, SettingsError
 from tests.e2e.server import ROOT
-from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render
+from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
 
 NAMES = ("single", "production")
 SECRETS = {"database-url": "postgresql+psycopg://ltx2:secret@db/ltx2"}
@@ -201,6 +202,28 @@ def test_every_pod_is_under_the_policy_and_the_budget_finds_its_pods(overlay: st
         if each["kind"] == "PodDisruptionBudget":
             assert each["spec"]["selector"]["matchLabels"] in labels
             assert each["spec"]["minAvailable"] < fewest_workers()
+
+
+OBSERVABILITY = ROOT / "observability"
+
+
+@rendered
+@each_overlay
+def test_the_observability_component_scrapes_every_pod_and_brings_alerts_and_dashboard(
+    overlay: str, tmp_path: Path
+) -> None:
+    found = render_with(OBSERVABILITY, overlay, tmp_path.resolve())
+    monitor = of_kind(found, "PodMonitor")["spec"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    for name, template in pods(of_kind(found, "RayService")):
+        assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+        assert ports[endpoint["port"]] == 8080, name
+    alerts = yaml.safe_load((OBSERVABILITY / "alerts.yaml").read_text())
+    assert of_kind(found, "PrometheusRule")["spec"] == alerts
+    dashboard = next(each for each in found if each["metadata"]["name"] == "ltx2-dashboard")
+    assert dashboard["data"]["ltx2.json"] == (OBSERVABILITY / "dashboard.json").read_text()
+    assert dashboard["metadata"]["labels"] == {"grafana_dashboard": "1"}
 
 
 def fewest_workers() -> int:

@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from deployments.metrics.labels import GENERATOR, STATE
 from deployments.metrics.metrics import Metrics
-from deployments.metrics.table import CENSUS_AT_S, GENERATORS, OLDEST_QUEUED_S, TASKS
+from deployments.metrics.table import CENSUS_AT_S, GENERATORS, OLDEST_QUEUED_S, PAUSED, TASKS
 from storage.task_store import TaskStore
 
 EVERY_S = 5.0
@@ -29,17 +30,23 @@ class CensusTaker:
         if mine:
             self._take()
         else:
-            self._show({}, {}, 0.0, 0.0)
+            self._show({}, {})
+            self._show_rest(oldest_queued_s=0.0, paused=False, at_s=0.0)
 
     def _take(self) -> None:
         found = self._tasks.census(self._model)
         generators = Counter(each.state.value for each in self._tasks.live_replicas() if each.model == self._model)
-        self._show(dict(found.places), generators, found.oldest_queued_s or 0.0, time.time())
+        paused = self._tasks.paused_at() is not None
+        self._show(found.places, generators)
+        self._show_rest(oldest_queued_s=found.oldest_queued_s or 0.0, paused=paused, at_s=time.time())
 
-    def _show(self, places: dict[str, int], generators: dict[str, int], oldest_queued_s: float, at_s: float) -> None:
+    def _show(self, places: Mapping[str, int], generators: Mapping[str, int]) -> None:
         for state in STATE.values:
             self._metrics.set(TASKS, places.get(state, 0), state=state)
         for state in GENERATOR.values:
             self._metrics.set(GENERATORS, generators.get(state, 0), state=state)
+
+    def _show_rest(self, *, oldest_queued_s: float, paused: bool, at_s: float) -> None:
         self._metrics.set(OLDEST_QUEUED_S, oldest_queued_s)
+        self._metrics.set(PAUSED, float(paused))
         self._metrics.set(CENSUS_AT_S, at_s)

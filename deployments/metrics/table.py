@@ -109,6 +109,7 @@ OLDEST_QUEUED_S = Metric(
 GENERATORS = Metric(
     "ltx2_generators", Kind.GAUGE, "replicas", "Generators by what they are doing with their model.", (GENERATOR,)
 )
+PAUSED = Metric("ltx2_paused", Kind.GAUGE, "1 or 0", "Whether an operator has paused claims.")
 CENSUS_AT_S = Metric(
     "ltx2_census_at_s",
     Kind.GAUGE,
@@ -180,6 +181,7 @@ TABLE = (
     TASKS,
     OLDEST_QUEUED_S,
     GENERATORS,
+    PAUSED,
     CENSUS_AT_S,
     TASK_WAIT_S,
     TASK_S,

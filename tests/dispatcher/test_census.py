@@ -9,6 +9,7 @@ from deployments.metrics.table import (
     CENSUS_AT_S,
     GENERATORS,
     OLDEST_QUEUED_S,
+    PAUSED,
     STAGE_S,
     TASK_RETRIES,
     TASKS,
@@ -65,7 +66,9 @@ def test_a_census_says_where_tasks_stand_how_long_they_wait_and_what_generators_
         store.put_replica(replica)
     (task,) = store.claim("alice", MODEL, 1, 60)
     store.start(task)
+    store.pause()
     CensusTaker(store, MODEL, recorded).take_if_due(mine=True)
+    assert recorded.value(PAUSED) == 1
     assert recorded.value(TASKS, state="queued") == 2
     assert recorded.value(TASKS, state=Stage.STARTING) == 1
     assert recorded.value(GENERATORS, state=ReplicaState.READY) == 1
