@@ -15,8 +15,16 @@ from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Result, Talk
 class AsyncClient:
     """`Client`, to be awaited."""
 
-    def __init__(self, server: str | None = None, *, patience_s: float = 120.0, poll_interval_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        api_key: str | None = None,
+        patience_s: float = 120.0,
+        poll_interval_s: float = 2.0,
+    ) -> None:
         self.server = wire.server_url(server)
+        self._key = wire.key_headers(api_key)
         self._manner = Manner(patience_s, poll_interval_s)
         self._http = httpx.AsyncClient(timeout=wire.TIMEOUT, follow_redirects=True)
 
@@ -96,7 +104,7 @@ class AsyncClient:
             return Lost(wire.loss(self.server, error))
 
     async def _send(self, call: Call) -> Answer:
-        arguments = wire.arguments(self.server, call)
+        arguments = wire.arguments(self.server, call, self._key)
         if call.sink is None:
             response = await self._http.request(**arguments)
             return wire.answer(response, response.content)

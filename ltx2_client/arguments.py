@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from ltx2_client.options import Options
-from ltx2_client.wire import DEFAULT_SERVER, SERVER_VARIABLE
+from ltx2_client.wire import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
     "height": "pixels, a multiple of 64",
@@ -28,7 +28,10 @@ def parser() -> argparse.ArgumentParser:
     where = f"address of the server (default: {SERVER_VARIABLE}, else {DEFAULT_SERVER})"
     server.add_argument("--server", metavar="URL", default=argparse.SUPPRESS, help=where)
     top = argparse.ArgumentParser(
-        "ltx2", description="Make videos with sound on an LTX-2 video server.", parents=[server]
+        "ltx2",
+        description="Make videos with sound on an LTX-2 video server.",
+        epilog=f"Where the server asks for an API key, it is taken from {KEY_VARIABLE}.",
+        parents=[server],
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

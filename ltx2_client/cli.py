@@ -16,12 +16,13 @@ from ltx2_client.errors import ClientError, Refused
 from ltx2_client.progress import ProgressLine, activity
 from ltx2_client.records import Submitted
 from ltx2_client.talks import check_target, new_key
+from ltx2_client.wire import KEY_VARIABLE
 
 POLL_INTERVAL_S = 1.0
 CANCEL_PATIENCE_S = 5.0
 """Whoever pressed Ctrl-C does not want to wait for a server that is away."""
 OK, FAILED, INTERRUPTED = 0, 1, 130
-UNKNOWN_ROUTE = 405
+NO_KEY, UNKNOWN_ROUTE = 401, 405
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,6 +125,8 @@ def _in_words(error: ClientError) -> ClientError:
 
 def _explain(error: Exception, console: Console) -> None:
     _say(console, f"error: {error}")
+    if isinstance(error, Refused) and error.status == NO_KEY:
+        _say(console, f"  the key is taken from {KEY_VARIABLE}")
     if isinstance(error, Refused) and error.field:
         for name in ("field", "given", "allowed"):
             _say(console, f"  {name:8}{getattr(error, name)}")

@@ -12,6 +12,7 @@ from ltx2_client.talk import Answer, Call
 DEFAULT_SERVER = "http://localhost:8004"
 SERVER_VARIABLE = "LTX_SERVER"
 """Not LTX2_...: the server refuses such variables when it does not know them."""
+KEY_VARIABLE = "LTX_API_KEY"
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 """For one answer, in seconds; a download may be silent for as long between two chunks."""
 
@@ -29,13 +30,24 @@ def server_url(server: str | None) -> str:
     return url.rstrip("/")
 
 
-def arguments(base_url: str, call: Call) -> dict[str, Any]:
-    """A call as httpx's `request` and `stream` take it."""
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """What the server asks for: the key that was said, or the environment's. Raises ClientError."""
+    key = api_key or os.environ.get(KEY_VARIABLE)
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ClientError(f"{KEY_VARIABLE} or api_key is no key: it holds a blank, or what no header can")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def arguments(base_url: str, call: Call, key: Mapping[str, str]) -> dict[str, Any]:
+    """A call as httpx's `request` and `stream` take it. The key goes to the server alone: signed urls need none."""
     url = call.path if "://" in call.path else base_url + call.path
+    own = key if url.startswith(base_url + "/") else {}
     return {
         "method": call.method,
         "url": url,
-        "headers": dict(call.headers),
+        "headers": {**call.headers, **own},
         "params": call.query,
         "json": call.json,
         "data": call.form,

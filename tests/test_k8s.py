@@ -1,3 +1,4 @@
+import json
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,11 @@ from tests.e2e.server import ROOT
 from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
 
 NAMES = ("single", "production")
-SECRETS = {"database-url": "postgresql+psycopg://ltx2:secret@db/ltx2"}
+SECRETS = {
+    "LTX2_DATABASE_URL": ("database-url", "postgresql+psycopg://ltx2:secret@db/ltx2"),
+    "LTX2_API_KEYS": ("api-keys", json.dumps([{"name": "alice", "sha256": "0" * 64}])),
+}
+"""What a pod must have: the key in the secret, and such a value."""
 
 rendered = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: it renders the overlays")
 described = pytest.mark.skipif(not CRD.exists(), reason=f"KubeRay's CRD is not at {CRD}")
@@ -40,7 +45,8 @@ def settings(overlay: str) -> Settings:
 
 @pytest.fixture
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LTX2_DATABASE_URL", SECRETS["database-url"])
+    for variable, (_, value) in SECRETS.items():
+        monkeypatch.setenv(variable, value)
 
 
 def test_every_overlay_is_tested() -> None:
@@ -72,6 +78,7 @@ def test_the_single_node_keeps_everything_on_its_volume() -> None:
 @pytest.mark.usefixtures("_secret")
 def test_production_shares_nothing_but_database_bucket_and_model() -> None:
     assert settings("production").outputs.url.startswith("s3://")
+    assert [key.name for key in settings("production").api_keys] == ["alice"]
     assert settings("production").generator.min_replicas == 0
 
 
@@ -135,9 +142,10 @@ def test_every_pod_of_production_has_the_database_and_may_have_the_secret_of_web
     for name, template in pods(rayservice("production")):
         variables = {each["name"]: each for each in template["spec"]["containers"][0]["env"]}
         ours = [each for each in variables if each.startswith(PREFIX)]
-        assert ours == ["LTX2_DATABASE_URL", "LTX2_WEBHOOKS__SECRET"], name
+        assert ours == [*SECRETS, "LTX2_WEBHOOKS__SECRET"], name
         assert variables["LTX2_WEBHOOKS__SECRET"]["valueFrom"]["secretKeyRef"]["optional"] is True
-        assert variables["LTX2_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["key"] in SECRETS
+        for variable, (key, _) in SECRETS.items():
+            assert variables[variable]["valueFrom"]["secretKeyRef"] == {"name": "ltx2", "key": key}
 
 
 @rendered

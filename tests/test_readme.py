@@ -44,6 +44,8 @@ def default_of(name: str) -> object:
         assert isinstance(value, BaseModel)
         assert part in type(value).model_fields, f"there is no setting {name}"
         value = type(value).model_fields[part].get_default(call_default_factory=True)
+    if isinstance(value, tuple):
+        return list(value)
     return str(value) if isinstance(value, Path) else value
 
 

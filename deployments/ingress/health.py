@@ -35,6 +35,7 @@ class Health(BaseModel):
     paused_at: Annotated[
         float | None, Field(description="Since when an operator lets no task begin, if so; tasks are still taken.")
     ] = None
+    keys_required: Annotated[bool, Field(description="Whether the other routes ask for an API key.")]
     notices: list[str] = []
     versions: dict[str, str]
 
@@ -43,17 +44,19 @@ def health_router(rooms: Rooms) -> APIRouter:
     """The route about the server itself."""
     router = APIRouter(tags=["health"])
     versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
+    keys_required = bool(rooms.settings.api_keys)
 
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> JSONResponse:
         """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
         notices = [*rooms.notices, *rooms.passing_notices()]
+        same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
         try:
             found = await rooms.checking.run(_look, rooms)
         except StoreUnavailable as error:
-            down = Health(status="unavailable", reason=error.message, notices=notices, versions=versions)
+            down = Health(status="unavailable", reason=error.message, **same)
             return JSONResponse(down.model_dump(mode="json", exclude_none=True), 503, {"Retry-After": "5"})
-        up = Health(status="ok", **found, notices=notices, versions=versions)
+        up = Health(status="ok", **found, **same)
         return JSONResponse(up.model_dump(mode="json", exclude_none=True))
 
     return router

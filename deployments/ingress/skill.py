@@ -17,6 +17,13 @@ TINY_WARNING = """
 > **This server has only the tiny random-weight model: every video it makes is NOISE**, labelled as such. It is good for
 > trying the API. Tell whoever asks for a video that this one will not show what they asked for.
 """
+KEYS = """
+**This server asks for an API key.** Send it with every request, as the header `Authorization: Bearer <your key>`;
+without it the answer is a 401 with `error_code` `unauthorized`. Ask whoever runs the server for one, and show it to
+nobody. You see only the tasks of your own key. `url` and `poster_url` of a finished task are signed: they open without
+the header, also for those whom you send them to, until `url_expires_at`; after that, poll for fresh ones.
+`GET /v1/video/usage` tells what your key has used.
+"""
 
 
 def skill_router(rooms: Rooms) -> APIRouter:
@@ -51,6 +58,7 @@ def server_facts(rooms: Rooms) -> dict[str, object]:
     return {
         **defaults,
         "model": rooms.model,
+        "keys": KEYS if rooms.settings.api_keys else "",
         "tiny_warning": TINY_WARNING if rooms.model == TINY_MODEL_NAME else "",
         "fields": "\n".join(_field_row(name, schema) for name, schema in properties.items()),
         "size_note": "" if largest is None else f", at most {largest} bytes",

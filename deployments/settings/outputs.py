@@ -24,9 +24,14 @@ class OutputSettings(BaseModel):
         Literal["proxy", "redirect"],
         Field(description="proxy sends files through the way in; redirect sends clients to a signed url of a bucket."),
     ] = "proxy"
-    signed_url_s: Annotated[int, Field(ge=60, le=604_800, description="How long such a url is good, in seconds.")] = (
-        3600
-    )
+    signed_url_s: Annotated[
+        int,
+        Field(
+            ge=60,
+            le=604_800,
+            description="How long a signed url is good, in seconds: a bucket's, or ours where there are keys.",
+        ),
+    ] = 3600
     min_free_bytes: Annotated[
         int, Field(ge=0, description="With less room under a folder, no task is taken; 0 never looks.")
     ] = 500_000_000

@@ -80,11 +80,11 @@ class BreakingOff:
 class Server:
     """What `serve` serves, and the worker behind it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         self._engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
         migrate(self._engine)
         self.tasks, self.outputs = SqlTaskStore(self._engine), LocalOutputStore(folder / "store")
-        self.line = BreakingOff(create_app(Rooms(Settings(), MODEL, self.tasks, self.outputs, _no_nudge)))
+        self.line = BreakingOff(create_app(Rooms(settings, MODEL, self.tasks, self.outputs, _no_nudge)))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.may_finish = threading.Event()
@@ -150,8 +150,8 @@ async def _no_nudge() -> None:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
+def serve(folder: Path, **settings: Any) -> Iterator[Server]:
+    server = Server(folder, Settings(**settings))
     try:
         yield server
     finally:

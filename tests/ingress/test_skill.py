@@ -5,6 +5,7 @@ import re
 
 from models.names import TINY_MODEL_NAME
 from tests.ingress.conftest import VIDEO, Box, picture_file
+from tests.ingress.keys import ALICE, KEYS
 
 
 def document(box: Box) -> str:
@@ -103,3 +104,16 @@ def test_llms_txt_leads_to_the_document(box):
     answer = box.client.get("/llms.txt")
     (link,) = re.findall(r"\((http\S+skill\.md)\)", answer.text)
     assert box.client.get(link).text == document(box)
+
+
+def test_it_says_how_to_send_the_key_where_there_are_keys(open_box):
+    box = open_box(api_keys=KEYS)
+    text = document(box)
+    (header,) = re.findall(r"`Authorization: Bearer <your key>`", text)
+    name, value = header.strip("`").replace("<your key>", ALICE).split(": ")
+    method, url, lines = steps(text)[-1]
+    body = json.loads(lines[-1])
+    assert box.client.request(method, url, json=body).status_code == 401
+    assert box.client.request(method, url, json=body, headers={name: value}).status_code == 200
+    assert box.client.get("/v1/video/usage", headers={name: value}).status_code == 200
+    assert "Authorization" not in document(open_box())
