@@ -6,6 +6,7 @@ from collections.abc import Collection
 from sqlalchemy import case, func, literal, select, update
 
 from models.progress import Stage
+from storage.database import storable
 from storage.schema import tasks
 from storage.sql.statements import BACK_IN_QUEUE, NO_FAILURE, UNENDED, Statements, ended, failure_values, held
 from storage.tasks import UNFINISHED, Census, Failure, State, Task
@@ -49,8 +50,8 @@ class DispatcherStatements(Statements):
     def retry(self, task_id: str) -> bool:  # noqa: D102
         anew = {key: value for key, value in BACK_IN_QUEUE.items() if key != "state"}
         nothing_failed = {"attempts": 0, "restarts": 0, "finished_at": None, "deadline_at": None, **NO_FAILURE}
-        without_picture = (tasks.c.id == task_id) & (tasks.c.state == State.FAILED) & tasks.c.input_key.is_(None)
-        return self._move(State.QUEUED, without_picture, **anew, **nothing_failed)
+        failed = (tasks.c.id == storable(task_id)) & (tasks.c.state == State.FAILED)
+        return self._move(State.QUEUED, failed & tasks.c.input_key.is_(None), **anew, **nothing_failed)
 
     def fail(self, task: Task, failure: Failure) -> bool:  # noqa: D102
         return self._move(State.FAILED, held(task), **failure_values(failure))

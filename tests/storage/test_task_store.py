@@ -428,6 +428,58 @@ def test_an_ended_task_is_held_by_nobody(store, ending):
     assert store.reclaim(["alice"]) == []
 
 
+# -- again, by an operator's hand
+
+
+def test_a_failed_task_is_queued_again_as_if_it_were_new(store):
+    first, second = store.submit(new_task(timeout_s=100)), store.submit(new_task())
+    store.requeue(claim_one(store), attempt_lost=True)
+    store.requeue(claim_one(store), attempt_lost=False)
+    stale = claim_one(store)
+    store.start(stale)
+    store.report(stale, Progress(Stage.DENOISING, 5))
+    store.fail(stale, FAILURE)
+    assert store.retry(first.id)
+    again = store.get(first.id)
+    assert again == replace(first, claim=again.claim)
+    let_time_pass(store, 1000)
+    assert store.fail_overdue() == [], "the deadline was of the first try"
+    assert not any(write(store, stale) for write in WRITES.values())
+    assert [task.id for task in store.claim("bob", MODEL, 5, LEASE_S)] == [first.id, second.id], "in its old place"
+
+
+def test_a_task_whose_picture_went_when_it_failed_is_not_queued_again(store):
+    store.submit(replace(new_task(), input_key="inputs/x"))
+    task = claim_one(store)
+    store.fail(task, FAILURE)
+    failed = store.get(task.id)
+    assert not store.retry(task.id)
+    assert store.get(task.id) == failed
+
+
+def test_only_a_failed_task_is_queued_again(store):
+    (task,) = submit(store)
+    assert not store.retry(task.id)
+    task = claim_one(store)
+    assert not store.retry(task.id)
+    store.start(task)
+    assert not store.retry(task.id)
+    store.complete(task, OUTPUT)
+    assert not store.retry(task.id)
+    store.delete(task.id)
+    assert not store.retry(task.id)
+    assert not any(store.retry(name) for name in ("nobody", "a\0b", "\ud800"))
+
+
+def test_of_two_hands_that_queue_it_again_one_wins(store):
+    task = started(store)
+    store.fail(task, FAILURE)
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(lambda _: store.retry(task.id), range(4)))
+    assert won.count(True) == 1
+    assert store.get(task.id).claim == task.claim + 1
+
+
 # -- progress
 
 
