@@ -172,6 +172,8 @@ class Generator:
         self._check_fits(task, model)
         with self._meter.running(task.owner):
             clip = model.render(task.request, picture, report)
+        if model.left_out:
+            logger.info("task %s: quality fast: %s", task.id, model.left_out)
         self._write_length(task, clip)
         self._waiting_clips.add(task, clip.size_bytes)
         report(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
@@ -252,7 +254,14 @@ class Generator:
 
             knobs = self._settings.generator
             place = None if knobs.placement == "auto" else knobs.placement
-            options = LoadOptions(knobs.speedups, place, knobs.weights, knobs.recipe, knobs.prompt_cache_bytes)
+            options = LoadOptions(
+                knobs.speedups,
+                place,
+                knobs.weights,
+                knobs.recipe,
+                prompt_cache_bytes=knobs.prompt_cache_bytes,
+                fast_guided_share=knobs.fast_guided_share,
+            )
             cache_dir = Path(self._settings.cache_dir)
             model = Ltx2.load(self._source, self._device, cache_dir, report, options, timeline=self._timeline)
             self._tasks.remember_model(ServedModel(self._model_name, model.recipe, model.working_bytes))

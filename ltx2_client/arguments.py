@@ -18,6 +18,7 @@ HELP = {
     "seed": "a whole number, or random; the same seed gives the same video",
     "timeout_s": "seconds after which the task fails if it is not done",
     "webhook_url": "where the server tells that the task has ended",
+    "quality": "fast leaves out what shows little",
     "fit": "how a picture of another shape is brought to the size",
 }
 

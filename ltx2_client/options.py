@@ -20,4 +20,5 @@ class Options(TypedDict, total=False):
     modality_scale: float
     timeout_s: float
     webhook_url: str
+    quality: Literal["exact", "fast"]
     fit: Literal["crop", "pad", "match"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.recipes import Recipe
-from models.request import Length, VideoRequest
+from models.request import Length, Quality, VideoRequest
 
 FIXED_STEPS = "a distilled model has fixed steps"
 NO_GUIDANCE = "a distilled model has its guidance built in"
@@ -62,7 +62,7 @@ def _refused(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
         yield Adjustment("length", Length.AUTO.value, Length.EXACT.value, NO_DURATION_HEAD)
     if recipe.sigmas is None:
         return
-    fixed: dict[str, float | str] = {**recipe.defaults, "negative_prompt": ""}
+    fixed: dict[str, float | str] = {**recipe.defaults, "negative_prompt": "", "quality": Quality.EXACT}
     for field, used in fixed.items():
         given: float | str = getattr(request, field)
         if field in request.model_fields_set and given != used:

@@ -18,6 +18,7 @@ from models.checkpoint import fetch_checkpoint
 from models.checkpoint_files import check_weights
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
+from models.fast import Fast
 from models.label import draw_label
 from models.ltx2_decode import choose_tiling, decode_frames, decode_sound, sample_rate_hz
 from models.ltx2_denoise import Latents, denoise
@@ -65,6 +66,9 @@ class Ltx2:
         self.placement = placed
         self.texts = PromptCache(pipe.connectors, options.prompt_cache_bytes)
         self.bed = Bed(pipe, placed)
+        self.left_out = ""
+        """What the last render did without, in words, as its `quality: fast` allowed; empty for an exact one."""
+        self._fast = Fast(pipe.transformer, placed, options.fast_guided_share)
         self.working_bytes: int | None = None
         """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
         for pipeline in (self._text_to_video, self._image_to_video):
@@ -159,13 +163,17 @@ class Ltx2:
         """Give the memory back. The model cannot be used any more."""
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
-            del self._text_to_video, self._image_to_video, self.texts, self.bed
+            del self._text_to_video, self._image_to_video, self.texts, self.bed, self._fast
         free_memory()
 
     def _denoise(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:
         pipe = self._text_to_video if image is None else self._image_to_video
         picture = {} if image is None else {"image": image}
-        with self.texts.text_of(request) as text:
+        with (
+            self.texts.text_of(request) as text,
+            self._fast.applied(request, from_image=image is not None) as left_out,
+        ):
+            self.left_out = left_out
             return denoise(pipe, self.recipe, request, {**text, **picture}, report)
 
     def _decode_frames(self, latents: Latents, request: VideoRequest) -> npt.NDArray[np.uint8]:

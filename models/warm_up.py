@@ -60,7 +60,7 @@ class WarmUp:
             if folder is not None and read_ahead(folder, self._ended):
                 self._timeline.mark(Mark.READ)
         except Exception as error:  # the load reads the same files, and says what is wrong with them
-            logger.info("the weights were not read ahead: %s", error)
+            logger.warning("the weights were not read ahead: %s", error)
 
 
 def import_pipelines(device: str) -> None:

@@ -19,6 +19,7 @@ from models.clip import Clip
 from models.errors import TaskCancelled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
+from models.request import Quality
 from models.stopwatch import Lap, Stopwatch
 from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staged
 from storage.task_store import SqlTaskStore, TaskStore
@@ -101,6 +102,8 @@ class Encoder:
         """What the file says of how it was made."""
         request = (self._tasks.get(task.id) or task).rendered_request
         made = f"model={task.model} seed={request.seed} num_inference_steps={request.num_inference_steps}"
+        if request.quality != Quality.EXACT:
+            made += f" quality={request.quality}"
         if task.model == TINY_MODEL_NAME:
             made = f"NOISE from a tiny random-weight model, not LTX-2: {made}"
         metadata = {"title": f"ltx2_{task.id}", "comment": made, "artist": task.model}

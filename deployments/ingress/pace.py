@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from statistics import median
 
-from models.request import VideoRequest
+from models.request import Quality, VideoRequest
 from storage.task_store import TaskStore
 from storage.tasks import ReplicaState, State, Task
 
@@ -26,7 +26,7 @@ class Measured:
 
     def seconds(self, request: VideoRequest) -> float | None:
         """The median of tasks of this size; without any, from the work of the others; None when nothing ended yet."""
-        if alike := [seconds for other, seconds in self.tasks if _size(other) == _size(request)]:
+        if alike := [seconds for other, seconds in self.tasks if _kind(other) == _kind(request)]:
             return median(alike)
         if not self.tasks:
             return None
@@ -85,6 +85,10 @@ class Pace:
 
 def _seconds(task: Task) -> float:
     return (task.finished_at or 0.0) - (task.started_at or 0.0)
+
+
+def _kind(request: VideoRequest) -> tuple[tuple[int, ...], Quality]:
+    return _size(request), request.quality
 
 
 def _size(request: VideoRequest) -> tuple[int, ...]:

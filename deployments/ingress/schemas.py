@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from deployments.signing import Links
 from models.adjustments import told
 from models.progress import Stage
+from models.request import Quality
 from storage.tasks import State, Task
 from storage.webhooks import DeliveryState, Standing
 
@@ -82,6 +83,7 @@ class TaskBody(BaseModel):
     stage: Annotated[str | None, Field(description="What is done right now, while processing.")] = None
     step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
     num_inference_steps: int
+    quality: Annotated[Quality, Field(description="exact, or fast, which left out work that shows little.")]
     adjusted: Annotated[
         list[AdjustedField] | None, Field(description="The same as at the submit, once the model is known.")
     ] = None
@@ -162,6 +164,7 @@ def task_body(
         stage=task.stage,
         step=_step(task),
         num_inference_steps=task.rendered_request.num_inference_steps,
+        quality=task.rendered_request.quality,
         adjusted=adjusted_fields(task) or None,
         progress=round(task.progress, 4),
         bytes_done=task.bytes_done if task.bytes_total else None,

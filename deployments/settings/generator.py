@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.options import PROMPT_CACHE_BYTES
+from models.options import FAST_GUIDED_SHARE, PROMPT_CACHE_BYTES
 from models.placement import Place, Weights
 from models.recipes import Training
 from models.speedup_choice import Speedup
@@ -77,6 +77,11 @@ class GeneratorSettings(BaseModel):
         int,
         Field(ge=0, description="Host memory for encoded prompts, so that the same words are encoded once; 0 is off."),
     ] = PROMPT_CACHE_BYTES
+
+    fast_guided_share: Annotated[
+        float,
+        Field(gt=0, le=1, description="The share of its steps that a task of quality fast guides, from the first on."),
+    ] = FAST_GUIDED_SHARE
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

@@ -116,7 +116,7 @@ def test_the_server_s_defaults_stand_where_nothing_is_asked(box):
 
 
 def test_fields_that_do_not_exist_are_named(box):
-    assert create(box, user="ann", quality="hd")["ignored"] == ["quality", "user"]
+    assert create(box, user="ann", style="vivid")["ignored"] == ["style", "user"]
 
 
 @pytest.mark.parametrize(

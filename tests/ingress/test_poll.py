@@ -20,12 +20,17 @@ def test_a_queued_task_reads_processing_with_its_place(box):
         "status": "processing",
         "state": "queued",
         "num_inference_steps": 20,
+        "quality": "exact",
         "progress": 0.0,
         "queue_position": 2,
         "seed": 5,
         "model": MODEL,
     }
     assert box.poll(first)["queue_position"] == 1
+
+
+def test_a_task_names_the_quality_that_was_asked_for(box):
+    assert box.poll(box.submit(quality="fast"))["quality"] == "fast"
 
 
 def test_while_paused_health_and_every_queued_task_say_so_and_submits_are_taken(box):

@@ -185,6 +185,14 @@ def test_what_a_distilled_model_cannot_use_is_named(distilled: Ltx2) -> None:
     assert distilled.find_adjustments(adjust(request, adjustments)) == ()
 
 
+def test_a_distilled_model_is_exact_when_it_is_asked_to_be_fast(distilled: Ltx2) -> None:
+    request = small(quality="fast")
+    said = [(each.field, each.used) for each in told(distilled.find_adjustments(request)) if each.given == "fast"]
+    assert said == [("quality", "exact")]
+    distilled.render(request, None, ignore)
+    assert distilled.left_out == ""
+
+
 def test_a_distilled_model_reports_the_steps_that_it_takes(distilled: Ltx2) -> None:
     reports: list[Progress] = []
     distilled.render(small(num_inference_steps=40), None, reports.append)

@@ -67,6 +67,7 @@ def test_defaults_are_those_of_the_api():
         "stg_scale_video": 1.0,
         "cfg_scale_audio": 7.0,
         "modality_scale": 3.0,
+        "quality": "exact",
         "timeout_s": None,
         "webhook_url": None,
     }

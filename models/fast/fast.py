@@ -1,0 +1,48 @@
+"""Puts together what a fast task leaves out, for one loaded model."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from models import offload
+from models.estimate import estimate_peak
+from models.fast.fp8 import Fp8Linears, can_multiply
+from models.fast.interval import GuidanceInterval
+from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
+from models.request import Quality, VideoRequest
+
+
+class Fast:
+    """`guided_share` of a fast task's steps are guided: 1 is all of them."""
+
+    def __init__(self, transformer: Any, placed: Placement, guided_share: float) -> None:
+        self._transformer = transformer
+        self._placed = placed
+        self._guided_share = guided_share
+        self._interval = GuidanceInterval(transformer)
+
+    @contextlib.contextmanager
+    def applied(self, request: VideoRequest, *, from_image: bool) -> Iterator[str]:
+        """Render `request` in this context. Yields what is left out, for the log; nothing for an exact one."""
+        if request.quality != Quality.FAST:
+            yield ""
+            return
+        guided_steps = max(1, math.ceil(request.num_inference_steps * self._guided_share))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._interval.only(guided_steps))
+            words = f"guidance on {guided_steps} of {request.num_inference_steps} steps"
+            if linears := self._fp8(request, from_image=from_image):
+                stack.enter_context(linears.on())
+                words += ", products in float8"
+            yield words
+
+    def _fp8(self, request: VideoRequest, *, from_image: bool) -> Fp8Linears | None:
+        """The layers to round, where the device multiplies float8 and has room for a second copy of them."""
+        place = self._placed.place
+        streamed = place is Place.CPU or TRANSFORMER in STREAMED[place]
+        if streamed or self._placed.weights is Weights.FP8 or not can_multiply(self._transformer.device):
+            return None
+        linears = Fp8Linears(self._transformer)
+        needed = linears.size_bytes + estimate_peak(request, from_image=from_image).bytes
+        return linears if needed <= offload.free_vram_bytes() else None

@@ -1,0 +1,3 @@
+from tests.models.speedups.conftest import build
+
+__all__ = ["build"]
