@@ -16,8 +16,9 @@ def describe_defaults(app: FastAPI, rooms: Rooms) -> None:
     app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != path]
 
     @app.get(str(path), include_in_schema=False)
-    def openapi() -> JSONResponse:
-        return JSONResponse(with_defaults(app.openapi(), rooms.served.defaults()))
+    async def openapi() -> JSONResponse:
+        defaults = await rooms.reading.run(rooms.served.defaults)
+        return JSONResponse(with_defaults(app.openapi(), defaults))
 
 
 def with_defaults(described: dict[str, Any], defaults: dict[str, float]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from deployments.encoder.mp4 import write_mp4
+from models.adjustments import FIXED_STEPS, Adjustment
 from models.clip import Clip
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
@@ -138,6 +139,14 @@ def test_the_form_sends_what_it_shows(visit):
     request = here.box.claim().request
     assert (request.prompt, request.width, request.height) == ("A cat", 512, 768)
     assert (request.num_frames, request.num_inference_steps, request.seed) == (49, 12, 99)
+
+
+def test_a_card_says_what_the_model_renders_otherwise(visit):
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    here.box.tasks.adjust(here.box.start(), [Adjustment("num_inference_steps", 40, 8, FIXED_STEPS)])
+    expect(cards(here)).to_contain_text("num_inference_steps: 8, not 40 (a distilled model has fixed steps)")
 
 
 def test_a_picture_goes_with_the_prompt(visit):

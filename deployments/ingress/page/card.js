@@ -3,7 +3,7 @@
 import { asCurl, copy } from "./curl.js";
 import { fileUrl } from "./api.js";
 import { announce, element } from "./element.js";
-import { keptUntil, remaining, stageOf, statusOf } from "./words.js";
+import { adjustments, keptUntil, remaining, stageOf, statusOf } from "./words.js";
 
 /** Build a card. `actions` holds cancel, again, reuse and remove, each called with nothing. */
 export function makeCard(entry, actions) {
@@ -11,15 +11,18 @@ export function makeCard(entry, actions) {
   const stage = element("div", { class: "stage" });
   stage.style.aspectRatio = `${fields.width ?? 3} / ${fields.height ?? 2}`;
   const status = element("p", { class: "status" });
+  const adjusted = element("p", { class: "quiet", hidden: true });
   const buttons = element("div", { class: "buttons" });
   const card = element("article", { class: "card", "data-task": entry.id, "aria-label": shorten(fields.prompt) });
-  card.append(stage, status, element("p", { class: "prompt", title: fields.prompt }, fields.prompt), facts(entry), buttons);
+  card.append(stage, status, element("p", { class: "prompt", title: fields.prompt }, fields.prompt), facts(entry), adjusted, buttons);
   let shown = null;
   return {
     card,
     update(body) {
       const kind = body.status === "processing" ? body.state : body.status + body.state;
       showStatus(status, body);
+      adjusted.textContent = adjustments(body);
+      adjusted.hidden = !body.adjusted;
       if (body.status === "processing") showProgress(stage, body);
       if (shown !== kind) {
         if (body.status !== "processing") showEnd(stage, body, fields);

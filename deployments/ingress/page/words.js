@@ -35,6 +35,11 @@ export function keptUntil({ expires_at: until }) {
   return `kept until ${new Date(until * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
 }
 
+/** What the model renders otherwise than it was asked for. */
+export function adjustments({ adjusted = [] }) {
+  return adjusted.map(({ field, given, used, reason }) => `${field}: ${used || "none"}, not ${given} (${reason})`).join("; ");
+}
+
 export function duration(seconds) {
   const whole = Math.max(1, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
