@@ -134,7 +134,13 @@ class TaskMachine(RuleBasedStateMachine):
         claimed = self.stores[name].claim(name, model, limit, LEASE_S)
         self._noted(*claimed)
         ids = [task.id for task in claimed]
-        assert ids == self.model.claim(name, model, limit, LEASE_S)
+        claimable = self.model.claimable(model)
+        assert len(set(ids)) == len(ids) == min(limit, sum(map(len, claimable.values())))
+        for oldest in claimable.values():
+            taken = [task_id for task_id in ids if task_id in oldest]
+            assert taken == oldest[: len(taken)]
+        assert set(ids) <= {task_id for oldest in claimable.values() for task_id in oldest}
+        self.model.claim(name, ids, LEASE_S)
         return ids
 
     @rule(name=dispatcher_names)

@@ -125,17 +125,18 @@ class TaskModel:
 
     # -- the dispatchers' side
 
-    def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[str]:
-        if self.paused:
-            return []
-        free = [
-            task_id
-            for task_id, row in self.rows.items()
-            if row.state == State.QUEUED and row.dispatcher is None and row.new.model == model
-        ][:limit]
-        for row in map(self.rows.__getitem__, free):
+    def claimable(self, model: str) -> dict[str, list[str]]:
+        """Of each owner, what may be claimed, the oldest first. Whose turn it is, is for test_fair_share."""
+        found: dict[str, list[str]] = {}
+        for task_id, row in self.rows.items():
+            free = row.state == State.QUEUED and row.dispatcher is None and row.new.model == model
+            if free and not self.paused:
+                found.setdefault(row.new.owner, []).append(task_id)
+        return found
+
+    def claim(self, dispatcher: str, taken: Collection[str], lease_s: float) -> None:
+        for row in map(self.rows.__getitem__, taken):
             row.dispatcher, row.claim, row.lease_until = dispatcher, row.claim + 1, self.lease_clock + lease_s
-        return free
 
     def renew(self, dispatcher: str, lease_s: float) -> None:
         for row in self.rows.values():
