@@ -3,9 +3,12 @@
     python -m benchmarks.cold [--rounds 3]
 
 The bare process is the floor: it starts Python, imports, loads the tiny model and takes one step, without a server.
+Then the last Generator's own time line, as it stands in the log. `benchmarks.cold_floor` has the floor of real weights:
+bytes over the bandwidth of the disk and of the bus.
 """
 
 import argparse
+import re
 import statistics
 import subprocess
 import sys
@@ -17,9 +20,12 @@ from tests.e2e.server import QUICK, Server, running_server
 
 IDLE_UNLOAD_S = 2
 POLL_S = 0.02
+TIMELINE = re.compile(r"cold start: [a-z_0-9., -]+")
 BARE = """
 import sys, time
 from pathlib import Path
+from models.warm_up import import_pipelines
+import_pipelines("cpu")
 from models.ltx2 import Ltx2
 from models.request import Limits, parse_request
 from models.progress import Stage
@@ -82,12 +88,14 @@ def main() -> None:
             for _ in range(rounds):
                 colds.append(cold_task(server))
                 bares.append(bare_process(Path(folder) / "data/cache"))
+            lines = TIMELINE.findall(server.log())
     for part in colds[0]:
         print(f"{part:<36}{statistics.median(each[part] for each in colds):8.2f} s")
     bare = statistics.median(bares)
     whole = statistics.median(each["whole"] for each in colds)
     print(f"{'bare process, to its first step':<36}{bare:8.2f} s")
     print(f"{'server / bare process':<36}{whole / bare:8.2f}")
+    print(*lines[-1:], sep="\n")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@
 
 For each option: seconds a step, of a whole task of 40 steps (steps, and one decode), peak memory, the share of the
 measured matrix rate that the work of plain diffusers makes of that time, and the difference of the latents to plain
-diffusers. Then the decoder, whole and in tiles, and a profile of two steps. Writes a table, --json with the same,
-and --profile-file. Needs torch, diffusers and transformers; neither Ray nor a network.
+diffusers. `unguided` and `float8` are what `quality: fast` is made of: it takes the first for half of its steps. Then
+the decoder, whole and in tiles, the text, which a known prompt does without, the weights' way to host memory and back
+(sleep and wake), and a profile of two steps. Writes a table, --json with the same, and --profile-file. Needs torch,
+diffusers and transformers; neither Ray nor a network.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_measure import (
+    GB,
     Denoised,
     Shape,
     count_tflop_a_step,
@@ -26,14 +29,20 @@ from benchmarks.gpu_measure import (
     denoise,
     difference,
     gemm_tflops,
+    timed,
     write_profile,
 )
 from benchmarks.gpu_subject import Subject, open_subject
+from models.fast.fp8 import MIN_WEIGHTS, Fp8Linears
+from models.fast.interval import GuidanceInterval
 from models.speedup_choice import LESS_WORK, Speedup
 from models.speedups import forget, install
 from models.tiling import use_tiles
+from models.transfer import to_device, to_host, weights_of
 
 TASK_STEPS = 40
+TINY_WEIGHTS = 256
+"""Layers of the tiny model that stand for large ones."""
 PLAIN = "diffusers"
 FULL = Shape(512, 768, 121, steps=5)
 SMALL = Shape(64, 128, 9, steps=3)
@@ -64,6 +73,49 @@ def measure_options(subject: Subject, shape: Shape, gemm: float) -> tuple[list[d
         rows.append(_row(name, denoise(twin, shape), reference, tflop, gemm))
         forget(twin.pipe.transformer)
     return rows, reference
+
+
+def measure_fast(subject: Subject, shape: Shape, gemm: float, reference: Denoised) -> list[dict[str, Any]]:
+    """A row for each way of `quality: fast`, on top of the speed-ups of `auto`."""
+    tflop = count_tflop_a_step(subject, shape)
+    twin = subject.with_twin()
+    transformer = twin.pipe.transformer
+    interval = GuidanceInterval(transformer)
+    install(transformer, LESS_WORK, twin.stg_blocks)
+    linears = Fp8Linears(transformer, MIN_WEIGHTS if subject.device == "cuda" else TINY_WEIGHTS)
+    ways = {"unguided": interval.only(0), "float8": linears.on()}
+    rows = []
+    for name, way in ways.items():
+        with way:
+            denoise(twin, Shape(shape.height, shape.width, shape.num_frames, steps=2))
+            rows.append(_row(f"fast: {name}", denoise(twin, shape), reference, tflop, gemm))
+        forget(transformer)
+    return rows
+
+
+def measure_moves(subject: Subject) -> dict[str, dict[str, float]]:
+    """The transformer's weights to host memory and back: what a sleep and a wake take."""
+    device = subject.pipe.transformer.device
+    weights = weights_of([subject.pipe.transformer])
+    gb = sum(weight.nbytes for weight in weights) / GB
+    away = timed(lambda: to_host(weights, lambda: False), subject.device)
+    back = timed(lambda: to_device(weights, device), subject.device)
+    return {name: {"seconds": seconds, "gb_s": gb / seconds} for name, seconds in (("sleep", away), ("wake", back))}
+
+
+def measure_text(subject: Subject) -> float | None:
+    """Seconds until the transformer has its text, which a known prompt does without. None without an encoder."""
+    pipe = subject.pipe
+    if pipe.text_encoder is None:
+        return None
+
+    def encode() -> None:
+        embeddings, mask, *_ = pipe.encode_prompt(subject.call["prompt"], subject.call["negative_prompt"])
+        pipe.connectors(embeddings, mask)
+
+    with torch.no_grad():
+        encode()
+        return timed(encode, subject.device)
 
 
 def _row(name: str, done: Denoised, reference: Denoised, tflop: float, gemm: float) -> dict[str, Any]:
@@ -99,11 +151,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     subject.pipe.set_progress_bar_config(disable=True)
     gemm = gemm_tflops(device, 512 if arguments.tiny else 8192)
     rows, reference = measure_options(subject, shape, gemm)
+    rows += measure_fast(subject, shape, gemm, reference)
     decoding = measure_decoding(subject, shape, reference.video)
     for row in rows:
         row["task_s"] = TASK_STEPS * row["step_s"] + decoding["whole"]["seconds"]
     if arguments.profile_file:
         write_profile(subject, shape, arguments.profile_file)
+    text_s = measure_text(subject)
+    moves = measure_moves(subject)
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "CPU",
         "torch": torch.__version__,
@@ -112,6 +167,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "gemm_tflops": gemm,
         "options": rows,
         "decode": decoding,
+        "text_s": text_s,
+        "moves": moves,
     }
 
 
@@ -124,6 +181,11 @@ def print_table(result: dict[str, Any]) -> None:
         print("".join(f"{row[c]:>16}" if isinstance(row[c], str) else f"{row[c]:>16.4g}" for c in COLUMNS))
     for name, figures in result["decode"].items():
         print(f"decode {name}: {figures['seconds']:.3f} s, peak {figures['peak_gb']:.1f} GB")
+
+    if result["text_s"] is not None:
+        print(f"text: {result['text_s']:.3f} s, or none for a known prompt")
+    for name, figures in result["moves"].items():
+        print(f"{name}, the transformer: {figures['seconds']:.3f} s, {figures['gb_s']:.1f} GB/s")
 
 
 def main() -> None:

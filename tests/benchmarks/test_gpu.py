@@ -21,12 +21,17 @@ def test_every_option_is_measured_beside_diffusers(tmp_path: Path, capsys: pytes
     profile_file = tmp_path / "profile.txt"
     result = run(argparse.Namespace(tiny=True, model="random", profile_file=profile_file))
     rows = {row["option"]: row for row in result["options"]}
-    assert set(rows) == {PLAIN, *options("cuda" if torch.cuda.is_available() else "cpu")}
-    assert all(row["step_s"] > 0 and row["difference"] < ROUNDING for row in rows.values())
+    fast = {"fast: unguided", "fast: float8"}
+    assert set(rows) == {PLAIN, *options("cuda" if torch.cuda.is_available() else "cpu"), *fast}
+    assert all(row["step_s"] > 0 and (row["difference"] < ROUNDING) != (name in fast) for name, row in rows.items())
+    assert result["text_s"] > 0
+    assert all(move["gb_s"] > 0 for move in result["moves"].values())
     assert result["gemm_tflops"] > 0
     assert "aten::" in profile_file.read_text()
     print_table(json.loads(json.dumps(result)))
-    assert "decode tiled" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "decode tiled" in shown
+    assert "wake, the transformer" in shown
 
 
 def test_on_a_gpu_every_speedup_is_measured_alone() -> None:
