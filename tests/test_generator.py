@@ -173,6 +173,7 @@ class BrokenModel:
     """Fails as torch does when a kernel has read what is not its own."""
 
     working_bytes = None
+    left_out = ""
 
     def find_adjustments(self, _request: object) -> tuple[()]:
         return ()
