@@ -22,6 +22,7 @@ EXAMPLE = {
             "stage": "denoising",
             "step": 12,
             "num_inference_steps": 40,
+            "quality": "exact",
             "progress": 0.29,
             "created_at": 1790000000.0,
             "started_at": 1790000002.5,

@@ -16,6 +16,7 @@ EXAMPLE = {
         "status": "completed",
         "state": "completed",
         "num_inference_steps": 40,
+        "quality": "exact",
         "progress": 1.0,
         "created_at": 1795600700.0,
         "started_at": 1795600702.5,
