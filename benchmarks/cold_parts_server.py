@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ray.serve import Application
 
 import deployments.app
-import deployments.generator
+import deployments.generator.deployment
 from deployments.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,32 +25,40 @@ def note(name: str) -> None:
     logger.info("NOTE %s %.3f", name, time.time())
 
 
-class Generator(deployments.generator.Generator):
+class Generator(deployments.generator.deployment.Generator):
     """Has the name of the other, which Serve gives to the deployment."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         note("asked")
-        super().__init__(*args)
+        super().__init__(*args, **options)
         note("constructed")
+        load = self._residence._load  # noqa: SLF001  # the seam between two of the parts
 
-    def _load(self, report: "ReportProgress") -> "Ltx2":
-        note("called")
-        self._warm_up.wait_for_imports()
-        note("imported")
-        model = super()._load(report)
-        note("loaded")
-        render = model.render
+        def load_noted(report: "ReportProgress") -> "Ltx2":
+            note("called")
+            self._residence._warm_up.wait_for_imports()  # noqa: SLF001
+            note("imported")
+            model = load(report)
+            note("loaded")
+            note_first_step(model)
+            return model
 
-        def render_noted(request: Any, image: Any, report: "ReportProgress") -> Any:
-            def report_noted(progress: "Progress") -> None:
-                if progress.step == 1:
-                    note("stepped")
-                report(progress)
+        self._residence._load = load_noted  # type: ignore[method-assign]  # noqa: SLF001
 
-            return render(request, image, report_noted)
 
-        model.render = render_noted  # type: ignore[method-assign]
-        return model
+def note_first_step(model: "Ltx2") -> None:
+    """Have the model note when the first step of a task is over."""
+    render = model.render
+
+    def render_noted(request: Any, image: Any, report: "ReportProgress") -> Any:
+        def report_noted(progress: "Progress") -> None:
+            if progress.step == 1:
+                note("stepped")
+            report(progress)
+
+        return render(request, image, report_noted)
+
+    model.render = render_noted  # type: ignore[method-assign]
 
 
 def build(settings: Settings) -> Application:

@@ -16,7 +16,7 @@ from ray.serve.schema import LoggingConfig
 from deployments.choice import Choice, choose_model
 from deployments.dispatcher.deployment import Dispatcher
 from deployments.encoder.deployment import Encoder
-from deployments.generator import Generator
+from deployments.generator.deployment import Generator
 from deployments.ingress.deployment import Ingress
 from deployments.metrics.serve import ServeMetrics
 from deployments.object_store import find_shortages

@@ -13,7 +13,7 @@ HEAVY = ("torch", "diffusers", "transformers")
         "deployments.ingress.deployment",
         "deployments.dispatcher.deployment",
         "deployments.encoder.deployment",
-        "deployments.generator",
+        "deployments.generator.deployment",
         "deployments.app",
     ],
 )

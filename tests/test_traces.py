@@ -150,7 +150,7 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("open
         ("fastapi", "deployments.ingress.app, storage.task_store"),
         (
             "fastapi, ray.serve",
-            "deployments.app, deployments.ingress.deployment, deployments.generator, deployments.encoder.deployment",
+            "deployments.app, deployments.generator.deployment, deployments.encoder.deployment",
         ),
     ],
 )

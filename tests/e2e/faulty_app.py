@@ -5,8 +5,8 @@ import signal
 import time
 
 import deployments.app
-from deployments.generator import Generator
-from deployments.reports import Reporter
+from deployments.generator.deployment import Generator
+from deployments.generator.hearing import Hearing
 from deployments.settings import Settings
 from models.clip import Clip
 from models.progress import Progress, Stage
@@ -17,16 +17,15 @@ POISON_PROMPT = "kills its Generator every time, as the kernel does when memory 
 
 
 class FaultyGenerator(Generator):
-    def _render(self, task: Task, reporter: Reporter) -> Clip:
+    def _render(self, task: Task, hearing: Hearing) -> Clip:
         prompt = task.request.prompt
         if prompt == POISON_PROMPT:
-            reporter(Progress(Stage.DENOISING, 1))
+            hearing(Progress(Stage.DENOISING, 1))
             os.kill(os.getpid(), signal.SIGKILL)
         if prompt == STUCK_PROMPT and task.attempts == 0:
-            self._watch.saw(Stage.DENOISING)
-            reporter(Progress(Stage.DENOISING, 1))
+            hearing(Progress(Stage.DENOISING, 1))
             time.sleep(3600)
-        return super()._render(task, reporter)
+        return super()._render(task, hearing)
 
 
 def build(settings: Settings) -> object:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from deployments.meter import Meter
+from deployments.generator.meter import Meter
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.turns import Turns, Wanted
+from deployments.generator.turns import Turns, Wanted
 
 LONG_S = 60.0
 """No test waits so long unless it fails."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.generator import Generator
+from deployments.generator.deployment import Generator
 from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
 from models.adjustments import told
@@ -114,7 +114,7 @@ def test_the_log_has_the_time_line_of_a_cold_start(
     (line,) = [message for message in caplog.messages if message.startswith("cold start: ")]
     wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
     assert all(f" {mark} " in line for mark in wanted)
-    assert set(wanted) <= set(generator._timeline.marks)
+    assert set(wanted) <= set(generator._residence.timeline.marks)
 
 
 def stand_on_a_gpu(model: Ltx2) -> None:
@@ -136,7 +136,7 @@ def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, s
     knobs = settings.generator.model_copy(update={"sleep_after_s": 0.0})
     generator = Generator(settings.model_copy(update={"generator": knobs}), "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
-    model = generator._model
+    model = generator._residence.model
     assert model is not None
     with generator._turns.take():
         stand_on_a_gpu(model)
@@ -153,7 +153,7 @@ def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTask
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
     assert not sleepers()
-    generator._fall_asleep(lambda: False)
+    generator._residence.fall_asleep(lambda: False)
     assert [replica.state for replica in store.live_replicas()] == [ReplicaState.READY]
 
 
@@ -161,7 +161,7 @@ def test_a_length_that_the_model_chose_stands_in_the_row(settings: Settings, sto
     generator = Generator(settings, "tiny", MODEL, "cpu")
     store.submit(NewTask(small(num_frames=49, length="auto"), MODEL, "http://box"))
     (task,) = store.claim("alice", MODEL, 1, 60)
-    generator._model = ChoosingModel()  # type: ignore[assignment]
+    generator._residence.model = ChoosingModel()  # type: ignore[assignment]
     generator.generate(task)
     row = store.get(task.id)
     assert row is not None
@@ -185,7 +185,7 @@ class BrokenModel:
 
 def test_a_cuda_error_that_lasts_fails_its_task_and_dooms_the_replica(settings: Settings, store: SqlTaskStore) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    generator._model = BrokenModel()  # type: ignore[assignment]
+    generator._residence.model = BrokenModel()  # type: ignore[assignment]
     with pytest.raises(RenderFailed):
         generator.generate(claimed(store))
     assert generator._watch._broken is not None
@@ -196,7 +196,7 @@ def test_what_does_not_fit_fails_before_it_renders_and_names_what_does(settings:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     store.submit(NewTask(small(height=1088, width=1920, num_frames=121), MODEL, "http://box"))
     (task,) = store.claim("alice", MODEL, 1, 60)
-    generator._model = FullModel()  # type: ignore[assignment]
+    generator._residence.model = FullModel()  # type: ignore[assignment]
     with pytest.raises(DoesNotFit, match="1920x1088 with ") as refused:
         generator.generate(task)
     assert max(shape["num_frames"] for shape in refused.value.nearest) == 121

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from deployments.reports import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, Reporter
+from deployments.generator.reports import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, Reporter
 from models.errors import StoreUnavailable, TaskCancelled
 from models.progress import Progress, Stage
 from models.request import VideoRequest

@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
-from deployments import watch
-from deployments.watch import Watch
+from deployments.generator import watch
+from deployments.generator.watch import Watch
 from models.progress import Stage
 
 LONG_S = 1000.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.waiting_clips import WaitingClips
+from deployments.generator.waiting_clips import WaitingClips
 from models.errors import StoreUnavailable
 from models.progress import Progress, Stage
 from models.request import VideoRequest

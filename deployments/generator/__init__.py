@@ -1,0 +1,1 @@
+"""The replica that holds the model, one a GPU."""

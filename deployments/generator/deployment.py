@@ -1,0 +1,164 @@
+"""The Generator: the replica that holds the model. A task goes in, a clip comes out.
+
+Its constructor neither loads nor raises: Serve gives a deployment up for good after three failed starts. It begins
+to import and to read ahead (`models/warm_up.py`), for a replica starts because a task waits. The model loads with the
+first task; a failed load is that task's error, and the next task tries again.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deployments import logs
+from deployments.generator.fitting import adjust, check_room, read_picture, write_length
+from deployments.generator.hearing import Hearing
+from deployments.generator.meter import Meter
+from deployments.generator.presence import Presence
+from deployments.generator.reports import Reporter
+from deployments.generator.residence import Residence, idle_s
+from deployments.generator.turns import Turns
+from deployments.generator.waiting_clips import WaitingClips
+from deployments.generator.watch import Watch
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.table import GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
+from deployments.settings import Settings
+from deployments.traces import open_traces
+from models.clip import Clip
+from models.device_faults import broken_device
+from models.errors import RenderFailed, StoreUnavailable, TaskCancelled, VideoError
+from models.memory import GpuMemory, read_gpu_memory
+from models.progress import Progress, Stage
+from models.stopwatch import Lap, Stopwatch
+from models.timeline import Mark
+from storage.outputs import open_output_store
+from storage.task_store import SqlTaskStore
+from storage.tasks import ServedModel, Task
+
+if TYPE_CHECKING:
+    from models.ltx2 import Ltx2
+
+SHORTEST_SPAN_S = 0.001
+
+logger = logging.getLogger("ray.serve")
+
+
+class Generator:
+    """Renders one task at a time. `model` and `device` are what the app resolved `auto` to."""
+
+    def __init__(
+        self, settings: Settings, model: str, model_name: str, device: str, *, metrics: Metrics = NO_METRICS
+    ) -> None:
+        logs.mark_lines()
+        self._settings = settings
+        self._model_name = model_name
+        self._metrics = metrics
+        self._traces = open_traces(settings.traces, "Generator")
+        self._tasks = SqlTaskStore.open(settings.database_url)
+        self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+        self._meter = Meter(self._tasks)
+        self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
+        self._gpu_memory: GpuMemory | None = None
+        self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
+        self._presence = Presence(self._tasks, model_name, self._at_each_beat)
+        self._residence = Residence(settings, model, device, self._presence, self._remember)
+        self._turns = Turns(idle_s(settings.generator.sleep_after_s, device), self._residence.fall_asleep)
+        self._presence.begin()
+
+    def generate(self, task: Task) -> Clip:
+        """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
+
+        Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
+        """
+        with self._turns.take(), logs.about(task):
+            self._watch.hold_if_broken()
+            if not self._tasks.start(task):
+                raise TaskCancelled("the task was canceled, or taken over by another worker")
+            hearing = self._hearing(task)
+            try:
+                return self._render(task, hearing)
+            except Exception as error:
+                if fault := broken_device(error):
+                    self._watch.broke(fault)
+                if isinstance(error, VideoError):
+                    raise
+                raise RenderFailed(f"{type(error).__name__}: {error}") from error
+            finally:
+                hearing.close()
+
+    async def check_health(self) -> None:
+        """End the process when a stage hangs or the GPU is broken; Serve replaces the replica.
+
+        A coroutine, because Serve runs plain methods in as many threads as it lets requests in, and all of them may
+        hang. Raising would not do: Serve stops an unhealthy replica gracefully, and that waits for the very call
+        that hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
+        """
+        if reason := self._watch.verdict():
+            logger.error("this replica ends: %s", reason)
+            logging.shutdown()
+            os._exit(1)
+
+    def __del__(self) -> None:
+        """Say that this replica is gone."""
+        with suppress(StoreUnavailable, AttributeError):
+            self._presence.end()
+            self._residence.end()
+            self._turns.end()
+            self._meter.write()
+            self._presence.withdraw()
+        with suppress(AttributeError):
+            self._traces.close()
+
+    def _hearing(self, task: Task) -> Hearing:
+        reporter, stopwatch = Reporter(self._tasks, task), Stopwatch(tell=self._teller(task))
+        timeline = self._residence.timeline
+        return Hearing(reporter, stopwatch, timeline, self._watch, self._presence, self._waiting_clips)
+
+    def _teller(self, task: Task) -> Callable[[Lap, float], None]:
+        """Makes a span of each lap; those of no length are between two reports, and nothing is in them."""
+
+        def tell(lap: Lap, seconds: float) -> None:
+            if seconds >= SHORTEST_SPAN_S:
+                self._traces.record(lap, task.origin.traceparent, seconds)
+
+        return tell
+
+    def _render(self, task: Task, hearing: Hearing) -> Clip:
+        cold, timeline = self._residence.model is None, self._residence.timeline
+        timeline.mark(Mark.TASK)
+        hearing(Progress(Stage.STARTING))
+        picture = read_picture(task, self._outputs)
+        model = self._residence.find(hearing)
+        started = time.monotonic()
+        task = adjust(task, model, self._tasks)
+        hearing.reporter.carry(task)
+        check_room(task, model, self._settings.limits)
+        with self._meter.running(task.owner):
+            clip = model.render(task.request, picture, hearing)
+        if model.left_out:
+            logger.info("task %s: quality fast: %s", task.id, model.left_out)
+        write_length(task, clip, self._tasks)
+        self._waiting_clips.add(task, clip.size_bytes)
+        hearing(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
+        logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
+        self._gpu_memory = read_gpu_memory()
+        self._show_gpu_memory()
+        marks = {str(mark): at for mark, at in timeline.marks.items()} if cold else {}
+        return replace(clip, timings=replace(hearing.stopwatch.timings, cold_start=marks))
+
+    def _remember(self, model: "Ltx2") -> None:
+        """Write down what was learned by loading: which recipe, and how much room there is."""
+        self._tasks.remember_model(ServedModel(self._model_name, model.recipe, model.working_bytes))
+
+    def _at_each_beat(self) -> None:
+        self._meter.write()
+        self._show_gpu_memory()
+
+    def _show_gpu_memory(self) -> None:
+        """Ray passes a gauge on once: what is to stay is shown with every heartbeat."""
+        if self._gpu_memory is not None:
+            self._metrics.set(GPU_MEMORY_PEAK_BYTES, self._gpu_memory.peak_bytes)
+            self._metrics.set(GPU_MEMORY_BYTES, self._gpu_memory.total_bytes)

@@ -1,0 +1,61 @@
+"""A request and the model that is there: what is rendered otherwise is written down, what has no room is refused."""
+
+import io
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from models.adjustments import chosen_length
+from models.clip import Clip
+from models.errors import RenderFailed, StoreUnavailable
+from models.estimate import check_fits
+from models.request import Limits
+from storage.outputs import OutputStore
+from storage.task_store import TaskStore
+from storage.tasks import Task
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from models.ltx2 import Ltx2
+
+logger = logging.getLogger("ray.serve")
+
+
+def adjust(task: Task, model: "Ltx2", tasks: TaskStore) -> Task:
+    """The task with what the model cannot use of its request, written down for the client."""
+    adjustments = model.find_adjustments(task.request)
+    if adjustments == task.adjusted:
+        return task
+    for each in adjustments:
+        logger.info("task %s: %s is %s: %s", task.id, each.field, each.used, each.reason)
+    with suppress(StoreUnavailable):
+        tasks.adjust(task, adjustments)
+    return replace(task, adjusted=adjustments)
+
+
+def check_room(task: Task, model: "Ltx2", limits: Limits) -> None:
+    """Refuse at once what would run out of memory later: the first task of a model was accepted unmeasured."""
+    if model.working_bytes is not None:
+        check_fits(task.rendered_request, model.working_bytes, limits, from_image=task.input_key is not None)
+
+
+def write_length(task: Task, clip: Clip, tasks: TaskStore) -> None:
+    """Write down how long the video came to be, where that was left to the model."""
+    if chosen := chosen_length(task.rendered_request, len(clip.frames)):
+        with suppress(StoreUnavailable):
+            tasks.adjust(task, (*task.adjusted, *chosen))
+
+
+def read_picture(task: Task, outputs: OutputStore) -> "Image | None":
+    """The picture that an image-to-video task starts from. Raises RenderFailed when it is gone."""
+    if task.input_key is None:
+        return None
+    from PIL import Image
+
+    try:
+        content = b"".join(outputs.open(task.input_key))
+    except FileNotFoundError:
+        raise RenderFailed("the picture that the task starts from is gone") from None
+    return Image.open(io.BytesIO(content)).convert("RGB")

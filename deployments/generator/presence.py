@@ -1,0 +1,62 @@
+"""What a replica says of itself: a row that /health reads. It is written at each change and with every heartbeat."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+from models.errors import StoreUnavailable
+from storage.task_store import TaskStore
+from storage.tasks import Replica, ReplicaState
+
+HEARTBEAT_S = 5.0
+
+
+class Presence:
+    """Of one replica that serves `model_name`. `at_each_beat` is called with every heartbeat, in its thread."""
+
+    def __init__(self, tasks: TaskStore, model_name: str, at_each_beat: Callable[[], None]) -> None:
+        self._tasks = tasks
+        self._at_each_beat = at_each_beat
+        self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
+        self._ended, self._beat_now = threading.Event(), threading.Event()
+
+    @property
+    def state(self) -> ReplicaState:
+        """What it does now."""
+        return self._replica.state
+
+    def begin(self) -> None:
+        """Start the heartbeat."""
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def describe(self, state: ReplicaState, message: str = "", *, bytes_done: int = 0, bytes_total: int = 0) -> None:
+        """Say what it does. The heartbeat writes it again if the store is away."""
+        changed = state != self._replica.state
+        self._replica = Replica(self._replica.id, self._replica.model, state, message, bytes_done, bytes_total)
+        if changed:
+            with suppress(StoreUnavailable):
+                self._tasks.put_replica(self._replica)
+
+    def beat_now(self) -> None:
+        """Have the next heartbeat at once."""
+        self._beat_now.set()
+
+    def end(self) -> None:
+        """Stop the heartbeat."""
+        self._ended.set()
+        self._beat_now.set()
+
+    def withdraw(self) -> None:
+        """Take the row away. Raises StoreUnavailable."""
+        self._tasks.drop_replica(self._replica.id)
+
+    def _beat(self) -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                self._tasks.put_replica(self._replica)
+            self._at_each_beat()
+            self._beat_now.wait(HEARTBEAT_S)
+            self._beat_now.clear()
+            if self._ended.is_set():
+                return

@@ -1,0 +1,118 @@
+"""The model on its replica: loaded with the first task, asleep while nobody asks, woken for the task after that."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from deployments.generator.presence import Presence
+from deployments.generator.turns import Wanted
+from deployments.settings import GeneratorSettings, Settings
+from models.errors import ModelUnavailable, TaskCancelled, VideoError
+from models.options import LoadOptions
+from models.progress import Progress, ReportProgress, Stage
+from models.timeline import Timeline
+from models.warm_up import WarmUp
+from storage.tasks import ReplicaState
+
+if TYPE_CHECKING:
+    from models.ltx2 import Ltx2
+
+SLEEP_AFTER_S = 120.0
+"""What `generator.sleep_after_s: auto` means."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class Residence:
+    """Begins at once to import and to read ahead: a replica starts because a task waits.
+
+    `source` and `device` are what the app resolved `auto` to. `remember` is called with each model that was loaded.
+    """
+
+    def __init__(
+        self, settings: Settings, source: str, device: str, presence: Presence, remember: Callable[["Ltx2"], None]
+    ) -> None:
+        self._knobs = settings.generator
+        self._cache_dir = Path(settings.cache_dir)
+        self._source = source
+        self._device = device
+        self._presence = presence
+        self._remember = remember
+        self.model: Ltx2 | None = None
+        self.timeline = Timeline()
+        self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline)
+        self._warm_up.start()
+
+    def find(self, report: ReportProgress) -> "Ltx2":
+        """The model, where it can render. Raises what loading raises, and the next call tries again."""
+        if self.model is None:
+            self.model = self._load(report)
+        elif self._presence.state == ReplicaState.SLEEPING:
+            started = time.monotonic()
+            report(Progress(Stage.LOADING))
+            self.model.wake()
+            self._presence.describe(ReplicaState.READY)
+            logger.info("the weights were back on the GPU in %.1f s", time.monotonic() - started)
+        return self.model
+
+    def fall_asleep(self, wanted: Wanted) -> None:
+        """Free the GPU while nobody asks. What goes wrong leaves weights on both sides, and a wake collects them."""
+        if self.model is None or not self.model.can_sleep():
+            return
+        self._presence.describe(ReplicaState.SLEEPING)
+        started = time.monotonic()
+        try:
+            gone = self.model.sleep(wanted)
+        except Exception as error:
+            logger.warning("the weights could not all be moved to host memory: %s", error)
+            return
+        logger.info("%s in %.1f s", "the GPU is free" if gone else "called back from sleep", time.monotonic() - started)
+
+    def end(self) -> None:
+        """Read ahead no more."""
+        self._warm_up.end()
+
+    def _load(self, report: ReportProgress) -> "Ltx2":
+        report(Progress(Stage.LOADING))
+        started = time.monotonic()
+        try:
+            self._warm_up.wait_for_imports()
+            from models.ltx2 import Ltx2
+
+            options = _load_options(self._knobs)
+            model = Ltx2.load(self._source, self._device, self._cache_dir, report, options, timeline=self.timeline)
+            self._remember(model)
+        except TaskCancelled:
+            self._presence.describe(ReplicaState.UNLOADED)
+            raise
+        except Exception as error:
+            message = error.message if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
+            self._presence.describe(ReplicaState.FAILED, message)
+            if isinstance(error, VideoError):
+                raise
+            raise ModelUnavailable(f"the model could not be loaded: {message}") from error
+        logger.info("model loaded from %s on %s in %.1f s", self._source, self._device, time.monotonic() - started)
+        logger.info("placement: %s\n%s", model.placement.place, model.placement.table())
+        logger.info("speed-ups: %s", ", ".join(model.speedups) or "none")
+        self._presence.describe(ReplicaState.READY)
+        return model
+
+
+def idle_s(sleep_after_s: float | Literal["auto"] | None, device: str) -> float | None:
+    """How long to stay awake; None for ever, as on a CPU, which has nothing to free."""
+    if sleep_after_s == "auto":
+        return SLEEP_AFTER_S if device == "cuda" else None
+    return sleep_after_s
+
+
+def _load_options(knobs: GeneratorSettings) -> LoadOptions:
+    return LoadOptions(
+        knobs.speedups,
+        None if knobs.placement == "auto" else knobs.placement,
+        knobs.weights,
+        knobs.recipe,
+        prompt_cache_bytes=knobs.prompt_cache_bytes,
+        fast_guided_share=knobs.fast_guided_share,
+    )
