@@ -65,10 +65,9 @@ class WebhookStatements(Statements):
     def webhooks_of(self, task_ids: Collection[str]) -> dict[str, Standing]:  # noqa: D102
         if not task_ids:
             return {}
-        wanted = select(webhooks).where(webhooks.c.task_id.in_(task_ids)).order_by(webhooks.c.sequence)
-        return {
-            row.task_id: Standing(DeliveryState(row.state), row.attempts, row.last_error) for row in self._read(wanted)
-        }
+        seen = (webhooks.c.task_id, webhooks.c.state, webhooks.c.attempts, webhooks.c.last_error)
+        found = self._read(select(*seen).where(webhooks.c.task_id.in_(task_ids)).order_by(webhooks.c.sequence))
+        return {row.task_id: Standing(DeliveryState(row.state), row.attempts, row.last_error) for row in found}
 
 
 def _readable(row: Row[Any]) -> Delivery | None:

@@ -17,7 +17,7 @@ from deployments.settings import WebhookSettings
 from storage.webhooks import Delivery
 
 GONE = 410
-MAX_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = 3600
 
 
 @dataclass(frozen=True)
@@ -97,5 +97,5 @@ def _retry_after_s(headers: dict[bytes, bytes]) -> float:
     """How long the receiver asks to be left alone, where it says so in seconds."""
     asked = next((value for name, value in headers.items() if name.lower() == b"retry-after"), b"")
     with contextlib.suppress(ValueError):
-        return min(MAX_RETRY_AFTER_S, max(0.0, float(int(asked))))
+        return min(MAX_RETRY_AFTER_S, max(0, int(asked)))
     return 0.0

@@ -108,7 +108,7 @@ def test_a_receiver_that_is_gone_is_not_asked_again(outbox, receive):
     assert outbox.standing(task) == Standing(FAILED, 1, "the receiver answered 410: it wants no more")
 
 
-@pytest.mark.parametrize(("asked", "wait"), [("60", 60), ("1", 5), ("999999", 3600), ("-5", 5), ("tomorrow", 5)])
+@pytest.mark.parametrize(("asked", "wait"), [("60", 60), ("1", 5), ("9" * 400, 3600), ("-5", 5), ("tomorrow", 5)])
 def test_a_receiver_may_ask_for_more_time(outbox, receive, asked, wait):
     receiver = receive(Answer(503, {"Retry-After": asked}), Answer())
     task = outbox.end(receiver.url())
