@@ -4,6 +4,7 @@ Two dispatchers with connections of their own work on one database; workers keep
 them; leases lapse; and both clocks jump, forwards and back, by more than the seconds that the test itself takes.
 """
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,14 +12,14 @@ from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
-from sqlalchemy import Table, delete, update
+from sqlalchemy import Table, delete, select, update
 
 from models.errors import IdempotencyKeyReused, QueueFull
 from models.progress import Progress, Stage
 from models.request import VideoRequest
 from storage.admission import KEPT_S
 from storage.retention import SqlRetentionStore
-from storage.schema import idempotency_keys, pauses, tasks
+from storage.schema import idempotency_keys, pauses, tasks, webhooks
 from storage.task_store import SqlTaskStore
 from storage.tasks import UNFINISHED, Failure, Idempotency, NewTask, Output, State, Task
 from tests.storage.task_model import ModelRow, TaskModel
@@ -33,6 +34,8 @@ JUMPS_S = (100.0, 1000.0, -100.0, 100_000.0)
 TOLERANCE_S = 30.0
 MAX_QUEUED = 6
 LOOKED_AT = 1000
+WEBHOOKS = {"ann": "https://hooks.example/", "ben": None}
+"""Only one of the owners is told of its tasks."""
 REQUEST = VideoRequest(prompt="x", timeout_s=TIMEOUT_S)
 FAILURE = Failure("the sound was all zeros", "render_failed", retryable=False)
 
@@ -58,7 +61,7 @@ class TaskMachine(RuleBasedStateMachine):
         self.model = TaskModel()
         self.read: dict[str, list[Task]] = defaultdict(list)
         with self.store._engine.begin() as connection:
-            for table in (tasks, idempotency_keys, pauses):
+            for table in (tasks, idempotency_keys, pauses, webhooks):
                 connection.execute(delete(table))
         return multiple(*(self._submit(NewTask(REQUEST, model, "http://box")) for model in (*MODELS, MODELS[0])))
 
@@ -83,7 +86,7 @@ class TaskMachine(RuleBasedStateMachine):
     def submit(
         self, model: str, key: Idempotency | None, timeout_s: float | None, picture: str | None, owner: str
     ) -> Any:
-        request = REQUEST.model_copy(update={"timeout_s": timeout_s})
+        request = REQUEST.model_copy(update={"timeout_s": timeout_s, "webhook_url": WEBHOOKS[owner]})
         return self._submit(NewTask(request, model, "http://box", picture, idempotency=key, owner=owner)) or multiple()
 
     def _submit(self, new: NewTask) -> str | None:
@@ -255,6 +258,16 @@ class TaskMachine(RuleBasedStateMachine):
         assert (noted is None) == (wanted is None)
         if noted is not None:
             assert abs(time.time() - noted - (self.model.wall_clock - wanted)) < TOLERANCE_S
+
+    @invariant()
+    def every_end_has_left_its_message(self) -> None:
+        told = {task_id: row for task_id, row in self.model.rows.items() if row.new.request.webhook_url}
+        found: dict[str, list[State]] = {task_id: [] for task_id in told}
+        with self.store._engine.begin() as connection:
+            written = select(webhooks.c.task_id, webhooks.c.task).order_by(webhooks.c.sequence)
+            for row in connection.execute(written.where(webhooks.c.task_id.in_(self.model.rows))):
+                found[row.task_id].append(State(json.loads(row.task)["state"]))
+        assert found == {task_id: row.ends for task_id, row in told.items()}
 
     @invariant()
     def dispatchers_that_hold_something_are_named(self) -> None:

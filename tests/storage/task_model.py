@@ -36,6 +36,8 @@ class ModelRow:
     finished_at: float | None = None
     error_code: str | None = None
     has_output: bool = False
+    ends: list[State] = field(default_factory=list)
+    """All that it came to, with a way back between them: its webhook is told each."""
 
     @property
     def unfinished(self) -> bool:
@@ -43,6 +45,7 @@ class ModelRow:
 
     def end(self, state: State, now: float, error_code: str | None = None) -> None:
         self.state, self.finished_at, self.error_code = state, now, error_code
+        self.ends.append(state)
         self.stage = self.dispatcher = None
 
     def go_back(self) -> None:
