@@ -56,6 +56,9 @@ class Handler(BaseHTTPRequestHandler):
     def _take(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.front.seen.append(self.command)
+        if self.front.closing.is_set():
+            self.close_connection = True
+            return
         if not self.front.fault(self):
             self._forward(body)
 
@@ -116,9 +119,10 @@ class Front:
 
 
 @contextlib.contextmanager
-def front_of(endpoint: str) -> Iterator[Front]:
+def front_of(endpoint: str, port: int = 0) -> Iterator[Front]:
+    """A front on a port that refuses connections before and after."""
     front = Front(urlsplit(endpoint).netloc)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("FrontHandler", (Handler,), {"front": front}))
+    server = ThreadingHTTPServer(("127.0.0.1", port), type("FrontHandler", (Handler,), {"front": front}))
     server.daemon_threads = True
     front.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

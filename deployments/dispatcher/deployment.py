@@ -22,7 +22,7 @@ from deployments.dispatcher.leases import DispatcherName
 from deployments.dispatcher.outcomes import BREATHER_S, Outcomes
 from deployments.dispatcher.place import Place
 from deployments.dispatcher.retention import Retention
-from deployments.dispatcher.retries import Verdict, judge, unwrap
+from deployments.dispatcher.retries import Encodes, Verdict, judge, unwrap
 from deployments.metrics.ends import count_ends
 from deployments.metrics.labels import ENCODER_LOST
 from deployments.metrics.metrics import NO_METRICS, Metrics
@@ -40,7 +40,6 @@ from storage.tasks import State, Task
 
 LOOK_AHEAD = 1
 """Tasks handed out beyond the Generators there may be, so that the next waits at the GPU, not in the queue."""
-MAX_ENCODES = 3
 RENDERED_CHECK_S = 0.05
 
 Claim = tuple[str, int]
@@ -208,13 +207,14 @@ class Dispatcher:
 
     async def _encode(self, clip: Any, task: Task) -> str | None:
         failed = None
-        for encodes in range(1, MAX_ENCODES + 1):
+        encodes = Encodes()
+        while True:
             try:
                 await self._encoder.encode.remote(clip, task)
             except Exception as wrapped:  # the task's boundary: whatever happened ends here
                 error = unwrap(wrapped)
                 row = await self._outcomes.write(self._tasks.get, task.id)
-                verdict = judge(error, row, encodes, MAX_ENCODES)
+                verdict = judge(error, row, may_encode_again=encodes.may_go_on(error))
                 if verdict == Verdict.ENCODE_AGAIN:
                     logger.warning("task %s: encoding again: %s", task.id, error)
                     self._metrics.add(TASK_RETRIES, reason=ENCODER_LOST)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from deployments.dispatcher.retries import Verdict, failure
+from deployments.dispatcher.retries import Verdict, failure, lost
 from deployments.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import TASK_RETRIES
@@ -49,8 +49,7 @@ class Outcomes:
                 self._metrics.add(TASK_RETRIES, reason=GENERATOR_LOST)
                 await self.write(self._tasks.requeue, task, attempt_lost=True)
             case Verdict.COUNT_ATTEMPT:
-                message = f"the process that rendered it died {task.attempts + 1} times, each time under this task"
-                await self.write(self.end, task, Failure(message, "replica_lost", retryable=True))
+                await self.write(self.end, task, lost(error, task.attempts + 1))
             case _:
                 logger.error("task %s: failed: %s", task.id, error, exc_info=error)
                 await self.write(self.end, task, failure(error))

@@ -1,13 +1,18 @@
 """What to do when a task's run ends with an error."""
 
+import time
 from enum import StrEnum
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
-from models.errors import StoreUnavailable, TaskCancelled, VideoError
+from models.errors import StorageFull, StoreUnavailable, TaskCancelled, VideoError
 from models.progress import Stage
 from storage.tasks import Failure, State, Task
+
+MAX_ENCODES = 3
+STORE_PATIENCE_S = 300.0
+"""So long a clip waits for an output store that is away. Meanwhile the Generator holds back: clips are bounded."""
 
 
 class Verdict(StrEnum):
@@ -34,11 +39,30 @@ def unwrap(error: BaseException) -> BaseException:
     return error
 
 
-def judge(error: BaseException, row: Task | None, encodes: int, max_encodes: int) -> Verdict:
-    """Decide from the error, the row as it stands, and how often this clip went to an Encoder."""
+class Encodes:
+    """How often, and for how long, one clip may go to an Encoder again."""
+
+    def __init__(self) -> None:
+        self._lost = 0
+        self._began_at = time.monotonic()
+
+    def may_go_on(self, error: BaseException) -> bool:
+        """Count one more try that ended with `error`, and say whether another may follow.
+
+        A store that is away gets time to come back: what it cost to render is not thrown away for a few seconds. One
+        that is full, or an Encoder that dies, gets a few tries.
+        """
+        if isinstance(error, StoreUnavailable) and not isinstance(error, StorageFull):
+            return time.monotonic() - self._began_at < STORE_PATIENCE_S
+        self._lost += 1
+        return self._lost < MAX_ENCODES
+
+
+def judge(error: BaseException, row: Task | None, *, may_encode_again: bool) -> Verdict:
+    """Decide from the error, the row as it stands, and whether this clip may go to an Encoder once more."""
     if row is None or row.finished or isinstance(error, TaskCancelled):
         return Verdict.DROP
-    if row.stage == Stage.ENCODING and encodes < max_encodes and isinstance(error, _MAY_PASS):
+    if row.stage == Stage.ENCODING and may_encode_again and isinstance(error, _MAY_PASS):
         return Verdict.ENCODE_AGAIN
     if isinstance(error, StoreUnavailable):
         return Verdict.FAIL if row.stage == Stage.ENCODING else Verdict.GO_BACK
@@ -58,3 +82,12 @@ def failure(error: BaseException) -> Failure:
     if isinstance(error, VideoError):
         return Failure(error.message, error.code, error.retryable)
     return Failure(f"the server met an error of its own: {type(error).__name__}: {error}", "internal_error", True)
+
+
+def lost(error: BaseException, times: int) -> Failure:
+    """What the client reads when each Generator that started the task died; `error` is how the last one did."""
+    if isinstance(error, OutOfMemoryError):
+        message = f"the server's main memory ran out while it was rendered, {times} times"
+    else:
+        message = f"the process that rendered it died {times} times, each time under this task"
+    return Failure(message, "replica_lost", retryable=True)

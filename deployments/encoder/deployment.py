@@ -16,7 +16,7 @@ from deployments.metrics.table import COLD_STARTS
 from deployments.settings import Settings
 from deployments.traces import open_traces, spanned
 from models.clip import Clip
-from models.errors import TaskCancelled
+from models.errors import StorageFull, TaskCancelled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
 from models.request import Quality
@@ -74,10 +74,15 @@ class Encoder:
 
     def _store(self, task: Task, folder: Path, written: Mp4) -> None:
         video, poster = output_key(task.id), poster_key(task.id)
-        self._outputs.put(staged(video, task.claim), folder / VIDEO)
-        self._outputs.put(staged(poster, task.claim), folder / POSTER)
+        waiting = staged(video, task.claim), staged(poster, task.claim)
+        try:
+            self._outputs.put(waiting[0], folder / VIDEO)
+            self._outputs.put(waiting[1], folder / POSTER)
+        except StorageFull:
+            self._drop(*waiting)  # the half that found room takes it from videos that would be whole
+            raise
         if not self._tasks.owns(task):
-            self._drop(staged(video, task.claim), staged(poster, task.claim))
+            self._drop(*waiting)
             raise TaskCancelled("the task was canceled, or taken over by another worker")
         self._outputs.publish(staged(poster, task.claim), poster)
         self._outputs.publish(staged(video, task.claim), video)
