@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from deployments import logs
 from deployments.ingress.errors import NotFound
 from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
@@ -51,8 +52,9 @@ def remove_task(rooms: Rooms, task_id: str, owner: str | None) -> Removed | None
     if owner is not None and find_own(rooms, task_id, owner) is None:
         return None
     removed = _cancel(rooms, task_id) or _delete(rooms, task_id)
-    if removed is not None:
-        logger.info("task %s: %s by a client", removed.task_id, removed.outcome)
+    if removed is not None and (task := rooms.tasks.get(task_id)) is not None:
+        with logs.about(task):
+            logger.info("task %s: %s by a client", task.id, removed.outcome)
     return removed
 
 
