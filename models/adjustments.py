@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.recipes import Recipe
-from models.request import Length, Quality, VideoRequest
+from models.request import CHOICES, Length, Quality, VideoRequest
 
 FIXED_STEPS = "a distilled model has fixed steps"
 NO_GUIDANCE = "a distilled model has its guidance built in"
@@ -38,10 +38,12 @@ def told(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
 
 def adjust(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
     """The request as it is rendered."""
-    used: dict[str, object] = {each.field: each.used for each in adjustments}
-    if "length" in used:
-        used["length"] = Length(str(used["length"]))
-    return request.model_copy(update=used)
+    return request.model_copy(update={each.field: _as_field(each.field, each.used) for each in adjustments})
+
+
+def _as_field(name: str, used: float | str) -> float | str:
+    """The value as the request has it: a word that was read from a row is one of its choices."""
+    return CHOICES[name](str(used)) if name in CHOICES else used
 
 
 def _defaults(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from models.recipes import DISTILLED_SIGMAS, choose_recipe
+from models.request import Length, Quality
 from storage.tasks import ServedModel
 from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
 
@@ -43,6 +44,13 @@ def test_steps_and_guidance_of_a_distilled_model_are_named_at_the_submit_and_in_
     }
     assert all(each["reason"] for each in body["adjusted"])
     assert distilled.poll(body["task_id"])["adjusted"] == body["adjusted"]
+
+
+def test_a_word_that_is_adjusted_comes_back_from_the_row_as_one_of_its_choices(distilled: Box) -> None:
+    body = submitted(distilled, quality="fast", length="auto")
+    assert named(body["adjusted"]) == {"quality": ("fast", "exact"), "length": ("auto", "exact")}
+    rendered = distilled.row(body["task_id"]).rendered_request
+    assert (type(rendered.quality), type(rendered.length)) == (Quality, Length)
 
 
 def test_every_door_names_them(distilled: Box) -> None:
