@@ -23,6 +23,7 @@ from models.ltx2 import Ltx2
 from models.options import LoadOptions
 from models.progress import Progress
 from models.request import Limits, Quality, VideoRequest, parse_request
+from models.yuv import to_rgb
 
 Frames = npt.NDArray[np.uint8]
 JUDGED_FRAMES = 9
@@ -41,7 +42,8 @@ def render(model: Ltx2, request: VideoRequest, seed: int, quality: Quality) -> t
     clip = model.render(request.model_copy(update={"seed": seed, "quality": quality}), None, ignore)
     seconds = time.perf_counter() - start
     chosen = np.linspace(0, len(clip.frames) - 1, JUDGED_FRAMES, dtype=int)
-    return clip.frames[np.unique(chosen)], seconds
+    frames = clip.frames[np.unique(chosen)]
+    return to_rgb(frames) if clip.has_planes else frames, seconds
 
 
 def ssim(one: Frames, other: Frames) -> float:

@@ -177,10 +177,12 @@ class Ltx2:
             return denoise(pipe, self.recipe, request, {**text, **picture}, report)
 
     def _decode_frames(self, latents: Latents, request: VideoRequest) -> npt.NDArray[np.uint8]:
+        """Planes of YUV where a GPU makes them. A tiny model keeps RGB, which its label is drawn in."""
         vae = self._text_to_video.vae
-        if self.placement.place is not placement.Place.CPU:
+        on_gpu = self.placement.place is not placement.Place.CPU
+        if on_gpu:
             choose_tiling(vae, request)
-        return decode_frames(vae, latents.video, request)
+        return decode_frames(vae, latents.video, request, as_planes=on_gpu and not self.recipe.tiny)
 
     @contextlib.contextmanager
     def _explained(self, request: VideoRequest) -> Iterator[None]:

@@ -11,6 +11,7 @@ from models.estimate import decode_bytes
 from models.memory import free_memory
 from models.request import VideoRequest
 from models.tiling import use_tiles
+from models.yuv import to_planes
 
 if TYPE_CHECKING:
     import torch
@@ -29,14 +30,16 @@ def choose_tiling(vae: Any, request: VideoRequest) -> None:
         vae.disable_tiling()
 
 
-def decode_frames(vae: Any, latents: "torch.Tensor", request: VideoRequest) -> npt.NDArray[np.uint8]:
-    """Picture latents to frames, uint8 (T, H, W, 3), as many as were asked for."""
+def decode_frames(
+    vae: Any, latents: "torch.Tensor", request: VideoRequest, *, as_planes: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Picture latents to frames, as many as were asked for: RGB (T, H, W, 3), or planes (see models/yuv)."""
     import torch
 
     timestep = latents.new_zeros(1, dtype=vae.dtype) if vae.config.timestep_conditioning else None
     with torch.no_grad():
         video = vae.decode(latents.to(vae.dtype), timestep, return_dict=False)[0]
-        return _to_bytes(video[0], request.num_frames)
+        return (to_planes if as_planes else _to_bytes)(video[0], request.num_frames)
 
 
 def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> npt.NDArray[np.float32]:

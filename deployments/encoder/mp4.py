@@ -66,16 +66,20 @@ def _check(clip: Clip, metadata: Mapping[str, str]) -> None:
     if unknown := metadata.keys() - METADATA_KEYS:
         raise ValueError(f"an MP4 does not keep {sorted(unknown)}")
     shape = clip.frames.shape
-    if len(shape) != 4 or shape[3] != 3 or clip.frames.dtype != np.uint8 or 0 in shape:  # noqa: PLR2004
-        raise EncodeFailed(f"frames must be uint8 (T, H, W, 3), not {clip.frames.dtype} {shape}")
+    as_rgb = len(shape) == 4 and shape[3] == 3  # noqa: PLR2004
+    as_planes = len(shape) == 3 and shape[1] % 3 == 0 and shape[2] % 2 == 0  # noqa: PLR2004
+    if not (as_rgb or as_planes) or clip.frames.dtype != np.uint8 or 0 in shape:
+        raise EncodeFailed(
+            f"frames must be uint8 (T, H, W, 3), or planes (T, H * 3 / 2, W), not {clip.frames.dtype} {shape}"
+        )
     if clip.sound.ndim != 2:  # noqa: PLR2004
         raise EncodeFailed(f"sound must be (channels, samples), not {clip.sound.shape}")
 
 
 def _encode_within(max_bytes: int | None, clip: Clip, sound: Sound, path: Path, metadata: Mapping[str, str]) -> int:
     """Encode with lower and lower settings until the file fits. Returns its size in bytes."""
-    num_frames, height, width, _ = clip.frames.shape
-    level = lowest_level(width, height, clip.frame_rate)
+    num_frames = len(clip.frames)
+    level = lowest_level(clip.width, clip.height, clip.frame_rate)
     settings = first_settings(level, num_frames, float(num_frames / clip.frame_rate), max_bytes)
     for tries_left in reversed(range(MAX_TRIES)):
         _encode(clip, sound, settings, path, metadata)
@@ -92,7 +96,7 @@ def _encode(clip: Clip, sound: Sound, settings: Settings, path: Path, metadata: 
             container.metadata.update({key: _clean(text) for key, text in metadata.items()})
             picture = _picture_stream(container, clip, settings)
             sound_stream = _sound_stream(container, sound, settings)
-            _mux(container, picture, clip.frames, _sound_packets(sound_stream, sound))
+            _mux(container, picture, clip, _sound_packets(sound_stream, sound))
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise
@@ -115,7 +119,7 @@ def _picture_stream(container: OutputContainer, clip: Clip, settings: Settings) 
         "bufsize": str(settings.buffer_bits),
     }
     stream = container.add_stream("libx264", rate=clip.frame_rate, options=options)
-    stream.height, stream.width = clip.frames.shape[1:3]
+    stream.height, stream.width = clip.height, clip.width
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
     context.thread_type = ThreadType.FRAME
@@ -146,14 +150,14 @@ def _sound_packets(stream: AudioStream, sound: Sound) -> Iterator[SoundPacket]:
 def _mux(
     container: OutputContainer,
     stream: VideoStream,
-    frames: npt.NDArray[np.uint8],
+    clip: Clip,
     sound: Iterator[SoundPacket],
 ) -> None:
     """Encode and write the picture, with each packet of sound at its place in time."""
     reformatter = VideoReformatter()
     time_base = 1 / stream.codec_context.framerate
-    for index, pixels in enumerate(frames):
-        frame = _to_yuv(reformatter, pixels)
+    for index, pixels in enumerate(clip.frames):
+        frame = _from_planes(pixels) if clip.has_planes else _to_yuv(reformatter, pixels)
         frame.pts, frame.time_base = index, time_base
         container.mux(stream.encode(frame))
         _mux_sound_until(container, sound, index * time_base)
@@ -168,6 +172,13 @@ def _mux_sound_until(container: OutputContainer, sound: Iterator[SoundPacket], t
         container.mux(packet)
         if packet_s >= time_s:
             return
+
+
+def _from_planes(planes: npt.NDArray[np.uint8]) -> VideoFrame:
+    """Planes (H * 3 / 2, W) as they are: the model's side has made them BT.709 in limited range."""
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv420p")
+    frame.colorspace, frame.color_range = Colorspace.ITU709, ColorRange.MPEG
+    return frame
 
 
 def _to_yuv(reformatter: VideoReformatter, pixels: npt.NDArray[np.uint8]) -> VideoFrame:

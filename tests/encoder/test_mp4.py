@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +100,29 @@ def test_every_rate_and_length_gives_the_promised_file(tmp_path, frame_rate, num
     assert written.duration_s == pytest.approx(num_frames / given.frame_rate)
     assert written.size_bytes == path.stat().st_size
     check_promise(path, num_frames, given.frame_rate)
+
+
+def planes_of(frames: np.ndarray) -> np.ndarray:
+    """What the model's side sends where a GPU makes the planes."""
+    return np.stack([mp4._to_yuv(VideoReformatter(), frame).to_ndarray() for frame in frames])
+
+
+def test_planes_give_the_promised_file_and_the_very_picture_that_rgb_gives(tmp_path):
+    frames = noise(9, 64, 128)
+    for name, pixels in (("rgb", frames), ("planes", planes_of(frames))):
+        write(clip(pixels, tone(9 / 25)), tmp_path / f"{name}.mp4", max_bytes=None)
+    check_promise(tmp_path / "planes.mp4", 9, Fraction(25))
+    decoded = []
+    for name in ("rgb", "planes"):
+        with av.open(str(tmp_path / f"{name}.mp4")) as container:
+            decoded.append(np.stack([frame.to_ndarray() for frame in container.decode(video=0)]))
+    assert np.array_equal(*decoded)
+
+
+@pytest.mark.parametrize("shape", [(9, 64, 64), (9, 97, 64), (9, 96, 63), (9, 96), (0, 96, 64)])
+def test_what_are_no_planes_is_refused(tmp_path, shape):
+    with pytest.raises(EncodeFailed, match="planes"):
+        write(clip(np.zeros(shape, np.uint8)), tmp_path / "a.mp4")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,19 @@ def test_a_fade_from_black_is_not_what_stands_for_the_video():
     assert representative_frame(frames).any()
 
 
+def test_planes_give_a_poster_of_the_same_picture(tmp_path):
+    planes = np.full((49, 96, 128), 128, np.uint8)
+    planes[:, :64] = 16
+    planes[20:30, :32] = 235
+    chosen = representative_frame(planes)
+    assert chosen.shape == (96, 128)
+    write_poster(chosen, tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.size == (128, 64)
+        assert min(image.getpixel((64, 10))) > 250
+        assert max(image.getpixel((64, 54))) < 5
+
+
 @pytest.mark.parametrize("num_frames", [1, 2, 9, 481])
 def test_a_clip_of_any_length_has_a_representative_frame(num_frames):
     frames = np.zeros((num_frames, 64, 64, 3), np.uint8)

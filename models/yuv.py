@@ -1,0 +1,93 @@
+"""Frames as a video file has them: YUV 4:2:0 in BT.709, limited range. Half the bytes of RGB.
+
+On a GPU they are made where the frames are, so that half as much travels to the Encoder, which converts nothing. A CPU
+keeps RGB: there torch takes longer for the planes, and the Encoder's own conversion costs next to nothing. Each value
+is within 1 of what that one, swscale's, makes of the same frames.
+
+A frame's planes are one array (H * 3 / 2, W): H rows of luma, then H / 4 rows each of Cb and of Cr, two rows of theirs
+in one.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RED, BLUE = 0.2126, 0.0722
+GREEN = 1 - RED - BLUE
+"""What each colour adds to luma (ITU-R BT.709, 3.2)."""
+LUMA_STEPS, LUMA_ZERO = 219, 16
+CHROMA_STEPS, CHROMA_ZERO = 224, 128
+"""Limited range (BT.709, 4.2)."""
+FRAMES_AT_ONCE = 4
+PLANES_NDIM = 2
+"""Dimensions of one frame's planes; RGB has one more, that of the colours."""
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def to_planes(video: "Tensor", num_frames: int) -> Bytes:
+    """A video of floats in [-1, 1], (3, T, H, W) with even sides, to the planes of its first frames, in host memory.
+
+    A few frames at a time, and on the device: only bytes cross to the host.
+    """
+    import torch
+
+    _, _, height, width = video.shape
+    planes = torch.empty((num_frames, height * 3 // 2, width), dtype=torch.uint8)
+    for start in range(0, num_frames, FRAMES_AT_ONCE):
+        stop = min(start + FRAMES_AT_ONCE, num_frames)
+        colours = video[:, start:stop].float().mul(0.5).add_(0.5).clamp_(0, 1)
+        parts = (_luma_bytes(colours), *_chroma_bytes(_halved(colours)))
+        planes[start:stop] = torch.cat([part.reshape(stop - start, -1, width) for part in parts], dim=1)
+    array: Bytes = planes.numpy()
+    return array
+
+
+def to_rgb(planes: Bytes) -> Bytes:
+    """Planes (..., H * 3 / 2, W) to RGB (..., H, W, 3), for looking at: each chroma value fills its four pixels."""
+    *count, rows, width = planes.shape
+    height = rows * 2 // 3
+    luma = (planes[..., :height, :].astype(np.float32) - LUMA_ZERO) / LUMA_STEPS
+    halves = planes[..., height:, :].reshape(*count, 2, height // 2, width // 2)
+    chroma = (halves.astype(np.float32) - CHROMA_ZERO) / CHROMA_STEPS
+    blue_less, red_less = np.moveaxis(chroma.repeat(2, axis=-2).repeat(2, axis=-1), -3, 0)
+    red = luma + red_less * (2 * (1 - RED))
+    blue = luma + blue_less * (2 * (1 - BLUE))
+    green = (luma - RED * red - BLUE * blue) / GREEN
+    rgb = np.stack([red, green, blue], axis=-1)
+    return (rgb.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _luma(colours: "Tensor") -> "Tensor":
+    red, green, blue = colours
+    luma: Tensor = red * RED + green * GREEN + blue * BLUE
+    return luma
+
+
+def _luma_bytes(colours: "Tensor") -> "Tensor":
+    import torch
+
+    return _luma(colours).mul_(LUMA_STEPS).add_(LUMA_ZERO + 0.5).to(torch.uint8)
+
+
+def _chroma_bytes(colours: "Tensor") -> tuple["Tensor", "Tensor"]:
+    import torch
+
+    luma = _luma(colours)
+    differences = ((colours[2] - luma) / (2 * (1 - BLUE)), (colours[0] - luma) / (2 * (1 - RED)))
+    blue, red = (each.mul_(CHROMA_STEPS).add_(CHROMA_ZERO + 0.5).to(torch.uint8) for each in differences)
+    return blue, red
+
+
+def _halved(colours: "Tensor") -> "Tensor":
+    """Half as many rows and columns, as swscale has them: two columns in one, and four rows weighted 1, 3, 3, 1."""
+    import torch
+
+    columns = (colours[..., 0::2] + colours[..., 1::2]) / 2
+    rows = torch.nn.functional.pad(columns, (0, 0, 1, 1), mode="replicate")
+    outer, inner = rows[..., 0:-3:2, :] + rows[..., 3::2, :], rows[..., 1:-2:2, :] + rows[..., 2:-1:2, :]
+    return (outer + 3 * inner) / 8
