@@ -47,9 +47,12 @@ def find_download(repository: Repository, cache_dir: Path) -> Path | None:
 
 
 def _find_index(repository: Repository, cache_dir: Path) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import errors, try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository.id, INDEX, cache_dir, repository.revision)
+    try:
+        found = try_to_load_from_cache(repository.id, INDEX, cache_dir, repository.revision)
+    except errors.HFValidationError:  # no name that a repository can have: the hub's client says so when it is asked
+        return None
     return Path(found).parent if isinstance(found, str) else None
 
 

@@ -56,8 +56,8 @@ class Served:
 
     def _read_files(self) -> Recipe | None:
         """From a checkpoint on this machine. That it is broken, or no LTX-2, is the Generator's to report."""
-        folder = find_checkpoint(TINY if self.name == TINY_MODEL_NAME else self.name, self.cache_dir)
         try:
+            folder = find_checkpoint(TINY if self.name == TINY_MODEL_NAME else self.name, self.cache_dir)
             return None if folder is None else read_recipe(folder, self.training, self.name)
         except ModelUnavailable:
             return None

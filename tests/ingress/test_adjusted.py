@@ -107,6 +107,11 @@ def test_a_broken_checkpoint_is_the_generators_to_report(open_box, tmp_path: Pat
     assert submitted(open_box(model=str(model)), num_inference_steps=40)["adjusted"] == []
 
 
+@pytest.mark.parametrize("model", ["owner/name@", "no name/at all", "/nowhere", "~/nowhere", "nothing"])
+def test_a_model_that_is_none_is_the_generators_to_report(open_box, model: str) -> None:
+    assert submitted(open_box(model=model), num_inference_steps=40)["adjusted"] == []
+
+
 def test_what_nobody_knows_yet_is_not_said(box: Box) -> None:
     assert submitted(box, num_inference_steps=40)["adjusted"] == []
 
