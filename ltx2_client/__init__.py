@@ -10,7 +10,7 @@ from ltx2_client.aclient import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable
 from ltx2_client.options import Options
-from ltx2_client.records import Cancellation, Health, Submitted, Task, TaskPage
+from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
 
 __all__ = [
     "AsyncClient",
@@ -18,6 +18,7 @@ __all__ = [
     "Client",
     "ClientError",
     "DownloadFailed",
+    "Estimate",
     "Health",
     "Options",
     "Refused",

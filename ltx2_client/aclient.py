@@ -8,7 +8,7 @@ import httpx
 
 from ltx2_client import talks, wire
 from ltx2_client.options import Options
-from ltx2_client.records import Cancellation, Health, Submitted, Task, TaskPage
+from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
 from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Result, Talk
 
 
@@ -58,6 +58,10 @@ class AsyncClient:
     ) -> Submitted:
         """Hand in a task. The same `key` again, with the same request, gives the same task."""
         return await self._run(talks.submit(prompt, image, options, key or talks.new_key(), self._manner))
+
+    async def estimate(self, prompt: str, *, image: talks.Image | None = None, **options: Unpack[Options]) -> Estimate:
+        """Ask whether a task would fit, and how long it would take. Nothing is made."""
+        return await self._run(talks.estimate(prompt, image, options, self._manner))
 
     async def poll(self, task_id: str) -> Task:
         """Ask once how a task stands."""

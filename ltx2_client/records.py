@@ -20,6 +20,16 @@ class Submitted:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a request would take. Where it does not fit, `nearest` has sizes and lengths that do."""
+
+    fits: bool
+    gb: float | None = None
+    seconds: float | None = None
+    nearest: tuple[dict[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Task:
     """How a task stands. Times are seconds since the epoch; what does not apply is None."""
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, Part
 from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable
 from ltx2_client.options import Options
-from ltx2_client.records import Cancellation, Health, Submitted, Task, TaskPage, read
+from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage, read
 from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Talk, ask, passing, reason
 
 Image = str | Path | bytes
@@ -32,6 +32,16 @@ def submit(prompt: str, image: Image | None, options: Options, key: str, manner:
     else:
         call = Call("POST", "/v1/video/async_i2v", headers, form=_form(fields), image=_file(image))
     return _parse(Submitted, (yield from ask(call, manner)))
+
+
+def estimate(prompt: str, image: Image | None, options: Options, manner: Manner) -> Talk[Estimate]:
+    """Ask what a task would take. Nothing is made."""
+    fields = {"prompt": prompt, **options}
+    if image is None:
+        call = Call("POST", "/v1/video/estimate", json=fields)
+    else:
+        call = Call("POST", "/v1/video/estimate", form=_form(fields), image=_file(image))
+    return _parse(Estimate, (yield from ask(call, manner)))
 
 
 def poll(task_id: str, manner: Manner) -> Talk[Task]:

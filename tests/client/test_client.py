@@ -8,9 +8,11 @@ import pytest
 
 from ltx2_client import AsyncClient, Client, ClientError, DownloadFailed, Options, Refused, TaskFailed, Unreachable
 from ltx2_client.records import Task, read
+from models.estimate import estimate_peak
+from models.recipes import choose_recipe
 from models.request import VideoRequest
-from storage.tasks import Failure
-from tests.client.server import VIDEO
+from storage.tasks import Failure, ServedModel
+from tests.client.server import MODEL, VIDEO
 from tests.ingress.conftest import picture_file
 
 PROMPT = "A paper boat drifts across a bowl."
@@ -39,11 +41,22 @@ def test_a_picture_becomes_a_file(client, server, tmp_path):
     assert (row.request.width, row.request.fit) == (128, "pad")
 
 
+def test_an_estimate_says_what_fits_and_makes_nothing(client, server):
+    free_bytes = estimate_peak(VideoRequest(prompt=PROMPT)).bytes
+    server.tasks.remember_model(ServedModel(MODEL, choose_recipe({}), free_bytes))
+    taken, refused = client.estimate(PROMPT), client.estimate(PROMPT, num_frames=129)
+    assert (taken.fits, taken.nearest) == (True, ())
+    assert (refused.fits, refused.nearest[0]["num_frames"]) == (False, 121)
+    assert not client.estimate(PROMPT, image=picture_file()).fits
+    assert client.tasks().tasks == ()
+
+
 def test_the_async_client_does_the_same(server, tmp_path):
     async def both():
         async with AsyncClient(server.url, poll_interval_s=0.05) as client:
             paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
             await asyncio.gather(*(client.generate(PROMPT, path, num_inference_steps=2) for path in paths))
+            assert (await client.estimate(PROMPT)).fits
             return await client.health(), [path.read_bytes() for path in paths]
 
     health, files = asyncio.run(both())
