@@ -1,8 +1,10 @@
 """The page in a real Chromium, with a real server, real stores and real MP4 files."""
 
 import contextlib
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from deployments.encoder.mp4 import write_mp4
+from deployments.signing import Signer
 from models.adjustments import FIXED_STEPS, Adjustment
 from models.clip import Clip
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from storage.tasks import Failure, State
 from tests.ingress.conftest import PROMPT, Box, picture_file
+from tests.ingress.keys import ALICE, KEYS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -341,3 +345,93 @@ def test_every_control_has_a_name_for_a_screen_reader(visit):
         .filter((each) => !(each.labels?.length || each.textContent.trim() || each.getAttribute("aria-label")))
         .map((each) => each.outerHTML)""")
     assert nameless == []
+
+
+def give_key(visit: Visit, key: str) -> None:
+    visit.page.get_by_label("API key", exact=False).get_by_role("textbox").fill(key)
+    visit.page.get_by_role("button", name="Use this key").click()
+
+
+@pytest.mark.parametrize("screen", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_a_server_with_keys_is_asked_nothing_before_there_is_one_and_all_with_it(visit, video, screen):
+    here = visit(screen, api_keys=KEYS)
+    page, box = here.page, here.box
+    expect(page.get_by_text("This server asks for an API key.")).to_be_visible()
+    give_key(here, ALICE)
+    expect(page.locator("#key-form")).to_be_hidden()
+    here.ask()
+    expect(cards(here)).to_contain_text("Next in the queue")
+    with page.expect_request("**/events") as followed:
+        task = box.start()
+    assert task.owner == "alice"
+    assert followed.value.headers["authorization"] == f"Bearer {ALICE}"
+    box.tasks.report(task, Progress(Stage.DENOISING, 10))
+    expect(cards(here)).to_contain_text("Step 10 of 40")
+    box.complete(task, video)
+    expect(cards(here)).to_contain_text("Done in")
+    assert plays(page)
+    page.reload()
+    expect(cards(here)).to_contain_text("Done in")
+    assert plays(page)
+    expect(page.locator("#key-form")).to_be_hidden()
+
+
+def test_a_key_that_the_server_does_not_know_is_asked_for_again(visit):
+    here = visit(api_keys=KEYS)
+    give_key(here, "ltx2_wrong")
+    here.ask()
+    expect(here.page.get_by_text("This key is not known to the server.")).to_be_visible()
+    assert len(here.problems) == 1
+    assert "401" in here.problems.pop()
+    give_key(here, ALICE)
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+
+
+def test_a_submit_whose_answer_got_lost_is_sent_again_and_makes_one_task(visit):
+    here = visit()
+    lost: list[str] = []
+
+    def lose(route: Route) -> None:
+        lost.append(route.request.headers["idempotency-key"])
+        if len(lost) > 1:
+            route.continue_()
+            return
+        route.fetch()
+        route.abort()
+
+    here.page.route("**/v1/video/async_t2v", lose)
+    here.page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    here.page.get_by_role("button", name="Make the video").click()
+    expect(cards(here)).to_have_count(1)
+    assert lost[0] == lost[1]
+    assert here.box.tasks.counts()[State.QUEUED] == 1
+    assert [problem for problem in here.problems if "ERR_FAILED" not in problem] == []
+    here.problems.clear()
+
+
+def test_a_video_whose_url_has_lapsed_plays_under_a_fresh_one(visit, video):
+    here = visit(api_keys=KEYS)
+    give_key(here, ALICE)
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    task = here.box.start()
+    here.box.complete(task, video)
+    expect(cards(here)).to_contain_text("Done in")
+    key, past = f"outputs/ltx2_{task.id}.mp4", int(time.time()) - 1
+    signature = Signer(here.box.tasks.shared_secret("urls"), 60).sign(key, past)
+    polls: list[str] = []
+
+    def lapse(route: Route) -> None:
+        polls.append(route.request.url)
+        body = route.fetch().json()
+        lapsed = {} if len(polls) > 1 else {"url": f"http://x/{key}?expires={past}&signature={signature}"}
+        route.fulfill(json=body | lapsed)
+
+    here.page.route(f"**/v1/video/tasks/{task.id}", lapse)
+    here.page.reload()
+    expect(here.page.locator("video")).to_have_attribute("src", re.compile(rf"expires=(?!{past})"))
+    assert plays(here.page)
+    assert len(polls) == 2
+    assert [problem for problem in here.problems if "403" not in problem] == []
+    here.problems.clear()

@@ -1,6 +1,12 @@
 // The server, as the page sees it. The only module that opens connections.
 
+import { readEvents } from "./events.js";
+import { authorization, missing, refused } from "./key.js";
+
 const POLL_INTERVAL_MS = 1000;
+const AGAIN_MS = 1000;
+const SUBMIT_TRIES = 4;
+const OPEN = ["health", "openapi.json"]; // these want no key
 // A browser opens six connections to one host, over all tabs: streams may not take those that videos need.
 const MAX_STREAMS = 2;
 
@@ -18,13 +24,17 @@ export class ApiError extends Error {
 }
 
 async function call(path, options = {}) {
+  const open = OPEN.includes(path);
+  if (!open && missing()) throw new ApiError(401, { error: "This server asks for an API key: enter it above." });
   let answer;
   try {
-    answer = await fetch(new URL(path, document.baseURI), options);
+    const headers = open ? options.headers : { ...options.headers, ...authorization() };
+    answer = await fetch(new URL(path, document.baseURI), { ...options, headers });
   } catch {
     throw new ApiError(0, { error: "The server does not answer. Is it running?" });
   }
   const body = await answer.json().catch(() => ({}));
+  if (answer.status === 401) refused();
   if (!answer.ok) throw new ApiError(answer.status, body);
   return body;
 }
@@ -44,26 +54,47 @@ export async function health() {
   }
 }
 
-/** Submit a task; `image` is a File or null. */
-export function submit(fields, image) {
+/** Submit a task; `image` is a File or null. When the answer gets lost it is sent again, and still makes one task. */
+export async function submit(fields, image) {
+  const headers = { "Idempotency-Key": randomKey() };
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await submitOnce(fields, image, headers);
+    } catch (error) {
+      if (error.status !== 0 || tries === SUBMIT_TRIES) throw error;
+      await pause(AGAIN_MS);
+    }
+  }
+}
+
+function submitOnce(fields, image, headers) {
   if (image === null) {
     const body = JSON.stringify(fields);
-    return call("v1/video/async_t2v", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    return call("v1/video/async_t2v", { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body });
   }
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value ?? "");
   form.append("image", image);
-  return call("v1/video/async_i2v", { method: "POST", body: form });
+  return call("v1/video/async_i2v", { method: "POST", headers, body: form });
 }
+
+// crypto.randomUUID is not there on plain http to another host.
+const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** How a task stands now. */
+export const look = (id) => call(`v1/video/tasks/${id}`);
 
 /** Cancel a task, or delete a finished one with its files. */
 export function remove(id) {
   return call(`v1/video/tasks/${id}`, { method: "DELETE" });
 }
 
-/** The file behind a task's `url`, from this page's own origin. */
+/** The file behind a task's `url`, from this page's own origin; with its signature, if it has one. */
 export function fileUrl(url) {
-  return new URL(`outputs/${new URL(url).pathname.split("/").pop()}`, document.baseURI).href;
+  const { pathname, search } = new URL(url);
+  return new URL(`outputs/${pathname.split("/").pop()}${search}`, document.baseURI).href;
 }
 
 /**
@@ -105,22 +136,33 @@ export function follow(id, onBody) {
 }
 
 function stream(id, receive, refuse) {
-  const source = new EventSource(new URL(`v1/video/tasks/${id}/events`, document.baseURI));
-  let open = true;
+  const controller = new AbortController();
+  const { signal } = controller;
+  let known = "";
   streams += 1;
   const close = () => {
-    source.close();
-    if (open) streams -= 1;
-    open = false;
+    if (signal.aborted) return;
+    streams -= 1;
+    controller.abort();
   };
-  for (const name of ["progress", "completed", "failed"]) {
-    source.addEventListener(name, (event) => receive(JSON.parse(event.data)));
-  }
-  source.addEventListener("error", () => {
-    if (!open || source.readyState !== EventSource.CLOSED) return; // it connects again by itself
+  const take = (event) => {
+    known = event.id ?? known;
+    if (!signal.aborted) receive(JSON.parse(event.data));
+  };
+  const connect = async () => {
+    const headers = { ...authorization(), ...(known ? { "Last-Event-ID": known } : {}) };
+    const answer = await fetch(new URL(`v1/video/tasks/${id}/events`, document.baseURI), { headers, signal });
+    if (answer.status === 200) return readEvents(answer.body, take);
     close();
     refuse();
-  });
+  };
+  const goOn = async () => {
+    while (!signal.aborted) {
+      await connect().catch(() => {}); // a server that restarts is asked again
+      await pause(AGAIN_MS);
+    }
+  };
+  goOn();
   return close;
 }
 
@@ -129,7 +171,7 @@ function poll(id, receive) {
   let stopped = false;
   const ask = async () => {
     try {
-      const body = await call(`v1/video/tasks/${id}`);
+      const body = await look(id);
       if (!stopped) receive(body);
     } catch (error) {
       if (error.status === 404 && !stopped) receive(null);

@@ -18,6 +18,16 @@ export function makeCard(entry, actions) {
   let shown = null;
   return {
     card,
+    /** The same files under fresh urls, since a signed one lapses. A video that plays is left alone. */
+    renew(body) {
+      const video = stage.querySelector("video");
+      if (!video || !body.url || video.src === fileUrl(body.url)) return;
+      buttons.replaceChildren(...offer(entry, body, actions));
+      if (!video.paused && !video.error) return;
+      const at_s = video.currentTime;
+      video.src = fileUrl(body.url);
+      video.currentTime = at_s;
+    },
     update(body) {
       const kind = body.status === "processing" ? body.state : body.status + body.state;
       showStatus(status, body);
@@ -25,7 +35,7 @@ export function makeCard(entry, actions) {
       adjusted.hidden = !body.adjusted;
       if (body.status === "processing") showProgress(stage, body);
       if (shown !== kind) {
-        if (body.status !== "processing") showEnd(stage, body, fields);
+        if (body.status !== "processing") showEnd(stage, body, fields, actions.renew);
         buttons.replaceChildren(...offer(entry, body, actions));
       }
       if (shown === null ? false : stageOf(body) !== card.dataset.said) announce(`${shorten(fields.prompt)}: ${stageOf(body)}`);
@@ -53,7 +63,7 @@ function showProgress(stage, body) {
   stage.querySelector(".percent").textContent = body.state === "queued" ? "" : `${Math.floor(body.progress * 100)}%`;
 }
 
-function showEnd(stage, body, fields) {
+function showEnd(stage, body, fields, renew) {
   if (!body.url) {
     stage.style.aspectRatio = "auto";
     stage.replaceChildren(element("p", { class: "failure" }, body.error ?? statusOf(body)));
@@ -63,6 +73,7 @@ function showEnd(stage, body, fields) {
   video.setAttribute("aria-label", `Video: ${shorten(fields.prompt)}`);
   if (body.poster_url) video.poster = fileUrl(body.poster_url);
   video.src = fileUrl(body.url);
+  video.addEventListener("error", renew);
   stage.replaceChildren(video);
 }
 

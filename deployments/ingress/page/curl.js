@@ -2,15 +2,22 @@
 
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
+import { authorization } from "./key.js";
+
+// The key itself is not copied: commands are shown to others.
+const KEY = '-H "Authorization: Bearer $LTX_API_KEY"';
+
 export function asCurl(fields, withImage) {
   const base = new URL(".", document.baseURI).href;
   if (!withImage) {
-    const lines = [`curl -sS ${base}v1/video/async_t2v`, "-H 'Content-Type: application/json'"];
+    const lines = [`curl -sS ${base}v1/video/async_t2v`, "-H 'Content-Type: application/json'", ...keyLine()];
     return [...lines, `-d ${quote(JSON.stringify(fields))}`].join(" \\\n  ");
   }
   const form = Object.entries(fields).map(([name, value]) => `--form-string ${quote(`${name}=${value ?? ""}`)}`);
-  return [`curl -sS ${base}v1/video/async_i2v`, ...form, "-F image=@picture.jpg"].join(" \\\n  ");
+  return [`curl -sS ${base}v1/video/async_i2v`, ...keyLine(), ...form, "-F image=@picture.jpg"].join(" \\\n  ");
 }
+
+const keyLine = () => ("Authorization" in authorization() ? [KEY] : []);
 
 export async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);

@@ -7,6 +7,9 @@ import { announce, byId } from "./element.js";
 import { clearProblems, showProblem } from "./problem.js";
 import { forget, keep, recent } from "./recent.js";
 
+const RENEW_EARLIER_MS = 30000;
+const RENEW_AGAIN_MS = 15000;
+
 const pictures = new Map(); // task id -> File; a browser hands no file over a reload
 
 /** Show what this browser made before. Tasks that the server does not know any more drop out. */
@@ -24,15 +27,32 @@ export function add(fields, image, answer) {
 }
 
 function show(entry) {
-  const { card, update } = makeCard(entry, {
+  const { card, update, renew } = makeCard(entry, {
+    renew: () => refresh(),
     cancel: () => attempt(() => api.remove(entry.id)),
     again: () => again(entry),
     reuse: () => reuse(entry),
     remove: () => attempt(() => removeTask(entry, drop)),
   });
-  const stop = api.follow(entry.id, (body) => (body === null || body.state === "deleted" ? drop() : update(body)));
+  let timer = null;
+  const refresh = async () => {
+    const body = await api.look(entry.id).catch(() => null);
+    if (body) renew(body);
+    if (body) renewInTime(body);
+  };
+  const renewInTime = ({ url_expires_at }) => {
+    clearTimeout(timer);
+    if (!url_expires_at) return;
+    timer = setTimeout(refresh, Math.max(RENEW_AGAIN_MS, url_expires_at * 1000 - Date.now() - RENEW_EARLIER_MS));
+  };
+  const receive = (body) => {
+    update(body);
+    renewInTime(body);
+  };
+  const stop = api.follow(entry.id, (body) => (body === null || body.state === "deleted" ? drop() : receive(body)));
   const drop = () => {
     stop?.();
+    clearTimeout(timer);
     card.remove();
     forget(entry.id);
     showEmptiness();

@@ -4,7 +4,8 @@ import * as api from "./api.js";
 import { openComposer } from "./composer.js";
 import { byId, element } from "./element.js";
 import { add, openGallery } from "./gallery.js";
-import { showProblem } from "./problem.js";
+import { openKeyForm, setRequired } from "./key.js";
+import { clearProblems, showProblem } from "./problem.js";
 
 const HEALTH_INTERVAL_MS = 15000;
 const MODEL_STATES = {
@@ -21,6 +22,7 @@ async function showHealth() {
   const health = await api.health();
   const server = byId("server");
   server.dataset.status = health.status;
+  if ("keys_required" in health) setRequired(health.keys_required);
   const { model, queue } = health;
   if (!model) {
     server.textContent = health.reason ?? "The server is not available";
@@ -41,8 +43,9 @@ function showBanners({ model, notices = [] }) {
   if (box.textContent !== banners.map((each) => each.textContent).join("")) box.replaceChildren(...banners);
 }
 
-showHealth();
 setInterval(showHealth, HEALTH_INTERVAL_MS);
 document.addEventListener("visibilitychange", showHealth);
-openGallery();
+openKeyForm(clearProblems);
 openComposer(add).catch(showProblem);
+await showHealth(); // tells whether a key is needed, before anything else is asked
+openGallery();
