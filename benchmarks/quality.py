@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from skimage.metrics import structural_similarity
 
+from models.choices import Quality
 from models.ltx2 import Ltx2
 from models.options import LoadOptions
 from models.progress import Progress
-from models.request import Limits, Quality, VideoRequest, parse_request
+from models.request import Limits, VideoRequest, parse_request
 from models.yuv import to_rgb
 
 Frames = npt.NDArray[np.uint8]

@@ -6,8 +6,9 @@ Two reasons: it cannot use what was asked for, or a parameter was left out and i
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from models.choices import CHOICES, Length, Quality
 from models.recipes import Recipe
-from models.request import CHOICES, Length, Quality, VideoRequest
+from models.request import VideoRequest
 
 FIXED_STEPS = "a distilled model has fixed steps"
 NO_GUIDANCE = "a distilled model has its guidance built in"

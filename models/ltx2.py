@@ -16,6 +16,7 @@ from models import offload, placement, speedup_choice, speedups
 from models.adjustments import Adjustment, adjust, find_adjustments
 from models.checkpoint import fetch_checkpoint
 from models.checkpoint_files import check_weights
+from models.choices import Length
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.fast import Fast
@@ -36,7 +37,7 @@ from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.prompt_cache import PromptCache
 from models.recipes import Recipe, read_recipe
-from models.request import Length, VideoRequest
+from models.request import VideoRequest
 from models.sleep import Bed
 from models.speedup_choice import Speedup
 from models.timeline import Mark, Timeline

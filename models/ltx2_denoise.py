@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.choices import Length
 from models.errors import RenderFailed
 from models.progress import Progress, ReportProgress, Stage
 from models.recipes import Recipe
-from models.request import FRAMES_PER_LATENT, Length, VideoRequest
+from models.request import FRAMES_PER_LATENT, VideoRequest
 
 if TYPE_CHECKING:
     import torch

@@ -7,14 +7,13 @@ The HTTP layer, the task row and the model all use `VideoRequest`; the bounds th
 import math
 import secrets
 from collections.abc import Mapping
-from enum import StrEnum
 from fractions import Fraction
-from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from models.choices import CHOICES, Fit, Length, Quality
 from models.errors import InvalidRequest
 
 MAX_SEED = 2**53 - 1
@@ -28,39 +27,6 @@ DEFAULT_NEGATIVE_PROMPT = "blurry, distorted, jittery motion, low quality, water
 NTSC_RATES = {nominal: Fraction(nominal * 1000, 1001) for nominal in (24, 30, 48, 60, 120)}
 NTSC_TOLERANCE = 0.005
 """How far a rounded rate may be from its fraction: 23.98 still is 24000/1001."""
-
-
-class Fit(StrEnum):
-    """How a picture of another shape is brought to the size of the video."""
-
-    CROP = "crop"
-    """Fill the size and cut what stands over, from the centre."""
-    PAD = "pad"
-    """Show all of the picture, with black bars."""
-    MATCH = "match"
-    """Choose the size nearest to the picture's own shape, with about as many pixels as were asked for."""
-
-
-class Length(StrEnum):
-    """Who says how long the video is."""
-
-    EXACT = "exact"
-    """The request: it has `num_frames`."""
-    AUTO = "auto"
-    """The model, from the prompt: `num_frames` at most."""
-
-
-class Quality(StrEnum):
-    """How much of the model's work may be left out."""
-
-    EXACT = "exact"
-    """Nothing that shows: what diffusers makes."""
-    FAST = "fast"
-    """Guidance on a part of the steps, and float8 on GPUs that have it: nearly the same video, sooner."""
-
-
-CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType({"fit": Fit, "length": Length, "quality": Quality})
-"""The parameters that are one of several words."""
 
 
 def _refuse_bool(value: object) -> object:
@@ -283,30 +249,3 @@ def _allowed(name: str, limits: Limits) -> str:
     multiple = f" and a multiple of {SIDE_MULTIPLE}" if name in ("height", "width") else ""
     null = {"seed": ", or null to draw one", "timeout_s": ", or null for no deadline"}.get(name, "")
     return f"{kind} from {low:.16g} to {high:.16g}{multiple}{null}"
-
-
-def request_schema(limits: Limits, defaults: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
-    """The JSON schema of VideoRequest with the bounds of this server and the `defaults` of its model, for OpenAPI."""
-    schema = VideoRequest.model_json_schema()
-    del schema["$defs"]
-    for name, words in CHOICES.items():
-        schema["properties"][name] |= {"type": "string", "enum": list(words)}
-        del schema["properties"][name]["$ref"]
-    for name, (low, high) in limits.bounds().items():
-        target = schema["properties"][name]
-        for option in target.get("anyOf", [target]):
-            if option.get("type") in ("integer", "number"):
-                for name_of_pydantic in (
-                    "ge",
-                    "gt",
-                    "exclusiveMinimum",
-                ):  # it leaves its own names behind a BeforeValidator
-                    option.pop(name_of_pydantic, None)
-                option.update(minimum=low, maximum=high)
-                if multiple := option.pop("multiple_of", None):
-                    option["multipleOf"] = multiple
-    for name, default in defaults.items():
-        schema["properties"][name]["default"] = default
-    schema["properties"]["prompt"]["maxLength"] = limits.max_prompt_chars
-    schema["properties"]["negative_prompt"]["maxLength"] = limits.max_prompt_chars
-    return schema

@@ -15,11 +15,11 @@ from deployments.metrics.runs import count_run
 from deployments.metrics.table import COLD_STARTS
 from deployments.settings import Settings
 from deployments.traces import open_traces, spanned
+from models.choices import Quality
 from models.clip import Clip
 from models.errors import StorageFull, TaskCancelled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
-from models.request import Quality
 from models.stopwatch import Lap, Stopwatch
 from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staged
 from storage.task_store import SqlTaskStore, TaskStore

@@ -14,7 +14,8 @@ from deployments.ingress.schemas import ErrorBody, Shape
 from models.adjustments import Adjustment, adjust, find_adjustments
 from models.estimate import GB, check_fits, estimate_peak, instead_of, shape_of
 from models.names import TINY_MODEL_NAME
-from models.request import VideoRequest, parse_request, request_schema
+from models.request import VideoRequest, parse_request
+from models.request_schema import request_schema
 
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 503)}
 

@@ -19,8 +19,9 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from models.choices import Fit
 from models.errors import ImageTooLarge, InvalidRequest
-from models.request import SIDE_MULTIPLE, Fit, Limits, VideoRequest
+from models.request import SIDE_MULTIPLE, Limits, VideoRequest
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_JPEG_SCANS = 100

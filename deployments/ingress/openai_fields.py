@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.errors import InvalidRequest
-from models.request import SIDE_MULTIPLE, Limits, VideoRequest, request_schema
+from models.request import SIDE_MULTIPLE, Limits, VideoRequest
+from models.request_schema import request_schema
 
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 PICTURE = "input_reference"

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 from statistics import median
 
-from models.request import Quality, VideoRequest
+from models.choices import Quality
+from models.request import VideoRequest
 from storage.task_store import TaskStore
 from storage.tasks import ReplicaState, State, Task
 

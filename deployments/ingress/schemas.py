@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from deployments.signing import Links
 from models.adjustments import told
+from models.choices import Quality
 from models.progress import Stage
-from models.request import Quality
 from storage.tasks import State, Task
 from storage.webhooks import DeliveryState, Standing
 

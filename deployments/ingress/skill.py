@@ -10,7 +10,8 @@ from fastapi.responses import PlainTextResponse
 
 from deployments.ingress.rooms import Rooms
 from models.names import TINY_MODEL_NAME
-from models.request import Limits, VideoRequest, request_schema
+from models.request import Limits, VideoRequest
+from models.request_schema import request_schema
 
 MARKDOWN = "text/markdown"
 TINY_WARNING = """

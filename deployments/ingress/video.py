@@ -20,7 +20,8 @@ from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
 from deployments.ingress.watch import Watch
 from deployments.traces import spanned
-from models.request import request_schema, unknown_fields
+from models.request import unknown_fields
+from models.request_schema import request_schema
 from storage.tasks import NOBODY, State, Task
 
 TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"

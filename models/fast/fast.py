@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from models import offload
+from models.choices import Quality
 from models.estimate import estimate_peak
 from models.fast.fp8 import Fp8Linears, can_multiply
 from models.fast.interval import GuidanceInterval
 from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
-from models.request import Quality, VideoRequest
+from models.request import VideoRequest
 
 
 class Fast:

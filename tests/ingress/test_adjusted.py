@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from models.choices import Length, Quality
 from models.recipes import DISTILLED_SIGMAS, choose_recipe
-from models.request import Length, Quality
 from storage.tasks import ServedModel
 from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
 

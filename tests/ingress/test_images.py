@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from deployments.ingress.images import encode_input, fit_image, read_image
+from models.choices import Fit
 from models.errors import ImageTooLarge, InvalidRequest
-from models.request import Fit, Limits, VideoRequest
+from models.request import Limits, VideoRequest
 
 LIMITS = Limits()
 ORANGE = (230, 120, 20)

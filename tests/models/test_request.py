@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
-from models.request import MAX_SEED, Limits, VideoRequest, parse_request, request_schema, unknown_fields
+from models.request import MAX_SEED, Limits, VideoRequest, parse_request, unknown_fields
+from models.request_schema import request_schema
 
 LIMITS = Limits()
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from models.choices import Quality
 from models.fast.interval import GuidanceInterval
 from models.ltx2 import Ltx2
 from models.ltx2_denoise import Latents
 from models.options import LoadOptions
-from models.request import Quality
 from models.speedup_choice import LESS_WORK
 from models.speedups import install
 from tests.models.conftest import ignore, small
