@@ -144,6 +144,11 @@ class Ltx2:
         """The rate of the sound that it makes."""
         return sample_rate_hz(self._text_to_video)
 
+    @property
+    def asleep(self) -> bool:
+        """Whether it must `wake` before it can render."""
+        return self.bed.asleep
+
     def can_sleep(self) -> bool:
         """Whether weights stand on a GPU, and host memory has room for them."""
         return self.bed.has_room()
@@ -156,9 +161,8 @@ class Ltx2:
         return self.bed.lie_down(wanted)
 
     def wake(self) -> None:
-        """Bring the weights back to the GPU, if they are not there."""
-        if self.bed.asleep:
-            self.bed.get_up()
+        """Bring the weights back to the GPU. After an error they are as far as they were, and it may be tried again."""
+        self.bed.get_up()
 
     def close(self) -> None:
         """Give the memory back. The model cannot be used any more."""

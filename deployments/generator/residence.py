@@ -49,7 +49,7 @@ class Residence:
         """The model, where it can render. Raises what loading raises, and the next call tries again."""
         if self.model is None:
             self.model = self._load(report)
-        elif self._presence.state == ReplicaState.SLEEPING:
+        elif self.model.asleep:
             started = time.monotonic()
             report(Progress(Stage.LOADING))
             self.model.wake()

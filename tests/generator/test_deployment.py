@@ -14,10 +14,11 @@ from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
 from models.adjustments import told
 from models.clip import Clip
-from models.errors import DoesNotFit, RenderFailed
+from models.errors import DoesNotFit, RenderFailed, TaskCancelled
 from models.estimate import GB
 from models.ltx2 import Ltx2
 from models.placement import Place, Placement
+from models.progress import Progress
 from models.recipes import DISTILLED_SIGMAS
 from models.sleep import Bed
 from models.stopwatch import Lap
@@ -149,6 +150,28 @@ def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, s
         thread.join()
 
 
+def test_a_task_that_is_canceled_before_the_model_is_awake_leaves_it_to_the_next(
+    settings: Settings, store: SqlTaskStore
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    before = generator.generate(claimed(store))
+    model = generator._residence.model
+    assert model is not None
+    stand_on_a_gpu(model)
+    generator._residence.fall_asleep(lambda: False)
+    assert model.asleep
+
+    def canceled(_progress: Progress) -> None:
+        raise TaskCancelled("the task was canceled")
+
+    with pytest.raises(TaskCancelled):
+        generator._residence.find(canceled)
+    assert model.asleep
+    after = generator.generate(claimed(store))
+    assert not model.asleep
+    assert np.array_equal(before.frames, after.frames)
+
+
 def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTaskStore) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
@@ -172,6 +195,7 @@ def test_a_length_that_the_model_chose_stands_in_the_row(settings: Settings, sto
 class BrokenModel:
     """Fails as torch does when a kernel has read what is not its own."""
 
+    asleep = False
     working_bytes = None
     left_out = ""
 
