@@ -22,7 +22,9 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/architecture.md",
+    "docs/dashboard.md",
     "docs/decisions.md",
+    "docs/metrics.md",
     "docs/kubernetes.md",
 )
 
