@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Connection, Integer, String, cast, func, insert, literal, select, text
+from sqlalchemy import Connection, Engine, Integer, String, cast, func, insert, literal, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.names import TINY_MODEL_NAME
@@ -20,6 +21,9 @@ FINISHED = {
     "duration_s": 0.7,
     "size_bytes": 100_000,
 }
+BATCH = 50_000
+"""Rows of one statement: no statement may take long on PostgreSQL."""
+VACUUM_TIMEOUT_S = 600.0
 WAITING = {"attempts": 0, "step": 0, "progress": 0.0}
 
 
@@ -39,14 +43,21 @@ def fill(url: str, numbers: Mapping[State, int]) -> None:
         first = 1
         with engine.begin() as connection:
             for state, number in numbers.items():
-                if number:
-                    _insert(connection, state, first, number)
+                for start in range(first, first + number, BATCH):
+                    _insert(connection, state, start, min(BATCH, first + number - start))
                 first += number
         if not is_sqlite(engine):
-            with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-                connection.execute(text("VACUUM ANALYZE tasks"))
+            _settle(engine)
     finally:
         engine.dispose()
+
+
+def _settle(engine: Engine) -> None:
+    """Do what autovacuum does in the course of a day."""
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.patience_s = VACUUM_TIMEOUT_S
+        connection.execute(text("VACUUM ANALYZE tasks"))
 
 
 def _insert(connection: Connection, state: State, first: int, number: int) -> None:
