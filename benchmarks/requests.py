@@ -45,6 +45,8 @@ async def _drive(port: int, operation: str, clients: int, number: int, number_of
     fields = json.dumps(QUICK).encode()
 
     def content() -> bytes:
+        if operation == "health":
+            return b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         if operation == "poll":
             return b"GET /v1/video/tasks/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % next(ids).encode()
         headers = b"Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d" % len(fields)
@@ -55,7 +57,7 @@ async def _drive(port: int, operation: str, clients: int, number: int, number_of
         for _ in left:
             start = time.perf_counter()
             writer.write(content())
-            await _read_answer(reader)
+            await read_answer(reader)
             seconds.append(time.perf_counter() - start)
         writer.close()
 
@@ -63,7 +65,8 @@ async def _drive(port: int, operation: str, clients: int, number: int, number_of
     return seconds
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> None:
+async def read_answer(reader: asyncio.StreamReader) -> None:
+    """Read one answer to its end. Raises RuntimeError when it is not a 200."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
     body = await reader.readexactly(length)

@@ -114,7 +114,7 @@ def _generator(
             downscale_delay_s=max(knobs.downscale_to_zero_delay_s, 1),
             downscale_to_zero_delay_s=knobs.downscale_to_zero_delay_s,
         ),
-        request_router_config={"initial_backoff_s": 0.01, "max_backoff_s": 0.05},
+        request_router_config={"initial_backoff_s": 0.005, "max_backoff_s": 0.02},
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
         graceful_shutdown_timeout_s=knobs.max_task_s,

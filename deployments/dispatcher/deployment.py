@@ -40,7 +40,7 @@ from storage.tasks import State, Task
 
 LOOK_AHEAD = 1
 """Tasks handed out beyond the Generators there may be, so that the next waits at the GPU, not in the queue."""
-RENDERED_CHECK_S = 0.05
+RENDERED_CHECK_S = 0.02
 
 Claim = tuple[str, int]
 """One run of a task: its id and its claim. A task that went back may run again before its last run is forgotten."""
@@ -81,7 +81,7 @@ class Dispatcher:
         self._name = DispatcherName.of_this_process()
         self._house = House(settings, self._name, model_name, self._tasks, self._outcomes)
         me = Dispatching(str(self._name), app, model_name, ready=False)
-        self._place = Place(SqlAppStore(engine), me, settings.generator.max_replicas + LOOK_AHEAD)
+        self._place = Place(SqlAppStore(engine), me, _in_flight(settings.generator.max_replicas))
         self._generating: set[Claim] = set()
         self._running: dict[Claim, tuple[Task, asyncio.Task[None]]] = {}
         self._mending: set[asyncio.Task[None]] = set()
@@ -237,3 +237,8 @@ class Dispatcher:
 
 def _claim(task: Task) -> Claim:
     return (task.id, task.claim)
+
+
+def _in_flight(max_replicas: int) -> int:
+    """Tasks handed out: one for each Generator there may be, and so many that a few may end at the same moment."""
+    return max_replicas + max(LOOK_AHEAD, max_replicas // 2)

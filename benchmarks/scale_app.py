@@ -1,0 +1,59 @@
+"""The real application with a stand-in model: its Generator sleeps where the other renders, and notes when."""
+
+import os
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+import deployments.app
+import deployments.generator.residence
+from deployments.generator.deployment import Generator
+from deployments.generator.hearing import Hearing
+from deployments.settings import Settings
+from models.clip import Clip
+from models.progress import Progress, Stage
+from storage.tasks import Task
+
+RENDER_S = 2.0
+STEPS = 8
+NOTES = "notes"
+FRAMES, HEIGHT, WIDTH = 9, 64, 64
+RATE_HZ = 24_000
+
+
+class NothingToWarm:
+    """Stands where the replica imports and reads the model ahead."""
+
+    def __init__(self, *_args: object) -> None:
+        pass
+
+    def start(self) -> None:
+        """There is no model."""
+
+
+class SleepingGenerator(Generator):
+    """Takes `RENDER_S` for each task. Its notes are lines of two times: when a render began, and when it ended."""
+
+    def _render(self, _task: Task, hearing: Hearing) -> Clip:
+        began = time.monotonic()
+        for step in range(1, STEPS + 1):
+            time.sleep(RENDER_S / STEPS)
+            hearing(Progress(Stage.DENOISING, step))
+        hearing(Progress(Stage.ENCODING, STEPS))
+        folder = Path(self._settings.outputs.url.removeprefix("file:")) / NOTES
+        folder.mkdir(exist_ok=True)
+        with (folder / str(os.getpid())).open("a") as notes:
+            notes.write(f"{began} {time.monotonic()}\n")
+        frames = np.full((FRAMES, HEIGHT, WIDTH, 3), 127, np.uint8)
+        return Clip(frames, np.zeros((2, RATE_HZ * FRAMES // 25), np.float32), RATE_HZ, Fraction(25))
+
+
+def build(settings: Settings) -> object:
+    """The app, with that Generator in place of the other."""
+    deployments.app.Generator = SleepingGenerator  # type: ignore[misc]
+    return deployments.app.build(settings)
+
+
+deployments.generator.residence.WarmUp = NothingToWarm  # type: ignore[misc,assignment]
