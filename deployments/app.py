@@ -42,7 +42,7 @@ def build(settings: Settings) -> Application:
         refuse_neighbours(home, nodes)
     at_home = pin(settings.database_url, home)
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
-    choice, app = _prepare(settings, server)
+    choice, app = _prepare(settings.with_secrets(), server)
     notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
     logging_config = _logging(settings.log)
     generator = _generator(settings, choice, logging_config, at_home).bind(

@@ -244,9 +244,10 @@ def test_a_password_of_the_database_that_is_written_into_the_config_is_refused(m
         Settings(database_url=url).without_secrets()
     assert "hunter" not in str(refused.value)
     monkeypatch.setenv("LTX2_DATABASE_URL", url)
-    assert Settings(database_url="sqlite:///x.db").without_secrets().database_url == url
-    monkeypatch.setenv("LTX2_DATABASE_URL", "postgresql+psycopg://app@db/ltx2")
-    assert Settings().without_secrets().database_url == "postgresql+psycopg://app@db/ltx2"
+    Settings(database_url="sqlite:///x.db").without_secrets()
+    for without in ("postgresql+psycopg://app@db/ltx2", "postgresql://app:@/ltx2?host=/run/pg"):
+        monkeypatch.delenv("LTX2_DATABASE_URL", raising=False)
+        assert Settings(database_url=without).without_secrets().database_url == without
 
 
 def test_each_owner_of_a_key_has_webhook_secrets_of_its_own():
@@ -257,3 +258,23 @@ def test_each_owner_of_a_key_has_webhook_secrets_of_its_own():
     assert len({*derived, SECRET, OTHER_SECRET}) == 6
     assert webhooks.secrets_of("alice") == derived[:2], "the same each time"
     settings(webhooks={"secret": " ".join(derived)})  # each is one that Standard Webhooks would take
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://app:hunter@db/ltx2", "postgresql://app@db/ltx2?password=hunter"])
+def test_a_password_of_the_database_is_neither_shown_nor_pickled_and_comes_back_from_the_environment(monkeypatch, url):
+    monkeypatch.setenv("LTX2_DATABASE_URL", url)
+    filled = settings()
+    bound = pickle.dumps(filled.without_secrets())
+    assert "hunter" not in repr(filled) + str(filled)
+    assert b"hunter" not in bound
+    assert pickle.loads(bound).with_secrets() == filled
+    monkeypatch.delenv("LTX2_DATABASE_URL")
+    assert pickle.loads(bound).with_secrets() == pickle.loads(bound), "nothing to read is no error here"
+    with pytest.raises(SettingsError, match="LTX2_DATABASE_URL"):
+        settings(database_url=url).without_secrets()
+
+
+def test_a_variable_that_names_another_database_is_not_taken_for_the_password(monkeypatch):
+    filled = settings(database_url="postgresql://app@db/ltx2")
+    monkeypatch.setenv("LTX2_DATABASE_URL", "postgresql://app:hunter@elsewhere/ltx2")
+    assert filled.with_secrets() == filled

@@ -65,6 +65,7 @@ class Dispatcher:
         if settings.database_url.startswith(SQLITE):
             self._lock = SqliteLock(settings.database_url, server)
         logs.mark_lines()
+        settings = settings.with_secrets()
         self._settings = settings.dispatcher
         self._model_name = model_name
         engine = open_engine(settings.database_url)

@@ -35,6 +35,7 @@ class Encoder:
 
     def __init__(self, settings: Settings, *, metrics: Metrics = NO_METRICS) -> None:
         logs.mark_lines()
+        settings = settings.with_secrets()
         self._settings = settings.encode
         self._metrics = metrics
         metrics.start_at_zero(COLD_STARTS)

@@ -53,6 +53,7 @@ class Generator:
         self, settings: Settings, model: str, model_name: str, device: str, *, metrics: Metrics = NO_METRICS
     ) -> None:
         logs.mark_lines()
+        settings = settings.with_secrets()
         self._settings = settings
         self._model_name = model_name
         self._metrics = metrics

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import make_url
 
+from deployments.settings.database import URL_VARIABLE, without_password
 from deployments.settings.names import NESTING, PREFIX
 
 CREDENTIALS = re.compile(r"//.*@")
@@ -40,10 +40,11 @@ def refuse_unknown_variables(settings: type[BaseModel], environment: Mapping[str
 
 def refuse_written_password(database_url: str, environment: Mapping[str, str]) -> None:
     """Serve writes the `args` of its config into a log, and shows them in its dashboard, word by word."""
-    variable = f"{PREFIX}DATABASE_URL"
     given = {name.upper(): value for name, value in environment.items()}
-    if make_url(database_url).password is not None and given.get(variable) != database_url:
-        raise SettingsError(f"setting database_url: a password in it comes from the environment alone, as {variable}")
+    if without_password(database_url) != database_url != given.get(URL_VARIABLE):
+        raise SettingsError(
+            f"setting database_url: a password in it comes from the environment alone, as {URL_VARIABLE}"
+        )
 
 
 def explain(settings: type[BaseModel], error: ValidationError) -> str:

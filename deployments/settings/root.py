@@ -8,6 +8,7 @@ from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
+from deployments.settings.database import with_password, without_password
 from deployments.settings.dispatcher import DispatcherSettings
 from deployments.settings.encode import EncodeSettings
 from deployments.settings.generator import GeneratorSettings
@@ -46,7 +47,8 @@ class Settings(BaseSettings):
         Field(description="auto looks for a GPU when the app starts; cuda waits for one to come."),
     ] = "auto"
     database_url: Annotated[
-        str, Field(pattern=r"^(sqlite:///[^:]|postgresql)", description="sqlite:///FILE, or a PostgreSQL url.")
+        str,
+        Field(pattern=r"^(sqlite:///[^:]|postgresql)", description="sqlite:///FILE, or a PostgreSQL url.", repr=False),
     ] = "sqlite:///data/ltx2.db"
     cache_dir: Annotated[Path, Field(description="Where the tiny model is built, once.")] = Path("data/cache")
     public_base_url: Annotated[
@@ -126,11 +128,14 @@ class Settings(BaseSettings):
         webhooks = self.webhooks
         if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
             raise SettingsError(f"setting webhooks.secret: it comes from the environment alone, as {SECRET_VARIABLE}")
-        return self.model_copy(update={"webhooks": webhooks.model_copy(update={"secret": None})})
+        bare = {"webhooks": webhooks.model_copy(update={"secret": None})}
+        return self.model_copy(update={**bare, "database_url": without_password(self.database_url)})
 
     def with_secrets(self) -> "Settings":
         """The same settings with the secrets that stand in this process's environment."""
-        return self.model_copy(update={"webhooks": self.webhooks.with_secret(os.environ)})
+        database_url = with_password(self.database_url, os.environ)
+        webhooks = self.webhooks.with_secret(os.environ)
+        return self.model_copy(update={"webhooks": webhooks, "database_url": database_url})
 
     def located(self) -> "Settings":
         """The same settings with absolute paths: replicas need not share this process's folder."""

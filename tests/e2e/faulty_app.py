@@ -1,8 +1,12 @@
-"""The real application with a Generator that some prompts harm: one hangs it, one kills it, one slows its decoding."""
+"""The real application with a Generator that some prompts harm: one hangs it, one kills it, one eats up its memory."""
 
 import os
+import resource
 import signal
 import time
+
+import psutil
+import torch
 
 import deployments.app
 from deployments.generator.deployment import Generator
@@ -14,6 +18,9 @@ from storage.tasks import Task
 
 STUCK_PROMPT = "a step that never returns, the first time"
 POISON_PROMPT = "kills its Generator every time, as the kernel does when memory runs out"
+HUNGRY_PROMPT = "asks for more memory than its process may have"
+SPARE_BYTES = 1_000_000_000
+CHUNK_BYTES = 256 * 1024 * 1024
 
 
 class FaultyGenerator(Generator):
@@ -22,10 +29,27 @@ class FaultyGenerator(Generator):
         if prompt == POISON_PROMPT:
             hearing(Progress(Stage.DENOISING, 1))
             os.kill(os.getpid(), signal.SIGKILL)
+        if prompt == HUNGRY_PROMPT:
+            hearing(Progress(Stage.DENOISING, 1))
+            _eat_up_memory()
         if prompt == STUCK_PROMPT and task.attempts == 0:
             hearing(Progress(Stage.DENOISING, 1))
             time.sleep(3600)
         return super()._render(task, hearing)
+
+
+def _eat_up_memory() -> None:
+    """Allocate until the system refuses. The chunks are large: what is left is enough for all other threads."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = psutil.Process().memory_info().vms + SPARE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    eaten = []
+    try:
+        while True:
+            eaten.append(torch.empty(CHUNK_BYTES, dtype=torch.uint8))
+    finally:
+        eaten.clear()
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def build(settings: Settings) -> object:

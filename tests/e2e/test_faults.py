@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.checks import assert_nothing_lost
-from tests.e2e.faulty_app import POISON_PROMPT, STUCK_PROMPT
+from tests.e2e.faulty_app import HUNGRY_PROMPT, POISON_PROMPT, STUCK_PROMPT
 from tests.e2e.server import QUICK, ROOT, Server
 from tests.ingress.webhooks.receivers import SECRET, Receiver
 
@@ -91,7 +91,7 @@ def test_a_model_that_cannot_be_loaded_fails_its_tasks_and_is_tried_again(tmp_pa
         server.close()
 
 
-def test_a_task_harms_no_other_whether_it_hangs_or_kills_its_generator(tmp_path: Path) -> None:
+def test_a_task_harms_no_other_whether_it_hangs_or_kills_its_generator_or_eats_up_its_memory(tmp_path: Path) -> None:
     args = {"generator": {"stall_timeout_s": 4, "downscale_to_zero_delay_s": 600}}
     server = Server(tmp_path, args, {"PYTHONPATH": str(ROOT)}, "tests.e2e.faulty_app:build")
     try:
@@ -99,13 +99,17 @@ def test_a_task_harms_no_other_whether_it_hangs_or_kills_its_generator(tmp_path:
         stuck = server.submit(prompt=STUCK_PROMPT)
         ahead = [server.submit() for _ in range(9)]
         poison = server.submit(prompt=POISON_PROMPT)
-        behind = [server.submit() for _ in range(9)]
+        hungry = server.submit(prompt=HUNGRY_PROMPT)
+        behind = [server.submit() for _ in range(8)]
         server.wait_until(stuck, lambda body: body.get("stage") == "denoising")
         before = server.replicas("Generator")
-        *unharmed, poisoned = assert_nothing_lost(server, [stuck, *ahead, *behind, poison], {"replica_lost"})
+        ids = [stuck, *ahead, *behind, hungry, poison]
+        *unharmed, starved, poisoned = assert_nothing_lost(server, ids, {"replica_lost", "render_failed"})
         assert {body["status"] for body in unharmed} == {"completed"}
         assert poisoned["status"] == "failed"
         assert "3 times" in poisoned["error"]
+        assert starved["error_code"] == "render_failed"
+        assert "allocate memory" in starved["error"]
         assert {each.pid for each in before}.isdisjoint(each.pid for each in server.replicas("Generator"))
     finally:
         server.close()

@@ -1,0 +1,25 @@
+"""The password in a database's url: it stands in the environment, and goes nowhere else."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import URL, make_url
+
+from deployments.settings.names import PREFIX
+
+URL_VARIABLE = f"{PREFIX}DATABASE_URL"
+
+
+def without_password(url: str) -> str:
+    """The url as anybody may see it."""
+    parsed = make_url(url)
+    if not parsed.password and "password" not in parsed.query:
+        return url
+    query = parsed.difference_update_query(["password"]).query
+    bare = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, query)
+    return bare.render_as_string(hide_password=False)
+
+
+def with_password(url: str, environment: Mapping[str, str]) -> str:
+    """The url of this environment, if it is the same but for its password."""
+    found = next((value for name, value in environment.items() if name.upper() == URL_VARIABLE), url)
+    return found if without_password(found) == url else url
