@@ -34,7 +34,8 @@ async function showHealth() {
 }
 
 function showBanners({ model, notices = [] }) {
-  const banners = notices.map((text) => element("p", { class: "banner" }, text));
+  // Noise is what everyone who makes a video must know; the rest is for the operator.
+  const banners = notices.map((text) => element("p", { class: text.includes("NOISE") ? "banner" : "banner aside" }, text));
   if (model.name.startsWith("tiny") && !notices.some((text) => text.includes("NOISE"))) {
     banners.unshift(element("p", { class: "banner" }, "The tiny trial model is running: every video is NOISE. For real video, " +
       "start the server on a machine with a CUDA GPU; it then serves LTX-2."));
