@@ -75,7 +75,7 @@ def visit(served_box, browser) -> Iterator[Callable[..., Visit]]:
             box = served_box(**values)
             base_url = str(box.client.base_url)
             page = stack.enter_context(contextlib.closing(browser.new_context(**context))).new_page()
-            page.set_default_timeout(8000)
+            page.set_default_timeout(20_000)
             problems: list[str] = []
             page.on("console", lambda message: message.type == "error" and problems.append(message.text))
             page.on("pageerror", lambda error: problems.append(str(error)))
@@ -195,7 +195,7 @@ def test_the_copied_curl_command_makes_the_same_task(visit):
     cards(here).get_by_role("button", name="Copy as curl").click()
     expect(cards(here)).to_contain_text("Copied")
     command = here.page.evaluate("navigator.clipboard.readText()")
-    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=10)
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=30)
     assert here.box.claim().request == first.request
 
 
