@@ -22,30 +22,17 @@ from deployments.app import _logging
 from deployments.settings import LogSettings
 from models.progress import Stage
 from models.request import VideoRequest
-from storage.tasks import Origin, State, Task
+from storage.tasks import Origin, State
+from tests.tasks import WAITING
 
 LOGGER = logging.getLogger(logs.LOGGER)
-TASK = Task(
+TASK = replace(
+    WAITING,
     id="f00d" * 8,
-    sequence=1,
     state=State.PROCESSING,
-    model="tiny",
     request=VideoRequest(prompt="a lighthouse"),
-    base_url="http://box",
-    input_key=None,
     claim=3,
     attempts=1,
-    restarts=0,
-    stage=None,
-    step=0,
-    progress=0.0,
-    bytes_done=0,
-    bytes_total=0,
-    created_at=0.0,
-    started_at=None,
-    finished_at=None,
-    output=None,
-    failure=None,
     origin=Origin(request_id="request-7"),
 )
 

@@ -17,31 +17,9 @@ from models.errors import (
     TaskCancelled,
 )
 from models.progress import Stage
-from models.request import VideoRequest
-from storage.tasks import State, Task
+from storage.tasks import State
+from tests.tasks import WAITING
 
-WAITING = Task(
-    id="x",
-    sequence=1,
-    state=State.QUEUED,
-    model="m",
-    request=VideoRequest(prompt="x"),
-    base_url="",
-    input_key=None,
-    claim=1,
-    attempts=0,
-    restarts=0,
-    stage=None,
-    step=0,
-    progress=0.0,
-    bytes_done=0,
-    bytes_total=0,
-    created_at=0.0,
-    started_at=None,
-    finished_at=None,
-    output=None,
-    failure=None,
-)
 RENDERING = replace(WAITING, state=State.PROCESSING, stage=Stage.DENOISING)
 ENCODING = replace(WAITING, state=State.PROCESSING, stage=Stage.ENCODING)
 ENDED = replace(WAITING, state=State.CANCELED)

@@ -15,33 +15,20 @@ from deployments.metrics.table import (
     TASK_WAIT_S,
     TASKS_ENDED,
 )
-from models.request import VideoRequest
 from models.stopwatch import Lap, Timings
 from models.timeline import Mark
 from storage.tasks import Failure, Output, State, Task
 from tests.metrics.recorded import RecordedMetrics
+from tests.tasks import WAITING
 
-COMPLETED = Task(
-    id="x",
-    sequence=1,
+COMPLETED = replace(
+    WAITING,
     state=State.COMPLETED,
-    model="m",
-    request=VideoRequest(prompt="x"),
-    base_url="",
-    input_key=None,
-    claim=1,
-    attempts=0,
-    restarts=0,
-    stage=None,
-    step=0,
     progress=1.0,
-    bytes_done=0,
-    bytes_total=0,
     created_at=100.0,
     started_at=130.0,
     finished_at=190.0,
     output=Output("k", "p", 4.84, 1_000),
-    failure=None,
 )
 ALL = (State.COMPLETED, State.FAILED, State.CANCELED)
 
