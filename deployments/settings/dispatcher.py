@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from deployments.settings.section import Section
 
 
-class DispatcherSettings(BaseModel):
+class DispatcherSettings(Section):
     """The loop that claims tasks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     replicas: Annotated[
         int, Field(ge=1, description="Dispatchers; more than one only with PostgreSQL. They share the Generators.")

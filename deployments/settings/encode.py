@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from deployments.settings.section import Section
 
 
-class EncodeSettings(BaseModel):
+class EncodeSettings(Section):
     """How a clip becomes a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_bytes: Annotated[
         int | None,

@@ -2,18 +2,17 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from deployments.settings.section import Section
 from models.options import FAST_GUIDED_SHARE, PROMPT_CACHE_BYTES
 from models.placement import Place, Weights
 from models.recipes import Training
 from models.speedup_choice import Speedup
 
 
-class GeneratorSettings(BaseModel):
+class GeneratorSettings(Section):
     """The replicas that hold the model, one a GPU."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_replicas: Annotated[int, Field(ge=0, description="Replicas kept when idle; 0 frees the GPU.")] = 0
     max_replicas: Annotated[int, Field(ge=1, description="Most replicas: the GPUs it may take.")] = 1

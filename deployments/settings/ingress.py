@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from deployments.settings.section import Section
 
 
-class IngressSettings(BaseModel):
+class IngressSettings(Section):
     """The way in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     replicas: Annotated[int, Field(ge=1, description="Ingress replicas.")] = 1
     num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Ingress.")] = 0.1

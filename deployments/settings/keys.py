@@ -3,16 +3,16 @@
 import hashlib
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from deployments.settings.section import Section
 
 
-class ApiKey(BaseModel):
+class ApiKey(Section):
     """One key, and what its owner may take. `python -m deployments.admin new-key NAME` makes such a record.
 
     Two records of one name are two keys of one owner: so a key is changed without a gap.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="Who it, and so its tasks, belong to.")

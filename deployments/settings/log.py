@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from deployments.settings.section import Section
 
 
-class LogSettings(BaseModel):
+class LogSettings(Section):
     """What is logged, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Annotated[
         Literal["json", "console"],

@@ -2,15 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from deployments.settings.section import Section
 from storage.s3_options import S3Options
 
 
-class OutputSettings(BaseModel):
+class OutputSettings(Section):
     """Where finished videos go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: Annotated[
         str,

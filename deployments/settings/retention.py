@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from deployments.settings.section import Section
 from storage.admission import KEPT_S
 
 
-class RetentionSettings(BaseModel):
+class RetentionSettings(Section):
     """What is forgotten, and when."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     outputs_s: Annotated[
         float | None, Field(ge=60, description="How long a finished video is kept, in seconds; null keeps it.")

@@ -3,7 +3,9 @@
 import os
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from deployments.settings.section import Section
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 BASE_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -17,10 +19,8 @@ def _standard_endpoint() -> str | None:
     return f"{base.rstrip('/')}/v1/traces" if base else None
 
 
-class TraceSettings(BaseModel):
+class TraceSettings(Section):
     """Where traces go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     endpoint: Annotated[
         str | None,

@@ -6,9 +6,10 @@ import hmac
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from deployments.settings.names import NESTING, PREFIX
+from deployments.settings.section import Section
 
 SECRET_VARIABLE = f"{PREFIX}WEBHOOKS{NESTING}SECRET"
 SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -38,10 +39,8 @@ def _derive(secret: str, owner: str) -> str:
     return SECRET_PREFIX + base64.b64encode(digest).decode()
 
 
-class WebhookSettings(BaseModel):
+class WebhookSettings(Section):
     """How clients are told that their tasks have ended."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     secret: Annotated[
         Annotated[SecretStr, AfterValidator(_check_secrets)] | None,

@@ -1,21 +1,10 @@
 """GPU seconds are counted for every run, however it ends, and are not lost while the store is away."""
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Engine
 
 from deployments.generator.meter import Meter
-from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
-
-
-@pytest.fixture
-def engine(tmp_path: Path):
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import time
 
 import pytest
+from sqlalchemy import Engine
 
 from deployments.generator.reports import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, Reporter
 from models.errors import StoreUnavailable, TaskCancelled
 from models.progress import Progress, Stage
 from models.request import VideoRequest
-from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State, Task
 
@@ -37,12 +37,8 @@ class FickleStore(SqlTaskStore):
 
 
 @pytest.fixture
-def store(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
-    store = FickleStore(engine)
-    yield store
-    store.close()
+def store(engine: Engine) -> FickleStore:
+    return FickleStore(engine)
 
 
 @pytest.fixture

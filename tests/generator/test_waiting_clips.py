@@ -1,12 +1,12 @@
 """Clips that wait for an Encoder hold the Generator back, until they are files or somebody else's."""
 
 import pytest
+from sqlalchemy import Engine
 
 from deployments.generator.waiting_clips import WaitingClips
 from models.errors import StoreUnavailable
 from models.progress import Progress, Stage
 from models.request import VideoRequest
-from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, Output, Task
 
@@ -14,12 +14,8 @@ OUTPUT = Output("outputs/ltx2_x.mp4", "outputs/ltx2_x.jpg", 1.0, 3)
 
 
 @pytest.fixture
-def store(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
-    store = SqlTaskStore(engine)
-    yield store
-    store.close()
+def store(engine: Engine) -> SqlTaskStore:
+    return SqlTaskStore(engine)
 
 
 def rendered(store: SqlTaskStore, clips: WaitingClips, size_bytes: int) -> Task:

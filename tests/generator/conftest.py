@@ -1,0 +1,17 @@
+"""What the tests of a Generator's parts write to: a task store in a file of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from storage.database import migrate, open_engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
+    migrate(engine)
+    yield engine
+    engine.dispose()
