@@ -1,8 +1,8 @@
 # make run      the server, on port 8004
 # make weights  fetch the model ahead of the first task: MODEL=owner/name, or the one in serve_config.yaml
 # make test     the tests
-# make check    lint, format, types and imports; changes nothing
-# make fix      the only one that writes: lint fixes and formatting
+# make check    lint, format, types, imports and docs/settings.md; changes nothing
+# make fix      the only one that writes: lint fixes, formatting and docs/settings.md
 #
 # The first of them makes .venv and installs into it what constraints.txt names.
 # Another Python: make PYTHON=python3.12 run
@@ -34,10 +34,12 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deployments.settings.page | diff docs/settings.md - || { echo "make fix writes docs/settings.md" >&2; exit 1; }
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m deployments.settings.page > docs/settings.md
 
 clean:
 	rm -rf $(VENV)

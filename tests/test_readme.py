@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from deployments.settings import Settings
+from deployments.settings.page import write_page
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,16 +18,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `([a-z0-9_.]+)` \| `([^`]+)` \|", re.MULTILINE)
 TARGET = re.compile(r"(?:^|`)(?:\w+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)\)")
-DOCUMENTS = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "docs/architecture.md",
-    "docs/dashboard.md",
-    "docs/decisions.md",
-    "docs/metrics.md",
-    "docs/kubernetes.md",
-)
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 
 
 def api_commands(base_url: str = BASE_URL) -> list[str]:
@@ -83,6 +75,28 @@ def test_every_setting_in_the_table_exists_with_the_default_shown(name: str) -> 
 
 def test_the_table_has_settings() -> None:
     assert {"model", "device", "database_url", "outputs.url", "public_base_url"} <= set(settings_table())
+
+
+def test_the_page_of_all_settings_is_that_of_the_code() -> None:
+    """`make fix` writes it anew."""
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == write_page()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `limits.max_steps` | `100` | steps | whole number from 2 | Most denoising steps. |",
+        "| `device` | `auto` |  | `auto`, `cpu`, `cuda` | auto looks",
+        "| `generator.sleep_after_s` | `auto` | seconds | number from 0, `auto`, `null` | Seconds",
+        "| `generator.fast_guided_share` | `0.5` |  | number above 0 to 1 | The share",
+        "| `outputs.s3.region` | `null` |  | text, `null` | Region",
+        "| `webhooks.secret` | `null` |  | secret, `null` | What",
+        "| `api_keys[].sha256` | required |  | text | SHA-256",
+        "| `api_keys[].weight` | `1` |  | number from 0.01 to 100 | Its share",
+    ],
+)
+def test_the_page_of_all_settings_has_default_unit_and_bounds(row: str) -> None:
+    assert f"\n{row}" in write_page()
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:

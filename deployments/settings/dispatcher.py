@@ -25,6 +25,6 @@ class DispatcherSettings(Section):
     max_restarts: Annotated[
         int, Field(ge=1, description="Restarts of the server that a task may live through before it fails.")
     ] = 20
-    drain_s: Annotated[float, Field(ge=0, description="How long running tasks may go on at shutdown, in seconds.")] = (
-        10.0
-    )
+    drain_s: Annotated[
+        float, Field(ge=0, description="How long running tasks may go on at a stop; the rest starts again.")
+    ] = 10.0

@@ -12,7 +12,7 @@ class EncodeSettings(Section):
 
     max_bytes: Annotated[
         int | None,
-        Field(ge=100_000, description="Largest MP4, in bytes; null for no cap. WhatsApp takes 16 MB."),
+        Field(ge=100_000, description="Largest MP4: WhatsApp takes 16 MB; null for no cap."),
     ] = 16_000_000
     prompt_in_metadata: Annotated[
         bool, Field(description="Whether the MP4 carries the prompt for everyone who gets the file.")

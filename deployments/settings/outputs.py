@@ -15,7 +15,8 @@ class OutputSettings(Section):
         str,
         Field(
             pattern=r"^(file:.+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$",
-            description="file:FOLDER, a folder that every node sees, or s3://BUCKET/PREFIX.",
+            description="file:FOLDER, a folder that every node sees, or s3://BUCKET/PREFIX, with credentials of the "
+            "standard AWS chain that may list the bucket. One store belongs to one database.",
         ),
     ] = "file:data/outputs"
     s3: S3Options = S3Options()
@@ -28,9 +29,9 @@ class OutputSettings(Section):
         Field(
             ge=60,
             le=604_800,
-            description="How long a signed url is good, in seconds: a bucket's, or ours where there are keys.",
+            description="How long a signed url is good: a bucket's, or ours where there are keys.",
         ),
     ] = 3600
     min_free_bytes: Annotated[
-        int, Field(ge=0, description="With less room under a folder, no task is taken; 0 never looks.")
+        int, Field(ge=0, description="With less room under the folder a submit is a 507; 0 never looks.")
     ] = 500_000_000

@@ -12,13 +12,14 @@ class RetentionSettings(Section):
     """What is forgotten, and when."""
 
     outputs_s: Annotated[
-        float | None, Field(ge=60, description="How long a finished video is kept, in seconds; null keeps it.")
+        float | None,
+        Field(ge=60, description="How long a finished video is kept; then its task reads expired. null keeps it."),
     ] = 7 * 86_400.0
     rows_s: Annotated[
         float | None,
         Field(
             ge=KEPT_S,
-            description="How long a task without a video can be asked for after its end, in seconds; null keeps it.",
+            description="How long a task without a video can be asked for after its end; null keeps it.",
         ),
     ] = 30 * 86_400.0
     batch: Annotated[

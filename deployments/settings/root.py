@@ -39,21 +39,33 @@ class Settings(BaseSettings):
         str,
         Field(
             min_length=1,
-            description="auto, tiny, a repository id such as Lightricks/LTX-2 or owner/name@revision, or a folder.",
+            description="auto (Lightricks/LTX-2 where there is a GPU, else tiny), tiny, a repository id such as "
+            "Lightricks/LTX-2 or owner/name@revision, or a folder that diffusers saved.",
         ),
     ] = "auto"
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Field(description="auto looks for a GPU when the app starts; cuda waits for one to come."),
+        Field(description="auto looks for a GPU when the app starts; cuda is for GPU nodes that join later."),
     ] = "auto"
     database_url: Annotated[
         str,
-        Field(pattern=r"^(sqlite:///[^:]|postgresql)", description="sqlite:///FILE, or a PostgreSQL url.", repr=False),
+        Field(
+            pattern=r"^(sqlite:///[^:]|postgresql)",
+            description="sqlite:///FILE is for one host, postgresql://USER@HOST/NAME for several. A password in it "
+            "comes from the environment alone.",
+            repr=False,
+        ),
     ] = "sqlite:///data/ltx2.db"
-    cache_dir: Annotated[Path, Field(description="Where the tiny model is built, once.")] = Path("data/cache")
+    cache_dir: Annotated[
+        Path,
+        Field(
+            description="Where the tiny model is built and a real one is downloaded, once. One that the Hugging Face "
+            "cache of the same user has whole is used from there."
+        ),
+    ] = Path("data/cache")
     public_base_url: Annotated[
         AnyHttpUrl | None,
-        Field(description="What urls in answers begin with; null takes each request's own Host."),
+        Field(description="What urls in answers begin with; null takes the Host that the client used."),
     ] = None
     trusted_proxy: Annotated[
         bool,
@@ -61,7 +73,7 @@ class Settings(BaseSettings):
     ] = False
     orphan_model_timeout_s: Annotated[
         float,
-        Field(ge=0, description="When queued tasks of a model that is no longer served fail, in seconds."),
+        Field(ge=0, description="How long queued tasks of a model that nobody serves any more wait until they fail."),
     ] = 3600.0
     api_keys: Annotated[
         tuple[ApiKey, ...],
