@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from io import FileIO
 from pathlib import Path
 
 from models.errors import StorageFull, StoreUnavailable
@@ -55,13 +54,14 @@ class LocalOutputStore:
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read a file in chunks. A file that is deleted meanwhile is still read to its end."""
+        chunks = _chunks(self._path(key), start, length)
         try:
-            file = self._path(key).open("rb", buffering=0)
+            next(chunks)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise StoreUnavailable(f"the output store did not answer: {error.strerror}") from error
-        return _chunks(file, start, length)
+        return chunks
 
     def delete(self, key: str) -> None:
         """Remove a file."""
@@ -107,8 +107,10 @@ class LocalOutputStore:
         return self._root / check_key(key)
 
 
-def _chunks(file: FileIO, start: int, length: int | None) -> Iterator[bytes]:
-    with file:
+def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:
+    """First nothing, once the file is open: a generator that has begun closes it, also when nobody reads on."""
+    with path.open("rb", buffering=0) as file:
+        yield b""
         file.seek(start)
         left = length if length is not None else os.fstat(file.fileno()).st_size - start
         while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):

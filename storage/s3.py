@@ -79,7 +79,9 @@ class S3OutputStore:
             found = _unless_missing(self._client.get_object, Bucket=self._bucket, Key=name, **wanted)
         if found is None:
             raise FileNotFoundError(key)
-        return _chunks(found["Body"])
+        chunks = _chunks(found["Body"])
+        next(chunks)
+        return chunks
 
     def delete(self, key: str) -> None:
         """Remove a file."""
@@ -172,7 +174,9 @@ def _unless_missing(read: Any, **wanted: Any) -> dict[str, Any] | None:
 
 
 def _chunks(body: Any) -> Iterator[bytes]:
+    """First nothing: a generator that has begun ends the answer, also when nobody reads on."""
     with answering(), contextlib.closing(body):
+        yield b""
         yield from body.iter_chunks(CHUNK_BYTES)
 
 

@@ -1,8 +1,10 @@
 """The contract of an output store, and what a folder does when it is full."""
 
+import gc
 import subprocess
 import sys
 import textwrap
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -52,6 +54,16 @@ def test_a_deleted_file_is_gone_but_is_read_to_its_end(outputs):
     outputs.delete(KEY)
     assert outputs.stat(KEY) is None
     assert first + b"".join(chunks) == CONTENT
+
+
+def test_a_file_that_is_opened_and_never_read_is_closed(outputs):
+    """A client may hang up before the first byte."""
+    outputs.put(KEY, CONTENT)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        outputs.open(KEY)
+        gc.collect()
+    assert [str(each.message) for each in seen] == []
 
 
 def test_files_are_listed_in_order_from_a_cursor_on(outputs):
