@@ -44,6 +44,7 @@ def listing_router(rooms: Rooms) -> APIRouter:
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/tasks", summary="List tasks", response_model=TaskPage, responses=RESPONSES)
+    @rooms.reading.serve
     def list_tasks(
         request: Request,
         state: Annotated[list[State] | None, Query(description="Only these states; may repeat.")] = None,

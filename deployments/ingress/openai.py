@@ -75,6 +75,7 @@ def _add_reads(router: APIRouter, rooms: Rooms) -> None:
     kept_s = rooms.settings.retention.outputs_s
 
     @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **_errors(422, 503)})
+    @rooms.reading.serve
     def list_videos(
         request: Request,
         after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
@@ -90,6 +91,7 @@ def _add_reads(router: APIRouter, rooms: Rooms) -> None:
         return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
     @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **_errors(404, 503)})
+    @rooms.reading.serve
     def retrieve_video(video_id: str, request: Request) -> Video:
         """Poll until `status` is `completed` or `failed`."""
         return video_of(_find(rooms, video_id, owner_of(request)), kept_s)
@@ -97,6 +99,7 @@ def _add_reads(router: APIRouter, rooms: Rooms) -> None:
     @router.delete(
         "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **_errors(404, 503)}
     )
+    @rooms.removing.serve
     def delete_video(video_id: str, request: Request) -> VideoDeleted:
         """With its files; one that has not ended is canceled first. Asking again does no harm."""
         task_id, owner = _task_id(video_id), owner_of(request)
@@ -135,12 +138,12 @@ def _add_models(router: APIRouter, rooms: Rooms) -> None:
     served = ServedModel(id=rooms.model, created=int(time.time()), owned_by=owner if rest else "local")
 
     @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
-    def list_models() -> ModelList:
+    async def list_models() -> ModelList:
         """The one that is served."""
         return ModelList(data=[served])
 
     @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **_errors(404)})
-    def retrieve_model(model_id: str) -> ServedModel:
+    async def retrieve_model(model_id: str) -> ServedModel:
         """Its name may hold a slash, plain or as %2F."""
         if model_id != served.id:
             raise NotFound(f"there is no model {model_id[:64]!r}; {served.id} is served")

@@ -40,11 +40,11 @@ def page_router(rooms: Rooms) -> APIRouter:
     page = read_page()
 
     @router.api_route("/", methods=["GET", "HEAD"])
-    def index(request: Request) -> Response:
-        return _answer(page["index.html"], request, _policy(_bucket_origin(rooms)))
+    async def index(request: Request) -> Response:
+        return _answer(page["index.html"], request, _policy(await _bucket_origin(rooms)))
 
     @router.api_route("/page/{name}", methods=["GET", "HEAD"])
-    def part(name: str, request: Request) -> Response:
+    async def part(name: str, request: Request) -> Response:
         if name not in page:
             raise NotFound("there is no such file")
         return _answer(page[name], request, _policy(""))
@@ -62,12 +62,12 @@ def read_page() -> dict[str, PageFile]:
     }
 
 
-def _bucket_origin(rooms: Rooms) -> str:
+async def _bucket_origin(rooms: Rooms) -> str:
     """Where files come from when clients are sent to the bucket for them; empty where they come from here."""
     if rooms.settings.outputs.delivery != "redirect":
         return ""
     with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page is there, its videos are not
-        if url := rooms.outputs.sign(output_key("any"), 60, "any"):
+        if url := await rooms.reads.sign(output_key("any"), 60, "any"):
             return "{0.scheme}://{0.netloc}".format(urlsplit(url))
     return ""
 

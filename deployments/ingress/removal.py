@@ -34,6 +34,7 @@ def removal_router(rooms: Rooms) -> APIRouter:
     router = APIRouter(tags=["tasks"])
 
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
+    @rooms.removing.serve
     def remove(task_id: str, request: Request) -> Removed:
         """A queued task never starts, a running one stops within a step, a finished one goes with its files.
 

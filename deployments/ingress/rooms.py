@@ -19,6 +19,7 @@ from storage.task_store import TaskStore
 
 READING_THREADS = 8
 SUBMITTING_THREADS = 4
+REMOVING_THREADS = 4
 CHECKING_THREADS = 4
 SIGNING = "urls"
 """The name of the secret that urls are signed with."""
@@ -53,6 +54,11 @@ class Rooms:
     def decoding(self) -> Threads:
         """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
         return Threads("decoding", self.settings.ingress.max_decoding)
+
+    @cached_property
+    def removing(self) -> Threads:
+        """For what deletes files: a store that hangs takes no thread of the polls."""
+        return Threads("removing", REMOVING_THREADS)
 
     @cached_property
     def checking(self) -> Threads:

@@ -35,6 +35,7 @@ def usage_router(rooms: Rooms) -> APIRouter:
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
+    @rooms.reading.serve
     def usage(request: Request) -> UsageBody:
         """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody."""
         owner = owner_of(request)

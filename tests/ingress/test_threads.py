@@ -1,12 +1,15 @@
 """Promise: blocking work runs in threads that stay, in bounded number, also where no task runs the event loop."""
 
 import asyncio
+import inspect
 import threading
 from contextvars import ContextVar
 
 import pytest
+from fastapi.routing import iter_route_contexts
 
 from deployments.ingress.threads import Threads
+from tests.ingress.conftest import Box
 
 ASKED = ContextVar("asked", default="nobody")
 
@@ -56,3 +59,10 @@ def test_work_sees_the_callers_context_and_its_errors_reach_the_caller() -> None
         return await Threads("test", 1).run(ASKED.get)
 
     assert asyncio.run(ask()) == "alice"
+
+
+def test_no_route_waits_for_a_thread_that_is_started_for_it(box: Box) -> None:
+    """FastAPI runs a plain function in such a thread."""
+    endpoints = {each.path: each.endpoint for each in iter_route_contexts(box.client.app.routes)}
+    assert {"/v1/video/tasks", "/v1/videos/{video_id}", "/skill.md", "/"} <= set(endpoints)
+    assert [path for path, endpoint in endpoints.items() if not inspect.iscoroutinefunction(endpoint)] == []
