@@ -5,6 +5,7 @@ takes Settings, and would hand over a dict.
 """
 
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -21,7 +22,7 @@ from deployments.ingress.deployment import Ingress
 from deployments.metrics.serve import ServeMetrics
 from deployments.object_store import find_shortages
 from deployments.one_host import pin, refuse_neighbours
-from deployments.settings import SQLITE, LogSettings, Settings
+from deployments.settings import SQLITE, GeneratorSettings, LogSettings, Settings
 from storage.apps import SqlAppStore
 from storage.database import SqliteLock, migrate, open_engine
 from storage.task_store import SqlTaskStore
@@ -40,36 +41,73 @@ def build(settings: Settings) -> Application:
     home = ray.get_runtime_context().get_node_id()
     if settings.database_url.startswith(SQLITE):
         refuse_neighbours(home, nodes)
-    at_home = pin(settings.database_url, home)
+    shared = _Shared(_logging(settings.log), pin(settings.database_url, home))
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
     choice, app = _prepare(settings.with_secrets(), server)
     notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
-    logging_config = _logging(settings.log)
-    generator = _generator(settings, choice, logging_config, at_home).bind(
-        settings, choice.model, choice.name, choice.device, metrics=ServeMetrics()
-    )
-    encoder = serve.deployment(
+    generator = shared.wrap(
+        Generator,
+        {"num_cpus": settings.generator.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0},
+        **_generator_options(settings.generator),
+    ).bind(settings, choice.model, choice.name, choice.device, metrics=ServeMetrics())
+    encoder = shared.wrap(
+        Encoder,
+        {"num_cpus": settings.encode.num_cpus},
         num_replicas=settings.encode.replicas,
         max_ongoing_requests=ENCODER_QUEUE,
-        ray_actor_options={"num_cpus": settings.encode.num_cpus, **at_home},
-        health_check_period_s=HEALTH_CHECK_PERIOD_S,
-        logging_config=logging_config,
-    )(Encoder).bind(settings, metrics=ServeMetrics())
-    dispatcher = serve.deployment(
+    ).bind(settings, metrics=ServeMetrics())
+    dispatcher = shared.wrap(
+        Dispatcher,
+        {"num_cpus": settings.dispatcher.num_cpus},
         num_replicas=settings.dispatcher.replicas,
-        ray_actor_options={"num_cpus": settings.dispatcher.num_cpus, **at_home},
-        health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
-        logging_config=logging_config,
-    )(Dispatcher).bind(settings, choice.name, generator, encoder, server=server, app=app, metrics=ServeMetrics())
-    application: Application = serve.deployment(
+    ).bind(settings, choice.name, generator, encoder, server=server, app=app, metrics=ServeMetrics())
+    return shared.wrap(
+        serve.ingress()(Ingress),
+        {"num_cpus": settings.ingress.num_cpus},
         num_replicas=settings.ingress.replicas,
         max_ongoing_requests=settings.ingress.max_ongoing_requests,
-        ray_actor_options={"num_cpus": settings.ingress.num_cpus, **at_home},
-        health_check_period_s=HEALTH_CHECK_PERIOD_S,
-        logging_config=logging_config,
-    )(serve.ingress()(Ingress)).bind(settings, choice.name, server, notices, dispatcher, metrics=ServeMetrics())
-    return application
+    ).bind(settings, choice.name, server, notices, dispatcher, metrics=ServeMetrics())
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The options that all four deployments have."""
+
+    logging: LoggingConfig
+    at_home: dict[str, Any]
+    """Where replicas may run."""
+
+    def wrap(self, plain: type, actor: dict[str, float], **options: Any) -> serve.Deployment:
+        """Make a deployment of a plain class. `actor` is what Ray sets aside for each replica."""
+        return serve.deployment(
+            ray_actor_options={**actor, **self.at_home},
+            health_check_period_s=HEALTH_CHECK_PERIOD_S,
+            logging_config=self.logging,
+            **options,
+        )(plain)
+
+
+def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:
+    """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait."""
+    return {
+        # With one GPU the second waits at the replica's lock, so that there is no pause between two tasks. With several
+        # it could wait at one GPU while another is idle, and starts would leave the order of arrival.
+        "max_ongoing_requests": 2 if settings.max_replicas == 1 else 1,
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=settings.min_replicas,
+            max_replicas=settings.max_replicas,
+            target_ongoing_requests=1,
+            metrics_interval_s=0.5,
+            look_back_period_s=2,
+            upscale_delay_s=1,
+            downscale_delay_s=max(settings.downscale_to_zero_delay_s, 1),
+            downscale_to_zero_delay_s=settings.downscale_to_zero_delay_s,
+        ),
+        "request_router_config": {"initial_backoff_s": 0.005, "max_backoff_s": 0.02},
+        "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+        "graceful_shutdown_timeout_s": settings.max_task_s,
+    }
 
 
 def _prepare(settings: Settings, server: str) -> tuple[Choice, int]:
@@ -92,31 +130,3 @@ def _prepare(settings: Settings, server: str) -> tuple[Choice, int]:
 def _logging(settings: LogSettings) -> LoggingConfig:
     """How Serve writes the log files of a deployment. The console is text in either case."""
     return LoggingConfig(encoding="JSON" if settings.format == "json" else "TEXT", log_level=settings.level)
-
-
-def _generator(
-    settings: Settings, choice: Choice, logging_config: LoggingConfig, at_home: dict[str, Any]
-) -> serve.Deployment:
-    """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait."""
-    knobs = settings.generator
-    return serve.deployment(
-        # With one GPU the second waits at the replica's lock, so that there is no pause between two tasks. With several
-        # it could wait at one GPU while another is idle, and starts would leave the order of arrival.
-        max_ongoing_requests=2 if knobs.max_replicas == 1 else 1,
-        ray_actor_options={"num_cpus": knobs.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0, **at_home},
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=knobs.min_replicas,
-            max_replicas=knobs.max_replicas,
-            target_ongoing_requests=1,
-            metrics_interval_s=0.5,
-            look_back_period_s=2,
-            upscale_delay_s=1,
-            downscale_delay_s=max(knobs.downscale_to_zero_delay_s, 1),
-            downscale_to_zero_delay_s=knobs.downscale_to_zero_delay_s,
-        ),
-        request_router_config={"initial_backoff_s": 0.005, "max_backoff_s": 0.02},
-        health_check_period_s=HEALTH_CHECK_PERIOD_S,
-        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
-        graceful_shutdown_timeout_s=knobs.max_task_s,
-        logging_config=logging_config,
-    )(Generator)
