@@ -31,7 +31,11 @@ DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll 
 def create_app(rooms: Rooms) -> FastAPI:
     """Build the app from its rooms."""
     app = FastAPI(
-        title="LTX-2 video server", description=DESCRIPTION, version="1", lifespan=lambda _app: sending(rooms)
+        title="LTX-2 video server",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lambda _app: sending(rooms),
+        redirect_slashes=False,  # its redirect names the scheme and host that reach us, not those behind a TLS proxy
     )
     add_error_handlers(app)
     add_door(app, rooms.settings)

@@ -16,6 +16,7 @@ from models.request import VideoRequest
 MAX_FIELDS_BYTES = 256 * 1024
 """Bound on everything in a body that is not the picture: two prompts of the longest kind, many times over."""
 MAX_FORM_FIELDS = 100
+PLAIN = "identity"
 
 
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
@@ -83,9 +84,12 @@ async def _picture(form: FormData, name: str, *, optional: bool) -> bytes | None
 
 def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
     """The same request, whose body ends with TooLarge once it passes `max_bytes`, and with TooSlow after `max_s`."""
+    coding = request.headers.get("content-encoding", PLAIN)
+    if coding.lower() != PLAIN:
+        raise InvalidRequest("Content-Encoding", coding, "left out: a body is taken as it is")
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise TooLarge(f"the body has {declared} bytes; at most {max_bytes} are taken")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise TooLarge(f"{declared} bytes", max_bytes)
     received = 0
     deadline = asyncio.get_running_loop().time() + max_s
 
@@ -96,9 +100,11 @@ def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
                 message = await request.receive()
         except TimeoutError:
             raise TooSlow(f"the body was not complete after {max_s:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("body", f"{received} bytes and no end", "sent to its end")  # nobody hears it
         received += len(message.get("body", b""))
         if received > max_bytes:
-            raise TooLarge(f"the body has more than the {max_bytes} bytes that are taken")
+            raise TooLarge("more than that", max_bytes)
         return message
 
     return Request(request.scope, receive)

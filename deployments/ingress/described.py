@@ -15,6 +15,7 @@ def describe_defaults(app: FastAPI, rooms: Rooms) -> None:
     path = app.openapi_url
     app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != path]
 
+    @app.head(str(path), include_in_schema=False)
     @app.get(str(path), include_in_schema=False)
     async def openapi() -> JSONResponse:
         defaults = await rooms.reading.run(rooms.served.defaults)

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from deployments.ingress.headers import SAFE_HEADERS
 from deployments.ingress.openai_shapes import PATHS, openai_error
+from deployments.ingress.paths import explain_path
 from deployments.ingress.schemas import ErrorBody, Shape
 from models.errors import (
     DoesNotFit,
@@ -22,7 +23,18 @@ from models.errors import (
     VideoError,
 )
 
+
+class TooLarge(InvalidRequest):
+    """The body is over its bound."""
+
+    code = "too_large"
+
+    def __init__(self, given: str, max_bytes: int) -> None:
+        super().__init__("body", given, f"at most {max_bytes} bytes")
+
+
 STATUS: dict[type[VideoError], int] = {
+    TooLarge: 413,
     ImageTooLarge: 413,
     InvalidRequest: 422,
     IdempotencyKeyReused: 422,
@@ -37,6 +49,7 @@ CODES = {
     405: "method_not_allowed",
     408: "body_too_slow",
     413: "too_large",
+    416: "range_not_satisfiable",
     429: "too_many_requests",
 }
 RETRY_AFTER_S = "5"
@@ -56,13 +69,6 @@ class Forbidden(HTTPException):
 
     def __init__(self, why: str) -> None:
         super().__init__(403, why)
-
-
-class TooLarge(HTTPException):
-    """The body is over its bound."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(413, what)
 
 
 class TooSlow(HTTPException):
@@ -88,15 +94,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         code = CODES.get(error.status_code, "http_error")
+        error = explain_path(request, error)
         body = ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
         return answer_error(request, error.status_code, body, dict(error.headers or {}))
 
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
         field = next(part for part in reversed(problem["loc"]) if isinstance(part, str))
-        return answer_error(
-            request, 422, ErrorBody(error=f"{field}: {problem['msg']}", error_code=InvalidRequest.code, field=field)
-        )
+        return await video_error(request, InvalidRequest(field, problem["input"], _in_words(problem["msg"])))
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("unexpected error", exc_info=error)
@@ -112,6 +117,12 @@ def add_error_handlers(app: FastAPI) -> None:
     ]
     for kind, handler in handlers:
         app.add_exception_handler(kind, handler)
+
+
+def _in_words(message: str) -> str:
+    """What a parameter of a query may be, from what pydantic says of one that it may not be."""
+    message = message.removeprefix("Input should be ")
+    return message.replace("String should match pattern", "text like").replace("String should have", "text of")
 
 
 def _retry_headers(error: VideoError) -> dict[str, str]:

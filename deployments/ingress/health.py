@@ -46,6 +46,7 @@ def health_router(rooms: Rooms) -> APIRouter:
     versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
     keys_required = bool(rooms.settings.api_keys)
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> JSONResponse:
         """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""

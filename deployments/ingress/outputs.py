@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from deployments.ingress.errors import Forbidden, NotFound
 from deployments.ingress.keys import Unauthorized, owner_of, presented_key
@@ -24,13 +25,16 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range that was asked for"},
     304: {"description": "The file has not changed"},
     307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
-    416: {"description": "The range lies outside the file"},
+    416: {"model": ErrorBody, "description": "The range lies outside the file"},
 }
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
 
 
-class Unsatisfiable(Exception):
+class Unsatisfiable(HTTPException):
     """The range asked for lies outside the file."""
+
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__(416, f"the file has {file.size_bytes} bytes", {"Content-Range": f"bytes */{file.size_bytes}"})
 
 
 def outputs_router(rooms: Rooms) -> APIRouter:
@@ -96,10 +100,7 @@ async def _serve(reads: Reads, key: str, file: StoredFile, request: Request) -> 
     }
     if _unchanged(request, file):
         return Response(status_code=304, headers=headers)
-    try:
-        part = _part(request, file)
-    except Unsatisfiable:
-        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.size_bytes}"})
+    part = _part(request, file)
     start, length = part or (0, file.size_bytes)
     headers["Content-Length"] = str(length)
     if part:
@@ -124,7 +125,10 @@ def _unchanged(request: Request, file: StoredFile) -> bool:
 
 
 def _part(request: Request, file: StoredFile) -> tuple[int, int] | None:
-    """The start and length that were asked for; None for the whole file. Several ranges get the whole file."""
+    """The start and length that were asked for; None for the whole file, which several ranges get too.
+
+    Raises Unsatisfiable.
+    """
     asked = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     if asked is None or not any(asked.groups()) or not _same_file(request, file):
         return None
@@ -137,7 +141,7 @@ def _part(request: Request, file: StoredFile) -> tuple[int, int] | None:
         if last and int(last) < int(first):
             return None
     if start >= end:
-        raise Unsatisfiable
+        raise Unsatisfiable(file)
     return start, end - start
 
 
@@ -153,5 +157,5 @@ def _same_file(request: Request, file: StoredFile) -> bool:
 def _time(header: str | None) -> float | None:
     try:
         return parsedate_to_datetime(header).timestamp() if header else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -32,6 +32,7 @@ def skill_router(rooms: Rooms) -> APIRouter:
     router = APIRouter(tags=["agents"])
     skill, llms = _template("skill.md"), _template("llms.txt")
 
+    @router.head("/skill.md", include_in_schema=False)
     @router.get(
         "/skill.md",
         summary="How an agent uses this server",
@@ -43,6 +44,7 @@ def skill_router(rooms: Rooms) -> APIRouter:
         """The whole workflow as Markdown, with this server's own address, limits and defaults."""
         return _answer(skill, server_facts(rooms), rooms.base_url(request), MARKDOWN)
 
+    @router.head("/llms.txt", include_in_schema=False)
     @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
     @rooms.reading.serve
     def llms_document(request: Request) -> PlainTextResponse:
