@@ -1,4 +1,7 @@
-"""The gauges of the queue, which one Dispatcher of the app shows: the others show 0, so that a sum is the truth."""
+"""The gauges of the queue, which one Dispatcher of the app shows: the others show 0, so that the largest is the truth.
+
+A sum would be twice the truth after a Dispatcher has died, for as long as Ray shows its last values.
+"""
 
 import time
 from collections import Counter

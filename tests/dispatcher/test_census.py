@@ -1,4 +1,4 @@
-"""The gauges of the queue: the sum over all Dispatchers is the truth, however many there are."""
+"""The gauges of the queue: the largest over all Dispatchers is the truth, however many there are."""
 
 import pytest
 

@@ -90,6 +90,43 @@ def test_every_alert_fires_on_what_it_is_for_and_is_silent_on_what_is_near_to_it
     assert tested.returncode == 0, tested.stderr + tested.stdout
 
 
+@tool
+@pytest.mark.parametrize(
+    ("panel", "shown"),
+    [
+        ("Claims", {"{}": 1}),
+        ("Queued", {"{}": 1}),
+        ("Oldest in the queue", {"{}": 1}),
+        ("Queue", {"{}": 1}),
+        ("Where tasks stand now", {'{state="queued"}': 1, '{state="denoising"}': 1}),
+        ("Generators", {'{state="ready"}': 1}),
+    ],
+)
+def test_the_last_values_of_a_dispatcher_that_died_do_not_count_twice(
+    panel: str, shown: dict[str, int], tmp_path: Path
+) -> None:
+    """Ray shows them for 20 s beside those of its successor."""
+    (query, *_) = (expr for title, expr in queries() if title == panel)
+    gauges = (
+        'tasks{state="queued",',
+        'tasks{state="denoising",',
+        'generators{state="ready",',
+        "oldest_queued_s{",
+        "paused{",
+    )
+    series = [
+        {"series": f'ray_ltx2_{gauge}application="ltx2",replica="{replica}"}}', "values": "1"}
+        for gauge in gauges
+        for replica in "ab"
+    ]
+    expected = [{"labels": labels, "value": value} for labels, value in shown.items()]
+    asked = {"expr": query.replace("$application", ".*"), "eval_time": "0m", "exp_samples": expected}
+    test = {"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [asked]}]}
+    (tmp_path / "panel.yaml").write_text(yaml.safe_dump(test))
+    told = subprocess.run(["promtool", "test", "rules", "panel.yaml"], cwd=tmp_path, check=False, capture_output=True)
+    assert told.returncode == 0, told.stdout.decode()
+
+
 def test_no_alert_is_without_a_test_that_it_fires_and_one_that_it_does_not() -> None:
     tests = yaml.safe_load((OBSERVABILITY / "alerts_test.yaml").read_text(encoding="utf-8"))["tests"]
     names = {each["name"] for each in tests}
