@@ -24,6 +24,9 @@ FINISHED = {
 BATCH = 50_000
 """Rows of one statement: no statement may take long on PostgreSQL."""
 VACUUM_TIMEOUT_S = 600.0
+UNSERVED_MODEL = "gone/model"
+UNSERVED_FROM = 1_000_000_000
+"""The number of the first task that waits for it."""
 WAITING = {"attempts": 0, "step": 0, "progress": 0.0}
 
 
@@ -32,16 +35,18 @@ def task_id(number: int) -> str:
     return f"{number:032x}"
 
 
-def fill(url: str, numbers: Mapping[State, int]) -> None:
+def fill(url: str, numbers: Mapping[State, int], unserved: int = 0) -> None:
     """Make the database at `url` with so many tasks in each state, numbered one after the other.
 
-    They ended lately: what is old is removed.
+    They ended lately: what is old is removed. Before them came `unserved` tasks that wait for another model.
     """
     engine = open_engine(url)
     try:
         migrate(engine)
         first = 1
         with engine.begin() as connection:
+            for start in range(0, unserved, BATCH):
+                _insert(connection, State.QUEUED, UNSERVED_FROM + start, min(BATCH, unserved - start), UNSERVED_MODEL)
             for state, number in numbers.items():
                 for start in range(first, first + number, BATCH):
                     _insert(connection, state, start, min(BATCH, first + number - start))
@@ -60,10 +65,10 @@ def _settle(engine: Engine) -> None:
         connection.execute(text("VACUUM ANALYZE tasks"))
 
 
-def _insert(connection: Connection, state: State, first: int, number: int) -> None:
+def _insert(connection: Connection, state: State, first: int, number: int, model: str = TINY_MODEL_NAME) -> None:
     each = select(literal(first, Integer).label("number")).cte("each", recursive=True)
     each = each.union_all(select(each.c.number + 1).where(each.c.number < first + number - 1))
-    values = _values(connection, state, each.c.number)
+    values = _values(connection, state, each.c.number) | {"model": literal(model)}
     rows = select(*(value.label(name) for name, value in values.items()))
     connection.execute(insert(tasks).from_select(list(values), rows))
 
@@ -76,7 +81,6 @@ def _values(connection: Connection, state: State, number: ColumnElement[int]) ->
     now = time.time()
     plain = {
         "state": state,
-        "model": TINY_MODEL_NAME,
         "request": parse_request({**QUICK, "seed": 7}, Limits()).model_dump_json(),
         "base_url": "http://127.0.0.1",
         "owner": NOBODY,

@@ -1,9 +1,11 @@
 """What the task store costs as tasks pile up: each operation at 10 tasks and at a million, on both databases.
 
-    python -m benchmarks.store [--rounds 5] [--calls 40] [--tasks 1000000] [--queued 10000] [--databases sqlite]
+    python -m benchmarks.store [--rounds 5] [--calls 40] [--tasks 1000000] [--queued 10000] [--unserved 0]
+                               [--databases sqlite]
 
-`small` has 10 tasks, half of them queued; `large` has `tasks`, of which `queued` wait. The two take turns, call by
-call, and the medians are compared. `position, last` is the place of the task that came last, so it counts the queue.
+`small` has 10 tasks, half of them queued; `large` has `tasks`, of which `queued` wait, and before them `unserved` more
+that wait for a model that nobody serves. The two take turns, call by call, and the medians are compared.
+`position, last` is the place of the task that came last, so it counts the queue.
 The rows are made by the database itself, which takes most of the time of a run.
 """
 
@@ -45,7 +47,7 @@ def operations(tasks: int) -> dict[str, Operation]:
     def place(store: SqlTaskStore) -> int:
         task = store.get(last)
         assert task is not None
-        return store.queue_position(task)
+        return store.place(task).number
 
     return {
         "poll, completed": lambda store: store.get(task_id(1)),
@@ -60,9 +62,9 @@ def operations(tasks: int) -> dict[str, Operation]:
 
 
 @contextmanager
-def opened(url: str, numbers: dict[State, int]) -> Iterator[SqlTaskStore]:
+def opened(url: str, numbers: dict[State, int], unserved: int = 0) -> Iterator[SqlTaskStore]:
     """A store with so many tasks."""
-    fill(url, numbers)
+    fill(url, numbers, unserved)
     store = SqlTaskStore.open(url)
     try:
         yield store
@@ -89,7 +91,7 @@ def measure(name: str, small: SqlTaskStore, large: SqlTaskStore, asked: argparse
 def main() -> None:
     """Fill the databases, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for name, default in {"rounds": 5, "calls": 40, "tasks": 1_000_000, "queued": 10_000}.items():
+    for name, default in {"rounds": 5, "calls": 40, "tasks": 1_000_000, "queued": 10_000, "unserved": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
     asked = parser.parse_args()
@@ -99,13 +101,13 @@ def main() -> None:
     if "sqlite" in asked.databases:
         with tempfile.TemporaryDirectory() as folder:
             urls = [f"sqlite:///{Path(folder) / name}.db" for name in ("small", "large")]
-            with opened(urls[0], SMALL) as few, opened(urls[1], large) as many:
+            with opened(urls[0], SMALL) as few, opened(urls[1], large, asked.unserved) as many:
                 measure("SQLite", few, many, asked)
     if "postgresql" in asked.databases:
         with (
             running_postgres() as server,
             opened(server.database(), SMALL) as few,
-            opened(server.database(), large) as many,
+            opened(server.database(), large, asked.unserved) as many,
         ):
             measure("PostgreSQL", few, many, asked)
 

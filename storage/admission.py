@@ -7,64 +7,66 @@ the key's row and finds its task.
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, tuple_
+from sqlalchemy import Connection, Row, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.errors import IdempotencyKeyReused, QueueFull
-from storage.schema import idempotency_keys, tasks
+from storage.schema import IN_QUEUE, idempotency_keys, tasks
 from storage.shares import Share
-from storage.tasks import Idempotency, State
+from storage.tasks import Idempotency
 
 KEPT_S = 24 * 3600.0
 """How long a key is remembered."""
 FORGOTTEN_AT_ONCE = 20
 
 
-def task_of_key(connection: Connection, owner: str, idempotency: Idempotency, task_id: str) -> str:
-    """The task that the key of this owner stands for: `task_id`, if the key is new, else that of the first submit.
+def find_repeated(connection: Connection, owner: str, idempotency: Idempotency, task_id: str) -> Row[Any] | None:
+    """The task that the key of this owner stands for, or None when it is new, and stands for `task_id` from now.
 
+    A key whose task is no longer kept is new again: there is nothing to repeat, whatever the clock says.
     Raises IdempotencyKeyReused when the first submit was another one.
     """
     _forget_old(connection)
-    values = {
-        "owner": owner,
-        "key": idempotency.key,
-        "digest": idempotency.digest,
-        "task_id": task_id,
-        "created_at": time.time(),
-    }
+    now = time.time()
+    values = {"digest": idempotency.digest, "task_id": task_id, "created_at": now}
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    fresh = dialect.insert(idempotency_keys).values(values)
-    too_old = idempotency_keys.c.created_at < time.time() - KEPT_S
+    fresh = dialect.insert(idempotency_keys).values(owner=owner, key=idempotency.key, **values)
+    too_old = idempotency_keys.c.created_at < now - KEPT_S
+    # Written or not, the key's row is ours until the transaction ends.
     connection.execute(fresh.on_conflict_do_update(index_elements=["owner", "key"], set_=values, where=too_old))
-    found = _found(connection, owner, idempotency.key)
-    if found.digest != idempotency.digest:
+    named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
+    known = connection.execute(select(idempotency_keys.c.digest, idempotency_keys.c.task_id).where(named)).one()
+    if known.task_id == task_id:
+        return None
+    task = connection.execute(select(tasks).where(tasks.c.id == known.task_id)).one_or_none()
+    if task is None:
+        connection.execute(update(idempotency_keys).where(named).values(values))
+        return None
+    if known.digest != idempotency.digest:
         raise IdempotencyKeyReused(
             "Idempotency-Key: it came with another request before; take a new key for a new request"
         )
-    return str(found.task_id)
+    return task
 
 
-def check_room(connection: Connection, max_queued: int) -> None:
-    """Raise QueueFull when so many tasks are queued. Submits at the same moment may exceed it by their number."""
-    waiting = select(tasks.c.sequence).where(tasks.c.state == State.QUEUED).limit(max_queued).subquery()
+def check_room(connection: Connection, model: str, max_queued: int) -> None:
+    """Raise QueueFull when so many tasks wait for the model. Submits at the same moment may exceed it by their number.
+
+    Those of another model are not in the way: of one that was served before, they may take an hour to fail.
+    """
+    waiting = select(tasks.c.sequence).where(IN_QUEUE, tasks.c.model == model).limit(max_queued).subquery()
     if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= max_queued:
         raise QueueFull(f"the queue is full: {max_queued} tasks wait; try again later")
 
 
-def check_share(connection: Connection, owner: str, share: Share) -> None:
-    """Raise QueueFull when as many of the owner's tasks are queued as may be. Exact as `check_room` is."""
+def check_share(connection: Connection, model: str, owner: str, share: Share) -> None:
+    """Raise QueueFull when as many of the owner's tasks wait for the model as may. Exact as `check_room` is."""
     if share.max_queued is None:
         return
-    theirs = (tasks.c.state == State.QUEUED) & (tasks.c.owner == owner)
-    waiting = select(tasks.c.sequence).where(theirs).limit(share.max_queued).subquery()
+    theirs = (tasks.c.model == model) & (tasks.c.owner == owner)
+    waiting = select(tasks.c.sequence).where(IN_QUEUE, theirs).limit(share.max_queued).subquery()
     if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= share.max_queued:
         raise QueueFull(f"the queue of the key {owner} is full: {share.max_queued} of its tasks wait; try again later")
-
-
-def _found(connection: Connection, owner: str, key: str) -> Row[Any, Any]:
-    named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == key)
-    return connection.execute(select(idempotency_keys.c.digest, idempotency_keys.c.task_id).where(named)).one()
 
 
 def _forget_old(connection: Connection) -> None:

@@ -70,7 +70,8 @@ class SqlAppStore:
             connection.execute(delete(dispatchers).where((dispatchers.c.name == name) | long_dead))
 
     def _standing(self, connection: Connection, me: Dispatching) -> Standing:
-        living = select(dispatchers).where(dispatchers.c.alive_until > self._now(), dispatchers.c.model == me.model)
+        alive = (dispatchers.c.alive_until > self._now()) | (dispatchers.c.name == me.name)
+        living = select(dispatchers).where(alive, dispatchers.c.model == me.model)
         rows = connection.execute(living).all()
         first = max((row.ready, row.app) for row in rows)
         names = [row.name for row in rows if row.app == me.app]

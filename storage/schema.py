@@ -10,6 +10,8 @@ Sequence = BigInteger().with_variant(Integer, "sqlite")
 HELD = text("dispatcher IS NOT NULL")
 DUE = text("finished_at IS NULL AND deadline_at IS NOT NULL")
 PENDING = text("state = 'pending'")
+IN_QUEUE = text("state = 'queued'")
+"""Spelt as the index spells it, or SQLite would not take that."""
 
 tasks = Table(
     "tasks",
@@ -50,7 +52,8 @@ tasks = Table(
     Index("tasks_by_state", "state", "sequence"),
     Index("tasks_by_owner", "state", "owner", "sequence"),
     Index("tasks_by_end", "state", "finished_at"),
-    # Only what is held, and only what may still be late: as small with a million finished tasks as with ten.
+    # Only what waits, is held, or may still be late: as small with a million finished tasks as with ten.
+    Index("tasks_in_queue", "model", "owner", "sequence", sqlite_where=IN_QUEUE, postgresql_where=IN_QUEUE),
     Index("tasks_by_dispatcher", "dispatcher", sqlite_where=HELD, postgresql_where=HELD),
     Index("tasks_by_deadline", "deadline_at", sqlite_where=DUE, postgresql_where=DUE),
     sqlite_autoincrement=True,

@@ -65,3 +65,13 @@ def count_before(turns: Turns, owner: str, begin: float, amount: float, share: S
     """How many tasks of `owner`, each of so much work, begin before `begin`, with `ties` at it too, if it has them."""
     steps = round((begin - next_begin(turns, owner)) * share.weight / amount, DIGITS)
     return max(0, math.floor(steps) + 1 if ties else math.ceil(steps))
+
+
+def rounds_before(share: Share, processing: int, number: int) -> float:
+    """For how many lengths of a task the n-th waiting task of an owner waits for its owner's own, `processing` now.
+
+    `max_running` of them run side by side, so that many end in one length; 0.0 while the owner is not at its bound.
+    """
+    if share.max_running is None:
+        return 0.0
+    return max(0, processing + number - share.max_running) / share.max_running

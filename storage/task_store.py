@@ -21,7 +21,7 @@ from storage.sql.secrets import SecretStatements
 from storage.sql.usage import UsageStatements
 from storage.sql.webhooks import WebhookStatements
 from storage.sql.workers import WorkerStatements
-from storage.tasks import Census, Failure, NewTask, Output, Replica, ServedModel, State, Task, Usage
+from storage.tasks import Census, Failure, NewTask, Output, Place, Replica, ServedModel, State, Task, Usage
 from storage.webhooks import WebhookStore
 
 
@@ -31,7 +31,8 @@ class TaskStore(WebhookStore, Protocol):
     def submit(self, new: NewTask, max_queued: int | None = None) -> Task:
         """Put a task into the queue, or find the one that its idempotency key stands for.
 
-        Raises IdempotencyKeyReused, and QueueFull when `max_queued` tasks wait, or as many of its owner's as may.
+        Raises IdempotencyKeyReused, and QueueFull when `max_queued` tasks wait for its model, or as many of its
+        owner's as may.
         """
 
     def get(self, task_id: str) -> Task | None:
@@ -54,10 +55,10 @@ class TaskStore(WebhookStore, Protocol):
         With `owner`, only that one's.
         """
 
-    def queue_position(self, task: Task) -> int:
-        """Count the queued tasks up to this one, by the turns that owners will have: 1 is next."""
+    def place(self, task: Task) -> Place:
+        """Count what waits for the model of this queued task, up to the task, by the turns that owners will have."""
 
-    def queue_positions(self, queued: Collection[Task]) -> dict[str, int]:
+    def places(self, queued: Collection[Task]) -> dict[str, Place]:
         """The same for tasks between which no other of their owners is queued, by their ids."""
 
     def counts(self) -> dict[State, int]:
@@ -105,11 +106,14 @@ class TaskStore(WebhookStore, Protocol):
     def fail(self, task: Task, failure: Failure) -> bool:
         """End it without one."""
 
-    def fail_unserved(self, model: str, older_than_s: float) -> list[Task]:
-        """Fail queued tasks that were accepted for a model other than `model` so long ago."""
+    def fail_unserved(self, model: str, older_than_s: float, limit: int = 200) -> list[Task]:
+        """Fail queued tasks that were accepted so long ago for a model that nobody serves; `model` is served.
 
-    def fail_overdue(self) -> list[Task]:
-        """Fail what is not done by its deadline. Whoever works on it learns so at the next report."""
+        At most `limit` of each such model. When it ends so many, there may be more.
+        """
+
+    def fail_overdue(self, limit: int = 200) -> list[Task]:
+        """Fail what is not done by its deadline, `limit` at most. Whoever works on it learns so at the next report."""
 
     def cancel(self, task_id: str) -> bool:
         """End it because a client said so. Whoever works on it learns so at the next report."""

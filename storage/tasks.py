@@ -153,6 +153,17 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a queued task stands: 1 is next.
+
+    `own_rounds` says for how many lengths of a task it waits because its owner has no more than `max_running` at once.
+    """
+
+    number: int
+    own_rounds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Census:
     """The tasks of one model that have not ended: how many stand where, and how long the oldest in the queue waits.
 

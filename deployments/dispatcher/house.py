@@ -13,6 +13,8 @@ from storage.task_store import TaskStore
 
 ORPHAN_CHECK_S = 30.0
 LOOK_EVERY_S = 0.9
+ENDED_AT_ONCE = 200
+"""Between two such lots the loop renews its leases and claims."""
 PAUSED = "paused: what runs goes on to its end, no other task begins until `python -m deployments.admin resume`"
 
 logger = logging.getLogger("ray.serve")
@@ -37,7 +39,7 @@ class House:
         self._tasks = tasks
         self._outcomes = outcomes
         self._leases = LeaseClock(self._settings.lease_s)
-        self._orphans_checked_at = 0.0
+        self._orphans_checked_at = -math.inf
         self._looked_at = -math.inf
         self._paused = False
 
@@ -73,7 +75,10 @@ class House:
                 self._outcomes.end(task, self._outcomes.too_many_restarts())
 
     def _fail_overdue(self) -> None:
-        for task in self._tasks.fail_overdue():
+        overdue = self._tasks.fail_overdue(ENDED_AT_ONCE)
+        if len(overdue) >= ENDED_AT_ONCE:
+            self._looked_at = -math.inf  # there may be more
+        for task in overdue:
             with logs.about(task):
                 logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
             self._outcomes.forget_input(task)
@@ -86,7 +91,10 @@ class House:
         self._paused = paused
 
     def _fail_unserved(self) -> None:
-        for task in self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s):
+        unserved = self._tasks.fail_unserved(self._model_name, self._orphan_model_timeout_s, ENDED_AT_ONCE)
+        if len(unserved) >= ENDED_AT_ONCE:
+            self._orphans_checked_at = -math.inf  # there may be more
+        for task in unserved:
             with logs.about(task):
                 logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
             self._outcomes.forget_input(task)

@@ -65,8 +65,8 @@ def listing_router(rooms: Rooms) -> APIRouter:
 
 def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str, Any]]:
     queued = [task for task in shown if task.state == State.QUEUED]
-    positions = rooms.tasks.queue_positions(queued) if queued else {}
+    places = rooms.tasks.places(queued) if queued else {}
     paused = rooms.tasks.paused_at() is not None if queued else False
-    waiting = {task_id: Waiting(position, paused) for task_id, position in positions.items()}
+    waiting = {task_id: Waiting(place, paused) for task_id, place in places.items()}
     told = webhooks(rooms, shown)
     return [describe_at(rooms, task, request, waiting.get(task.id), told.get(task.id)) for task in shown]

@@ -9,7 +9,7 @@ from statistics import median
 from models.choices import Quality
 from models.request import VideoRequest
 from storage.task_store import TaskStore
-from storage.tasks import ReplicaState, State, Task
+from storage.tasks import Place, ReplicaState, State, Task
 
 LOOKED_AT = 50
 """Completed tasks that tell the pace."""
@@ -34,9 +34,14 @@ class Measured:
         return _work(request) * median(seconds / _work(other) for other, seconds in self.tasks)
 
     @property
+    def usual_s(self) -> float | None:
+        """The median of all tasks, whatever their size."""
+        return median(seconds for _, seconds in self.tasks) if self.tasks else None
+
+    @property
     def interval_s(self) -> float | None:
         """How often a task ends while all Generators work."""
-        return median(seconds for _, seconds in self.tasks) / self.generators if self.tasks else None
+        return None if self.usual_s is None else self.usual_s / self.generators
 
 
 @dataclass
@@ -49,17 +54,22 @@ class Pace:
     _until: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def eta_s(self, task: Task, queue_position: int | None) -> float | None:
-        """About how many seconds from now the task will be done, or None when nobody can know."""
+    def eta_s(self, task: Task, place: Place | None) -> float | None:
+        """About how many seconds from now the task will be done, or None when nobody can know.
+
+        A queued task waits for what begins before it, at the pace of all Generators, or for its owner's own tasks, of
+        which no more than `max_running` go side by side: the longer of the two.
+        """
         if task.finished:
             return None
         measured = self._look()
-        own_s, interval_s = measured.seconds(task.rendered_request), measured.interval_s
-        if own_s is None or interval_s is None:
+        own_s, usual_s = measured.seconds(task.rendered_request), measured.usual_s
+        if own_s is None or usual_s is None:
             return None
         if task.state == State.PROCESSING:
             return own_s * (1 - task.progress)
-        return own_s + interval_s * (queue_position or 1)
+        place = place or Place(1)
+        return own_s + usual_s * max(place.number / measured.generators, place.own_rounds)
 
     def seconds(self, request: VideoRequest) -> float | None:
         """How long a task renders, or None when nothing ended yet. `request` is as it is rendered."""

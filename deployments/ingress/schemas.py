@@ -9,7 +9,7 @@ from deployments.signing import Links
 from models.adjustments import told
 from models.choices import Quality
 from models.progress import Stage
-from storage.tasks import State, Task
+from storage.tasks import Place, State, Task
 from storage.webhooks import DeliveryState, Standing
 
 Status = Literal["processing", "completed", "failed"]
@@ -95,7 +95,12 @@ class TaskBody(BaseModel):
         Literal[True] | None, Field(description="While queued, if an operator lets no task begin for now.")
     ] = None
     eta_s: Annotated[
-        float | None, Field(description="About how many seconds until it is done, from the pace of tasks of its size.")
+        float | None,
+        Field(
+            description="About how many seconds until it is done, from the pace of tasks of its size. While queued: "
+            "after what begins before it, and after as many of your own tasks as `max_running` of your key makes it "
+            "wait for."
+        ),
     ] = None
     created_at: Annotated[float, Field(description="Seconds since the epoch, as all times here.")]
     started_at: float | None = None
@@ -141,9 +146,9 @@ class TaskPage(BaseModel):
 
 @dataclass(frozen=True)
 class Waiting:
-    """How a queued task stands: its place, 1 is next, and whether an operator lets no task begin for now."""
+    """How a queued task stands: its place, and whether an operator lets no task begin for now."""
 
-    queue_position: int
+    place: Place
     paused: bool
 
 
@@ -169,7 +174,7 @@ def task_body(
         progress=round(task.progress, 4),
         bytes_done=task.bytes_done if task.bytes_total else None,
         bytes_total=task.bytes_total or None,
-        queue_position=waiting.queue_position if waiting else None,
+        queue_position=waiting.place.number if waiting else None,
         paused=True if waiting and waiting.paused else None,
         eta_s=None if eta_s is None else round(eta_s, 1),
         created_at=task.created_at,

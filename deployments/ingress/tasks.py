@@ -53,7 +53,7 @@ def describe(rooms: Rooms, task: Task, request: Request) -> dict[str, Any]:
     """The poll body of a task, with urls that whoever asks can reach. Blocks on the store."""
     waiting = None
     if task.state == State.QUEUED:
-        waiting = Waiting(rooms.tasks.queue_position(task), rooms.tasks.paused_at() is not None)
+        waiting = Waiting(rooms.tasks.place(task), rooms.tasks.paused_at() is not None)
     return describe_at(rooms, task, request, waiting, webhooks(rooms, [task]).get(task.id))
 
 
@@ -63,7 +63,7 @@ def describe_at(
     """The same, of a task whose place in the queue and whose webhook are known."""
     eta_s = None
     if waiting is None or not waiting.paused:
-        eta_s = rooms.pace.eta_s(task, waiting.queue_position if waiting else None)
+        eta_s = rooms.pace.eta_s(task, waiting.place if waiting else None)
     kept_s = rooms.settings.retention.outputs_s
     return task_body(task, rooms.links(request), waiting=waiting, eta_s=eta_s, kept_s=kept_s, webhook=webhook)
 

@@ -7,27 +7,27 @@ tasks themselves are taken with SKIP LOCKED, past what a client cancels at that 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import answering
 from storage.rows import read_task
 from storage.schema import tasks, turns
 from storage.shares import Share, Turn, next_begin, take, work
 from storage.sql.pauses import PAUSED
+from storage.sql.queue import waiting
 from storage.sql.statements import UNENDED, Statements
 from storage.sql.walks import Walks
-from storage.tasks import State, Task
+from storage.tasks import Task
 
-QUEUED = tasks.c.state == State.QUEUED
+CLAIMABLE = (tasks.c.dispatcher.is_(None), ~PAUSED)
 
 
 class ClaimStatements(Statements):
     """The fair claim."""
 
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
-        if limit < 1 or not self._read(waiting(self._walks, *_claimable(model)).limit(1)):
+        if limit < 1 or not self._read(waiting(self._walks, model, *CLAIMABLE).limit(1)):
             return []  # asked every second: a look costs less than a write
         with answering(), self._engine.begin() as connection:
             claim = _Claim(connection, model, self._walks, self.share)
@@ -44,7 +44,7 @@ class _Claim:
         self._model = model
         self._walks = walks
         self._share = share
-        found = connection.execute(waiting(walks, *_claimable(model)))
+        found = connection.execute(waiting(walks, model, *CLAIMABLE))
         self._oldest = {str(row.owner): int(row.oldest) for row in found}
         self._turns = _lock_turns(connection, list(self._oldest))
         self._running = self._count_running()
@@ -70,7 +70,7 @@ class _Claim:
 
     def _take_of(self, owner: str, limit: int, values: dict[str, Any]) -> list[Task]:
         oldest = (
-            self._walks.sequences(State.QUEUED, owner, *_claimable(self._model))
+            self._walks.queued(select(tasks.c.sequence).where(*CLAIMABLE), self._model, owner)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("oldest")
@@ -98,27 +98,9 @@ class _Claim:
         return {row.owner: row.number for row in self._connection.execute(counted)}
 
 
-def waiting(walks: Walks, *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Each owner that has queued tasks of such, with the sequence of its oldest.
-
-    One look into the index for each owner: a long queue costs no more than a short one.
-    """
-    first = select(tasks.c.owner).where(QUEUED).order_by(tasks.c.owner).limit(1)
-    owners = select(first.scalar_subquery().label("owner")).cte("owners", recursive=True)
-    following = select(tasks.c.owner).where(QUEUED, tasks.c.owner > owners.c.owner).order_by(tasks.c.owner).limit(1)
-    owners = owners.union_all(select(following.scalar_subquery()).where(owners.c.owner.is_not(None)))
-    oldest = walks.sequences(State.QUEUED, owners.c.owner, *conditions).limit(1).scalar_subquery()
-    found = select(owners.c.owner, oldest.label("oldest")).where(owners.c.owner.is_not(None)).subquery()
-    return select(found).where(found.c.oldest.is_not(None))
-
-
 def read_turns(rows: Iterable[Row[Any]]) -> dict[str, Turn]:
     """The turns that rows hold."""
     return {row.owner: Turn(row.began, row.ends) for row in rows}
-
-
-def _claimable(model: str) -> tuple[ColumnElement[bool], ...]:
-    return (tasks.c.dispatcher.is_(None), tasks.c.model == model, ~PAUSED)
 
 
 def _lock_turns(connection: Connection, owners: list[str]) -> dict[str, Turn]:

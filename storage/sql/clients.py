@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from sqlalchemy import func, insert, select, union_all, update
 
-from storage.admission import check_room, check_share, task_of_key
+from storage.admission import check_room, check_share, find_repeated
 from storage.database import answering, storable
 from storage.rows import new_row, read_task
 from storage.schema import tasks
@@ -17,11 +17,11 @@ class ClientStatements(Statements):
 
     def submit(self, new: NewTask, max_queued: int | None = None) -> Task:  # noqa: D102
         with answering(), self._engine.begin() as connection:
-            if new.idempotency and (known := task_of_key(connection, new.owner, new.idempotency, new.id)) != new.id:
-                return read_task(connection.execute(select(tasks).where(tasks.c.id == known)).one())
+            if new.idempotency and (known := find_repeated(connection, new.owner, new.idempotency, new.id)) is not None:
+                return read_task(known)
             if max_queued is not None:
-                check_room(connection, max_queued)
-            check_share(connection, new.owner, self.share(new.owner))
+                check_room(connection, new.model, max_queued)
+            check_share(connection, new.model, new.owner, self.share(new.owner))
             return read_task(connection.execute(insert(tasks).values(new_row(new)).returning(tasks)).one())
 
     def get(self, task_id: str) -> Task | None:  # noqa: D102

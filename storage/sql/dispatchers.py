@@ -3,28 +3,44 @@
 import time
 from collections.abc import Collection
 
-from sqlalchemy import case, func, literal, select, update
+from sqlalchemy import and_, func, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from models.progress import Stage
 from storage.database import storable
-from storage.schema import tasks
-from storage.sql.statements import BACK_IN_QUEUE, NO_FAILURE, UNENDED, Statements, ended, failure_values, held
-from storage.tasks import UNFINISHED, Census, Failure, State, Task
+from storage.schema import IN_QUEUE, dispatchers, tasks
+from storage.sql.queue import queued_models, waiting
+from storage.sql.statements import (
+    BACK_IN_QUEUE,
+    NO_FAILURE,
+    UNENDED,
+    Statements,
+    ended,
+    failure_values,
+    held,
+)
+from storage.tasks import Census, Failure, State, Task
 
 
 class DispatcherStatements(Statements):
     """Leases, ways back into the queue, failures."""
 
     def census(self, model: str) -> Census:  # noqa: D102
-        stage = case((tasks.c.state == State.QUEUED, State.QUEUED.value), else_=tasks.c.stage).label("place")
-        query = (
-            select(stage, func.count().label("number"), func.min(tasks.c.created_at).label("oldest_at"))
-            .where(tasks.c.state.in_(UNFINISHED), tasks.c.model == model)
-            .group_by(stage)
+        waiting_for_it = select(func.count()).where(IN_QUEUE, tasks.c.model == model)
+        stages = (
+            select(tasks.c.stage, func.count().label("number"))
+            .where(tasks.c.state == State.PROCESSING, tasks.c.model == model)
+            .group_by(tasks.c.stage)
         )
-        rows = self._read(query)
-        oldest = next((row.oldest_at for row in rows if row.place == State.QUEUED), None)
-        return Census({row.place: row.number for row in rows}, None if oldest is None else time.time() - oldest)
+        places = {str(row.stage): int(row.number) for row in self._read(stages)}
+        if queued := self._number(waiting_for_it):
+            places[State.QUEUED.value] = queued
+        return Census(places, self._oldest_queued_s(model) if queued else None)
+
+    def _oldest_queued_s(self, model: str) -> float | None:
+        oldest = [row.oldest for row in self._read(waiting(self._walks, model))]
+        found = self._read(select(tasks.c.created_at).where(tasks.c.sequence == min(oldest))) if oldest else []
+        return time.time() - found[0].created_at if found else None
 
     def renew(self, dispatcher: str, lease_s: float) -> None:  # noqa: D102
         mine = update(tasks).where(tasks.c.dispatcher == dispatcher, UNENDED)
@@ -56,24 +72,42 @@ class DispatcherStatements(Statements):
     def fail(self, task: Task, failure: Failure) -> bool:  # noqa: D102
         return self._move(State.FAILED, held(task), **failure_values(failure))
 
-    def fail_unserved(self, model: str, older_than_s: float) -> list[Task]:  # noqa: D102
-        orphaned = (
-            (tasks.c.state == State.QUEUED)
-            & (tasks.c.model != model)
-            & tasks.c.dispatcher.is_(None)
-            & (tasks.c.created_at < time.time() - older_than_s)
-        )
+    def fail_unserved(self, model: str, older_than_s: float, limit: int = 200) -> list[Task]:  # noqa: D102
+        living = select(dispatchers.c.model).where(dispatchers.c.alive_until > self._now())
+        served = {model, *(row.model for row in self._read(living))}
+        unserved = [row.model for row in self._read(queued_models()) if row.model not in served]
         failure = Failure(
             f"it was accepted for a model that is no longer served here (this server has {model}); submit it again",
             "model_not_served",
             retryable=True,
         )
-        return self._end(update(tasks).where(orphaned).values(**ended(State.FAILED), **failure_values(failure)))
+        made_before = time.time() - older_than_s
+        return [task for each in unserved for task in self._fail_first(each, made_before, limit, failure)]
 
-    def fail_overdue(self) -> list[Task]:  # noqa: D102
+    def _fail_first(self, model: str, made_before: float, limit: int, failure: Failure) -> list[Task]:
+        """Fail those of the first `limit` tasks of a model that are old enough; its queue gets no new ones."""
+        free = (IN_QUEUE, tasks.c.dispatcher.is_(None))
+        first = self._walks.all_queued(select(tasks.c.sequence, tasks.c.created_at).where(*free), model).limit(limit)
+        old = [row.sequence for row in self._read(first) if row.created_at < made_before]
+        return self._fail_all(old, and_(*free), failure)
+
+    def fail_overdue(self, limit: int = 200) -> list[Task]:  # noqa: D102
         downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
         due = UNENDED & (tasks.c.deadline_at < time.time()) & ~downloading
-        if not self._read(select(literal(1)).where(due).limit(1)):
-            return []  # asked every second: a look costs less than a write
+        first = self._read(select(tasks.c.sequence).where(due).order_by(tasks.c.deadline_at).limit(limit))
         failure = Failure("it was not done within its timeout_s", "timeout", retryable=True)
-        return self._end(update(tasks).where(due).values(**ended(State.FAILED), **failure_values(failure)))
+        return self._fail_all([row.sequence for row in first], due, failure)
+
+    def _fail_all(self, sequences: Collection[int], condition: ColumnElement[bool], failure: Failure) -> list[Task]:
+        """Fail those of these tasks that still meet the condition. What another server is ending is passed over."""
+        if not sequences:
+            return []  # asked every second: a look costs less than a write
+        still = (
+            select(tasks.c.sequence)
+            .where(tasks.c.sequence.in_(sequences), condition)
+            .with_for_update(skip_locked=True)
+            .cte("still")
+            .prefix_with("MATERIALIZED")
+        )
+        failed = update(tasks).where(tasks.c.sequence.in_(select(still.c.sequence)))
+        return self._end(failed.values(**ended(State.FAILED), **failure_values(failure)))

@@ -8,6 +8,7 @@ from models.progress import Progress, Stage
 from storage.schema import tasks
 from storage.tasks import Replica, ReplicaState, State
 from tests.ingress.conftest import MODEL, PROMPT, picture_file
+from tests.ingress.keys import ALICE, BOB, record, speaking_as
 
 
 @pytest.fixture
@@ -122,3 +123,19 @@ def test_more_generators_mean_less_waiting(box, measured):
     box.tasks.put_replica(Replica("r2", MODEL, ReplicaState.READY))
     assert box.poll(box.submit())["eta_s"] == pytest.approx(40 + 20, abs=0.2)
     assert box.tasks.counts()[State.QUEUED] == 1
+
+
+def test_a_key_with_a_bound_of_its_own_waits_for_its_own_tasks(open_box, measured):
+    box = open_box(api_keys=[record("alice", ALICE, max_running=1), record("bob", BOB)])
+    for number in range(4):
+        box.tasks.put_replica(Replica(f"r{number}", MODEL, ReplicaState.READY))
+    with speaking_as(box, ALICE):
+        finish_in(box, 40)
+        box.submit()
+        box.start()
+        mine = [box.submit() for _ in range(2)]
+        assert [box.poll(each)["eta_s"] for each in mine] == pytest.approx([40 + 40, 40 + 80], abs=0.2)
+        listed = box.client.get("/v1/video/tasks", params={"state": "queued"}).json()["tasks"]
+        assert [each["eta_s"] for each in listed] == pytest.approx([40 + 80, 40 + 40], abs=0.2)
+    with speaking_as(box, BOB):
+        assert box.poll(box.submit())["eta_s"] < 40 + 40

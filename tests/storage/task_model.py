@@ -73,7 +73,7 @@ class TaskModel:
             if digest != new.idempotency.digest:
                 raise IdempotencyKeyReused("")
             return task_id
-        if sum(row.state == State.QUEUED for row in self.rows.values()) >= max_queued:
+        if sum(row.state == State.QUEUED and row.new.model == new.model for row in self.rows.values()) >= max_queued:
             raise QueueFull("")
         timeout_s = new.request.timeout_s
         deadline_at = None if timeout_s is None else self.wall_clock + timeout_s

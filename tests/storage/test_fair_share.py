@@ -14,7 +14,7 @@ from storage.database import open_engine
 from storage.schema import tasks, turns
 from storage.shares import Share
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, NewTask, State, Task
+from storage.tasks import NOBODY, NewTask, Place, State, Task
 
 MODEL = "Lightricks/LTX-2"
 
@@ -155,6 +155,7 @@ def test_no_more_wait_than_a_key_may(open_store):
     with pytest.raises(QueueFull, match="the key alice is full: 2"):
         submit(store, "alice")
     submit(store, "bob", 3)
+    submit(store, "alice", model="another")
     assert one_by_one(store, 1) == "a"
     submit(store, "alice")
 
@@ -179,16 +180,38 @@ def test_tasks_of_a_key_that_is_gone_are_served_like_any(open_store):
 def test_places_count_the_turns_of_others(store):
     first = submit(store, "alice", 5)
     one = submit(store, "bob")
-    places = store.queue_positions([*first, *one])
-    assert [places[task.id] for task in [*first, *one]] == [1, 3, 4, 5, 6, 2]
-    assert store.queue_position(one[0]) == 2
+    places = store.places([*first, *one])
+    assert [places[task.id].number for task in [*first, *one]] == [1, 3, 4, 5, 6, 2]
+    assert store.place(one[0]) == Place(2)
 
 
 def test_a_place_follows_the_weights(open_store):
     store = open_store(alice=Share(weight=2))
     submit(store, "alice", 10)
     mine = submit(store, "bob", 2)
-    assert [store.queue_position(task) for task in mine] == [2, 5]
+    assert [store.place(task).number for task in mine] == [2, 5]
+
+
+def test_a_place_counts_only_what_waits_for_the_same_model(store):
+    submit(store, "alice", 3, model="another")
+    submit(store, "bob", 2, model="another")
+    first, second = submit(store, "alice", 2)
+    assert [store.place(task).number for task in (first, second)] == [1, 2]
+    (elsewhere,) = submit(store, "alice", model="another")
+    places = store.places([first, elsewhere])
+    assert (places[first.id].number, places[elsewhere.id].number) == (1, 6)
+
+
+def test_a_place_says_how_many_rounds_of_its_owner_come_first(open_store):
+    store = open_store(alice=Share(max_running=2))
+    running = submit(store, "alice")
+    store.start(*claim(store))
+    waiting = submit(store, "alice", 4)
+    free = submit(store, "bob", 4)
+    assert [store.place(task).own_rounds for task in waiting] == [0.0, 0.5, 1.0, 1.5]
+    assert [store.place(task).own_rounds for task in free] == [0.0] * 4
+    end(store, *running)
+    assert [store.place(task).own_rounds for task in waiting] == [0.0, 0.0, 0.5, 1.0]
 
 
 @settings(
@@ -207,14 +230,15 @@ def test_places_are_the_order_in_which_tasks_of_one_size_are_served(store, arriv
     for task in claim(store, served):
         waiting = [each for each in waiting if each.id != task.id]
         end(store, task)
-    places = store.queue_positions(waiting) if waiting else {}
+    places = store.places(waiting) if waiting else {}
     order = []
     while claimed := claim(store):
         order += claimed
     for place, task in enumerate(order, start=1):
-        assert abs(places[task.id] - place) < len(set(arrivals)), "who of several is first at one moment is not told"
+        off = abs(places[task.id].number - place)
+        assert off < len(set(arrivals)), "who of several is first at one moment is not told"
     for owner in set(arrivals):
-        theirs = [places[task.id] for task in order if task.owner == owner]
+        theirs = [places[task.id].number for task in order if task.owner == owner]
         assert theirs == sorted(set(theirs))
 
 
@@ -255,10 +279,11 @@ def test_a_claim_looks_no_further_than_it_must(store, database_url):
     try:
         if engine.dialect.name != "sqlite":
             pytest.skip("PostgreSQL plans by its statistics")
-        from storage.sql.claims import _claimable, waiting
+        from storage.sql.claims import CLAIMABLE
+        from storage.sql.queue import waiting
         from storage.sql.walks import Walks
 
-        look = waiting(Walks(by_rows=False), *_claimable(MODEL))
+        look = waiting(Walks(by_rows=False), MODEL, *CLAIMABLE)
         query = look.compile(engine, compile_kwargs={"literal_binds": True})
         with engine.connect() as connection:
             plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
@@ -266,7 +291,7 @@ def test_a_claim_looks_no_further_than_it_must(store, database_url):
         engine.dispose()
     of_tasks = [line for line in plan if " tasks " in line]
     assert of_tasks
-    assert all(line.startswith("SEARCH") and "INDEX tasks_by_owner" in line for line in of_tasks)
+    assert all(line.startswith("SEARCH") and "INDEX tasks_in_queue" in line for line in of_tasks)
 
 
 # -- usage

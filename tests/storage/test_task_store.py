@@ -20,7 +20,9 @@ from models.progress import Progress, Stage
 from models.recipes import DISTILLED_SIGMAS, choose_recipe
 from models.request import VideoRequest
 from storage.admission import KEPT_S
+from storage.apps import Dispatching, SqlAppStore
 from storage.database import migrate, open_engine
+from storage.retention import SqlRetentionStore
 from storage.schema import idempotency_keys, replicas, tasks
 from storage.sql.replicas import REPLICA_EXPIRY_S
 from storage.task_store import SqlTaskStore
@@ -196,6 +198,25 @@ def test_a_key_is_forgotten_after_a_day(store):
         assert [row.key for row in connection.execute(idempotency_keys.select())] == ["k"]
 
 
+@pytest.mark.parametrize("digest", ["d", "e"])
+def test_a_key_whose_task_is_no_longer_kept_makes_a_new_one(store, digest):
+    """As after the clock was set back: the key looks young, and retention has removed the row."""
+    first = store.submit(keyed())
+    store.cancel(first.id)
+    SqlRetentionStore(store._engine).remove([first.id], time.time() + 60)
+    second = store.submit(keyed(digest=digest))
+    assert second.id != first.id
+    assert store.submit(keyed(digest=digest)) == second
+
+
+def test_tasks_of_another_model_take_no_place_in_the_queue(store):
+    for _ in range(3):
+        store.submit(new_task(model="gone"))
+    store.submit(new_task(), 1)
+    with pytest.raises(QueueFull, match="1 tasks wait"):
+        store.submit(new_task(), 1)
+
+
 def test_no_more_are_taken_than_may_wait(store):
     for _ in range(3):
         store.submit(new_task(), 3)
@@ -222,11 +243,11 @@ def test_only_tasks_of_the_served_model_are_claimed(store):
 
 def test_queue_positions_count_up_from_one_and_move_up(store):
     first, second, third = submit(store, 3)
-    assert [store.queue_position(task) for task in (first, second, third)] == [1, 2, 3]
+    assert [store.place(task).number for task in (first, second, third)] == [1, 2, 3]
     store.start(claim_one(store))
-    assert [store.queue_position(task) for task in (second, third)] == [1, 2]
+    assert [store.place(task).number for task in (second, third)] == [1, 2]
     store.cancel(second.id)
-    assert store.queue_position(third) == 1
+    assert store.place(third).number == 1
 
 
 def test_a_claimed_task_that_no_generator_started_reads_queued_and_keeps_its_place(store):
@@ -234,7 +255,7 @@ def test_a_claimed_task_that_no_generator_started_reads_queued_and_keeps_its_pla
     claimed = claim_one(store)
     seen = store.get(first.id)
     assert (seen.state, seen.stage, seen.attempts, seen.started_at) == (State.QUEUED, None, 0, None)
-    assert [store.queue_position(task) for task in (first, second)] == [1, 2]
+    assert [store.place(task).number for task in (first, second)] == [1, 2]
     assert store.requeue(claimed, attempt_lost=False)
     assert store.get(first.id).attempts == 0
     assert claim_one(store).id == first.id
@@ -669,6 +690,24 @@ def test_tasks_that_another_server_works_on_are_not_orphans(store):
     assert store.fail_unserved("another", 0) == []
 
 
+def test_a_model_that_another_app_of_the_database_serves_has_no_orphans(store):
+    apps = SqlAppStore(store._engine)
+    waiting = store.submit(new_task(model="theirs"))
+    apps.stand(Dispatching("their dispatcher", apps.register(), "theirs", ready=True), 60)
+    assert store.fail_unserved(MODEL, -1) == []
+    apps.leave("their dispatcher")
+    assert [task.id for task in store.fail_unserved(MODEL, -1)] == [waiting.id]
+
+
+def test_orphans_fail_in_lots_and_each_model_has_its_own(store):
+    for model in ("gone", "lost"):
+        for owner in ("alice", "bob"):
+            for _ in range(2):
+                store.submit(replace(new_task(model=model), owner=owner))
+    lots = [store.fail_unserved(MODEL, -1, 3) for _ in range(3)]
+    assert [sorted(task.model for task in lot) for lot in lots] == [["gone"] * 3 + ["lost"] * 3, ["gone", "lost"], []]
+
+
 def let_time_pass(store: SqlTaskStore, seconds: float) -> None:
     """As if all that is noted of a task had been so much earlier."""
     earlier = {name: tasks.c[name] - seconds for name in ("created_at", "started_at", "deadline_at")}
@@ -692,6 +731,13 @@ def test_a_task_that_is_not_done_by_its_deadline_fails(store, held):
     assert (seen.state, seen.failure.code, seen.failure.retryable) == (State.FAILED, "timeout", True)
     assert not any(write(store, task) for write in WRITES.values())
     assert store.claimants() == []
+
+
+def test_what_is_overdue_fails_in_lots_the_longest_overdue_first(store):
+    late = [store.submit(new_task(timeout_s=seconds)).id for seconds in (30, 10, 20)]
+    let_time_pass(store, 100)
+    assert {task.id for task in store.fail_overdue(2)} == {late[1], late[2]}
+    assert [task.id for task in store.fail_overdue(2)] == [late[0]]
 
 
 def test_without_a_deadline_and_after_the_end_nothing_is_overdue(store):

@@ -53,6 +53,8 @@ def upgrade() -> None:
     op.create_index("tasks_by_state", "tasks", ["state", "sequence"])
     op.create_index("tasks_by_owner", "tasks", ["state", "owner", "sequence"])
     op.create_index("tasks_by_end", "tasks", ["state", "finished_at"])
+    queue, in_queue = ["model", "owner", "sequence"], sa.text("state = 'queued'")
+    op.create_index("tasks_in_queue", "tasks", queue, sqlite_where=in_queue, postgresql_where=in_queue)
     held, due = sa.text("dispatcher IS NOT NULL"), sa.text("finished_at IS NULL AND deadline_at IS NOT NULL")
     op.create_index("tasks_by_dispatcher", "tasks", ["dispatcher"], sqlite_where=held, postgresql_where=held)
     op.create_index("tasks_by_deadline", "tasks", ["deadline_at"], sqlite_where=due, postgresql_where=due)

@@ -1,0 +1,56 @@
+"""The house-keeping goes on until nothing is left to do, in lots between which leases are renewed."""
+
+import pytest
+
+from deployments.dispatcher import house
+from deployments.dispatcher.house import House
+from deployments.dispatcher.leases import DispatcherName
+from deployments.dispatcher.outcomes import Outcomes
+from deployments.settings import Settings
+from models.request import VideoRequest
+from storage.database import migrate, open_engine
+from storage.local import LocalOutputStore
+from storage.task_store import SqlTaskStore
+from storage.tasks import NewTask, State
+
+MODEL = "Lightricks/LTX-2"
+LOT = 2
+NEVER_S = 1e12
+
+
+@pytest.fixture
+def store(tmp_path):
+    engine = open_engine(f"sqlite:///{tmp_path}/tasks.db")
+    migrate(engine)
+    store = SqlTaskStore(engine)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def keeper(store, tmp_path, monkeypatch) -> House:
+    monkeypatch.setattr(house, "ENDED_AT_ONCE", LOT)
+    monkeypatch.setattr(house, "LOOK_EVERY_S", NEVER_S)  # only what says that there is more is looked at again
+    monkeypatch.setattr(house, "ORPHAN_CHECK_S", NEVER_S)
+    settings = Settings(orphan_model_timeout_s=0)
+    outcomes = Outcomes(settings.dispatcher, store, LocalOutputStore(tmp_path))
+    return House(settings, DispatcherName.of_this_process(), MODEL, store, outcomes)
+
+
+def submit(store: SqlTaskStore, model: str = MODEL, **fields: object) -> None:
+    store.submit(NewTask(VideoRequest(prompt="a lighthouse", **fields), model, "http://box"))
+
+
+@pytest.mark.parametrize(
+    "late", [{"model": "gone"}, {"timeout_s": 1e-6}], ids=["nobody serves their model", "their deadline is over"]
+)
+@pytest.mark.anyio
+async def test_many_that_have_to_end_end_one_lot_after_the_other(late, keeper, store):
+    for _ in range(2 * LOT + 1):
+        submit(store, **late)
+    submit(store)
+    left = []
+    for _ in range(4):
+        left.append(store.counts()[State.QUEUED] - 1)
+        await keeper.keep()
+    assert left == [5, 3, 1, 0]
