@@ -8,6 +8,7 @@ from deployments.ingress.door import add_door, said_in_docs
 from deployments.ingress.errors import add_error_handlers
 from deployments.ingress.estimate import estimate_router
 from deployments.ingress.events import events_router
+from deployments.ingress.handbook import handbook_router
 from deployments.ingress.headers import SafeHeaders
 from deployments.ingress.health import health_router
 from deployments.ingress.listing import listing_router
@@ -35,6 +36,8 @@ def create_app(rooms: Rooms) -> FastAPI:
         description=DESCRIPTION,
         version="1",
         lifespan=lambda _app: sending(rooms),
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,  # its redirect names the scheme and host that reach us, not those behind a TLS proxy
     )
     add_error_handlers(app)
@@ -50,6 +53,7 @@ def create_app(rooms: Rooms) -> FastAPI:
     app.include_router(openai_router(rooms), **said_in_docs(rooms.settings, OpenAIErrorBody))
     for make_router in (health_router, skill_router, page_router):
         app.include_router(make_router(rooms))
+    app.include_router(handbook_router())
     describe_webhooks(app)
     describe_defaults(app, rooms)
     return app

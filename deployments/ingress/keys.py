@@ -15,11 +15,9 @@ from deployments.ingress.schemas import ErrorBody
 from deployments.settings import ApiKey
 from deployments.settings.keys import hash_key
 
-OPEN = frozenset(
-    {"/health", "/", "/skill.md", "/llms.txt", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
-)
+OPEN = frozenset({"/health", "/", "/skill.md", "/llms.txt", "/docs", "/openapi.json"})
 """What tells a client that it needs a key, and how the API works; nothing of any task. Probes ask /health."""
-OPEN_FOLDER = "/page/"
+OPEN_FOLDERS = ("/page/", "/docs/")
 SIGNED_FOLDER = "/outputs/"
 """Its route takes a signature in place of a key, so it decides for itself."""
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ltx2"'}
@@ -86,4 +84,4 @@ def presented_key(request: Request) -> str | None:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(OPEN_FOLDER)
+    return path in OPEN or path.startswith(OPEN_FOLDERS)

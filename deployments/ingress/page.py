@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
@@ -28,7 +30,7 @@ class PageFile:
     content: bytes
     media_type: str
 
-    @property
+    @cached_property
     def etag(self) -> str:
         """Changes with the content."""
         return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
@@ -41,20 +43,24 @@ def page_router(rooms: Rooms) -> APIRouter:
 
     @router.api_route("/", methods=["GET", "HEAD"])
     async def index(request: Request) -> Response:
-        return _answer(page["index.html"], request, _policy(await _bucket_origin(rooms)))
+        return answer_file(page["index.html"], request, _policy(await _bucket_origin(rooms)))
 
     @router.api_route("/page/{name}", methods=["GET", "HEAD"])
     async def part(name: str, request: Request) -> Response:
         if name not in page:
             raise NotFound("there is no such file")
-        return _answer(page[name], request, _policy(""))
+        return answer_file(page[name], request, _policy(""))
 
     return router
 
 
 def read_page() -> dict[str, PageFile]:
     """All files of the page by name."""
-    folder = files(__package__) / "page"
+    return read_files(files(__package__) / "page")
+
+
+def read_files(folder: Traversable) -> dict[str, PageFile]:
+    """Those in a folder that a browser is to have, by name."""
     return {
         file.name: PageFile(file.read_bytes(), MEDIA_TYPES[suffix])
         for file in folder.iterdir()
@@ -87,7 +93,8 @@ def _policy(bucket: str) -> str:
     )
 
 
-def _answer(file: PageFile, request: Request, policy: str) -> Response:
+def answer_file(file: PageFile, request: Request, policy: str) -> Response:
+    """The file under the Content-Security-Policy `policy`, or a 304."""
     headers = {
         "ETag": file.etag,
         "Cache-Control": "no-cache",  # kept, but asked about each time: an upgrade shows at once

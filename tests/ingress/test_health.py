@@ -1,6 +1,7 @@
 """Health: what works, what the model is doing, and what is wrong."""
 
 import json
+import re
 import shutil
 
 import jsonschema
@@ -129,5 +130,13 @@ def test_answers_are_as_openapi_describes_them(box):
         assert model is None or set(body) <= set(model.model_fields)
 
 
-def test_the_documentation_page_is_there(box):
-    assert box.client.get("/docs").status_code == 200
+def test_the_documentation_page_is_whole_without_the_internet(box):
+    page = box.client.get("/docs")
+    assert page.headers["content-security-policy"].startswith("default-src 'self';")
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "//" not in page.text
+    named = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert "docs/swagger-ui-bundle.js" in named
+    for name in [*named, re.search(r'url: "([^"]+)"', box.client.get("/docs/start.js").text)[1]]:
+        assert box.client.get(f"/{name}").status_code == 200, name
+    assert box.client.get("/docs/docs.html").status_code == 404

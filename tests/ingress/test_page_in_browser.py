@@ -435,3 +435,12 @@ def test_a_video_whose_url_has_lapsed_plays_under_a_fresh_one(visit, video):
     assert len(polls) == 2
     assert [problem for problem in here.problems if "403" not in problem] == []
     here.problems.clear()
+
+
+def test_the_api_page_needs_no_other_host_and_describes_every_route(visit):
+    here = visit()
+    here.page.goto(f"{here.box.client.base_url}/docs")
+    document = here.box.client.get("/openapi.json").json()
+    described = [*document["paths"].values(), *document["webhooks"].values()]
+    count = sum(len(methods) for methods in described)
+    expect(here.page.locator(".opblock")).to_have_count(count, timeout=20_000)
