@@ -22,7 +22,8 @@ from deployments.ingress.deployment import Ingress
 from deployments.metrics.serve import ServeMetrics
 from deployments.object_store import find_shortages
 from deployments.one_host import pin, refuse_neighbours
-from deployments.settings import SQLITE, GeneratorSettings, LogSettings, Settings
+from deployments.serve_logs import logging_config, tell_controller_and_proxies
+from deployments.settings import SQLITE, GeneratorSettings, Settings
 from storage.apps import SqlAppStore
 from storage.database import SqliteLock, migrate, open_engine
 from storage.task_store import SqlTaskStore
@@ -41,7 +42,8 @@ def build(settings: Settings) -> Application:
     home = ray.get_runtime_context().get_node_id()
     if settings.database_url.startswith(SQLITE):
         refuse_neighbours(home, nodes)
-    shared = _Shared(_logging(settings.log), pin(settings.database_url, home))
+    shared = _Shared(logging_config(settings.log), pin(settings.database_url, home))
+    tell_controller_and_proxies(shared.logging)
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
     choice, app = _prepare(settings.with_secrets(), server)
     notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
@@ -125,8 +127,3 @@ def _prepare(settings: Settings, server: str) -> tuple[Choice, int]:
         engine.dispose()
         if lock is not None:
             lock.release()
-
-
-def _logging(settings: LogSettings) -> LoggingConfig:
-    """How Serve writes the log files of a deployment. The console is text in either case."""
-    return LoggingConfig(encoding="JSON" if settings.format == "json" else "TEXT", log_level=settings.level)

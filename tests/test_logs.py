@@ -18,7 +18,7 @@ from ray.serve.context import _get_serve_request_context, _RequestContext, _serv
 from ray.serve.schema import LoggingConfig
 
 from deployments import logs
-from deployments.app import _logging
+from deployments.serve_logs import logging_config
 from deployments.settings import LogSettings
 from models.progress import Stage
 from models.request import VideoRequest
@@ -58,7 +58,7 @@ def close_handlers() -> None:
 
 
 def configure(folder: Path, settings: LogSettings) -> None:
-    config = _logging(settings).model_copy(update={"logs_dir": str(folder)})
+    config = logging_config(settings).model_copy(update={"logs_dir": str(folder)})
     configure_component_logger(
         component_name="ltx2_Generator",
         component_id="abc",
@@ -159,4 +159,6 @@ def test_the_console_and_the_console_format_are_text_for_people(tmp_path, capsys
 
 
 def test_serve_takes_the_level_and_the_encoding():
-    assert _logging(LogSettings(format="console", level="ERROR")) == LoggingConfig(encoding="TEXT", log_level="ERROR")
+    assert logging_config(LogSettings(format="console", level="ERROR")) == LoggingConfig(
+        encoding="TEXT", log_level="ERROR"
+    )

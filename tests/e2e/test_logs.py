@@ -1,7 +1,9 @@
 """Logs and traces of a real server on PostgreSQL: who can be found by a task's id, and what nobody may find."""
 
 import json
+import re
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,17 @@ def test_every_deployment_names_task_attempt_stage_and_request_on_its_lines(serv
     assert {"loading", "encoding"} <= {line.get("stage") for line in found["Generator"]}
     assert {line.get("stage") for line in found["Encoder"]} == {"encoding"}
     assert f"{REQUEST_ID} -- task {task}: accepted" in server.log(), "the console is for people"
+
+
+def test_what_serves_own_processes_write_are_records_too(server: Server, task: str) -> None:
+    """From the build of the app on: `serve run` starts them before it."""
+    for process in ("controller", "proxy"):
+        named = {path.name: path for path in server.ray_logs()}  # session_latest shows each once more
+        (path,) = (path for name, path in named.items() if re.fullmatch(rf"{process}_(?!build).*\.log", name))
+        lines = path.read_text().splitlines()
+        records = list(dropwhile(lambda line: not line.startswith("{"), lines))
+        assert records, path.name
+        assert all({"asctime", "levelname", "message"} <= set(json.loads(line)) for line in records), path.name
 
 
 def test_a_request_without_an_id_is_given_one(server: Server, task: str) -> None:

@@ -1,0 +1,21 @@
+"""How Serve writes its log files, in the replicas and in processes of its own. The console is text in either case."""
+
+from ray.serve.context import _get_global_client
+from ray.serve.schema import LoggingConfig
+
+from deployments.settings import LogSettings
+
+
+def logging_config(settings: LogSettings) -> LoggingConfig:
+    """The settings in Serve's words."""
+    return LoggingConfig(encoding="JSON" if settings.format == "json" else "TEXT", log_level=settings.level)
+
+
+def tell_controller_and_proxies(config: LoggingConfig) -> None:
+    """Have them write so too, from now on and after a restart.
+
+    Only `serve deploy` hands them the `logging_config` of a config file; `serve run` does not (Ray 2.60, scripts.py),
+    and there is no public call for it.
+    """
+    if (client := _get_global_client(raise_if_no_controller_running=False)) is not None:
+        client.update_global_logging_config(config)
