@@ -1,8 +1,10 @@
-"""Tells a GPU that has failed for good from a render that has. Knows no torch: the errors are known by what they say.
+"""Tells a GPU that has failed for good from a render that has: by what its errors say, or else by asking the GPU.
 
 After some CUDA errors every later call in the same process fails with the same error, also those of other tasks;
-only the end of the process gives the GPU back.
+only the end of the process gives the GPU back. Imports no torch: where nothing has, there is nothing to ask.
 """
+
+import sys
 
 ACCELERATOR_ERROR = "AcceleratorError"
 """torch's class for an error that the driver reported."""
@@ -23,6 +25,26 @@ LASTING = (
     "unknown error",
 )
 """What CUDA says once a context is broken."""
+
+
+def find_fault(error: BaseException) -> str | None:
+    """What broke the GPU's context for good, now that `error` has ended what was done on it; None if nothing did."""
+    return broken_device(error) or ask_device()
+
+
+def ask_device() -> str | None:
+    """What the GPU of this process answers to the next call, if that is an error after which it is of no more use.
+
+    Waits for what is under way on it. A kernel that failed is heard of late, and by whatever call comes next.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    try:
+        torch.cuda.synchronize()
+    except Exception as error:
+        return broken_device(error)
+    return None
 
 
 def broken_device(error: BaseException) -> str | None:

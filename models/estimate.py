@@ -1,4 +1,4 @@
-"""What a request takes before it starts: memory by counted formulas. Knows no torch.
+"""What a request takes before it starts: memory by counted formulas, and evaluations. Knows no torch.
 
 Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constants reproduce these counts:
 
@@ -11,9 +11,11 @@ Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constan
 | decoding in tiles | 2.7 GB | 5.0 GB |
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from models.choices import Quality
 from models.errors import DoesNotFit
 from models.request import SIDE_MULTIPLE, Limits, VideoRequest
 
@@ -73,6 +75,22 @@ def video_tokens(request: VideoRequest) -> int:
     return latents * (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
 
 
+def evaluations(request: VideoRequest, fast_guided_share: float) -> int:
+    """How often the transformer looks at the video: four times a step with all guidance, once without.
+
+    `fast_guided_share` is the share of its steps that a task of quality fast guides.
+    """
+    audio_and_video = max(request.cfg_scale_video, request.cfg_scale_audio)
+    guiding = (audio_and_video > 1) + (request.stg_scale_video > 0) + (request.modality_scale > 1)
+    return request.num_inference_steps + guiding * guided_steps(request, fast_guided_share)
+
+
+def guided_steps(request: VideoRequest, fast_guided_share: float) -> int:
+    """The first steps of a request, which are guided: all of an exact one."""
+    share = fast_guided_share if request.quality is Quality.FAST else 1.0
+    return max(1, math.ceil(request.num_inference_steps * share))
+
+
 def decode_bytes(height: int, width: int, num_frames: int) -> int:
     """What the video decoder needs, beside its weights, to decode a whole video at once."""
     return height * width * num_frames * DECODE_BYTES_PER_PIXEL
@@ -110,7 +128,7 @@ def check_fits(request: VideoRequest, free_bytes: int, limits: Limits, *, from_i
     nearest = [shape_of(each) for each in instead_of(request, free_bytes, limits, from_image=from_image)]
     if not nearest:
         return
-    field = "num_frames" if nearest[0]["num_frames"] < request.num_frames else "width"
+    field = next(name for name in reversed(SHAPE) if nearest[0][name] != getattr(request, name))
     peak_gb = estimate_peak(request, from_image=from_image).bytes / GB
     ways = " or ".join(f"{each['width']}x{each['height']} with {each['num_frames']} frames" for each in nearest)
     allowed = (

@@ -1,11 +1,29 @@
 """How much host memory may be taken: what the machine has free, and what a container's limit leaves of it."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The files of a limit, and what its statistics call the page cache."""
+
+    limit: str
+    taken: str
+    cached: tuple[str, str]
+
+
+V1 = Names("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+V2 = Names("memory.max", "memory.current", ("inactive_file", "active_file"))
+MEMORY = "memory"
+"""The controller of version 1, and the folder that it is mounted under."""
+NO_LIMIT = "max"
 
 
 def free_host_bytes() -> int:
@@ -15,23 +33,37 @@ def free_host_bytes() -> int:
 
 
 def _left_in_cgroups(root: Path, own: Path) -> list[int]:
-    """What each limit over this process leaves (cgroup v2). Files in the page cache do not count as taken."""
+    """What each limit over this process leaves. Files in the page cache do not count as taken."""
     try:
-        path = own.read_text().strip().rpartition("::")[2].lstrip("/")
+        lines = own.read_text().splitlines()
     except OSError:
         return []
-    here = root / path
-    folders = [here, *here.parents]
-    return [left for folder in folders if root in (folder, *folder.parents) and (left := _left(folder)) is not None]
+    found = [(top, top / path, names) for line in lines for top, path, names in _place(root, line)]
+    return [
+        left
+        for top, here, names in found
+        for folder in (here, *here.parents)
+        if top in (folder, *folder.parents) and (left := _left(folder, names)) is not None
+    ]
 
 
-def _left(folder: Path) -> int | None:
+def _place(root: Path, line: str) -> Iterator[tuple[Path, str, Names]]:
+    """Where the limits stand that a line of `/proc/self/cgroup` (number:controllers:path) speaks of."""
+    _, _, rest = line.partition(":")
+    controllers, _, path = rest.partition(":")
+    if not controllers:
+        yield root, path.lstrip("/"), V2
+    elif MEMORY in controllers.split(","):
+        yield root / MEMORY, path.lstrip("/"), V1
+
+
+def _left(folder: Path, names: Names) -> int | None:
     try:
-        limit = (folder / "memory.max").read_text().strip()
-        if limit == "max":
+        limit = (folder / names.limit).read_text().strip()
+        if limit == NO_LIMIT:
             return None
-        taken = int((folder / "memory.current").read_text())
+        taken = int((folder / names.taken).read_text())
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return None
-    return int(limit) - taken + int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+    return int(limit) - taken + sum(int(stat.get(name, 0)) for name in names.cached)

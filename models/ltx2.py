@@ -99,7 +99,7 @@ class Ltx2:
         report(Progress(Stage.LOADING))
         with explained_load(model):
             check_weights(folder)
-            placed = choose_placement(folder, device, options)
+            placed = choose_placement(folder, recipe, device, options)
             pipe = load_pipeline(folder, recipe, device)
             timeline.mark(Mark.BUILT)
             offload.apply(pipe, placed)
@@ -161,8 +161,13 @@ class Ltx2:
         return self.bed.lie_down(wanted)
 
     def wake(self) -> None:
-        """Bring the weights back to the GPU. After an error they are as far as they were, and it may be tried again."""
+        """Bring the weights back to the GPU, and see anew what room is left beside them.
+
+        Raises ModelUnavailable; then the weights are where they were, and it may be tried again.
+        """
         self.bed.get_up()
+        if self.working_bytes is not None:
+            self.working_bytes = measure_room(self.placement, self.speedups)
 
     def close(self) -> None:
         """Give the memory back. The model cannot be used any more."""

@@ -40,17 +40,33 @@ def check_device(device: str) -> None:
             raise ModelUnavailable("device is cuda, but torch finds no NVIDIA GPU with a working driver")
 
 
-def choose_placement(folder: Path, device: str, options: LoadOptions) -> placement.Placement:
-    """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits."""
+def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOptions) -> placement.Placement:
+    """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits.
+
+    What a load before it left behind when it failed does not count as taken.
+    """
+    free_memory()
     sizes = placement.measure_sizes(folder)
-    host_bytes = free_host_bytes()
+    host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
-        return placement.plan_cpu(host_bytes, sizes)
-    return placement.plan(offload.free_vram_bytes(), host_bytes, sizes, place=options.place, weights=options.weights)
+        return placement.plan_cpu(host_bytes, sizes, _dtype(recipe, device))
+    return placement.plan(
+        offload.free_vram_bytes(),
+        host_bytes,
+        sizes,
+        place=options.place,
+        weights=options.weights,
+        card_bytes=offload.card_bytes(),
+    )
+
+
+def _dtype(recipe: Recipe, device: str) -> str:
+    """What weights are read as: bfloat16, but float32 for the tiny model on a CPU, where that is faster."""
+    return "float32" if recipe.tiny and device == "cpu" else "bfloat16"
 
 
 def load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
-    """Read all components into host memory: bfloat16, but float32 for the tiny model on a CPU, where that is faster."""
+    """Read all components into host memory."""
     import torch
     from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
     from diffusers.utils import logging as diffusers_logging
@@ -58,7 +74,7 @@ def load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    dtype = torch.float32 if recipe.tiny and device == "cpu" else torch.bfloat16
+    dtype: torch.dtype = getattr(torch, _dtype(recipe, device))
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
         folder,
         subfolder="transformer",

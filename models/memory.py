@@ -4,14 +4,18 @@ import gc
 import traceback
 from dataclasses import dataclass
 
+OUT_OF_MEMORY = ("allocate memory", "out of memory", "alloc_failed")
+"""What plain RuntimeErrors say: torch's allocator for the CPU, CUDA's own calls (a stream, pinned memory), cuBLAS and
+cuDNN."""
+
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: on the GPU, in Python, or in torch's allocator for the CPU (a plain RuntimeError)."""
+    """Whether memory ran out: on the GPU, in Python, or in torch's allocator for the CPU."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def drop_locals(error: Exception) -> None:
@@ -46,3 +50,13 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def kept_pinned_bytes() -> int:
+    """Pinned host memory that torch keeps for its next use, though no tensor has it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0
+    stats = torch.cuda.host_memory_stats()
+    return int(stats["allocated_bytes.current"] - stats["active_bytes.current"])

@@ -65,3 +65,10 @@ def free_vram_bytes() -> int:
     import torch
 
     return int(torch.cuda.mem_get_info()[0])
+
+
+def card_bytes() -> int:
+    """All the memory of the current CUDA device."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[1])

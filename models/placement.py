@@ -5,7 +5,7 @@ Sizes are counted on the checkpoint's files. What a render needs beside the weig
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -120,10 +120,12 @@ def plan(
     *,
     place: Place | None = None,
     weights: Weights = Weights.BF16,
+    card_bytes: int | None = None,
 ) -> Placement:
     """The fastest placement that fits, for `free_vram_bytes` on the GPU and `host_bytes` of free host memory.
 
-    `place` leaves only that one to choose. Raises ModelUnavailable where none fits, saying what each would need.
+    `place` leaves only that one to choose. `card_bytes` is all that the GPU has, for the error. Raises
+    ModelUnavailable where none fits, saying what each would need.
     """
     options = [option for option in gpu_placements(sizes, weights) if place in (None, option.place)]
     for option in options:
@@ -135,9 +137,15 @@ def plan(
     )
     advice = ". generator.weights: fp8 halves the transformer and is not exact" if weights is Weights.BF16 else ""
     raise ModelUnavailable(
-        f"the model does not fit: {_gb(free_vram_bytes)} is free on the GPU and {_gb(host_bytes)} in host memory, "
-        f"and it needs ({needs}){advice}"
+        f"the model does not fit: {_free(free_vram_bytes, card_bytes)} on the GPU and {_gb(host_bytes)} in host "
+        f"memory, and it needs ({needs}){advice}"
     )
+
+
+def _free(free_bytes: int, all_bytes: int | None) -> str:
+    if all_bytes is None:
+        return f"{_gb(free_bytes)} is free"
+    return f"{_gb(free_bytes)} of {_gb(all_bytes)} is free (nvidia-smi shows who has the rest)"
 
 
 def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placement:
@@ -172,7 +180,13 @@ def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
         for name, size in sizes.weights.items()
     )
     gpu_bytes = sizes.total - held_bytes + window + WORKING_BYTES
-    return Placement(place, gpu_bytes, held_bytes + HOST_WORKING_BYTES, rows, weights, window)
+    host_bytes = held_bytes + _rounding_bytes(sizes, weights, passing) + HOST_WORKING_BYTES
+    return Placement(place, gpu_bytes, host_bytes, rows, weights, window)
+
+
+def _rounding_bytes(sizes: Sizes, weights: Weights, passing: Collection[str]) -> int:
+    """What a transformer that stays on the GPU takes of host memory while it loads: it is rounded on the CPU."""
+    return sizes.weights[TRANSFORMER] if weights is Weights.FP8 and TRANSFORMER not in passing else 0
 
 
 def measure_sizes(folder: Path) -> Sizes:

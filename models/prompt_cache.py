@@ -52,7 +52,10 @@ class Text:
 
 
 class PromptCache:
-    """Stands in the way of one pipeline's connectors. The least recently used texts go when `max_bytes` are kept."""
+    """Stands in the way of one pipeline's connectors. The least recently used texts go when `max_bytes` are kept.
+
+    A text that is larger than that alone is not kept, and takes no other's place.
+    """
 
     def __init__(self, connectors: Any, max_bytes: int) -> None:
         self._encode = connectors.forward
@@ -85,7 +88,7 @@ class PromptCache:
         if known is not None:
             return tuple(output.to(known.device) for output in known.outputs)
         outputs: tuple[torch.Tensor, ...] = self._encode(embeddings, *args, **options)
-        if self._key is not None:
+        if self._key is not None and sum(output.nbytes for output in outputs) <= self._max_bytes:
             kept = tuple(output.detach().cpu() for output in outputs)
             self._keep(self._key, Text(kept, embeddings.dtype, embeddings.device))
         return outputs

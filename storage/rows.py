@@ -51,7 +51,8 @@ def adjusted_value(adjustments: Collection[Adjustment]) -> str | None:
 
 def read_replica(row: Row[Any]) -> Replica:
     """The Generator that a row describes."""
-    return Replica(row.id, row.model, ReplicaState(row.state), row.message, row.bytes_done, row.bytes_total)
+    state, room_bytes = ReplicaState(row.state), row.working_bytes
+    return Replica(row.id, row.model, state, row.message, row.bytes_done, row.bytes_total, room_bytes)
 
 
 def recipe_value(recipe: Recipe | None) -> str | None:
@@ -91,6 +92,7 @@ def read_task(row: Row[Any] | SimpleNamespace) -> Task:
         bytes_total=row.bytes_total,
         created_at=row.created_at,
         started_at=row.started_at,
+        rendering_at=row.rendering_at,
         finished_at=row.finished_at,
         output=_output(row),
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,

@@ -40,6 +40,7 @@ tasks = Table(
     Column("bytes_total", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
+    Column("rendering_at", Float),
     Column("finished_at", Float),
     Column("deadline_at", Float),
     Column("output_key", Text),
@@ -123,6 +124,7 @@ replicas = Table(
     Column("message", Text, nullable=False),
     Column("bytes_done", BigInteger, nullable=False),
     Column("bytes_total", BigInteger, nullable=False),
+    Column("working_bytes", BigInteger),
     Column("updated_at", Float, nullable=False),
 )
 

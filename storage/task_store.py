@@ -140,10 +140,13 @@ class TaskStore(WebhookStore, Protocol):
         """The Generators that wrote lately."""
 
     def remember_model(self, model: ServedModel) -> None:
-        """Note that this database serves `model`, and what its Generator learned of it."""
+        """Note that this database serves `model`, and what its Generator learned of it.
+
+        Of room, the least is kept: its own, or that of another that lives.
+        """
 
     def served_model(self, name: str) -> ServedModel:
-        """What is known of a model."""
+        """What is known of a model. Room is the least of the Generators that live, or of the last that did."""
 
     def forget_learned(self) -> None:
         """Forget what Generators learned of models, but not that they were served."""

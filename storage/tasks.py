@@ -113,7 +113,8 @@ class Task:
 
     `claim` is the fencing token: it rises whenever the task changes hands, and every write by a worker names it.
     `attempts` counts the Generators that started it and were lost under it; `restarts` counts the times it went
-    back for a reason that was not its own. `owner` is the name of the key that it came with. Times are seconds
+    back for a reason that was not its own. `owner` is the name of the key that it came with. `rendering_at` is when the
+    model was there and its work began, later than `started_at` by a download, a load or a wake. Times are seconds
     since the epoch.
     """
 
@@ -140,6 +141,7 @@ class Task:
     adjusted: tuple[Adjustment, ...] = ()
     owner: str = NOBODY
     origin: Origin = Origin()
+    rendering_at: float | None = None
 
     @property
     def rendered_request(self) -> VideoRequest:
@@ -203,7 +205,11 @@ class ReplicaState(StrEnum):
 
 @dataclass(frozen=True)
 class Replica:
-    """A Generator, as it last described itself."""
+    """A Generator, as it last described itself.
+
+    `working_bytes` is GPU memory for a render beside the weights, once it has loaded them; None where nothing bounds
+    it.
+    """
 
     id: str
     model: str
@@ -211,13 +217,15 @@ class Replica:
     message: str = ""
     bytes_done: int = 0
     bytes_total: int = 0
+    working_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What the Generator learned that loaded a model last. Without a recipe, none has since the app started.
+    """What Generators learned that loaded a model. Without a recipe, none has since the app started.
 
-    `working_bytes` is GPU memory for a render beside the weights; None where nothing bounds it, as on a CPU.
+    `working_bytes` is GPU memory for a render beside the weights, of the Generator that has least of it; None where
+    nothing bounds it, as on a CPU.
     """
 
     name: str

@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from deployments import logs
 from deployments.generator.fitting import adjust, check_room, read_picture, write_length
 from deployments.generator.hearing import Hearing
+from deployments.generator.learned import Learned
 from deployments.generator.meter import Meter
 from deployments.generator.presence import Presence
 from deployments.generator.reports import Reporter
 from deployments.generator.residence import Residence, idle_s
-from deployments.generator.turns import Turns
+from deployments.generator.turns import Turns, Wanted
 from deployments.generator.waiting_clips import WaitingClips
 from deployments.generator.watch import Watch
 from deployments.metrics.metrics import NO_METRICS, Metrics
@@ -28,7 +28,7 @@ from deployments.metrics.table import GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
 from deployments.traces import open_traces
 from models.clip import Clip
-from models.device_faults import broken_device
+from models.device_faults import find_fault
 from models.errors import RenderFailed, StoreUnavailable, TaskCancelled, VideoError
 from models.memory import GpuMemory, read_gpu_memory
 from models.progress import Progress, Stage
@@ -36,10 +36,7 @@ from models.stopwatch import Lap, Stopwatch
 from models.timeline import Mark
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
-from storage.tasks import ServedModel, Task
-
-if TYPE_CHECKING:
-    from models.ltx2 import Ltx2
+from storage.tasks import Task
 
 SHORTEST_SPAN_S = 0.001
 
@@ -55,7 +52,6 @@ class Generator:
         logs.mark_lines()
         settings = settings.with_secrets()
         self._settings = settings
-        self._model_name = model_name
         self._metrics = metrics
         self._traces = open_traces(settings.traces, "Generator")
         self._tasks = SqlTaskStore.open(settings.database_url)
@@ -65,8 +61,9 @@ class Generator:
         self._gpu_memory: GpuMemory | None = None
         self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._presence = Presence(self._tasks, model_name, self._at_each_beat)
-        self._residence = Residence(settings, model, device, self._presence, self._remember)
-        self._turns = Turns(idle_s(settings.generator.sleep_after_s, device), self._residence.fall_asleep)
+        self._learned = Learned(self._tasks, model_name)
+        self._residence = Residence(settings, model, device, self._presence, self._learned.note)
+        self._turns = Turns(idle_s(settings.generator.sleep_after_s, device), self._fall_asleep)
         self._presence.begin()
 
     def generate(self, task: Task) -> Clip:
@@ -81,9 +78,10 @@ class Generator:
             hearing = self._hearing(task)
             try:
                 return self._render(task, hearing)
+            except TaskCancelled:
+                raise
             except Exception as error:
-                if fault := broken_device(error):
-                    self._watch.broke(fault)
+                self._look_for_fault(error)
                 if isinstance(error, VideoError):
                     raise
                 raise RenderFailed(f"{type(error).__name__}: {error}") from error
@@ -150,12 +148,21 @@ class Generator:
         marks = {str(mark): at for mark, at in timeline.marks.items()} if cold else {}
         return replace(clip, timings=replace(hearing.stopwatch.timings, cold_start=marks))
 
-    def _remember(self, model: "Ltx2") -> None:
-        """Write down what was learned by loading: which recipe, and how much room there is."""
-        self._tasks.remember_model(ServedModel(self._model_name, model.recipe, model.working_bytes))
+    def _fall_asleep(self, wanted: Wanted) -> None:
+        """In the idle thread. What goes wrong leaves weights on both sides, and a wake collects them."""
+        try:
+            self._residence.fall_asleep(wanted)
+        except Exception as error:
+            logger.warning("the weights could not all be moved to host memory: %s", error)
+            self._look_for_fault(error)
+
+    def _look_for_fault(self, error: Exception) -> None:
+        if fault := find_fault(error):
+            self._watch.broke(fault)
 
     def _at_each_beat(self) -> None:
         self._meter.write()
+        self._learned.write()
         self._show_gpu_memory()
 
     def _show_gpu_memory(self) -> None:

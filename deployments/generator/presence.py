@@ -4,6 +4,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from models.errors import StoreUnavailable
 from storage.task_store import TaskStore
@@ -32,11 +33,12 @@ class Presence:
 
     def describe(self, state: ReplicaState, message: str = "", *, bytes_done: int = 0, bytes_total: int = 0) -> None:
         """Say what it does. The heartbeat writes it again if the store is away."""
-        changed = state != self._replica.state
-        self._replica = Replica(self._replica.id, self._replica.model, state, message, bytes_done, bytes_total)
-        if changed:
-            with suppress(StoreUnavailable):
-                self._tasks.put_replica(self._replica)
+        described = replace(self._replica, state=state, message=message, bytes_done=bytes_done, bytes_total=bytes_total)
+        self._become(described, at_once=state != self._replica.state)
+
+    def measure(self, working_bytes: int | None) -> None:
+        """Say how much memory a render may take here."""
+        self._become(replace(self._replica, working_bytes=working_bytes), at_once=True)
 
     def beat_now(self) -> None:
         """Have the next heartbeat at once."""
@@ -50,6 +52,12 @@ class Presence:
     def withdraw(self) -> None:
         """Take the row away. Raises StoreUnavailable."""
         self._tasks.drop_replica(self._replica.id)
+
+    def _become(self, replica: Replica, *, at_once: bool) -> None:
+        self._replica = replica
+        if at_once:
+            with suppress(StoreUnavailable):
+                self._tasks.put_replica(replica)
 
     def _beat(self) -> None:
         while True:

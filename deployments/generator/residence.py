@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,46 +29,40 @@ logger = logging.getLogger("ray.serve")
 class Residence:
     """Begins at once to import and to read ahead: a replica starts because a task waits.
 
-    `source` and `device` are what the app resolved `auto` to. `remember` is called with each model that was loaded.
+    `source` and `device` are what the app resolved `auto` to. `note` is called with a model that was loaded or woken.
     """
 
     def __init__(
-        self, settings: Settings, source: str, device: str, presence: Presence, remember: Callable[["Ltx2"], None]
+        self, settings: Settings, source: str, device: str, presence: Presence, note: Callable[["Ltx2"], None]
     ) -> None:
         self._knobs = settings.generator
         self._cache_dir = Path(settings.cache_dir)
         self._source = source
         self._device = device
         self._presence = presence
-        self._remember = remember
+        self._note = note
         self.model: Ltx2 | None = None
         self.timeline = Timeline()
         self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline)
         self._warm_up.start()
 
     def find(self, report: ReportProgress) -> "Ltx2":
-        """The model, where it can render. Raises what loading raises, and the next call tries again."""
+        """The model, where it can render. Raises what loading or waking raises, and the next call tries again."""
         if self.model is None:
             self.model = self._load(report)
         elif self.model.asleep:
-            started = time.monotonic()
-            report(Progress(Stage.LOADING))
-            self.model.wake()
-            self._presence.describe(ReplicaState.READY)
-            logger.info("the weights were back on the GPU in %.1f s", time.monotonic() - started)
+            self._wake(self.model, report)
         return self.model
 
     def fall_asleep(self, wanted: Wanted) -> None:
-        """Free the GPU while nobody asks. What goes wrong leaves weights on both sides, and a wake collects them."""
+        """Free the GPU while nobody asks. Raises whatever moving raises."""
         if self.model is None or not self.model.can_sleep():
             return
         self._presence.describe(ReplicaState.SLEEPING)
         started = time.monotonic()
-        try:
-            gone = self.model.sleep(wanted)
-        except Exception as error:
-            logger.warning("the weights could not all be moved to host memory: %s", error)
-            return
+        gone = self.model.sleep(wanted)
+        if not self.model.asleep:
+            self._presence.describe(ReplicaState.READY)
         logger.info("%s in %.1f s", "the GPU is free" if gone else "called back from sleep", time.monotonic() - started)
 
     def end(self) -> None:
@@ -75,17 +70,37 @@ class Residence:
         self._warm_up.end()
 
     def _load(self, report: ReportProgress) -> "Ltx2":
-        report(Progress(Stage.LOADING))
         started = time.monotonic()
-        try:
+        with self._described(ReplicaState.UNLOADED):
+            report(Progress(Stage.LOADING))
             self._warm_up.wait_for_imports()
             from models.ltx2 import Ltx2
 
             options = _load_options(self._knobs)
             model = Ltx2.load(self._source, self._device, self._cache_dir, report, options, timeline=self.timeline)
-            self._remember(model)
+            self._presence.measure(model.working_bytes)
+            self._note(model)
+        logger.info("model loaded from %s on %s in %.1f s", self._source, self._device, time.monotonic() - started)
+        logger.info("placement: %s\n%s", model.placement.place, model.placement.table())
+        logger.info("speed-ups: %s", ", ".join(model.speedups) or "none")
+        return model
+
+    def _wake(self, model: "Ltx2", report: ReportProgress) -> None:
+        started = time.monotonic()
+        with self._described(ReplicaState.SLEEPING):
+            report(Progress(Stage.LOADING))
+            model.wake()
+            self._presence.measure(model.working_bytes)
+            self._note(model)
+        logger.info("the weights were back on the GPU in %.1f s", time.monotonic() - started)
+
+    @contextmanager
+    def _described(self, before: ReplicaState) -> Iterator[None]:
+        """Say what came of bringing the model where it can render; a cancel leaves it as it was `before`."""
+        try:
+            yield
         except TaskCancelled:
-            self._presence.describe(ReplicaState.UNLOADED)
+            self._presence.describe(before)
             raise
         except Exception as error:
             message = error.message if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
@@ -93,11 +108,7 @@ class Residence:
             if isinstance(error, VideoError):
                 raise
             raise ModelUnavailable(f"the model could not be loaded: {message}") from error
-        logger.info("model loaded from %s on %s in %.1f s", self._source, self._device, time.monotonic() - started)
-        logger.info("placement: %s\n%s", model.placement.place, model.placement.table())
-        logger.info("speed-ups: %s", ", ".join(model.speedups) or "none")
         self._presence.describe(ReplicaState.READY)
-        return model
 
 
 def idle_s(sleep_after_s: float | Literal["auto"] | None, device: str) -> float | None:

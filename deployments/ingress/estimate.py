@@ -3,14 +3,17 @@
 The submit doors refuse what does not fit; the route here answers the same without making anything.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from deployments.ingress.body import read_any
+from deployments.ingress.images import fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, Shape
+from deployments.ingress.webhooks.url import check_webhook
 from models.adjustments import Adjustment, adjust, find_adjustments
 from models.estimate import GB, check_fits, estimate_peak, instead_of, shape_of
 from models.names import TINY_MODEL_NAME
@@ -23,13 +26,14 @@ REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code
 class Estimate(BaseModel):
     """The answer of the route."""
 
-    fits: Annotated[bool, Field(description="Whether a submit of it would be taken.")]
+    fits: Annotated[bool, Field(description="Whether there is GPU memory for it; otherwise a submit is a 422.")]
     gb: Annotated[
         float | None,
         Field(description="GPU memory that it takes beside the model; null where none is used, or nothing is known."),
     ]
     seconds: Annotated[
-        float | None, Field(description="How long it renders, from tasks that ended lately; null while there are none.")
+        float | None,
+        Field(description="How long it takes once the model is loaded, from tasks that ended lately; null without any"),
     ]
     nearest: Annotated[list[Shape], Field(description="Where it does not fit: the nearest that do.")]
 
@@ -59,14 +63,15 @@ def estimate_router(rooms: Rooms) -> APIRouter:
     async def estimate_video(request: Request) -> Estimate:
         """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
         fields, picture = await read_any(request, rooms.settings)
-        asked = parse_request(fields, rooms.settings.limits)
-        return await rooms.reading.run(estimate, rooms, asked, from_image=picture is not None)
+        threads = rooms.reading if picture is None else rooms.decoding
+        return await threads.run(estimate, rooms, fields, picture)
 
     return router
 
 
-def estimate(rooms: Rooms, request: VideoRequest, *, from_image: bool) -> Estimate:
-    """Look at the memory and at the pace. Blocks on the store."""
+def estimate(rooms: Rooms, fields: Mapping[str, object], image: bytes | None) -> Estimate:
+    """Look at the memory and at the pace. Blocks on the store. Raises what a submit of the same raises."""
+    request, from_image = _as_submitted(rooms, fields, image), image is not None
     recipe, learned = rooms.served.recipe(), rooms.served.learned()
     rendered = request if recipe is None else adjust(request, find_adjustments(request, recipe))
     free_bytes = learned.working_bytes
@@ -80,3 +85,10 @@ def estimate(rooms: Rooms, request: VideoRequest, *, from_image: bool) -> Estima
         seconds=None if seconds is None else round(seconds, 1),
         nearest=[Shape.model_validate(shape_of(each)) for each in nearest],
     )
+
+
+def _as_submitted(rooms: Rooms, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
+    """The request as a submit takes it: a picture may change its size. Raises InvalidRequest."""
+    limits = rooms.settings.limits
+    request = check_webhook(parse_request(fields, limits), rooms.settings.webhooks)
+    return request if image is None else fit_image(read_image(image, limits), request, limits)[1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from models.choices import Quality
+from models.estimate import evaluations
 from models.request import VideoRequest
 from storage.task_store import TaskStore
 from storage.tasks import Place, ReplicaState, State, Task
@@ -19,19 +20,35 @@ MAX_RETRY_S = 600
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a look at the store told: seconds of tasks by their size, and the Generators that work."""
+class Work:
+    """What makes two tasks take about the same time: pixels, frames, and how often the transformer looks at them."""
 
-    tasks: tuple[tuple[VideoRequest, float], ...] = ()
+    height: int
+    width: int
+    num_frames: int
+    evaluations: int
+    quality: Quality
+
+    @property
+    def amount(self) -> int:
+        """How much it is, beside another."""
+        return self.height * self.width * self.num_frames * self.evaluations
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a look at the store told: seconds of tasks by what was asked for, and the Generators that work."""
+
+    tasks: tuple[tuple[Work, float], ...] = ()
     generators: int = 1
 
-    def seconds(self, request: VideoRequest) -> float | None:
-        """The median of tasks of this size; without any, from the work of the others; None when nothing ended yet."""
-        if alike := [seconds for other, seconds in self.tasks if _kind(other) == _kind(request)]:
+    def seconds(self, work: Work) -> float | None:
+        """The median of tasks like this one; without any, by the work of the others; None when nothing ended yet."""
+        if alike := [seconds for other, seconds in self.tasks if other == work]:
             return median(alike)
         if not self.tasks:
             return None
-        return _work(request) * median(seconds / _work(other) for other, seconds in self.tasks)
+        return work.amount * median(seconds / other.amount for other, seconds in self.tasks)
 
     @property
     def usual_s(self) -> float | None:
@@ -50,6 +67,7 @@ class Pace:
 
     store: TaskStore
     model: str
+    fast_guided_share: float
     _measured: Measured = Measured()
     _until: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -63,7 +81,7 @@ class Pace:
         if task.finished:
             return None
         measured = self._look()
-        own_s, usual_s = measured.seconds(task.rendered_request), measured.usual_s
+        own_s, usual_s = measured.seconds(self._work(task.rendered_request)), measured.usual_s
         if own_s is None or usual_s is None:
             return None
         if task.state == State.PROCESSING:
@@ -73,7 +91,7 @@ class Pace:
 
     def seconds(self, request: VideoRequest) -> float | None:
         """How long a task renders, or None when nothing ended yet. `request` is as it is rendered."""
-        return self._look().seconds(request)
+        return self._look().seconds(self._work(request))
 
     def retry_after_s(self) -> int:
         """In how many seconds a place in the queue will be free."""
@@ -89,22 +107,15 @@ class Pace:
 
     def _measure(self) -> Measured:
         ended = self.store.page([State.COMPLETED], LOOKED_AT)
-        timed = tuple((task.rendered_request, _seconds(task)) for task in ended if task.model == self.model)
-        ready = sum(each.state == ReplicaState.READY for each in self.store.live_replicas())
-        return Measured(timed, max(1, ready))
+        timed = tuple((self._work(task.rendered_request), _seconds(task)) for task in ended if task.model == self.model)
+        own = [each.state for each in self.store.live_replicas() if each.model == self.model]
+        return Measured(timed, max(1, own.count(ReplicaState.READY)))
+
+    def _work(self, request: VideoRequest) -> Work:
+        frames, looks = request.num_rendered_frames, evaluations(request, self.fast_guided_share)
+        return Work(request.height, request.width, frames, looks, request.quality)
 
 
 def _seconds(task: Task) -> float:
-    return (task.finished_at or 0.0) - (task.started_at or 0.0)
-
-
-def _kind(request: VideoRequest) -> tuple[tuple[int, ...], Quality]:
-    return _size(request), request.quality
-
-
-def _size(request: VideoRequest) -> tuple[int, ...]:
-    return (request.height, request.width, request.num_rendered_frames, request.num_inference_steps)
-
-
-def _work(request: VideoRequest) -> int:
-    return math.prod(_size(request))
+    """How long a task took once the model was there."""
+    return (task.finished_at or 0.0) - (task.rendering_at or task.started_at or 0.0)

@@ -73,7 +73,7 @@ class Rooms:
     @cached_property
     def pace(self) -> Pace:
         """How fast tasks go here."""
-        return Pace(self.tasks, self.model)
+        return Pace(self.tasks, self.model, self.settings.generator.fast_guided_share)
 
     @cached_property
     def signer(self) -> Signer | None:

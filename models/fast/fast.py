@@ -1,13 +1,12 @@
 """Puts together what a fast task leaves out, for one loaded model."""
 
 import contextlib
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from models import offload
 from models.choices import Quality
-from models.estimate import estimate_peak
+from models.estimate import estimate_peak, guided_steps
 from models.fast.fp8 import Fp8Linears, can_multiply
 from models.fast.interval import GuidanceInterval
 from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
@@ -29,10 +28,10 @@ class Fast:
         if request.quality != Quality.FAST:
             yield ""
             return
-        guided_steps = max(1, math.ceil(request.num_inference_steps * self._guided_share))
+        guided = guided_steps(request, self._guided_share)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._interval.only(guided_steps))
-            words = f"guidance on {guided_steps} of {request.num_inference_steps} steps"
+            stack.enter_context(self._interval.only(guided))
+            words = f"guidance on {guided} of {request.num_inference_steps} steps"
             if linears := self._fp8(request, from_image=from_image):
                 stack.enter_context(linears.on())
                 words += ", products in float8"

@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
 
 from models.names import TINY_MODEL_NAME
 from storage.database import answering, storable
@@ -31,24 +31,37 @@ class ReplicaStatements(Statements):
             connection.execute(delete(replicas).where((replicas.c.id == replica_id) | long_gone))
 
     def live_replicas(self) -> list[Replica]:  # noqa: D102
-        lately = replicas.c.updated_at > time.time() - REPLICA_EXPIRY_S
-        return [read_replica(row) for row in self._read(select(replicas).where(lately))]
+        return [read_replica(row) for row in self._read(select(replicas).where(_lately()))]
 
     def remember_model(self, model: ServedModel) -> None:  # noqa: D102
-        learned = {"recipe": recipe_value(model.recipe), "working_bytes": model.working_bytes}
         with answering(), self._engine.begin() as connection:
+            rooms = [model.working_bytes, connection.execute(_least_room(model.name)).scalar()]
+            least = min((room for room in rooms if room is not None), default=None)
+            learned = {"recipe": recipe_value(model.recipe), "working_bytes": least}
             connection.execute(delete(served_models).where(served_models.c.model == model.name))
             connection.execute(insert(served_models).values(model=model.name, served_at=time.time(), **learned))
 
     def served_model(self, name: str) -> ServedModel:  # noqa: D102
-        found = self._read(select(served_models).where(served_models.c.model == name))
+        least = func.coalesce(_least_room(name).scalar_subquery(), served_models.c.working_bytes)
+        known = select(served_models.c.model, served_models.c.recipe, least.label("working_bytes"))
+        found = self._read(known.where(served_models.c.model == name))
         return read_served_model(found[0]) if found else ServedModel(name)
 
     def forget_learned(self) -> None:  # noqa: D102
         with answering(), self._engine.begin() as connection:
             connection.execute(update(served_models).values(recipe=None, working_bytes=None))
+            connection.execute(update(replicas).values(working_bytes=None))
 
     def last_real_model(self) -> str | None:  # noqa: D102
         real = select(served_models.c.model).where(served_models.c.model != TINY_MODEL_NAME)
         found = self._read(real.order_by(served_models.c.served_at.desc()).limit(1))
         return str(found[0].model) if found else None
+
+
+def _lately() -> ColumnElement[bool]:
+    return replicas.c.updated_at > time.time() - REPLICA_EXPIRY_S
+
+
+def _least_room(model: str) -> Select[tuple[int | None]]:
+    """The smallest room of those that live: a task may come to any of them."""
+    return select(func.min(replicas.c.working_bytes)).where(_lately(), replicas.c.model == model)

@@ -92,6 +92,7 @@ BACK_IN_QUEUE: dict[str, Any] = {
     "bytes_done": 0,
     "bytes_total": 0,
     "started_at": None,
+    "rendering_at": None,
 }
 
 

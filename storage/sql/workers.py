@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import case, literal, select, update
+from sqlalchemy import case, func, literal, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.adjustments import Adjustment
@@ -19,7 +19,7 @@ class WorkerStatements(Statements):
     """Each is a compare-and-set on (task, claim)."""
 
     def start(self, task: Task) -> bool:  # noqa: D102
-        values = {"stage": Stage.STARTING, "started_at": time.time(), "finished_at": None}
+        values = {"stage": Stage.STARTING, "started_at": time.time(), "rendering_at": None, "finished_at": None}
         return self._move(State.PROCESSING, held(task), **values)
 
     def report(self, task: Task, progress: Progress) -> bool:  # noqa: D102
@@ -32,6 +32,8 @@ class WorkerStatements(Statements):
             # A download may find more files, and a report may be overtaken: what a client saw does not fall.
             "progress": case((tasks.c.progress > fraction, tasks.c.progress), else_=fraction),
         }
+        if progress.stage == Stage.DENOISING:
+            values["rendering_at"] = func.coalesce(tasks.c.rendering_at, time.time())
         if progress.stage != Stage.DOWNLOADING:
             values["deadline_at"] = deadline_after_download()
         mine = held(task) & (tasks.c.state == State.PROCESSING)

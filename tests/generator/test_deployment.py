@@ -3,21 +3,26 @@
 import logging
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from deployments.generator.deployment import Generator
 from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
+from models import offload, placement, transfer
 from models.adjustments import told
 from models.clip import Clip
-from models.errors import DoesNotFit, RenderFailed, TaskCancelled
+from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled
 from models.estimate import GB
 from models.ltx2 import Ltx2
-from models.placement import Place, Placement
+from models.placement import Place, Placement, Sizes
 from models.progress import Progress
 from models.recipes import DISTILLED_SIGMAS
 from models.sleep import Bed
@@ -120,8 +125,8 @@ def test_the_log_has_the_time_line_of_a_cold_start(
 
 def stand_on_a_gpu(model: Ltx2) -> None:
     """Have a model's weights go to sleep as those on a GPU do: the CPU stands for it."""
-    placement = Placement(Place.RESIDENT, gpu_bytes=0, host_bytes=0)
-    model.bed = Bed(model._text_to_video, placement, device="cpu")
+    resident = Placement(Place.RESIDENT, gpu_bytes=0, host_bytes=0)
+    model.bed = Bed(model._text_to_video, resident, device="cpu")
 
 
 def sleepers() -> list[threading.Thread]:
@@ -167,9 +172,117 @@ def test_a_task_that_is_canceled_before_the_model_is_awake_leaves_it_to_the_next
     with pytest.raises(TaskCancelled):
         generator._residence.find(canceled)
     assert model.asleep
+    assert generator._presence.state is ReplicaState.SLEEPING
     after = generator.generate(claimed(store))
     assert not model.asleep
     assert np.array_equal(before.frames, after.frames)
+
+
+def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    before = generator.generate(claimed(store))
+    model = generator._residence.model
+    assert model is not None
+    stand_on_a_gpu(model)
+    generator._residence.fall_asleep(lambda: False)
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer, "to_device", fail_with(torch.OutOfMemoryError("CUDA out of memory")))
+        with pytest.raises(ModelUnavailable, match="another process may have taken it"):
+            generator.generate(claimed(store))
+    assert (model.asleep, generator._watch.verdict()) == (True, None)
+    (replica,) = store.live_replicas()
+    assert replica.state is ReplicaState.FAILED
+    assert "another process may have taken it" in replica.message
+    assert np.array_equal(before.frames, generator.generate(claimed(store)).frames)
+    assert generator._presence.state is ReplicaState.READY
+
+
+def test_a_replica_that_is_called_back_before_a_weight_has_moved_is_ready(
+    settings: Settings, store: SqlTaskStore
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    generator.generate(claimed(store))
+    model = generator._residence.model
+    assert model is not None
+    stand_on_a_gpu(model)
+    generator._residence.fall_asleep(lambda: True)
+    assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
+
+
+@pytest.mark.parametrize("moment", ["to_host", "to_device"])
+def test_a_gpu_that_breaks_while_weights_move_dooms_the_replica(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    generator.generate(claimed(store))
+    model = generator._residence.model
+    assert model is not None
+    stand_on_a_gpu(model)
+    monkeypatch.setattr(transfer, moment, fail_with(torch.AcceleratorError(ILLEGAL)))
+    generator._fall_asleep(lambda: False)
+    if moment == "to_device":
+        with pytest.raises(ModelUnavailable, match="illegal memory access"):
+            generator.generate(claimed(store))
+    assert generator._watch._broken is not None
+    assert ILLEGAL in generator._watch._broken[0]
+
+
+def test_a_gpu_that_breaks_while_the_model_loads_dooms_the_replica(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    monkeypatch.setattr(offload, "apply", fail_with(torch.AcceleratorError(ILLEGAL)))
+    with pytest.raises(ModelUnavailable, match="illegal memory access"):
+        generator.generate(claimed(store))
+    assert generator._watch._broken is not None
+
+
+def test_a_load_without_room_leaves_nothing_behind_and_the_next_task_loads(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    built: list[weakref.ref[object]] = []
+
+    def run_out(pipe: Any, *_: object) -> None:
+        built.append(weakref.ref(pipe.transformer))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(offload, "apply", run_out)
+        with pytest.raises(ModelUnavailable, match="not enough memory to load"):
+            generator.generate(claimed(store))
+    there: list[object] = []
+    plain = placement.measure_sizes
+
+    def look(folder: Path) -> Sizes:
+        there.append(built[0]())
+        return plain(folder)
+
+    monkeypatch.setattr(placement, "measure_sizes", look)
+    generator.generate(claimed(store))
+    assert there == [None]
+
+
+def test_a_store_that_is_away_loses_no_model_that_has_loaded(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    with monkeypatch.context() as patched:
+        patched.setattr(generator._tasks, "remember_model", fail_with(StoreUnavailable("the database is away")))
+        generator.generate(claimed(store))
+    assert generator._residence.model is not None
+    assert store.served_model(MODEL).recipe is None
+    generator._at_each_beat()
+    assert store.served_model(MODEL).recipe is not None
+
+
+def fail_with(error: Exception) -> Callable[..., None]:
+    def fail(*_args: object, **_options: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTaskStore) -> None:
@@ -192,6 +305,9 @@ def test_a_length_that_the_model_chose_stands_in_the_row(settings: Settings, sto
     assert told(row.adjusted) == []
 
 
+ILLEGAL = "CUDA error: an illegal memory access was encountered"
+
+
 class BrokenModel:
     """Fails as torch does when a kernel has read what is not its own."""
 
@@ -203,7 +319,7 @@ class BrokenModel:
         return ()
 
     def render(self, *_args: object) -> None:
-        cause = RuntimeError("CUDA error: an illegal memory access was encountered")
+        cause = RuntimeError(ILLEGAL)
         raise RenderFailed("the model failed") from cause
 
 

@@ -4,12 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from models.estimate import GB, estimate_peak
 from models.names import TINY_MODEL_NAME
+from models.progress import Progress, Stage
 from models.recipes import DISTILLED_SIGMAS, Recipe, choose_recipe
 from models.request import VideoRequest
-from storage.tasks import ServedModel, State
+from storage.schema import tasks
+from storage.tasks import Replica, ReplicaState, ServedModel, State
 from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
 
 LTX_2 = choose_recipe({})
@@ -110,9 +113,72 @@ def test_the_seconds_are_those_of_tasks_that_ended(box: Box) -> None:
     assert estimated(box, **SMALL)["seconds"] == round(task.finished_at - task.started_at, 1)
 
 
-def test_an_estimate_refuses_what_a_submit_refuses(box: Box) -> None:
-    answer = box.client.post("/v1/video/estimate", json={"prompt": PROMPT, "height": 100})
-    assert (answer.status_code, answer.json()["field"]) == (422, "height")
+@pytest.mark.parametrize("fields", [{"height": 100}, {"prompt": " "}, {"webhook_url": "https://a.example"}])
+def test_an_estimate_refuses_what_a_submit_refuses(box: Box, fields: dict[str, object]) -> None:
+    same = {"prompt": PROMPT, **fields}
+    estimate, submit = (box.client.post(path, json=same) for path in ("/v1/video/estimate", "/v1/video/async_t2v"))
+    assert estimate.status_code == 422
+    assert estimate.json() == submit.json()
+
+
+@pytest.mark.parametrize("picture", [b"no picture", b"", picture_file()[:100], picture_file(2000, 2000)])
+def test_an_estimate_refuses_the_pictures_that_a_submit_refuses(open_box, picture: bytes) -> None:
+    box = open_box(limits={"max_image_bytes": 5000})
+    form = {"data": {"prompt": PROMPT}, "files": {"image": ("a.png", picture, "image/png")}}
+    estimate, submit = (box.client.post(path, **form) for path in ("/v1/video/estimate", "/v1/video/async_i2v"))
+    assert estimate.status_code in (413, 422)
+    assert (estimate.status_code, estimate.json()) == (submit.status_code, submit.json())
+
+
+def test_a_picture_that_chooses_the_size_is_estimated_at_that_size(box: Box) -> None:
+    loaded(box, 7 * GB)
+    form = {"data": {"prompt": PROMPT, "fit": "match"}, "files": {"image": ("a.png", picture_file(640, 640))}}
+    estimate = box.client.post("/v1/video/estimate", **form).json()
+    refused = box.client.post("/v1/video/async_i2v", **form).json()
+    assert (estimate["fits"], estimate["nearest"]) == (False, refused["nearest"])
+    shorter = estimate["nearest"][0]
+    assert shorter["height"] == shorter["width"]
+
+
+def test_the_generator_with_least_room_speaks_for_all_that_live(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.ingress.served.REMEMBERED_S", 0.0)
+    for name, room_gb in (("small", 9), ("large", 40)):
+        box.tasks.put_replica(Replica(name, MODEL, ReplicaState.READY, working_bytes=room_gb * GB))
+        loaded(box, room_gb * GB)
+    assert not estimated(box, **LARGE)["fits"]
+    box.tasks.drop_replica("small")
+    assert estimated(box, **LARGE)["fits"]
+    box.tasks.drop_replica("large")
+    assert not estimated(box, **LARGE)["fits"], "who comes next may be the small one"
+
+
+def test_the_seconds_do_not_count_the_way_to_a_loaded_model(box: Box) -> None:
+    size = {name: value for name, value in SMALL.items() if name != "prompt"}
+    box.submit(**size)
+    task = box.start()
+    box.tasks.report(task, Progress(Stage.DOWNLOADING))
+    age(box, 600)
+    box.tasks.report(task, Progress(Stage.DENOISING))
+    box.complete(task)
+    assert estimated(box, **SMALL)["seconds"] < 100
+
+
+def test_work_without_guidance_is_estimated_by_its_share_of_the_evaluations(box: Box) -> None:
+    size = {name: value for name, value in SMALL.items() if name != "prompt"}
+    box.submit(**size)
+    task = box.start()
+    age(box, 1000)
+    box.complete(task)
+    unguided = {"cfg_scale_video": 1, "cfg_scale_audio": 1, "stg_scale_video": 0, "modality_scale": 1}
+    assert estimated(box, **SMALL)["seconds"] == pytest.approx(1000, rel=0.05)
+    assert estimated(box, **SMALL, **unguided)["seconds"] == pytest.approx(250, rel=0.05)
+    assert estimated(box, **SMALL, quality="fast")["seconds"] == pytest.approx(625, rel=0.05)
+
+
+def age(box: Box, seconds: float) -> None:
+    """Let the running task have begun so long ago."""
+    with box.tasks._engine.begin() as connection:
+        connection.execute(update(tasks).values(started_at=tasks.c.started_at - seconds))
 
 
 def test_a_distilled_model_is_estimated_without_guidance(open_box) -> None:

@@ -121,6 +121,7 @@ def test_more_generators_mean_less_waiting(box, measured):
     finish_in(box, 40)
     box.tasks.put_replica(Replica("r1", MODEL, ReplicaState.READY))
     box.tasks.put_replica(Replica("r2", MODEL, ReplicaState.READY))
+    box.tasks.put_replica(Replica("r3", "another model", ReplicaState.READY))
     assert box.poll(box.submit())["eta_s"] == pytest.approx(40 + 20, abs=0.2)
     assert box.tasks.counts()[State.QUEUED] == 1
 

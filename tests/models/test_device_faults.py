@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.device_faults import broken_device
+from models.device_faults import ask_device, broken_device, find_fault
 from models.errors import RenderFailed
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported elsewhere"
@@ -48,3 +48,30 @@ def test_errors_that_explain_each_other_end() -> None:
     one, other = RuntimeError("one"), RuntimeError("other")
     one.__cause__, other.__cause__ = other, one
     assert broken_device(one) is None
+
+
+def test_where_no_gpu_is_used_there_is_none_to_ask() -> None:
+    assert ask_device() is None
+    assert find_fault(RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (torch.AcceleratorError(ILLEGAL), ILLEGAL.splitlines()[0]),
+        (torch.AcceleratorError("CUDA error: out of memory"), None),
+        (None, None),
+    ],
+)
+def test_an_error_that_does_not_tell_has_the_gpu_asked(
+    monkeypatch: pytest.MonkeyPatch, answer: Exception | None, fault: str | None
+) -> None:
+    """cuBLAS says only that it failed; what broke the context is heard with the next call."""
+
+    def synchronize() -> None:
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    assert find_fault(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasGemmEx")) == fault

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from models.choices import Quality
 from models.errors import DoesNotFit
 from models.estimate import (
     CUDA_BYTES,
@@ -12,11 +13,13 @@ from models.estimate import (
     decode_bytes,
     denoise_bytes,
     estimate_peak,
+    evaluations,
     nearest_that_fit,
+    shape_of,
     tiled_decode_bytes,
     video_tokens,
 )
-from models.request import Limits, VideoRequest
+from models.request import Limits, VideoRequest, parse_request
 
 DEFAULT = VideoRequest(prompt="a cat", height=512, width=768, num_frames=121)
 LARGEST = VideoRequest(prompt="a cat", height=1088, width=1920, num_frames=121)
@@ -75,6 +78,34 @@ def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
         check_fits(LARGEST, 9 * GB, Limits())
     assert "9.0 GB are there" in refused.value.message
     assert refused.value.field == "num_frames"
+
+
+@pytest.mark.parametrize(("height", "width", "field"), [(1920, 64, "height"), (64, 1920, "width")])
+def test_the_refusal_names_a_field_that_the_nearest_changes(height: int, width: int, field: str) -> None:
+    narrow = DEFAULT.model_copy(update={"height": height, "width": width, "num_frames": 9})
+    with pytest.raises(DoesNotFit) as refused:
+        check_fits(narrow, estimate_peak(narrow).bytes - 1, Limits())
+    assert (refused.value.field, refused.value.given) == (field, "1920")
+
+
+@pytest.mark.parametrize("from_image", [False, True])
+@pytest.mark.parametrize("free_gb", [5, 6, 8, 12])
+def test_what_is_named_may_be_asked_for(free_gb: float, from_image: bool) -> None:
+    """Within the limits and their multiples, at every shape and length, whole latents or not."""
+    shapes = [(1088, 1920, 121), (1920, 64, 481), (576, 1024, 200), (1024, 1024, 120), (448, 1920, 250)]
+    for height, width, frames in shapes:
+        asked = DEFAULT.model_copy(update={"height": height, "width": width, "num_frames": frames})
+        for found in nearest_that_fit(asked, int(free_gb * GB), Limits(), from_image=from_image):
+            parse_request({"prompt": "a cat", **shape_of(found)}, Limits())
+            assert estimate_peak(found, from_image=from_image).bytes <= free_gb * GB
+
+
+def test_the_evaluations_are_those_that_guidance_asks_for() -> None:
+    assert evaluations(DEFAULT, 0.5) == 40 * 4
+    assert evaluations(UNGUIDED, 0.5) == 40 * 3
+    assert evaluations(DEFAULT.model_copy(update={"quality": Quality.FAST}), 0.5) == 20 * 4 + 20
+    off = {"stg_scale_video": 0.0, "modality_scale": 1.0}
+    assert evaluations(UNGUIDED.model_copy(update=off), 0.5) == 40
 
 
 def test_the_refusal_survives_the_way_between_two_processes() -> None:

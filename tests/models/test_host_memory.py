@@ -2,39 +2,60 @@
 
 from pathlib import Path
 
-from models.host_memory import _left_in_cgroups, free_host_bytes
+import pytest
+
+from models.host_memory import V1, V2, Names, _left_in_cgroups, free_host_bytes
+
+UNLIMITED_V1 = str(2**63 - 4096)
 
 
-def cgroup(root: Path, name: str, limit: str, current: int, cached: int) -> None:
-    folder = root / name
+def cgroup(folder: Path, limit: str, current: int, cached: int, names: Names = V2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "memory.max").write_text(f"{limit}\n")
-    (folder / "memory.current").write_text(f"{current}\n")
-    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\nactive_file 0\n")
+    (folder / names.limit).write_text(f"{limit}\n")
+    (folder / names.taken).write_text(f"{current}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{names.cached[0]} {cached}\n{names.cached[1]} 0\n")
 
 
-def own(tmp_path: Path, path: str) -> Path:
+def own(tmp_path: Path, *lines: str) -> Path:
     file = tmp_path / "cgroup"
-    file.write_text(f"0::{path}\n")
+    file.write_text("".join(f"{line}\n" for line in lines))
     return file
 
 
 def test_what_a_limit_leaves_includes_the_page_cache(tmp_path: Path) -> None:
-    cgroup(tmp_path / "root", ".", "1000", 700, 300)
-    assert _left_in_cgroups(tmp_path / "root", own(tmp_path, "/")) == [600]
+    cgroup(tmp_path / "root", "1000", 700, 300)
+    assert _left_in_cgroups(tmp_path / "root", own(tmp_path, "0::/")) == [600]
 
 
 def test_every_limit_above_counts_too(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    cgroup(root, "pods", "1000", 900, 0)
-    cgroup(root, "pods/mine", "5000", 100, 0)
-    assert sorted(_left_in_cgroups(root, own(tmp_path, "/pods/mine"))) == [100, 4900]
+    cgroup(root / "pods", "1000", 900, 0)
+    cgroup(root / "pods/mine", "5000", 100, 0)
+    assert sorted(_left_in_cgroups(root, own(tmp_path, "0::/pods/mine"))) == [100, 4900]
+
+
+@pytest.mark.parametrize("controllers", ["memory", "cpu,memory"])
+def test_a_limit_of_the_first_version_counts(tmp_path: Path, controllers: str) -> None:
+    root = tmp_path / "root"
+    cgroup(root / "memory" / "docker", "1000", 400, 0, V1)
+    cgroup(root / "memory" / "docker/mine", "800", 700, 300, V1)
+    lines = own(tmp_path, "9:name=systemd:/docker/mine", f"4:{controllers}:/docker/mine", "3:cpuset:/", "0::/")
+    assert sorted(_left_in_cgroups(root, lines)) == [400, 600]
+
+
+def test_a_container_that_sees_its_own_limit_at_the_top_is_held_to_it(tmp_path: Path) -> None:
+    """As Docker mounts them: the path is the host's, and the files of the container stand at the root."""
+    root = tmp_path / "root"
+    cgroup(root / "memory", "1000", 400, 0, V1)
+    assert _left_in_cgroups(root, own(tmp_path, "4:memory:/docker/0123abc")) == [600]
 
 
 def test_without_a_limit_there_is_none(tmp_path: Path) -> None:
-    cgroup(tmp_path / "root", "mine", "max", 900, 0)
-    assert _left_in_cgroups(tmp_path / "root", own(tmp_path, "/mine")) == []
+    cgroup(tmp_path / "root" / "mine", "max", 900, 0)
+    assert _left_in_cgroups(tmp_path / "root", own(tmp_path, "0::/mine")) == []
     assert _left_in_cgroups(tmp_path / "root", tmp_path / "no such file") == []
+    cgroup(tmp_path / "root" / "memory" / "mine", UNLIMITED_V1, 900, 0, V1)
+    assert min(_left_in_cgroups(tmp_path / "root", own(tmp_path, "4:memory:/mine"))) > 2**60
 
 
 def test_this_machine_has_memory() -> None:

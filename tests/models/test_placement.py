@@ -80,6 +80,26 @@ def test_fp8_weights_leave_more_on_the_card_and_are_never_chosen_by_themselves(c
     assert plan(card_gb * GB, PLENTY, LTX_2_0).weights is Weights.BF16
 
 
+def test_weights_that_are_rounded_on_the_way_need_host_memory_for_it() -> None:
+    assert plan(64 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).host_bytes == pytest.approx((18.9 + 4) * GB)
+    with pytest.raises(ModelUnavailable, match=r"resident: .* and 22\.9 GB in host memory"):
+        plan(64 * GB, 16 * GB, LTX_2_0, weights=Weights.FP8)
+
+
+def test_who_shares_a_card_is_told_how_much_of_it_is_free() -> None:
+    with pytest.raises(ModelUnavailable, match=r"5\.0 GB of 80\.0 GB is free \(nvidia-smi"):
+        plan(5 * GB, PLENTY, LTX_2_0, card_bytes=80 * GB)
+
+
+def test_a_card_that_another_process_shares_gets_a_smaller_placement() -> None:
+    assert plan((80 - 30) * GB, PLENTY, LTX_2_0, card_bytes=80 * GB).place is Place.TRANSFORMER
+
+
+def test_the_table_of_a_processor_has_the_dtype_that_is_computed_in(model: Ltx2) -> None:
+    weights = next(model._text_to_video.transformer.parameters())
+    assert {row.dtype for row in model.placement.rows} == {str(weights.dtype).removeprefix("torch.")}
+
+
 def test_the_operator_may_name_the_place() -> None:
     assert plan(80 * GB, PLENTY, LTX_2_0, place=Place.BLOCKS).place is Place.BLOCKS
     with pytest.raises(ModelUnavailable, match="resident"):
@@ -100,6 +120,19 @@ def test_a_model_that_passes_through_a_device_gives_the_same_result(model: Ltx2,
     passing = Ltx2.load("tiny", "cpu", cache_dir, lambda _progress: None)
     apply(passing._text_to_video, Placement(place, 0, 0), device="cpu")
     assert distance(denoise(passing), denoise(model)) == 0.0
+
+
+def test_fp8_weights_that_pass_through_a_device_are_those_that_stay_on_it(cache_dir: Path) -> None:
+    def stored(place: Place) -> Ltx2:
+        loaded = Ltx2.load("tiny", "cpu", cache_dir, lambda _progress: None)
+        loaded._text_to_video.to(torch.bfloat16)
+        apply(loaded._text_to_video, Placement(place, 0, 0, weights=Weights.FP8), device="cpu")
+        return loaded
+
+    resident, streamed = stored(Place.RESIDENT), stored(Place.BLOCKS)
+    query = streamed._text_to_video.transformer.transformer_blocks[0].attn1.to_q
+    assert query.weight.dtype is torch.float8_e4m3fn
+    assert distance(denoise(streamed), denoise(resident)) == 0.0
 
 
 def test_fp8_weights_change_the_result_and_bfloat16_does_not_hide_it(model: Ltx2, cache_dir: Path) -> None:

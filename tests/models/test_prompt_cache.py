@@ -1,5 +1,6 @@
 """Promise: the words of a task are encoded once, and what is remembered is what was encoded."""
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.errors import TaskCancelled
 from models.ltx2 import Ltx2
 from models.ltx2_denoise import Latents
 from models.options import LoadOptions
@@ -132,6 +134,49 @@ def test_the_least_recently_used_goes_first() -> None:
     assert cache.size_bytes == 2048
     assert ask("one")
     assert not ask("two")
+
+
+def test_a_text_that_is_larger_than_all_that_may_be_kept_takes_no_others_place() -> None:
+    class Growing:
+        """Makes as many floats of a prompt as it has letters."""
+
+        def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (torch.zeros(int(embeddings)),)
+
+    connectors: Any = Growing()
+    cache = PromptCache(connectors, 1024)
+    for letters in (100, 300):
+        with cache.text_of(small(prompt="x" * letters)):
+            connectors.forward(torch.tensor(letters))
+    assert cache.size_bytes == 400
+    with cache.text_of(small(prompt="x" * 100)) as text:
+        assert "prompt_embeds" in text
+
+
+@pytest.mark.parametrize("place", ["text_encoder", "connectors"])
+def test_a_text_whose_encoding_fails_or_is_left_is_not_remembered(
+    tiny_folder: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    model = load(tiny_folder, cache_dir)
+
+    def fail(*_: object, **__: object) -> None:
+        raise TaskCancelled("left")
+
+    inner = model.texts if place == "connectors" else model._text_to_video.text_encoder
+    with monkeypatch.context() as patched:
+        patched.setattr(inner, "_encode" if place == "connectors" else "forward", fail)
+        with pytest.raises(TaskCancelled):
+            latents(model)
+    assert model.texts.size_bytes == 0
+    with encodings(model) as read:
+        latents(model)
+    assert len(read) == 3
+
+
+def test_a_text_in_another_normal_form_is_another_text() -> None:
+    """The tokenizer sees its code points, and so does the key."""
+    composed = "caf\u00e9"
+    assert Key.of(small(prompt=composed)) != Key.of(small(prompt=unicodedata.normalize("NFD", composed)))
 
 
 def test_connectors_that_are_called_for_no_request_work_as_they_did() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import LTX2Pipeline
 
-from models import offload, sleep
+from models import offload, sleep, transfer
+from models.errors import ModelUnavailable
 from models.ltx2 import Ltx2
 from models.placement import STREAMED, Place, measure_sizes, plan, plan_cpu
 from models.recipes import read_recipe
@@ -55,6 +56,59 @@ def test_it_renders_the_same_after_a_sleep_that_was_broken_off(tiny_folder: Path
     assert torch.equal(latents(model), before)
 
 
+def test_a_wake_brings_back_what_had_gone_and_nothing_else(tiny_folder: Path) -> None:
+    """A second copy of what never left would not fit on a GPU that the model fills."""
+    model = placed(tiny_folder, Place.RESIDENT)
+    answers = iter([False, False, True])
+    model.sleep(lambda: next(answers))
+    left = [weight.data_ptr() for weight in model.bed._weights]
+    model.wake()
+    moved = [now.data_ptr() != then for now, then in zip(model.bed._weights, left, strict=True)]
+    assert moved == [True, True] + [False] * (len(left) - 2)
+
+
+def test_one_that_was_called_back_sleeps_on_from_where_it_was(tiny_folder: Path) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    answers = iter([False, True])
+    assert not model.sleep(lambda: next(answers))
+    first = model.bed._weights[0].data_ptr()
+    assert model.sleep(lambda: False)
+    assert model.bed._weights[0].data_ptr() == first
+    assert not model.can_sleep()
+
+
+def test_one_that_is_called_back_at_once_is_awake(tiny_folder: Path) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    assert not model.sleep(lambda: True)
+    assert not model.asleep
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Process 7 has 60 GiB in use"), "no room .* Process 7 has 60 GiB"),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "illegal memory access"),
+    ],
+)
+def test_a_wake_that_fails_says_why_and_the_next_may_succeed(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    before = latents(model)
+    model.sleep(lambda: False)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer, "to_device", fail)
+        with pytest.raises(ModelUnavailable, match=said):
+            model.wake()
+    assert model.asleep
+    model.wake()
+    assert torch.equal(latents(model), before)
+
+
 def test_what_passes_through_the_gpu_stays_where_it_is(tiny_folder: Path) -> None:
     sizes = measure_sizes(tiny_folder).weights
     model = placed(tiny_folder, Place.TRANSFORMER)
@@ -74,3 +128,22 @@ def test_where_host_memory_is_short_it_stays_awake(tiny_folder: Path, monkeypatc
     assert not model.can_sleep()
     monkeypatch.setattr(sleep, "free_host_bytes", lambda: int(model.bed.size_bytes * 1.3) + sleep.MARGIN_BYTES)
     assert model.can_sleep()
+
+
+def test_host_memory_that_torch_kept_from_the_last_sleep_counts_as_free(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: sleep.MARGIN_BYTES)
+    assert not model.can_sleep()
+    monkeypatch.setattr(sleep, "kept_pinned_bytes", lambda: 2 * model.bed.size_bytes)
+    assert model.can_sleep()
+
+
+def test_a_wake_measures_anew_what_room_is_left(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    model.working_bytes = 12_000
+    monkeypatch.setattr(offload, "free_vram_bytes", lambda: 9_000)
+    model.sleep(lambda: False)
+    model.wake()
+    assert model.working_bytes == 9_000

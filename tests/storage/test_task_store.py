@@ -848,6 +848,47 @@ def test_what_a_generator_learned_of_a_model_is_kept_until_it_is_forgotten(store
     assert store.last_real_model() == "first"
 
 
+def test_the_room_of_a_model_is_the_least_of_its_generators(store):
+    def load(name, room_bytes):
+        store.put_replica(Replica(name, MODEL, ReplicaState.READY, working_bytes=room_bytes))
+        store.remember_model(ServedModel(MODEL, choose_recipe({}), room_bytes))
+
+    def room():
+        return store.served_model(MODEL).working_bytes
+
+    store.put_replica(Replica("x", "another", ReplicaState.READY, working_bytes=1))
+    store.put_replica(Replica("y", MODEL, ReplicaState.LOADING))
+    load("small", 9_000_000_000)
+    load("large", 40_000_000_000)
+    assert room() == 9_000_000_000
+    store.drop_replica("large")
+    store.drop_replica("small")
+    assert room() == 9_000_000_000, "one like it may come again"
+    load("large", 40_000_000_000)
+    assert room() == 40_000_000_000
+    store.forget_learned()
+    assert room() is None
+
+
+def test_rendering_begins_once_and_again_with_another_start(store):
+    task = started(store)
+
+    def rendering_at():
+        return store.get(task.id).rendering_at
+
+    store.report(task, Progress(Stage.LOADING))
+    assert rendering_at() is None
+    before = time.time()
+    store.report(task, Progress(Stage.DENOISING))
+    first = rendering_at()
+    assert before <= first <= time.time()
+    store.report(task, Progress(Stage.DENOISING, 1))
+    store.report(task, Progress(Stage.DECODING))
+    assert rendering_at() == first
+    assert store.requeue(task, attempt_lost=False)
+    assert rendering_at() is None
+
+
 def test_a_row_remembers_what_was_left_out(store):
     task = store.submit(NewTask(VideoRequest(prompt="a cat", num_inference_steps=40), MODEL, "http://box"))
     assert task.request.model_fields_set == {"prompt", "num_inference_steps"}

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("bytes_total", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("started_at", sa.Float),
+        sa.Column("rendering_at", sa.Float),
         sa.Column("finished_at", sa.Float),
         sa.Column("deadline_at", sa.Float),
         sa.Column("output_key", sa.Text),
@@ -112,6 +113,7 @@ def upgrade() -> None:
         sa.Column("message", sa.Text, nullable=False),
         sa.Column("bytes_done", sa.BigInteger, nullable=False),
         sa.Column("bytes_total", sa.BigInteger, nullable=False),
+        sa.Column("working_bytes", sa.BigInteger),
         sa.Column("updated_at", sa.Float, nullable=False),
     )
     op.create_table(
