@@ -59,4 +59,4 @@ def kept_pinned_bytes() -> int:
     if not torch.cuda.is_available():
         return 0
     stats = torch.cuda.host_memory_stats()
-    return int(stats["allocated_bytes.current"] - stats["active_bytes.current"])
+    return int(stats.get("allocated_bytes.current", 0) - stats.get("active_bytes.current", 0))
