@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.settings import Settings, SettingsError
-from tests.ingress.keys import ALICE, KEYS, bearer
+from tests.ingress.keys import ALICE, KEYS, bearer, speaking_as
 
 SITE = "https://app.example.com"
 PREFLIGHT = {
@@ -45,8 +45,20 @@ def test_any_other_site_may_not(open_box, origin):
     assert box.client.options("/v1/video/async_t2v", headers=PREFLIGHT | {"Origin": origin}).status_code == 400
 
 
-def test_answers_differ_by_origin_for_every_cache(open_box):
-    assert "Origin" in open_box(cors_origins=[SITE]).client.get("/health").headers["vary"]
+@pytest.mark.parametrize("origin", [None, SITE, "https://elsewhere.example"])
+def test_answers_differ_by_origin_for_every_cache(open_box, origin):
+    """Also those to no site and to another one: a cache must not give them to the site that may."""
+    box = open_box(cors_origins=[SITE], api_keys=KEYS)
+    with speaking_as(box, ALICE):
+        video = f"/outputs/ltx2_{box.finished()}.mp4"
+    sent = {} if origin is None else {"Origin": origin}
+    answers = [
+        box.client.get(path, headers=sent | bearer(key))
+        for path in ("/", "/health", "/page/main.js", "/skill.md", "/openapi.json", "/v1/video/tasks", "/v1/no", video)
+        for key in (ALICE, "nobody's")
+    ]
+    assert {each.status_code for each in answers} == {200, 401, 404}
+    assert all("Origin" in each.headers["vary"].split(", ") for each in answers)
 
 
 @pytest.mark.parametrize("origin", ["*", "app.example.com", "https://app.example.com/", "https://*.example.com"])
