@@ -102,7 +102,7 @@ webhooks = Table(
     Column("id", String(64), nullable=False, unique=True),
     Column("task_id", String(64), nullable=False),
     Column("url", Text, nullable=False),
-    Column("host", Text, nullable=False),
+    Column("lane", String(320), nullable=False),
     Column("state", String(16), nullable=False),
     Column("task", Text),
     Column("attempts", Integer, nullable=False),
@@ -111,7 +111,7 @@ webhooks = Table(
     Column("created_at", Float, nullable=False),
     Index("webhooks_by_task", "task_id"),
     Index("webhooks_by_age", "created_at"),
-    Index("webhooks_due", "due_at", sqlite_where=PENDING, postgresql_where=PENDING),
+    Index("webhooks_due", "lane", "due_at", sqlite_where=PENDING, postgresql_where=PENDING),
     sqlite_autoincrement=True,
 )
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from storage.tasks import Task
 
@@ -23,13 +24,50 @@ class DeliveryState(StrEnum):
     """It has been given up; `last_error` says what the last try met."""
 
 
+MAX_HOST_CHARS = 255
+"""What an index takes; no name in the DNS is longer."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The messages of one owner to one host. They wait for each other, and for those of no other lane.
+
+    `host` is the host and port of their urls.
+    """
+
+    owner: str
+    host: str
+
+    @classmethod
+    def of(cls, owner: str, url: str) -> "Lane":
+        """The lane of a message about a task of `owner`."""
+        return cls(owner, urlsplit(url).netloc.lower()[:MAX_HOST_CHARS])
+
+    @classmethod
+    def parse(cls, written: str) -> "Lane":
+        """Read what `str` wrote. Neither a name nor a host has a space."""
+        return cls(*written.split(" ", 1))
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.host}"
+
+
+@dataclass(frozen=True)
+class Due:
+    """The message of a lane that is due the longest; `sequence` names it."""
+
+    sequence: int
+    lane: Lane
+    due_at: float
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One message that a sender has claimed. `task` is the task as it ended, `attempt` counts from 1."""
 
     id: str
     url: str
-    host: str
+    lane: Lane
     task: Task
     attempt: int
 
@@ -46,14 +84,23 @@ class Standing:
 class WebhookStore(Protocol):
     """What senders ask of it. Times are seconds since the epoch."""
 
-    def claim_webhooks(self, now: float, lease_s: float, limit: int, busy: Collection[str] = ()) -> list[Delivery]:
-        """Take deliveries that are due at `now`: the oldest of each host, none of a host in `busy`.
+    def due_webhooks(self, now: float) -> list[Due]:
+        """What is due at `now`: one message of each lane, however many wait in it."""
+
+    def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:
+        """Take those of these messages that are due at `now` and that nobody else takes.
 
         What its sender does not settle within `lease_s` is due again.
         """
 
     def settle_webhook(self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0) -> bool:
         """Write down what came of this attempt; one that stays pending is due at `due_at`."""
+
+    def resend_webhook(self, task_id: str, now: float) -> bool:
+        """Let the last message about a task be tried `now`: one that was given up from the start, another once more.
+
+        False where there is none, or where it has been delivered.
+        """
 
     def webhooks_of(self, task_ids: Collection[str]) -> dict[str, Standing]:
         """How the last delivery of each task stands; those without one are left out."""

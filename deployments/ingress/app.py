@@ -24,6 +24,7 @@ from deployments.ingress.usage import usage_router
 from deployments.ingress.video import video_router
 from deployments.ingress.watch import Watch
 from deployments.ingress.webhooks.described import describe_webhooks
+from deployments.ingress.webhooks.resend import resend_router
 from deployments.ingress.webhooks.sending import sending
 
 DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
@@ -48,7 +49,8 @@ def create_app(rooms: Rooms) -> FastAPI:
     closed = said_in_docs(rooms.settings)
     app.include_router(video_router(rooms, watch), **closed)
     app.include_router(events_router(rooms, watch), **closed)
-    for make_router in (estimate_router, usage_router, tasks_router, listing_router, removal_router, outputs_router):
+    about_tasks = (tasks_router, listing_router, removal_router, resend_router)
+    for make_router in (estimate_router, usage_router, *about_tasks, outputs_router):
         app.include_router(make_router(rooms), **closed)
     app.include_router(openai_router(rooms), **said_in_docs(rooms.settings, OpenAIErrorBody))
     for make_router in (health_router, skill_router, page_router):

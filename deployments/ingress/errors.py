@@ -48,6 +48,7 @@ CODES = {
     404: "not_found",
     405: "method_not_allowed",
     408: "body_too_slow",
+    409: "conflict",
     413: "too_large",
     416: "range_not_satisfiable",
     429: "too_many_requests",
@@ -69,6 +70,13 @@ class Forbidden(HTTPException):
 
     def __init__(self, why: str) -> None:
         super().__init__(403, why)
+
+
+class Conflict(HTTPException):
+    """It cannot be done as things stand."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(409, why)
 
 
 class TooSlow(HTTPException):

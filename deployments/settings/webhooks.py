@@ -61,6 +61,10 @@ class WebhookSettings(Section):
     max_sending: Annotated[int, Field(ge=1, description="Messages that one Ingress sends at once.")] = 32
     max_per_host: Annotated[int, Field(ge=1, description="How many of them may go to one host.")] = 4
 
+    max_per_owner: Annotated[
+        int, Field(ge=1, description="How many of them may be about the tasks of one API key.")
+    ] = 8
+
     def secrets_of(self, owner: str) -> list[str]:
         """What messages about the tasks of `owner` are signed with. All sign, and the first is the one to hand out.
 

@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Row, insert
 
 from storage.rows import read_task
 from storage.schema import tasks, webhooks
 from storage.tasks import Task
-from storage.webhooks import Delivery, DeliveryState
+from storage.webhooks import Delivery, DeliveryState, Lane
 
 ID_BYTES = 16
 
@@ -27,7 +26,7 @@ def post(connection: Connection, ended: Sequence[Row[Any]]) -> None:
 
 def read_delivery(row: Row[Any]) -> Delivery:
     """The delivery that a row holds, while it is pending."""
-    return Delivery(row.id, row.url, row.host, _read_snapshot(row.task), row.attempts)
+    return Delivery(row.id, row.url, Lane.parse(row.lane), _read_snapshot(row.task), row.attempts)
 
 
 def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
         "id": f"msg_{secrets.token_hex(ID_BYTES)}",
         "task_id": row.id,
         "url": url,
-        "host": urlsplit(url).netloc.lower(),
+        "lane": str(Lane.of(row.owner, url)),
         "state": DeliveryState.PENDING,
         "task": json.dumps(dict(row._mapping)),  # noqa: SLF001  # public in SQLAlchemy, for all its underscore
         "attempts": 0,

@@ -4,13 +4,15 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy import Row, Select, and_, case, func, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import answering, storable
 from storage.schema import PENDING, webhooks
 from storage.sql.outbox import read_delivery
 from storage.sql.statements import Statements
-from storage.webhooks import Delivery, DeliveryState, Standing
+from storage.sql.walks import distinct
+from storage.webhooks import Delivery, DeliveryState, Due, Lane, Standing
 
 MAX_ERROR_CHARS = 300
 
@@ -20,22 +22,22 @@ logger = logging.getLogger("ray.serve")
 class WebhookStatements(Statements):
     """Claim deliveries, settle them, say how they stand."""
 
-    def claim_webhooks(  # noqa: D102
-        self, now: float, lease_s: float, limit: int, busy: Collection[str] = ()
-    ) -> list[Delivery]:
-        due = and_(PENDING, webhooks.c.due_at <= now)  # spelt as the index spells it, or SQLite would not take that
-        first_of_each_host = (
-            select(func.min(webhooks.c.sequence).label("sequence"))
-            .where(due, webhooks.c.host.not_in(busy))
-            .group_by(webhooks.c.host)
-            .order_by(func.min(webhooks.c.due_at))
-            .limit(limit)
-        )
-        if not (found := self._read(first_of_each_host)):
+    def due_webhooks(self, now: float) -> list[Due]:  # noqa: D102
+        lanes = distinct("lanes", _next_lane)
+        waiting = select(webhooks.c.sequence).where(PENDING, webhooks.c.lane == lanes.c.value, webhooks.c.due_at <= now)
+        oldest = waiting.order_by(webhooks.c.due_at).limit(1).correlate(lanes).scalar_subquery()
+        first = select(oldest.label("sequence")).where(lanes.c.value.is_not(None)).subquery()
+        seen = (webhooks.c.sequence, webhooks.c.lane, webhooks.c.due_at)
+        found = self._read(select(*seen).join(first, first.c.sequence == webhooks.c.sequence))
+        return [Due(row.sequence, Lane.parse(row.lane), row.due_at) for row in found]
+
+    def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:  # noqa: D102
+        if not sequences:
             return []  # asked every second: a look costs less than a write
+        due = and_(webhooks.c.state == DeliveryState.PENDING, webhooks.c.due_at <= now)
         free = (
             select(webhooks.c.sequence)
-            .where(webhooks.c.sequence.in_([row.sequence for row in found]), due)
+            .where(webhooks.c.sequence.in_(sequences), due)
             .with_for_update(skip_locked=True)
             .cte("free")
             .prefix_with("MATERIALIZED")
@@ -57,10 +59,22 @@ class WebhookStatements(Statements):
         values: dict[str, Any] = {"state": state, "last_error": storable(error)[:MAX_ERROR_CHARS] if error else None}
         if state == DeliveryState.PENDING:
             values["due_at"] = due_at
-        else:
+        if state == DeliveryState.DELIVERED:
             values["task"] = None  # nobody will read it again
         with answering(), self._engine.begin() as connection:
             return bool(connection.execute(update(webhooks).where(this_attempt).values(values)).rowcount)
+
+    def resend_webhook(self, task_id: str, now: float) -> bool:  # noqa: D102
+        last = select(func.max(webhooks.c.sequence)).where(webhooks.c.task_id == storable(task_id)).scalar_subquery()
+        unheard = (webhooks.c.sequence == last) & (webhooks.c.state != DeliveryState.DELIVERED)
+        given_up = webhooks.c.state == DeliveryState.FAILED
+        again = {
+            "state": DeliveryState.PENDING,
+            "attempts": case((given_up, 0), else_=webhooks.c.attempts),
+            "due_at": now,
+        }
+        with answering(), self._engine.begin() as connection:
+            return bool(connection.execute(update(webhooks).where(unheard).values(again)).rowcount)
 
     def webhooks_of(self, task_ids: Collection[str]) -> dict[str, Standing]:  # noqa: D102
         if not task_ids:
@@ -77,3 +91,8 @@ def _readable(row: Row[Any]) -> Delivery | None:
     except (TypeError, ValueError) as error:
         logger.warning("webhook %s waits for a version that can read it: %s", row.id, error)
         return None
+
+
+def _next_lane(last: ColumnElement[str] | None) -> Select[Any]:
+    query = select(webhooks.c.lane).where(PENDING).order_by(webhooks.c.lane)
+    return query if last is None else query.where(webhooks.c.lane > last)

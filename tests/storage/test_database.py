@@ -44,7 +44,11 @@ def test_migrations_make_the_tables_that_the_code_works_with(engine):
         ("SELECT DISTINCT dispatcher FROM tasks WHERE dispatcher IS NOT NULL", "tasks_by_dispatcher"),
         ("UPDATE tasks SET lease_until = 1 WHERE dispatcher = 'a' AND finished_at IS NULL", "tasks_by_dispatcher"),
         ("SELECT * FROM tasks WHERE state = 'queued' ORDER BY sequence DESC LIMIT 9", "tasks_by_state"),
-        ("SELECT sequence FROM webhooks WHERE state = 'pending' AND due_at <= 5 GROUP BY host", "webhooks_due"),
+        ("SELECT lane FROM webhooks WHERE state = 'pending' AND lane > 'a' ORDER BY lane LIMIT 1", "webhooks_due"),
+        (
+            "SELECT 1 FROM webhooks WHERE state = 'pending' AND lane = 'a' AND due_at <= 5 ORDER BY due_at LIMIT 1",
+            "webhooks_due",
+        ),
         ("SELECT state FROM webhooks WHERE task_id IN ('a', 'b') ORDER BY sequence", "webhooks_by_task"),
         ("SELECT sequence FROM webhooks WHERE created_at < 5 ORDER BY created_at LIMIT 9", "webhooks_by_age"),
         (

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, text, update
@@ -13,33 +14,35 @@ from storage.database import open_engine
 from storage.retention import SqlRetentionStore
 from storage.schema import tasks, webhooks
 from storage.task_store import SqlTaskStore
-from storage.tasks import State, Task
-from storage.webhooks import Delivery, DeliveryState, Standing
+from storage.tasks import NOBODY, State, Task
+from storage.webhooks import Delivery, DeliveryState, Lane, Standing
 from tests.storage.test_task_store import FAILURE, LEASE_S, OUTPUT, claim_one, new_task
 
 URL = "https://hooks.example/ended"
 HOUR_S = 3600.0
 
 
-def submit_with(store: SqlTaskStore, url: str | None = URL, **fields: object) -> Task:
-    return store.submit(new_task(webhook_url=url, **fields))
+def submit_with(store: SqlTaskStore, url: str | None = URL, owner: str = NOBODY, **fields: object) -> Task:
+    return store.submit(replace(new_task(webhook_url=url, **fields), owner=owner))
 
 
-def running(store: SqlTaskStore, url: str | None = URL) -> Task:
-    submit_with(store, url)
+def running(store: SqlTaskStore, url: str | None = URL, owner: str = NOBODY) -> Task:
+    submit_with(store, url, owner)
     task = claim_one(store)
     assert store.start(task)
     return task
 
 
-def completed(store: SqlTaskStore, url: str | None = URL) -> Task:
-    task = running(store, url)
+def completed(store: SqlTaskStore, url: str | None = URL, owner: str = NOBODY) -> Task:
+    task = running(store, url, owner)
     assert store.complete(task, OUTPUT)
     return task
 
 
-def claim_all(store: SqlTaskStore, now: float | None = None, **options: object) -> list[Delivery]:
-    return store.claim_webhooks(time.time() if now is None else now, LEASE_S, 100, **options)
+def claim_all(store: SqlTaskStore, now: float | None = None) -> list[Delivery]:
+    """Take the oldest of each lane."""
+    now = time.time() if now is None else now
+    return store.claim_webhooks([due.sequence for due in store.due_webhooks(now)], now, LEASE_S)
 
 
 def standing(store: SqlTaskStore, task: Task) -> Standing:
@@ -84,7 +87,7 @@ ENDS: dict[Callable[[SqlTaskStore], object], State] = {
 def test_every_way_of_ending_leaves_one_message_with_the_task_as_it_ended(store, end):
     end(store)
     (delivery,) = claim_all(store)
-    assert (delivery.url, delivery.host, delivery.attempt) == (URL, "hooks.example", 1)
+    assert (delivery.url, delivery.lane, delivery.attempt) == (URL, Lane(NOBODY, "hooks.example"), 1)
     assert delivery.task == store.get(delivery.task.id)
     assert delivery.task.state == ENDS[end]
 
@@ -149,21 +152,30 @@ def test_a_claim_is_one_senders_until_it_lapses(store):
     assert store.settle_webhook(second, DeliveryState.DELIVERED, None)
 
 
-def test_a_claim_takes_the_oldest_of_each_host_and_passes_over_busy_ones(store):
+def test_what_is_due_is_the_oldest_of_each_lane(store):
     first, second = completed(store, "http://a.example/1"), completed(store, "http://A.example/2")
     other_port, other = completed(store, "http://a.example:8080/"), completed(store, "http://b.example/")
-    assert {each.task.id for each in claim_all(store, busy=["b.example"])} == {first.id, other_port.id}
-    assert {each.task.id for each in claim_all(store, busy=[])} == {second.id, other.id}
+    theirs = completed(store, "http://a.example/3", owner="alice")
+    assert {each.task.id for each in claim_all(store)} == {first.id, other_port.id, other.id, theirs.id}
+    (due,) = store.due_webhooks(time.time())
+    assert due.lane == Lane(NOBODY, "a.example")
+    assert [each.task.id for each in claim_all(store)] == [second.id]
     assert claim_all(store) == []
 
 
-def test_a_claim_takes_no_more_than_asked_and_begins_with_what_waits_longest(store):
-    ended = [completed(store, f"http://{name}.example/") for name in "cab"]
+def test_the_oldest_of_a_lane_is_what_is_due_the_longest(store):
+    ended = [completed(store, f"http://a.example/{number}") for number in range(3)]
     with store._engine.begin() as connection:
-        for number, task in enumerate(ended):
-            connection.execute(update(webhooks).where(webhooks.c.task_id == task.id).values(due_at=float(number)))
-    found = store.claim_webhooks(time.time(), LEASE_S, 2)
-    assert {each.task.id for each in found} == {ended[0].id, ended[1].id}
+        for due_at, task in zip((2.0, 1.0, 3.0), ended, strict=True):
+            connection.execute(update(webhooks).where(webhooks.c.task_id == task.id).values(due_at=due_at))
+    assert store.due_webhooks(0.5) == []
+    assert [due.due_at for due in store.due_webhooks(2.5)] == [1.0]
+    assert [each.task.id for _ in ended for each in claim_all(store)] == [ended[1].id, ended[0].id, ended[2].id]
+
+
+def test_a_url_as_long_as_may_be_does_not_keep_its_task_from_ending(store):
+    task = completed(store, f"http://{'a' * 1900}.example/")
+    assert [each.task.id for each in claim_all(store)] == [task.id]
 
 
 def test_senders_at_the_same_moment_share_what_is_due_without_a_double(store, database_url):
@@ -172,8 +184,9 @@ def test_senders_at_the_same_moment_share_what_is_due_without_a_double(store, da
 
     def take(one: SqlTaskStore) -> list[str]:
         found: list[str] = []
-        while batch := one.claim_webhooks(time.time(), HOUR_S, 3):
-            found += [each.task.id for each in batch]
+        while due := one.due_webhooks(time.time()):
+            taken = one.claim_webhooks([each.sequence for each in due[:3]], time.time(), HOUR_S)
+            found += [each.task.id for each in taken]
         return found
 
     with ThreadPoolExecutor(4) as threads:
@@ -196,7 +209,7 @@ def test_a_delivery_waits_until_it_is_due_again(store):
 
 
 @pytest.mark.parametrize(("state", "error"), [(DeliveryState.DELIVERED, None), (DeliveryState.FAILED, "it is gone")])
-def test_a_delivery_that_is_settled_is_never_due_again_and_holds_no_task(store, state, error):
+def test_a_delivery_that_is_settled_is_never_due_again_by_itself(store, state, error):
     task = completed(store)
     (delivery,) = claim_all(store)
     assert store.settle_webhook(delivery, state, error)
@@ -204,7 +217,43 @@ def test_a_delivery_that_is_settled_is_never_due_again_and_holds_no_task(store, 
     assert claim_all(store, time.time() + 365 * 24 * HOUR_S) == []
     assert standing(store, task) == Standing(state, 1, error)
     with store._engine.connect() as connection:
-        assert connection.execute(select(webhooks.c.task)).scalar_one() is None
+        kept = connection.execute(select(webhooks.c.task)).scalar_one() is not None
+    assert kept == (state == DeliveryState.FAILED), "what was delivered is not read again"
+
+
+def test_what_was_given_up_can_be_sent_again_with_all_its_tries(store):
+    task = completed(store)
+    (delivery,) = claim_all(store)
+    assert store.settle_webhook(delivery, DeliveryState.FAILED, "it is gone")
+    assert store.delete(task.id)
+    assert store.resend_webhook(task.id, time.time())
+    assert standing(store, task) == Standing(DeliveryState.PENDING, 0, "it is gone")
+    (again,) = claim_all(store)
+    assert (again.id, again.attempt, again.task) == (delivery.id, 1, delivery.task)
+    assert store.settle_webhook(again, DeliveryState.DELIVERED, None)
+    assert not store.resend_webhook(task.id, time.time())
+    assert standing(store, task) == Standing(DeliveryState.DELIVERED, 1)
+
+
+def test_what_waits_for_its_next_try_can_be_sent_at_once(store):
+    task = completed(store)
+    (delivery,) = claim_all(store)
+    now = time.time()
+    assert store.settle_webhook(delivery, DeliveryState.PENDING, "no answer", now + HOUR_S)
+    assert store.resend_webhook(task.id, now)
+    assert [each.attempt for each in claim_all(store, now)] == [2]
+
+
+def test_only_the_last_message_of_a_task_is_sent_again(store):
+    task = running(store)
+    assert store.fail(task, FAILURE)
+    (first,) = claim_all(store)
+    assert store.settle_webhook(first, DeliveryState.FAILED, "it is gone")
+    assert store.retry(task.id)
+    assert store.cancel(task.id)
+    assert store.resend_webhook(task.id, time.time())
+    assert [each.task.state for each in claim_all(store)] == [State.CANCELED]
+    assert not store.resend_webhook("unknown", time.time())
 
 
 def test_an_error_is_kept_short_and_storable(store):

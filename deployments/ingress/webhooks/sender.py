@@ -8,18 +8,18 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from deployments.ingress.webhooks.post import Outcome, Post
 from deployments.ingress.webhooks.schedule import wait_s
+from deployments.ingress.webhooks.turns import pick
 from deployments.logs import about
 from deployments.metrics.labels import DELIVERED, GIVEN_UP, TRIED_AGAIN
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import WEBHOOKS
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable
-from storage.webhooks import Delivery, DeliveryState, WebhookStore
+from storage.webhooks import Delivery, DeliveryState, Lane, WebhookStore
 
 POLL_S = 1.0
 LEASE_MARGIN_S = 30.0
@@ -29,7 +29,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Sender:
-    """Sends what is due, so many at once, and so many to one host."""
+    """Sends what is due: so many at once, and so many to one host and for one owner."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Sender:
         self._clock = clock
         self._draw = draw
         self._metrics = metrics
-        self._sending: dict[asyncio.Task[None], str] = {}
+        self._sending: dict[asyncio.Task[None], Lane] = {}
 
     async def run(self) -> None:
         """Send until canceled. What is under way then is tried again by whoever claims it next."""
@@ -72,16 +72,15 @@ class Sender:
 
         Raises StoreUnavailable.
         """
-        counts = Counter(self._sending.values())
-        busy = [host for host, count in counts.items() if count >= self._settings.max_per_host]
-        room = self._settings.max_sending - len(self._sending)
-        if room <= 0:
+        if len(self._sending) >= self._settings.max_sending:
             return 0
-        lease_s = self._settings.timeout_s + LEASE_MARGIN_S
-        claimed = await asyncio.to_thread(self._store.claim_webhooks, self._clock(), lease_s, room, busy)
+        now, lease_s = self._clock(), self._settings.timeout_s + LEASE_MARGIN_S
+        due = await asyncio.to_thread(self._store.due_webhooks, now)
+        chosen = [each.sequence for each in pick(due, self._sending.values(), self._settings)]
+        claimed = await asyncio.to_thread(self._store.claim_webhooks, chosen, now, lease_s)
         for delivery in claimed:
             sending = asyncio.create_task(self._deliver(delivery))
-            self._sending[sending] = delivery.host
+            self._sending[sending] = delivery.lane
             sending.add_done_callback(self._sending.pop)
         return len(claimed)
 

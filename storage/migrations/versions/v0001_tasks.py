@@ -92,7 +92,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(64), nullable=False, unique=True),
         sa.Column("task_id", sa.String(64), nullable=False),
         sa.Column("url", sa.Text, nullable=False),
-        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("lane", sa.String(320), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("task", sa.Text),
         sa.Column("attempts", sa.Integer, nullable=False),
@@ -104,7 +104,7 @@ def upgrade() -> None:
     pending = sa.text("state = 'pending'")
     op.create_index("webhooks_by_task", "webhooks", ["task_id"])
     op.create_index("webhooks_by_age", "webhooks", ["created_at"])
-    op.create_index("webhooks_due", "webhooks", ["due_at"], sqlite_where=pending, postgresql_where=pending)
+    op.create_index("webhooks_due", "webhooks", ["lane", "due_at"], sqlite_where=pending, postgresql_where=pending)
     op.create_table(
         "replicas",
         sa.Column("id", sa.String(64), primary_key=True),

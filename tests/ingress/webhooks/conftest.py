@@ -16,7 +16,7 @@ from deployments.ingress.webhooks.sender import Sender
 from deployments.settings import Settings
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
-from storage.tasks import Task
+from storage.tasks import NOBODY, Task
 from storage.webhooks import Standing
 from tests.ingress.webhooks.receivers import SECRET, Answer, Receiver
 from tests.metrics.recorded import RecordedMetrics
@@ -51,8 +51,8 @@ class Outbox:
     def clock(self) -> float:
         return self.now
 
-    def end(self, url: str) -> Task:
-        task = completed(self.store, url)
+    def end(self, url: str, owner: str = NOBODY) -> Task:
+        task = completed(self.store, url, owner)
         self.now = max(self.now, time.time())
         return task
 

@@ -11,7 +11,8 @@ import pytest
 from deployments.settings import WebhookSettings
 from deployments.settings.keys import hash_key
 from tests.ingress.conftest import PROMPT, Box, picture_file
-from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET
+from tests.ingress.keys import ALICE, BOB, KEYS, speaking_as
+from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET, Answer
 
 ROOT = Path(__file__).parents[3]
 TOLD = {"secret": SECRET, "allow_private": True}
@@ -119,6 +120,37 @@ def test_where_there_are_keys_the_url_that_is_told_opens_without_one(open_box, r
     url = told["data"]["url"]
     assert "signature=" in url
     assert box.client.get(url).status_code == 200
+
+
+def test_what_was_given_up_is_sent_again_when_its_client_asks(open_box, receive):
+    receiver = receive(Answer(410), Answer())
+    box = open_box(webhooks=TOLD)
+    task_id = box.submit(webhook_url=receiver.url())
+    again = f"/v1/video/tasks/{task_id}/webhook"
+    assert box.client.post(again).json()["error_code"] == "conflict", "it has not ended"
+    box.complete(box.start())
+    assert delivered(box, task_id)["webhook"]["state"] == "failed"
+    answer = box.client.post(again)
+    assert (answer.status_code, answer.json()["webhook"]["state"]) == (200, "pending")
+    assert delivered(box, task_id)["webhook"]["state"] == "delivered"
+    first, second = receiver.messages
+    assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
+    refused = box.client.post(again)
+    assert (refused.status_code, refused.json()["error_code"]) == (409, "conflict")
+    assert "the receiver has it" in refused.json()["error"]
+    assert box.client.post(f"/v1/video/tasks/{box.finished()}/webhook").status_code == 409
+    assert box.client.post("/v1/video/tasks/unknown/webhook").status_code == 404
+
+
+def test_nobody_sends_the_webhook_of_another_owner_again(open_box, receive):
+    box = open_box(webhooks=TOLD, api_keys=KEYS)
+    with speaking_as(box, ALICE):
+        task_id = box.submit(webhook_url=receive(Answer(410)).url())
+        box.complete(box.start())
+        delivered(box, task_id)
+    with speaking_as(box, BOB):
+        assert box.client.post(f"/v1/video/tasks/{task_id}/webhook").status_code == 404
+    assert box.client.post(f"/v1/video/tasks/{task_id}/webhook").status_code == 401
 
 
 def test_the_receiver_of_the_guide_believes_the_server_and_nobody_else(open_box, receive):

@@ -217,6 +217,25 @@ def test_silent_receivers_hold_up_no_other(outbox, receive):
         asyncio.run(scene(port))
 
 
+def test_the_dead_hosts_of_one_owner_hold_up_no_other_owner(outbox, receive):
+    receiver = receive()
+
+    async def scene(port: int) -> None:
+        for number in range(9):
+            outbox.names.answers[f"{number}.example"] = [["127.0.0.1"]]
+            outbox.end(f"http://{number}.example:{port}/", owner="alice")
+        living = [outbox.end(receiver.url(), owner="bob") for _ in range(3)]
+        async with outbox.sender(max_sending=5, max_per_owner=3, timeout_s=60) as sender:
+            loop = asyncio.create_task(sender.run())
+            await until(lambda: all(outbox.standing(task).state == DELIVERED for task in living))
+            assert sorted(lane.owner for lane in sender._sending.values()).count("alice") == 3
+            loop.cancel()
+            await asyncio.wait([loop])
+
+    with silent_port() as port:
+        asyncio.run(scene(port))
+
+
 def test_no_more_is_under_way_than_the_bound(outbox):
     async def scene(port: int) -> int:
         for number in range(8):
