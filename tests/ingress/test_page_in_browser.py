@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from deployments.encoder.mp4 import write_mp4
 from deployments.signing import Signer
@@ -20,7 +20,7 @@ from models.adjustments import FIXED_STEPS, Adjustment
 from models.clip import Clip
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from storage.tasks import Failure, State
+from storage.tasks import NOBODY, Failure, State, Task
 from tests.ingress.conftest import PROMPT, Box, picture_file
 from tests.ingress.keys import ALICE, KEYS
 
@@ -96,18 +96,17 @@ def cards(visit: Visit):
     return visit.page.locator("article.card")
 
 
-def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, video):
-    here = visit()
+def walk_to_the_end(here: Visit, video: bytes) -> tuple[Task, Request]:
+    """From the prompt to a video that plays, also after a reload. Gives the task, and how the page followed it."""
     page, box = here.page, here.box
     here.ask()
     expect(cards(here)).to_have_count(1)
     expect(cards(here)).to_contain_text("Next in the queue")
-    with page.expect_request("**/events"):
+    with page.expect_request("**/events") as followed:
         task = box.start()
-    box.tasks.report(task, Progress(Stage.DENOISING, 10))
-    expect(cards(here)).to_contain_text("Step 10 of 40")
-    box.tasks.report(task, Progress(Stage.DENOISING, 30))
-    expect(cards(here)).to_contain_text("Step 30 of 40")
+    for step in (10, 30):
+        box.tasks.report(task, Progress(Stage.DENOISING, step))
+        expect(cards(here)).to_contain_text(f"Step {step} of 40")
     box.complete(task, video)
     expect(cards(here)).to_contain_text("Done in")
     assert plays(page)
@@ -115,6 +114,7 @@ def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, vide
     expect(cards(here)).to_contain_text("Done in")
     expect(cards(here)).to_contain_text(PROMPT)
     assert plays(page)
+    return task, followed.value
 
 
 def plays(page: Page) -> bool:
@@ -129,6 +129,12 @@ def plays(page: Page) -> bool:
             return video.videoWidth === 192 && video.webkitAudioDecodedByteCount > 0;
         }""")
     )
+
+
+def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, video):
+    task, followed = walk_to_the_end(visit(), video)
+    assert task.owner == NOBODY
+    assert "authorization" not in followed.headers
 
 
 def test_the_form_sends_what_it_shows(visit):
@@ -355,25 +361,14 @@ def give_key(visit: Visit, key: str) -> None:
 @pytest.mark.parametrize("screen", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_a_server_with_keys_is_asked_nothing_before_there_is_one_and_all_with_it(visit, video, screen):
     here = visit(screen, api_keys=KEYS)
-    page, box = here.page, here.box
-    expect(page.get_by_text("This server asks for an API key.")).to_be_visible()
+    key_form = here.page.locator("#key-form")
+    expect(here.page.get_by_text("This server asks for an API key.")).to_be_visible()
     give_key(here, ALICE)
-    expect(page.locator("#key-form")).to_be_hidden()
-    here.ask()
-    expect(cards(here)).to_contain_text("Next in the queue")
-    with page.expect_request("**/events") as followed:
-        task = box.start()
+    expect(key_form).to_be_hidden()
+    task, followed = walk_to_the_end(here, video)
     assert task.owner == "alice"
-    assert followed.value.headers["authorization"] == f"Bearer {ALICE}"
-    box.tasks.report(task, Progress(Stage.DENOISING, 10))
-    expect(cards(here)).to_contain_text("Step 10 of 40")
-    box.complete(task, video)
-    expect(cards(here)).to_contain_text("Done in")
-    assert plays(page)
-    page.reload()
-    expect(cards(here)).to_contain_text("Done in")
-    assert plays(page)
-    expect(page.locator("#key-form")).to_be_hidden()
+    assert followed.headers["authorization"] == f"Bearer {ALICE}"
+    expect(key_form).to_be_hidden()
 
 
 def test_a_key_that_the_server_does_not_know_is_asked_for_again(visit):
