@@ -405,6 +405,41 @@ def test_a_submit_whose_answer_got_lost_is_sent_again_and_makes_one_task(visit):
     here.problems.clear()
 
 
+def test_a_card_shows_no_number_that_was_left_to_the_server(visit):
+    here = visit()
+    here.page.get_by_text("Advanced").click()
+    here.page.locator("#num_frames").fill("")
+    here.ask()
+    facts = cards(here).get_by_role("list", name="Settings")
+    expect(facts).to_contain_text(re.compile("768.+512"))
+    expect(facts).not_to_contain_text("undefined")
+
+
+def test_a_proxy_that_answers_while_the_server_restarts_takes_no_task_from_the_page(visit):
+    """HAProxy is up before the routes are: its 404 is plain text, and says nothing of the task."""
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    answered: list[str] = []
+
+    def answer_as_proxy(route: Route) -> None:
+        answered.append(route.request.method)
+        route.fulfill(status=404, content_type="text/plain", body="Path not found.")
+
+    here.page.route("**/v1/video/tasks/*", answer_as_proxy)
+    with here.page.expect_response("**/v1/video/tasks/*"):
+        pass
+    with here.page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        cards(here).get_by_role("button", name="Cancel").click()
+    expect(here.page.get_by_text("The server is not ready")).to_be_visible()
+    here.page.unroute("**/v1/video/tasks/*")
+    here.box.start()
+    expect(cards(here)).to_contain_text("Waking the model")
+    assert {"GET", "DELETE"} <= set(answered)
+    assert [problem for problem in here.problems if "404" not in problem] == []
+    here.problems.clear()
+
+
 def test_a_video_whose_url_has_lapsed_plays_under_a_fresh_one(visit, video):
     here = visit(api_keys=KEYS)
     give_key(here, ALICE)

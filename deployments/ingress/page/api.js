@@ -12,11 +12,15 @@ const MAX_STREAMS = 2;
 
 let streams = 0;
 
-/** What the server refused, with the fields of its one error body. */
+/**
+ * What the server refused, with the fields of its one error body. Without that body it was not the server: nobody
+ * answered, or the proxy in front did, whose 404 and 500 while the server starts say nothing of any task.
+ */
 export class ApiError extends Error {
   constructor(status, body) {
-    super(body.error ?? `the server answered ${status}`);
-    this.status = status;
+    super(body.error ?? `The server is not ready: it answered ${status}. Try again in a moment.`);
+    this.passing = body.error_code === undefined;
+    this.gone = body.error_code === "not_found";
     this.field = body.field ?? null;
     this.allowed = body.allowed ?? null;
     this.given = body.given ?? null;
@@ -25,7 +29,7 @@ export class ApiError extends Error {
 
 async function call(path, options = {}) {
   const open = OPEN.includes(path);
-  if (!open && missing()) throw new ApiError(401, { error: "This server asks for an API key: enter it above." });
+  if (!open && missing()) throw new ApiError(401, { error_code: "unauthorized", error: "This server asks for an API key: enter it above." });
   let answer;
   try {
     const headers = open ? options.headers : { ...options.headers, ...authorization() };
@@ -61,7 +65,7 @@ export async function submit(fields, image) {
     try {
       return await submitOnce(fields, image, headers);
     } catch (error) {
-      if (error.status !== 0 || tries === SUBMIT_TRIES) throw error;
+      if (!error.passing || tries === SUBMIT_TRIES) throw error;
       await pause(AGAIN_MS);
     }
   }
@@ -174,7 +178,7 @@ function poll(id, receive) {
       const body = await look(id);
       if (!stopped) receive(body);
     } catch (error) {
-      if (error.status === 404 && !stopped) receive(null);
+      if (error.gone && !stopped) receive(null);
     }
     if (!stopped) timer = setTimeout(ask, POLL_INTERVAL_MS);
   };

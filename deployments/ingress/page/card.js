@@ -78,9 +78,14 @@ function showEnd(stage, body, fields, renew) {
 }
 
 function facts({ fields, seed, withImage }) {
-  const list = [`${fields.width} × ${fields.height}`, `${fields.num_frames} frames`, `${fields.num_inference_steps} steps`];
-  if (seed !== undefined) list.push(`seed ${seed}`);
-  if (withImage) list.unshift("from a picture");
+  const { width, height, num_frames, num_inference_steps } = fields; // what was left to the server is not here
+  const list = [
+    withImage && "from a picture",
+    width && height && `${width} × ${height}`,
+    num_frames && `${num_frames} frames`,
+    num_inference_steps && `${num_inference_steps} steps`,
+    seed !== undefined && `seed ${seed}`,
+  ].filter(Boolean);
   return element("ul", { class: "facts", "aria-label": "Settings" }, ...list.map((each) => element("li", {}, each)));
 }
 

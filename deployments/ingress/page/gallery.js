@@ -81,7 +81,7 @@ function reuse(entry) {
 
 async function removeTask(entry, drop) {
   await api.remove(entry.id).catch((error) => {
-    if (error.status !== 404) throw error; // gone already is as good as removed
+    if (!error.gone) throw error; // gone already is as good as removed
   });
   drop();
 }
