@@ -1,11 +1,11 @@
-"""The files of a checkpoint in the layout of diffusers: which of them rendering needs, and whether they are whole."""
+"""The files of a checkpoint in the layout of diffusers: which of them rendering needs. Knows no torch."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
+from fnmatch import filter as matching
 from pathlib import Path
-from typing import Any
 
-from models.errors import ModelBroken
+from models.full_transformer import FULL, TRANSFORMER
 
 INDEX = "model_index.json"
 OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer")
@@ -13,9 +13,10 @@ OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer")
 UNUSED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.msgpack", "*.h5", "*.fp16.*", "*.non_ema.*")
 """Older formats (some of which can run code when they are read) and second copies of the weights."""
 WEIGHTS = "*.safetensors"
-SHARDS = "*.safetensors.index.json"
-LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its header, little-endian."""
+CONFIGS = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
+"""What has no weights, and the name of its config; that of all others is config.json."""
+OF_TRANSFORMERS = "text_encoder"
+"""The component that transformers reads; diffusers reads the others, and each has its own names for the files."""
 
 
 def components(index: Mapping[str, object]) -> tuple[str, ...]:
@@ -27,63 +28,55 @@ def components(index: Mapping[str, object]) -> tuple[str, ...]:
     )
 
 
-def needed_files(index: Path) -> list[str]:
-    """Patterns of the files that rendering needs, from the repository's own model_index.json."""
-    return [INDEX, *(f"{name}/*" for name in components(json.loads(index.read_text(encoding="utf-8"))))]
+def needed_files(index: Path, *, full: bool = False) -> list[str]:
+    """Patterns of the files that rendering needs, from the repository's own model_index.json.
 
-
-def check_weights(folder: Path) -> None:
-    """Look whether the weights are whole: all files that are named, each as long as it says itself.
-
-    Reads headers only, some hundred kB of a file. Raises ModelBroken, and OSError for a file that cannot be read.
+    `full` takes the full transformer in the place of the one that the index names (see models/full_transformer).
     """
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    for component in components(index):
-        for shards in sorted((folder / component).glob(SHARDS)):
-            _check_shards(shards)
-        for file in sorted((folder / component).glob(WEIGHTS)):
-            _check_length(file)
+    names = components(json.loads(index.read_text(encoding="utf-8")))
+    return [INDEX, *(f"{FULL if full and name == TRANSFORMER else name}/*" for name in names)]
 
 
-def _check_shards(index: Path) -> None:
-    named = set(_read_object(index, index.read_bytes()).get("weight_map", {}).values())
-    for name in sorted(named):
-        if not (index.parent / name).exists():
-            raise ModelBroken(f"{index.parent / name} is missing, and {index.name} names it: fetch the model again")
+def used_weights(component: str, names: Collection[str]) -> set[str]:
+    """Those of a component's files, by name, that its weights are read from."""
+    if shard_index(component, names) is None:
+        return {whole_file(component)} & set(names)
+    return set(matching(names, whole_file(component).replace(".", "-*-of-*.")))
 
 
-def _check_length(file: Path) -> None:
-    """The header ends with where each tensor ends; the last of these is the end of the file."""
-    size = file.stat().st_size
-    with file.open("rb") as content:
-        length = int.from_bytes(content.read(LENGTH_BYTES), "little")
-        if size < LENGTH_BYTES or length > size - LENGTH_BYTES:
-            raise _broken(file, "it has no whole header")
-        header = _read_object(file, content.read(length))
-    promised = LENGTH_BYTES + length + max(_ends(file, header), default=0)
-    if promised != size:
-        raise _broken(file, f"it has {size} bytes, and its header speaks of {promised}")
+def whole_file(component: str) -> str:
+    """The name of a component's weights where they are one file."""
+    return "model.safetensors" if component == OF_TRANSFORMERS else "diffusion_pytorch_model.safetensors"
 
 
-def _ends(file: Path, header: Mapping[str, Any]) -> Iterator[int]:
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            yield int(tensor["data_offsets"][1])
-        except (TypeError, KeyError, IndexError, ValueError):
-            raise _broken(file, "its header is none of safetensors") from None
+def shard_index(component: str, names: Collection[str]) -> str | None:
+    """The name of the file that tells of a component's shards, if its weights are read from shards.
+
+    Some repositories have the same weights twice, whole and in shards: diffusers then reads the shards, transformers
+    the whole file.
+    """
+    index = f"{whole_file(component)}.index.json"
+    whole_comes_first = component == OF_TRANSFORMERS and whole_file(component) in names
+    return index if index in names and not whole_comes_first else None
 
 
-def _read_object(file: Path, content: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise _broken(file, "its header is no JSON object" if file.suffix == ".safetensors" else "it is no JSON object")
-    return found
+def second_copies(files: Collection[str]) -> list[str]:
+    """Those of a repository's files, `component/name`, that are weights which nothing reads."""
+    parts = [file.split("/") for file in files]
+    folders = {folder for folder, *rest in parts if len(rest) == 1}
+    unused = []
+    for folder in sorted(folders):
+        names = {rest[0] for of, *rest in parts if of == folder and len(rest) == 1}
+        used = used_weights(folder, names)
+        unused += [f"{folder}/{name}" for name in sorted(matching(names, WEIGHTS)) if used and name not in used]
+    return unused
 
 
-def _broken(file: Path, why: str) -> ModelBroken:
-    return ModelBroken(f"{file.resolve()} is broken: {why}. Delete it and fetch the model again")
+def weight_files(folder: Path, component: str) -> list[Path]:
+    """The files on this machine that a component's weights are read from."""
+    return [folder / component / name for name in sorted(used_weights(component, names_in(folder, component)))]
+
+
+def names_in(folder: Path, component: str) -> set[str]:
+    """The names of the files of a component on this machine."""
+    return {file.name for file in (folder / component).glob("*")}

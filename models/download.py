@@ -5,34 +5,34 @@ Its token, mirror and offline mode hold, as its own variables set them (HF_TOKEN
 
 import shutil
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint_files import INDEX, UNUSED_FILES, needed_files
 from models.download_faults import explain
 from models.errors import ModelDiskFull
+from models.hub_files import Wanted, choose_files, find_in_user_cache, find_index, offers_full
 from models.progress import Progress, ReportProgress, Stage
 from models.repository import Repository
 
 REPORT_EVERY_S = 0.5
 
 
-def download(repository: Repository, cache_dir: Path, report: ReportProgress) -> Path:
+def download(repository: Repository, cache_dir: Path, report: ReportProgress, *, wants_full: bool = False) -> Path:
     """The folder of `repository`: from the user's own cache of the hub if that has it whole, else in `cache_dir`.
 
-    Asks the hub what there is; without it, what is here must do. Raises ModelUnavailable, and passes on what `report`
-    raises, which ends the download; files that are whole by then are kept.
+    `wants_full` takes the full transformer of a repository that has one (see models/full_transformer). Asks the hub
+    what there is; without it, what is here must do. Raises ModelUnavailable, and passes on what `report` raises, which
+    ends the download; files that are whole by then are kept.
     """
     report(Progress(Stage.DOWNLOADING))
     try:
-        if (found := _find_in_user_cache(repository, cache_dir)) is not None:
+        full = wants_full and offers_full(repository, cache_dir)
+        if (found := find_in_user_cache(repository, cache_dir, full=full)) is not None:
             return found
-        patterns = _needed_files(repository, cache_dir)
-        total = _missing_bytes(repository, cache_dir, patterns) or 0
-        _check_disk(repository, cache_dir, total)
-        return _download_files(repository, cache_dir, patterns, total, report)
+        wanted, missing_bytes = choose_files(repository, cache_dir, full=full)
+        _check_disk(repository, cache_dir, missing_bytes)
+        return _download_files(wanted, cache_dir, missing_bytes, report)
     except Exception as exc:
         if explained := explain(repository, exc):
             raise explained from exc
@@ -43,69 +43,7 @@ def find_download(repository: Repository, cache_dir: Path) -> Path | None:
     """The folder of a download that is here, whole or not, in `cache_dir` or in the user's own cache. Asks no hub."""
     from huggingface_hub import constants
 
-    return _find_index(repository, cache_dir) or _find_index(repository, Path(constants.HF_HUB_CACHE))
-
-
-def _find_index(repository: Repository, cache_dir: Path) -> Path | None:
-    from huggingface_hub import errors, try_to_load_from_cache
-
-    try:
-        found = try_to_load_from_cache(repository.id, INDEX, cache_dir, repository.revision)
-    except errors.HFValidationError:  # no name that a repository can have: the hub's client says so when it is asked
-        return None
-    return Path(found).parent if isinstance(found, str) else None
-
-
-def _find_in_user_cache(repository: Repository, cache_dir: Path) -> Path | None:
-    """What another program of this user has downloaded already, if it is whole. Ours comes first, once it is begun."""
-    from huggingface_hub import constants
-
-    user_cache = Path(constants.HF_HUB_CACHE)
-    folder = _find_index(repository, user_cache)
-    if folder is None or _find_index(repository, cache_dir) is not None:
-        return None
-    return folder if _is_whole(repository, user_cache, needed_files(folder / INDEX)) else None
-
-
-def _is_whole(repository: Repository, cache_dir: Path, patterns: Sequence[str]) -> bool:
-    from huggingface_hub import errors, snapshot_download
-
-    missing = _missing_bytes(repository, cache_dir, patterns)
-    if missing is not None:
-        return missing == 0
-    try:
-        snapshot_download(local_files_only=True, **_wanted(repository, cache_dir, patterns))
-    except errors.LocalEntryNotFoundError:
-        return False
-    return True
-
-
-def _needed_files(repository: Repository, cache_dir: Path) -> list[str]:
-    from huggingface_hub import hf_hub_download
-
-    return needed_files(Path(hf_hub_download(repository.id, INDEX, revision=repository.revision, cache_dir=cache_dir)))
-
-
-def _missing_bytes(repository: Repository, cache_dir: Path, patterns: Sequence[str]) -> int | None:
-    """How much there is to download. None where the hub cannot be asked and the cache must do."""
-    from huggingface_hub import errors, snapshot_download
-
-    bar = _counting_bar(_Counter())
-    try:
-        files = snapshot_download(dry_run=True, tqdm_class=bar, **_wanted(repository, cache_dir, patterns))
-    except errors.DryRunError:
-        return None
-    return sum(file.file_size or 0 for file in files if file.will_download)
-
-
-def _wanted(repository: Repository, cache_dir: Path, patterns: Sequence[str]) -> dict[str, Any]:
-    return {
-        "repo_id": repository.id,
-        "revision": repository.revision,
-        "cache_dir": cache_dir,
-        "allow_patterns": list(patterns),
-        "ignore_patterns": list(UNUSED_FILES),
-    }
+    return find_index(repository, cache_dir) or find_index(repository, Path(constants.HF_HUB_CACHE))
 
 
 def _check_disk(repository: Repository, cache_dir: Path, needed: int) -> None:
@@ -147,17 +85,14 @@ def _counting_bar(counter: _Counter) -> Any:
     return CountingBar
 
 
-def _download_files(
-    repository: Repository, cache_dir: Path, patterns: Sequence[str], total: int, report: ReportProgress
-) -> Path:
+def _download_files(wanted: Wanted, cache_dir: Path, total: int, report: ReportProgress) -> Path:
     """Download in a thread of its own, so that `report` is called from the caller's and may raise."""
     from huggingface_hub import snapshot_download
 
     counter = _Counter()
-    wanted = _wanted(repository, cache_dir, patterns)
 
     def fetch() -> str:
-        return str(snapshot_download(tqdm_class=_counting_bar(counter), **wanted))
+        return str(snapshot_download(tqdm_class=_counting_bar(counter), **wanted.arguments(cache_dir)))
 
     with ThreadPoolExecutor(1, thread_name_prefix="download") as pool:
         download: Future[str] = pool.submit(fetch)

@@ -15,14 +15,14 @@ import numpy.typing as npt
 from models import offload, placement, speedup_choice, speedups
 from models.adjustments import Adjustment, adjust, find_adjustments
 from models.checkpoint import fetch_checkpoint
-from models.checkpoint_files import check_weights
+from models.checkpoint_check import check_checkpoint
 from models.choices import Length
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.fast import Fast
 from models.label import draw_label
 from models.ltx2_decode import choose_tiling, decode_frames, decode_sound, sample_rate_hz
-from models.ltx2_denoise import Latents, denoise
+from models.ltx2_denoise import Latents, denoise, round_first
 from models.ltx2_load import (
     check_device,
     choose_placement,
@@ -74,6 +74,7 @@ class Ltx2:
         """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
         for pipeline in (self._text_to_video, self._image_to_video):
             pipeline.set_progress_bar_config(disable=True)
+            round_first(pipeline)
 
     @classmethod
     def load(
@@ -94,11 +95,11 @@ class Ltx2:
         timeline = timeline or Timeline()
         let_threads_sleep()
         check_device(device)
-        folder = fetch_checkpoint(model, cache_dir, report)
+        folder = fetch_checkpoint(model, cache_dir, report, options.training)
         recipe = read_recipe(folder, options.training, model)
         report(Progress(Stage.LOADING))
         with explained_load(model):
-            check_weights(folder)
+            check_checkpoint(folder)
             placed = choose_placement(folder, recipe, device, options)
             pipe = load_pipeline(folder, recipe, device)
             timeline.mark(Mark.BUILT)

@@ -25,7 +25,7 @@ LEAST_AUTO_S = 1.0
 
 @dataclass(frozen=True)
 class Latents:
-    """What denoising makes: video (1, C, T', H', W') and audio (1, C, L, M), both float32 and denormalised."""
+    """What denoising makes, denormalised: video (1, C, T', H', W') for the VAE, audio (1, C, L, M), float32."""
 
     video: "torch.Tensor"
     audio: "torch.Tensor"
@@ -34,6 +34,17 @@ class Latents:
     def num_frames(self) -> int:
         """The frames that the picture decodes to."""
         return int(self.video.shape[2] - 1) * FRAMES_PER_LATENT + 1
+
+
+def round_first(pipe: Any) -> None:
+    """Have `pipe` denormalise latents of pictures in the VAE's own type, as it does where it decodes them itself.
+
+    Asked for latents it denormalises them in float32, and in bfloat16 they would then round to others here and there.
+    """
+    denormalise, vae = pipe._denormalize_latents, pipe.vae  # noqa: SLF001  # diffusers has no other way to say it
+    pipe._denormalize_latents = lambda latents, *statistics: denormalise(  # noqa: SLF001
+        latents.to(vae.dtype), *statistics
+    )
 
 
 def denoise(

@@ -2,13 +2,15 @@
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from models import offload, placement
-from models.checkpoint_files import OPTIONAL_COMPONENTS
-from models.errors import ModelUnavailable, VideoError
+from models.checkpoint_check import check_names, read_object, tell_missing
+from models.checkpoint_files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
+from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
 from models.host_memory import free_host_bytes
 from models.memory import drop_locals, free_memory, is_out_of_memory
@@ -17,6 +19,10 @@ from models.recipes import Recipe
 from models.speedup_choice import Speedup
 
 DEVICES = ("cpu", "cuda")
+SHIFTED: Mapping[str, Any] = MappingProxyType({"use_dynamic_shifting": True, "shift_terminal": 0.1})
+"""How the scheduler of a base model is set, by Lightricks' own conversions."""
+UNSHIFTED: Mapping[str, Any] = MappingProxyType({"use_dynamic_shifting": False, "shift_terminal": None})
+"""How that of a distilled one is."""
 
 
 def let_threads_sleep() -> None:
@@ -75,31 +81,51 @@ def load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     dtype: torch.dtype = getattr(torch, _dtype(recipe, device))
+    how: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
-        folder,
-        subfolder="transformer",
-        perturbed_attn=recipe.perturbed_attn,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
+        folder, subfolder="transformer", perturbed_attn=recipe.perturbed_attn, **how
     )
     pipe = LTX2Pipeline.from_pretrained(
         folder,
         transformer=transformer,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
+        text_encoder=_load_text_encoder(folder, how),
+        **how,
         **dict.fromkeys(OPTIONAL_COMPONENTS),
     )
-    if recipe.sigmas is not None:
-        _keep_sigmas(pipe)
+    _check_loaded(folder, pipe)
+    _suit_scheduler(pipe, recipe)
     return pipe
 
 
-def _keep_sigmas(pipe: Any) -> None:
-    """Have the scheduler take noise levels as they are given. That of a base model shifts them, once more."""
-    kept = {"use_dynamic_shifting": False, "shift_terminal": None}
-    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **kept)
+def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:
+    """The text encoder, of the class that the index names. What of it reads pictures may be missing."""
+    import transformers
+
+    kind = getattr(transformers, read_object(folder / INDEX)[OF_TRANSFORMERS][1])
+    text_encoder, told = kind.from_pretrained(folder / OF_TRANSFORMERS, output_loading_info=True, **how)
+    tell_missing(folder, OF_TRANSFORMERS, (name for name in told["missing_keys"] if "language_model" in name))
+    return text_encoder
+
+
+def _check_loaded(folder: Path, pipe: Any) -> None:
+    """Look whether diffusers found all weights: it leaves those that are missing as they are, and says nothing."""
+    import torch
+
+    for name, component in pipe.components.items():
+        if name != OF_TRANSFORMERS and isinstance(component, torch.nn.Module):
+            check_names(folder, name, component.state_dict())
+
+
+def _suit_scheduler(pipe: Any, recipe: Recipe) -> None:
+    """Have the scheduler take a distilled model's noise levels as they are given, and shift all others.
+
+    The two may have come together otherwise: a conversion of a distilled model may keep the scheduler of its base, and
+    the full transformer of LTX-2.5 comes with the scheduler of the distilled one.
+    """
+    if recipe.sigmas is not None:
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **UNSHIFTED)
+    elif not pipe.scheduler.config.get("use_dynamic_shifting"):
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **SHIFTED)
 
 
 def measure_room(placed: placement.Placement, kept: Collection[Speedup]) -> int | None:
@@ -113,7 +139,10 @@ def measure_room(placed: placement.Placement, kept: Collection[Speedup]) -> int 
 
 @contextlib.contextmanager
 def explained_load(model: str) -> Iterator[None]:
-    """Whatever goes wrong while the weights are read is a ModelUnavailable: files break in many ways."""
+    """Whatever goes wrong while the weights are read is a ModelUnavailable: files break in many ways.
+
+    A ValueError is what diffusers and transformers raise for weights that do not fit their config.
+    """
     try:
         yield
     except VideoError:
@@ -124,6 +153,7 @@ def explained_load(model: str) -> Iterator[None]:
             raise ModelUnavailable(f"there is not enough memory to load {model}: {exc}") from exc
         if isinstance(exc, PermissionError):
             raise ModelUnavailable(f"{model} may not be read by this user: {exc}") from exc
-        raise ModelUnavailable(
+        kind = ModelBroken if isinstance(exc, ValueError) else ModelUnavailable
+        raise kind(
             f"{model} could not be loaded, its files may be broken or incomplete: {type(exc).__name__}: {exc}"
         ) from exc

@@ -4,6 +4,7 @@ Plain reads into a small buffer, which every file system speeds up: a hint to th
 readahead window and no more. A file that is in the cache already costs a copy through the processor's own cache.
 """
 
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.checkpoint_files import INDEX, WEIGHTS, components
 from models.host_memory import free_host_bytes
 
 STREAMS = 8
@@ -29,8 +31,14 @@ class Piece:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of the weights in a checkpoint's folder, the largest first."""
-    files = [path for path in folder.glob("*/*.safetensors") if path.is_file()]
+    """The files of the weights in a checkpoint's folder that a load reads, the largest first.
+
+    Beside them a repository may hold more than it has in use: LTX-2.5 has a second transformer and a second decoder.
+    """
+    index = folder / INDEX
+    used = components(json.loads(index.read_bytes())) if index.exists() else None
+    files = [path for path in folder.glob(f"*/{WEIGHTS}") if path.is_file()]
+    files = [path for path in files if used is None or path.parent.name in used]
     return sorted(files, key=lambda path: path.stat().st_size, reverse=True)
 
 

@@ -5,27 +5,32 @@
 | LTX-2 (19B) | prompt embeddings are projected in the transformer | 29 | False | 40 |
 | LTX-2.3 and later | the connectors project them, for each modality | 28 | True | 30 |
 
-One with fewer blocks than LTX-2 is a tiny one with random weights; its STG block is the last. Blocks and
-`use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation, the steps are those of
-Lightricks' own pipelines (LTX_2_PARAMS and LTX_2_3_PARAMS of ltx-pipelines), which differ in nothing else that a client
-may ask for.
+Blocks and `use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation, the steps are those of
+Lightricks' own pipelines (LTX_2_PARAMS, and LTX_2_3_PARAMS for all that came later), which differ in nothing else that
+a client may ask for. One with so few blocks that its STG block is not there has the last in its place. A transformer
+as narrow as no real one is tiny, and its weights are random.
 
 A distilled checkpoint has the transformer config of its base. Only its scheduler can tell: one that leaves the noise
 levels as they are given (`use_dynamic_shifting` false) belongs to it. A conversion that keeps the scheduler of the base
-tells nothing, so an operator can say what it is.
+tells nothing, so an operator can say what it is. LTX-2.5 is distilled as its repository names it; the full transformer
+that lies beside it is for an operator who says `base` (models/full_transformer.py).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from models.checkpoint_files import components
-from models.errors import ModelUnavailable
+from models.checkpoint_check import read_object
+from models.checkpoint_files import INDEX, components
+from models.errors import ModelBroken, ModelUnavailable
 
 BLOCKS_OF_LTX2 = 48
+HEADS_OF_LTX2 = 32
+HEAD_WIDTH_OF_LTX2 = 128
+TINY_WIDTH = 512
+"""Narrower than this is no model that draws anything; LTX-2 is 4096 wide."""
 STG_BLOCK_2_0 = 29
 STG_BLOCK_2_3 = 28
 
@@ -91,15 +96,19 @@ class Recipe:
 
 def choose_recipe(transformer: Mapping[str, object]) -> Recipe:
     """The recipe for a transformer's config. Keys that the config leaves out have diffusers' defaults, LTX-2 (19B)."""
-    blocks = transformer.get("num_layers", BLOCKS_OF_LTX2)
-    if not isinstance(blocks, int) or blocks < 1:
-        raise ModelUnavailable(f"the transformer's config says num_layers={blocks!r}: not an LTX-2 checkpoint")
-    tiny = blocks < BLOCKS_OF_LTX2
+    blocks = _whole_number(transformer, "num_layers", BLOCKS_OF_LTX2)
+    heads = _whole_number(transformer, "num_attention_heads", HEADS_OF_LTX2)
+    tiny = heads * _whole_number(transformer, "attention_head_dim", HEAD_WIDTH_OF_LTX2) < TINY_WIDTH
     if transformer.get("use_prompt_embeddings", True):
-        block = blocks - 1 if tiny else STG_BLOCK_2_0
-        return Recipe(Family.LTX_2_0, stg_blocks=(block,), use_cross_timestep=False, tiny=tiny)
-    block = blocks - 1 if tiny else STG_BLOCK_2_3
-    return Recipe(Family.LTX_2_3, stg_blocks=(block,), use_cross_timestep=True, tiny=tiny)
+        return Recipe(Family.LTX_2_0, (min(STG_BLOCK_2_0, blocks - 1),), use_cross_timestep=False, tiny=tiny)
+    return Recipe(Family.LTX_2_3, (min(STG_BLOCK_2_3, blocks - 1),), use_cross_timestep=True, tiny=tiny)
+
+
+def _whole_number(config: Mapping[str, object], name: str, default: int) -> int:
+    value = config.get(name, default)
+    if not isinstance(value, int) or value < 1:
+        raise ModelBroken(f"the transformer's config says {name}={value!r}: not an LTX-2 checkpoint")
+    return value
 
 
 def is_distilled(training: Training, scheduler: Mapping[str, object], name: str) -> bool:
@@ -112,7 +121,7 @@ def is_distilled(training: Training, scheduler: Mapping[str, object], name: str)
         return training is Training.DISTILLED
     if scheduler.get("use_dynamic_shifting") is False:
         return True
-    if DISTILLED_MARK in name.rstrip("/").rpartition("/")[2].lower():
+    if any(DISTILLED_MARK in called.lower() for called in _last_names(name)):
         raise ModelUnavailable(
             f"{name} is called distilled, but its scheduler's config is that of a base model: "
             "set generator.recipe to distilled or to base"
@@ -120,32 +129,21 @@ def is_distilled(training: Training, scheduler: Mapping[str, object], name: str)
     return False
 
 
+def _last_names(name: str) -> tuple[str, str]:
+    """What a folder, or a repository with and without its revision, is called in the end."""
+    whole = name.rstrip("/")
+    return whole.rpartition("/")[2], whole.partition("@")[0].rpartition("/")[2]
+
+
 def read_recipe(folder: Path, training: Training = Training.AUTO, name: str = "") -> Recipe:
     """The recipe for a checkpoint that diffusers saved in `folder`, known to the operator as `name`.
 
-    Raises ModelUnavailable if it is none of LTX-2, and as `is_distilled` does.
+    Raises ModelUnavailable if it is none of LTX-2, ModelBroken if it is no checkpoint at all, and as `is_distilled`.
     """
-    index = _read_json(folder / "model_index.json")
-    config = _read_json(folder / "transformer" / "config.json")
+    index = read_object(folder / INDEX)
     if not str(index.get("_class_name", "")).startswith("LTX2"):
         raise ModelUnavailable(f"{folder} holds a {index.get('_class_name')}, not an LTX-2 pipeline")
+    config = read_object(folder / "transformer" / "config.json")
     recipe = replace(choose_recipe(config), duration_head="duration_head" in components(index))
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    scheduler = read_object(folder / "scheduler" / "scheduler_config.json")
     return replace(recipe, sigmas=DISTILLED_SIGMAS) if is_distilled(training, scheduler, name) else recipe
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ModelUnavailable(
-            f"{path} is missing: a model is a folder that diffusers saved, with model_index.json and a folder for "
-            "each component"
-        ) from exc
-    except PermissionError as exc:
-        raise ModelUnavailable(f"{path} may not be read by this user") from exc
-    except (OSError, ValueError) as exc:
-        raise ModelUnavailable(f"{path} cannot be read: {exc}") from exc
-    if not isinstance(content, dict):
-        raise ModelUnavailable(f"{path} is broken: it holds no JSON object")
-    return content

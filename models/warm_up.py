@@ -14,6 +14,7 @@ from pathlib import Path
 from models.checkpoint import find_checkpoint
 from models.ltx2_load import let_threads_sleep
 from models.read_ahead import read_ahead
+from models.recipes import Training
 from models.timeline import Mark, Timeline
 
 UNUSED = ("scipy",)
@@ -26,9 +27,12 @@ logger = logging.getLogger(__name__)
 class WarmUp:
     """Imports and reads ahead, each in a thread of its own."""
 
-    def __init__(self, model: str, cache_dir: Path, device: str, timeline: Timeline) -> None:
+    def __init__(
+        self, model: str, cache_dir: Path, device: str, timeline: Timeline, training: Training = Training.AUTO
+    ) -> None:
         self._model = model
         self._cache_dir = cache_dir
+        self._training = training
         self._device = device
         self._timeline = timeline
         self._ended = threading.Event()
@@ -56,7 +60,7 @@ class WarmUp:
 
     def _read(self) -> None:
         try:
-            folder = find_checkpoint(self._model, self._cache_dir)
+            folder = find_checkpoint(self._model, self._cache_dir, self._training)
             if folder is not None and read_ahead(folder, self._ended):
                 self._timeline.mark(Mark.READ)
         except Exception as error:  # the load reads the same files, and says what is wrong with them

@@ -43,7 +43,7 @@ class Residence:
         self._note = note
         self.model: Ltx2 | None = None
         self.timeline = Timeline()
-        self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline)
+        self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline, self._knobs.recipe)
         self._warm_up.start()
 
     def find(self, report: ReportProgress) -> "Ltx2":

@@ -57,7 +57,8 @@ class Served:
     def _read_files(self) -> Recipe | None:
         """From a checkpoint on this machine. That it is broken, or no LTX-2, is the Generator's to report."""
         try:
-            folder = find_checkpoint(TINY if self.name == TINY_MODEL_NAME else self.name, self.cache_dir)
+            model = TINY if self.name == TINY_MODEL_NAME else self.name
+            folder = find_checkpoint(model, self.cache_dir, self.training)
             return None if folder is None else read_recipe(folder, self.training, self.name)
         except ModelUnavailable:
             return None

@@ -59,8 +59,8 @@ class GeneratorSettings(Section):
     recipe: Annotated[
         Training,
         Field(
-            description="How the checkpoint was trained: auto (its scheduler's config tells), base, or distilled "
-            "(8 steps, no guidance)."
+            description="How the checkpoint was trained: auto (its scheduler's config tells), base (of LTX-2.5, its "
+            "full transformer), or distilled (8 steps, no guidance)."
         ),
     ] = Training.AUTO
     speedups: Annotated[

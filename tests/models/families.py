@@ -1,9 +1,10 @@
 """Tiny checkpoints in the layout of each family: the classes and the switches of the real one, at little width.
 
-The switches are those in the configs of the published repositories; LTX-2 (19B) itself is models/tiny.py.
+The switches are those in the configs of the published repositories, the schedulers as they come with them.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from diffusers import (
     LTX2Pipeline,
     LTX2VideoTransformer3DModel,
 )
-from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
 
+from models.full_transformer import FULL
+from models.recipes import Training
 from models.tiny import (
     AUDIO_VAE,
     CONNECTORS,
@@ -30,6 +33,7 @@ from models.tiny import (
     TRANSFORMER,
     VIDEO_VAE,
     VOCABULARY_SIZE,
+    VOCODER,
     WIDTH,
     _draw_weights,
     _text_encoder,
@@ -37,28 +41,30 @@ from models.tiny import (
 )
 
 QUIET = 0.01
+DRAWN = ("text_encoder", "connectors", "transformer", "vae", "audio_vae", "vocoder")
 BLOCKS = 2
 """So that there is a block before the last, which alone is perturbed."""
 
+TRANSFORMER_2_0 = {**TRANSFORMER, "num_layers": BLOCKS, "rope_type": "split", "perturbed_attn": False}
+CONNECTORS_2_0 = {**CONNECTORS, "rope_type": "split"}
+VIDEO_VAE_2_0 = {**VIDEO_VAE, "decoder_spatial_padding_mode": "reflect"}
 TRANSFORMER_2_3 = {
-    **TRANSFORMER,
-    "num_layers": BLOCKS,
+    **TRANSFORMER_2_0,
+    "perturbed_attn": True,
     "gated_attn": True,
     "cross_attn_mod": True,
     "audio_gated_attn": True,
     "audio_cross_attn_mod": True,
     "use_prompt_embeddings": False,
-    "rope_type": "split",
 }
 CONNECTORS_2_3 = {
-    **CONNECTORS,
+    **CONNECTORS_2_0,
     "per_modality_projections": True,
     "video_hidden_dim": WIDTH,
     "audio_hidden_dim": WIDTH,
     "video_gated_attn": True,
     "audio_gated_attn": True,
     "proj_bias": True,
-    "rope_type": "split",
 }
 VIDEO_VAE_2_3 = {
     **VIDEO_VAE,
@@ -76,25 +82,53 @@ SCHEDULER_DISTILLED = {**SCHEDULER, "use_dynamic_shifting": False, "shift_termin
 TRANSFORMER_2_5 = {**TRANSFORMER_2_3, "ff_bias": False, "use_keyframes_abs_pos_embedding": True}
 
 
+def build_2_0(folder: Path) -> Path:
+    """LTX-2 (19B)."""
+    return _save(folder, **_parts_2_0(), scheduler=SCHEDULER)
+
+
+def build_2_0_distilled(folder: Path) -> Path:
+    """LTX-2 distilled, with a scheduler that says so."""
+    return _save(folder, **_parts_2_0(), scheduler=SCHEDULER_DISTILLED)
+
+
 def build_2_3(folder: Path) -> Path:
     """LTX-2.3."""
-    return _build(folder, TRANSFORMER_2_3, SCHEDULER)
+    return _save(folder, **_parts_2_3(TRANSFORMER_2_3), scheduler=SCHEDULER)
 
 
 def build_2_3_distilled(folder: Path) -> Path:
     """LTX-2.3 distilled, with a scheduler that says so."""
-    return _build(folder, TRANSFORMER_2_3, SCHEDULER_DISTILLED)
+    return _save(folder, **_parts_2_3(TRANSFORMER_2_3), scheduler=SCHEDULER_DISTILLED)
 
 
 def build_2_5(folder: Path) -> Path:
-    """LTX-2.5, whose text encoder is Gemma 4."""
-    return _build(folder, TRANSFORMER_2_5, SCHEDULER, _gemma_4, duration_head=_duration_head())
+    """LTX-2.5, with Gemma 4: what its index names is distilled, and the full transformer lies beside it."""
+    parts = {**_parts_2_3(TRANSFORMER_2_5), "text_encoder": _gemma_4(), "duration_head": _duration_head()}
+    _save(folder, **parts, scheduler=SCHEDULER_DISTILLED)
+    _draw(LTX2VideoTransformer3DModel(**TRANSFORMER_2_5), seed=6).save_pretrained(folder / FULL)
+    return folder
 
 
-FAMILIES: Mapping[str, Callable[[Path], Path]] = {
-    "2.3": build_2_3,
-    "2.3 distilled": build_2_3_distilled,
-    "2.5": build_2_5,
+@dataclass(frozen=True)
+class FamilyCase:
+    """How a family is built, what the operator says of it, and what it then is to diffusers."""
+
+    build: Callable[[Path], Path]
+    distilled: bool
+    training: Training = Training.AUTO
+    cross_timestep: bool = True
+    transformer: str = "transformer"
+    sample_rate_hz: int = 48_000
+
+
+FAMILIES: Mapping[str, FamilyCase] = {
+    "2.0": FamilyCase(build_2_0, distilled=False, cross_timestep=False, sample_rate_hz=24_000),
+    "2.0 distilled": FamilyCase(build_2_0_distilled, distilled=True, cross_timestep=False, sample_rate_hz=24_000),
+    "2.3": FamilyCase(build_2_3, distilled=False),
+    "2.3 distilled": FamilyCase(build_2_3_distilled, distilled=True),
+    "2.5": FamilyCase(build_2_5, distilled=True),
+    "2.5 full": FamilyCase(build_2_5, distilled=False, training=Training.BASE, transformer=FULL),
 }
 
 
@@ -123,35 +157,57 @@ def _duration_head() -> LTX2DurationHead:
     return head
 
 
-def _build(
-    folder: Path,
-    transformer: Mapping[str, Any],
-    scheduler: Mapping[str, Any],
-    text_encoder: Callable[[], Any] = _text_encoder,
-    **more: Any,
-) -> Path:
+def _parts_2_0() -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        components: dict[str, Any] = {
-            "tokenizer": _tokenizer(),
-            "text_encoder": text_encoder(),
-            "scheduler": FlowMatchEulerDiscreteScheduler(**scheduler),
+        return {
+            "text_encoder": _text_encoder(),
+            "vae": AutoencoderKLLTX2Video(**VIDEO_VAE_2_0),
+            "connectors": LTX2TextConnectors(**CONNECTORS_2_0),
+            "transformer": LTX2VideoTransformer3DModel(**TRANSFORMER_2_0),
+            "vocoder": LTX2Vocoder(**VOCODER),
+        }
+
+
+def _parts_2_3(transformer: Mapping[str, Any]) -> dict[str, Any]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return {
+            "text_encoder": _text_encoder(),
             "vae": AutoencoderKLLTX2Video(**VIDEO_VAE_2_3),
-            "audio_vae": AutoencoderKLLTX2Audio(**AUDIO_VAE),
             "connectors": LTX2TextConnectors(**CONNECTORS_2_3),
             "transformer": LTX2VideoTransformer3DModel(**transformer),
             "vocoder": LTX2VocoderWithBWE(**VOCODER_2_3),
-            **more,
         }
-    rng = np.random.default_rng(5)
-    for name in ("text_encoder", "connectors", "transformer", "vae", "audio_vae", "vocoder"):
-        _draw_weights(components[name], rng)
-    _quieten(components["vocoder"])
-    LTX2Pipeline(**components).save_pretrained(folder)
+
+
+def _save(folder: Path, *, scheduler: Mapping[str, Any], **parts: Any) -> Path:
+    """Draw the weights of all parts but the duration head, and write them as diffusers does."""
+    parts["audio_vae"] = AutoencoderKLLTX2Audio(**AUDIO_VAE)
+    for name in DRAWN:
+        _draw(parts[name], seed=5)
+    _quieten(parts["vocoder"])
+    for autoencoder in (parts["vae"], parts["audio_vae"]):
+        _set_statistics(autoencoder)
+    schedules = FlowMatchEulerDiscreteScheduler(**scheduler)
+    LTX2Pipeline(tokenizer=_tokenizer(), scheduler=schedules, **parts).save_pretrained(folder)
     return folder
 
 
-def _quieten(vocoder: LTX2VocoderWithBWE) -> None:
+def _draw(component: Any, seed: int) -> Any:
+    _draw_weights(component, np.random.default_rng(seed))
+    return component
+
+
+def _set_statistics(autoencoder: Any) -> None:
+    """Latents are normalised: with a mean of nothing and a deviation of one, nobody would see it left out."""
+    rng = np.random.default_rng(8)
+    for buffer, low, high in ((autoencoder.latents_mean, -0.5, 0.5), (autoencoder.latents_std, 0.5, 1.5)):
+        buffer.copy_(torch.from_numpy(rng.uniform(low, high, tuple(buffer.shape))))
+
+
+def _quieten(vocoder: Any) -> None:
     """Random weights are so loud that every sample is cut to 1, and all sounds would be the same."""
-    for stage in (vocoder.vocoder, vocoder.bwe_generator):
+    stages = (vocoder.vocoder, vocoder.bwe_generator) if isinstance(vocoder, LTX2VocoderWithBWE) else ()
+    for stage in stages:
         stage.conv_out.weight.data.mul_(QUIET)

@@ -4,7 +4,9 @@ Promise: what is there already is used, what breaks goes on, and each failure ha
 """
 
 import errno
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +29,10 @@ from models.errors import (
     RevisionNotFound,
     TaskCancelled,
 )
+from models.full_transformer import FULL, TRANSFORMER
 from models.ltx2 import Ltx2
 from models.progress import Progress, Stage
+from models.recipes import Training, read_recipe
 from models.repository import Repository
 from tests.hub import COMMIT, REPOSITORY, TAG, FakeHub, revision_of
 from tests.models.conftest import ignore
@@ -255,3 +259,76 @@ def test_every_failure_of_the_hub_is_said_in_words(error: Exception, kind: type[
 def test_each_failure_has_a_code_of_its_own() -> None:
     kinds = ModelUnavailable.__subclasses__()
     assert len({kind.code for kind in (ModelUnavailable, *kinds)}) == len(kinds) + 1
+
+
+# -- a repository with two transformers
+
+
+@pytest.fixture
+def two(hub: FakeHub) -> FakeHub:
+    """A hub whose repository has the full transformer beside the distilled one that its index names."""
+    shutil.copytree(hub.folder / TRANSFORMER, hub.folder / FULL)
+    weights = hub.folder / FULL / Path(WEIGHTS).name
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    config = hub.folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"use_dynamic_shifting": False}))
+    return hub
+
+
+@pytest.mark.parametrize(
+    ("training", "wanted", "other"), [(Training.AUTO, TRANSFORMER, FULL), (Training.BASE, FULL, TRANSFORMER)]
+)
+def test_of_two_transformers_only_the_one_that_is_used_is_downloaded(
+    two: FakeHub, tmp_path: Path, training: Training, wanted: str, other: str
+) -> None:
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, training)
+    assert f"{wanted}/diffusion_pytorch_model.safetensors" in two.served
+    assert not [name for name in two.served if name.startswith(f"{other}/")]
+    assert (folder / WEIGHTS).resolve().read_bytes() == (two.folder / wanted / Path(WEIGHTS).name).read_bytes()
+    assert (read_recipe(folder, training).sigmas is None) == (training is Training.BASE)
+    assert find_checkpoint(REPOSITORY, tmp_path / "cache", training) == folder
+
+
+def test_the_full_transformer_is_found_again_without_the_hub(
+    two: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE) == first
+
+
+def test_another_program_s_distilled_transformer_is_not_taken_for_the_full_one(
+    two: FakeHub, user_cache: Path, tmp_path: Path
+) -> None:
+    snapshot_download(REPOSITORY, cache_dir=user_cache, ignore_patterns=[f"{FULL}/*"])
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE)
+    assert (folder / TRANSFORMER).resolve().name == FULL
+    two.served.clear()
+    snapshot_download(REPOSITORY, cache_dir=user_cache)
+    fetch_checkpoint(REPOSITORY, tmp_path / "other-cache", ignore, Training.BASE)
+    assert [name for name in two.served if name.endswith(".safetensors")] == [f"{FULL}/{Path(WEIGHTS).name}"]
+
+
+def test_a_repository_with_one_transformer_is_the_base_that_the_operator_says_it_is(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE)
+    assert folder == fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+
+
+# -- two replicas at once
+
+
+def test_two_that_download_into_one_cache_at_once_both_get_it_whole(hub: FakeHub, tmp_path: Path) -> None:
+    """In processes of their own, as replicas are."""
+    hub.misbehaviour.delay_s = 0.2
+    code = "import sys, pathlib\nfrom models.checkpoint import fetch_checkpoint\n"
+    code += "from models.checkpoint_check import check_checkpoint\n"
+    code += "check_checkpoint(fetch_checkpoint(sys.argv[1], pathlib.Path(sys.argv[2]), lambda _: None))"
+    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", code, REPOSITORY, str(tmp_path / "cache")]
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert hub.served.count(WEIGHTS) == 1

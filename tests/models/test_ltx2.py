@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from models.clip import Clip
-from models.errors import GpuOutOfMemory, ModelUnavailable, RenderFailed, TaskCancelled
+from models.errors import GpuOutOfMemory, ModelBroken, ModelUnavailable, RenderFailed, TaskCancelled
 from models.label import draw_label
 from models.ltx2 import Ltx2
 from models.ltx2_denoise import ALMOST_ZERO
@@ -330,7 +330,7 @@ def test_a_broken_file_is_a_model_that_is_not_there(
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     weights = next((folder / component).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000]) if damage == "cut" else weights.unlink()
-    with pytest.raises(ModelUnavailable, match=r"is broken: it has|broken or incomplete"):
+    with pytest.raises(ModelBroken, match=r"is broken: it has|is missing"):
         Ltx2.load(str(folder), "cpu", tmp_path, ignore)
 
 

@@ -74,7 +74,7 @@ def test_a_remembered_prompt_gives_the_same_to_the_bit(
 
 @pytest.mark.parametrize("family", ["2.3", "2.5"])
 def test_later_families_remember_too(family: str, tmp_path: Path) -> None:
-    model = load(FAMILIES[family](tmp_path / "model"), tmp_path)
+    model = load(FAMILIES[family].build(tmp_path / "model"), tmp_path)
     reference = latents(model)
     with encodings(model) as read:
         assert distance(latents(model), reference) == 0

@@ -1,5 +1,6 @@
 """Promise: the weights are read into the page cache while Python imports, each byte once, and no more than fit."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def test_all_weights_of_a_checkpoint_are_read_and_nothing_else(tiny_folder: Path
     wanted = sum(path.stat().st_size for path in tiny_folder.glob("*/*.safetensors"))
     assert wanted > 0
     assert read_ahead(tiny_folder, threading.Event()) == wanted
+
+
+def test_what_a_repository_has_beside_what_it_uses_is_not_read(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "checkpoint")
+    write(folder / "transformer_full" / "diffusion_pytorch_model.safetensors", 10)
+    write(folder / "latent_upsampler" / "diffusion_pytorch_model.safetensors", 10)
+    assert {path.name for path in weight_files(folder)} == {path.name for path in weight_files(tiny_folder)}
+    assert len(weight_files(folder)) == len(weight_files(tiny_folder))
 
 
 def test_the_pieces_of_the_files_are_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

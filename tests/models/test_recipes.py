@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelUnavailable
+from models.errors import ModelBroken, ModelUnavailable
 from models.recipes import DISTILLED_SIGMAS, Family, Training, choose_recipe, is_distilled, read_recipe
 
 LTX_2_0 = {"num_layers": 48, "use_prompt_embeddings": True, "perturbed_attn": False}
@@ -29,12 +29,20 @@ def test_ltx2_3_is_guided_at_block_28() -> None:
     assert recipe.use_cross_timestep
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 4])
-def test_a_small_model_is_guided_at_its_last_block(blocks: int) -> None:
-    for config in ({}, {"use_prompt_embeddings": False}):
-        recipe = choose_recipe({"num_layers": blocks, **config})
-        assert recipe.tiny
-        assert recipe.stg_blocks == (blocks - 1,)
+@pytest.mark.parametrize("blocks", [1, 2, 28])
+def test_a_model_without_that_block_is_guided_at_its_last(blocks: int) -> None:
+    for config in (LTX_2_0, LTX_2_3):
+        assert choose_recipe({**config, "num_layers": blocks}).stg_blocks == (blocks - 1,)
+
+
+def test_a_model_with_some_blocks_less_is_guided_where_its_family_is_and_is_not_tiny() -> None:
+    recipe = choose_recipe({**LTX_2_3, "num_layers": 40})
+    assert recipe.stg_blocks == (28,)
+    assert not recipe.tiny
+
+
+def test_a_narrow_model_is_tiny_however_many_blocks_it_has() -> None:
+    assert choose_recipe({"num_layers": 48, "num_attention_heads": 2, "attention_head_dim": 16}).tiny
 
 
 def test_the_built_in_model_is_known_by_its_config(tiny_folder: Path) -> None:
@@ -66,33 +74,32 @@ def test_a_scheduler_that_shifts_nothing_is_that_of_a_distilled_model() -> None:
     assert not is_distilled(Training.AUTO, {}, "/home/distilled/LTX-2")
 
 
-@pytest.mark.parametrize("name", ["diffusers/LTX-2.3-Distilled-Diffusers", "/models/ltx2-distilled/"])
+@pytest.mark.parametrize("name", ["a/LTX-2-Distilled", "/models/ltx2-distilled/", "a/ltx2-distilled@refs/pr/1"])
 def test_a_model_that_is_called_distilled_and_does_not_tell_is_asked_about(name: str) -> None:
     with pytest.raises(ModelUnavailable, match=r"set generator\.recipe to distilled or to base"):
         is_distilled(Training.AUTO, {"use_dynamic_shifting": True}, name)
 
 
-@pytest.mark.parametrize("blocks", [0, -1, "48", None])
-def test_a_transformer_without_blocks_is_refused(blocks: object) -> None:
-    with pytest.raises(ModelUnavailable, match="num_layers"):
-        choose_recipe({"num_layers": blocks})
+@pytest.mark.parametrize("field", ["num_layers", "num_attention_heads", "attention_head_dim"])
+@pytest.mark.parametrize("value", [0, -1, "48", None])
+def test_a_transformer_of_no_size_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ModelBroken, match=field):
+        choose_recipe({field: value})
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"model_index.json is missing"):
+    with pytest.raises(ModelBroken, match=r"model_index.json is missing"):
         read_recipe(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
 def test_a_broken_index_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "model_index.json").write_text(content)
-    with pytest.raises(ModelUnavailable, match=r"model_index\.json"):
+    with pytest.raises(ModelBroken, match=r"model_index\.json"):
         read_recipe(tmp_path)
 
 
 def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "transformer").mkdir()
-    (tmp_path / "transformer" / "config.json").write_text("{}")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     with pytest.raises(ModelUnavailable, match="FluxPipeline, not an LTX-2 pipeline"):
         read_recipe(tmp_path)

@@ -1,0 +1,97 @@
+"""The same video by a direct call of diffusers, as its documentation shows it for each family."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    LTX2ImageToVideoPipeline,
+    LTX2Pipeline,
+    LTX2VideoTransformer3DModel,
+)
+from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+from PIL import Image
+
+from models.clip import Clip
+from models.label import draw_label
+from models.request import VideoRequest
+from tests.models.families import BLOCKS, FamilyCase
+
+UNGUIDED = {
+    "guidance_scale": 1.0,
+    "audio_guidance_scale": 1.0,
+    "stg_scale": 0.0,
+    "audio_stg_scale": 0.0,
+    "modality_scale": 1.0,
+    "audio_modality_scale": 1.0,
+}
+"""All six: what is left out is guided, and one scale above its off value guides the picture too."""
+
+
+def picture() -> Image.Image:
+    rng = np.random.default_rng(7)
+    return Image.fromarray(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8))
+
+
+def by_diffusers(
+    folder: Path,
+    family: FamilyCase,
+    request: VideoRequest,
+    image: Image.Image | None,
+    dtype: torch.dtype = torch.float32,
+    **more: Any,
+) -> tuple[Any, Any]:
+    """Frames (T, H, W, 3), uint8 and labelled as a tiny model's are, and the waveform (channels, samples)."""
+    pipe = _pipeline(folder, family, dtype, from_image=image is not None)
+    video, audio = pipe(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        height=request.height,
+        width=request.width,
+        frame_rate=request.frame_rate,
+        use_cross_timestep=family.cross_timestep,
+        generator=torch.Generator().manual_seed(request.seed or 0),
+        output_type="np",
+        return_dict=False,
+        **{"num_frames": request.num_frames, **_guidance(family, request), **more},
+        **({} if image is None else {"image": image}),
+    )
+    frames = (video[0] * 255).round().astype(np.uint8)
+    draw_label(frames)
+    return frames, audio[0].float().numpy()
+
+
+def assert_same(rendered: Clip, frames: Any, sound: Any) -> None:
+    """Bit for bit; the sound may end where the picture does."""
+    assert np.array_equal(rendered.frames, frames)
+    assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
+
+
+def _pipeline(folder: Path, family: FamilyCase, dtype: torch.dtype, *, from_image: bool) -> Any:
+    """STG is put on where a checkpoint leaves it off, as Lightricks' own pipeline has it (see models/recipes)."""
+    transformer = LTX2VideoTransformer3DModel.from_pretrained(
+        folder / family.transformer, perturbed_attn=True, dtype=dtype
+    )
+    kind: Any = LTX2ImageToVideoPipeline if from_image else LTX2Pipeline
+    pipe = kind.from_pretrained(folder, transformer=transformer, dtype=dtype)
+    pipe.set_progress_bar_config(disable=True)
+    shift = {"use_dynamic_shifting": True, "shift_terminal": 0.1}
+    if family.distilled:
+        shift = {"use_dynamic_shifting": False, "shift_terminal": None}
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config, **shift)
+    return pipe
+
+
+def _guidance(family: FamilyCase, request: VideoRequest) -> dict[str, Any]:
+    if family.distilled:
+        return {**UNGUIDED, "sigmas": DISTILLED_SIGMA_VALUES, "num_inference_steps": len(DISTILLED_SIGMA_VALUES)}
+    return {
+        "guidance_scale": request.cfg_scale_video,
+        "audio_guidance_scale": request.cfg_scale_audio,
+        "stg_scale": request.stg_scale_video,
+        "modality_scale": request.modality_scale,
+        "spatio_temporal_guidance_blocks": [BLOCKS - 1],
+        "num_inference_steps": request.num_inference_steps,
+    }

@@ -1,0 +1,60 @@
+"""`length: auto` leaves the length to LTX-2.5, which tells it from the prompt; a request's `num_frames` bounds it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from models.adjustments import chosen_length
+from models.ltx2 import Ltx2
+from models.options import LoadOptions
+from tests.models.conftest import ignore, small
+from tests.models.families import FAMILIES, FamilyCase
+from tests.models.reference import assert_same, by_diffusers, picture
+
+OF_2_5 = ("2.5", "2.5 full")
+
+
+@pytest.fixture(scope="module", params=OF_2_5)
+def family(request: pytest.FixtureRequest) -> FamilyCase:
+    return FAMILIES[str(request.param)]
+
+
+@pytest.fixture(scope="module")
+def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return family.build(tmp_path_factory.mktemp("choosing"))
+
+
+@pytest.fixture(scope="module")
+def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2]:
+    cache_dir = tmp_path_factory.mktemp("cache")
+    model = Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(training=family.training))
+    yield model
+    model.close()
+
+
+@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+def test_a_length_that_is_left_to_the_model_is_the_one_that_diffusers_chooses(
+    family: FamilyCase, folder: Path, model: Ltx2, image: Image.Image | None
+) -> None:
+    request = small(num_frames=49, length="auto")
+    bounds = {"num_frames": None, "min_seconds": 49 / 25 / 2, "max_seconds": 49 / 25}
+    frames, sound = by_diffusers(folder, family, request, image, **bounds)
+    for _ in range(2):  # the second time its text is known
+        rendered = model.render(request, image, ignore)
+        assert 9 <= len(rendered.frames) < 49
+        assert_same(rendered, frames, sound)
+    assert chosen_length(request, len(frames))[0].used == len(frames)
+
+
+def test_the_model_chooses_no_more_frames_than_were_asked_for(model: Ltx2) -> None:
+    assert "length" not in [each.field for each in model.find_adjustments(small(length="auto"))]
+    for most in (9, 17, 20):
+        assert 9 <= len(model.render(small(num_frames=most, length="auto"), None, ignore).frames) <= most
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in OF_2_5], indirect=True)
+def test_a_family_that_cannot_choose_says_so(family: FamilyCase, model: Ltx2) -> None:
+    (said,) = [each for each in model.find_adjustments(small(length="auto")) if each.field == "length"]
+    assert (said.given, said.used) == ("auto", "exact")
