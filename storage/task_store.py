@@ -155,7 +155,7 @@ class TaskStore(WebhookStore, Protocol):
         """The model other than the tiny one that this database served last."""
 
     def add_usage(self, owner: str, gpu_s: float, runs: int = 1) -> None:
-        """Count runs that ended, and how long Generators rendered for them."""
+        """Count runs that have begun, and how long Generators have rendered for an owner."""
 
     def usage(self, owner: str | None = None) -> list[Usage]:
         """What was counted, day by day; with `owner`, only for that one."""

@@ -112,8 +112,8 @@ class Generator:
             self._traces.close()
 
     def _hearing(self, task: Task) -> Hearing:
-        reporter, stopwatch = Reporter(self._tasks, task), Stopwatch(tell=self._teller(task))
-        timeline = self._residence.timeline
+        reporter = Reporter(self._tasks, task, self._meter.write_if_worth_it)
+        stopwatch, timeline = Stopwatch(tell=self._teller(task)), self._residence.timeline
         return Hearing(reporter, stopwatch, timeline, self._watch, self._presence, self._waiting_clips)
 
     def _teller(self, task: Task) -> Callable[[Lap, float], None]:

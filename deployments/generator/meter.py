@@ -1,46 +1,72 @@
-"""Counts how long a Generator rendered for each owner. Another thread writes it down: no render waits for the store."""
+"""Counts how long a Generator rendered for each owner. Other threads write it down: no render waits for the store."""
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from models.errors import StoreUnavailable
 from storage.task_store import TaskStore
 
+WORTH_WRITING_S = 0.25
+"""So much is written with the next report of a run: a process that is killed takes no more with it, and one step."""
+
 logger = logging.getLogger("ray.serve")
 
 
 class Meter:
-    """Of one Generator. What could not be written is kept, and lost only with the process."""
+    """Of one Generator, which runs one task at a time. What could not be written is kept."""
 
-    def __init__(self, tasks: TaskStore) -> None:
+    def __init__(self, tasks: TaskStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._tasks = tasks
+        self._clock = clock
         self._lock = threading.Lock()
         self._unwritten: dict[str, tuple[float, int]] = {}
+        self._owner: str | None = None
+        self._counted_at = 0.0
 
     @contextmanager
     def running(self, owner: str) -> Iterator[None]:
-        """Count what is done within as a run for `owner`, however it ends. It is written with the next `write`."""
-        started = time.monotonic()
+        """Count what is done within as a run for `owner`, however it ends, and also while it goes on."""
+        with self._lock:
+            self._owner, self._counted_at = owner, self._clock()
+            self._count(owner, 0.0, 1)
         try:
             yield
         finally:
-            self._count(owner, time.monotonic() - started, 1)
+            with self._lock:
+                self._catch_up()
+                self._owner = None
+
+    def write_if_worth_it(self) -> None:
+        """Write if so much has come together that its loss would matter."""
+        with self._lock:
+            self._catch_up()
+            worth_it = sum(seconds for seconds, _ in self._unwritten.values()) >= WORTH_WRITING_S
+        if worth_it:
+            self.write()
 
     def write(self) -> None:
         """Write down what is not yet. Never raises for a store that is away."""
         with self._lock:
+            self._catch_up()
             waiting, self._unwritten = self._unwritten, {}
         for owner, (seconds, runs) in waiting.items():
             try:
                 self._tasks.add_usage(owner, seconds, runs)
             except StoreUnavailable as error:
                 logger.warning("%.1f GPU seconds are written down later: %s", seconds, error.message)
-                self._count(owner, seconds, runs)
+                with self._lock:
+                    self._count(owner, seconds, runs)
+
+    def _catch_up(self) -> None:
+        """Count what the run that goes on has taken since it was last counted."""
+        if self._owner is not None:
+            now = self._clock()
+            self._count(self._owner, now - self._counted_at, 0)
+            self._counted_at = now
 
     def _count(self, owner: str, seconds: float, runs: int) -> None:
-        with self._lock:
-            known_s, known_runs = self._unwritten.get(owner, (0.0, 0))
-            self._unwritten[owner] = (known_s + seconds, known_runs + runs)
+        known_s, known_runs = self._unwritten.get(owner, (0.0, 0))
+        self._unwritten[owner] = (known_s + seconds, known_runs + runs)

@@ -4,6 +4,7 @@ import contextvars
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from models.errors import StoreUnavailable, TaskCancelled
 from models.progress import Progress
@@ -19,10 +20,14 @@ logger = logging.getLogger("ray.serve")
 
 
 class Reporter:
-    """Carries the reports of one task to the store. Call it with each Progress; it raises TaskCancelled."""
+    """Carries the reports of one task to the store. Call it with each Progress; it raises TaskCancelled.
 
-    def __init__(self, store: TaskStore, task: Task) -> None:
+    `after_each` is called in its thread when a report has been answered: nobody waits for it.
+    """
+
+    def __init__(self, store: TaskStore, task: Task, after_each: Callable[[], None] = lambda: None) -> None:
         self._store = store
+        self._after_each = after_each
         self._task = task
         self._changed = threading.Condition()
         self._latest: Progress | None = None
@@ -71,6 +76,7 @@ class Reporter:
                 self._lost = self._lost or lost
                 self._answered = number
                 self._changed.notify_all()
+            self._after_each()
 
     def _next(self) -> int | None:
         """Wait for a report to send: its number, or None when there is none to come."""

@@ -26,9 +26,11 @@ class WebhookStatements(Statements):
         lanes = distinct("lanes", _next_lane)
         waiting = select(webhooks.c.sequence).where(PENDING, webhooks.c.lane == lanes.c.value, webhooks.c.due_at <= now)
         oldest = waiting.order_by(webhooks.c.due_at).limit(1).correlate(lanes).scalar_subquery()
-        first = select(oldest.label("sequence")).where(lanes.c.value.is_not(None)).subquery()
-        seen = (webhooks.c.sequence, webhooks.c.lane, webhooks.c.due_at)
-        found = self._read(select(*seen).join(first, first.c.sequence == webhooks.c.sequence))
+        first = self._read(select(oldest.label("sequence")).where(lanes.c.value.is_not(None)))
+        if not (sequences := [row.sequence for row in first if row.sequence is not None]):
+            return []
+        seen = (webhooks.c.sequence, webhooks.c.lane, webhooks.c.due_at)  # asked apart: joined, the table would be read
+        found = self._read(select(*seen).where(webhooks.c.sequence.in_(sequences)))
         return [Due(row.sequence, Lane.parse(row.lane), row.due_at) for row in found]
 
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:  # noqa: D102

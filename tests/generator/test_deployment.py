@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from deployments.generator import presence
 from deployments.generator.deployment import Generator
+from deployments.generator.meter import WORTH_WRITING_S
 from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
-from deployments.settings import Settings
+from deployments.settings import GeneratorSettings, Settings
 from models import offload, placement, transfer
 from models.adjustments import told
 from models.clip import Clip
@@ -83,6 +86,23 @@ def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: S
     (usage,) = counted
     assert (usage.owner, usage.runs) == ("alice", 1)
     assert 0 < usage.gpu_s < took_s
+
+
+def test_what_is_rendered_is_counted_while_it_goes_on(settings: Settings, store: SqlTaskStore, monkeypatch) -> None:
+    """With its reports: the heartbeat, which writes it too, comes too late here."""
+    monkeypatch.setattr(presence, "HEARTBEAT_S", 3600.0)
+    generator = Generator(settings.model_copy(update={"generator": GeneratorSettings()}), "tiny", MODEL, "cpu")
+    store.submit(NewTask(small(num_inference_steps=200), MODEL, "http://box", owner="alice"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(generator.generate, task)
+        while not (counted := store.usage()):
+            assert not running.done(), running.exception()
+            time.sleep(0.02)
+        assert counted[0].gpu_s >= WORTH_WRITING_S
+        assert store.cancel(task.id)
+        with pytest.raises(TaskCancelled):
+            running.result()
 
 
 def test_a_clip_says_what_making_it_took_and_whether_its_replica_was_cold(

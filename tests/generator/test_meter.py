@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from deployments.generator.meter import Meter
+from deployments.generator.meter import WORTH_WRITING_S, Meter
 from storage.task_store import SqlTaskStore
 
 
@@ -27,6 +27,23 @@ def test_a_run_that_fails_counts_like_any(store):
     (usage,) = store.usage()
     assert (usage.owner, usage.runs) == ("alice", 2)
     assert usage.gpu_s > 0
+
+
+def test_a_run_is_written_down_while_it_goes_on(store):
+    """A process that is killed takes with it what came since."""
+    now = [100.0]
+    meter = Meter(store, lambda: now[0])
+    with meter.running("alice"):
+        now[0] += WORTH_WRITING_S / 2
+        meter.write_if_worth_it()
+        assert store.usage() == []
+        now[0] += WORTH_WRITING_S
+        meter.write_if_worth_it()
+        assert [(usage.runs, usage.gpu_s) for usage in store.usage()] == [(1, WORTH_WRITING_S * 1.5)]
+        now[0] += 10
+    now[0] += 1000
+    meter.write()
+    assert [(usage.runs, usage.gpu_s) for usage in store.usage()] == [(1, WORTH_WRITING_S * 1.5 + 10)]
 
 
 def test_what_is_written_is_not_written_again(store):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, insert
 
 from benchmarks.rows import fill, task_id
 from models.names import TINY_MODEL_NAME
@@ -16,11 +16,14 @@ from models.progress import Progress, Stage
 from models.request import Limits, parse_request
 from storage.database import open_engine
 from storage.retention import SqlRetentionStore
+from storage.schema import webhooks
 from storage.task_store import SqlTaskStore
 from storage.tasks import NOBODY, NewTask, State, Task
+from storage.webhooks import Lane
 from tests.e2e.server import QUICK
 
 COMPLETED, QUEUED, UNSERVED = 15_000, 5_000, 5_000
+MESSAGES = 5_000
 FEW = 300
 """Rows that one statement may look at: a page of each state, and nothing that grows with the table."""
 LISTED = frozenset(State) - {State.DELETED}
@@ -83,12 +86,14 @@ OPERATIONS: dict[str, Callable[[SqlTaskStore], object]] = {
 }
 
 
-def statements(store: SqlTaskStore, operation: Callable[[SqlTaskStore], object]) -> list[Statement]:
-    """What the operation asks of the table of tasks."""
+def statements(
+    store: SqlTaskStore, operation: Callable[[SqlTaskStore], object], table: str = "tasks"
+) -> list[Statement]:
+    """What the operation asks of a table."""
     asked: list[Statement] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        if "tasks" in statement and not statement.startswith("INSERT"):
+        if table in statement and not statement.startswith("INSERT"):
             asked.append((statement, parameters))
 
     event.listen(store._engine, "before_cursor_execute", note)
@@ -155,6 +160,32 @@ def test_on_sqlite_it_goes_by_an_index(name, file_engine):
         with file_engine.connect() as connection:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
         assert [row.detail for row in plan if row.detail.startswith("SCAN tasks") and "INDEX" not in row.detail] == []
+
+
+def test_a_thousand_messages_for_a_dead_host_are_not_looked_at(postgres):
+    url = postgres.database()
+    fill(url, {})
+    engine = open_engine(url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(insert(webhooks), [waiting_message(number) for number in range(MESSAGES)])
+            connection.exec_driver_sql("ANALYZE webhooks")
+        asked = statements(SqlTaskStore(engine), lambda store: store.due_webhooks(MESSAGES * 1.0), "webhooks")
+        plans = [node for statement in asked for node in run_plan(engine, statement)]
+        scans = [node for node in plans if node.get("Relation Name") == "webhooks"]
+        assert scans
+        assert sum(rows_looked_at(node) for node in scans) <= FEW
+        assert "Seq Scan" not in [node["Node Type"] for node in scans]
+    finally:
+        engine.dispose()
+        postgres.drop(url)
+
+
+def waiting_message(number: int) -> dict[str, Any]:
+    """One in a hundred is for one of ten hosts that live."""
+    host = f"{number // 100 % 10}.example" if number % 100 == 0 else "dead.example"
+    row = {"id": f"msg_{number}", "task_id": f"{number}", "url": f"https://{host}/", "lane": str(Lane(NOBODY, host))}
+    return row | {"state": "pending", "task": "{}", "attempts": 0, "due_at": float(number), "created_at": 0.0}
 
 
 def test_no_plan_is_kept_for_other_values_than_it_was_made_for(engine):

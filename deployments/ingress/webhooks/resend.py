@@ -29,6 +29,7 @@ def resend_router(rooms: Rooms) -> APIRouter:
         response_model_exclude_none=True,
         responses=RESPONSES,
     )
+    @rooms.submitting.serve
     def resend(task_id: str, request: Request) -> dict[str, Any]:
         """One that was given up starts anew, with all its tries; one that waits for its next try is sent at once.
 
