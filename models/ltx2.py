@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models import offload, placement, speedup_choice, speedups
+from models import offload, placement, speedups
 from models.adjustments import Adjustment, adjust, find_adjustments
 from models.checkpoint import fetch_checkpoint
 from models.checkpoint_check import check_checkpoint
@@ -26,6 +26,7 @@ from models.ltx2_denoise import Latents, denoise, round_first
 from models.ltx2_load import (
     check_device,
     choose_placement,
+    choose_speedups,
     explained_load,
     let_threads_sleep,
     load_pipeline,
@@ -106,9 +107,7 @@ class Ltx2:
             offload.apply(pipe, placed)
             timeline.mark(Mark.PLACED)
             loaded = cls(model_name(model), recipe, pipe, placed, options)
-            loaded.speed_up(
-                speedup_choice.choose(options.speedups, device, streamed=placed.place is placement.Place.BLOCKS)
-            )
+            loaded.speed_up(choose_speedups(placed, device, options))
             loaded.working_bytes = None if recipe.tiny else measure_room(placed, loaded.speedups)
             return loaded
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from models import offload, placement
+from models import offload, placement, speedup_choice
 from models.checkpoint_check import check_names, read_object, tell_missing
 from models.checkpoint_files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
 from models.errors import ModelBroken, ModelUnavailable, VideoError
@@ -126,6 +126,17 @@ def _suit_scheduler(pipe: Any, recipe: Recipe) -> None:
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **UNSHIFTED)
     elif not pipe.scheduler.config.get("use_dynamic_shifting"):
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **SHIFTED)
+
+
+def choose_speedups(placed: placement.Placement, device: str, options: LoadOptions) -> tuple[Speedup, ...]:
+    """What the operator's choice means for a model that stands as `placed` says.
+
+    `auto` spends no memory that a render of the usual size needs.
+    """
+    room_bytes = measure_room(placed, ())
+    roomy = room_bytes is None or room_bytes >= placement.WORKING_BYTES + TEXT_KEYS_BYTES
+    streamed = placed.place is placement.Place.BLOCKS
+    return speedup_choice.choose(options.speedups, device, streamed=streamed, roomy=roomy)
 
 
 def measure_room(placed: placement.Placement, kept: Collection[Speedup]) -> int | None:

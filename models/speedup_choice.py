@@ -30,17 +30,19 @@ SKIPS_NO_MODULE = (Speedup.MASK, Speedup.TIMESTEPS, Speedup.CUDNN)
 ONLY_ON_CUDA = (Speedup.CUDNN, Speedup.COMPILE)
 
 
-def choose(setting: str | Sequence[Speedup], device: str, *, streamed: bool = False) -> tuple[Speedup, ...]:
+def choose(
+    setting: str | Sequence[Speedup], device: str, *, streamed: bool = False, roomy: bool = True
+) -> tuple[Speedup, ...]:
     """The speed-ups that a setting means on "cpu" or "cuda", in the order of Speedup.
 
-    `streamed` says that the transformer's blocks come and go. `auto` takes what leaves work out on CUDA, and nothing on
-    a CPU, where the result is diffusers' own to the bit.
+    `streamed` says that the transformer's blocks come and go, `roomy` that there is GPU memory to spend. `auto` takes
+    what leaves work out on CUDA, and nothing on a CPU, where the result is diffusers' own to the bit.
     """
     if setting == OFF:
         return ()
     wanted = setting
     if setting == AUTO:
-        wanted = LESS_WORK if device == "cuda" else ()
+        wanted = [name for name in LESS_WORK if device == "cuda" and (roomy or name is not Speedup.TEXT_KEYS)]
     return tuple(name for name in Speedup if name in wanted and _can(name, device, streamed))
 
 

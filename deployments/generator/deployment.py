@@ -150,11 +150,14 @@ class Generator:
 
     def _fall_asleep(self, wanted: Wanted) -> None:
         """In the idle thread. What goes wrong leaves weights on both sides, and a wake collects them."""
+        self._watch.saw(Stage.LOADING)  # a task that waits for the turn is watched by nobody
         try:
             self._residence.fall_asleep(wanted)
         except Exception as error:
             logger.warning("the weights could not all be moved to host memory: %s", error)
             self._look_for_fault(error)
+        finally:
+            self._watch.stop()
 
     def _look_for_fault(self, error: Exception) -> None:
         if fault := find_fault(error):

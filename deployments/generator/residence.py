@@ -56,18 +56,28 @@ class Residence:
 
     def fall_asleep(self, wanted: Wanted) -> None:
         """Free the GPU while nobody asks. Raises whatever moving raises."""
-        if self.model is None or not self.model.can_sleep():
+        if self.model is None or not self._can_sleep(self.model):
             return
         self._presence.describe(ReplicaState.SLEEPING)
         started = time.monotonic()
-        gone = self.model.sleep(wanted)
-        if not self.model.asleep:
-            self._presence.describe(ReplicaState.READY)
+        try:
+            gone = self.model.sleep(wanted)
+        finally:
+            if not self.model.asleep:
+                self._presence.describe(ReplicaState.READY)
         logger.info("%s in %.1f s", "the GPU is free" if gone else "called back from sleep", time.monotonic() - started)
 
     def end(self) -> None:
         """Read ahead no more."""
         self._warm_up.end()
+
+    def _can_sleep(self, model: "Ltx2") -> bool:
+        """Say, where an operator may wonder, why it stays awake."""
+        if model.can_sleep():
+            return True
+        if not model.asleep:
+            logger.info("the model stays awake: host memory has no room for its weights, or none stand on a GPU")
+        return False
 
     def _load(self, report: ReportProgress) -> "Ltx2":
         started = time.monotonic()

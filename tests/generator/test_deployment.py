@@ -26,7 +26,7 @@ from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnava
 from models.estimate import GB
 from models.ltx2 import Ltx2
 from models.placement import Place, Placement, Sizes
-from models.progress import Progress
+from models.progress import Progress, Stage
 from models.recipes import DISTILLED_SIGMAS
 from models.sleep import Bed
 from models.stopwatch import Lap
@@ -229,6 +229,37 @@ def test_a_replica_that_is_called_back_before_a_weight_has_moved_is_ready(
     stand_on_a_gpu(model)
     generator._residence.fall_asleep(lambda: True)
     assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
+
+
+def test_one_whose_first_weight_cannot_move_is_ready_and_renders(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    generator.generate(claimed(store))
+    model = generator._residence.model
+    assert model is not None
+    stand_on_a_gpu(model)
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer, "to_host", fail_with(RuntimeError("no pinned memory")))
+        generator._fall_asleep(lambda: False)
+    assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
+    generator.generate(claimed(store))
+
+
+def test_a_replica_that_hangs_on_its_way_to_sleep_is_heard_of(settings: Settings, store: SqlTaskStore) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    verdicts: list[str | None] = []
+
+    class HangingModel(BrokenModel):
+        def can_sleep(self) -> bool:
+            generator._watch._timeouts_s[Stage.LOADING] = -1.0
+            verdicts.append(generator._watch.verdict())
+            return False
+
+    generator._residence.model = HangingModel()  # type: ignore[assignment]
+    generator._fall_asleep(lambda: False)
+    assert verdicts[0] is not None
+    assert generator._watch.verdict() is None
 
 
 @pytest.mark.parametrize("moment", ["to_host", "to_device"])

@@ -1,13 +1,31 @@
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from models import offload
 from models.errors import ModelUnavailable
+from models.estimate import check_fits
 from models.ltx2 import Ltx2
+from models.ltx2_load import choose_speedups, measure_room
 from models.offload import apply
-from models.placement import GB, STREAMED, Place, Placement, Sizes, Weights, measure_sizes, plan, plan_cpu
+from models.options import LoadOptions
+from models.placement import (
+    GB,
+    STREAMED,
+    WORKING_BYTES,
+    Place,
+    Placement,
+    Sizes,
+    Weights,
+    measure_sizes,
+    plan,
+    plan_cpu,
+)
+from models.request import Limits, VideoRequest
 from tests.models.speedups.conftest import denoise, distance
 
 
@@ -22,6 +40,7 @@ def sizes_of(connectors_gb: float, transformer_gb: float, vae_gb: float) -> Size
 LTX_2_0 = sizes_of(2.9, 37.8, 2.45)
 LTX_2_3 = sizes_of(6.3, 38.0, 1.45)
 PLENTY = 128 * GB
+CONTEXT_BYTES = GB // 2
 
 
 @pytest.mark.parametrize("sizes", [LTX_2_0, LTX_2_3])
@@ -93,6 +112,43 @@ def test_who_shares_a_card_is_told_how_much_of_it_is_free() -> None:
 
 def test_a_card_that_another_process_shares_gets_a_smaller_placement() -> None:
     assert plan((80 - 30) * GB, PLENTY, LTX_2_0, card_bytes=80 * GB).place is Place.TRANSFORMER
+
+
+@pytest.mark.parametrize("sizes", [LTX_2_0, LTX_2_3], ids=["2.0", "2.3"])
+@pytest.mark.parametrize("card_gb", [80, 64, 48, 24, 16])
+def test_every_card_with_a_placement_has_room_for_the_default_video_from_a_picture(
+    card_gb: int, sizes: Sizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As loading measures it: beside the weights, CUDA's context and what the speed-ups keep."""
+    placed = plan(card_gb * GB, PLENTY, sizes)
+    weights_bytes = placed.gpu_bytes - placed.window_bytes - WORKING_BYTES
+    monkeypatch.setattr(offload, "free_vram_bytes", lambda: card_gb * GB - weights_bytes - CONTEXT_BYTES)
+    kept = choose_speedups(placed, "cuda", LoadOptions())
+    room_bytes = measure_room(placed, kept)
+    assert room_bytes is not None
+    check_fits(VideoRequest(prompt="a cat"), room_bytes, Limits(), from_image=True)
+
+
+HELD = {
+    Place.RESIDENT: "all on the GPU",
+    Place.TRANSFORMER: "transformer on the GPU, the others pass through it",
+    Place.BLOCKS: "all pass through it, block by block",
+}
+CARD = re.compile(r"^\| (\d+) GB \([^)]*\) \| ([^|]+) \| (\d+) GB \|", re.MULTILINE)
+
+
+def test_the_readmes_table_of_cards_is_what_the_plan_says() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = [(int(card), held, int(host)) for card, held, host in CARD.findall(readme)]
+    assert [card for card, _, _ in rows] == [80, 48, 24, 16]
+    for card_gb, held, host_gb in rows:
+        for sizes in (LTX_2_0, LTX_2_3):
+            assert held == HELD[plan(card_gb * GB, host_gb * GB, sizes).place]
+    fewer = re.search(r"WEIGHTS=fp8` halves the transformer \((\d+) GB\)", readme)
+    assert fewer is not None
+    assert plan(24 * GB, int(fewer[1]) * GB, LTX_2_3, weights=Weights.FP8).place is Place.BLOCKS
+    for sizes in (LTX_2_0, LTX_2_3):
+        assert f"| {math.ceil(sizes.total / GB)} GB, " in readme
 
 
 def test_the_table_of_a_processor_has_the_dtype_that_is_computed_in(model: Ltx2) -> None:

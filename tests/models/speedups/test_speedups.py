@@ -171,6 +171,8 @@ def test_nothing_is_kept_after_a_task(build: Build) -> None:
 
 
 def test_a_streamed_transformer_gets_only_what_skips_no_module() -> None:
+    assert Speedup.TEXT_KEYS not in choose("auto", "cuda", roomy=False)
+    assert Speedup.TEXT_KEYS in choose([Speedup.TEXT_KEYS], "cuda", roomy=False), "an operator's word counts"
     assert choose("auto", "cuda", streamed=True) == (Speedup.MASK, Speedup.TIMESTEPS)
 
 
