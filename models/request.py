@@ -114,7 +114,6 @@ class VideoRequest(BaseModel):
         Annotated[str, Encodable, Field(min_length=1, max_length=MAX_URL_CHARS)] | None,
         Field(
             description="Where the end of the task is told, signed as Standard Webhooks has it. null for none.",
-            examples=["https://example.com/ended"],
         ),
     ] = None
 

@@ -23,7 +23,6 @@ KEY_PARAMETER = {
     "required": False,
     "description": "The same key with the same request gives the same task, for a day; with another one a 422.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "example": "6f1c0f0e-5d0f-4c55-9a0b-0d6c1f2f7a11",
 }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from deployments.ingress.bodies import form_body, json_body
 from deployments.ingress.body import read_any
 from deployments.ingress.images import fit_image, read_image
 from deployments.ingress.rooms import Rooms
@@ -54,9 +55,7 @@ def estimate_router(rooms: Rooms) -> APIRouter:
     """The route that estimates."""
     router = APIRouter(tags=["video"])
     schema = request_schema(rooms.settings.limits)
-    image = {"type": "string", "format": "binary", "description": "A picture that is to become the first frame."}
-    form = {**schema, "properties": {**schema["properties"], "image": image}}
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    content = json_body(schema) | form_body(schema, "image", "A picture that is to become the first frame.")
     body = {"requestBody": {"required": True, "content": content}}
 
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)

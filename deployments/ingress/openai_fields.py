@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from deployments.ingress.bodies import form_body, json_body
 from models.errors import InvalidRequest
 from models.request import SIDE_MULTIPLE, Limits, VideoRequest
 from models.request_schema import request_schema
@@ -84,13 +85,6 @@ def create_schema(model: str, limits: Limits) -> dict[str, Any]:
         },
     }
     schema["title"] = "VideoCreate"
-    picture = {"type": "string", "format": "binary", "description": "A picture that becomes the first frame."}
-    form = {**schema, "properties": {**schema["properties"], PICTURE: picture}}
     example = {"prompt": "The camera slowly pushes in while the waves roll on.", "size": "1280x720", "seconds": "4"}
-    return {
-        "required": True,
-        "content": {
-            "application/json": {"schema": schema, "example": example},
-            "multipart/form-data": {"schema": form, "example": example},
-        },
-    }
+    form = form_body(schema, PICTURE, "A picture that becomes the first frame.", example=example)
+    return {"required": True, "content": json_body(schema, example) | form}

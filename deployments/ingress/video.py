@@ -11,6 +11,7 @@ from pydantic import Field
 
 from deployments import logs
 from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept
+from deployments.ingress.bodies import form_body, json_body
 from deployments.ingress.body import read_form, read_json
 from deployments.ingress.keys import owner_of
 from deployments.ingress.origin import read_origin
@@ -40,8 +41,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     """The routes that make videos."""
     router = APIRouter(tags=["video"])
     waiting = Seats(rooms.settings.ingress.max_waiting, TOO_MANY_WAIT)
-    text_body = _body_schema(rooms, "application/json", with_image=False)
-    image_body = _body_schema(rooms, "multipart/form-data", with_image=True)
+    text_body, image_body = _text_body(rooms), _image_body(rooms)
 
     @router.post(
         "/v1/video/async_t2v",
@@ -135,18 +135,18 @@ async def _wait(rooms: Rooms, request: Request, watch: Watch, submitted: Submitt
     return JSONResponse({**body, "ignored": submitted.ignored}, status)
 
 
-def _body_schema(rooms: Rooms, media_type: str, *, with_image: bool) -> dict[str, Any]:
-    """The request body for OpenAPI, with the bounds of this server."""
+def _text_body(rooms: Rooms) -> dict[str, Any]:
+    """The body for OpenAPI, with the bounds of this server."""
     schema = request_schema(rooms.settings.limits)
-    if with_image:
-        largest = rooms.settings.limits.max_image_bytes
-        schema["properties"]["image"] = {
-            "type": "string",
-            "format": "binary",
-            "description": f"JPEG, PNG, WebP or GIF of at most {largest} bytes.",
-        }
-        schema["required"] = [*schema["required"], "image"]
-    else:
-        del schema["properties"]["fit"]
-    body = {"required": True, "content": {media_type: {"schema": schema}}}
-    return {"parameters": [KEY_PARAMETER], "requestBody": body}
+    del schema["properties"]["fit"]
+    return _described(json_body(schema))
+
+
+def _image_body(rooms: Rooms) -> dict[str, Any]:
+    limits = rooms.settings.limits
+    description = f"JPEG, PNG, WebP or GIF of at most {limits.max_image_bytes} bytes."
+    return _described(form_body(request_schema(limits), "image", description, required=True))
+
+
+def _described(content: dict[str, Any]) -> dict[str, Any]:
+    return {"parameters": [KEY_PARAMETER], "requestBody": {"required": True, "content": content}}

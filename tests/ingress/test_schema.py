@@ -97,3 +97,21 @@ def test_every_answer_is_one_that_the_schema_promises(working_box, mode, subtest
         with subtests.test(operation.label):
             seen = explore(working_box, operation, mode)
             assert mode is GenerationMode.NEGATIVE or min(seen) < 300, "nothing that was sent was taken"
+
+
+def test_what_docs_offers_to_send_is_taken_as_it_stands(working_box):
+    """Swagger UI sends the example of a JSON body, and a form with the example or the default of each field."""
+    for path, methods in working_box.client.get("/openapi.json").json()["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        assert not any("example" in parameter for parameter in methods.get("post", {}).get("parameters", []))
+        if "application/json" in content:
+            answer = working_box.client.post(path, json=content["application/json"]["example"])
+            assert answer.status_code == 200, (path, answer.text)
+        if "multipart/form-data" in content:
+            properties = content["multipart/form-data"]["schema"]["properties"]
+            picture = next(name for name, schema in properties.items() if schema.get("format") == "binary")
+            data = {name: schema.get("examples", [schema.get("default")])[0] for name, schema in properties.items()}
+            data |= content["multipart/form-data"]["example"]
+            data = {name: value for name, value in data.items() if value is not None}
+            answer = working_box.client.post(path, data=data, files={picture: ("a.png", picture_file())})
+            assert answer.status_code == 200, (path, answer.text)
