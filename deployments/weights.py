@@ -8,10 +8,13 @@ from pathlib import Path
 import yaml
 
 from deployments.settings import Settings, SettingsError
-from models.checkpoint import fetch_checkpoint
+from models.checkpoint import fetch_checkpoint, find_folder, is_repository
+from models.checkpoint_check import check_checkpoint
 from models.errors import ModelUnavailable
+from models.licence import find_licence
 from models.names import REAL_MODEL_NAME, TINY
 from models.progress import Progress, ReportProgress
+from models.recipes import Training, read_recipe
 from models.repository import Repository
 
 SAY_EVERY_S = 5.0
@@ -23,19 +26,31 @@ TERMS = (
 Say = Callable[[str], None]
 
 
-def fetch(model: str, cache_dir: Path, say: Say) -> Path:
+def fetch(model: str, cache_dir: Path, say: Say, training: Training = Training.AUTO) -> Path:
     """Fetch the files of `model` that rendering uses into `cache_dir`; what is there already is kept.
 
-    Returns the folder with them. Raises ModelUnavailable.
+    Says under which licence it stands, before it fetches anything. Returns the folder. Raises ModelUnavailable, also
+    for what is there and is broken, or is none of LTX-2.
     """
     model = REAL_MODEL_NAME if model == "auto" else model
-    is_repository = model != TINY and not Path(model).expanduser().is_dir()
     say(f"{model} -> {cache_dir}")
-    folder = fetch_checkpoint(model, cache_dir, _teller(say))
-    say(f"it is in {folder}")
-    if is_repository:
-        say(TERMS.format(id=Repository.parse(model).id))
+    if model != TINY and find_folder(model) is None and is_repository(model):
+        _say_terms(Repository.parse(model), say)
+    folder = fetch_checkpoint(model, cache_dir, _teller(say), training)
+    recipe = read_recipe(folder, training, model)
+    try:
+        check_checkpoint(folder)
+    except OSError as exc:
+        raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
+    kind = "distilled" if recipe.sigmas is not None else "base"
+    say(f"it is whole, of the family LTX-{recipe.family}, {kind}, and in {folder}")
     return folder
+
+
+def _say_terms(repository: Repository, say: Say) -> None:
+    licence = find_licence(repository)
+    say(f"licence: {licence or 'the hub names none, or cannot be asked'}")
+    say(TERMS.format(id=repository.id))
 
 
 def _teller(say: Say) -> ReportProgress:
@@ -59,7 +74,7 @@ def main() -> None:
     try:
         for application in config["applications"]:
             settings = Settings.model_validate(application.get("args") or {}).located()
-            fetch(chosen or settings.model, settings.cache_dir, _print)
+            fetch(chosen or settings.model, settings.cache_dir, _print, settings.generator.recipe)
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -12,7 +12,10 @@ OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer")
 """Parts of newer checkpoints that rendering does not use: a prompt rewriter alone is 24 GB."""
 UNUSED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.msgpack", "*.h5", "*.fp16.*", "*.non_ema.*")
 """Older formats (some of which can run code when they are read) and second copies of the weights."""
-WEIGHTS = "*.safetensors"
+SUFFIX = ".safetensors"
+WEIGHTS = f"*{SUFFIX}"
+STEMS = ("model", "diffusion_pytorch_model")
+"""What transformers and diffusers call the file of a component's weights."""
 CONFIGS = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
 """What has no weights, and the name of its config; that of all others is config.json."""
 OF_TRANSFORMERS = "text_encoder"
@@ -41,12 +44,12 @@ def used_weights(component: str, names: Collection[str]) -> set[str]:
     """Those of a component's files, by name, that its weights are read from."""
     if shard_index(component, names) is None:
         return {whole_file(component)} & set(names)
-    return set(matching(names, whole_file(component).replace(".", "-*-of-*.")))
+    return set(matching(names, whole_file(component).replace(SUFFIX, f"-*-of-*{SUFFIX}")))
 
 
 def whole_file(component: str) -> str:
     """The name of a component's weights where they are one file."""
-    return "model.safetensors" if component == OF_TRANSFORMERS else "diffusion_pytorch_model.safetensors"
+    return STEMS[component != OF_TRANSFORMERS] + SUFFIX
 
 
 def shard_index(component: str, names: Collection[str]) -> str | None:
@@ -61,15 +64,21 @@ def shard_index(component: str, names: Collection[str]) -> str | None:
 
 
 def second_copies(files: Collection[str]) -> list[str]:
-    """Those of a repository's files, `component/name`, that are weights which nothing reads."""
-    parts = [file.split("/") for file in files]
-    folders = {folder for folder, *rest in parts if len(rest) == 1}
-    unused = []
-    for folder in sorted(folders):
-        names = {rest[0] for of, *rest in parts if of == folder and len(rest) == 1}
-        used = used_weights(folder, names)
-        unused += [f"{folder}/{name}" for name in sorted(matching(names, WEIGHTS)) if used and name not in used]
-    return unused
+    """Patterns of weights that nothing reads, given a repository's files, `component/name`, with or without them."""
+    names: dict[str, set[str]] = {}
+    for component, _, name in (file.partition("/") for file in files):
+        names.setdefault(component, set()).add(name)
+    return [pattern for component in sorted(names) for pattern in _unused(component, names[component])]
+
+
+def _unused(component: str, names: Collection[str]) -> list[str]:
+    stem = whole_file(component).removesuffix(SUFFIX)
+    unused = [f"{other}*{SUFFIX}" for other in STEMS if other != stem]
+    if shard_index(component, names) is not None:
+        unused.append(f"{stem}{SUFFIX}")
+    elif f"{stem}{SUFFIX}" in names:
+        unused.append(f"{stem}-*-of-*{SUFFIX}")
+    return [f"{component}/{pattern}" for pattern in unused]
 
 
 def weight_files(folder: Path, component: str) -> list[Path]:

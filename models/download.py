@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.download_faults import explain
+from models.download_leftovers import clear_leftovers
 from models.errors import ModelDiskFull
 from models.hub_files import Wanted, choose_files, find_in_user_cache, find_index, offers_full
 from models.progress import Progress, ReportProgress, Stage
@@ -31,6 +32,7 @@ def download(repository: Repository, cache_dir: Path, report: ReportProgress, *,
         if (found := find_in_user_cache(repository, cache_dir, full=full)) is not None:
             return found
         wanted, missing_bytes = choose_files(repository, cache_dir, full=full)
+        clear_leftovers(repository, cache_dir)
         _check_disk(repository, cache_dir, missing_bytes)
         return _download_files(wanted, cache_dir, missing_bytes, report)
     except Exception as exc:
@@ -70,7 +72,7 @@ class _Counter:
 
 
 def _counting_bar(counter: _Counter) -> Any:
-    """A progress bar that draws nothing. Of the hub's three bars only the one of written bytes is counted."""
+    """A progress bar that draws nothing. Of the hub's three bars only the one of written bytes is counted; all stop."""
     from tqdm.std import tqdm
 
     class CountingBar(tqdm):  # type: ignore[misc]  # tqdm has no types
@@ -79,15 +81,19 @@ def _counting_bar(counter: _Counter) -> Any:
             super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> None:
-            if self._counts:
-                counter.add(int(n or 0))
+            counter.add(int(n or 0) if self._counts else 0)
 
     return CountingBar
 
 
 def _download_files(wanted: Wanted, cache_dir: Path, total: int, report: ReportProgress) -> Path:
-    """Download in a thread of its own, so that `report` is called from the caller's and may raise."""
+    """Download in a thread of its own, so that `report` is called from the caller's and may raise.
+
+    The bar ends a plain download where it stands, and one through Xet between two files: that one is called back from
+    outside Python, where what is raised goes astray. Hence the second way, which the hub's client has for Ctrl-C.
+    """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils._xet import abort_xet_session
 
     counter = _Counter()
 
@@ -102,5 +108,6 @@ def _download_files(wanted: Wanted, cache_dir: Path, total: int, report: ReportP
                 wait([download], timeout=REPORT_EVERY_S)
         except BaseException:
             counter.stop.set()
+            abort_xet_session()  # type: ignore[no-untyped-call]
             raise
     return Path(download.result())

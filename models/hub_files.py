@@ -3,8 +3,9 @@
 Asks the hub what there is; where it cannot be asked, what is here must do. huggingface_hub is imported when needed.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ class Wanted:
     patterns: tuple[str, ...]
     ignored: tuple[str, ...] = UNUSED_FILES
 
-    def without(self, files: Collection[str]) -> "Wanted":
-        """The same, but for `files`."""
-        return replace(self, ignored=(*self.ignored, *files))
+    def without(self, patterns: Sequence[str]) -> "Wanted":
+        """The same, but for files that match one of `patterns`."""
+        return replace(self, ignored=(*self.ignored, *patterns))
+
+    def takes(self, file: str) -> bool:
+        """Whether a file that matches one of its patterns is not ignored."""
+        return not any(fnmatch(file, pattern) for pattern in self.ignored)
 
     def arguments(self, cache_dir: Path) -> dict[str, Any]:
         """In the words of huggingface_hub's `snapshot_download`."""
@@ -45,9 +50,8 @@ def choose_files(repository: Repository, cache_dir: Path, *, full: bool) -> tupl
     listed = _list(wanted, cache_dir)
     if listed is None:
         return wanted.without(second_copies(_names_under(index.parent))), 0
-    copies = second_copies([file.filename for file in listed])
-    missing = [file for file in listed if file.will_download and file.filename not in copies]
-    return wanted.without(copies), sum(file.file_size or 0 for file in missing)
+    wanted = wanted.without(second_copies([file.filename for file in listed]))
+    return wanted, sum(file.file_size or 0 for file in listed if file.will_download and wanted.takes(file.filename))
 
 
 def find_index(repository: Repository, cache_dir: Path) -> Path | None:
@@ -92,8 +96,9 @@ def _is_whole(wanted: Wanted, cache_dir: Path, folder: Path) -> bool:
 
     listed = _list(wanted, cache_dir)
     if listed is not None:
-        names = {file.filename for file in listed}
-        return all((folder / name).exists() for name in names.difference(second_copies(names)))
+        names = [file.filename for file in listed]
+        wanted = wanted.without(second_copies(names))
+        return all((folder / name).exists() for name in names if wanted.takes(name))
     wanted = wanted.without(second_copies(_names_under(folder)))
     try:
         snapshot_download(local_files_only=True, **wanted.arguments(cache_dir))

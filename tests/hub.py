@@ -45,6 +45,8 @@ class FakeHub(ThreadingHTTPServer):
         self.misbehaviour = Misbehaviour()
         self.asked: list[str] = []
         """Paths, in their order."""
+        self.card: dict[str, str] = {}
+        """What the repository's card says of itself."""
         self.served: list[str] = []
         """Files that were sent, whole or in part."""
         self.ranges: dict[str, str] = {}
@@ -95,7 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith(f"/api/models/{REPOSITORY}/tree/"):
             self.send(json.dumps(self.tree()).encode(), with_body=with_body)
         elif path.startswith("/api/"):
-            self.send(json.dumps({"id": REPOSITORY, "sha": COMMIT, "siblings": []}).encode(), with_body=with_body)
+            told = {"id": REPOSITORY, "sha": COMMIT, "siblings": [], "cardData": self.server.card}
+            self.send(json.dumps(told).encode(), with_body=with_body)
         else:
             self.send_file(path.split("/resolve/")[1].split("/", 1)[1], with_body=with_body)
 

@@ -1,15 +1,18 @@
 """Fetching ahead: what is fetched is what a load then finds, and every failure is one line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from deployments import weights
 from deployments.weights import fetch
 from models.checkpoint import fetch_checkpoint
+from models.errors import ModelBroken
 from tests.hub import REPOSITORY, FakeHub
 from tests.models.conftest import cache_dir, hub, ignore, tiny_folder, user_cache
 
@@ -32,11 +35,56 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
     said: list[str] = []
     folder = fetch(REPOSITORY, tmp_path / "cache", said.append)
     assert any(line.endswith(" GB") for line in said)
-    assert f"https://huggingface.co/{REPOSITORY}" in said[-1]
+    assert f"https://huggingface.co/{REPOSITORY}" in said[2]
+    assert str(folder) in said[-1]
+    assert "LTX-2.0, base" in said[-1]
     hub.served.clear()
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == folder
     assert not [name for name in hub.served if name.endswith(".safetensors")]
     assert "ltx-2-19b-dev.safetensors" not in [file.name for file in folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ({"license": "apache-2.0"}, "licence: apache-2.0"),
+        (
+            {"license": "other", "license_name": "some-terms", "license_link": "LICENSE"},
+            f"licence: some-terms (https://huggingface.co/{REPOSITORY}/blob/main/LICENSE)",
+        ),
+        (
+            {"license": "other", "license_name": "some-terms", "license_link": "https://example.com/terms"},
+            "licence: some-terms (https://example.com/terms)",
+        ),
+        ({}, "licence: the hub names none, or cannot be asked"),
+    ],
+)
+def test_the_licence_is_said_before_anything_is_fetched(
+    hub: FakeHub, tmp_path: Path, card: dict[str, str], said: str
+) -> None:
+    hub.card = card
+    served_by_then: list[tuple[str, int]] = []
+    fetch(REPOSITORY, tmp_path / "cache", lambda line: served_by_then.append((line, len(hub.served))))
+    assert (said, 0) in served_by_then
+
+
+def test_without_the_hub_what_is_there_is_found_and_its_licence_is_not(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(REPOSITORY, tmp_path / "cache", print)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    said: list[str] = []
+    fetch(REPOSITORY, tmp_path / "cache", said.append)
+    assert "licence: the hub names none, or cannot be asked" in said
+
+
+def test_what_is_there_and_is_no_model_or_a_broken_one_is_said(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelBroken, match=r"model_index.json is missing: a model is a folder that diffusers saved"):
+        fetch(str(tmp_path), tmp_path / "cache", print)
+    broken = shutil.copytree(tiny_folder, tmp_path / "broken")
+    (broken / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelBroken, match="is broken"):
+        fetch(str(broken), tmp_path / "cache", print)
 
 
 def test_the_command_takes_the_model_that_is_named_and_the_cache_of_the_settings(tmp_path: Path) -> None:

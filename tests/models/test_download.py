@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 from huggingface_hub import constants, errors, snapshot_download
+from huggingface_hub.utils._fixes import WeakFileLock
 
 from models.checkpoint import fetch_checkpoint, find_checkpoint
 from models.download_faults import explain
@@ -332,3 +333,38 @@ def test_two_that_download_into_one_cache_at_once_both_get_it_whole(hub: FakeHub
     told = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert hub.served.count(WEIGHTS) == 1
+
+
+# -- what nobody needs
+
+
+def test_of_weights_that_are_there_twice_one_copy_is_downloaded(hub: FakeHub, tmp_path: Path) -> None:
+    """diffusers reads shards first, transformers the whole file."""
+    for component, whole in {"connectors": "diffusion_pytorch_model", "text_encoder": "model"}.items():
+        content = (hub.folder / component / f"{whole}.safetensors").read_bytes()
+        (hub.folder / component / f"{whole}-00001-of-00001.safetensors").write_bytes(content + b" ")
+        (hub.folder / component / f"{whole}.safetensors.index.json").write_text('{"weight_map": {}}')
+    (hub.folder / "vae" / "model.safetensors").write_bytes(b"under another library's name")
+    told: list[Progress] = []
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", told.append)
+    assert {name for name in hub.served if name.startswith("connectors") and name.endswith("safetensors")} == {
+        "connectors/diffusion_pytorch_model-00001-of-00001.safetensors"
+    }
+    assert "text_encoder/model.safetensors" in hub.served
+    assert not {"text_encoder/model-00001-of-00001.safetensors", "vae/model.safetensors"} & set(hub.served)
+    hub.misbehaviour.down = True
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == folder
+
+
+def test_what_a_killed_download_left_behind_is_deleted(hub: FakeHub, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    fetch_checkpoint(REPOSITORY, cache, ignore)
+    (blobs,) = cache.glob("*/blobs")
+    old, young, held = (blobs / f"{etag}.0123abcd.incomplete" for etag in ("one", "two", "three"))
+    for file in (old, young, held):
+        file.write_bytes(b"half a shard")
+    for file in (old, held):
+        os.utime(file, (0, 0))
+    with WeakFileLock(cache / ".locks" / blobs.parent.name / "three.lock"):
+        fetch_checkpoint(REPOSITORY, cache, ignore)
+    assert {file.name for file in blobs.glob("*.incomplete")} == {young.name, held.name}
