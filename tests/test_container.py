@@ -1,5 +1,6 @@
 """The Dockerfile and the compose files, read as text: they say what the code says. No container is built here."""
 
+import base64
 import json
 import re
 import shlex
@@ -43,8 +44,8 @@ def image_environment() -> dict[str, str]:
 
 def server_environment() -> dict[str, str]:
     """What the compose file sets, with `secret` where the operator has to say it."""
-    values: dict[str, str] = SERVICES["server"]["environment"]
-    return {name: REQUIRED.sub("secret", str(value)) for name, value in values.items()}
+    values: dict[str, str | None] = SERVICES["server"]["environment"]
+    return {name: REQUIRED.sub("secret", value) for name, value in values.items() if value is not None}
 
 
 def test_the_image_sets_what_ray_env_sets() -> None:
@@ -93,6 +94,23 @@ def test_the_compose_servers_variables_are_settings(monkeypatch: pytest.MonkeyPa
     assert settings.database_url.startswith("postgresql+psycopg://")
     assert settings.outputs.url == f"s3://{SERVICES['bucket']['entrypoint'][2]}"
     assert settings.outputs.s3.endpoint_url == SERVICES["bucket"]["entrypoint"][3]
+
+
+def test_compose_hands_on_what_an_operator_may_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A null leaves a variable out where the operator has none; an empty text would be a secret that is refused."""
+    handed_on = {name for name, value in SERVICES["server"]["environment"].items() if value is None}
+    operators = {
+        "LTX2_API_KEYS": json.dumps([{"name": "alice", "sha256": "0" * 64}]),
+        "LTX2_WEBHOOKS__SECRET": f"whsec_{base64.b64encode(bytes(32)).decode()}",
+        "LTX2_PUBLIC_BASE_URL": "https://videos.example",
+    }
+    assert handed_on == {*operators, "HF_TOKEN"}
+    for name, value in operators.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings().with_secrets()
+    assert settings.api_keys[0].name == "alice"
+    assert settings.webhooks.secret is not None
+    assert str(settings.public_base_url) == "https://videos.example/"
 
 
 def test_the_bucket_of_compose_is_made_once_and_found_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
