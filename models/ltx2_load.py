@@ -16,6 +16,7 @@ from models.host_memory import free_host_bytes
 from models.memory import drop_locals, free_memory, is_out_of_memory
 from models.options import LoadOptions
 from models.recipes import Recipe
+from models.sizes import measure_sizes
 from models.speedup_choice import Speedup
 
 DEVICES = ("cpu", "cuda")
@@ -52,7 +53,7 @@ def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOpt
     What a load before it left behind when it failed does not count as taken.
     """
     free_memory()
-    sizes = placement.measure_sizes(folder)
+    sizes = measure_sizes(folder, _dtype(recipe, device))
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
         return placement.plan_cpu(host_bytes, sizes, _dtype(recipe, device))

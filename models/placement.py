@@ -1,17 +1,15 @@
 """Where the model's components stand while they work: chosen from the memory that is free. Knows no Ray and no torch.
 
-Sizes are counted on the checkpoint's files. What a render needs beside the weights is models/estimate.py's count for
-512x768, 121 frames: 6 GB while denoising an image-to-video, and 3 GB for CUDA and its kernels.
+Sizes come from the checkpoint's files (models/sizes.py). What a render needs beside the weights is
+models/estimate.py's count for 512x768, 121 frames: 6 GB while denoising an image-to-video, and 3 GB for CUDA and its
+kernels.
 """
 
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from types import MappingProxyType
 
-from models.checkpoint_files import components
 from models.errors import ModelUnavailable
 from models.recipes import BLOCKS_OF_LTX2
 
@@ -62,10 +60,14 @@ class Weights(StrEnum):
 
 @dataclass(frozen=True)
 class Sizes:
-    """The weights of each component in bytes, and the number of the transformer's blocks."""
+    """The weights of each component in bytes, and the number of the transformer's blocks.
+
+    `converted` are those bytes of them that a load makes in host memory, because they are stored as other numbers.
+    """
 
     weights: Mapping[str, int]
     blocks: int = BLOCKS_OF_LTX2
+    converted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -76,7 +78,7 @@ class Sizes:
         """The sizes once the transformer is stored as `weights` says."""
         if weights is Weights.BF16:
             return self
-        return Sizes({**self.weights, TRANSFORMER: self.weights.get(TRANSFORMER, 0) // 2}, self.blocks)
+        return replace(self, weights={**self.weights, TRANSFORMER: self.weights.get(TRANSFORMER, 0) // 2})
 
 
 @dataclass(frozen=True)
@@ -180,26 +182,15 @@ def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
         for name, size in sizes.weights.items()
     )
     gpu_bytes = sizes.total - held_bytes + window + WORKING_BYTES
-    host_bytes = held_bytes + _rounding_bytes(sizes, weights, passing) + HOST_WORKING_BYTES
+    host_bytes = held_bytes + _loading_bytes(sizes, weights, passing) + HOST_WORKING_BYTES
     return Placement(place, gpu_bytes, host_bytes, rows, weights, window)
 
 
-def _rounding_bytes(sizes: Sizes, weights: Weights, passing: Collection[str]) -> int:
-    """What a transformer that stays on the GPU takes of host memory while it loads: it is rounded on the CPU."""
-    return sizes.weights[TRANSFORMER] if weights is Weights.FP8 and TRANSFORMER not in passing else 0
-
-
-def measure_sizes(folder: Path) -> Sizes:
-    """Sizes of the files of a checkpoint that diffusers saved in `folder`."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    config = json.loads((folder / "transformer" / "config.json").read_text(encoding="utf-8"))
-    weights = {name: _weights_bytes(folder / name) for name in components(index)}
-    held = {name: size for name, size in weights.items() if size}
-    return Sizes(held, int(config.get("num_layers", BLOCKS_OF_LTX2)))
-
-
-def _weights_bytes(component: Path) -> int:
-    return sum(file.stat().st_size for file in component.glob("*.safetensors"))
+def _loading_bytes(sizes: Sizes, weights: Weights, passing: Collection[str]) -> int:
+    """What goes through host memory on its way to stay on the GPU: what a load makes of other numbers, or rounds."""
+    converted = sum(size for name, size in sizes.converted.items() if name not in passing)
+    rounded = sizes.weights[TRANSFORMER] if weights is Weights.FP8 and TRANSFORMER not in passing else 0
+    return converted + rounded
 
 
 def _gb(size_bytes: int) -> str:

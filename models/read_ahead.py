@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.checkpoint_files import INDEX, WEIGHTS, components
+from models.checkpoint_files import weight_files as component_files
 from models.host_memory import free_host_bytes
 
 STREAMS = 8
@@ -33,13 +34,16 @@ class Piece:
 def weight_files(folder: Path) -> list[Path]:
     """The files of the weights in a checkpoint's folder that a load reads, the largest first.
 
-    Beside them a repository may hold more than it has in use: LTX-2.5 has a second transformer and a second decoder.
+    Beside them a repository may hold more than it has in use: a second transformer and a second decoder (LTX-2.5), or
+    the same weights once more. Raises OSError and ValueError for an index that cannot be read.
     """
     index = folder / INDEX
-    used = components(json.loads(index.read_bytes())) if index.exists() else None
-    files = [path for path in folder.glob(f"*/{WEIGHTS}") if path.is_file()]
-    files = [path for path in files if used is None or path.parent.name in used]
-    return sorted(files, key=lambda path: path.stat().st_size, reverse=True)
+    if index.exists():
+        used = components(json.loads(index.read_bytes()))
+        files = [path for component in used for path in component_files(folder, component)]
+    else:
+        files = list(folder.glob(f"*/{WEIGHTS}"))
+    return sorted(filter(Path.is_file, files), key=lambda path: path.stat().st_size, reverse=True)
 
 
 def choose_files(files: Sequence[Path], room_bytes: int) -> list[Path]:

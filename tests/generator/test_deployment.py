@@ -19,7 +19,7 @@ from deployments.generator.deployment import Generator
 from deployments.generator.meter import WORTH_WRITING_S
 from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
 from deployments.settings import GeneratorSettings, Settings
-from models import offload, placement, transfer
+from models import ltx2_load, offload, transfer
 from models.adjustments import told
 from models.clip import Clip
 from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled
@@ -305,13 +305,13 @@ def test_a_load_without_room_leaves_nothing_behind_and_the_next_task_loads(
         with pytest.raises(ModelUnavailable, match="not enough memory to load"):
             generator.generate(claimed(store))
     there: list[object] = []
-    plain = placement.measure_sizes
+    plain = ltx2_load.measure_sizes
 
-    def look(folder: Path) -> Sizes:
+    def look(folder: Path, dtype: str) -> Sizes:
         there.append(built[0]())
-        return plain(folder)
+        return plain(folder, dtype)
 
-    monkeypatch.setattr(placement, "measure_sizes", look)
+    monkeypatch.setattr(ltx2_load, "measure_sizes", look)
     generator.generate(claimed(store))
     assert there == [None]
 

@@ -13,9 +13,10 @@ from models.errors import TaskCancelled
 from models.ltx2 import Ltx2
 from models.ltx2_load import load_pipeline
 from models.options import LoadOptions
-from models.placement import measure_sizes, plan_cpu
+from models.placement import plan_cpu
 from models.progress import Progress, Stage
 from models.recipes import Family, read_recipe
+from models.sizes import measure_sizes
 from models.speedup_choice import LESS_WORK, Speedup
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase

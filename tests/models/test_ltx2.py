@@ -18,10 +18,11 @@ from models.ltx2 import Ltx2
 from models.ltx2_denoise import ALMOST_ZERO
 from models.ltx2_load import load_pipeline
 from models.names import TINY_MODEL_NAME
-from models.placement import measure_sizes, plan_cpu
+from models.placement import plan_cpu
 from models.progress import Progress, Stage
 from models.recipes import read_recipe
 from models.request import VideoRequest
+from models.sizes import measure_sizes
 from tests.models.conftest import ignore, small
 
 GUIDED_ROWS = 4

@@ -28,6 +28,7 @@ def test_what_a_repository_has_beside_what_it_uses_is_not_read(tiny_folder: Path
     folder = shutil.copytree(tiny_folder, tmp_path / "checkpoint")
     write(folder / "transformer_full" / "diffusion_pytorch_model.safetensors", 10)
     write(folder / "latent_upsampler" / "diffusion_pytorch_model.safetensors", 10)
+    write(folder / "vae" / "diffusion_pytorch_model.fp16.safetensors", 10)
     assert {path.name for path in weight_files(folder)} == {path.name for path in weight_files(tiny_folder)}
     assert len(weight_files(folder)) == len(weight_files(tiny_folder))
 

@@ -9,8 +9,9 @@ from diffusers import LTX2Pipeline
 from models import offload, sleep, transfer
 from models.errors import ModelUnavailable
 from models.ltx2 import Ltx2
-from models.placement import STREAMED, Place, measure_sizes, plan, plan_cpu
+from models.placement import STREAMED, Place, plan, plan_cpu
 from models.recipes import read_recipe
+from models.sizes import measure_sizes
 from models.sleep import Bed
 from tests.models.conftest import ignore, small
 
@@ -110,7 +111,7 @@ def test_a_wake_that_fails_says_why_and_the_next_may_succeed(
 
 
 def test_what_passes_through_the_gpu_stays_where_it_is(tiny_folder: Path) -> None:
-    sizes = measure_sizes(tiny_folder).weights
+    sizes = measure_sizes(tiny_folder, "float32").weights
     model = placed(tiny_folder, Place.TRANSFORMER)
     streamed = sum(sizes[name] for name in STREAMED[Place.TRANSFORMER])
     assert 0 < model.bed.size_bytes < sum(sizes.values()) - streamed + 10_000

@@ -11,8 +11,9 @@ from PIL import Image
 
 from models.ltx2 import Ltx2
 from models.ltx2_denoise import Latents
-from models.placement import measure_sizes, plan_cpu
+from models.placement import plan_cpu
 from models.recipes import Family, Recipe
+from models.sizes import measure_sizes
 from models.tiny import TRANSFORMER
 from tests.models.conftest import ignore, small
 
