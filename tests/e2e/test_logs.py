@@ -7,6 +7,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import make_url
 
@@ -108,6 +109,14 @@ def test_a_task_is_one_trace_over_the_four_deployments(receiver: Receiver, task:
     assert max(ends) <= spans["claim"].ended_at
     assert spans["claim"].attributes["task_id"] == task
     assert not any(span.failed for span in spans.values())
+
+
+def test_rays_dashboard_does_nothing_for_whoever_has_no_token(server: Server) -> None:
+    """docs/security.md builds on it: its job API runs any command."""
+    dashboard = re.search(r"dashboard at .*?(http://[\d.]+:\d+)", server.log())
+    assert dashboard is not None, server.log()
+    assert httpx.post(f"{dashboard[1]}/api/jobs/", json={"entrypoint": "true"}).status_code == 401
+    assert httpx.get(f"{dashboard[1]}/api/serve/applications/").status_code == 401
 
 
 def test_an_operator_pauses_a_server_that_runs_and_resumes_it(
