@@ -4,11 +4,13 @@ Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constan
 
 | what | 512x768, 121 frames | 1088x1920, 121 frames |
 |---|---|---|
-| denoising, one row | 3.1 GB | |
-| denoising, two rows (guided) | 4.1 GB | 12 GB |
-| denoising from an image, two rows | 6 GB | |
+| encoding the text, one prompt; two (guided) | 2.5; 5.4 GB | the same |
+| denoising, one row; two (guided) | 1.3; 3.1 GB | 5.3; 11.0 GB |
+| denoising from an image, one row; two | 2.5; 5.4 GB | 11.5; 23.4 GB |
 | decoding whole | 4.1 GB | 21.5 GB |
-| decoding in tiles | 2.7 GB | 5.0 GB |
+| decoding in tiles | 2.4 GB | 5.0 GB |
+
+`python -m benchmarks.peaks` counts them anew, for each family.
 """
 
 import math
@@ -22,11 +24,13 @@ from models.request import SIDE_MULTIPLE, Limits, VideoRequest
 GB = 10**9
 LATENT_SIDE = 32
 LATENT_FRAMES = 8
-DENOISE_BYTES = int(2.2 * GB)
+TEXT_BYTES_PER_PROMPT = int(2.7 * GB)
+"""Its 49 layers of embeddings, all of which the connectors read."""
+DENOISE_BYTES_PER_ROW = int(0.65 * GB)
 """Of a render of any size: embeddings of the text, and what does not grow with the picture."""
-DENOISE_BYTES_PER_TOKEN = 150_000
+DENOISE_BYTES_PER_TOKEN = 151_000
 """For each token of each row that denoises at once."""
-IMAGE_BYTES_PER_TOKEN = 155_000
+IMAGE_BYTES_PER_TOKEN = 190_000
 """More, where each token has a timestep of its own."""
 DECODE_BYTES_PER_PIXEL = 86
 """For each pixel of each frame that is decoded at once."""
@@ -44,12 +48,18 @@ SHAPE = ("height", "width", "num_frames")
 class Peak:
     """The largest memory that the stages of a request take beside the weights, in bytes."""
 
+    text_bytes: int
     denoise_bytes: int
     decode_bytes: int
 
     @property
     def bytes(self) -> int:
-        """The larger of the two: they come one after the other."""
+        """The largest of them: they come one after the other."""
+        return max(self.text_bytes + CUDA_BYTES, self.sized_bytes)
+
+    @property
+    def sized_bytes(self) -> int:
+        """What another size would lower. The text takes as much for every size: a placement has room for it."""
         return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
 
 
@@ -59,14 +69,23 @@ def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> Peak:
     denoise = denoise_bytes(request, from_image=from_image)
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
-    return Peak(denoise, whole if whole <= denoise else min(whole, tiled))
+    return Peak(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
 
 
 def denoise_bytes(request: VideoRequest, *, from_image: bool) -> int:
     """Denoising beside the weights, two rows at once where the prompt guides."""
-    rows = 2 if max(request.cfg_scale_video, request.cfg_scale_audio) > 1 else 1
     per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if from_image else 0)
-    return DENOISE_BYTES + rows * video_tokens(request) * per_token
+    return _rows(request) * (DENOISE_BYTES_PER_ROW + video_tokens(request) * per_token)
+
+
+def text_bytes(request: VideoRequest) -> int:
+    """Encoding the prompt, and the negative one where it is read."""
+    return TEXT_BYTES_PER_PROMPT * _rows(request)
+
+
+def _rows(request: VideoRequest) -> int:
+    """How many prompts go through the model at once."""
+    return 2 if max(request.cfg_scale_video, request.cfg_scale_audio) > 1 else 1
 
 
 def video_tokens(request: VideoRequest) -> int:
@@ -118,7 +137,7 @@ def instead_of(
 
     Nothing too where not even the smallest would: then the measure is doubted, and not the request.
     """
-    if estimate_peak(request, from_image=from_image).bytes <= free_bytes:
+    if estimate_peak(request, from_image=from_image).sized_bytes <= free_bytes:
         return ()
     return nearest_that_fit(request, free_bytes, limits, from_image=from_image)
 
@@ -144,7 +163,9 @@ def shape_of(request: VideoRequest) -> Mapping[str, int]:
 
 
 def _first_that_fits(requests: Iterator[VideoRequest], free_bytes: int, *, from_image: bool) -> VideoRequest | None:
-    return next((each for each in requests if estimate_peak(each, from_image=from_image).bytes <= free_bytes), None)
+    return next(
+        (each for each in requests if estimate_peak(each, from_image=from_image).sized_bytes <= free_bytes), None
+    )
 
 
 def _shorter(request: VideoRequest, limits: Limits) -> Iterator[VideoRequest]:

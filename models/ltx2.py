@@ -184,7 +184,9 @@ class Ltx2:
             self._fast.applied(request, from_image=image is not None) as left_out,
         ):
             self.left_out = left_out
-            return denoise(pipe, self.recipe, request, {**text, **picture}, report)
+            latents = denoise(pipe, self.recipe, request, {**text, **picture}, report)
+        speedups.forget(pipe.transformer)  # decoding can use the memory
+        return latents
 
     def _decode_frames(self, latents: Latents, request: VideoRequest) -> npt.NDArray[np.uint8]:
         """Planes of YUV where a GPU makes them. A tiny model keeps RGB, which its label is drawn in."""

@@ -1,8 +1,8 @@
 """Where the model's components stand while they work: chosen from the memory that is free. Knows no Ray and no torch.
 
 Sizes come from the checkpoint's files (models/sizes.py). What a render needs beside the weights is
-models/estimate.py's count for 512x768, 121 frames: 6 GB while denoising an image-to-video, and 3 GB for CUDA and its
-kernels.
+models/estimate.py's count for 512x768, 121 frames: 5.4 GB while the text is encoded or an image-to-video denoises, 3 GB
+for CUDA and its kernels, and a margin.
 """
 
 from collections.abc import Collection, Mapping

@@ -124,7 +124,7 @@ def _write(folder: Path) -> None:
     logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         components: dict[str, Any] = {
-            "tokenizer": _tokenizer(),
+            "tokenizer": byte_tokenizer(),
             "text_encoder": _text_encoder(),
             **_diffusers_components(),
         }
@@ -179,7 +179,7 @@ def _text_encoder() -> Any:
     )
 
 
-def _tokenizer() -> Any:
+def byte_tokenizer() -> Any:
     """One token for each byte of the text, so that every prompt of every language is a different one."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

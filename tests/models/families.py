@@ -37,7 +37,7 @@ from models.tiny import (
     WIDTH,
     _draw_weights,
     _text_encoder,
-    _tokenizer,
+    byte_tokenizer,
 )
 
 QUIET = 0.01
@@ -190,7 +190,7 @@ def _save(folder: Path, *, scheduler: Mapping[str, Any], **parts: Any) -> Path:
     for autoencoder in (parts["vae"], parts["audio_vae"]):
         _set_statistics(autoencoder)
     schedules = FlowMatchEulerDiscreteScheduler(**scheduler)
-    LTX2Pipeline(tokenizer=_tokenizer(), scheduler=schedules, **parts).save_pretrained(folder)
+    LTX2Pipeline(tokenizer=byte_tokenizer(), scheduler=schedules, **parts).save_pretrained(folder)
     return folder
 
 
