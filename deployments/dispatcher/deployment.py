@@ -109,10 +109,10 @@ class Dispatcher:
         with contextlib.suppress(StoreUnavailable):
             await asyncio.to_thread(self._place.leave)
         await self._drain()
+        await asyncio.wait([self._loop])  # a claim that was under way ends, and what it brought goes back too
         for task, work in list(self._running.values()):
             work.cancel()
             await self._outcomes.write(self._tasks.requeue, task, attempt_lost=False)
-        await asyncio.wait([self._loop])
         self._tasks.close()
         await asyncio.to_thread(self._traces.close)
 
@@ -195,7 +195,7 @@ class Dispatcher:
 
         Returns the code of the error that the run ended with.
         """
-        if await self._outcomes.write(complete_if_published, task, self._tasks, self._outputs):
+        if await self._outcomes.ask(complete_if_published, task, self._tasks, self._outputs):
             logger.info("task %s: its file was already there", task.id)
             await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
             return None

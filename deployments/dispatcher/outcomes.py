@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from deployments.dispatcher.retries import Verdict, failure, lost
+from deployments.dispatcher.retries import STORE_PATIENCE_S, Verdict, failure, lost
 from deployments.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import TASK_RETRIES
@@ -68,13 +68,24 @@ class Outcomes:
                 logger.warning("waiting for the store: %s", error.message)
                 await asyncio.sleep(self._settings.poll_interval_s)
 
+    async def ask(self, operation: Callable[..., bool], *args: Any) -> bool:
+        """Call the stores until they answer, or take it for a no when they have not in STORE_PATIENCE_S.
+
+        A store that refuses for good holds nobody's place for ever: the run goes on, and says at its end what it met.
+        """
+        try:
+            async with asyncio.timeout(STORE_PATIENCE_S):
+                return bool(await self.write(operation, *args))
+        except TimeoutError:
+            return False
+
     def too_many_restarts(self) -> Failure:
         """Why a task ends that no server has lived long enough for."""
         message = f"the server was stopped under it, or lost its stores, {self._settings.max_restarts} times"
         return Failure(message, "too_many_restarts", retryable=True)
 
     def end(self, task: Task, why: Failure) -> None:
-        """Fail a task. Blocks, and raises StoreUnavailable, as the next two do."""
+        """Fail a task. Blocks, and raises StoreUnavailable, as the next one does."""
         self._tasks.fail(task, why)
         self.forget_input(task)
 
@@ -85,6 +96,10 @@ class Outcomes:
             self.forget_input(task)
 
     def forget_input(self, task: Task) -> None:
-        """Remove the picture of a task that has ended."""
-        if task.input_key is not None:
+        """Remove the picture of a task that has ended. One that cannot be removed now is met again by the retention."""
+        if task.input_key is None:
+            return
+        try:
             self._outputs.delete(task.input_key)
+        except StoreUnavailable as error:
+            logger.warning("task %s: its picture goes later: %s", task.id, error.message)

@@ -9,9 +9,11 @@ from concurrent.futures import Future
 import pytest
 
 from deployments.dispatcher import deployment, outcomes
+from models.errors import StoreUnavailable
+from models.request import VideoRequest
 from storage.local import LocalOutputStore
-from storage.tasks import State
-from tests.dispatcher.workers import Workers, all_end, dispatcher, end, kill, submit, until
+from storage.tasks import NewTask, State
+from tests.dispatcher.workers import MODEL, Workers, all_end, dispatcher, end, kill, submit, until
 
 pytestmark = pytest.mark.anyio
 IN_FLIGHT = 20
@@ -139,6 +141,31 @@ async def test_a_full_output_store_fails_its_tasks_with_that_reason_and_the_next
     workers.store_is_full = False
     await all_end(store, submit(store, 3))
     await end(one)
+
+
+class RefusingStore(LocalOutputStore):
+    """A bucket whose policy forgets some of what a server does."""
+
+    def stat(self, key: str) -> None:
+        raise StoreUnavailable(f"{key}: 403")
+
+    def delete(self, key: str) -> None:
+        raise StoreUnavailable(f"{key}: 403")
+
+
+async def test_an_output_store_that_refuses_for_good_holds_no_task_and_no_place_for_ever(
+    settings, store, workers, tmp_path, monkeypatch
+):
+    """It is asked whether a second run has a file already, and to remove the picture of one that has ended."""
+    monkeypatch.setattr(outcomes, "STORE_PATIENCE_S", 0.2)
+    task_id = store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box", input_key="inputs/x")).id
+    (before,) = store.claim("lost", MODEL, 1, 60)
+    store.requeue(before, attempt_lost=False)
+    alone = dispatcher(settings, workers, 1)
+    alone._outputs = alone._outcomes._outputs = RefusingStore(tmp_path)
+    await all_end(store, [task_id])
+    await until(lambda: not alone._running)
+    await end(alone)
 
 
 async def test_tasks_start_in_the_order_of_their_arrival(settings, store, workers):

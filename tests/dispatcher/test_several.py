@@ -1,6 +1,8 @@
 """Several Dispatchers on one PostgreSQL share the Generators, and two apps take turns during an upgrade."""
 
+import asyncio
 import os
+import threading
 
 import pytest
 
@@ -10,6 +12,7 @@ from storage.apps import SqlAppStore
 from storage.database import open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import output_key, poster_key
+from storage.schema import dispatchers
 from storage.tasks import NewTask, State
 from tests.dispatcher.workers import MODEL, Workers, all_end, dispatcher, end, kill, submit, until
 
@@ -47,6 +50,33 @@ async def test_what_runs_at_a_shutdown_is_back_in_the_queue_at_once(settings, st
     successor = dispatcher(settings, workers, 1)
     await all_end(store, ids)
     await end(successor)
+
+
+async def test_what_a_claim_brings_during_a_shutdown_is_back_in_the_queue_too(settings, store, workers, monkeypatch):
+    workers.render_s = 60
+    ended = dispatcher(settings, workers, 1)
+    claiming, may_claim, claim = threading.Event(), threading.Event(), ended._tasks.claim
+
+    def slowly(*args):
+        claiming.set()
+        may_claim.wait()
+        return claim(*args)
+
+    monkeypatch.setattr(ended._tasks, "claim", slowly)
+    ids = submit(store, 2)
+    await until(claiming.is_set)
+    ending = asyncio.create_task(ended.end())
+    apps = SqlAppStore(store._engine)
+    await until(lambda: not living(apps))
+    may_claim.set()
+    await ending
+    assert store.claimants() == []
+    assert {row.state for row in store.get_many(ids)} == {State.QUEUED}
+
+
+def living(apps: SqlAppStore) -> list[str]:
+    with apps._engine.connect() as connection:
+        return [row.name for row in connection.execute(dispatchers.select())]
 
 
 async def test_a_drain_gives_running_tasks_their_time(settings, store, workers):

@@ -71,7 +71,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str) -> list[Address]:
         try:
             addresses = await self._resolve(host)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second: no name can be written so
             raise httpcore.ConnectError(f"{host} could not be looked up") from error
         if not self._allow_private and not all(is_public(each) for each in addresses):
             raise NotPublic(host)

@@ -1,12 +1,14 @@
 """The sender against real receivers: what they are sent, how often, and what one of them cannot do to the others."""
 
 import asyncio
+import contextlib
 import json
 import time
 
 import pytest
 from sqlalchemy import update
 
+from deployments.ingress.webhooks.network import Resolver
 from deployments.ingress.webhooks.schedule import HOUR_S, MINUTE_S, WAITS_S, wait_s
 from deployments.metrics.table import WEBHOOKS
 from models.errors import StoreUnavailable
@@ -177,6 +179,18 @@ def test_a_receiver_that_is_not_there_is_tried_again(outbox, receive):
     task = outbox.end(f"http://nobody.example:{receive().port}/")
     asyncio.run(outbox.send_due())
     assert outbox.standing(task) == Standing(PENDING, 1, "no connection to its host")
+
+
+def test_a_host_that_can_be_no_name_is_one_that_is_not_there(outbox):
+    tasks = [outbox.end(f"http://{host}/") for host in ("a" * 64 + ".example", "a..example")]
+
+    async def send() -> None:
+        with contextlib.closing(Resolver(1)) as resolver:
+            outbox.names = resolver
+            await outbox.send_due()
+
+    asyncio.run(send())
+    assert [outbox.standing(task) for task in tasks] == [Standing(PENDING, 1, "no connection to its host")] * 2
 
 
 def test_a_silent_receiver_is_waited_for_so_long_and_no_longer(outbox):
