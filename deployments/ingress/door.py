@@ -1,4 +1,4 @@
-"""What stands before all routes: the door that asks for a key, and CORS. Both are closed as the settings say."""
+"""What stands before all routes: the door that asks for a key, and what other sites may do. The settings open both."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from deployments.ingress.accept import KEY_HEADER
 from deployments.ingress.keys import Door, Keyring
 from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.sites import OtherSites
 from deployments.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "DELETE")
@@ -23,6 +24,7 @@ def add_door(app: FastAPI, settings: Settings) -> None:
     """Put them before the routes: CORS outside, since a browser asks for it without a key."""
     if settings.api_keys:
         app.add_middleware(Door, keyring=Keyring(settings.api_keys))
+    app.add_middleware(OtherSites, allowed=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -3,6 +3,7 @@
 import pytest
 
 from deployments.settings import Settings, SettingsError
+from storage.tasks import State
 from tests.ingress.keys import ALICE, KEYS, bearer, speaking_as
 
 SITE = "https://app.example.com"
@@ -65,3 +66,41 @@ def test_answers_differ_by_origin_for_every_cache(open_box, origin):
 def test_an_origin_is_written_as_a_browser_sends_it(origin):
     with pytest.raises(SettingsError, match="cors_origins"):
         Settings(cors_origins=[origin])
+
+
+ELSEWHERE = {"Sec-Fetch-Site": "cross-site", "Origin": "https://elsewhere.example"}
+
+
+@pytest.mark.parametrize("named", [(), (SITE,)])
+def test_a_page_of_another_site_starts_and_ends_no_task_from_the_browser_of_a_visitor(open_box, named):
+    """A form needs no CORS to be sent, and the browser sends it from inside the visitor's network."""
+    box = open_box(cors_origins=named)
+    task_id = box.submit()
+    answers = [
+        box.client.post("/v1/video/async_t2v", content=b'{"prompt": "x"}', headers=ELSEWHERE),
+        box.client.post("/v1/video/async_i2v", data={"prompt": "x"}, headers=ELSEWHERE),
+        box.client.delete(f"/v1/video/tasks/{task_id}", headers=ELSEWHERE),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 3
+    assert answers[0].json()["error_code"] == "forbidden"
+    assert "cors_origins" in answers[0].json()["error"]
+    assert box.client.post("/v1/videos", headers=ELSEWHERE).json()["error"]["code"] == "forbidden"
+    assert box.tasks.counts() == {State.QUEUED: 1, State.PROCESSING: 0}
+
+
+@pytest.mark.parametrize("told", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}])
+def test_our_own_page_and_programs_that_are_no_browser_may(open_box, told):
+    answer = open_box().client.post("/v1/video/async_t2v", json={"prompt": "x"}, headers=told)
+    assert answer.status_code == 200
+
+
+def test_a_site_that_is_named_may_submit(open_box):
+    headers = ELSEWHERE | {"Origin": SITE}
+    answer = open_box(cors_origins=[SITE]).client.post("/v1/video/async_t2v", json={"prompt": "x"}, headers=headers)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, SITE)
+
+
+def test_a_link_from_another_site_opens_the_page_and_a_video(open_box):
+    box = open_box()
+    for path in ("/", f"/outputs/ltx2_{box.finished()}.mp4"):
+        assert box.client.get(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200

@@ -67,7 +67,8 @@ function explain(name, schema) {
   const parts = [schema.description];
   const { minimum, maximum, multipleOf } = numberOf(schema) ?? {};
   if (minimum !== undefined && name !== "seed") {
-    parts.push(`${minimum} to ${maximum}${multipleOf ? `, a multiple of ${multipleOf}` : ""}, default ${schema.default}.`);
+    const multiple = multipleOf ? `, a multiple of ${multipleOf}` : "";
+    parts.push(`${minimum} to ${maximum}${multiple}, default ${schema.default ?? "none"}.`);
   }
   return parts.filter(Boolean).join(" ");
 }

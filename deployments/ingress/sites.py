@@ -1,0 +1,37 @@
+"""Refuses what a page of another site has a visitor's browser send.
+
+Such a page cannot read an answer (CORS), but without this it could send a form, from inside the visitor's network: make
+videos on a server that its own author cannot reach.
+"""
+
+from collections.abc import Collection
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.ingress.errors import answer_error
+from deployments.ingress.schemas import ErrorBody
+
+HARMLESS = ("GET", "HEAD", "OPTIONS")
+REFUSAL = "a page of another site sent this; cors_origins has the sites that may"
+
+
+class OtherSites:
+    """Goes by Sec-Fetch-Site: the browser alone writes it, and no proxy changes it. Other programs send none."""
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, or with a 403."""
+        if scope["type"] == "http" and self._comes_from_elsewhere(request := Request(scope)):
+            body = ErrorBody(error=REFUSAL, error_code="forbidden")
+            await answer_error(request, 403, body)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _comes_from_elsewhere(self, request: Request) -> bool:
+        if request.method in HARMLESS or request.headers.get("sec-fetch-site") != "cross-site":
+            return False
+        return request.headers.get("origin") not in self._allowed
