@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deployments.leave import LINGER_S
 from deployments.settings import PREFIX, Settings, SettingsError
 from tests.e2e.server import ROOT
 from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
@@ -181,7 +182,22 @@ def test_gpu_workers_of_production_come_from_zero_and_are_as_many_as_generators(
     assert group["maxReplicas"] == generator.max_replicas
     assert int(group["rayStartParams"]["num-cpus"]) == generator.num_cpus
     assert group["template"]["spec"]["tolerations"]
-    assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= generator.max_task_s
+    assert seconds_to_leave(group) >= generator.max_task_s
+
+
+@rendered
+def test_the_pod_of_a_worker_outlives_its_way_out() -> None:
+    """Kubernetes counts preStop into the grace period; after it Ray takes 30 s (measured)."""
+    for group in rayservice("production")["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+        grace_s = group["template"]["spec"]["terminationGracePeriodSeconds"]
+        assert grace_s >= seconds_to_leave(group) + LINGER_S + 30
+
+
+def seconds_to_leave(group: dict[str, Any]) -> int:
+    """For how long the pod waits for its replicas before Ray is told to end."""
+    command = group["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[1:3] == ["-m", "deployments.leave"]
+    return int(command[3])
 
 
 @rendered
