@@ -22,7 +22,7 @@ NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidReques
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 CHECK_INTERVAL_S = 10.0
 CHECK_TIMEOUT_S = 5.0
-"""Of each of the check's two requests: whoever asks for our health waits for it."""
+"""Of each of the check's three requests: whoever asks for our health waits for it."""
 
 
 class S3OutputStore:
@@ -101,7 +101,7 @@ class S3OutputStore:
         """A bucket has no end."""
 
     def check(self) -> None:
-        """Write and remove a small file, at most every CHECK_INTERVAL_S; in between, say what came of it last."""
+        """Write, list and remove a small file, at most every CHECK_INTERVAL_S; in between, say what came of it last."""
         self._check()
 
     def sign(self, key: str, expires_s: int, filename: str) -> str:
@@ -134,11 +134,12 @@ class S3OutputStore:
 
 
 class _Check:
-    """Whether the bucket can be written, remembered for a while: health is asked every second, and requests cost."""
+    """Whether the bucket can be used, remembered for a while: health is asked every second, and requests cost."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
         self._client = client
         self._names = {"Bucket": bucket, "Key": f"{prefix}outputs/check-{uuid4().hex}"}
+        self._listed = {"Bucket": bucket, "Prefix": self._names["Key"], "MaxKeys": 1}
         self._lock = threading.Lock()
         self._ends_at = 0.0
         self._failure: str | None = None
@@ -156,6 +157,7 @@ class _Check:
         try:
             with answering():
                 self._client.put_object(**self._names, Body=b"ok")
+                self._client.list_objects_v2(**self._listed)  # who may not list is told 403 of a file that is not there
                 self._client.delete_object(**self._names)
         except StoreUnavailable as error:
             return error.message

@@ -193,11 +193,17 @@ def test_a_server_without_conditions_publishes_after_the_look(store, front, stat
 # -- the check
 
 
-def test_a_check_costs_two_requests_however_often_it_is_asked_and_leaves_nothing(store, front, bucket, s3_endpoint):
+def test_a_check_costs_three_requests_however_often_it_is_asked_and_leaves_nothing(store, front, bucket, s3_endpoint):
     for _ in range(50):
         store.check()
-    assert front.seen == ["PUT", "DELETE"]
+    assert front.seen == ["PUT", "GET", "DELETE"]
     assert names(s3_endpoint, bucket) == []
+
+
+def test_a_check_names_a_policy_that_forgets_to_let_the_bucket_be_listed(store, front):
+    front.fault = lambda request: "list-type" in request.path and request.refuse(403, "AccessDenied")
+    with pytest.raises(StoreUnavailable, match="refused ListObjectsV2: AccessDenied"):
+        store.check()
 
 
 def test_a_failed_check_stays_failed_for_those_who_ask_at_once(store, front):
