@@ -1,6 +1,7 @@
 """Between a row and the records of `storage.tasks`."""
 
 import json
+import logging
 import time
 from collections.abc import Collection
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from models.recipes import Family, Recipe
 from models.request import VideoRequest
 from storage.database import storable
 from storage.tasks import Failure, NewTask, Origin, Output, Replica, ReplicaState, ServedModel, State, Task
+
+logger = logging.getLogger("ray.serve")
 
 
 def new_row(new: NewTask) -> dict[str, Any]:
@@ -99,6 +102,15 @@ def read_task(row: Row[Any] | SimpleNamespace) -> Task:
         adjusted=tuple(Adjustment(**each) for each in json.loads(row.adjusted or "[]")),
         origin=Origin(row.request_id, row.traceparent),
     )
+
+
+def read_known(row: Row[Any]) -> Task | None:
+    """The task that a row holds, or None where it is in the words of a newer version of the server."""
+    try:
+        return read_task(row)
+    except (TypeError, ValueError) as error:
+        logger.warning("task %s is in words that this version does not know: %s", row.id, error)
+        return None
 
 
 def _request(row: Row[Any] | SimpleNamespace) -> VideoRequest:

@@ -11,15 +11,20 @@ from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import answering
-from storage.rows import read_task
+from storage.rows import read_known
 from storage.schema import tasks, turns
 from storage.shares import Share, Turn, next_begin, take, work
 from storage.sql.pauses import PAUSED
 from storage.sql.queue import waiting
-from storage.sql.statements import UNENDED, Statements
+from storage.sql.statements import UNENDED, Statements, ended, failure_values
 from storage.sql.walks import Walks
-from storage.tasks import Task
+from storage.tasks import Failure, State, Task
 
+UNKNOWN = Failure(
+    "it was accepted by a newer version of the server and asks for what this one does not know; submit it again",
+    "not_known",
+    retryable=True,
+)
 CLAIMABLE = (tasks.c.dispatcher.is_(None), ~PAUSED)
 
 
@@ -77,8 +82,16 @@ class _Claim:
             .prefix_with("MATERIALIZED")  # a plain subquery may run once a row, and claim more than `limit`
         )
         claimed = update(tasks).where(tasks.c.sequence.in_(select(oldest.c.sequence))).values(values)
-        found = [read_task(row) for row in self._connection.execute(claimed.returning(tasks))]
-        return sorted(found, key=lambda task: task.sequence)
+        rows = self._connection.execute(claimed.returning(tasks)).all()
+        found = {row.sequence: read_known(row) for row in rows}
+        self._fail_unknown([sequence for sequence, task in found.items() if task is None])
+        return sorted((task for task in found.values() if task is not None), key=lambda task: task.sequence)
+
+    def _fail_unknown(self, sequences: list[int]) -> None:
+        """End what a newer version has accepted, and is not there to run: it would be first in the queue for ever."""
+        if sequences:
+            ended_now = {**ended(State.FAILED), **failure_values(UNKNOWN)}
+            self._connection.execute(update(tasks).where(tasks.c.sequence.in_(sequences)).values(ended_now))
 
     def _note(self, owner: str, found: list[Task]) -> None:
         """The owner has come further: in the row of its turn, and for the rest of this claim."""

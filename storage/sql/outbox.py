@@ -17,9 +17,9 @@ from storage.webhooks import Delivery, DeliveryState, Lane
 ID_BYTES = 16
 
 
-def post(connection: Connection, ended: Sequence[Row[Any]]) -> None:
+def post(connection: Connection, ended: Sequence[tuple[Row[Any], Task]]) -> None:
     """Write a delivery for each of these tasks that has asked for one, in the transaction that ends it."""
-    asked = [(row, url) for row in ended if (url := read_task(row).request.webhook_url) is not None]
+    asked = [(row, url) for row, task in ended if (url := task.request.webhook_url) is not None]
     if asked:
         connection.execute(insert(webhooks), [_new_row(row, url) for row, url in asked])
 

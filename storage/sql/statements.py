@@ -8,7 +8,7 @@ from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, extract, fun
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import answering, is_sqlite, reader, storable
-from storage.rows import read_task
+from storage.rows import read_known
 from storage.schema import tasks
 from storage.shares import Share
 from storage.sql.outbox import post
@@ -55,14 +55,16 @@ class Statements:
 
     def _write(self, statement: Update) -> list[Task]:
         with answering(), self._engine.begin() as connection:
-            return [read_task(row) for row in connection.execute(statement.returning(tasks))]
+            rows = connection.execute(statement.returning(tasks)).all()
+        return [task for row in rows if (task := read_known(row)) is not None]
 
     def _end(self, statement: Update) -> list[Task]:
         """Write the end of tasks, in the same transaction what their webhooks are to be told, and tell of it."""
         with answering(), self._engine.begin() as connection:
             rows = connection.execute(statement.returning(tasks)).all()
-            post(connection, rows)
-        written = [read_task(row) for row in rows]
+            known = [(row, task) for row in rows if (task := read_known(row)) is not None]
+            post(connection, known)
+        written = [task for _, task in known]
         if self._on_end is not None:
             for task in written:
                 self._on_end(task)

@@ -708,6 +708,42 @@ def test_orphans_fail_in_lots_and_each_model_has_its_own(store):
     assert [sorted(task.model for task in lot) for lot in lots] == [["gone"] * 3 + ["lost"] * 3, ["gone", "lost"], []]
 
 
+def in_words_of_tomorrow(store: SqlTaskStore, task: Task) -> None:
+    """As if a newer version of the server had accepted the task, which knows one quality more."""
+    request = task.request.model_dump_json().replace('"exact"', '"of_tomorrow"')
+    with store._engine.begin() as connection:
+        connection.execute(update(tasks).where(tasks.c.id == task.id).values(request=request))
+
+
+def test_what_only_a_newer_version_can_read_fails_and_holds_up_no_other(store):
+    """As after a way back to an older version: its Dispatcher would meet the row at every claim."""
+    unknown = store.submit(new_task())
+    in_words_of_tomorrow(store, unknown)
+    (known,) = submit(store)
+    assert [task.id for task in store.claim("alice", MODEL, 2, LEASE_S)] == [known.id]
+    with store._engine.connect() as connection:
+        row = connection.execute(tasks.select().where(tasks.c.id == unknown.id)).one()
+    assert (row.state, row.error_code, row.dispatcher) == (State.FAILED, "not_known", None)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda store: store.reclaim(["alice"]),
+        lambda store: store.renew("alice", LEASE_S),
+        lambda store: let_time_pass(store, 200) or store.fail_overdue(),
+    ],
+    ids=["reclaimed", "renewed", "overdue"],
+)
+def test_the_housekeeping_is_not_held_up_by_what_only_a_newer_version_can_read(store, end):
+    held = store.submit(new_task(timeout_s=100, webhook_url="https://hooks.example/"))
+    claim_one(store)
+    in_words_of_tomorrow(store, held)
+    assert not end(store)
+    waiting = store.submit(new_task())
+    assert [task.id for task in store.claim("bob", MODEL, 2, LEASE_S)] == [waiting.id]
+
+
 def let_time_pass(store: SqlTaskStore, seconds: float) -> None:
     """As if all that is noted of a task had been so much earlier."""
     earlier = {name: tasks.c[name] - seconds for name in ("created_at", "started_at", "deadline_at")}
