@@ -22,7 +22,7 @@ tasks = Table(
     Column("model", String(255), nullable=False),
     Column("owner", String(64), nullable=False),
     Column("request", Text, nullable=False),
-    Column("given", Text, nullable=False),
+    Column("given", Text, nullable=False),  # the parameters that the client named; of others the model's defaults hold
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
     Column("request_id", String(128)),
@@ -71,6 +71,7 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_age", "created_at"),
 )
 
+# How far each owner is in virtual time: storage/shares.py.
 turns = Table(
     "turns",
     metadata,
@@ -88,6 +89,7 @@ usage = Table(
     Column("gpu_s", Float, nullable=False),
 )
 
+# Random bytes that all processes share, such as what urls are signed with.
 secrets = Table(
     "secrets",
     metadata,
@@ -95,6 +97,7 @@ secrets = Table(
     Column("value", String(64), nullable=False),
 )
 
+# The outbox. `lane` is an owner and a host: each gets its turn, and one that hangs holds up no other.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -137,8 +140,10 @@ served_models = Table(
     Column("working_bytes", BigInteger),
 )
 
+# At most one row, while an operator has paused claims.
 pauses = Table("pauses", metadata, Column("paused_at", Float, primary_key=True))
 
+# Deploys, numbered, and the Dispatchers of each: of two apps on one database the newest that is ready claims.
 apps = Table(
     "apps",
     metadata,

@@ -17,6 +17,7 @@ BASE_URL = "http://localhost:8004"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `([a-z0-9_.]+)` \| `([^`]+)` \|", re.MULTILINE)
 TARGET = re.compile(r"(?:^|`)(?:\w+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
+MODULE = re.compile(r"`([a-z0-9_]+(?:/[a-z0-9_]+)*\.(?:py|js))`")
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)\)")
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 
@@ -103,6 +104,14 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     there = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     missing = [(where, target) for where, target in named_targets() if target not in there]
     assert missing == []
+
+
+def test_every_module_that_the_architecture_names_exists() -> None:
+    named = set(MODULE.findall((ROOT / "docs/architecture.md").read_text(encoding="utf-8")))
+    packages = ("deployments", "storage", "models", "ltx2_client")
+    there = [path.as_posix() for package in packages for path in (ROOT / package).rglob("*.[pj]*")]
+    assert len(named) > 50
+    assert sorted(name for name in named if not any(path.endswith(f"/{name}") for path in there)) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

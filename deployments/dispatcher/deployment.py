@@ -1,4 +1,4 @@
-"""The Dispatcher: claims the oldest tasks and sees each through the Generator and the Encoder.
+"""The Dispatcher: claims tasks, owner by owner in turn, and sees each through the Generator and the Encoder.
 
 The frames never pass through it. It alone renews leases, counts lost attempts and puts tasks back into the queue.
 """
