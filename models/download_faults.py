@@ -17,6 +17,8 @@ from models.errors import (
 from models.repository import Repository
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (401, 403)
+"""The HTTP statuses of the hub for a token that it does not know, or that may not read this."""
 
 
 def explain(repository: Repository, error: Exception) -> ModelUnavailable | None:
@@ -25,7 +27,7 @@ def explain(repository: Repository, error: Exception) -> ModelUnavailable | None
     if found is None:
         return None
     kind, reason = found
-    return kind(f"{repository} {reason}")
+    return kind(" ".join(f"{repository} {reason}".split()))  # the hub's client speaks in paragraphs
 
 
 def _why_absent(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
@@ -59,6 +61,9 @@ def _why_refused(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
             return ModelBroken, f"has no {INDEX}: it is not in the layout of diffusers"
         case errors.HFValidationError():
             return ModelNotFound, f"is not a name that a repository can have: {error}"
+        case errors.HfHubHTTPError() if error.response.status_code in REFUSED:
+            told = error.server_message or error
+            return ModelGated, f"is refused with this token: check HF_TOKEN, and what it may read ({told})"
         case errors.HfHubHTTPError():
             return DownloadFailed, f"could not be downloaded: {error}"
         case _:

@@ -15,6 +15,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "someone/small-ltx2"
 TAG = "v2"
 REVISIONS = ("main", TAG, COMMIT)
+UNKNOWN_TOKEN = "Invalid credentials in Authorization header"
+"""What the real hub says of a token that it does not know; there is no code for it."""
 
 
 @dataclass
@@ -110,10 +112,10 @@ class _Handler(BaseHTTPRequestHandler):
             return 401, "RepoNotFound"
         if (revision := revision_of(path)) and revision not in REVISIONS:
             return 404, "RevisionNotFound"
-        token = self.server.token
-        if token is not None and self.headers.get("Authorization") != f"Bearer {token}":
-            return 403, "GatedRepo"
-        return None
+        token, given = self.server.token, self.headers.get("Authorization")
+        if token is None or given == f"Bearer {token}":
+            return None
+        return (403, "GatedRepo") if given is None else (401, UNKNOWN_TOKEN)
 
     def tree(self) -> list[dict[str, Any]]:
         files = [file for file in sorted(self.server.folder.rglob("*")) if file.is_file()]
@@ -163,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def refuse(self, status: int, code: str) -> None:
         self.send_response(status)
-        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message" if code == UNKNOWN_TOKEN else "X-Error-Code", code)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -182,6 +182,9 @@ def test_a_gated_repository_opens_with_the_token(hub: FakeHub, tmp_path: Path, m
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(ModelGated, match=r"accept its terms on huggingface\.co, and set HF_TOKEN"):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
+    monkeypatch.setenv("HF_TOKEN", "hf_mistyped")
+    with pytest.raises(ModelGated, match=r"is refused with this token: check HF_TOKEN.*Invalid credentials"):
+        fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore).is_dir()
 
@@ -243,7 +246,12 @@ def response(status: int) -> Any:
         (errors.GatedRepoError("", response=response(403)), ModelGated, "accept its terms"),
         (errors.LocalEntryNotFoundError(""), HubUnreachable, "cannot be reached: check the network"),
         (errors.OfflineModeIsEnabled(""), HubUnreachable, "cannot be reached"),
-        (errors.HfHubHTTPError("503", response=response(503)), DownloadFailed, "could not be downloaded: 503"),
+        (
+            errors.HfHubHTTPError("503\n\nsee", response=response(503)),
+            DownloadFailed,
+            "could not be downloaded: 503 see",
+        ),
+        (errors.HfHubHTTPError("no", response=response(403)), ModelGated, "check HF_TOKEN, and what it may read (no)"),
         (errors.HFValidationError("two slashes"), ModelNotFound, "two slashes"),
         (ConnectionResetError("reset"), DownloadFailed, "the connection broke"),
         (httpx2.ReadError("broken"), DownloadFailed, "the connection broke"),

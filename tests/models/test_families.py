@@ -8,14 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
+from models.adjustments import adjust, told
 from models.checkpoint import fetch_checkpoint
 from models.errors import TaskCancelled
 from models.ltx2 import Ltx2
+from models.ltx2_denoise import Latents
 from models.ltx2_load import load_pipeline
 from models.options import LoadOptions
 from models.placement import plan_cpu
 from models.progress import Progress, Stage
 from models.recipes import Family, read_recipe
+from models.request import VideoRequest
 from models.sizes import measure_sizes
 from models.speedup_choice import LESS_WORK, Speedup
 from tests.models.conftest import ignore, small
@@ -25,6 +28,20 @@ from tests.models.speedups.conftest import distance
 
 ROUNDING = 2e-5
 """In float32, of latents whose values are about 1."""
+
+CHANGES: dict[str, object] = {
+    "prompt": "a dog",
+    "negative_prompt": "rain",
+    "seed": 43,
+    "frame_rate": 30.0,
+    "num_inference_steps": 3,
+    "cfg_scale_video": 5.0,
+    "cfg_scale_audio": 2.0,
+    "stg_scale_video": 2.0,
+    "modality_scale": 2.0,
+    "quality": "fast",
+}
+"""One of each parameter that changes what is drawn and not how much of it."""
 
 images = pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 
@@ -77,6 +94,21 @@ def test_other_tasks_before_it_change_nothing(
     with pytest.raises(TaskCancelled):
         model.render(small(prompt="a bird"), image, cancel_at_step_1)
     assert_same(model.render(request, image, ignore), frames, sound)
+
+
+@images
+def test_every_parameter_acts_or_is_named_and_never_both(model: Ltx2, image: Image.Image | None) -> None:
+    plain = adjusted_latents(model, small(), image)
+    for field, value in CHANGES.items():
+        request = small(**{field: value})
+        named = field in [each.field for each in told(model.find_adjustments(request))]
+        changed = adjusted_latents(model, request, image)
+        acts = not (torch.equal(changed.video, plain.video) and torch.equal(changed.audio, plain.audio))
+        assert acts != named, field
+
+
+def adjusted_latents(model: Ltx2, request: VideoRequest, image: Image.Image | None) -> Latents:
+    return model._denoise(adjust(request, model.find_adjustments(request)), image, ignore)
 
 
 @images
