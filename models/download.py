@@ -64,6 +64,10 @@ class _Counter:
         self.stop = threading.Event()
         self._lock = threading.Lock()
 
+    def progress(self, total: int) -> Progress:
+        """How far it is, of `total` bytes."""
+        return Progress(Stage.DOWNLOADING, bytes_done=self.bytes_done, bytes_total=total)
+
     def add(self, count: int) -> None:
         if self.stop.is_set():
             raise InterruptedError("the download was stopped")
@@ -104,10 +108,12 @@ def _download_files(wanted: Wanted, cache_dir: Path, total: int, report: ReportP
         download: Future[str] = pool.submit(fetch)
         try:
             while not download.done():
-                report(Progress(Stage.DOWNLOADING, bytes_done=counter.bytes_done, bytes_total=total))
+                report(counter.progress(total))
                 wait([download], timeout=REPORT_EVERY_S)
         except BaseException:
             counter.stop.set()
             abort_xet_session()  # type: ignore[no-untyped-call]
             raise
-    return Path(download.result())
+    folder = Path(download.result())
+    report(counter.progress(total))
+    return folder

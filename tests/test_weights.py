@@ -31,7 +31,6 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "SAY_EVERY_S", 0.0)
-    hub.misbehaviour.delay_s = 0.4
     said: list[str] = []
     folder = fetch(REPOSITORY, tmp_path / "cache", said.append)
     assert any(line.endswith(" GB") for line in said)
