@@ -7,6 +7,7 @@ from models.speedup_choice import Speedup
 from models.speedups import compiled, kernels, mask, prefix, text_keys, timesteps
 from models.speedups.prefix import SharedBlocks
 from models.speedups.text_keys import KeptLinear
+from models.speedups.timesteps import DistinctRows
 
 Install = Callable[[Any], bool]
 """Puts one speed-up on a transformer and says whether it applies to it."""
@@ -32,5 +33,5 @@ def install(transformer: Any, names: Sequence[Speedup], stg_blocks: Sequence[int
 def forget(transformer: Any) -> None:
     """Let go of all that was kept for the task at hand, so that the memory is free again after it."""
     for module in transformer.modules():
-        if isinstance(module, SharedBlocks | KeptLinear):
+        if isinstance(module, SharedBlocks | KeptLinear | DistinctRows):
             module.forget()

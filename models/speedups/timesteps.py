@@ -34,13 +34,17 @@ class _Rows:
     def prepare(self, _transformer: Any, _args: Any, call: dict[str, Any]) -> None:
         """Look at a call of the transformer, before it runs."""
         timestep = call["timestep"].flatten()
-        self.where = self.first = None
+        self.forget()
         if len(timestep) <= FEW:
             return
         distinct, where = timestep.unique(return_inverse=True)
         positions = torch.arange(len(timestep), device=timestep.device)
         self.first = where.new_zeros(len(distinct)).scatter_reduce_(0, where, positions, "amin", include_self=False)
         self.where = where
+
+    def forget(self) -> None:
+        """Let go of the last call."""
+        self.where = self.first = None
 
 
 class DistinctRows(nn.Module):
@@ -59,3 +63,7 @@ class DistinctRows(nn.Module):
             return modulation, embedded
         modulation, embedded = self.table(timestep[first], **options)
         return modulation[where], embedded[where]
+
+    def forget(self) -> None:
+        """Let go of the last call."""
+        self._rows.forget()
