@@ -2,9 +2,10 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deployments import logs
+from deployments.generator.download_log import DownloadLog
 from deployments.generator.presence import Presence
 from deployments.generator.reports import Reporter
 from deployments.generator.waiting_clips import WaitingClips
@@ -30,12 +31,14 @@ class Hearing:
     watch: Watch
     presence: Presence
     waiting_clips: WaitingClips
+    download_log: DownloadLog = field(default_factory=DownloadLog)
 
     def __call__(self, progress: Progress) -> None:
         """Pass it on. The report that decoding begins returns when there is room for the clip."""
         self.watch.saw(progress.stage)
         logs.reached(progress.stage)
         self.stopwatch.saw(progress)
+        self.download_log(progress)
         if progress.stage in STATE_OF_STAGE:
             state, done, total = STATE_OF_STAGE[progress.stage], progress.bytes_done, progress.bytes_total
             self.presence.describe(state, bytes_done=done, bytes_total=total)
