@@ -65,7 +65,7 @@ class House:
     def _reclaim(self) -> None:
         """Take back what dead dispatchers held; a task that has been through too many restarts ends here."""
         others = [name for name in self._tasks.claimants() if name != str(self._name)]
-        dead = [name for name in others if DispatcherName.parse(name).is_dead(one_host=self._one_host)]
+        dead = [name for name in others if self._is_dead(name)]
         if not others:
             return
         for task in self._tasks.reclaim(dead):
@@ -73,6 +73,13 @@ class House:
                 self._outcomes.reclaimed(task)
             if task.restarts > self._settings.max_restarts:
                 self._outcomes.end(task, self._outcomes.too_many_restarts())
+
+    def _is_dead(self, name: str) -> bool:
+        """Whether a claimant is known to be gone. Of a name that another version writes, the lease tells."""
+        try:
+            return DispatcherName.parse(name).is_dead(one_host=self._one_host)
+        except ValueError:
+            return False
 
     def _fail_overdue(self) -> None:
         overdue = self._tasks.fail_overdue(ENDED_AT_ONCE)

@@ -15,6 +15,7 @@ from storage.sql.statements import (
     NO_FAILURE,
     UNENDED,
     Statements,
+    deadline_after_download,
     ended,
     failure_values,
     held,
@@ -55,12 +56,12 @@ class DispatcherStatements(Statements):
         return self._write(
             update(tasks)
             .where(UNENDED, tasks.c.dispatcher.is_not(None), lost)
-            .values(**BACK_IN_QUEUE, restarts=tasks.c.restarts + 1)
+            .values(**BACK_IN_QUEUE, deadline_at=deadline_after_download(), restarts=tasks.c.restarts + 1)
         )
 
     def requeue(self, task: Task, *, attempt_lost: bool) -> bool:  # noqa: D102
         counted = "attempts" if attempt_lost else "restarts"
-        back = {**BACK_IN_QUEUE, counted: tasks.c[counted] + 1}
+        back = {**BACK_IN_QUEUE, "deadline_at": deadline_after_download(), counted: tasks.c[counted] + 1}
         return bool(self._write(update(tasks).where(held(task)).values(back)))
 
     def retry(self, task_id: str) -> bool:  # noqa: D102

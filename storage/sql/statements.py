@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, extract, func, literal, update
+from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, case, extract, func, literal, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from models.progress import Stage
 from storage.database import answering, is_sqlite, reader, storable
 from storage.rows import read_known
 from storage.schema import tasks
@@ -114,3 +115,10 @@ def ended(state: State) -> dict[str, Any]:
 def failure_values(failure: Failure) -> dict[str, Any]:
     """What a row is set to beside that when it ends without a file."""
     return {"error": storable(failure.message), "error_code": failure.code, "retryable": failure.retryable}
+
+
+def deadline_after_download() -> ColumnElement[Any]:
+    """The deadline, later by the time from the start to the end of a download that ends now."""
+    downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
+    later = tasks.c.deadline_at + (time.time() - tasks.c.started_at)
+    return case((downloading, later), else_=tasks.c.deadline_at)

@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Collection
-from typing import Any
 
 from sqlalchemy import case, func, literal, select, update
-from sqlalchemy.sql.elements import ColumnElement
 
 from models.adjustments import Adjustment
 from models.progress import Progress, Stage
 from storage.rows import adjusted_value
 from storage.schema import tasks
-from storage.sql.statements import Statements, held
+from storage.sql.statements import Statements, deadline_after_download, held
 from storage.tasks import Output, State, Task
 
 
@@ -54,10 +52,3 @@ class WorkerStatements(Statements):
             "progress": 1.0,
         }
         return self._move(State.COMPLETED, held(task), **values)
-
-
-def deadline_after_download() -> ColumnElement[Any]:
-    """The deadline, later by the time from the start to the end of a download that ends now."""
-    downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
-    later = tasks.c.deadline_at + (time.time() - tasks.c.started_at)
-    return case((downloading, later), else_=tasks.c.deadline_at)

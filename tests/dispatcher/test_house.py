@@ -54,3 +54,16 @@ async def test_many_that_have_to_end_end_one_lot_after_the_other(late, keeper, s
         left.append(store.counts()[State.QUEUED] - 1)
         await keeper.keep()
     assert left == [5, 3, 1, 0]
+
+
+@pytest.mark.anyio
+async def test_a_claimant_whose_name_another_version_wrote_is_left_to_its_lease(keeper, store):
+    submit(store)
+    (held,) = store.claim("a name of tomorrow", MODEL, 1, 60)
+    await keeper.keep()
+    assert store.claimants() == ["a name of tomorrow"]
+    store.renew("a name of tomorrow", -1)
+    keeper._looked_at = -NEVER_S
+    await keeper.keep()
+    assert store.claimants() == []
+    assert store.get(held.id).restarts == 1

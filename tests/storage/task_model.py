@@ -48,7 +48,10 @@ class ModelRow:
         self.ends.append(state)
         self.stage = self.dispatcher = None
 
-    def go_back(self) -> None:
+    def go_back(self, now: float) -> None:
+        if self.stage == Stage.DOWNLOADING and self.deadline_at is not None:
+            assert self.started_at is not None
+            self.deadline_at += now - self.started_at
         self.state, self.claim = State.QUEUED, self.claim + 1
         self.stage = self.dispatcher = self.started_at = None
         self.progress = 0.0
@@ -106,7 +109,7 @@ class TaskModel:
         row = self.rows.get(task_id)
         if row is None or row.state != State.FAILED or row.new.input_key is not None:
             return False
-        row.go_back()
+        row.go_back(self.wall_clock)
         row.attempts = row.restarts = 0
         row.finished_at = row.deadline_at = row.error_code = None
         return True
@@ -119,7 +122,7 @@ class TaskModel:
         self.paused = True
         for row in self.rows.values():
             if row.state == State.QUEUED and row.dispatcher is not None:
-                row.go_back()
+                row.go_back(self.wall_clock)
         return True
 
     def resume(self) -> bool:
@@ -153,7 +156,7 @@ class TaskModel:
         held = [(task_id, row) for task_id, row in self.rows.items() if row.dispatcher is not None]
         lost = [(task_id, row) for task_id, row in held if row.dispatcher in dead or row.lease_until < self.lease_clock]
         for _, row in lost:
-            row.go_back()
+            row.go_back(self.wall_clock)
             row.restarts += 1
         return {task_id for task_id, _ in lost}
 
@@ -161,7 +164,7 @@ class TaskModel:
         row = self._held(task)
         if row is None:
             return False
-        row.go_back()
+        row.go_back(self.wall_clock)
         row.attempts += attempt_lost
         row.restarts += not attempt_lost
         return True

@@ -784,6 +784,19 @@ def test_without_a_deadline_and_after_the_end_nothing_is_overdue(store):
     assert store.fail_overdue() == []
 
 
+@pytest.mark.parametrize("lost", ["generator", "dispatcher"])
+def test_a_download_that_ends_with_its_worker_does_not_count_either(store, lost):
+    store.submit(new_task(timeout_s=100))
+    task = claim_one(store)
+    store.start(task)
+    store.report(task, Progress(Stage.DOWNLOADING, 0, 1, 10))
+    let_time_pass(store, 300)
+    assert store.requeue(task, attempt_lost=True) if lost == "generator" else store.reclaim(["alice"])
+    assert store.fail_overdue() == []
+    let_time_pass(store, 110)
+    assert [each.id for each in store.fail_overdue()] == [task.id]
+
+
 def test_a_download_of_the_model_does_not_count(store):
     store.submit(new_task(timeout_s=100))
     task = claim_one(store)
