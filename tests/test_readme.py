@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from deployments.admin import _parser
 from deployments.settings import Settings
 from deployments.settings.page import write_page
 
@@ -76,6 +77,14 @@ def test_every_setting_in_the_table_exists_with_the_default_shown(name: str) -> 
 
 def test_the_table_has_settings() -> None:
     assert {"model", "device", "database_url", "outputs.url", "public_base_url"} <= set(settings_table())
+
+
+def test_every_command_of_the_operator_has_its_line() -> None:
+    named = re.search(r"{([a-z,-]+)}", _parser().format_usage())
+    assert named is not None
+    table = README.split("## Watching it, and by hand")[1].split("## ")[0]
+    lines = [rf"`(python -m deployments\.admin )?{command}\b" for command in named[1].split(",")]
+    assert [line for line in lines if not re.search(line, table)] == []
 
 
 def test_the_page_of_all_settings_is_that_of_the_code() -> None:
