@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 from models.checkpoint_files import INDEX
 from models.errors import (
@@ -74,14 +75,23 @@ def _why_broken(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
     """What went wrong on the way, or is wrong with what came."""
     import httpx2
 
+    if _lacks_room(error):
+        return ModelDiskFull, f"does not fit on the disk: {error}"
     match error:
         case ConnectionError() | TimeoutError() | httpx2.TransportError():
             return DownloadFailed, f"could not be downloaded, the connection broke: {error}"
         case json.JSONDecodeError():
             return ModelBroken, f"has a broken {INDEX}: {error}"
-        case OSError(errno=number) if number in DISK_FULL:
-            return ModelDiskFull, f"does not fit on the disk: {error}"
         case OSError(errno=None):  # how huggingface_hub says that a file came too short
             return DownloadFailed, f"could not be downloaded whole: {error}"
+        case RuntimeError():  # whatever goes wrong in Xet, which is not written in Python
+            return DownloadFailed, f"could not be downloaded: {error}"
         case _:
             return None
+
+
+def _lacks_room(error: Exception) -> bool:
+    """Xet says it in words alone."""
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return True
+    return isinstance(error, OSError | RuntimeError) and any(os.strerror(number) in str(error) for number in DISK_FULL)

@@ -129,6 +129,11 @@ def is_distilled(training: Training, scheduler: Mapping[str, object], name: str)
     return False
 
 
+def suits(training: Training, recipe: Recipe) -> bool:
+    """Whether a recipe is one that the operator's word allows: it may be from before that was said."""
+    return training is Training.AUTO or (training is Training.DISTILLED) == (recipe.sigmas is not None)
+
+
 def _last_names(name: str) -> tuple[str, str]:
     """What a folder, or a repository with and without its revision, is called in the end."""
     whole = name.rstrip("/")

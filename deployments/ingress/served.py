@@ -8,7 +8,7 @@ from pathlib import Path
 from models.checkpoint import find_checkpoint
 from models.errors import ModelUnavailable, StoreUnavailable
 from models.names import TINY, TINY_MODEL_NAME
-from models.recipes import Recipe, Training, read_recipe
+from models.recipes import Recipe, Training, read_recipe, suits
 from storage.task_store import TaskStore
 from storage.tasks import ServedModel
 
@@ -35,7 +35,9 @@ class Served:
     def recipe(self) -> Recipe | None:
         """How it wants to be run; None while neither a Generator nor files on this machine tell."""
         known, from_files = self._look()
-        return known.recipe or from_files
+        if known.recipe is not None and suits(self.training, known.recipe):
+            return known.recipe
+        return from_files
 
     def defaults(self) -> dict[str, float]:
         """What a field means that is left out, where that is known and differs from what `VideoRequest` says."""
@@ -49,7 +51,8 @@ class Served:
         with self._lock:
             if self._known is None or time.monotonic() >= self._until:
                 self._known = self.store.served_model(self.name)
-                if self._known.recipe is None and self._from_files is None:
+                told = self._known.recipe
+                if self._from_files is None and (told is None or not suits(self.training, told)):
                     self._from_files = self._read_files()
                 self._until = time.monotonic() + REMEMBERED_S
             return self._known, self._from_files

@@ -255,6 +255,8 @@ def response(status: int) -> Any:
         (ConnectionResetError("reset"), DownloadFailed, "the connection broke"),
         (httpx2.ReadError("broken"), DownloadFailed, "the connection broke"),
         (OSError(errno.ENOSPC, "No space left on device"), ModelDiskFull, "does not fit on the disk"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), ModelDiskFull, "does not fit on the disk"),
+        (RuntimeError("CAS service error: Reqwest"), DownloadFailed, "could not be downloaded: CAS service error"),
     ],
 )
 def test_every_failure_of_the_hub_is_said_in_words(error: Exception, kind: type[ModelUnavailable], said: str) -> None:
