@@ -7,6 +7,7 @@ resident memory of the process on a CPU.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -16,8 +17,9 @@ from models.ltx2 import Ltx2
 from models.progress import Progress
 from models.request import VideoRequest
 
-SIZES = ((64, 128, 9), (128, 64, 17), (192, 192, 9), (64, 64, 25))
-GPU_SIZES = ((512, 768, 121), (768, 512, 49), (704, 1280, 97), (256, 384, 25))
+Sizes = Sequence[tuple[int, int, int]]
+SIZES: Sizes = ((64, 128, 9), (128, 64, 17), (192, 192, 9), (64, 64, 25))
+GPU_SIZES: Sizes = ((512, 768, 121), (768, 512, 49), (704, 1280, 97), (256, 384, 25))
 
 
 def held_bytes(device: str) -> int:
@@ -29,6 +31,34 @@ def ignore(_progress: Progress) -> None:
     """A report that nobody reads."""
 
 
+def sizes_for(model: Ltx2, device: str) -> Sizes:
+    """Height, width and frames of the tasks."""
+    return GPU_SIZES if device == "cuda" and not model.recipe.tiny else SIZES
+
+
+def held_after(model: Ltx2, num_tasks: int, steps: int, device: str) -> list[int]:
+    """What is held after each of so many tasks, in bytes."""
+    sizes, held = sizes_for(model, device), []
+    for number in range(num_tasks):
+        height, width, frames = sizes[number % len(sizes)]
+        request = VideoRequest(
+            prompt=f"a cat, take {number}",
+            height=height,
+            width=width,
+            num_frames=frames,
+            num_inference_steps=steps,
+            seed=number,
+        )
+        model.render(request, None, ignore)
+        held.append(held_bytes(device))
+    return held
+
+
+def creep_bytes(held: Sequence[int], num_sizes: int) -> int:
+    """How much more is held after the last tasks than after the first two of each size."""
+    return max(held[-num_sizes:]) - max(held[: 2 * num_sizes])
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,24 +67,13 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--steps", type=int, default=2)
     arguments = parser.parse_args()
-    sizes = GPU_SIZES if arguments.device == "cuda" and arguments.model != "tiny" else SIZES
     model = Ltx2.load(arguments.model, arguments.device, Path("data/cache"), ignore)
-    held: list[int] = []
-    for number in range(arguments.tasks):
-        height, width, frames = sizes[number % len(sizes)]
-        request = VideoRequest(
-            prompt=f"a cat, take {number}",
-            height=height,
-            width=width,
-            num_frames=frames,
-            num_inference_steps=arguments.steps,
-            seed=number,
-        )
-        model.render(request, None, ignore)
-        held.append(held_bytes(arguments.device))
-    first, last = max(held[: 2 * len(sizes)]), max(held[-len(sizes) :])
-    print(f"{arguments.tasks} tasks: {first / 1e6:.0f} MB held after the first, {last / 1e6:.0f} MB after the last")
-    print(f"creep: {(last - first) / 1e3 / max(1, arguments.tasks):.1f} kB a task")
+    held = held_after(model, arguments.tasks, arguments.steps, arguments.device)
+    crept = creep_bytes(held, len(sizes_for(model, arguments.device)))
+    print(
+        f"{arguments.tasks} tasks: {held[0] / 1e6:.0f} MB held after the first, {held[-1] / 1e6:.0f} MB after the last"
+    )
+    print(f"creep: {crept / 1e3 / arguments.tasks:.1f} kB a task")
 
 
 if __name__ == "__main__":

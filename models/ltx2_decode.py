@@ -39,7 +39,7 @@ def decode_frames(
     timestep = latents.new_zeros(1, dtype=vae.dtype) if vae.config.timestep_conditioning else None
     with torch.no_grad():
         video = vae.decode(latents.to(vae.dtype), timestep, return_dict=False)[0]
-        return (to_planes if as_planes else _to_bytes)(video[0], request.num_frames)
+        return (to_planes if as_planes else to_bytes)(video[0], request.num_frames)
 
 
 def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> npt.NDArray[np.float32]:
@@ -59,7 +59,7 @@ def sample_rate_hz(pipe: Any) -> int:
     return int(pipe.vocoder.config.output_sampling_rate)
 
 
-def _to_bytes(video: "torch.Tensor", num_frames: int) -> npt.NDArray[np.uint8]:
+def to_bytes(video: "torch.Tensor", num_frames: int) -> npt.NDArray[np.uint8]:
     """A video of floats in [-1, 1], (3, T, H, W), to its first frames, uint8 (T, H, W, 3).
 
     A few frames at a time, and on the device: only bytes cross to the host.

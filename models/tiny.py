@@ -79,6 +79,25 @@ AUDIO_VAE = {
     "mel_bins": MEL_BINS,
 }
 VOCODER = {"in_channels": 2 * MEL_BINS, "hidden_channels": 64, "output_sampling_rate": 24_000}
+_ONE_LAYER = {"num_attention_heads": 1, "intermediate_size": TEXT_WIDTH, "num_hidden_layers": 1}
+TEXT_ENCODER: dict[str, Any] = {
+    "text_config": {
+        **_ONE_LAYER,
+        "vocab_size": VOCABULARY_SIZE,
+        "hidden_size": TEXT_WIDTH,
+        "num_hidden_layers": TEXT_LAYERS,
+        "num_key_value_heads": 1,
+        "head_dim": TEXT_WIDTH,
+        "pad_token_id": SPECIAL_TOKENS.index("<pad>"),
+        "eos_token_id": SPECIAL_TOKENS.index("<eos>"),
+        "bos_token_id": SPECIAL_TOKENS.index("<bos>"),
+    },
+    "vision_config": {**_ONE_LAYER, "hidden_size": TEXT_WIDTH, "image_size": 28, "patch_size": 14},
+    "mm_tokens_per_image": 4,
+    "image_token_index": SPECIAL_TOKENS.index("<image_soft_token>"),
+    "boi_token_index": SPECIAL_TOKENS.index("<start_of_image>"),
+    "eoi_token_index": SPECIAL_TOKENS.index("<end_of_image>"),
+}
 SCHEDULER = {
     "use_dynamic_shifting": True,
     "base_shift": 0.95,
@@ -156,27 +175,7 @@ def _diffusers_components() -> dict[str, Any]:
 def _text_encoder() -> Any:
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-    attention = {"num_attention_heads": 1, "intermediate_size": TEXT_WIDTH, "num_hidden_layers": 1}
-    return Gemma3ForConditionalGeneration(
-        Gemma3Config(
-            text_config={
-                **attention,
-                "vocab_size": VOCABULARY_SIZE,
-                "hidden_size": TEXT_WIDTH,
-                "num_hidden_layers": TEXT_LAYERS,
-                "num_key_value_heads": 1,
-                "head_dim": TEXT_WIDTH,
-                "pad_token_id": SPECIAL_TOKENS.index("<pad>"),
-                "eos_token_id": SPECIAL_TOKENS.index("<eos>"),
-                "bos_token_id": SPECIAL_TOKENS.index("<bos>"),
-            },
-            vision_config={**attention, "hidden_size": TEXT_WIDTH, "image_size": 28, "patch_size": 14},
-            mm_tokens_per_image=4,
-            image_token_index=SPECIAL_TOKENS.index("<image_soft_token>"),
-            boi_token_index=SPECIAL_TOKENS.index("<start_of_image>"),
-            eoi_token_index=SPECIAL_TOKENS.index("<end_of_image>"),
-        )
-    )
+    return Gemma3ForConditionalGeneration(Gemma3Config(**TEXT_ENCODER))
 
 
 def byte_tokenizer() -> Any:

@@ -10,7 +10,7 @@ from av.video.reformatter import VideoReformatter
 from deployments.encoder.mp4 import _to_yuv
 from models.clip import Clip
 from models.ltx2 import Ltx2
-from models.ltx2_decode import _to_bytes, decode_frames
+from models.ltx2_decode import decode_frames, to_bytes
 from models.yuv import to_planes, to_rgb
 from tests.models.conftest import ignore, small
 
@@ -31,7 +31,7 @@ def noise(num_frames: int, height: int, width: int) -> torch.Tensor:
 
 
 def by_swscale(video: torch.Tensor) -> np.ndarray:
-    frames = _to_bytes(video, video.shape[1])
+    frames = to_bytes(video, video.shape[1])
     return np.stack([_to_yuv(VideoReformatter(), frame).to_ndarray() for frame in frames])
 
 
@@ -51,12 +51,12 @@ def test_only_the_frames_that_were_asked_for_come() -> None:
 
 def test_they_are_half_of_the_bytes_of_rgb() -> None:
     video = waves(3, 64, 64)
-    assert 2 * to_planes(video, 3).nbytes == _to_bytes(video, 3).nbytes
+    assert 2 * to_planes(video, 3).nbytes == to_bytes(video, 3).nbytes
 
 
 def test_a_smooth_picture_comes_back_as_rgb() -> None:
     video = waves(2, 64, 128)
-    difference = np.abs(to_rgb(to_planes(video, 2)).astype(int) - _to_bytes(video, 2).astype(int))
+    difference = np.abs(to_rgb(to_planes(video, 2)).astype(int) - to_bytes(video, 2).astype(int))
     assert difference.mean() < 2
     assert difference.max() < 16
 
@@ -70,7 +70,7 @@ def test_black_and_white_are_the_ends_of_the_limited_range() -> None:
 
 def test_a_clip_knows_its_size_either_way() -> None:
     video = noise(2, 64, 128)
-    for frames in (to_planes(video, 2), _to_bytes(video, 2)):
+    for frames in (to_planes(video, 2), to_bytes(video, 2)):
         clip = Clip(frames, np.zeros((2, 0), np.float32), 24_000, Fraction(25))
         assert (clip.height, clip.width) == (64, 128)
 

@@ -1,4 +1,4 @@
-"""How benchmarks/gpu.py measures: seconds a step, floating-point work, peak memory, differences."""
+"""How benchmarks.gpu measures: seconds a step, floating-point work, peak memory, differences."""
 
 import itertools
 import time
@@ -11,7 +11,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu_subject import SEED, Subject
+from benchmarks.full_size import SEED
+from benchmarks.gpu.subject import Subject
 
 GB = 10**9
 GEMM_ROUNDS = 10
@@ -134,3 +135,8 @@ def forget_peak(device: str) -> None:
 def peak_gb(device: str) -> float:
     """The most memory that was taken, weights included; 0 on a CPU, which does not tell."""
     return torch.cuda.max_memory_allocated() / GB if device == "cuda" else 0.0
+
+
+def held_gb(device: str) -> float:
+    """What tensors hold now; 0 on a CPU."""
+    return torch.cuda.memory_allocated() / GB if device == "cuda" else 0.0
