@@ -42,12 +42,12 @@ def test_a_picture_becomes_a_file(client, server, tmp_path):
 
 
 def test_an_estimate_says_what_fits_and_makes_nothing(client, server):
-    free_bytes = estimate_peak(VideoRequest(prompt=PROMPT)).bytes
+    free_bytes = estimate_peak(VideoRequest(prompt=PROMPT, num_frames=241)).bytes
     server.tasks.remember_model(ServedModel(MODEL, choose_recipe({}), free_bytes))
-    taken, refused = client.estimate(PROMPT), client.estimate(PROMPT, num_frames=129)
+    taken, refused = client.estimate(PROMPT, num_frames=241), client.estimate(PROMPT, num_frames=249)
     assert (taken.fits, taken.nearest) == (True, ())
-    assert (refused.fits, refused.nearest[0]["num_frames"]) == (False, 121)
-    assert not client.estimate(PROMPT, image=picture_file()).fits
+    assert (refused.fits, refused.nearest[0]["num_frames"]) == (False, 241)
+    assert not client.estimate(PROMPT, image=picture_file(), num_frames=249).fits
     assert client.tasks().tasks == ()
 
 
