@@ -14,6 +14,7 @@ FIXED_STEPS = "a distilled model has fixed steps"
 NO_GUIDANCE = "a distilled model has its guidance built in"
 NO_DURATION_HEAD = "the model cannot tell how long a video should be"
 CHOSEN = "the model chose it for this prompt"
+CUT_SHORT = "the model reads no more of a text, and leaves out its end"
 OWN_DEFAULT = "it was left out, and this is the model's own default"
 
 
@@ -38,8 +39,9 @@ def told(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
 
 
 def adjust(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
-    """The request as it is rendered."""
-    return request.model_copy(update={each.field: _as_field(each.field, each.used) for each in adjustments})
+    """The request as it is rendered. A text that is cut short goes to the model as it is, which does that itself."""
+    changed = [each for each in adjustments if each.reason != CUT_SHORT]
+    return request.model_copy(update={each.field: _as_field(each.field, each.used) for each in changed})
 
 
 def _as_field(name: str, used: float | str) -> float | str:
@@ -58,6 +60,11 @@ def chosen_length(request: VideoRequest, num_frames: int) -> tuple[Adjustment, .
     if request.length is Length.EXACT or request.num_frames == num_frames:
         return ()
     return (Adjustment("num_frames", None, num_frames, CHOSEN),)
+
+
+def cut_short(field: str, tokens: int, most: int) -> Adjustment:
+    """A text of more tokens than the model reads: told by their number, as a client knows its text."""
+    return Adjustment(field, f"{tokens} tokens", f"{most} tokens", CUT_SHORT)
 
 
 def _refused(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:

@@ -37,6 +37,7 @@ from models.names import model_name
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.prompt_cache import PromptCache
+from models.prompt_length import find_cuts
 from models.recipes import Recipe, read_recipe
 from models.request import VideoRequest
 from models.sleep import Bed
@@ -117,7 +118,8 @@ class Ltx2:
 
     def find_adjustments(self, request: VideoRequest) -> tuple[Adjustment, ...]:
         """What of a request this checkpoint cannot use, and what `render` uses in its place."""
-        return find_adjustments(request, self.recipe)
+        found = find_adjustments(request, self.recipe)
+        return (*found, *find_cuts(adjust(request, found), self._text_to_video.tokenizer))
 
     def render(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Clip:
         """Render one clip. Holds the device for the whole call.

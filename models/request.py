@@ -52,7 +52,10 @@ class VideoRequest(BaseModel):
     prompt: Annotated[
         str,
         Encodable,
-        Field(min_length=1, description="What the video shows and how it sounds, as one flowing paragraph."),
+        Field(
+            min_length=1,
+            description="What the video shows and how it sounds, as one flowing paragraph. 1,024 tokens are read.",
+        ),
     ]
     negative_prompt: Annotated[str, Encodable, Field(description="What the video should not show. Empty for none.")] = (
         DEFAULT_NEGATIVE_PROMPT

@@ -131,6 +131,18 @@ def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings,
     assert row.request == task.request
 
 
+def test_a_prompt_that_is_too_long_is_said_in_the_row_and_stays_as_it_is(
+    settings: Settings, store: SqlTaskStore
+) -> None:
+    store.submit(NewTask(small(prompt="x" * 2000), MODEL, "http://box"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    Generator(settings, "tiny", MODEL, "cpu").generate(task)
+    row = store.get(task.id)
+    assert row is not None
+    assert ("prompt", "2000 tokens") in [(each.field, each.given) for each in told(row.adjusted)]
+    assert row.rendered_request.prompt == task.request.prompt
+
+
 def test_the_log_has_the_time_line_of_a_cold_start(
     settings: Settings, store: SqlTaskStore, caplog: pytest.LogCaptureFixture
 ) -> None:

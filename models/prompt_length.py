@@ -1,0 +1,27 @@
+"""How much of a text the model reads: the pipeline cuts off the rest without a word. Knows no torch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from models.adjustments import Adjustment, cut_short
+from models.prompt_cache import Key
+from models.request import VideoRequest
+
+MOST_TOKENS = 1024
+"""What LTX2Pipeline reads unless it is told otherwise, and what LTX-2 was trained with."""
+OWN_TOKENS = 2
+"""Tokens that a tokenizer may put around a text."""
+
+
+def find_cuts(request: VideoRequest, tokenizer: Any) -> Iterator[Adjustment]:
+    """The texts of `request`, as it is rendered, that are longer than the model reads."""
+    read = Key.of(request)
+    for field, text in (("prompt", read.prompt), ("negative_prompt", read.negative)):
+        if text is not None and (tokens := _count(text, tokenizer)) > MOST_TOKENS:
+            yield cut_short(field, tokens, MOST_TOKENS)
+
+
+def _count(text: str, tokenizer: Any) -> int:
+    """The tokens of a text, counted only where they can be too many: none is shorter than a byte."""
+    most = len(text.encode()) + OWN_TOKENS
+    return most if most <= MOST_TOKENS else len(tokenizer(text.strip(), verbose=False).input_ids)
