@@ -39,7 +39,7 @@ class TaskStore(WebhookStore, Protocol):
         """Read one task."""
 
     def get_many(self, task_ids: Collection[str]) -> list[Task]:
-        """Read several tasks, those that there are."""
+        """Read several tasks, those that there are and that this version of the server can read."""
 
     def page(
         self,

@@ -1,12 +1,13 @@
 """What clients ask of a task, through the way in."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import func, insert, select, union_all, update
+from sqlalchemy import Row, func, insert, select, union_all, update
 
 from storage.admission import check_room, check_share, find_repeated
 from storage.database import answering, storable
-from storage.rows import new_row, read_task
+from storage.rows import new_row, read_known, read_task
 from storage.schema import tasks
 from storage.sql.statements import Statements
 from storage.tasks import UNFINISHED, NewTask, State, Task, sources
@@ -25,12 +26,15 @@ class ClientStatements(Statements):
             return read_task(connection.execute(insert(tasks).values(new_row(new)).returning(tasks)).one())
 
     def get(self, task_id: str) -> Task | None:  # noqa: D102
-        found = self.get_many([task_id])
-        return found[0] if found else None
+        found = self._rows_of([task_id])
+        return read_task(found[0]) if found else None
 
     def get_many(self, task_ids: Collection[str]) -> list[Task]:  # noqa: D102
+        return [task for row in self._rows_of(task_ids) if (task := read_known(row)) is not None]
+
+    def _rows_of(self, task_ids: Collection[str]) -> Sequence[Row[Any]]:
         ids = [task_id for task_id in task_ids if task_id == storable(task_id)]
-        return [read_task(row) for row in self._read(select(tasks).where(tasks.c.id.in_(ids)))]
+        return self._read(select(tasks).where(tasks.c.id.in_(ids)))
 
     def page(  # noqa: D102
         self,

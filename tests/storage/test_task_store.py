@@ -726,6 +726,12 @@ def test_what_only_a_newer_version_can_read_fails_and_holds_up_no_other(store):
     assert (row.state, row.error_code, row.dispatcher) == (State.FAILED, "not_known", None)
 
 
+def test_who_follows_many_tasks_is_not_held_up_by_one_that_only_a_newer_version_can_read(store):
+    unknown, known = submit(store, 2)
+    in_words_of_tomorrow(store, unknown)
+    assert [task.id for task in store.get_many([unknown.id, known.id])] == [known.id]
+
+
 @pytest.mark.parametrize(
     "end",
     [

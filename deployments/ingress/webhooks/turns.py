@@ -9,7 +9,7 @@ from storage.webhooks import Due, Lane
 
 
 def pick(due: Iterable[Due], sending: Iterable[Lane], settings: WebhookSettings) -> list[Due]:
-    """Choose of what is due what may go beside what is `sending`, the owner with the least under way first.
+    """Choose of what is due what may go beside what is `sending`: the owner, then the host, with the least under way.
 
     Where there are no keys all tasks are nobody's, and only the hosts are bounded.
     """
@@ -19,7 +19,7 @@ def pick(due: Iterable[Due], sending: Iterable[Lane], settings: WebhookSettings)
         waiting = [each for each in waiting if _may_go(each.lane, hosts, owners, settings)]
         if not waiting:
             break
-        following = min(waiting, key=lambda each: (owners[each.lane.owner], each.due_at))
+        following = min(waiting, key=lambda each: (owners[each.lane.owner], hosts[each.lane.host], each.due_at))
         waiting.remove(following)
         picked.append(following)
         hosts[following.lane.host] += 1

@@ -33,6 +33,11 @@ def test_of_several_owners_the_one_with_the_least_under_way_goes_first():
     assert owners(pick(waiting, of("alice", 2), SETTINGS)) == ["bob", "carol", "bob", "carol"]
 
 
+def test_of_several_hosts_the_one_with_the_least_under_way_goes_first():
+    slow, living = Lane(NOBODY, "slow.example"), Lane(NOBODY, "living.example")
+    assert [each.lane for each in pick(due(slow, living), [slow], SETTINGS)] == [living, slow]
+
+
 def test_what_is_due_the_longest_goes_first_for_one_owner():
     waiting = due(*of("alice", 3))
     assert pick(waiting[::-1], [], SETTINGS) == waiting
