@@ -4,9 +4,10 @@ import time
 from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from models.names import TINY_MODEL_NAME
-from storage.database import answering, storable
+from storage.database import answering, is_sqlite, storable
 from storage.rows import read_replica, read_served_model, recipe_value
 from storage.schema import replicas, served_models
 from storage.sql.statements import Statements
@@ -37,9 +38,10 @@ class ReplicaStatements(Statements):
         with answering(), self._engine.begin() as connection:
             rooms = [model.working_bytes, connection.execute(_least_room(model.name)).scalar()]
             least = min((room for room in rooms if room is not None), default=None)
-            learned = {"recipe": recipe_value(model.recipe), "working_bytes": least}
-            connection.execute(delete(served_models).where(served_models.c.model == model.name))
-            connection.execute(insert(served_models).values(model=model.name, served_at=time.time(), **learned))
+            known = {"served_at": time.time(), "recipe": recipe_value(model.recipe), "working_bytes": least}
+            dialect = sqlite if is_sqlite(self._engine) else postgresql
+            written = dialect.insert(served_models).values(model=model.name, **known)  # others may load it at once
+            connection.execute(written.on_conflict_do_update(index_elements=["model"], set_=known))
 
     def served_model(self, name: str) -> ServedModel:  # noqa: D102
         least = func.coalesce(_least_room(name).scalar_subquery(), served_models.c.working_bytes)

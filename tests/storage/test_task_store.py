@@ -925,6 +925,19 @@ def test_the_room_of_a_model_is_the_least_of_its_generators(store):
     assert room() is None
 
 
+def test_generators_that_load_a_model_at_once_do_not_trip_over_each_other(store):
+    begin = threading.Barrier(4)
+
+    def remember(number):
+        begin.wait()
+        for _ in range(10):
+            store.remember_model(ServedModel(MODEL, choose_recipe({}), number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(remember, range(1, 5)))
+    assert store.served_model(MODEL).working_bytes in range(1, 5)
+
+
 def test_rendering_begins_once_and_again_with_another_start(store):
     task = started(store)
 
