@@ -15,6 +15,10 @@ from models.errors import ModelBroken, ModelUnavailable
 LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, little-endian."""
 METADATA = "__metadata__"
+REQUIRED = frozenset(
+    {"scheduler", "tokenizer", "text_encoder", "connectors", "transformer", "vae", "audio_vae", "vocoder"}
+)
+"""What every LTX-2 has."""
 WORDS = ("tokenizer.json", "tokenizer.model")
 """A tokenizer has one of them, or both."""
 
@@ -24,7 +28,10 @@ def check_checkpoint(folder: Path) -> None:
 
     Raises ModelBroken, and OSError for a file that may not be read.
     """
-    for component in components(read_object(folder / INDEX)):
+    named = components(read_object(folder / INDEX))
+    if missing := sorted(REQUIRED.difference(named)):
+        raise ModelBroken(f"{folder / INDEX} names no {missing[0]}: it is no whole LTX-2 pipeline")
+    for component in named:
         read_object(folder / component / CONFIGS.get(component, "config.json"))
         if component == "tokenizer":
             _check_words(folder / component)

@@ -9,7 +9,7 @@ from models.full_transformer import FULL, TRANSFORMER
 
 INDEX = "model_index.json"
 OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer")
-"""Parts of newer checkpoints that rendering does not use: a prompt rewriter alone is 24 GB."""
+"""Parts of newer checkpoints that rendering does not use: a prompt rewriter is a language model of its own."""
 UNUSED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.msgpack", "*.h5", "*.fp16.*", "*.non_ema.*")
 """Older formats (some of which can run code when they are read) and second copies of the weights."""
 SUFFIX = ".safetensors"

@@ -115,6 +115,15 @@ def test_a_shard_that_is_missing_is_named(folder: Path, component: str) -> None:
         check_checkpoint(folder)
 
 
+@pytest.mark.parametrize("value", [None, [None, None]])
+@pytest.mark.parametrize("component", [*TENSORS, "scheduler", "tokenizer"])
+def test_a_pipeline_without_one_of_its_parts_is_refused(folder: Path, component: str, value: object) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, component: value}))
+    with pytest.raises(ModelBroken, match=f"names no {component}"):
+        check_checkpoint(folder)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"weight_map": []}'])
 def test_an_index_of_shards_that_names_none_is_said(folder: Path, content: str) -> None:
     (folder / f"{WEIGHTS}.index.json").write_text(content)

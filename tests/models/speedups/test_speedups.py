@@ -10,6 +10,7 @@ from models.ltx2 import Ltx2
 from models.speedup_choice import Speedup, choose
 from models.speedups import install
 from models.speedups.compiled import compile_blocks
+from models.speedups.kernels import use_backend
 from models.speedups.text_keys import KeptLinear
 from tests.models.conftest import ignore, small
 from tests.models.speedups.conftest import BLOCKS, STG_BLOCK, Build, counting, denoise, distance, transformer_of
@@ -160,6 +161,22 @@ def test_compiled_blocks_change_nothing_beside_the_shared_prefix(build: Build) -
     model = sped_up(build, Speedup.PREFIX, Speedup.MASK)
     compile_blocks(transformer_of(model), backend="aot_eager")
     assert distance(denoise(model), denoise(build())) <= ROUNDING
+
+
+def test_another_kernel_is_for_the_picture_s_self_attention_of_one_model_alone(build: Build) -> None:
+    """torch's own stands for cuDNN's, which a CPU does not have."""
+    model = build()
+    use_backend(transformer_of(model), "native")
+    kernels = {name: layer.processor._attention_backend for name, layer in attentions(model).items()}
+    assert {name for name, kernel in kernels.items() if kernel} == {f"{block}.attn1" for block in range(BLOCKS)}
+    assert not any(layer.processor._attention_backend for layer in attentions(build()).values())
+    assert distance(denoise(model), denoise(build())) == EXACT
+
+
+def attentions(model: Ltx2) -> dict[str, Any]:
+    """The attention layers of all blocks, by their block and name."""
+    blocks = transformer_of(model).transformer_blocks
+    return {name: layer for name, layer in blocks.named_modules() if hasattr(layer, "processor")}
 
 
 def test_nothing_is_kept_after_a_task(build: Build) -> None:
