@@ -49,6 +49,7 @@ CODES = {
     405: "method_not_allowed",
     408: "body_too_slow",
     409: "conflict",
+    412: "precondition_failed",
     413: "too_large",
     416: "range_not_satisfiable",
     429: "too_many_requests",

@@ -117,7 +117,7 @@ def _add_content(router: APIRouter, rooms: Rooms) -> None:
         "/v1/videos/{video_id}/content",
         summary="Download a video or its thumbnail",
         response_class=Response,
-        responses={**FILE_RESPONSES, **_errors(404, 416, 422, 503)},
+        responses={**FILE_RESPONSES, **_errors(404, 412, 416, 422, 503)},
     )
     async def video_content(
         video_id: str,

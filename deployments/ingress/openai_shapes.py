@@ -139,8 +139,11 @@ def openai_error(status: int, body: ErrorBody) -> dict[str, Any]:
         kind = "rate_limit_error"
     elif status >= 500:  # noqa: PLR2004
         kind = "server_error"
-    parameter = PARAMETERS.get(body.field, body.field) if body.field else None
-    error = OpenAIError(message=body.error, type=kind, param=parameter, code=body.error_code)
+    parameter, message = body.field, body.error
+    if parameter in PARAMETERS:
+        message = message.replace(parameter, PARAMETERS[parameter], 1)
+        parameter = PARAMETERS[parameter]
+    error = OpenAIError(message=message, type=kind, param=parameter, code=body.error_code)
     return OpenAIErrorBody(error=error).model_dump()
 
 

@@ -1,13 +1,13 @@
 """Finished files over HTTP: Range, ETag and conditional requests, from any output store."""
 
 import re
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
-from starlette.exceptions import HTTPException
 
+from deployments.ingress.conditions import check_same, part_asked, unchanged
 from deployments.ingress.errors import Forbidden, NotFound
 from deployments.ingress.keys import Unauthorized, owner_of, presented_key
 from deployments.ingress.reads import Reads
@@ -25,16 +25,9 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range that was asked for"},
     304: {"description": "The file has not changed"},
     307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
+    412: {"model": ErrorBody, "description": "The file is not the one that `If-Match` names"},
     416: {"model": ErrorBody, "description": "The range lies outside the file"},
 }
-RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
-
-
-class Unsatisfiable(HTTPException):
-    """The range asked for lies outside the file."""
-
-    def __init__(self, file: StoredFile) -> None:
-        super().__init__(416, f"the file has {file.size_bytes} bytes", {"Content-Range": f"bytes */{file.size_bytes}"})
 
 
 def outputs_router(rooms: Rooms) -> APIRouter:
@@ -98,9 +91,10 @@ async def _serve(reads: Reads, key: str, file: StoredFile, request: Request) -> 
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
     }
-    if _unchanged(request, file):
+    check_same(request, file)
+    if unchanged(request, file):
         return Response(status_code=304, headers=headers)
-    part = _part(request, file)
+    part = part_asked(request, file)
     start, length = part or (0, file.size_bytes)
     headers["Content-Length"] = str(length)
     if part:
@@ -113,49 +107,3 @@ async def _serve(reads: Reads, key: str, file: StoredFile, request: Request) -> 
     except FileNotFoundError:
         raise NotFound("there is no such file") from None
     return StreamingResponse(content, status, headers, media_type)
-
-
-def _unchanged(request: Request, file: StoredFile) -> bool:
-    """Whether the client's own copy is still good (RFC 9110, section 13.2.2)."""
-    if (known := request.headers.get("if-none-match")) is not None:
-        tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
-        return "*" in tags or f'"{file.etag}"' in tags
-    since = _time(request.headers.get("if-modified-since"))
-    return since is not None and int(file.modified_at) <= since
-
-
-def _part(request: Request, file: StoredFile) -> tuple[int, int] | None:
-    """The start and length that were asked for; None for the whole file, which several ranges get too.
-
-    Raises Unsatisfiable.
-    """
-    asked = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    if asked is None or not any(asked.groups()) or not _same_file(request, file):
-        return None
-    first, last = asked.groups()
-    if not first:
-        length = min(int(last), file.size_bytes)
-        start, end = file.size_bytes - length, file.size_bytes
-    else:
-        start, end = int(first), min(int(last) + 1 if last else file.size_bytes, file.size_bytes)
-        if last and int(last) < int(first):
-            return None
-    if start >= end:
-        raise Unsatisfiable(file)
-    return start, end - start
-
-
-def _same_file(request: Request, file: StoredFile) -> bool:
-    """Whether a part may be sent: If-Range names the file as it is now (RFC 9110, section 13.1.5)."""
-    condition = request.headers.get("if-range")
-    if condition is None or condition == f'"{file.etag}"':
-        return True
-    since = _time(condition)
-    return since is not None and int(file.modified_at) == since
-
-
-def _time(header: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(header).timestamp() if header else None
-    except (ValueError, OverflowError):
-        return None

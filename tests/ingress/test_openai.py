@@ -161,7 +161,9 @@ def test_a_refusal_names_the_parameter(box, fields, param):
 
 def test_a_file_that_is_no_picture_is_refused_under_its_own_name(box):
     form = {"data": {"prompt": PROMPT}, "files": {"input_reference": ("a.txt", b"text")}}
-    assert refusal(box.client.post("/v1/videos", **form)) == (422, "input_reference", "invalid_request")
+    answer = box.client.post("/v1/videos", **form)
+    assert refusal(answer) == (422, "input_reference", "invalid_request")
+    assert answer.json()["error"]["message"].startswith("input_reference must be")
 
 
 def test_a_full_queue_is_a_rate_limit_with_retry_after(open_box):

@@ -101,6 +101,24 @@ def test_a_copy_that_is_still_good_is_304(box, path):
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", headers["etag"]), condition
 
 
+def test_a_part_of_another_file_than_the_client_began_with_is_412(box, path):
+    headers = box.client.get(path).headers
+    for condition in (
+        {"if-match": '"other"'},
+        {"if-match": f"W/{headers['etag']}"},
+        {"if-unmodified-since": formatdate(0, usegmt=True)},
+    ):
+        answer = box.client.get(path, headers=condition | {"range": "bytes=0-5"})
+        assert (answer.status_code, answer.json()["error_code"]) == (412, "precondition_failed"), condition
+    for condition in (
+        {"if-match": f'"other", {headers["etag"]}'},
+        {"if-match": "*"},
+        {"if-unmodified-since": headers["last-modified"]},
+        {"if-unmodified-since": "yesterday"},
+    ):
+        assert box.client.get(path, headers=condition | {"range": "bytes=0-5"}).status_code == 206, condition
+
+
 def test_another_copy_gets_the_file(box, path):
     headers = box.client.get(path).headers
     for condition in (
