@@ -32,6 +32,12 @@ def free_host_bytes() -> int:
     return min([free, *_left_in_cgroups(CGROUPS, OWN_CGROUP)])
 
 
+def all_host_bytes() -> int:
+    """All the memory of this machine."""
+    total: int = psutil.virtual_memory().total
+    return total
+
+
 def _left_in_cgroups(root: Path, own: Path) -> list[int]:
     """What each limit over this process leaves. Files in the page cache do not count as taken."""
     try:

@@ -19,7 +19,7 @@ from deployments.generator.deployment import Generator
 from deployments.generator.meter import WORTH_WRITING_S
 from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
 from deployments.settings import GeneratorSettings, Settings
-from models import ltx2_load, offload, transfer
+from models import ltx2_load, offload, sleep, transfer
 from models.adjustments import told
 from models.clip import Clip
 from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled
@@ -153,6 +153,12 @@ def test_the_log_has_the_time_line_of_a_cold_start(
     wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
     assert all(f" {mark} " in line for mark in wanted)
     assert set(wanted) <= set(generator._residence.timeline.marks)
+
+
+@pytest.fixture(autouse=True)
+def host_memory_for_a_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is free on the machine that runs the tests."""
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: 1000 * GB)
 
 
 def stand_on_a_gpu(model: Ltx2) -> None:

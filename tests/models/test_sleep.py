@@ -9,13 +9,20 @@ from diffusers import LTX2Pipeline
 from models import offload, sleep, transfer
 from models.errors import ModelUnavailable
 from models.ltx2 import Ltx2
-from models.placement import STREAMED, Place, plan, plan_cpu
+from models.placement import GB, STREAMED, Place, plan, plan_cpu
 from models.recipes import read_recipe
 from models.sizes import measure_sizes
 from models.sleep import Bed
 from tests.models.conftest import ignore, small
 
 HUGE = 2**62
+
+
+@pytest.fixture(autouse=True)
+def machine_of_64_gb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is free on the one that runs the tests."""
+    monkeypatch.setattr(sleep, "all_host_bytes", lambda: 64 * GB)
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: 32 * GB)
 
 
 def placed(folder: Path, place: Place) -> Ltx2:
@@ -129,6 +136,11 @@ def test_where_host_memory_is_short_it_stays_awake(tiny_folder: Path, monkeypatc
     assert not model.can_sleep()
     monkeypatch.setattr(sleep, "free_host_bytes", lambda: int(model.bed.size_bytes * 1.3) + sleep.MARGIN_BYTES)
     assert model.can_sleep()
+
+
+def test_a_large_machine_keeps_more_free_than_ray_wants() -> None:
+    assert sleep.margin_bytes(64 * GB) == sleep.MARGIN_BYTES
+    assert sleep.margin_bytes(512 * GB) > 0.05 * 512 * GB
 
 
 def test_host_memory_that_torch_kept_from_the_last_sleep_counts_as_free(
