@@ -37,6 +37,14 @@ class Ended(TaskBody):
     ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
 
 
+STATUS = {State.COMPLETED: 200, State.FAILED: 500}
+"""Of a task that was waited for. Else somebody ended it: 409, no fault of the server, and nothing to send again."""
+ENDED_OTHERWISE: dict[int | str, dict[str, Any]] = {
+    409: {"model": Ended, "description": "The task was canceled or deleted meanwhile"},
+    500: {"model": Ended, "description": "The task failed"},
+}
+
+
 def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     """The routes that make videos."""
     router = APIRouter(tags=["video"])
@@ -69,7 +77,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
         "/v1/video/t2v",
         summary="Text to video, waiting for it",
         response_model=Ended,
-        responses={**REFUSALS, 500: {"model": Ended}},
+        responses={**REFUSALS, **ENDED_OTHERWISE},
         openapi_extra=text_body,
     )
     async def t2v(request: Request) -> JSONResponse:
@@ -82,7 +90,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
         "/v1/video/i2v",
         summary="Image to video, waiting for it",
         response_model=Ended,
-        responses={**REFUSALS, 500: {"model": Ended}},
+        responses={**REFUSALS, **ENDED_OTHERWISE},
         openapi_extra=image_body,
     )
     async def i2v(request: Request) -> JSONResponse:
@@ -131,8 +139,7 @@ async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], 
 async def _wait(rooms: Rooms, request: Request, watch: Watch, submitted: Submitted) -> JSONResponse:
     task = await watch.wait(submitted.task_id)
     body = await rooms.reading.run(describe, rooms, task, request)
-    status = 200 if task.state == State.COMPLETED else 500
-    return JSONResponse({**body, "ignored": submitted.ignored}, status)
+    return JSONResponse({**body, "ignored": submitted.ignored}, STATUS.get(task.state, 409))
 
 
 def _text_body(rooms: Rooms) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def test_a_canceled_task_ends_the_wait(box):
     worker = work(box, lambda task: box.tasks.cancel(task.id))
     answer = ask_and_wait(box, "t2v")
     worker.join()
-    assert (answer.status_code, answer.json()["error_code"]) == (500, "canceled")
+    assert (answer.status_code, answer.json()["error_code"]) == (409, "canceled")
 
 
 def test_many_wait_at_once_and_each_gets_its_own(box):
