@@ -36,7 +36,7 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
     assert any(line.endswith(" GB") for line in said)
     assert f"https://huggingface.co/{REPOSITORY}" in said[2]
     assert str(folder) in said[-1]
-    assert "LTX-2.0, base" in said[-1]
+    assert "run as LTX-2, a base model" in said[-1]
     hub.served.clear()
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == folder
     assert not [name for name in hub.served if name.endswith(".safetensors")]
@@ -92,6 +92,15 @@ def test_the_command_takes_the_model_that_is_named_and_the_cache_of_the_settings
     assert str(tmp_path / "cache") in done.stdout
     assert "terms" not in done.stdout
     assert list((tmp_path / "cache").glob("*/model_index.json"))
+
+
+def test_the_command_fetches_what_the_settings_say_is_run(tiny_folder: Path, tmp_path: Path) -> None:
+    two = shutil.copytree(tiny_folder, tmp_path / "two")
+    (two / "transformer").rename(two / "transformer_full")
+    cache = str(tmp_path / "cache")
+    done = run("serve_config.yaml", str(two), LTX2_CACHE_DIR=cache, LTX2_GENERATOR__RECIPE="base")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"a base model, and in {cache}" in done.stdout
 
 
 def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:
