@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models import read_ahead
 from models.names import TINY
 from models.timeline import Mark, Timeline
 from models.warm_up import WarmUp, without
@@ -41,6 +42,20 @@ def test_a_model_that_is_no_model_is_left_to_the_load(tmp_path: Path) -> None:
     warm_up.wait_for_imports()
     warm_up._reads.join()
     assert Mark.READ not in timeline.marks
+
+
+def test_files_that_may_not_be_read_are_left_to_the_load(
+    cache_dir: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(piece: read_ahead.Piece, _ended: object) -> int:
+        raise PermissionError(13, "Permission denied", str(piece.path))
+
+    monkeypatch.setattr(read_ahead, "_read", refuse)
+    timeline = Timeline()
+    warm_up = WarmUp(TINY, cache_dir, "cpu", timeline)
+    warm_up._read()
+    assert Mark.READ not in timeline.marks
+    assert "the weights were not read ahead: [Errno 13] Permission denied" in caplog.text
 
 
 def test_imports_that_were_never_begun_are_not_waited_for(tmp_path: Path) -> None:
