@@ -14,11 +14,10 @@ from models.errors import ModelUnavailable
 from models.licence import find_licence
 from models.names import REAL_MODEL_NAME, TINY
 from models.progress import Progress, ReportProgress
-from models.recipes import Family, Training, read_recipe
+from models.recipes import Training, read_recipe
 from models.repository import Repository
 
 SAY_EVERY_S = 5.0
-FAMILIES = {Family.LTX_2_0: "LTX-2", Family.LTX_2_3: "LTX-2.3 or later"}
 TERMS = (
     'The weights have terms of their own: read https://huggingface.co/{id}, and "The weights" in README.md, before you '
     "use them."
@@ -43,8 +42,8 @@ def fetch(model: str, cache_dir: Path, say: Say, training: Training = Training.A
         check_checkpoint(folder)
     except OSError as exc:
         raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
-    kind = "distilled" if recipe.sigmas is not None else "a base model"
-    say(f"it is whole, run as {FAMILIES[recipe.family]}, {kind}, and in {folder}")
+    say(f"it is whole, and in {folder}")
+    say(f"it will be run as {recipe.words}")
     return folder
 
 

@@ -59,6 +59,7 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 """The noise levels that Lightricks distilled LTX-2 and LTX-2.3 for."""
 DISTILLED_MARK = "distilled"
 STEPS = MappingProxyType({Family.LTX_2_0: 40, Family.LTX_2_3: 30})
+NAMES = MappingProxyType({Family.LTX_2_0: "LTX-2", Family.LTX_2_3: "LTX-2.3 or later"})
 UNGUIDED = MappingProxyType(
     {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
 )
@@ -92,6 +93,13 @@ class Recipe:
         if self.sigmas is not None:
             return {"num_inference_steps": len(self.sigmas), **UNGUIDED}
         return {"num_inference_steps": STEPS[self.family]}
+
+    @property
+    def words(self) -> str:
+        """What it says, for the log."""
+        if self.sigmas is not None:
+            return f"{NAMES[self.family]}, distilled: {len(self.sigmas)} steps without guidance"
+        return f"{NAMES[self.family]}: {STEPS[self.family]} guided steps, STG at block {self.stg_blocks[0]}"
 
 
 def choose_recipe(transformer: Mapping[str, object]) -> Recipe:

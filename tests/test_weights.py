@@ -35,8 +35,8 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
     folder = fetch(REPOSITORY, tmp_path / "cache", said.append)
     assert any(line.endswith(" GB") for line in said)
     assert f"https://huggingface.co/{REPOSITORY}" in said[2]
-    assert str(folder) in said[-1]
-    assert "run as LTX-2, a base model" in said[-1]
+    assert str(folder) in said[-2]
+    assert said[-1] == "it will be run as LTX-2: 40 guided steps, STG at block 0"
     hub.served.clear()
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == folder
     assert not [name for name in hub.served if name.endswith(".safetensors")]
@@ -100,7 +100,7 @@ def test_the_command_fetches_what_the_settings_say_is_run(tiny_folder: Path, tmp
     cache = str(tmp_path / "cache")
     done = run("serve_config.yaml", str(two), LTX2_CACHE_DIR=cache, LTX2_GENERATOR__RECIPE="base")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"a base model, and in {cache}" in done.stdout
+    assert f"it is whole, and in {cache}/full-" in done.stdout
 
 
 def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ class Residence:
             self._presence.measure(model.working_bytes)
             self._note(model)
         logger.info("model loaded from %s on %s in %.1f s", self._source, self._device, time.monotonic() - started)
+        logger.info("recipe: %s", model.recipe.words)
         logger.info("placement: %s\n%s", model.placement.place, model.placement.table())
         logger.info("speed-ups: %s", ", ".join(model.speedups) or "none")
         return model

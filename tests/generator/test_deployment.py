@@ -149,6 +149,7 @@ def test_the_log_has_the_time_line_of_a_cold_start(
     caplog.set_level(logging.INFO, "ray.serve")
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
+    assert "recipe: LTX-2, distilled: 8 steps without guidance" in caplog.messages
     (line,) = [message for message in caplog.messages if message.startswith("cold start: ")]
     wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
     assert all(f" {mark} " in line for mark in wanted)
