@@ -8,9 +8,11 @@ SAFE_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
 }
 """A browser takes a file for what it says it is, shows no answer inside another site, and tells no other site the
-address that it came from: in it stands the id that opens a task. A room's own value wins."""
+address that it came from: in it stands the id that opens a task. No cache between keeps how a task stood, or that a
+file was not there yet. A room's own value wins."""
 
 
 class SafeHeaders:

@@ -11,7 +11,6 @@ from deployments.ingress.headers import SAFE_HEADERS
     ("method", "path", "status"),
     [
         ("GET", "/health", 200),
-        ("GET", "/docs", 200),
         ("GET", "/openapi.json", 200),
         ("GET", "/v1/video/tasks/none", 404),
         ("GET", "/outputs/none.mp4", 404),
@@ -24,6 +23,14 @@ def test_every_answer_carries_the_safe_headers(box, method, path, status):
     answer = box.client.request(method, path)
     assert answer.status_code == status
     assert answer.headers.items() >= {name.lower(): value for name, value in SAFE_HEADERS.items()}.items()
+
+
+def test_no_cache_keeps_how_a_task_stood_or_that_a_file_was_not_there_yet(box):
+    task_id = box.submit()
+    for path in (f"/v1/video/tasks/{task_id}", f"/outputs/ltx2_{task_id}.mp4", "/v1/video/tasks", "/health"):
+        assert box.client.get(path).headers["cache-control"] == "no-store", path
+    for path in ("/", "/docs", "/page/main.js", "/skill.md"):
+        assert box.client.get(path).headers["cache-control"] == "no-cache", path
 
 
 def test_a_file_carries_them_once_with_its_own_cache_rule(box):
