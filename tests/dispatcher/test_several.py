@@ -14,7 +14,7 @@ from storage.local import LocalOutputStore
 from storage.outputs import output_key, poster_key
 from storage.schema import dispatchers
 from storage.tasks import NewTask, State
-from tests.dispatcher.workers import MODEL, Workers, all_end, dispatcher, end, kill, submit, until
+from tests.dispatcher.workers import MODEL, PATIENCE_S, Workers, all_end, dispatcher, end, kill, submit, until
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +59,7 @@ async def test_what_a_claim_brings_during_a_shutdown_is_back_in_the_queue_too(se
 
     def slowly(*args):
         claiming.set()
-        may_claim.wait()
+        assert may_claim.wait(PATIENCE_S)
         return claim(*args)
 
     monkeypatch.setattr(ended._tasks, "claim", slowly)

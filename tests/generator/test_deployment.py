@@ -96,10 +96,9 @@ def test_what_is_rendered_is_counted_while_it_goes_on(settings: Settings, store:
     (task,) = store.claim("alice", MODEL, 1, 60)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(generator.generate, task)
-        while not (counted := store.usage()):
+        while sum(usage.gpu_s for usage in store.usage()) < WORTH_WRITING_S:
             assert not running.done(), running.exception()
             time.sleep(0.02)
-        assert counted[0].gpu_s >= WORTH_WRITING_S
         assert store.cancel(task.id)
         with pytest.raises(TaskCancelled):
             running.result()
