@@ -24,6 +24,12 @@ V2 = Names("memory.max", "memory.current", ("inactive_file", "active_file"))
 MEMORY = "memory"
 """The controller of version 1, and the folder that it is mounted under."""
 NO_LIMIT = "max"
+MARGIN_BYTES = 8 * 10**9
+"""Host memory that is left for clips, the page cache and everybody else, at least."""
+MARGIN_SHARE = 0.08
+"""And at least so much of all of it: Ray ends processes of a node of which 95 % is taken (2.60, its default)."""
+PINNED_SHARE = 1.25
+"""torch takes pinned memory in blocks that are powers of two."""
 
 
 def free_host_bytes() -> int:
@@ -36,6 +42,16 @@ def all_host_bytes() -> int:
     """All the memory of this machine."""
     total: int = psutil.virtual_memory().total
     return total
+
+
+def margin_bytes(all_bytes: int) -> int:
+    """What stays free on a machine that has `all_bytes` of memory."""
+    return max(MARGIN_BYTES, int(all_bytes * MARGIN_SHARE))
+
+
+def pinnable_bytes() -> int:
+    """What may be taken for good, as pinned memory is: the kernel cannot take it back."""
+    return max(0, int((free_host_bytes() - margin_bytes(all_host_bytes())) / PINNED_SHARE))
 
 
 def _left_in_cgroups(root: Path, own: Path) -> list[int]:

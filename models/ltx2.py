@@ -105,7 +105,7 @@ class Ltx2:
             placed = choose_placement(folder, recipe, device, options)
             pipe = load_pipeline(folder, recipe, device)
             timeline.mark(Mark.BUILT)
-            offload.apply(pipe, placed)
+            placed = offload.apply(pipe, placed)
             timeline.mark(Mark.PLACED)
             loaded = cls(model_name(model), recipe, pipe, placed, options)
             loaded.speed_up(choose_speedups(placed, device, options))

@@ -1,15 +1,21 @@
 """Puts a loaded pipeline where its placement says, with diffusers' own means. Knows no Ray."""
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from models.host_memory import pinnable_bytes
 from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 
-def apply(pipe: Any, placement: Placement, device: str = "cuda") -> None:
-    """Move the components of `pipe`. `device` "cpu" stands for a GPU in tests: the same hooks, without streams."""
+def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
+    """Move the components of `pipe`, and return how they stand then.
+
+    `device` "cpu" stands for a GPU in tests: the same hooks, without streams and pinned memory.
+    """
     import torch
 
     from models import transfer
@@ -17,27 +23,49 @@ def apply(pipe: Any, placement: Placement, device: str = "cuda") -> None:
     if placement.weights is Weights.FP8:
         pipe.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
     if placement.place is Place.CPU:
-        return
-    for name in STREAMED[placement.place]:
-        if isinstance(component := pipe.components.get(name), torch.nn.Module):
-            _let_pass(name, component, torch.device(device))
+        return placement
+    passing = _modules(pipe, STREAMED[placement.place])
+    sizes = {name: sum(weight.nbytes for weight in transfer.weights_of([each])) for name, each in passing.items()}
+    pinned = choose_pinned(sizes, pinnable_bytes()) if device == "cuda" else frozenset()
+    for name, component in passing.items():
+        _let_pass(name, component, torch.device(device), pinned=name in pinned)
     transfer.to_device(resident_weights(pipe, placement), torch.device(device))
+    return placement.with_pinned(pinned)
+
+
+def choose_pinned(sizes: Mapping[str, int], room_bytes: int) -> frozenset[str]:
+    """The components, by their bytes, that are to wait in pinned memory, of which there is so much.
+
+    The transformer first, which passes at every call. What is not pinned is copied into pinned memory each time that
+    it passes, and nothing is computed meanwhile.
+    """
+    chosen = set()
+    for name in sorted(sizes, key=lambda name: (name != TRANSFORMER, -sizes[name])):
+        if sizes[name] <= room_bytes:
+            chosen.add(name)
+            room_bytes -= sizes[name]
+    return frozenset(chosen)
 
 
 def resident_weights(pipe: Any, placement: Placement) -> "list[Tensor]":
     """The weights that stay on the GPU: those of the components that do not pass through it."""
-    import torch
-
     from models.transfer import weights_of
 
     if placement.place is Place.CPU:
         return []
     passing = STREAMED[placement.place]
-    modules = {name: value for name, value in pipe.components.items() if isinstance(value, torch.nn.Module)}
-    return weights_of(module for name, module in modules.items() if name not in passing)
+    return weights_of(_modules(pipe, [name for name in pipe.components if name not in passing]).values())
 
 
-def _let_pass(name: str, component: Any, device: Any) -> None:
+def _modules(pipe: Any, names: Iterable[str]) -> "dict[str, Module]":
+    """Those of the components by these names that have weights."""
+    import torch
+
+    found = {name: pipe.components.get(name) for name in names}
+    return {name: value for name, value in found.items() if isinstance(value, torch.nn.Module)}
+
+
+def _let_pass(name: str, component: Any, device: Any, *, pinned: bool) -> None:
     """Keep a component in host memory and bring its parts to `device` as they are called.
 
     The transformer by blocks, each bringing in the next while it works: its calls differ in the layers that they skip,
@@ -55,7 +83,7 @@ def _let_pass(name: str, component: Any, device: Any) -> None:
         onload_device=device,
         offload_device=torch.device("cpu"),
         use_stream=streams,
-        low_cpu_mem_usage=streams,
+        low_cpu_mem_usage=streams and not pinned,
         **level,
     )
 

@@ -49,6 +49,9 @@ STREAMED = MappingProxyType(
 """The components that pass through the GPU, by place."""
 
 
+PASSING = "host, passes through GPU"
+
+
 class Weights(StrEnum):
     """How the transformer's weights are stored. Everything is computed in bfloat16."""
 
@@ -103,11 +106,16 @@ class Placement:
     window_bytes: int = 0
     """What of the GPU a streamed transformer takes while it works."""
 
+    def with_pinned(self, names: Collection[str]) -> "Placement":
+        """The same where these components wait in pinned host memory."""
+        rows = (replace(row, where=f"pinned {PASSING}") if row.component in names else row for row in self.rows)
+        return replace(self, rows=tuple(rows))
+
     def table(self) -> str:
         """The placement for the log: component, dtype, where, GB."""
-        lines = [f"{'component':<14} {'dtype':<9} {'where':<26} {'GB':>6}"]
+        lines = [f"{'component':<14} {'dtype':<9} {'where':<31} {'GB':>6}"]
         lines += [
-            f"{row.component:<14} {row.dtype:<9} {row.where:<26} {row.size_bytes / GB:>6.2f}" for row in self.rows
+            f"{row.component:<14} {row.dtype:<9} {row.where:<31} {row.size_bytes / GB:>6.2f}" for row in self.rows
         ]
         total = (
             f"all, with a render's own memory: {_gb(self.gpu_bytes)} on the GPU, {_gb(self.host_bytes)} in host memory"
@@ -176,7 +184,7 @@ def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
         Row(
             name,
             "float8" if name == TRANSFORMER and weights is Weights.FP8 else "bfloat16",
-            "host, passes through GPU" if name in passing else "GPU",
+            PASSING if name in passing else "GPU",
             size,
         )
         for name, size in sizes.weights.items()

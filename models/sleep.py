@@ -5,19 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from models import offload
 from models.errors import ModelUnavailable
-from models.host_memory import all_host_bytes, free_host_bytes
+from models.host_memory import PINNED_SHARE, all_host_bytes, free_host_bytes, margin_bytes
 from models.memory import drop_locals, free_memory, is_out_of_memory, kept_pinned_bytes
 from models.placement import GB, Placement
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MARGIN_BYTES = 8 * 10**9
-"""Host memory that is left for clips, the page cache and everybody else, at least."""
-MARGIN_SHARE = 0.08
-"""And at least so much of all of it: Ray ends processes of a node of which 95 % is taken (2.60, its default)."""
-PINNED_SHARE = 1.25
-"""torch takes pinned memory in blocks that are powers of two."""
 
 
 class Bed:
@@ -74,11 +67,6 @@ class Bed:
                 f"the model slept, and {_size_bytes(gone) / GB:.1f} GB of its weights could not come back: {said}"
             ) from exc
         self._gone = 0
-
-
-def margin_bytes(all_bytes: int) -> int:
-    """What stays free on a machine that has `all_bytes` of memory."""
-    return max(MARGIN_BYTES, int(all_bytes * MARGIN_SHARE))
 
 
 def _size_bytes(weights: "list[Tensor]") -> int:

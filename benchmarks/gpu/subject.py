@@ -169,7 +169,7 @@ def open_model(
     free_memory()
     cap()
     pipe = pipeline(components, text_encoder)
-    offload.apply(pipe, placed, device)
+    placed = offload.apply(pipe, placed, device)
     model = Ltx2(random_name(source), choose_recipe(pipe.transformer.config), pipe, placed, options)
     model.speed_up(choose_speedups(placed, device, options))
     model.working_bytes = measure_room(placed, model.speedups)

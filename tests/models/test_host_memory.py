@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from models.host_memory import V1, V2, Names, _left_in_cgroups, free_host_bytes
+from models import host_memory
+from models.host_memory import (
+    MARGIN_BYTES,
+    V1,
+    V2,
+    Names,
+    _left_in_cgroups,
+    free_host_bytes,
+    margin_bytes,
+    pinnable_bytes,
+)
 
 UNLIMITED_V1 = str(2**63 - 4096)
 
@@ -60,3 +70,16 @@ def test_without_a_limit_there_is_none(tmp_path: Path) -> None:
 
 def test_this_machine_has_memory() -> None:
     assert free_host_bytes() > 0
+
+
+def test_a_large_machine_keeps_more_free_than_ray_wants() -> None:
+    assert margin_bytes(64 * 10**9) == MARGIN_BYTES
+    assert margin_bytes(512 * 10**9) > 0.05 * 512 * 10**9
+
+
+def test_pinned_memory_leaves_the_margin_and_what_torch_rounds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_memory, "all_host_bytes", lambda: 128 * 10**9)
+    monkeypatch.setattr(host_memory, "free_host_bytes", lambda: MARGIN_BYTES)
+    assert pinnable_bytes() == 0
+    monkeypatch.setattr(host_memory, "free_host_bytes", lambda: 110 * 10**9)
+    assert 75 * 10**9 < pinnable_bytes() < 85 * 10**9

@@ -163,8 +163,8 @@ def test_the_operator_may_name_the_place() -> None:
 def test_the_table_names_every_component_its_dtype_where_it_is_and_its_size() -> None:
     lines = plan(48 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).table().splitlines()
     assert lines[0].split() == ["component", "dtype", "where", "GB"]
-    assert "transformer    float8    GPU                         18.90" in lines
-    assert "text_encoder   bfloat16  host, passes through GPU    24.40" in lines
+    assert "transformer    float8    GPU                              18.90" in lines
+    assert "text_encoder   bfloat16  host, passes through GPU         24.40" in lines
     assert len(lines) == 2 + len(LTX_2_0.weights)
 
 
@@ -200,3 +200,28 @@ def test_fp8_weights_change_the_result_and_bfloat16_does_not_hide_it(model: Ltx2
     query = rounded._text_to_video.transformer.transformer_blocks[0].attn1.to_q
     assert query.weight.dtype is torch.float8_e4m3fn
     assert 0 < distance(denoise(rounded), denoise(stored)) < 5
+
+
+PASSING_GB = {"text_encoder": 24, "connectors": 3, "vae": 2, "transformer": 38}
+
+
+@pytest.mark.parametrize(
+    ("room_gb", "pinned"),
+    [
+        (80, set(PASSING_GB)),
+        (64, {"transformer", "text_encoder", "vae"}),
+        (40, {"transformer", "vae"}),
+        (20, {"connectors", "vae"}),
+        (0, set()),
+    ],
+)
+def test_what_passes_at_every_step_is_pinned_first(room_gb: int, pinned: set[str]) -> None:
+    assert offload.choose_pinned(PASSING_GB, room_gb) == pinned
+
+
+def test_the_table_says_what_is_pinned() -> None:
+    placed = plan(24 * GB, PLENTY, LTX_2_0).with_pinned({"transformer"})
+    lines = {line.split()[0]: line for line in placed.table().splitlines()}
+    assert "pinned host, passes through GPU" in lines["transformer"]
+    assert "pinned" not in lines["text_encoder"]
+    assert "  host, passes through GPU" in lines["text_encoder"]
