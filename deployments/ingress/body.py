@@ -16,7 +16,8 @@ from models.request import VideoRequest
 MAX_FIELDS_BYTES = 256 * 1024
 """Bound on everything in a body that is not the picture: two prompts of the longest kind, many times over."""
 MAX_FORM_FIELDS = 100
-PLAIN = "identity"
+PACKED = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
+"""Codings that would have to be undone. Other words there, such as `utf-8`, do no harm."""
 
 
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
@@ -84,8 +85,8 @@ async def _picture(form: FormData, name: str, *, optional: bool) -> bytes | None
 
 def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
     """The same request, whose body ends with TooLarge once it passes `max_bytes`, and with TooSlow after `max_s`."""
-    coding = request.headers.get("content-encoding", PLAIN)
-    if coding.lower() != PLAIN:
+    coding = request.headers.get("content-encoding", "")
+    if not PACKED.isdisjoint(coding.lower().replace(" ", "").split(",")):
         raise InvalidRequest("Content-Encoding", coding, "left out: a body is taken as it is")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:

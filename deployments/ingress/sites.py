@@ -17,7 +17,10 @@ REFUSAL = "a page of another site sent this; cors_origins has the sites that may
 
 
 class OtherSites:
-    """Goes by Sec-Fetch-Site: the browser alone writes it, and no proxy changes it. Other programs send none."""
+    """Goes by Sec-Fetch-Site: the browser alone writes it, and no proxy changes it. Other programs send none.
+
+    Browsers send it over https and to localhost: over plain http to another host nothing is refused (docs/security.md).
+    """
 
     def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
         self._app = app

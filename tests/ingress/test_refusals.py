@@ -233,6 +233,12 @@ def test_a_body_that_was_compressed_is_told_so(box, route):
     assert (body.field, body.given) == ("Content-Encoding", "'gzip'")
 
 
+@pytest.mark.parametrize("coding", ["identity", "utf-8", ""])
+def test_a_body_that_is_plain_is_taken_whatever_its_client_calls_that(box, coding):
+    answer = box.client.post("/v1/video/async_t2v", json={"prompt": "x"}, headers={"content-encoding": coding})
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("route", ["async_t2v", "async_i2v"])
 def test_a_client_that_hangs_up_within_its_body_is_no_error_of_the_server(box, route):
     """It would be a 500 in the metrics, and a traceback in the log."""
