@@ -104,7 +104,7 @@ def served_box(tmp_path) -> Iterator[Callable[..., Box]]:
         def open_it(**values: Any) -> Box:
             app, parts = build_app(tmp_path, stack, **values)
             base_url = stack.enter_context(serve(app))
-            return Box(stack.enter_context(httpx.Client(base_url=base_url, timeout=10)), *parts)
+            return Box(stack.enter_context(httpx.Client(base_url=base_url, timeout=60)), *parts)
 
         yield open_it
 
@@ -148,9 +148,11 @@ def completing(box: Box) -> Iterator[Box]:
 
     worker = threading.Thread(target=work)
     worker.start()
-    yield box
-    stopped.set()
-    worker.join()
+    try:
+        yield box
+    finally:
+        stopped.set()
+        worker.join()
 
 
 @contextlib.contextmanager
