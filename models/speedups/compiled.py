@@ -4,10 +4,19 @@ One block is compiled for all of them, as they are alike. The first render of a 
 TORCHINDUCTOR_CACHE_DIR on a disk that stays, and a later process finds what was compiled.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+MOST_VARIANTS = 64
+"""How often a block may be compiled. Each kind of call is a variant: two prompts or one, STG, no cross-modal attention;
+then once more for sizes other than the first. torch's own 8 are gone with the second size, and from then on the blocks
+run as if they were not compiled, with no more than a warning."""
 
-def compile_blocks(transformer: Any, backend: str = "inductor") -> bool:
+
+def compile_blocks(transformer: Any, backend: str | Callable[..., Any] = "inductor") -> bool:
     """Compile the blocks of `transformer`, at their first call."""
+    from torch._dynamo import config
+
+    config.recompile_limit = max(MOST_VARIANTS, config.recompile_limit)
     transformer.compile_repeated_blocks(fullgraph=False, backend=backend)
     return True

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import ModelMixin
 from PIL import Image
 
 from models.ltx2 import Ltx2
@@ -161,6 +162,33 @@ def test_compiled_blocks_change_nothing_beside_the_shared_prefix(build: Build) -
     model = sped_up(build, Speedup.PREFIX, Speedup.MASK)
     compile_blocks(transformer_of(model), backend="aot_eager")
     assert distance(denoise(model), denoise(build())) <= ROUNDING
+
+
+class Block(torch.nn.Module):
+    def forward(self, states: torch.Tensor, kind: str) -> torch.Tensor:
+        return states + len(kind)
+
+
+class Blocks(ModelMixin):
+    _repeated_blocks = ("Block",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Block()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
+def test_blocks_stay_compiled_with_many_kinds_of_calls() -> None:
+    """Four passes, with an image or without, of two kinds of sizes: torch's own bound is below it, and says nothing."""
+    blocks, ran = Blocks(), []
+
+    def compiled(graph: Any, _inputs: Any) -> Any:
+        return lambda *inputs: ran.append(graph) or graph.forward(*inputs)
+
+    compile_blocks(blocks, backend=compiled)
+    for kind in range(16):
+        blocks.block(torch.ones(2), "x" * kind)
+    assert len(ran) == 16
 
 
 def test_another_kernel_is_for_the_picture_s_self_attention_of_one_model_alone(build: Build) -> None:
