@@ -32,7 +32,7 @@ from models.ltx2_load import (
     load_pipeline,
     measure_room,
 )
-from models.memory import drop_locals, free_memory, is_out_of_memory
+from models.memory import drop_locals, free_memory, free_pinned_memory, is_out_of_memory
 from models.names import model_name
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
@@ -177,6 +177,7 @@ class Ltx2:
             self._text_to_video.remove_all_hooks()
             del self._text_to_video, self._image_to_video, self.texts, self.bed, self._fast
         free_memory()
+        free_pinned_memory()
 
     def _denoise(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:
         pipe = self._text_to_video if image is None else self._image_to_video

@@ -13,7 +13,7 @@ from models.checkpoint_files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
 from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
 from models.host_memory import free_host_bytes
-from models.memory import drop_locals, free_memory, is_out_of_memory
+from models.memory import drop_locals, free_memory, free_pinned_memory, is_out_of_memory
 from models.options import LoadOptions
 from models.recipes import Recipe
 from models.sizes import measure_sizes
@@ -53,6 +53,7 @@ def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOpt
     What a load before it left behind when it failed does not count as taken.
     """
     free_memory()
+    free_pinned_memory()
     sizes = measure_sizes(folder, _dtype(recipe, device))
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":

@@ -52,6 +52,14 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def free_pinned_memory() -> None:
+    """Give back the pinned host memory that torch keeps for its next use, which nobody else can take."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch._C._host_emptyCache()  # noqa: SLF001  # torch.accelerator.empty_host_cache is not there in 2.11
+
+
 def kept_pinned_bytes() -> int:
     """Pinned host memory that torch keeps for its next use, though no tensor has it."""
     import torch

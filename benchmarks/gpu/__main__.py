@@ -8,6 +8,7 @@
 | part | what it measures |
 |---|---|
 | `steps` | diffusers as it comes, each speed-up, several together: seconds a step, peak memory, the share of the measured matrix rate that the work of plain diffusers makes of that time, the latents' difference to plain diffusers |
+| `compile` | the same with compiled blocks, on a GPU alone: compiling takes minutes |
 | `fast` | what `quality: fast` is made of: steps without guidance (it takes half of them so), products in float8 |
 | `decode` | the picture's decoder, whole and in tiles |
 | `frames` | the frames' way to host memory, as YUV 4:2:0 and as RGB |
@@ -16,15 +17,18 @@
 | `tasks` | whole tasks as the server renders them: where the seconds go, peak memory beside the estimate; whether memory creeps |
 | `cards` | the placements of smaller cards, each under a bound of the allocator as large as the card |
 
-A part that fails says so in its place, and the next goes on. Needs torch, diffusers, transformers and accelerate, about 90
-GB of host memory for `tasks` and `cards` with random weights, and neither Ray nor a network.
+Each row is printed and written down when it is measured, and what fails says so in its place while the next goes on: who
+ends a run early keeps what there is. Where a command may not take that long, `--only` splits the work: `steps fast decode
+frames moves profile`, `compile`, `tasks` and `cards` share nothing. Needs torch, diffusers, transformers and accelerate,
+with random weights about 90 GB of host memory for `tasks` and 120 for `cards`, and neither Ray nor a network.
 """  # noqa: E501
 
 import argparse
+import functools
 import json
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +36,22 @@ import torch
 
 from benchmarks.gpu.measure import Shape, gemm_tflops, write_profile
 from benchmarks.gpu.parts import measure_decoding, measure_frames, measure_moves
-from benchmarks.gpu.report import print_part
+from benchmarks.gpu.report import Report, rows_of
+from benchmarks.gpu.rows import ERROR, Row, explain
 from benchmarks.gpu.steps import Steps
 from benchmarks.gpu.subject import RANDOM, TINY, Source, open_subject
 from benchmarks.gpu.tasks import measure_cards, measure_tasks
-from models.memory import free_memory
+from models.memory import free_memory, free_pinned_memory
 from models.recipes import Family
 
 FULL = Shape(512, 768, 121, steps=5)
 LARGE = Shape(1088, 1920, 121, steps=3)
 SMALL = Shape(64, 128, 9, steps=3)
 TASK_STEPS = 40
+PARTS = ("steps", "compile", "fast", "decode", "frames", "moves", "profile", "tasks", "cards")
 
 Part = Callable[[], Any]
+"""What measures a part: rows, one after the other, or all that it found."""
 
 
 class Bench:
@@ -53,6 +60,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace, source: Source | None = None) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.found: dict[str, Any] = {}
+        self._report = Report()
         self._source = source or Source(TINY if arguments.tiny else arguments.model, arguments.family)
         self._small = arguments.tiny
         self._shape = SMALL if self._small else FULL
@@ -62,7 +70,7 @@ class Bench:
         self._profile_file = arguments.profile_file
 
     def run(self) -> None:
-        """Measure part after part, and write down what there is after each."""
+        """Measure part after part."""
         self.found |= {
             "device": torch.cuda.get_device_name() if self.device == "cuda" else platform.processor() or "CPU",
             "torch": torch.__version__,
@@ -70,39 +78,57 @@ class Bench:
             "shape": vars(self._shape),
             "gemm_tflops": gemm_tflops(self.device, 512 if self._small else 8192),
         }
-        self.run_parts(self._diffusers_parts)
-        self.run_parts(self._server_parts)
+        self.run_parts(self.diffusers_parts())
+        self.run_parts(self.server_parts())
 
-    def run_parts(self, open_parts: Callable[[], Mapping[str, Part]]) -> None:
-        """Measure some parts. One that fails does not end the others: a GPU is dear."""
-        for name, measure in open_parts().items():
+    def run_parts(self, parts: Mapping[str, Part]) -> None:
+        """Measure those that are wanted. One that fails does not end the others: a GPU is dear."""
+        for name, measure in parts.items():
             if self._only and name not in self._only:
                 continue
+            self._report.begin(name)
             try:
-                self.found[name] = measure()
+                self._measure(name, measure)
             except Exception as error:
-                self.found[name] = {"error": f"{type(error).__name__}: {error}"}
-            print_part(name, self.found[name])
+                self._note(name, [*rows_of(self.found.get(name)), explain(error)])
             free_memory()
-            if self._json:
-                self._json.write_text(json.dumps(self.found, indent=2), encoding="utf-8")
+            free_pinned_memory()
 
-    def _diffusers_parts(self) -> Mapping[str, Part]:
-        """On one pipeline of diffusers, which is gone when the next parts begin."""
-        subject = open_subject(self._source, self.device)
-        steps = Steps(subject, self._shape, self.found["gemm_tflops"])
-        parts: dict[str, Part] = {
-            "steps": steps.measure_options,
-            "fast": steps.measure_fast,
-            "decode": lambda: measure_decoding(subject, self._shape, steps.reference.video),
-            "frames": lambda: measure_frames(subject, self._shape),
-            "moves": lambda: measure_moves(subject),
+    def _measure(self, name: str, measure: Part) -> None:
+        found = measure()
+        if not isinstance(found, Iterator):
+            return self._note(name, found)
+        rows: list[Row] = []
+        for row in found:
+            rows.append(row)
+            self._note(name, rows)
+        return None
+
+    def _note(self, name: str, found: Any) -> None:
+        """Write down what a part has found by now, and print its last row, or all that it did not find row by row."""
+        self.found[name] = found
+        self._report.show(found)
+        if self._json:
+            self._json.write_text(json.dumps(self.found, indent=2), encoding="utf-8")
+
+    def diffusers_parts(self) -> Mapping[str, Part]:
+        """On one pipeline of diffusers: made by the first that is wanted, and gone when the next parts begin."""
+        subject = functools.cache(lambda: open_subject(self._source, self.device))
+        steps = functools.cache(lambda: Steps(subject(), self._shape, self.found["gemm_tflops"]))
+        parts: dict[str, Part] = {"steps": lambda: steps().measure_options()}
+        if self.device == "cuda":
+            parts["compile"] = lambda: steps().measure_compiled()
+        parts |= {
+            "fast": lambda: steps().measure_fast(),
+            "decode": lambda: measure_decoding(subject(), self._shape, steps().reference.video),
+            "frames": lambda: measure_frames(subject(), self._shape),
+            "moves": lambda: measure_moves(subject()),
         }
         if path := self._profile_file:
-            parts["profile"] = lambda: write_profile(subject, self._shape, path)
+            parts["profile"] = lambda: write_profile(subject(), self._shape, path)
         return parts
 
-    def _server_parts(self) -> Mapping[str, Part]:
+    def server_parts(self) -> Mapping[str, Part]:
         """On models of the server, one after the other."""
         large = SMALL if self._small else LARGE
         return {
@@ -112,8 +138,8 @@ class Bench:
 
     @property
     def failed(self) -> list[str]:
-        """The parts that could not be measured."""
-        return [name for name, part in self.found.items() if isinstance(part, dict) and "error" in part]
+        """The parts that could not be measured whole."""
+        return [name for name in PARTS if any(ERROR in row for row in rows_of(self.found.get(name)))]
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -124,7 +150,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=RANDOM, help="random, or a folder that diffusers saved")
     parser.add_argument("--family", type=Family, choices=list(Family), default=Family.LTX_2_0, help="of random weights")
     parser.add_argument("--tiny", action="store_true", help="the tiny model at a small size")
-    parser.add_argument("--only", nargs="+", metavar="PART", help="these parts alone")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help="these parts alone")
     parser.add_argument("--task-steps", type=int, default=TASK_STEPS, help="of the tasks that are measured whole")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--profile-file", type=Path, help="where a profile of two steps goes")
@@ -135,7 +161,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, and end with 1 where a part could not be measured."""
+    """Measure, and end with 1 where something could not be measured."""
     bench = Bench(parse())
     bench.run()
     print(json.dumps({name: bench.found[name] for name in ("device", "torch", "model", "shape", "gemm_tflops")}))

@@ -1,44 +1,47 @@
-"""The figures for a person."""
+"""The figures for a person, as they come."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 FIRST_WIDTH, WIDTH = 22, 14
 
 
-def print_part(name: str, found: Any) -> None:
-    """Print what one part found: rows as a table, all else as lines."""
-    print(f"\n{name}")
-    for title, figures in _tables(found):
-        if title:
-            print(f"  {title}")
-        _print_table(figures)
+class Report:
+    """Prints the rows of a part that are new, and their columns where these change."""
+
+    def __init__(self) -> None:
+        self._columns: list[str] = []
+        self._shown = 0
+
+    def begin(self, name: str) -> None:
+        """A part begins. Seen at once, also in a pipe, as a run may be ended."""
+        self._columns, self._shown = [], 0
+        print(f"\n{name}", flush=True)
+
+    def show(self, found: Any) -> None:
+        """All that the part has found by now."""
+        rows = rows_of(found)
+        for row in rows[self._shown :]:
+            if list(row) != self._columns:
+                self._columns = list(row)
+                _print(self._columns)
+            _print(list(row.values()))
+        self._shown = len(rows)
 
 
-def _tables(found: Any) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """A list of rows is a table, and so are the lines of a mapping that have the same columns."""
-    if isinstance(found, list):
-        return [("", found)]
-    if not isinstance(found, Mapping):
-        return []
-    tables = [(name, value) for name, value in found.items() if _is_table(value)]
-    lines = [_as_row(name, value) for name, value in found.items() if not _is_table(value)]
-    return [*tables, *(("", list(alike)) for _, alike in itertools.groupby(lines, key=list))]
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+def rows_of(found: Any) -> list[dict[str, Any]]:
+    """What a part has found as rows: it may have lines with names instead, or nothing to say."""
+    if isinstance(found, Mapping):
+        return [_as_row(name, value) for name, value in found.items()]
+    return list(found or ())
 
 
 def _as_row(name: str, value: Any) -> dict[str, Any]:
     return {"": name, **value} if isinstance(value, Mapping) else {"": name, "is": value}
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    print("  " + "".join(_cell(column, place) for place, column in enumerate(rows[0])))
-    for row in rows:
-        print("  " + "".join(_cell(value, place) for place, value in enumerate(row.values())))
+def _print(cells: list[Any]) -> None:
+    print("  " + "".join(_cell(value, place) for place, value in enumerate(cells)), flush=True)
 
 
 def _cell(value: Any, place: int) -> str:

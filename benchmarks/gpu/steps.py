@@ -1,9 +1,13 @@
 """What a step takes: diffusers as it comes, each speed-up alone and together, and the ways of `quality: fast`."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+
+import torch
 
 from benchmarks.gpu.measure import Denoised, Shape, count_tflop_a_step, denoise, difference
+from benchmarks.gpu.rows import Row, tried
 from benchmarks.gpu.subject import Subject
 from models.fast.fp8 import MIN_WEIGHTS, Fp8Linears
 from models.fast.interval import GuidanceInterval
@@ -16,16 +20,26 @@ TINY_WEIGHTS = 256
 """Layers of the tiny model that stand for large ones."""
 
 
-def options(device: str) -> dict[str, tuple[Speedup, ...]]:
-    """Each speed-up alone, then those of `auto`, then all that this device has."""
+Options = Mapping[str, tuple[Speedup, ...]]
+
+
+def options(device: str) -> Options:
+    """Each speed-up alone, then those of `auto`, then with all that this device has."""
     alone = {str(name): (name,) for name in LESS_WORK}
     together: dict[str, tuple[Speedup, ...]] = {"auto": LESS_WORK}
     if device == "cuda":
-        alone |= {str(name): (name,) for name in (Speedup.CUDNN, Speedup.COMPILE)}
+        alone[str(Speedup.CUDNN)] = (Speedup.CUDNN,)
         together["auto + cudnn"] = (*LESS_WORK, Speedup.CUDNN)
-        together["auto + compile"] = (*LESS_WORK, Speedup.COMPILE)
-        together["all"] = tuple(Speedup)
     return {**alone, **together}
+
+
+def compiled_options() -> Options:
+    """The same with compiled blocks."""
+    return {
+        "auto + compile": (*LESS_WORK, Speedup.COMPILE),
+        "all": tuple(Speedup),
+        str(Speedup.COMPILE): (Speedup.COMPILE,),
+    }
 
 
 class Steps:
@@ -39,40 +53,53 @@ class Steps:
         self.reference = denoise(subject, shape)
         """What diffusers makes as it comes."""
 
-    def measure_options(self) -> list[dict[str, Any]]:
-        """A row for diffusers as it comes, and one for each option."""
-        rows = [self._row(PLAIN, self.reference)]
-        for name, speedups in options(self._subject.device).items():
-            twin = self._subject.with_twin()
-            install(twin.pipe.transformer, speedups, twin.stg_blocks)
-            self._warm_up(twin)
-            rows.append(self._row(name, denoise(twin, self._shape)))
-            forget(twin.pipe.transformer)
-        return rows
+    def measure_options(self) -> Iterator[Row]:
+        """A row for diffusers as it comes, and one for each option without compiled blocks."""
+        yield tried({"option": PLAIN}, lambda: self._figures(self.reference))
+        yield from self._measure(options(self._subject.device))
 
-    def measure_fast(self) -> list[dict[str, Any]]:
+    def measure_compiled(self) -> Iterator[Row]:
+        """A row for each option with compiled blocks."""
+        yield from self._measure(compiled_options())
+
+    def measure_fast(self) -> Iterator[Row]:
         """A row for each way of `quality: fast`, on top of the speed-ups of `auto`."""
         twin = self._subject.with_twin()
         transformer = twin.pipe.transformer
         interval = GuidanceInterval(transformer)
         install(transformer, LESS_WORK, twin.stg_blocks)
         linears = Fp8Linears(transformer, MIN_WEIGHTS if twin.device == "cuda" else TINY_WEIGHTS)
-        ways = {"unguided": interval.only(0), "float8": linears.on()}
-        rows = []
-        for name, way in ways.items():
+        for name, way in {"unguided": interval.only(0), "float8": linears.on()}.items():
+            yield tried({"option": f"fast: {name}"}, lambda way=way: self._render_fast(twin, way))
+
+    def _measure(self, given: Options) -> Iterator[Row]:
+        for name, speedups in given.items():
+            yield tried({"option": name}, lambda speedups=speedups: self._render(speedups))
+
+    def _render(self, speedups: tuple[Speedup, ...]) -> Row:
+        """What is compiled is forgotten after it: torch counts the variants of a block over all options."""
+        twin = self._subject.with_twin()
+        install(twin.pipe.transformer, speedups, twin.stg_blocks)
+        try:
+            return self._figures_warm(twin)
+        finally:
+            if Speedup.COMPILE in speedups:
+                torch.compiler.reset()
+
+    def _render_fast(self, twin: Subject, way: AbstractContextManager[None]) -> Row:
+        try:
             with way:
-                self._warm_up(twin)
-                rows.append(self._row(f"fast: {name}", denoise(twin, self._shape)))
-            forget(transformer)
-        return rows
+                return self._figures_warm(twin)
+        finally:
+            forget(twin.pipe.transformer)
 
-    def _warm_up(self, subject: Subject) -> None:
-        """Two steps, for which kernels are chosen and blocks compiled."""
+    def _figures_warm(self, subject: Subject) -> Row:
+        """After two steps, for which kernels are chosen and blocks compiled."""
         denoise(subject, replace(self._shape, steps=2))
+        return self._figures(denoise(subject, self._shape))
 
-    def _row(self, name: str, done: Denoised) -> dict[str, Any]:
+    def _figures(self, done: Denoised) -> Row:
         return {
-            "option": name,
             "step_s": done.step_s,
             "steps_40_s": TASK_STEPS * done.step_s,
             "faster": self.reference.step_s / done.step_s,

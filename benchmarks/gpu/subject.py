@@ -159,7 +159,7 @@ def held_sizes(source: Source) -> Sizes:
 def open_model(
     source: Source, device: str, placed: Placement, options: LoadOptions, cap: Callable[[], None] = lambda: None
 ) -> Ltx2:
-    """The server's model of `source`, placed as `placed` says. `cap` is called before the GPU is used to hold it."""
+    """The server's model of `source`, placed as `placed` says. `cap` is called before the GPU holds anything of it."""
     if source.model != RANDOM:
         cap()
         folder = Path("data/cache")

@@ -1,6 +1,7 @@
 """Whole tasks as the server renders them: where the seconds go, what is taken beside what was told, what is left."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from benchmarks.creep import creep_bytes, held_after, sizes_for
 from benchmarks.gpu.measure import GB, Shape, forget_peak, held_gb, peak_gb, wait
+from benchmarks.gpu.rows import Row, tried
 from benchmarks.gpu.subject import Source, held_sizes, open_model
 from models import offload
 from models.adjustments import adjust
@@ -23,7 +25,7 @@ from models.progress import Progress, Stage
 from models.request import VideoRequest
 
 CARDS_GB = (16, 24, 48)
-"""Simulated by a bound of torch's allocator, where the GPU is larger."""
+"""Simulated where the GPU is larger."""
 CARD_STEPS = 3
 CREEP_TASKS = 24
 CREEP_STEPS = 2
@@ -89,8 +91,8 @@ class Clock:
         }
 
 
-def measure_task(model: Ltx2, task: Task, device: str) -> dict[str, Any]:
-    """Render one task. Memory is what it takes beside what was held before."""
+def measure_task(model: Ltx2, task: Task, device: str) -> Row:
+    """Render one task. Memory is what it takes beside what was held before: with weights that pass through the GPU."""
     request = adjust(task.request, model.find_adjustments(task.request))
     image = Image.new("RGB", (request.width, request.height), "teal") if task.from_image else None
     free_memory()
@@ -100,7 +102,6 @@ def measure_task(model: Ltx2, task: Task, device: str) -> dict[str, Any]:
     model.render(task.request, image, clock.note)
     parts = clock.parts()
     return {
-        "task": task.name,
         **parts,
         "peak_gb": peak_gb(device) - held,
         "told_gb": estimate_peak(request, from_image=task.from_image).bytes / GB,
@@ -108,36 +109,45 @@ def measure_task(model: Ltx2, task: Task, device: str) -> dict[str, Any]:
     }
 
 
-def measure_tasks(source: Source, device: str, shape: Shape, large: Shape) -> dict[str, Any]:
+def measure_tasks(source: Source, device: str, shape: Shape, large: Shape) -> Iterator[Row]:
     """All tasks on the fastest placement that this machine has room for, then whether memory creeps."""
     model = open_model(source, device, choose(source, device), LoadOptions())
-    rows = [measure_task(model, task, device) for task in tasks(shape, large)]
+    try:
+        yield {"place": str(model.placement.place), "speedups": [str(name) for name in model.speedups]}
+        for task in tasks(shape, large):
+            yield tried({"task": task.name}, lambda task=task: measure_task(model, task, device))
+        yield tried({"task": f"{CREEP_TASKS} of mixed sizes"}, lambda: _measure_creep(model, device))
+    finally:
+        model.close()
+
+
+def _measure_creep(model: Ltx2, device: str) -> Row:
     held = held_after(model, CREEP_TASKS, CREEP_STEPS, device)
-    crept_gb = creep_bytes(held, len(sizes_for(model, device))) / GB
-    figures = {"place": str(model.placement.place), "speedups": [str(name) for name in model.speedups]}
-    model.close()
-    return {**figures, "tasks": rows, "crept_gb": crept_gb, "crept_over_tasks": CREEP_TASKS}
+    return {"crept_gb": creep_bytes(held, len(sizes_for(model, device))) / GB}
 
 
-def measure_cards(source: Source, device: str, shape: Shape) -> list[dict[str, Any]]:
-    """A task on each placement that smaller cards need, under a bound of the allocator as large as the card."""
+def measure_cards(source: Source, device: str, shape: Shape) -> Iterator[Row]:
+    """A task on each placement that smaller cards need, with as much of the GPU as such a card has."""
     if device == "cpu":  # stands for a GPU: there, one placement is all
         needed = [(0, choose(source, device))]
     else:
         needed = needed_by_cards(held_sizes(source), free_host_bytes())
-    return [_measure_card(source, device, shape, card_gb, placed) for card_gb, placed in needed]
-
-
-def _measure_card(source: Source, device: str, shape: Shape, card_gb: int, placed: Placement) -> dict[str, Any]:
     few = replace(shape, steps=CARD_STEPS)
-    options = LoadOptions(weights=placed.weights)
-    model = open_model(source, device, placed, options, lambda: cap_memory(card_gb, device))
+    for card_gb, placed in needed:
+        names = {"card_gb": card_gb, "place": str(placed.place), "weights": str(placed.weights)}
+        card = SmallCard(card_gb, device)
+        yield tried(names, lambda card=card, placed=placed: _measure_card(source, device, few, card, placed))
+
+
+def _measure_card(source: Source, device: str, shape: Shape, card: "SmallCard", placed: Placement) -> Row:
     try:
-        row = measure_task(model, tasks(few, few)[0], device)
+        model = open_model(source, device, placed, LoadOptions(weights=placed.weights), card.take_rest)
+        try:
+            return measure_task(model, tasks(shape, shape)[0], device)
+        finally:
+            model.close()
     finally:
-        model.close()
-        cap_memory(None, device)
-    return {"card_gb": card_gb, "place": str(placed.place), "weights": str(placed.weights), **row}
+        card.give_back()
 
 
 def needed_by_cards(sizes: Sizes, host_bytes: int) -> list[tuple[int, Placement]]:
@@ -159,10 +169,21 @@ def choose(source: Source, device: str) -> Placement:
     return plan(offload.free_vram_bytes(), free_host_bytes(), sizes)
 
 
-def cap_memory(card_gb: int | None, device: str) -> None:
-    """Let torch take no more of the GPU than a card of `card_gb` has; None lifts the bound."""
-    if device != "cuda":
-        return
-    total_bytes = torch.cuda.get_device_properties(0).total_memory
-    share = 1.0 if card_gb is None else min(1.0, card_gb * GB / total_bytes)
-    torch.cuda.set_per_process_memory_fraction(share)
+class SmallCard:
+    """A card of `card_gb` on a larger one, whose rest is taken: who asks what is free is told of the small one."""
+
+    def __init__(self, card_gb: int, device: str) -> None:
+        self._card_gb = card_gb
+        self._device = device
+        self._rest: torch.Tensor | None = None
+
+    def take_rest(self) -> None:
+        """Leave as much of the GPU as the small card has."""
+        if self._device == "cuda":
+            rest_bytes = max(0, offload.card_bytes() - self._card_gb * GB)
+            self._rest = torch.empty(rest_bytes, dtype=torch.uint8, device=self._device)
+
+    def give_back(self) -> None:
+        """Have the whole GPU again."""
+        self._rest = None
+        free_memory()
