@@ -11,6 +11,14 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a group that this process is in may take in all, and what is left of it."""
+
+    all_bytes: int
+    left_bytes: int
+
+
+@dataclass(frozen=True)
 class Names:
     """The files of a limit, and what its statistics call the page cache."""
 
@@ -39,13 +47,13 @@ def free_host_bytes() -> int:
 
 
 def all_host_bytes() -> int:
-    """All the memory of this machine."""
+    """All the memory of this machine, or as much as a container on it may have. Ray counts alike."""
     total: int = psutil.virtual_memory().total
-    return total
+    return min([total, *(limit.all_bytes for limit in _limits(CGROUPS, OWN_CGROUP))])
 
 
 def margin_bytes(all_bytes: int) -> int:
-    """What stays free on a machine that has `all_bytes` of memory."""
+    """What stays free of `all_bytes` of memory."""
     return max(MARGIN_BYTES, int(all_bytes * MARGIN_SHARE))
 
 
@@ -56,16 +64,21 @@ def pinnable_bytes() -> int:
 
 def _left_in_cgroups(root: Path, own: Path) -> list[int]:
     """What each limit over this process leaves. Files in the page cache do not count as taken."""
+    return [limit.left_bytes for limit in _limits(root, own)]
+
+
+def _limits(root: Path, own: Path) -> list[Limit]:
+    """Each limit over this process."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
         return []
     found = [(top, top / path, names) for line in lines for top, path, names in _place(root, line)]
     return [
-        left
+        limit
         for top, here, names in found
         for folder in (here, *here.parents)
-        if top in (folder, *folder.parents) and (left := _left(folder, names)) is not None
+        if top in (folder, *folder.parents) and (limit := _limit(folder, names)) is not None
     ]
 
 
@@ -79,7 +92,7 @@ def _place(root: Path, line: str) -> Iterator[tuple[Path, str, Names]]:
         yield root / MEMORY, path.lstrip("/"), V1
 
 
-def _left(folder: Path, names: Names) -> int | None:
+def _limit(folder: Path, names: Names) -> Limit | None:
     try:
         limit = (folder / names.limit).read_text().strip()
         if limit == NO_LIMIT:
@@ -88,4 +101,5 @@ def _left(folder: Path, names: Names) -> int | None:
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return None
-    return int(limit) - taken + sum(int(stat.get(name, 0)) for name in names.cached)
+    cached = sum(int(stat.get(name, 0)) for name in names.cached)
+    return Limit(int(limit), int(limit) - taken + cached)

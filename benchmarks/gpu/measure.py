@@ -104,7 +104,7 @@ def write_profile(subject: Subject, shape: Shape, path: Path) -> None:
     """Profile two steps, and write the kernels that took longest."""
     on_gpu = subject.device == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities) as profiled:
+    with profile(activities=activities, acc_events=True) as profiled:  # torch 2.11 warns where it is left open
         denoise(subject, Shape(shape.height, shape.width, shape.num_frames, steps=2))
     order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
     path.write_text(profiled.key_averages().table(sort_by=order, row_limit=40), encoding="utf-8")

@@ -11,6 +11,7 @@ from models.host_memory import (
     V2,
     Names,
     _left_in_cgroups,
+    all_host_bytes,
     free_host_bytes,
     margin_bytes,
     pinnable_bytes,
@@ -75,6 +76,15 @@ def test_this_machine_has_memory() -> None:
 def test_a_large_machine_keeps_more_free_than_ray_wants() -> None:
     assert margin_bytes(64 * 10**9) == MARGIN_BYTES
     assert margin_bytes(512 * 10**9) > 0.05 * 512 * 10**9
+
+
+def test_in_a_container_the_margin_is_a_share_of_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 % of a host with 2 TB is more than a container of 128 GB has: nothing would be pinned, and no model sleep."""
+    cgroup(tmp_path / "root" / "mine", str(10**9), 4 * 10**8, 0)
+    monkeypatch.setattr(host_memory, "CGROUPS", tmp_path / "root")
+    monkeypatch.setattr(host_memory, "OWN_CGROUP", own(tmp_path, "0::/mine"))
+    assert all_host_bytes() == 10**9
+    assert free_host_bytes() == 6 * 10**8
 
 
 def test_pinned_memory_leaves_the_margin_and_what_torch_rounds_up(monkeypatch: pytest.MonkeyPatch) -> None:
