@@ -88,7 +88,7 @@ class House:
         for task in overdue:
             with logs.about(task):
                 logger.warning("task %s: failed, not done within %g s", task.id, task.request.timeout_s)
-            self._outcomes.forget_input(task)
+        self._outcomes.forget_inputs(overdue)
 
     def _tell_pause(self) -> None:
         """Say when an operator has paused or resumed claims. The claim itself heeds it, told or not."""
@@ -104,4 +104,4 @@ class House:
         for task in unserved:
             with logs.about(task):
                 logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
-            self._outcomes.forget_input(task)
+        self._outcomes.forget_inputs(unserved)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from deployments.dispatcher.retries import STORE_PATIENCE_S, Verdict, failure, lost
@@ -96,10 +96,19 @@ class Outcomes:
             self.forget_input(task)
 
     def forget_input(self, task: Task) -> None:
-        """Remove the picture of a task that has ended. One that cannot be removed now is met again by the retention."""
-        if task.input_key is None:
-            return
-        try:
-            self._outputs.delete(task.input_key)
-        except StoreUnavailable as error:
-            logger.warning("task %s: its picture goes later: %s", task.id, error.message)
+        """Remove the picture of a task that has ended."""
+        self.forget_inputs([task])
+
+    def forget_inputs(self, ended: Iterable[Task]) -> None:
+        """Remove the pictures of tasks that have ended, until one cannot be: the wait for a store that is away is one.
+
+        What is left is met again by the retention.
+        """
+        for task in ended:
+            if task.input_key is None:
+                continue
+            try:
+                self._outputs.delete(task.input_key)
+            except StoreUnavailable as error:
+                logger.warning("task %s: its picture goes later: %s", task.id, error.message)
+                return

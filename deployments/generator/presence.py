@@ -21,6 +21,7 @@ class Presence:
         self._at_each_beat = at_each_beat
         self._replica = Replica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)
         self._ended, self._beat_now = threading.Event(), threading.Event()
+        self._writing = threading.Lock()
 
     @property
     def state(self) -> ReplicaState:
@@ -50,19 +51,24 @@ class Presence:
         self._beat_now.set()
 
     def withdraw(self) -> None:
-        """Take the row away. Raises StoreUnavailable."""
-        self._tasks.drop_replica(self._replica.id)
+        """Take the row away, once the heartbeat has been told to stop. Raises StoreUnavailable."""
+        with self._writing:
+            self._tasks.drop_replica(self._replica.id)
 
     def _become(self, replica: Replica, *, at_once: bool) -> None:
         self._replica = replica
         if at_once:
-            with suppress(StoreUnavailable):
-                self._tasks.put_replica(replica)
+            self._write()
+
+    def _write(self) -> None:
+        """Write what it does now. One at a time: a heartbeat on its way must not bring back what was before."""
+        with self._writing, suppress(StoreUnavailable):
+            if not self._ended.is_set():
+                self._tasks.put_replica(self._replica)
 
     def _beat(self) -> None:
         while True:
-            with suppress(StoreUnavailable):
-                self._tasks.put_replica(self._replica)
+            self._write()
             self._at_each_beat()
             self._beat_now.wait(HEARTBEAT_S)
             self._beat_now.clear()

@@ -7,6 +7,7 @@ from deployments.dispatcher.house import House
 from deployments.dispatcher.leases import DispatcherName
 from deployments.dispatcher.outcomes import Outcomes
 from deployments.settings import Settings
+from models.errors import StoreUnavailable
 from models.request import VideoRequest
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
@@ -37,8 +38,8 @@ def keeper(store, tmp_path, monkeypatch) -> House:
     return House(settings, DispatcherName.of_this_process(), MODEL, store, outcomes)
 
 
-def submit(store: SqlTaskStore, model: str = MODEL, **fields: object) -> None:
-    store.submit(NewTask(VideoRequest(prompt="a lighthouse", **fields), model, "http://box"))
+def submit(store: SqlTaskStore, model: str = MODEL, input_key: str | None = None, **fields: object) -> None:
+    store.submit(NewTask(VideoRequest(prompt="a lighthouse", **fields), model, "http://box", input_key=input_key))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,31 @@ async def test_many_that_have_to_end_end_one_lot_after_the_other(late, keeper, s
         left.append(store.counts()[State.QUEUED] - 1)
         await keeper.keep()
     assert left == [5, 3, 1, 0]
+
+
+class AwayStore(LocalOutputStore):
+    """Answers to nothing, and counts how often it was asked: each time is a wait."""
+
+    asked = 0
+
+    def delete(self, _key: str) -> None:
+        self.asked += 1
+        raise StoreUnavailable("no answer")
+
+
+@pytest.mark.parametrize(
+    "late", [{"model": "gone"}, {"timeout_s": 1e-6}], ids=["nobody serves their model", "their deadline is over"]
+)
+@pytest.mark.anyio
+async def test_an_output_store_that_is_away_is_waited_for_once_a_lot(late, keeper, store, tmp_path):
+    """With a wait for each picture, the leases of what runs would end meanwhile."""
+    away = AwayStore(tmp_path)
+    keeper._outcomes._outputs = away
+    for number in range(LOT):
+        submit(store, input_key=f"inputs/{number}", **late)
+    await keeper.keep()
+    assert store.counts()[State.QUEUED] == 0
+    assert away.asked == 1
 
 
 @pytest.mark.anyio

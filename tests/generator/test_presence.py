@@ -1,0 +1,68 @@
+"""The row of a replica says what it does now, whichever of its threads writes last."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine
+
+from deployments.generator.presence import Presence
+from storage.task_store import SqlTaskStore
+from storage.tasks import Replica, ReplicaState
+
+PATIENCE_S = 30.0
+
+
+class SlowStore(SqlTaskStore):
+    """Holds its first write of a replica back."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.writing, self.may_write, self.beaten = threading.Event(), threading.Event(), threading.Event()
+
+    def put_replica(self, replica: Replica) -> None:
+        if not self.writing.is_set():
+            self.writing.set()
+            assert self.may_write.wait(PATIENCE_S)
+        super().put_replica(replica)
+
+
+@pytest.fixture
+def store(engine: Engine) -> SlowStore:
+    return SlowStore(engine)
+
+
+@pytest.fixture
+def presence(store: SlowStore) -> Iterator[Presence]:
+    """One whose first heartbeat is on its way to the store."""
+    presence = Presence(store, "Lightricks/LTX-2", store.beaten.set)
+    presence.begin()
+    assert store.writing.wait(PATIENCE_S)
+    yield presence
+    presence.end()
+    store.may_write.set()
+    assert store.beaten.wait(PATIENCE_S)
+
+
+def test_a_slow_heartbeat_does_not_bring_back_what_was_before(presence, store):
+    with ThreadPoolExecutor(1) as other:
+        described = other.submit(presence.describe, ReplicaState.READY)
+        while presence.state is not ReplicaState.READY:
+            time.sleep(0.01)
+        store.may_write.set()
+        described.result()
+    assert store.beaten.wait(PATIENCE_S)
+    assert [each.state for each in store.live_replicas()] == [ReplicaState.READY]
+
+
+def test_a_slow_heartbeat_does_not_bring_back_one_that_has_ended(presence, store):
+    presence.end()
+    with ThreadPoolExecutor(1) as other:
+        withdrawn = other.submit(presence.withdraw)
+        store.may_write.set()
+        withdrawn.result()
+    assert store.beaten.wait(PATIENCE_S)
+    presence.describe(ReplicaState.LOADING)
+    assert store.live_replicas() == []
