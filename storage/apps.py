@@ -15,7 +15,7 @@ from storage.database import answering, is_sqlite
 from storage.schema import apps, dispatchers
 
 FORGET_AFTER_S = 3600.0
-"""When the row of a dead dispatcher is removed."""
+"""When the row of a dead dispatcher is removed: until then it says that its model was served not long ago."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,11 @@ class SqlAppStore:
             return self._standing(connection, me)
 
     def leave(self, name: str) -> None:
-        """Forget a dispatcher that ends, and those that died long ago."""
+        """A dispatcher lives no longer, and those that died long ago are forgotten."""
         long_dead = dispatchers.c.alive_until < self._now() - FORGET_AFTER_S
         with answering(), self._engine.begin() as connection:
-            connection.execute(delete(dispatchers).where((dispatchers.c.name == name) | long_dead))
+            connection.execute(update(dispatchers).where(dispatchers.c.name == name).values(alive_until=self._now()))
+            connection.execute(delete(dispatchers).where(long_dead))
 
     def _standing(self, connection: Connection, me: Dispatching) -> Standing:
         alive = (dispatchers.c.alive_until > self._now()) | (dispatchers.c.name == me.name)

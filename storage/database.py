@@ -18,6 +18,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from models.errors import StoreUnavailable
 from storage.postgres import BoundedConnection, open_postgres
+from storage.schema import missing_columns
 
 BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's write to SQLite."""
@@ -113,7 +114,7 @@ def migrate(engine: Engine) -> None:
     """Bring the tables to this version. Safe when several processes do it at once.
 
     A database that a newer version of the server has migrated is left as it is: migrations are additive for one
-    release, so this version can work on it. Raises StoreUnavailable.
+    release, so this version can work on it. Raises StoreUnavailable, also where an unreleased version made the tables.
     """
     from alembic import command
     from alembic.config import Config
@@ -131,6 +132,11 @@ def migrate(engine: Engine) -> None:
             return
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if missing := missing_columns(connection):
+            raise StoreUnavailable(
+                f"database_url: an unreleased version made this database, which lacks {', '.join(missing)}; move it "
+                "away, and the next start makes a new one"
+            )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,20 @@
 """The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+    text,
+)
 
 metadata = MetaData()
 
@@ -161,3 +175,11 @@ dispatchers = Table(
     Column("ready", Boolean, nullable=False),
     Column("alive_until", Float, nullable=False),
 )
+
+
+def missing_columns(connection: Connection) -> list[str]:
+    """What a database lacks of these tables, as `table.column`."""
+    found = inspect(connection).get_multi_columns()
+    there = {f"{table}.{column['name']}" for (_, table), columns in found.items() for column in columns}
+    wanted = [f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.columns]
+    return [each for each in wanted if each not in there]

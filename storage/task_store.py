@@ -52,7 +52,7 @@ class TaskStore(WebhookStore, Protocol):
     ) -> list[Task]:
         """Read the newest tasks in these states, or the oldest, of those that come after the sequence `beyond`.
 
-        With `owner`, only that one's.
+        With `owner`, only that one's. What this version of the server cannot read is left out.
         """
 
     def place(self, task: Task) -> Place:
@@ -107,9 +107,9 @@ class TaskStore(WebhookStore, Protocol):
         """End it without one."""
 
     def fail_unserved(self, model: str, older_than_s: float, limit: int = 200) -> list[Task]:
-        """Fail queued tasks that were accepted so long ago for a model that nobody serves; `model` is served.
+        """Fail queued tasks that were accepted so long ago for a model that nobody has served since; `model` is served.
 
-        At most `limit` of each such model. When it ends so many, there may be more.
+        So a server that restarts finds its queue. At most `limit` of each model; if it ends so many, there may be more.
         """
 
     def fail_overdue(self, limit: int = 200) -> list[Task]:

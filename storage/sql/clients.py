@@ -45,13 +45,25 @@ class ClientStatements(Statements):
         oldest_first: bool = False,
         owner: str | None = None,
     ) -> list[Task]:
+        found: list[Task] = []
+        while states and (missing := limit - len(found)) > 0:
+            rows = self._page(states, missing, beyond, oldest_first=oldest_first, owner=owner)
+            found += [task for row in rows if (task := read_known(row)) is not None]
+            if len(rows) < missing:
+                break
+            beyond = rows[-1].sequence
+        return found
+
+    def _page(
+        self, states: Collection[State], limit: int, beyond: int | None, *, oldest_first: bool, owner: str | None
+    ) -> Sequence[Row[Any]]:
         along = self._walks.along
         walks = [  # one for each state: a state with few tasks costs no scan of all the others
             select(along(select(tasks), state, owner, beyond=beyond, oldest_first=oldest_first).limit(limit).subquery())
             for state in sorted(states)
         ]
-        found = [read_task(row) for row in self._read(union_all(*walks))] if walks else []
-        return sorted(found, key=lambda task: task.sequence, reverse=not oldest_first)[:limit]
+        rows = self._read(union_all(*walks))
+        return sorted(rows, key=lambda row: row.sequence, reverse=not oldest_first)[:limit]
 
     def counts(self) -> dict[State, int]:  # noqa: D102
         query = (

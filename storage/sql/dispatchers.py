@@ -74,8 +74,8 @@ class DispatcherStatements(Statements):
         return self._move(State.FAILED, held(task), **failure_values(failure))
 
     def fail_unserved(self, model: str, older_than_s: float, limit: int = 200) -> list[Task]:  # noqa: D102
-        living = select(dispatchers.c.model).where(dispatchers.c.alive_until > self._now())
-        served = {model, *(row.model for row in self._read(living))}
+        lately = select(dispatchers.c.model).where(dispatchers.c.alive_until > self._now() - older_than_s)
+        served = {model, *(row.model for row in self._read(lately))}
         unserved = [row.model for row in self._read(queued_models()) if row.model not in served]
         failure = Failure(
             f"it was accepted for a model that is no longer served here (this server has {model}); submit it again",

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, func, select, update
+from sqlalchemy import Row, ScalarSelect, Select, and_, case, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import answering, storable
@@ -24,14 +24,14 @@ class WebhookStatements(Statements):
 
     def due_webhooks(self, now: float) -> list[Due]:  # noqa: D102
         lanes = distinct("lanes", _next_lane)
-        waiting = select(webhooks.c.sequence).where(PENDING, webhooks.c.lane == lanes.c.value, webhooks.c.due_at <= now)
-        oldest = waiting.order_by(webhooks.c.due_at).limit(1).correlate(lanes).scalar_subquery()
-        first = self._read(select(oldest.label("sequence")).where(lanes.c.value.is_not(None)))
-        if not (sequences := [row.sequence for row in first if row.sequence is not None]):
-            return []
-        seen = (webhooks.c.sequence, webhooks.c.lane, webhooks.c.due_at)  # asked apart: joined, the table would be read
-        found = self._read(select(*seen).where(webhooks.c.sequence.in_(sequences)))
-        return [Due(row.sequence, Lane.parse(row.lane), row.due_at) for row in found]
+
+        def first(column: ColumnElement[Any]) -> ScalarSelect[Any]:
+            waiting = select(column).where(PENDING, webhooks.c.lane == lanes.c.value, webhooks.c.due_at <= now)
+            return waiting.order_by(webhooks.c.due_at).limit(1).correlate(lanes).scalar_subquery()
+
+        seen = (lanes.c.value, first(webhooks.c.sequence).label("sequence"), first(webhooks.c.due_at).label("due_at"))
+        found = self._read(select(*seen).where(lanes.c.value.is_not(None)))
+        return [Due(row.sequence, Lane.parse(row.value), row.due_at) for row in found if row.sequence is not None]
 
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:  # noqa: D102
         if not sequences:

@@ -37,6 +37,15 @@ def test_migrations_make_the_tables_that_the_code_works_with(engine):
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
+def test_a_database_that_an_unreleased_version_made_is_named_at_the_start(engine):
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE tasks DROP COLUMN rendering_at"))
+        connection.execute(text("DROP TABLE turns"))
+    with pytest.raises(StoreUnavailable, match=r"database_url: .* lacks tasks.rendering_at, turns.owner, turns.began"):
+        migrate(engine)
+
+
 @pytest.mark.parametrize(
     ("question", "index"),
     [

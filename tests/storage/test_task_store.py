@@ -699,6 +699,21 @@ def test_a_model_that_another_app_of_the_database_serves_has_no_orphans(store):
     assert [task.id for task in store.fail_unserved(MODEL, -1)] == [waiting.id]
 
 
+@pytest.mark.parametrize("how", ["in peace", "killed"])
+def test_a_server_that_restarts_finds_its_queue_however_old(store, how):
+    """While another server of the database, for another model, looks for orphans."""
+    apps = SqlAppStore(store._engine)
+    waiting = store.submit(new_task(model="theirs"))
+    let_time_pass(store, 10_000)
+    theirs = Dispatching("their dispatcher", apps.register(), "theirs", ready=True)
+    apps.stand(theirs, -30 if how == "killed" else 60)
+    if how == "in peace":
+        apps.leave(theirs.name)
+    assert store.fail_unserved(MODEL, 3600) == []
+    apps.stand(theirs, -3601)
+    assert [task.id for task in store.fail_unserved(MODEL, 3600)] == [waiting.id]
+
+
 def test_orphans_fail_in_lots_and_each_model_has_its_own(store):
     for model in ("gone", "lost"):
         for owner in ("alice", "bob"):
@@ -730,6 +745,16 @@ def test_who_follows_many_tasks_is_not_held_up_by_one_that_only_a_newer_version_
     unknown, known = submit(store, 2)
     in_words_of_tomorrow(store, unknown)
     assert [task.id for task in store.get_many([unknown.id, known.id])] == [known.id]
+
+
+def test_a_list_goes_on_past_what_only_a_newer_version_can_read(store):
+    """And its pages stay full: the last of a short one would be taken for the last of all."""
+    first, *unknown, third, fourth = submit(store, 6)
+    for each in unknown:
+        in_words_of_tomorrow(store, each)
+    assert [task.id for task in store.page(UNFINISHED, 3)] == [fourth.id, third.id, first.id]
+    assert [task.id for task in store.page(UNFINISHED, 2, oldest_first=True)] == [first.id, third.id]
+    assert [task.id for task in store.page(UNFINISHED, 9, third.sequence)] == [first.id]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 
 from models.errors import StoreUnavailable
 from storage.database import open_engine
@@ -171,6 +171,23 @@ def test_the_oldest_of_a_lane_is_what_is_due_the_longest(store):
     assert store.due_webhooks(0.5) == []
     assert [due.due_at for due in store.due_webhooks(2.5)] == [1.0]
     assert [each.task.id for _ in ended for each in claim_all(store)] == [ended[1].id, ended[0].id, ended[2].id]
+
+
+def test_many_hosts_are_asked_for_with_no_more_values_than_one(store):
+    """PostgreSQL takes 65,535: whoever has tasks end for so many hosts would silence all others for good."""
+    numbers: list[int] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *call: numbers.append(len(call[3])))
+
+    def ask(hosts: int) -> list[int]:
+        numbers.clear()
+        assert len(store.due_webhooks(time.time())) == hosts
+        return list(numbers)
+
+    completed(store, "http://0.example/")
+    for_one = ask(1)
+    for number in range(1, 20):
+        completed(store, f"http://{number}.example/")
+    assert ask(20) == for_one
 
 
 def test_a_url_as_long_as_may_be_does_not_keep_its_task_from_ending(store):
