@@ -14,18 +14,23 @@ let streams = 0;
 
 /**
  * What the server refused, with the fields of its one error body. Without that body it was not the server: nobody
- * answered, or the proxy in front did, whose 404 and 500 while the server starts say nothing of any task.
+ * answered, or a proxy in front did. While the server starts that is a 404 or 500, which says nothing of any task; another
+ * one is the proxy's own refusal, such as of a picture that is too large for it.
  */
 export class ApiError extends Error {
   constructor(status, body) {
-    super(body.error ?? `The server is not ready: it answered ${status}. Try again in a moment.`);
-    this.passing = body.error_code === undefined;
+    const passing = body.error_code === undefined && (status === 0 || status === 404 || status >= 500);
+    super(body.error ?? (passing ? notReady(status) : refusedOnTheWay(status)));
+    this.passing = passing;
     this.gone = body.error_code === "not_found";
     this.field = body.field ?? null;
     this.allowed = body.allowed ?? null;
     this.given = body.given ?? null;
   }
 }
+
+const notReady = (status) => `The server is not ready: it answered ${status}. Try again in a moment.`;
+const refusedOnTheWay = (status) => `A proxy in front of the server refused this, with status ${status}.`;
 
 async function call(path, options = {}) {
   const open = OPEN.includes(path);
