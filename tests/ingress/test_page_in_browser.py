@@ -441,6 +441,27 @@ def test_a_proxy_that_answers_while_the_server_restarts_takes_no_task_from_the_p
     here.problems.clear()
 
 
+def test_what_is_sent_while_the_page_still_opens_has_one_card_above_the_older(visit):
+    """The list waits for /health, which says whether a key is needed; the form does not."""
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    here.page.route("**/health", hold)
+    with here.page.expect_request("**/health"):
+        here.page.reload(wait_until="domcontentloaded")
+    here.ask("A newer one")
+    expect(cards(here)).to_have_count(1)
+    for route in held:
+        route.continue_()
+    expect(cards(here)).to_have_count(2)
+    expect(cards(here).first).to_contain_text("A newer one")
+
+
 def test_what_a_proxy_refuses_is_sent_once_and_told_as_it_is(visit):
     """Such as a picture over nginx's bound of 1 MB: sending it again helps nobody."""
     here = visit()

@@ -12,9 +12,13 @@ const RENEW_AGAIN_MS = 15000;
 
 const pictures = new Map(); // task id -> File; a browser hands no file over a reload
 
-/** Show what this browser made before. Tasks that the server does not know any more drop out. */
+/**
+ * Show what this browser made before, below what was sent while the page opened. Tasks that the server does not know any
+ * more drop out.
+ */
 export function openGallery() {
-  for (const entry of recent().reverse()) show(entry);
+  const shown = new Set(Array.from(byId("cards").children, (card) => card.dataset.task));
+  for (const entry of recent()) if (!shown.has(entry.id)) byId("cards").append(show(entry));
   showEmptiness();
 }
 
