@@ -115,7 +115,7 @@ def test_a_submitted_task_reads_back_as_it_was_written(store):
     assert (task.id, task.request, task.model, task.base_url) == (new.id, new.request, MODEL, "https://a.example")
     assert (task.state, task.claim, task.attempts, task.restarts) == (State.QUEUED, 0, 0, 0)
     assert (task.input_key, task.stage, task.progress, task.output) == ("inputs/x", None, 0.0, None)
-    assert abs(task.created_at - time.time()) < 5
+    assert abs(task.created_at - time.time()) < 60
     assert (task.started_at, task.finished_at, task.failure) == (None, None, None)
 
 
