@@ -74,6 +74,8 @@ class Ltx2:
         self._fast = Fast(pipe.transformer, placed, options.fast_guided_share)
         self.working_bytes: int | None = None
         """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
+        self._broke_off = False
+        """Whether the last render did not end: what its frames held together is still to be collected."""
         for pipeline in (self._text_to_video, self._image_to_video):
             pipeline.set_progress_bar_config(disable=True)
             round_first(pipeline)
@@ -128,6 +130,9 @@ class Ltx2:
         and the sound, no longer than they are. Raises GpuOutOfMemory, RenderFailed, and what `report` raises; after
         any of them the next call renders as if this one had not been.
         """
+        if self._broke_off:
+            free_memory()
+        self._broke_off = True
         request = adjust(request, self.find_adjustments(request))
         with self._explained(request):
             report(Progress(Stage.DENOISING, step=0))
@@ -137,6 +142,7 @@ class Ltx2:
             frames = self._decode_frames(latents, request)
             report(Progress(Stage.DECODING))
             sound = decode_sound(self._text_to_video, latents.audio, request)
+        self._broke_off = False
         if self.recipe.tiny:
             draw_label(frames)
         return Clip(frames, sound, self.sample_rate_hz, request.exact_frame_rate)

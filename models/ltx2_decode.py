@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from models import offload
 from models.estimate import decode_bytes
-from models.memory import free_memory
+from models.memory import free_reserve
 from models.request import VideoRequest
 from models.tiling import use_tiles
 from models.yuv import to_planes
@@ -22,7 +22,7 @@ FRAMES_AT_ONCE = 8
 
 def choose_tiling(vae: Any, request: VideoRequest) -> None:
     """Decode in tiles only where the whole does not fit on the GPU: seams can show."""
-    free_memory()
+    free_reserve()
     needed = decode_bytes(request.height, request.width, request.num_rendered_frames)
     if needed > offload.free_vram_bytes():
         use_tiles(vae, request.height, request.width)

@@ -13,7 +13,7 @@ from models.checkpoint_files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
 from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
 from models.host_memory import free_host_bytes
-from models.memory import drop_locals, free_memory, free_pinned_memory, is_out_of_memory
+from models.memory import drop_locals, free_memory, free_pinned_memory, free_reserve, is_out_of_memory
 from models.options import LoadOptions
 from models.recipes import Recipe
 from models.sizes import measure_sizes
@@ -52,8 +52,9 @@ def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOpt
 
     What a load before it left behind when it failed does not count as taken.
     """
-    free_memory()
-    free_pinned_memory()
+    if device == "cuda":
+        free_memory()
+        free_pinned_memory()
     sizes = measure_sizes(folder, _dtype(recipe, device))
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
@@ -145,7 +146,7 @@ def measure_room(placed: placement.Placement, kept: Collection[Speedup]) -> int 
     """GPU memory that a render may take from now on, in bytes; None on a CPU, where no card bounds it."""
     if placed.place is placement.Place.CPU:
         return None
-    free_memory()
+    free_reserve()
     kept_bytes = TEXT_KEYS_BYTES if Speedup.TEXT_KEYS in kept else 0
     return max(0, offload.free_vram_bytes() - placed.window_bytes - kept_bytes)
 

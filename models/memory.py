@@ -45,9 +45,14 @@ def read_gpu_memory() -> GpuMemory:
 
 def free_memory() -> None:
     """Collect what nobody holds any more, and give torch's reserve on the GPU back."""
+    gc.collect()
+    free_reserve()
+
+
+def free_reserve() -> None:
+    """Give torch's reserve on the GPU back, which no tensor holds. Collects nothing: that takes 0.25 s."""
     import torch
 
-    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -9,7 +9,7 @@ from models.choices import Quality
 from models.estimate import estimate_peak, guided_steps
 from models.fast.fp8 import Fp8Linears, can_multiply
 from models.fast.interval import GuidanceInterval
-from models.memory import free_memory
+from models.memory import free_reserve
 from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
 from models.request import VideoRequest
 
@@ -44,7 +44,7 @@ class Fast:
         streamed = place is Place.CPU or TRANSFORMER in STREAMED[place]
         if streamed or self._placed.weights is Weights.FP8 or not can_multiply(self._transformer.device):
             return None
-        free_memory()
+        free_reserve()
         linears = Fp8Linears(self._transformer)
         needed = linears.size_bytes + estimate_peak(request, from_image=from_image).bytes
         return linears if needed <= offload.free_vram_bytes() else None

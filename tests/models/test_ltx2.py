@@ -1,5 +1,7 @@
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -248,6 +250,26 @@ def test_what_the_model_raises_is_a_failed_render(model: Ltx2, clip: Clip) -> No
         model.render(small(), None, raise_at(Stage.DENOISING, 1, error))
     assert caught.value.__cause__ is error
     assert same(model.render(small(), None, ignore), clip)
+
+
+def test_what_a_failed_render_held_together_is_collected_before_the_next(model: Ltx2) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def fail(_progress: Progress) -> None:
+        error = RuntimeError("a frame that holds its own error")
+        tensor = torch.zeros(1)
+        held.append(weakref.ref(tensor))
+        raise error
+
+    gc.disable()
+    try:
+        with pytest.raises(RenderFailed):
+            model.render(small(), None, fail)
+        assert held[0]() is not None
+        model.render(small(), None, ignore)
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_numbers_that_are_no_numbers_are_a_failed_render(model: Ltx2) -> None:
