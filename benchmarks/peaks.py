@@ -21,13 +21,12 @@ from benchmarks.full_size import FULL_SIZE, draw_components, draw_text_encoder, 
 from benchmarks.live_bytes import LiveBytes, TrueScheduler
 from models.estimate import GB, decode_bytes, denoise_bytes, text_bytes, tiled_decode_bytes
 from models.ltx2_denoise import denoise
-from models.recipes import Family, choose_recipe
+from models.recipes import UNGUIDED, Family, choose_recipe
 from models.request import VideoRequest
 from models.tiling import use_tiles
 
 BLOCKS = 2
 STEPS = 2
-UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def text_bytes(request: VideoRequest) -> int:
 
 def _rows(request: VideoRequest) -> int:
     """How many prompts go through the model at once."""
-    return 2 if max(request.cfg_scale_video, request.cfg_scale_audio) > 1 else 1
+    return 2 if request.reads_negative_prompt else 1
 
 
 def video_tokens(request: VideoRequest) -> int:
@@ -99,8 +99,7 @@ def evaluations(request: VideoRequest, fast_guided_share: float) -> int:
 
     `fast_guided_share` is the share of its steps that a task of quality fast guides.
     """
-    audio_and_video = max(request.cfg_scale_video, request.cfg_scale_audio)
-    guiding = (audio_and_video > 1) + (request.stg_scale_video > 0) + (request.modality_scale > 1)
+    guiding = request.reads_negative_prompt + (request.stg_scale_video > 0) + (request.modality_scale > 1)
     return request.num_inference_steps + guiding * guided_steps(request, fast_guided_share)
 
 

@@ -16,9 +16,6 @@ from models.request import VideoRequest
 if TYPE_CHECKING:
     import torch
 
-OFF_SCALE = 1.0
-"""At this scale and below, the negative prompt is not read."""
-
 
 @dataclass(frozen=True)
 class Key:
@@ -30,8 +27,7 @@ class Key:
     @classmethod
     def of(cls, request: VideoRequest) -> "Key":
         """The key of a request's text."""
-        guided = max(request.cfg_scale_video, request.cfg_scale_audio) > OFF_SCALE
-        return cls(request.prompt, request.negative_prompt if guided else None)
+        return cls(request.prompt, request.negative_prompt if request.reads_negative_prompt else None)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,11 @@ class VideoRequest(BaseModel):
     ] = None
 
     @property
+    def reads_negative_prompt(self) -> bool:
+        """Whether its prompt guides: then both prompts go through the model, and else the negative one is not read."""
+        return max(self.cfg_scale_video, self.cfg_scale_audio) > 1
+
+    @property
     def num_rendered_frames(self) -> int:
         """The frames the model renders: the next 8k+1 from `num_frames`. What stands over is cut."""
         return math.ceil((self.num_frames - 1) / FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1

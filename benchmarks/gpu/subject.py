@@ -13,6 +13,7 @@ import torch
 from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
 from torch import nn
 
+from benchmarks.creep import ignore
 from benchmarks.full_size import (
     FULL_SIZE,
     GEMMA_3_12B,
@@ -28,7 +29,6 @@ from models.ltx2_load import choose_speedups, measure_room
 from models.memory import free_memory
 from models.options import LoadOptions
 from models.placement import Place, Placement, Sizes
-from models.progress import Progress
 from models.recipes import Family, choose_recipe, read_recipe
 from models.sizes import measure_sizes
 from models.tiny import TRANSFORMER, build_tiny
@@ -183,7 +183,3 @@ def _text_encoder(source: Source, device: str) -> nn.Module:
 
 def _asked(placed: Placement) -> Place | None:
     return None if placed.place is Place.CPU else placed.place
-
-
-def ignore(_progress: Progress) -> None:
-    """A report that nobody reads."""

@@ -22,6 +22,7 @@ from models.memory import free_memory
 from models.options import LoadOptions
 from models.placement import Place, Placement, Sizes, Weights, plan, plan_cpu
 from models.progress import Progress, Stage
+from models.recipes import UNGUIDED
 from models.request import VideoRequest
 
 CARDS_GB = (16, 24, 48)
@@ -49,13 +50,12 @@ def tasks(shape: Shape, large: Shape) -> list[Task]:
         return Task(name, request, from_image)
 
     few = replace(shape, steps=CARD_STEPS)
-    unguided = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
     return [
         ask("new prompt", few),
         ask("known prompt", shape),
         ask("from an image", few, from_image=True),
         ask("quality fast", shape, quality=Quality.FAST),
-        ask("8 steps, unguided", replace(shape, steps=8), **unguided),
+        ask("8 steps, unguided", replace(shape, steps=8), **UNGUIDED),
         ask("large", replace(large, steps=CARD_STEPS)),
     ]
 

@@ -6,13 +6,12 @@ import torch
 from benchmarks.full_size import FULL_SIZE, draw_components, pipeline
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.peaks import Case, Counter, told
-from models.recipes import Family
+from models.recipes import UNGUIDED, Family
 from models.request import VideoRequest
 
 GIGA = 10**9
 TRANSFORMER_PARAMETERS = {Family.LTX_2_0: 18.88, Family.LTX_2_3: 18.99}
 DEFAULT = VideoRequest(prompt="a cat", seed=1, num_inference_steps=2, height=512, width=768, num_frames=121)
-UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
 CASES = {
     "usual": Case(DEFAULT),
     "from an image": Case(DEFAULT, from_image=True),

@@ -167,6 +167,14 @@ def stand_on_a_gpu(model: Ltx2) -> None:
     model.bed = Bed(model._text_to_video, resident, device="cpu")
 
 
+def model_on_a_gpu(generator: Generator) -> Ltx2:
+    """The model that it has loaded, standing so."""
+    model = generator._residence.model
+    assert model is not None
+    stand_on_a_gpu(model)
+    return model
+
+
 def sleepers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "sleeper"]
 
@@ -198,9 +206,7 @@ def test_a_task_that_is_canceled_before_the_model_is_awake_leaves_it_to_the_next
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
-    model = generator._residence.model
-    assert model is not None
-    stand_on_a_gpu(model)
+    model = model_on_a_gpu(generator)
     generator._residence.fall_asleep(lambda: False)
     assert model.asleep
 
@@ -221,9 +227,7 @@ def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
-    model = generator._residence.model
-    assert model is not None
-    stand_on_a_gpu(model)
+    model = model_on_a_gpu(generator)
     generator._residence.fall_asleep(lambda: False)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_device", fail_with(torch.OutOfMemoryError("CUDA out of memory")))
@@ -242,9 +246,7 @@ def test_a_replica_that_is_called_back_before_a_weight_has_moved_is_ready(
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
-    model = generator._residence.model
-    assert model is not None
-    stand_on_a_gpu(model)
+    model = model_on_a_gpu(generator)
     generator._residence.fall_asleep(lambda: True)
     assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
 
@@ -254,9 +256,7 @@ def test_one_whose_first_weight_cannot_move_is_ready_and_renders(
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
-    model = generator._residence.model
-    assert model is not None
-    stand_on_a_gpu(model)
+    model = model_on_a_gpu(generator)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_host", fail_with(RuntimeError("no pinned memory")))
         generator._fall_asleep(lambda: False)
@@ -286,9 +286,7 @@ def test_a_gpu_that_breaks_while_weights_move_dooms_the_replica(
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
-    model = generator._residence.model
-    assert model is not None
-    stand_on_a_gpu(model)
+    model_on_a_gpu(generator)
     monkeypatch.setattr(transfer, moment, fail_with(torch.AcceleratorError(ILLEGAL)))
     generator._fall_asleep(lambda: False)
     if moment == "to_device":

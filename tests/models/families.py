@@ -20,6 +20,7 @@ from diffusers import (
 from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
 
+from benchmarks.full_size import LTX_2_3
 from models.full_transformer import FULL
 from models.recipes import Training
 from models.tiny import (
@@ -48,15 +49,7 @@ BLOCKS = 2
 TRANSFORMER_2_0 = {**TRANSFORMER, "num_layers": BLOCKS, "rope_type": "split", "perturbed_attn": False}
 CONNECTORS_2_0 = {**CONNECTORS, "rope_type": "split"}
 VIDEO_VAE_2_0 = {**VIDEO_VAE, "decoder_spatial_padding_mode": "reflect"}
-TRANSFORMER_2_3 = {
-    **TRANSFORMER_2_0,
-    "perturbed_attn": True,
-    "gated_attn": True,
-    "cross_attn_mod": True,
-    "audio_gated_attn": True,
-    "audio_cross_attn_mod": True,
-    "use_prompt_embeddings": False,
-}
+TRANSFORMER_2_3 = {**TRANSFORMER_2_0, **LTX_2_3["transformer"]}
 CONNECTORS_2_3 = {
     **CONNECTORS_2_0,
     "per_modality_projections": True,

@@ -16,7 +16,10 @@ from PIL import Image
 
 from models.clip import Clip
 from models.label import draw_label
+from models.ltx2 import Ltx2
+from models.options import LoadOptions
 from models.request import VideoRequest
+from tests.models.conftest import ignore
 from tests.models.families import BLOCKS, FamilyCase
 
 UNGUIDED = {
@@ -33,6 +36,11 @@ UNGUIDED = {
 def picture() -> Image.Image:
     rng = np.random.default_rng(7)
     return Image.fromarray(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8))
+
+
+def load(family: FamilyCase, folder: Path, cache_dir: Path) -> Ltx2:
+    """The checkpoint of a family in `folder`, as the server loads it."""
+    return Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(training=family.training))
 
 
 def by_diffusers(

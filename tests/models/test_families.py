@@ -14,7 +14,6 @@ from models.errors import TaskCancelled
 from models.ltx2 import Ltx2
 from models.ltx2_denoise import Latents
 from models.ltx2_load import load_pipeline
-from models.options import LoadOptions
 from models.placement import plan_cpu
 from models.progress import Progress, Stage
 from models.recipes import Family, read_recipe
@@ -23,7 +22,7 @@ from models.sizes import measure_sizes
 from models.speedup_choice import LESS_WORK, Speedup
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
-from tests.models.reference import assert_same, by_diffusers, picture
+from tests.models.reference import assert_same, by_diffusers, load, picture
 from tests.models.speedups.conftest import distance
 
 ROUNDING = 2e-5
@@ -61,10 +60,6 @@ def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFac
     model = load(family, folder, tmp_path_factory.mktemp("cache"))
     yield model
     model.close()
-
-
-def load(family: FamilyCase, folder: Path, cache_dir: Path) -> Ltx2:
-    return Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(training=family.training))
 
 
 def cancel_at_step_1(progress: Progress) -> None:

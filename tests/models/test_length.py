@@ -8,10 +8,9 @@ from PIL import Image
 
 from models.adjustments import chosen_length
 from models.ltx2 import Ltx2
-from models.options import LoadOptions
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
-from tests.models.reference import assert_same, by_diffusers, picture
+from tests.models.reference import assert_same, by_diffusers, load, picture
 
 OF_2_5 = ("2.5", "2.5 full")
 
@@ -28,8 +27,7 @@ def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2]:
-    cache_dir = tmp_path_factory.mktemp("cache")
-    model = Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(training=family.training))
+    model = load(family, folder, tmp_path_factory.mktemp("cache"))
     yield model
     model.close()
 
