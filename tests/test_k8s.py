@@ -10,7 +10,7 @@ import yaml
 from deployments.leave import LINGER_S
 from deployments.settings import PREFIX, Settings, SettingsError
 from tests.e2e.server import ROOT
-from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
+from tests.kubernetes import CRD, OVERLAYS, of_kind, pods, problems, render, render_with
 
 NAMES = ("single", "production")
 SECRETS = {
@@ -19,7 +19,6 @@ SECRETS = {
 }
 """What a pod must have: the key in the secret, and such a value."""
 
-rendered = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: it renders the overlays")
 described = pytest.mark.skipif(not CRD.exists(), reason=f"KubeRay's CRD is not at {CRD}")
 each_overlay = pytest.mark.parametrize("overlay", NAMES)
 
@@ -90,14 +89,12 @@ def test_production_does_not_start_without_its_database(monkeypatch: pytest.Monk
         settings("production")
 
 
-@rendered
 @described
 @each_overlay
 def test_kuberay_knows_every_field(overlay: str) -> None:
     assert problems(rayservice(overlay)) == []
 
 
-@rendered
 @described
 def test_a_field_that_kuberay_does_not_know_is_found_at_any_depth() -> None:
     wrong = rayservice("production")
@@ -107,7 +104,6 @@ def test_a_field_that_kuberay_does_not_know_is_found_at_any_depth() -> None:
     assert len(problems(wrong)) == 3
 
 
-@rendered
 @each_overlay
 def test_every_pod_runs_the_image_of_the_release_without_rights(overlay: str) -> None:
     for name, template in pods(rayservice(overlay)):
@@ -118,7 +114,6 @@ def test_every_pod_runs_the_image_of_the_release_without_rights(overlay: str) ->
             assert {"livenessProbe", "readinessProbe", "resources"} <= set(container), name
 
 
-@rendered
 @each_overlay
 def test_probes_are_python_that_compiles(overlay: str) -> None:
     for _, template in pods(rayservice(overlay)):
@@ -128,7 +123,6 @@ def test_probes_are_python_that_compiles(overlay: str) -> None:
             compile(program, probe, "exec")
 
 
-@rendered
 @each_overlay
 def test_secrets_stand_in_no_manifest(overlay: str) -> None:
     assert "Secret" not in {each["kind"] for each in objects(overlay)}
@@ -137,7 +131,6 @@ def test_secrets_stand_in_no_manifest(overlay: str) -> None:
         assert [each["name"] for each in variables if "value" in each] == []
 
 
-@rendered
 def test_every_pod_of_production_has_the_database_and_may_have_the_secret_of_webhooks() -> None:
     """The builder may run in any of them; only settings that are known are set."""
     for name, template in pods(rayservice("production")):
@@ -149,7 +142,6 @@ def test_every_pod_of_production_has_the_database_and_may_have_the_secret_of_web
             assert variables[variable]["valueFrom"]["secretKeyRef"] == {"name": "ltx2", "key": key}
 
 
-@rendered
 @each_overlay
 def test_every_claim_that_a_pod_names_is_there(overlay: str) -> None:
     claims = {each["metadata"]["name"] for each in objects(overlay) if each["kind"] == "PersistentVolumeClaim"}
@@ -161,7 +153,6 @@ def test_every_claim_that_a_pod_names_is_there(overlay: str) -> None:
     assert named == claims
 
 
-@rendered
 def test_only_production_upgrades_beside_the_old_cluster() -> None:
     assert rayservice("single")["spec"]["upgradeStrategy"]["type"] == "None"
     production = rayservice("production")["spec"]
@@ -170,7 +161,6 @@ def test_only_production_upgrades_beside_the_old_cluster() -> None:
 
 
 @pytest.mark.usefixtures("_secret")
-@rendered
 def test_gpu_workers_of_production_come_from_zero_and_are_as_many_as_generators() -> None:
     (group,) = [
         each
@@ -185,7 +175,6 @@ def test_gpu_workers_of_production_come_from_zero_and_are_as_many_as_generators(
     assert seconds_to_leave(group) >= generator.max_task_s
 
 
-@rendered
 def test_the_pod_of_a_worker_outlives_its_way_out() -> None:
     """Kubernetes counts preStop into the grace period; after it Ray takes 30 s (measured)."""
     for group in rayservice("production")["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
@@ -200,7 +189,6 @@ def seconds_to_leave(group: dict[str, Any]) -> int:
     return int(command[3])
 
 
-@rendered
 @each_overlay
 def test_strangers_reach_nothing_but_the_servers_port(overlay: str) -> None:
     policy = of_kind(objects(overlay), "NetworkPolicy")["spec"]
@@ -217,7 +205,6 @@ def test_strangers_reach_nothing_but_the_servers_port(overlay: str) -> None:
         )
 
 
-@rendered
 @each_overlay
 def test_every_pod_is_under_the_policy_and_the_budget_finds_its_pods(overlay: str) -> None:
     labels = [template["metadata"]["labels"] for _, template in pods(rayservice(overlay))]
@@ -231,7 +218,6 @@ def test_every_pod_is_under_the_policy_and_the_budget_finds_its_pods(overlay: st
 OBSERVABILITY = ROOT / "observability"
 
 
-@rendered
 @each_overlay
 def test_the_observability_component_scrapes_every_pod_and_brings_alerts_and_dashboard(
     overlay: str, tmp_path: Path
