@@ -76,6 +76,57 @@ def test_other_variables_are_nobodys_business(monkeypatch):
     assert settings().model == "auto"
 
 
+SERVICE_LINKS = {
+    "LTX2_SERVE_SVC_SERVICE_HOST": "10.96.0.7",
+    "LTX2_SERVE_SVC_SERVICE_PORT": "8004",
+    "LTX2_SERVE_SVC_SERVICE_PORT_SERVE": "8004",
+    "LTX2_SERVE_SVC_PORT": "tcp://10.96.0.7:8004",
+    "LTX2_SERVE_SVC_PORT_8004_TCP": "tcp://10.96.0.7:8004",
+    "LTX2_SERVE_SVC_PORT_8004_TCP_PROTO": "tcp",
+    "LTX2_SERVE_SVC_PORT_8004_TCP_PORT": "8004",
+    "LTX2_SERVE_SVC_PORT_8004_TCP_ADDR": "10.96.0.7",
+}
+"""What the kubelet gives a container that starts while the service ltx2-serve-svc is there."""
+
+
+@pytest.fixture
+def _service_links(monkeypatch):
+    for name, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("_service_links")
+def test_what_kubernetes_says_of_its_services_is_not_taken_for_settings():
+    """By the three ways that settings come to be: Ray's, that of replicas, and that of the command line."""
+    filled = settings(model="tiny")
+    assert filled == pickle.loads(pickle.dumps(filled)).with_secrets()
+    assert filled == Settings(model="tiny")
+
+
+@pytest.mark.usefixtures("_service_links")
+@pytest.mark.parametrize("wrong", ["LTX2_PORT", "LTX2_SERVICE_PORT", "LTX2_SERVE_SVC", "LTX2_SERVE_SVC_HOST"])
+def test_a_mistyped_variable_is_refused_beside_those_of_services(monkeypatch, wrong):
+    monkeypatch.setenv(wrong, "8004")
+    with pytest.raises(SettingsError, match=f"the environment variable {wrong} is no setting"):
+        settings()
+
+
+@pytest.mark.usefixtures("_service_links")
+def test_serve_builds_an_app_beside_variables_of_services(monkeypatch):
+    from ray import serve
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+
+    application = serve.deployment(type("Nothing", (), {})).bind()
+    received = []
+
+    def build(given: Settings) -> serve.Application:
+        received.append(given)
+        return application
+
+    assert call_user_app_builder_with_args_if_necessary(build, {"model": "tiny"}) is application
+    assert received == [settings(model="tiny")]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

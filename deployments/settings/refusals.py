@@ -12,6 +12,8 @@ from deployments.settings.names import NESTING, PREFIX
 
 CREDENTIALS = re.compile(r"//.*@")
 """What a url may hold that no log should."""
+SERVICE_HOST = "_SERVICE_HOST"
+"""What Kubernetes tells a container about each service ends so; the other variables of a service come with it."""
 HIDDEN = frozenset({"api_keys", "secret"})
 """What is wrong there may be a secret, or a key that was taken for its hash: it is not repeated."""
 
@@ -32,10 +34,20 @@ def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
 def refuse_unknown_variables(settings: type[BaseModel], environment: Mapping[str, str]) -> None:
     """Pydantic passes over a mistyped variable in silence; an operator wants to know."""
     known = list(_names(settings, PREFIX))
+    links = _service_links(environment)
     for name in environment:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not name.startswith(links):
             close = difflib.get_close_matches(name.upper(), known, n=3) or known
             raise SettingsError(f"the environment variable {name} is no setting; did you mean {' or '.join(close)}?")
+
+
+def _service_links(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """How the variables begin that Kubernetes gives a container about the services of its namespace.
+
+    KubeRay names a service ltx2-serve-svc: LTX2_SERVE_SVC_SERVICE_HOST, LTX2_SERVE_SVC_PORT_8004_TCP and others.
+    """
+    services = [name.removesuffix(SERVICE_HOST) for name in environment if name.endswith(SERVICE_HOST)]
+    return tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT"))
 
 
 def refuse_written_password(database_url: str, environment: Mapping[str, str]) -> None:
