@@ -7,6 +7,7 @@ import argparse
 import secrets
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -23,6 +24,7 @@ from storage.upkeep import back_up, find_damage
 KEY_PREFIX = "ltx2_"
 """So that a key is known for what it is where it should not be: in a log, in a repository."""
 KEY_BYTES = 32
+LOOK_EVERY_S = 1.0
 ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --format=custom`, by your own schedule"
 
 
@@ -49,6 +51,8 @@ def _do(asked: argparse.Namespace) -> str:
         return requeue(settings, asked.task_id)
     if asked.command == "webhook-secret":
         return webhook_secret(settings, asked.name)
+    if asked.command == "drain":
+        return drain(settings, asked.seconds)
     plain = {"check": check, "pause": pause, "resume": resume, "usage": usage}
     return plain[asked.command](settings)
 
@@ -95,6 +99,23 @@ def pause(settings: Settings) -> str:
 def resume(settings: Settings) -> str:
     """Let tasks begin again."""
     return "resumed" if _open(settings).resume() else "it was not paused"
+
+
+def drain(settings: Settings, seconds: float) -> str:
+    """Begin no task, wait until those that run have ended, then let tasks begin again: the server is about to end.
+
+    A pause that an operator has made before stays.
+    """
+    tasks = _open(settings)
+    ours = tasks.pause()
+    try:
+        give_up = time.monotonic() + seconds
+        while (running := tasks.counts()[State.PROCESSING]) and time.monotonic() < give_up:
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        if ours:
+            tasks.resume()
+    return f"{running} tasks still run" if running else "no task runs"
 
 
 def usage(settings: Settings) -> str:
@@ -168,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("backup", help="copy the SQLite database while the server runs").add_argument("path", type=Path)
     commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
     commands.add_parser("resume", help="begin tasks again")
+    drained = commands.add_parser("drain", help="before the server ends: begin nothing, wait for the tasks that run")
+    drained.add_argument("seconds", type=float, help="how long to wait at most")
     commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
     commands.add_parser("usage", help="how long GPUs rendered for each key, month by month")
     new = commands.add_parser("new-key", help="make an API key, and the record of it for the settings")

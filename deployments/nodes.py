@@ -7,5 +7,6 @@ Node = Mapping[str, Any]
 
 
 def works(node: Node) -> bool:
-    """Whether replicas may run on a node: a head without CPUs takes none."""
-    return bool(node["Alive"]) and node["Resources"].get("CPU", 0) > 0
+    """Whether replicas may run on a node: a head with neither CPUs nor GPUs takes none."""
+    found = node["Resources"]
+    return bool(node["Alive"]) and (found.get("CPU", 0) > 0 or found.get("GPU", 0) > 0)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,16 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def problems(rayservice: Mapping[str, Any]) -> list[str]:
     """What KubeRay's CRD says against it. `metadata` is Kubernetes' own and is passed over."""
-    versions = {each["name"]: each for each in yaml.safe_load(CRD.read_text())["spec"]["versions"]}
-    version = rayservice["apiVersion"].removeprefix("ray.io/")
-    validator = Draft202012Validator(strict(versions[version]["schema"]["openAPIV3Schema"]))
+    validator = validator_of(CRD, rayservice["apiVersion"].removeprefix("ray.io/"))
     return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(dict(rayservice))]
+
+
+@cache
+def validator_of(crd: Path, version: str) -> Draft202012Validator:
+    """Of one version of a CRD, which takes seconds to read."""
+    definition = yaml.load(crd.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    versions = {each["name"]: each for each in definition["spec"]["versions"]}
+    return Draft202012Validator(strict(versions[version]["schema"]["openAPIV3Schema"]))
 
 
 def pods(rayservice: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

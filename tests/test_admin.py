@@ -1,6 +1,8 @@
 """What an operator does by hand, on a real database that a server has open."""
 
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +91,35 @@ def test_a_failed_task_is_queued_again_as_new(tasks, admin):
     assert claimed.id == task.id
     assert not tasks.start(task), "the claim of the failed try is void"
     assert tasks.start(claimed)
+
+
+def test_a_drain_begins_nothing_waits_for_what_runs_and_lets_tasks_begin_again(tasks, admin):
+    tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
+    (task,) = tasks.claim("alice", MODEL, 1, 60)
+    assert tasks.start(task)
+    seen: list[bool] = []
+
+    def end_it_once_paused() -> None:
+        while tasks.paused_at() is None:
+            time.sleep(0.01)
+        seen.append(True)
+        tasks.fail(task, Failure("no room", "out_of_memory", retryable=False))
+
+    other = threading.Thread(target=end_it_once_paused)
+    other.start()
+    assert admin("drain", 60) == "no task runs"
+    other.join()
+    assert seen == [True]
+    assert tasks.paused_at() is None
+
+
+def test_a_drain_gives_up_after_its_seconds_and_leaves_the_pause_of_an_operator(tasks, admin):
+    tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
+    (task,) = tasks.claim("alice", MODEL, 1, 60)
+    assert tasks.start(task)
+    admin("pause")
+    assert admin("drain", 0) == "1 tasks still run"
+    assert tasks.paused_at() is not None
 
 
 def test_a_pause_is_said_to_be_one_and_ends_with_resume(tasks, admin):

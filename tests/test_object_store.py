@@ -45,6 +45,12 @@ def test_the_smallest_store_of_a_node_that_works_is_named_with_both_figures(shar
     assert find_shortages(Limits(), [node(100), node(0.1, cpus=0), node(0.1, alive=False)]) == []
 
 
+def test_a_node_that_lends_its_gpus_alone_counts_as_one_that_works(shared):
+    gpu_worker = {"Alive": True, "Resources": {"object_store_memory": 0.1 * GB, "GPU": 1.0}}
+    (short,) = find_shortages(Limits(), [node(100), gpu_worker])
+    assert "has 0.1 GB" in short
+
+
 def test_lower_limits_need_less(shared):
     assert find_shortages(Limits(max_pixel_frames=512 * 768 * 121), [node(0.4)]) == []
 
