@@ -1,6 +1,6 @@
 """How much host memory may be taken: what the machine has free, and what a container's limit leaves of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,6 @@ MARGIN_BYTES = 8 * 10**9
 """Host memory that is left for clips, the page cache and everybody else, at least."""
 MARGIN_SHARE = 0.08
 """And at least so much of all of it: Ray ends processes of a node of which 95 % is taken (2.60, its default)."""
-PINNED_SHARE = 1.25
-"""torch takes pinned memory in blocks that are powers of two."""
 
 
 def free_host_bytes() -> int:
@@ -59,7 +57,12 @@ def margin_bytes(all_bytes: int) -> int:
 
 def pinnable_bytes() -> int:
     """What may be taken for good, as pinned memory is: the kernel cannot take it back."""
-    return max(0, int((free_host_bytes() - margin_bytes(all_host_bytes())) / PINNED_SHARE))
+    return max(0, free_host_bytes() - margin_bytes(all_host_bytes()))
+
+
+def pinned_bytes(sizes: Iterable[int]) -> int:
+    """What tensors of these bytes take in pinned memory: torch gives each a block whose size is a power of two."""
+    return sum(1 << (size - 1).bit_length() for size in sizes if size)
 
 
 def _left_in_cgroups(root: Path, own: Path) -> list[int]:

@@ -66,11 +66,13 @@ class Sizes:
     """The weights of each component in bytes, and the number of the transformer's blocks.
 
     `converted` are those bytes of them that a load makes in host memory, because they are stored as other numbers.
+    `outside_blocks` are those of the transformer that are in none of its blocks.
     """
 
     weights: Mapping[str, int]
     blocks: int = BLOCKS_OF_LTX2
     converted: Mapping[str, int] = field(default_factory=dict)
+    outside_blocks: int = 0
 
     @property
     def total(self) -> int:
@@ -81,7 +83,9 @@ class Sizes:
         """The sizes once the transformer is stored as `weights` says."""
         if weights is Weights.BF16:
             return self
-        return replace(self, weights={**self.weights, TRANSFORMER: self.weights.get(TRANSFORMER, 0) // 2})
+        outside = self.outside_blocks
+        rounded = outside + (self.weights.get(TRANSFORMER, outside) - outside) // 2
+        return replace(self, weights={**self.weights, TRANSFORMER: rounded})
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ class Placement:
     rows: tuple[Row, ...] = ()
     weights: Weights = Weights.BF16
     window_bytes: int = 0
-    """What of the GPU a streamed transformer takes while it works."""
+    """What of the GPU the blocks of a streamed transformer take while it works. What is in no block stands there
+    already, so that memory that is free is without it."""
 
     def with_pinned(self, names: Collection[str]) -> "Placement":
         """The same where these components wait in pinned host memory."""
@@ -176,10 +181,16 @@ def gpu_placements(sizes: Sizes, weights: Weights = Weights.BF16) -> tuple[Place
 
 
 def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
-    """What one way takes. The text encoder is gone from the GPU before denoising asks for its memory."""
+    """What one way takes. The text encoder is gone from the GPU before denoising asks for its memory.
+
+    Host memory has to hold the blocks that pass at every step, and what a load makes there. What is mapped from its
+    file and passes once a task is the kernel's to keep or to read again.
+    """
     passing = [name for name in STREAMED[place] if name in sizes.weights]
     held_bytes = sum(sizes.weights[name] for name in passing)
-    window = sizes.weights[TRANSFORMER] // sizes.blocks * BLOCKS_IN_FLIGHT if TRANSFORMER in passing else 0
+    blocks_bytes = sizes.weights[TRANSFORMER] - sizes.outside_blocks if TRANSFORMER in passing else 0
+    window = blocks_bytes // sizes.blocks * BLOCKS_IN_FLIGHT
+    staying = sizes.outside_blocks if TRANSFORMER in passing else 0
     rows = tuple(
         Row(
             name,
@@ -189,14 +200,14 @@ def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
         )
         for name, size in sizes.weights.items()
     )
-    gpu_bytes = sizes.total - held_bytes + window + WORKING_BYTES
-    host_bytes = held_bytes + _loading_bytes(sizes, weights, passing) + HOST_WORKING_BYTES
+    gpu_bytes = sizes.total - held_bytes + staying + window + WORKING_BYTES
+    host_bytes = blocks_bytes + _made_bytes(sizes, weights, passing) + HOST_WORKING_BYTES
     return Placement(place, gpu_bytes, host_bytes, rows, weights, window)
 
 
-def _loading_bytes(sizes: Sizes, weights: Weights, passing: Collection[str]) -> int:
-    """What goes through host memory on its way to stay on the GPU: what a load makes of other numbers, or rounds."""
-    converted = sum(size for name, size in sizes.converted.items() if name not in passing)
+def _made_bytes(sizes: Sizes, weights: Weights, passing: Collection[str]) -> int:
+    """What a load makes in host memory, beside blocks that pass: of other numbers, or rounded on its way to the GPU."""
+    converted = sum(size for name, size in sizes.converted.items() if name != TRANSFORMER or name not in passing)
     rounded = sizes.weights[TRANSFORMER] if weights is Weights.FP8 and TRANSFORMER not in passing else 0
     return converted + rounded
 

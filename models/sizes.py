@@ -7,6 +7,7 @@ memory of its own; what is stored otherwise, such as float32, is made anew besid
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
@@ -17,6 +18,8 @@ from models.recipes import BLOCKS_OF_LTX2
 
 STORED_AS = {"bfloat16": "BF16", "float32": "F32"}
 """What the headers call the numbers that a load makes."""
+BLOCKS = "transformer_blocks."
+"""What the names of all weights begin with that are in a block of the transformer."""
 NUMBER_BYTES = {"bfloat16": 2, "float32": 4}
 
 
@@ -24,20 +27,34 @@ def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
     """Sizes of the checkpoint that diffusers saved in `folder`, loaded as `dtype`."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     config = json.loads((folder / TRANSFORMER / "config.json").read_text(encoding="utf-8"))
-    found = {name: _count(weight_files(folder, name), dtype) for name in components(index)}
-    weights = {name: loaded for name, (loaded, _) in found.items() if loaded}
-    converted = {name: made for name, (_, made) in found.items() if made}
-    return Sizes(weights, int(config.get("num_layers", BLOCKS_OF_LTX2)), converted)
+    found = {name: _read(weight_files(folder, name), dtype) for name in components(index)}
+    weights = {name: sum(each.size_bytes for each in tensors) for name, tensors in found.items() if tensors}
+    converted = {name: sum(each.size_bytes for each in tensors if each.converted) for name, tensors in found.items()}
+    outside = sum(each.size_bytes for each in found.get(TRANSFORMER, ()) if not each.name.startswith(BLOCKS))
+    return Sizes(
+        weights,
+        int(config.get("num_layers", BLOCKS_OF_LTX2)),
+        {name: made for name, made in converted.items() if made},
+        outside,
+    )
 
 
-def _count(files: Sequence[Path], dtype: str) -> tuple[int, int]:
-    """The bytes of all weights in `files` once they are loaded, and those of them that are not stored so."""
-    loaded = made = 0
+@dataclass(frozen=True)
+class Stored:
+    """One weight in a file: its bytes once it is loaded, and whether it is stored as other numbers."""
+
+    name: str
+    size_bytes: int
+    converted: bool
+
+
+def _read(files: Sequence[Path], dtype: str) -> list[Stored]:
+    """All weights in `files`."""
+    found = []
     for file in files:
         with safe_open(file, framework="np") as tensors:
-            slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118  # it is no mapping
-            for each in slices:
+            for name in tensors.keys():  # noqa: SIM118  # it is no mapping
+                each = tensors.get_slice(name)
                 size_bytes = math.prod(each.get_shape()) * NUMBER_BYTES[dtype]
-                loaded += size_bytes
-                made += size_bytes if each.get_dtype() != STORED_AS[dtype] else 0
-    return loaded, made
+                found.append(Stored(name, size_bytes, each.get_dtype() != STORED_AS[dtype]))
+    return found

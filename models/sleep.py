@@ -1,12 +1,13 @@
 """The lighter depth of idling: the weights wait in host memory while the GPU is free for others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models import offload
 from models.errors import ModelUnavailable
-from models.host_memory import PINNED_SHARE, all_host_bytes, free_host_bytes, margin_bytes
-from models.memory import drop_locals, free_memory, is_out_of_memory, kept_pinned_bytes
+from models.host_lock import host_lock
+from models.host_memory import all_host_bytes, free_host_bytes, margin_bytes, pinned_bytes
+from models.memory import drop_locals, free_memory, free_pinned_memory, is_out_of_memory, kept_pinned_bytes
 from models.placement import GB, Placement
 
 if TYPE_CHECKING:
@@ -35,17 +36,24 @@ class Bed:
     def has_room(self) -> bool:
         """Whether there is something to move, and host memory for it: what is free, or kept from the last sleep."""
         rest = self._weights[self._gone :]
-        needed = _size_bytes(rest) * PINNED_SHARE + margin_bytes(all_host_bytes())
-        return bool(rest) and needed <= free_host_bytes() + kept_pinned_bytes()
+        return bool(rest) and _has_room(rest)
 
     def lie_down(self, wanted: Callable[[], bool]) -> bool:
-        """Move the weights to host memory; stops when `wanted`. Returns whether all have gone."""
+        """Move the weights to host memory; stops when `wanted`. Returns whether all have gone.
+
+        Where others take the host memory meanwhile, those that have gone come back and give theirs back. Raises
+        ModelUnavailable where they cannot.
+        """
         from models import transfer
 
-        for weight in self._weights[self._gone :]:
-            if not transfer.to_host([weight], wanted):
-                break
-            self._gone += 1
+        try:
+            for weight in self._weights[self._gone :]:
+                if not transfer.to_host([weight], wanted, _allocate):
+                    break
+                self._gone += 1
+        except HostMemoryShort:
+            self.get_up()
+            free_pinned_memory()
         free_memory()
         return self._gone == len(self._weights)
 
@@ -67,6 +75,25 @@ class Bed:
                 f"the model slept, and {_size_bytes(gone) / GB:.1f} GB of its weights could not come back: {said}"
             ) from exc
         self._gone = 0
+
+
+class HostMemoryShort(Exception):
+    """Others have taken the host memory that a weight was to go to."""
+
+
+def _allocate(weight: "Tensor") -> "Tensor":
+    """Host memory for one weight, if there is enough now: the other replicas of this host look after it is taken."""
+    from models import transfer
+
+    with host_lock():
+        if not _has_room([weight]):
+            raise HostMemoryShort
+        return transfer.allocate_host(weight)
+
+
+def _has_room(weights: "Sequence[Tensor]") -> bool:
+    needed = pinned_bytes(weight.nbytes for weight in weights) + margin_bytes(all_host_bytes())
+    return needed <= free_host_bytes() + kept_pinned_bytes()
 
 
 def _size_bytes(weights: "list[Tensor]") -> int:

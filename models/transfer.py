@@ -39,17 +39,22 @@ def to_device(weights: Sequence[Tensor], device: torch.device) -> None:
         weight.data = target
 
 
-def to_host(weights: Sequence[Tensor], stop: Callable[[], bool]) -> bool:
-    """Bring `weights` to host memory, pinned where there is CUDA, in place.
+def allocate_host(weight: Tensor) -> Tensor:
+    """Host memory for `weight`, pinned where there is CUDA: pinned memory is taken now, not when it is written."""
+    return torch.empty_like(weight.data, device="cpu", pin_memory=torch.cuda.is_available())
+
+
+def to_host(
+    weights: Sequence[Tensor], stop: Callable[[], bool], allocate: Callable[[Tensor], Tensor] = allocate_host
+) -> bool:
+    """Bring `weights` to host memory, in place. `allocate` may raise: then its weight stays where it was.
 
     Looks at `stop` before each of them. Returns whether all have gone; those that have not stay where they were.
     """
-    pinned = torch.cuda.is_available()
     for weight in weights:
         if stop():
             return False
-        target = torch.empty_like(weight.data, device="cpu", pin_memory=pinned)
-        weight.data = target.copy_(weight.data)
+        weight.data = allocate(weight).copy_(weight.data)
     return True
 
 

@@ -65,7 +65,13 @@ class Residence:
         finally:
             if not self.model.asleep:
                 self._presence.describe(ReplicaState.READY)
-        logger.info("%s in %.1f s", "the GPU is free" if gone else "called back from sleep", time.monotonic() - started)
+        logger.info("%s in %.1f s", self._how_it_went(gone, wanted), time.monotonic() - started)
+
+    @staticmethod
+    def _how_it_went(gone: bool, wanted: Wanted) -> str:
+        if gone:
+            return "the GPU is free"
+        return "called back from sleep" if wanted() else "awake again, as others took the host memory meanwhile:"
 
     def end(self) -> None:
         """Read ahead no more."""

@@ -15,6 +15,7 @@ from models.host_memory import (
     free_host_bytes,
     margin_bytes,
     pinnable_bytes,
+    pinned_bytes,
 )
 
 UNLIMITED_V1 = str(2**63 - 4096)
@@ -87,9 +88,15 @@ def test_in_a_container_the_margin_is_a_share_of_its_limit(tmp_path: Path, monke
     assert free_host_bytes() == 6 * 10**8
 
 
-def test_pinned_memory_leaves_the_margin_and_what_torch_rounds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinned_memory_leaves_the_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory, "all_host_bytes", lambda: 128 * 10**9)
     monkeypatch.setattr(host_memory, "free_host_bytes", lambda: MARGIN_BYTES)
     assert pinnable_bytes() == 0
     monkeypatch.setattr(host_memory, "free_host_bytes", lambda: 110 * 10**9)
-    assert 75 * 10**9 < pinnable_bytes() < 85 * 10**9
+    assert pinnable_bytes() == 110 * 10**9 - margin_bytes(128 * 10**9)
+
+
+def test_a_pinned_weight_takes_a_power_of_two() -> None:
+    """LTX-2's own matrices are powers of two, Gemma's (3840 wide) are not."""
+    assert pinned_bytes([4096 * 4096 * 2, 0, 1]) == 4096 * 4096 * 2 + 1
+    assert pinned_bytes([3840 * 15_360 * 2]) == 2**27

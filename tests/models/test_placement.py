@@ -24,6 +24,7 @@ from models.placement import (
     plan,
     plan_cpu,
 )
+from models.recipes import BLOCKS_OF_LTX2
 from models.request import Limits, VideoRequest
 from tests.models.speedups.conftest import denoise, distance
 
@@ -36,8 +37,8 @@ def sizes_of(connectors_gb: float, transformer_gb: float, vae_gb: float) -> Size
     return Sizes({name: int(size * GB) for name, size in in_gb.items()})
 
 
-LTX_2_0 = sizes_of(2.9, 37.8, 2.45)
-LTX_2_3 = sizes_of(6.3, 38.0, 1.45)
+LTX_2_0 = replace(sizes_of(2.9, 37.8, 2.45), outside_blocks=int(0.69 * GB))
+LTX_2_3 = replace(sizes_of(6.3, 38.0, 1.45), outside_blocks=int(0.85 * GB))
 PLENTY = 128 * GB
 CONTEXT_BYTES = GB // 2
 
@@ -55,7 +56,7 @@ def test_a_card_of_8_gb_is_told_what_is_needed_and_what_is_there() -> None:
     with pytest.raises(ModelUnavailable) as error:
         plan(8 * GB, PLENTY, LTX_2_0)
     assert "8.0 GB is free on the GPU" in error.value.message
-    assert "blocks: 10.8 GB on the GPU and 71.5 GB in host memory" in error.value.message
+    assert "blocks: 11.4 GB on the GPU and 41.1 GB in host memory" in error.value.message
 
 
 def test_offloading_needs_host_memory_and_says_so() -> None:
@@ -92,15 +93,31 @@ def test_fp8_weights_leave_more_on_the_card_and_are_never_chosen_by_themselves(c
 
 
 def test_weights_that_are_rounded_on_the_way_need_host_memory_for_it() -> None:
-    assert plan(64 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).host_bytes == pytest.approx((18.9 + 4) * GB)
-    with pytest.raises(ModelUnavailable, match=r"resident: .* and 22\.9 GB in host memory"):
+    assert plan(64 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).host_bytes == pytest.approx((0.69 + 37.11 / 2 + 4) * GB)
+    with pytest.raises(ModelUnavailable, match=r"resident: .* and 23\.2 GB in host memory"):
         plan(64 * GB, 16 * GB, LTX_2_0, weights=Weights.FP8)
 
 
 def test_weights_that_are_stored_as_other_numbers_are_made_anew_in_host_memory() -> None:
     in_float32 = replace(LTX_2_0, converted={"transformer": 38 * GB, "text_encoder": 24 * GB})
     assert plan(80 * GB, PLENTY, in_float32).host_bytes == (38 + 24 + 4) * GB
-    assert plan(24 * GB, PLENTY, in_float32).host_bytes == plan(24 * GB, PLENTY, LTX_2_0).host_bytes
+    assert plan(24 * GB, PLENTY, in_float32).host_bytes == plan(24 * GB, PLENTY, LTX_2_0).host_bytes + 24 * GB
+
+
+@pytest.mark.parametrize("sizes", [LTX_2_0, LTX_2_3], ids=["2.0", "2.3"])
+def test_what_is_mapped_from_its_file_is_not_counted_as_taken(sizes: Sizes) -> None:
+    """The text encoder works once a task: the kernel keeps its file, or reads it again."""
+    placed = plan(24 * GB, 50 * GB, sizes)
+    assert (placed.place, placed.weights) == (Place.BLOCKS, Weights.BF16)
+    assert placed.host_bytes == sizes.weights["transformer"] - sizes.outside_blocks + 4 * GB
+
+
+def test_what_is_in_no_block_is_counted_on_the_gpu() -> None:
+    whole = replace(LTX_2_0, outside_blocks=0)
+    both = [plan(24 * GB, PLENTY, sizes) for sizes in (LTX_2_0, whole)]
+    blocks = BLOCKS_OF_LTX2
+    assert both[0].gpu_bytes - both[1].gpu_bytes == pytest.approx(0.69 * GB * (1 - 2 / blocks), abs=100)
+    assert both[0].window_bytes == (37.8 - 0.69) * GB // blocks * 2
 
 
 def test_who_shares_a_card_is_told_how_much_of_it_is_free() -> None:
@@ -163,7 +180,7 @@ def test_the_operator_may_name_the_place() -> None:
 def test_the_table_names_every_component_its_dtype_where_it_is_and_its_size() -> None:
     lines = plan(48 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).table().splitlines()
     assert lines[0].split() == ["component", "dtype", "where", "GB"]
-    assert "transformer    float8    GPU                              18.90" in lines
+    assert "transformer    float8    GPU                              19.25" in lines
     assert "text_encoder   bfloat16  host, passes through GPU         24.40" in lines
     assert len(lines) == 2 + len(LTX_2_0.weights)
 

@@ -1,5 +1,7 @@
 """Promise: a model that slept renders what it rendered before. The CPU stands for the GPU: the same moves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from diffusers import LTX2Pipeline
 
 from models import host_memory, offload, sleep, transfer
 from models.errors import ModelUnavailable
+from models.host_memory import pinned_bytes
 from models.ltx2 import Ltx2
 from models.placement import GB, STREAMED, Place, plan, plan_cpu
 from models.recipes import read_recipe
@@ -124,6 +127,18 @@ def test_what_passes_through_the_gpu_stays_where_it_is(tiny_folder: Path) -> Non
     assert 0 < model.bed.size_bytes < sum(sizes.values()) - streamed + 10_000
 
 
+def test_what_is_in_no_block_stays_on_the_gpu_and_sleeps(tiny_folder: Path) -> None:
+    model = placed(tiny_folder, Place.BLOCKS)
+    before = latents(model)
+    transformer = model._text_to_video.transformer
+    sleeping = {id(weight) for weight in model.bed._weights}
+    assert {id(weight) for weight in transformer.proj_in.parameters()} <= sleeping
+    assert not {id(weight) for weight in transformer.transformer_blocks.parameters()} & sleeping
+    assert model.sleep(lambda: False)
+    model.wake()
+    assert torch.equal(latents(model), before)
+
+
 def test_a_model_on_a_cpu_has_nothing_to_move(tiny_folder: Path) -> None:
     pipe = LTX2Pipeline.from_pretrained(tiny_folder)
     model = Ltx2("tiny", read_recipe(tiny_folder), pipe, plan_cpu(HUGE, measure_sizes(tiny_folder)))
@@ -132,10 +147,48 @@ def test_a_model_on_a_cpu_has_nothing_to_move(tiny_folder: Path) -> None:
 
 def test_where_host_memory_is_short_it_stays_awake(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = placed(tiny_folder, Place.RESIDENT)
-    monkeypatch.setattr(sleep, "free_host_bytes", lambda: int(model.bed.size_bytes * host_memory.PINNED_SHARE))
+    needed = pinned_bytes(weight.nbytes for weight in model.bed._weights) + host_memory.MARGIN_BYTES
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: needed - 1)
     assert not model.can_sleep()
-    monkeypatch.setattr(sleep, "free_host_bytes", lambda: int(model.bed.size_bytes * 1.3) + host_memory.MARGIN_BYTES)
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: needed)
     assert model.can_sleep()
+
+
+def test_host_memory_that_others_take_meanwhile_is_left_to_them(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All replicas of a host fall asleep in the same minute, and each was told that there is room."""
+    model = placed(tiny_folder, Place.RESIDENT)
+    before = latents(model)
+    assert model.can_sleep()
+    stood = [weight.data_ptr() for weight in model.bed._weights]
+    free = iter([32 * GB, 32 * GB, *[host_memory.MARGIN_BYTES] * 10_000])
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: next(free))
+    freed: list[bool] = []
+    monkeypatch.setattr(sleep, "free_pinned_memory", lambda: freed.append(True))
+    assert not model.sleep(lambda: False)
+    assert not model.asleep, "those two that had gone are back"
+    assert [weight.data_ptr() for weight in model.bed._weights[2:]] == stood[2:]
+    assert freed, "and what they took of host memory is free for others"
+    assert torch.equal(latents(model), before)
+
+
+def test_each_weight_looks_and_takes_alone_on_its_host(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = placed(tiny_folder, Place.RESIDENT)
+    held: list[bool] = []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        held.append(True)
+        yield
+        held.append(False)
+
+    monkeypatch.setattr(sleep, "host_lock", watched)
+    looked: list[bool] = []
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: looked.append(held[-1]) or 32 * GB)
+    monkeypatch.setattr(transfer, "allocate_host", lambda weight: looked.append(held[-1]) or torch.empty_like(weight))
+    assert model.sleep(lambda: False)
+    assert looked == [True] * 2 * len(model.bed._weights)
 
 
 def test_host_memory_that_torch_kept_from_the_last_sleep_counts_as_free(
