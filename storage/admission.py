@@ -42,11 +42,29 @@ def find_repeated(connection: Connection, owner: str, idempotency: Idempotency, 
     if task is None:
         connection.execute(update(idempotency_keys).where(named).values(values))
         return None
-    if known.digest != idempotency.digest:
+    _check_same(known.digest, idempotency)
+    return task
+
+
+def look_up_repeated(connection: Connection, owner: str, idempotency: Idempotency) -> Row[Any] | None:
+    """The same without writing: the task that the key of this owner stands for, or None when it is new.
+
+    Raises IdempotencyKeyReused when the first submit was another one.
+    """
+    named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
+    fresh = idempotency_keys.c.created_at >= time.time() - KEPT_S
+    query = select(idempotency_keys.c.digest, tasks).join(tasks, tasks.c.id == idempotency_keys.c.task_id)
+    known = connection.execute(query.where(named, fresh)).one_or_none()
+    if known is not None:
+        _check_same(known.digest, idempotency)
+    return known
+
+
+def _check_same(digest: str, idempotency: Idempotency) -> None:
+    if digest != idempotency.digest:
         raise IdempotencyKeyReused(
             "Idempotency-Key: it came with another request before; take a new key for a new request"
         )
-    return task
 
 
 def check_room(connection: Connection, model: str, max_queued: int) -> None:

@@ -35,6 +35,12 @@ class TaskStore(WebhookStore, Protocol):
         owner's as may.
         """
 
+    def check_room(self, new: NewTask, max_queued: int | None = None) -> Task | None:
+        """Look at what `submit` would do now, without writing.
+
+        Returns the task that its idempotency key stands for, if there is one. Raises what `submit` raises.
+        """
+
     def get(self, task_id: str) -> Task | None:
         """Read one task."""
 

@@ -38,23 +38,25 @@ class Submission:
     origin: Origin = field(default_factory=Origin)
 
 
+def check_admission(rooms: Rooms, submission: Submission) -> Task | None:
+    """Look at all that can refuse a submit before its image is decoded, which costs the most.
+
+    Returns the task of an earlier submit when this one repeats it. Raises what `accept` raises.
+    """
+    new = _new_task(rooms, submission)
+    try:
+        return rooms.tasks.check_room(new, rooms.settings.ingress.max_queued)
+    except QueueFull as error:
+        raise _with_retry_after(rooms, error) from None
+
+
 def accept(rooms: Rooms, submission: Submission) -> Task:
     """Check everything, then write: the picture first, so that no row waits for one that is not there.
 
     Returns the task of an earlier submit when this one repeats it.
     """
-    limits = rooms.settings.limits
-    request = check_webhook(parse_request(submission.fields, limits), rooms.settings.webhooks)
-    idempotency = _idempotency(submission, request)
-    _check_space(rooms)
-    new = NewTask(
-        request,
-        rooms.model,
-        submission.base_url,
-        idempotency=idempotency,
-        owner=submission.owner,
-        origin=submission.origin,
-    )
+    limits, new = rooms.settings.limits, _new_task(rooms, submission)
+    request = new.request
     if submission.image is None:
         return _submit(rooms, replace(new, adjusted=adjust_to_model(rooms, request, from_image=False)))
     picture, request = fit_image(read_image(submission.image, limits), request, limits)
@@ -70,6 +72,22 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     return task
 
 
+def _new_task(rooms: Rooms, submission: Submission) -> NewTask:
+    """The task as its fields have it, before its image is looked at. Raises for what cannot be taken."""
+    settings = rooms.settings
+    request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
+    idempotency = _idempotency(submission, request)
+    _check_space(rooms)
+    return NewTask(
+        request,
+        rooms.model,
+        submission.base_url,
+        idempotency=idempotency,
+        owner=submission.owner,
+        origin=submission.origin,
+    )
+
+
 def _check_space(rooms: Rooms) -> None:
     """Refuse before the work what could not be kept after it."""
     least = rooms.settings.outputs.min_free_bytes
@@ -82,10 +100,14 @@ def _submit(rooms: Rooms, new: NewTask) -> Task:
     try:
         task = rooms.tasks.submit(new, rooms.settings.ingress.max_queued)
     except QueueFull as error:
-        raise QueueFull(error.message, rooms.pace.retry_after_s()) from None
+        raise _with_retry_after(rooms, error) from None
     if task.id == new.id:
         rooms.metrics.add(TASKS_SUBMITTED, kind="text" if new.input_key is None else "image")
     return task
+
+
+def _with_retry_after(rooms: Rooms, error: QueueFull) -> QueueFull:
+    return QueueFull(error.message, rooms.pace.retry_after_s())
 
 
 def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:

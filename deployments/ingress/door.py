@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from deployments.ingress.accept import KEY_HEADER
 from deployments.ingress.keys import Door, Keyring
+from deployments.ingress.open_requests import OpenRequests
 from deployments.ingress.schemas import ErrorBody
 from deployments.ingress.sites import OtherSites
 from deployments.settings import Settings
@@ -22,6 +23,7 @@ PREFLIGHT_S = 600
 
 def add_door(app: FastAPI, settings: Settings) -> None:
     """Put them before the routes: CORS outside, since a browser asks for it without a key."""
+    app.add_middleware(OpenRequests, settings=settings)  # behind the door, which says whose a request is
     if settings.api_keys:
         app.add_middleware(Door, keyring=Keyring(settings.api_keys))
     app.add_middleware(OtherSites, allowed=settings.cors_origins)
@@ -37,8 +39,11 @@ def add_door(app: FastAPI, settings: Settings) -> None:
 
 
 def said_in_docs(settings: Settings, error: type[BaseModel] = ErrorBody) -> dict[str, Any]:
-    """What /docs shows of it on routes behind the door: where a key goes, and the 401."""
+    """What /docs shows of it on routes behind the door: where a key goes, the 401 and the 429."""
+    busy = {
+        429: {"model": error, "description": "As much is open or waits as may; `Retry-After` says when to ask again."}
+    }
     if not settings.api_keys:
-        return {}
+        return {"responses": busy}
     scheme = HTTPBearer(auto_error=False, description="Your API key.")
-    return {"dependencies": [Security(scheme)], "responses": {401: {"model": error}}}
+    return {"dependencies": [Security(scheme)], "responses": {401: {"model": error}, **busy}}

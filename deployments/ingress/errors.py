@@ -1,7 +1,7 @@
 """Domain errors become HTTP answers, in one table and with one body; under OpenAI's paths with OpenAI's."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -55,6 +55,7 @@ CODES = {
     429: "too_many_requests",
 }
 RETRY_AFTER_S = "5"
+BUSY_RETRY_AFTER_S = "10"
 
 logger = logging.getLogger("ray.serve")
 
@@ -87,6 +88,20 @@ class TooSlow(HTTPException):
         super().__init__(408, what, {"Connection": "close"})
 
 
+class TooManyRequests(HTTPException):
+    """As much of one kind is open as may be. `code` names the bound where it is the owner's own."""
+
+    def __init__(self, why: str, code: str = CODES[429]) -> None:
+        super().__init__(429, why, {"Retry-After": BUSY_RETRY_AFTER_S})
+        self.code = code
+
+
+def error_body(error: HTTPException) -> ErrorBody:
+    """What an error of HTTP says."""
+    code = error.code if isinstance(error, TooManyRequests) else CODES.get(error.status_code, "http_error")
+    return ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Give every error of the app the one body."""
 
@@ -102,10 +117,8 @@ def add_error_handlers(app: FastAPI) -> None:
         return answer_error(request, status, body, _retry_headers(error))
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        code = CODES.get(error.status_code, "http_error")
         error = explain_path(request, error)
-        body = ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
-        return answer_error(request, error.status_code, body, dict(error.headers or {}))
+        return answer_error(request, error.status_code, error_body(error), error.headers)
 
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
@@ -138,9 +151,11 @@ def _retry_headers(error: VideoError) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after_s or RETRY_AFTER_S)} if isinstance(error, QueueFull) else {}
 
 
-def answer_error(request: Request, status: int, body: ErrorBody, headers: dict[str, str] | None = None) -> JSONResponse:
+def answer_error(
+    request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """The body as an answer, in the shape that the path has for errors."""
-    headers = headers or {}
+    headers = dict(headers or {})
     if status == 503:  # noqa: PLR2004
         headers.setdefault("Retry-After", RETRY_AFTER_S)
     shaped = openai_error(status, body) if request.scope["path"].startswith(PATHS) else body.model_dump()

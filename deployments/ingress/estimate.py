@@ -14,6 +14,7 @@ from deployments.ingress.body import read_any
 from deployments.ingress.images import fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, Shape
+from deployments.ingress.uploads import upload_seat
 from deployments.ingress.webhooks.url import check_webhook
 from models.adjustments import Adjustment, adjust, find_adjustments
 from models.estimate import GB, check_fits, estimate_peak, instead_of, shape_of
@@ -21,7 +22,7 @@ from models.names import TINY_MODEL_NAME
 from models.request import VideoRequest, parse_request
 from models.request_schema import request_schema
 
-REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 503)}
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
 
 
 class Estimate(BaseModel):
@@ -61,9 +62,10 @@ def estimate_router(rooms: Rooms) -> APIRouter:
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
     async def estimate_video(request: Request) -> Estimate:
         """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
-        fields, picture = await read_any(request, rooms.settings)
-        threads = rooms.reading if picture is None else rooms.decoding
-        return await threads.run(estimate, rooms, fields, picture)
+        with upload_seat(rooms.uploads, request):
+            fields, picture = await read_any(request, rooms.settings)
+            threads = rooms.reading if picture is None else rooms.decoding
+            return await threads.run(estimate, rooms, fields, picture)
 
     return router
 

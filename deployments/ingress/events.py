@@ -22,7 +22,6 @@ PROGRESS_PARTS = 10_000_000
 STILL_HERE = ": still here\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """No cache may keep a stream, and no proxy hold it back."""
-TOO_MANY_STREAMS = "too many event streams are open; poll instead"
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"example": 'id: 1\nevent: progress\ndata: {"status": "processing"}\n\n'}}},
     204: {"description": "The task has ended, and `Last-Event-ID` says that you know how"},
@@ -35,7 +34,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 def events_router(rooms: Rooms, watch: Watch) -> APIRouter:
     """The route that streams."""
     router = APIRouter(tags=["tasks"])
-    streams = Seats(rooms.settings.ingress.max_streams, TOO_MANY_STREAMS)
+    streams = rooms.seats(rooms.settings.ingress.max_streams, "event streams", "too_many_event_streams", "poll instead")
 
     @router.get(
         "/v1/video/tasks/{task_id}/events",

@@ -12,8 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.errors import answer_error
 from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.tenants import OWNER
 from deployments.settings import ApiKey
 from deployments.settings.keys import hash_key
+from storage.tasks import NOBODY
 
 OPEN = frozenset({"/health", "/", "/skill.md", "/llms.txt", "/docs", "/openapi.json"})
 """What tells a client that it needs a key, and how the API works; nothing of any task. Probes ask /health."""
@@ -59,10 +61,11 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, or with a 401."""
-        if scope["type"] == "http" and not _is_open(scope["path"]):
+        if scope["type"] == "http" and not is_open(scope["path"]):
             request = Request(scope)
             key = presented_key(request)
             request.state.owner = owner = self._keyring.owner(key) if key else None
+            OWNER.set(owner or NOBODY)
             if owner is None and not scope["path"].startswith(SIGNED_FOLDER):
                 refusal = Unauthorized(key)
                 body = ErrorBody(error=refusal.detail, error_code="unauthorized")
@@ -83,5 +86,6 @@ def presented_key(request: Request) -> str | None:
     return key.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
+    """Whether the path needs no key, also where there are keys."""
     return path in OPEN or path.startswith(OPEN_FOLDERS)

@@ -30,6 +30,7 @@ from deployments.ingress.removal import remove_task
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import adjusted_fields
 from deployments.ingress.tasks import find_own
+from deployments.ingress.uploads import upload_seat
 from deployments.ingress.video import submit_task
 from models.errors import InvalidRequest
 from models.request import unknown_fields
@@ -64,9 +65,10 @@ def _add_create(router: APIRouter, rooms: Rooms) -> None:
     )
     async def create_video(request: Request) -> CreatedVideo:
         """Answers at once with a video to poll. All fields of the other submit routes may be given too."""
-        fields, picture = await _read(request, rooms)
-        own = translate(fields, rooms.model, rooms.settings.limits)
-        task = await submit_task(rooms, request, own, picture)
+        with upload_seat(rooms.uploads, request):
+            fields, picture = await _read(request, rooms)
+            own = translate(fields, rooms.model, rooms.settings.limits)
+            task = await submit_task(rooms, request, own, picture)
         shown = video_of(task, kept_s).model_dump()
         return CreatedVideo(**shown, ignored=unknown_fields(own), adjusted=adjusted_fields(task))
 

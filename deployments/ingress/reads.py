@@ -12,9 +12,9 @@ MAX_READS = 32
 class Reads:
     """The reading half of an output store, for the event loop."""
 
-    def __init__(self, outputs: OutputStore) -> None:
+    def __init__(self, outputs: OutputStore, threads: Threads) -> None:
         self._outputs = outputs
-        self._threads = Threads("outputs", MAX_READS)
+        self._threads = threads
 
     async def stat(self, key: str) -> StoredFile | None:
         """Describe a file, or say that there is none."""

@@ -7,8 +7,10 @@ from functools import cached_property
 from fastapi import Request
 
 from deployments.ingress.pace import Pace
-from deployments.ingress.reads import Reads
+from deployments.ingress.reads import MAX_READS, Reads
+from deployments.ingress.seats import Seats
 from deployments.ingress.served import Served
+from deployments.ingress.tenants import bound_per_owner
 from deployments.ingress.threads import Threads
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.settings import Settings
@@ -43,22 +45,22 @@ class Rooms:
     @cached_property
     def reading(self) -> Threads:
         """For what reads the task store."""
-        return Threads("reading", READING_THREADS)
+        return self._threads("reading", READING_THREADS)
 
     @cached_property
     def submitting(self) -> Threads:
         """For submits without a picture."""
-        return Threads("submitting", SUBMITTING_THREADS)
+        return self._threads("submitting", SUBMITTING_THREADS)
 
     @cached_property
     def decoding(self) -> Threads:
         """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
-        return Threads("decoding", self.settings.ingress.max_decoding)
+        return self._threads("decoding", self.settings.ingress.max_decoding)
 
     @cached_property
     def removing(self) -> Threads:
         """For what deletes files: a store that hangs takes no thread of the polls."""
-        return Threads("removing", REMOVING_THREADS)
+        return self._threads("removing", REMOVING_THREADS)
 
     @cached_property
     def checking(self) -> Threads:
@@ -66,9 +68,22 @@ class Rooms:
         return Threads("checking", CHECKING_THREADS)
 
     @cached_property
+    def uploads(self) -> Seats:
+        """For requests with a file, from the first byte of the body until the image is decoded."""
+        return self.seats(self.settings.ingress.max_uploads, "uploads", "too_many_uploads", "send one after the other")
+
+    def seats(self, limit: int, kind: str, code: str, advice: str) -> Seats:
+        """Seats for requests of one kind, a part of them for each owner."""
+        return Seats(limit, bound_per_owner(self.settings, limit), kind, code, advice)
+
+    def _threads(self, name: str, size: int) -> Threads:
+        """Threads for work of one kind, a part of them for each owner."""
+        return Threads(name, size, bound_per_owner(self.settings, size))
+
+    @cached_property
     def reads(self) -> Reads:
         """The output store, for downloads."""
-        return Reads(self.outputs)
+        return Reads(self.outputs, self._threads("outputs", MAX_READS))
 
     @cached_property
     def pace(self) -> Pace:

@@ -1,32 +1,46 @@
-"""How many requests of one kind a replica holds open at once."""
+"""How many requests of one kind a replica holds open at once, and how many of them for one owner."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
-from starlette.exceptions import HTTPException
-
-RETRY_AFTER_S = "10"
+from deployments.ingress.errors import TooManyRequests
+from deployments.ingress.tenants import OWNER
+from storage.tasks import NOBODY
 
 
 class Seats:
-    """Counts the open requests of one kind, and refuses more than there are seats for."""
+    """Counts the open requests of one kind, and refuses more than there are seats for.
 
-    def __init__(self, limit: int, refusal: str) -> None:
+    `kind` is what they are called in a refusal. `code` is its error code where the owner's own seats are taken.
+    """
+
+    def __init__(self, limit: int, per_owner: int, kind: str, code: str, advice: str) -> None:
         self._limit = limit
-        self._refusal = refusal
-        self._taken = 0
+        self._per_owner = per_owner
+        self._kind = kind
+        self._code = code
+        self._advice = advice
+        self._taken = Counter[str]()
 
     def check(self) -> None:
         """Raise a 429 where no seat is free."""
-        if self._taken >= self._limit:
-            raise HTTPException(429, self._refusal, {"Retry-After": RETRY_AFTER_S})
+        owner = OWNER.get()
+        if owner != NOBODY and self._taken[owner] >= self._per_owner:
+            own = f"{self._per_owner} {self._kind} of the key {owner} are open, as many as may; {self._advice}"
+            raise TooManyRequests(own, self._code)
+        if self._taken.total() >= self._limit:
+            raise TooManyRequests(f"too many {self._kind} are open; {self._advice}")
 
     @contextlib.contextmanager
     def take(self) -> Iterator[None]:
         """Hold a seat until the context ends. Raises a 429 where none is free."""
         self.check()
-        self._taken += 1
+        owner = OWNER.get()
+        self._taken[owner] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[owner] -= 1
+            if not self._taken[owner]:
+                del self._taken[owner]

@@ -1,5 +1,6 @@
 """The four submit routes: check what came, keep the picture, write the row."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,22 +11,21 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from deployments import logs
-from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept
+from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept, check_admission
 from deployments.ingress.bodies import form_body, json_body
 from deployments.ingress.body import read_form, read_json
 from deployments.ingress.keys import owner_of
 from deployments.ingress.origin import read_origin
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
-from deployments.ingress.seats import Seats
 from deployments.ingress.tasks import describe
+from deployments.ingress.uploads import upload_seat
 from deployments.ingress.watch import Watch
 from deployments.traces import spanned
 from models.request import unknown_fields
 from models.request_schema import request_schema
 from storage.tasks import NOBODY, State, Task
 
-TOO_MANY_WAIT = "too many synchronous requests are open; use the asynchronous route"
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
 
 logger = logging.getLogger("ray.serve")
@@ -48,7 +48,8 @@ ENDED_OTHERWISE: dict[int | str, dict[str, Any]] = {
 def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     """The routes that make videos."""
     router = APIRouter(tags=["video"])
-    waiting = Seats(rooms.settings.ingress.max_waiting, TOO_MANY_WAIT)
+    most, advice = rooms.settings.ingress.max_waiting, "use the asynchronous route"
+    waiting = rooms.seats(most, "synchronous requests", "too_many_waiting_requests", advice)
     text_body, image_body = _text_body(rooms), _image_body(rooms)
 
     @router.post(
@@ -71,7 +72,8 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     )
     async def async_i2v(request: Request) -> Submitted:
         """Answers at once with a task to poll. The picture becomes the first frame."""
-        return await _submit(rooms, request, *await read_form(request, rooms.settings))
+        with upload_seat(rooms.uploads, request):
+            return await _submit(rooms, request, *await read_form(request, rooms.settings))
 
     @router.post(
         "/v1/video/t2v",
@@ -82,8 +84,9 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     )
     async def t2v(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
-        with waiting.take():
-            submitted = await _submit(rooms, request, *await read_json(request, rooms.settings))
+        fields, _ = await read_json(request, rooms.settings)
+        with waiting.take():  # not before the body is there: a client that sends none holds no seat
+            submitted = await _submit(rooms, request, fields, None)
             return await _wait(rooms, request, watch, submitted)
 
     @router.post(
@@ -95,8 +98,11 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     )
     async def i2v(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
-        with waiting.take():
-            submitted = await _submit(rooms, request, *await read_form(request, rooms.settings))
+        with contextlib.ExitStack() as seats:
+            with upload_seat(rooms.uploads, request):
+                fields, image = await read_form(request, rooms.settings)
+                seats.enter_context(waiting.take())
+                submitted = await _submit(rooms, request, fields, image)
             return await _wait(rooms, request, watch, submitted)
 
     return router
@@ -115,7 +121,8 @@ async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, objec
             owner_of(request) or NOBODY,
             replace(origin, traceparent=span.traceparent),
         )
-        task = await threads.run(accept, rooms, submission)
+        known = None if image is None else await rooms.submitting.run(check_admission, rooms, submission)
+        task = await threads.run(accept, rooms, submission) if known is None else known
     await rooms.nudge()
     with logs.about(task):
         logger.info("task %s: accepted", task.id)

@@ -13,7 +13,7 @@ class IngressSettings(Section):
     replicas: Annotated[int, Field(ge=1, description="Ingress replicas.")] = 1
     num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Ingress.")] = 0.1
     max_ongoing_requests: Annotated[
-        int, Field(ge=10, description="Open connections that one replica serves at once.")
+        int, Field(ge=10, description="Open requests that one replica serves at once; a tenth is kept for /health.")
     ] = 2000
     max_queued: Annotated[
         int, Field(ge=1, description="Tasks that may wait in the queue: over it a submit is a 429 with Retry-After.")
@@ -28,7 +28,24 @@ class IngressSettings(Section):
         int,
         Field(ge=1, description="Pictures that one replica decodes at once; one can take 1.3 GB for a moment."),
     ] = 2
+    max_uploads: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Requests with a file that one replica holds at once, from the first byte of the body until "
+            "the image is decoded.",
+        ),
+    ] = 64
     max_streams: Annotated[int, Field(ge=1, description="Event streams that one replica holds open at once.")] = 500
+    max_fraction_per_key: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="The part that one API key may hold of each bound on what a replica does at once (open "
+            "requests, uploads, decoding, waiting, streams); where there are several keys.",
+        ),
+    ] = 0.25
     heartbeat_s: Annotated[
         float, Field(gt=0, description="Seconds of silence after which an event stream says that it is still there.")
     ] = 15.0

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, insert, select, union_all, update
 
-from storage.admission import check_room, check_share, find_repeated
+from storage.admission import check_room, check_share, find_repeated, look_up_repeated
 from storage.database import answering, storable
 from storage.rows import new_row, read_known, read_task
 from storage.schema import tasks
@@ -24,6 +24,15 @@ class ClientStatements(Statements):
                 check_room(connection, new.model, max_queued)
             check_share(connection, new.model, new.owner, self.share(new.owner))
             return read_task(connection.execute(insert(tasks).values(new_row(new)).returning(tasks)).one())
+
+    def check_room(self, new: NewTask, max_queued: int | None = None) -> Task | None:  # noqa: D102
+        with answering(), self._reader.connect() as connection:
+            if new.idempotency and (known := look_up_repeated(connection, new.owner, new.idempotency)) is not None:
+                return read_task(known)
+            if max_queued is not None:
+                check_room(connection, new.model, max_queued)
+            check_share(connection, new.model, new.owner, self.share(new.owner))
+        return None
 
     def get(self, task_id: str) -> Task | None:  # noqa: D102
         found = self._rows_of([task_id])

@@ -1,0 +1,39 @@
+"""Bounds the requests that are open at once, so that one owner does not hold the whole replica.
+
+Stands after the door, which says whose a request is. What needs no key is not counted: /health answers always.
+"""
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.ingress.errors import TooManyRequests, answer_error, error_body
+from deployments.ingress.keys import is_open
+from deployments.ingress.seats import Seats
+from deployments.ingress.tenants import bound_per_owner
+from deployments.settings import Settings
+
+KEPT_FREE = 10
+"""One in so many places is kept for /health and what else needs no key."""
+
+
+class OpenRequests:
+    """Wraps the app. It never reads a body."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        most = settings.ingress.max_ongoing_requests
+        per_owner, advice = bound_per_owner(settings, most), "wait for one of them to end"
+        self._seats = Seats(most - most // KEPT_FREE, per_owner, "requests", "too_many_open_requests", advice)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, or with a 429."""
+        if scope["type"] != "http" or is_open(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._seats.check()
+        except TooManyRequests as error:
+            await answer_error(Request(scope), 429, error_body(error), error.headers)(scope, receive, send)
+            return
+        with self._seats.take():
+            await self._app(scope, receive, send)
