@@ -21,7 +21,7 @@ from models.clip import Clip
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.fast import Fast
 from models.label import draw_label
-from models.ltx2_decode import choose_tiling, decode_frames, decode_sound, sample_rate_hz
+from models.ltx2_decode import decode_frames, decode_sound_or_again, sample_rate_hz
 from models.ltx2_denoise import Latents, denoise, round_first
 from models.ltx2_load import (
     check_device,
@@ -71,6 +71,8 @@ class Ltx2:
         self.bed = Bed(pipe, placed)
         self.left_out = ""
         """What the last render did without, in words, as its `quality: fast` allowed; empty for an exact one."""
+        self.decoded_again: tuple[str, ...] = ()
+        """What of the last render ran out of memory when it was decoded, and came out right the second time."""
         self._fast = Fast(pipe.transformer, placed, options.fast_guided_share)
         self.working_bytes: int | None = None
         """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
@@ -133,6 +135,7 @@ class Ltx2:
         if self._broke_off:
             free_memory()
         self._broke_off = True
+        self.decoded_again = ()
         request = adjust(request, self.find_adjustments(request))
         with self._explained(request):
             report(Progress(Stage.DENOISING, step=0))
@@ -141,7 +144,9 @@ class Ltx2:
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, request)
             report(Progress(Stage.DECODING))
-            sound = decode_sound(self._text_to_video, latents.audio, request)
+            sound, again = decode_sound_or_again(self._text_to_video, latents.audio, request)
+            if again:
+                self.decoded_again = (*self.decoded_again, "sound")
         self._broke_off = False
         if self.recipe.tiny:
             draw_label(frames)
@@ -201,9 +206,11 @@ class Ltx2:
         """Planes of YUV where a GPU makes them. A tiny model keeps RGB, which its label is drawn in."""
         vae = self._text_to_video.vae
         on_gpu = self.placement.place is not placement.Place.CPU
-        if on_gpu:
-            choose_tiling(vae, request)
-        return decode_frames(vae, latents.video, request, as_planes=on_gpu and not self.recipe.tiny)
+        as_planes = on_gpu and not self.recipe.tiny
+        frames, again = decode_frames(vae, latents.video, request, on_gpu=on_gpu, as_planes=as_planes)
+        if again:
+            self.decoded_again = (*self.decoded_again, "video, in tiles")
+        return frames
 
     @contextlib.contextmanager
     def _explained(self, request: VideoRequest) -> Iterator[None]:

@@ -1,14 +1,15 @@
 """The second half of a render: latents in, frames and sound out."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from models import offload
-from models.estimate import decode_bytes
-from models.memory import free_reserve
+from models.estimate import CUDA_BYTES, decode_bytes
+from models.memory import drop_locals, free_memory, is_out_of_memory
 from models.request import VideoRequest
 from models.tiling import use_tiles
 from models.yuv import to_planes
@@ -20,20 +21,63 @@ FRAMES_AT_ONCE = 8
 """Frames that are turned into bytes together: bounds the float copy of them."""
 
 
-def choose_tiling(vae: Any, request: VideoRequest) -> None:
-    """Decode in tiles only where the whole does not fit on the GPU: seams can show."""
-    free_reserve()
-    needed = decode_bytes(request.height, request.width, request.num_rendered_frames)
-    if needed > offload.free_vram_bytes():
-        use_tiles(vae, request.height, request.width)
-    else:
-        vae.disable_tiling()
+Frames = npt.NDArray[np.uint8]
+Sound = npt.NDArray[np.float32]
+Decoded = TypeVar("Decoded")
 
 
 def decode_frames(
-    vae: Any, latents: "torch.Tensor", request: VideoRequest, *, as_planes: bool = False
-) -> npt.NDArray[np.uint8]:
-    """Picture latents to frames, as many as were asked for: RGB (T, H, W, 3), or planes (see models/yuv)."""
+    vae: Any, latents: "torch.Tensor", request: VideoRequest, *, on_gpu: bool, as_planes: bool = False
+) -> tuple[Frames, bool]:
+    """Picture latents to frames, as many as were asked for: RGB (T, H, W, 3), or planes (see models/yuv).
+
+    In tiles only where the whole does not fit on the GPU, or has just run out of memory, which it also says: seams can
+    show. The tiles are off again after it, as an image that is encoded would be tiled too.
+    """
+
+    def whole() -> Frames:
+        return _decode(vae, latents, request, as_planes)
+
+    def in_tiles() -> Frames:
+        use_tiles(vae, request.height, request.width)
+        return whole()
+
+    try:
+        if on_gpu and needs_tiles(request):
+            return in_tiles(), False
+        return _try_again(whole, in_tiles)
+    finally:
+        vae.disable_tiling()
+
+
+def decode_sound_or_again(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> tuple[Sound, bool]:
+    """The sound, and whether memory ran out the first time: what the frames gave up meanwhile may do for it."""
+
+    def decode() -> Sound:
+        return decode_sound(pipe, latents, request)
+
+    return _try_again(decode, decode)
+
+
+def _try_again(first: Callable[[], Decoded], second: Callable[[], Decoded]) -> tuple[Decoded, bool]:
+    """What `first` gives, or `second` where memory runs out, with all that `first` held given back; and which."""
+    try:
+        return first(), False
+    except Exception as exc:
+        if not is_out_of_memory(exc):
+            raise
+        drop_locals(exc)
+    free_memory()
+    return second(), True
+
+
+def needs_tiles(request: VideoRequest) -> bool:
+    """Whether the whole video, with what CUDA's kernels take beside tensors, is larger than the GPU has room for."""
+    needed = decode_bytes(request.height, request.width, request.num_rendered_frames) + CUDA_BYTES
+    return needed > offload.usable_vram_bytes()
+
+
+def _decode(vae: Any, latents: "torch.Tensor", request: VideoRequest, as_planes: bool) -> Frames:
     import torch
 
     timestep = latents.new_zeros(1, dtype=vae.dtype) if vae.config.timestep_conditioning else None
@@ -42,7 +86,7 @@ def decode_frames(
         return (to_planes if as_planes else to_bytes)(video[0], request.num_frames)
 
 
-def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> npt.NDArray[np.float32]:
+def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> Sound:
     """Sound latents to a waveform, float32 (channels, samples), cut where the picture ends."""
     import torch
 
@@ -50,7 +94,7 @@ def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> n
         spectrogram = pipe.audio_vae.decode(latents.to(pipe.audio_vae.dtype), return_dict=False)[0]
         wave = pipe.vocoder(spectrogram)[0]
     samples = math.floor(request.num_frames / request.exact_frame_rate * sample_rate_hz(pipe))
-    sound: npt.NDArray[np.float32] = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
+    sound: Sound = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
     return sound
 
 
@@ -59,7 +103,7 @@ def sample_rate_hz(pipe: Any) -> int:
     return int(pipe.vocoder.config.output_sampling_rate)
 
 
-def to_bytes(video: "torch.Tensor", num_frames: int) -> npt.NDArray[np.uint8]:
+def to_bytes(video: "torch.Tensor", num_frames: int) -> Frames:
     """A video of floats in [-1, 1], (3, T, H, W), to its first frames, uint8 (T, H, W, 3).
 
     A few frames at a time, and on the device: only bytes cross to the host.
@@ -72,5 +116,5 @@ def to_bytes(video: "torch.Tensor", num_frames: int) -> npt.NDArray[np.uint8]:
         stop = min(start + FRAMES_AT_ONCE, num_frames)
         part = video[:, start:stop].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
         frames[start:stop] = part.to(torch.uint8).permute(1, 2, 3, 0)
-    array: npt.NDArray[np.uint8] = frames.numpy()
+    array: Frames = frames.numpy()
     return array

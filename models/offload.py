@@ -140,6 +140,13 @@ def free_vram_bytes() -> int:
     return int(torch.cuda.mem_get_info()[0])
 
 
+def usable_vram_bytes() -> int:
+    """Free memory on the current CUDA device, and what torch keeps in reserve there for its next tensors."""
+    import torch
+
+    return free_vram_bytes() + int(torch.cuda.memory_reserved()) - int(torch.cuda.memory_allocated())
+
+
 def card_bytes() -> int:
     """All the memory of the current CUDA device."""
     import torch

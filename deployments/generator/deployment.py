@@ -24,7 +24,7 @@ from deployments.generator.turns import Turns, Wanted
 from deployments.generator.waiting_clips import WaitingClips
 from deployments.generator.watch import Watch
 from deployments.metrics.metrics import NO_METRICS, Metrics
-from deployments.metrics.table import GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
+from deployments.metrics.table import DECODES_AGAIN, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
 from deployments.traces import open_traces
 from models.clip import Clip
@@ -139,6 +139,9 @@ class Generator:
             clip = model.render(task.request, picture, hearing)
         if model.left_out:
             logger.info("task %s: quality fast: %s", task.id, model.left_out)
+        for part in model.decoded_again:
+            logger.warning("task %s: ran out of memory when it was decoded, and was decoded again: %s", task.id, part)
+            self._metrics.add(DECODES_AGAIN)
         write_length(task, clip, self._tasks)
         self._waiting_clips.add(task, clip.size_bytes)
         hearing(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))

@@ -153,6 +153,12 @@ GPU_MEMORY_PEAK_BYTES = Metric(
 GPU_MEMORY_BYTES = Metric(
     "ltx2_gpu_memory_bytes", Kind.GAUGE, "bytes", "All the memory of the Generator's GPU; 0 on a CPU."
 )
+DECODES_AGAIN = Metric(
+    "ltx2_decodes_again",
+    Kind.COUNTER,
+    "decodes",
+    "Decodes that ran out of GPU memory and were done again: the video's in tiles.",
+)
 OUTPUT_BYTES = Metric("ltx2_output_bytes", Kind.COUNTER, "bytes", "Size of the videos that were made.")
 OUTPUT_VIDEO_S = Metric("ltx2_output_video_s", Kind.COUNTER, "seconds", "Length of the videos that were made.")
 WEBHOOKS = Metric(
@@ -191,6 +197,7 @@ TABLE = (
     COLD_START_S,
     GPU_MEMORY_PEAK_BYTES,
     GPU_MEMORY_BYTES,
+    DECODES_AGAIN,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_S,
     WEBHOOKS,

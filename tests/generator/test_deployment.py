@@ -17,7 +17,7 @@ import torch
 from deployments.generator import presence
 from deployments.generator.deployment import Generator
 from deployments.generator.meter import WORTH_WRITING_S
-from deployments.metrics.table import GPU_MEMORY_PEAK_BYTES
+from deployments.metrics.table import DECODES_AGAIN, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import GeneratorSettings, Settings
 from models import ltx2_load, offload, sleep, transfer
 from models.adjustments import told
@@ -118,6 +118,29 @@ def test_a_clip_says_what_making_it_took_and_whether_its_replica_was_cold(
     warm = generator.generate(claimed(store)).timings
     assert Lap.LOAD not in warm.seconds
     assert warm.cold_start == {}
+
+
+def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded = RecordedMetrics()
+    generator = Generator(settings, "tiny", MODEL, "cpu", metrics=recorded)
+    generator.generate(claimed(store))
+    assert recorded.value(DECODES_AGAIN) is None
+    assert generator._residence.model is not None
+    vae: Any = generator._residence.model._text_to_video.vae
+    plain = vae.decode
+
+    def run_out_unless_tiled(*args: Any, **options: Any) -> Any:
+        if not vae.use_tiling:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(*args, **options)
+
+    monkeypatch.setattr(vae, "decode", run_out_unless_tiled)
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)
+    generator.generate(claimed(store))
+    assert recorded.value(DECODES_AGAIN) == 1
+    assert "was decoded again: video, in tiles" in caplog.text
 
 
 def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings, store: SqlTaskStore) -> None:

@@ -78,7 +78,7 @@ def test_a_clip_knows_its_size_either_way() -> None:
 def test_the_decoder_gives_either(model: Ltx2) -> None:
     latents = model._denoise(small(), None, ignore)
     vae = model._text_to_video.vae
-    rgb = decode_frames(vae, latents.video, small())
-    planes = decode_frames(vae, latents.video, small(), as_planes=True)
+    rgb, _ = decode_frames(vae, latents.video, small(), on_gpu=False)
+    planes, _ = decode_frames(vae, latents.video, small(), on_gpu=False, as_planes=True)
     again = np.stack([_to_yuv(VideoReformatter(), frame).to_ndarray() for frame in rgb])
     assert np.abs(planes.astype(int) - again.astype(int)).max() <= TOLERANCE
