@@ -1,43 +1,61 @@
-# The server in one image, for CPUs and GPUs. Build it in one of these ways:
+# The server in an image, on any Debian with Python 3.11 or newer: torch brings its own CUDA libraries.
 #
-#   docker build -t ltx2-server .                                       on the official Ray image
-#   docker build -t ltx2-server --build-arg CUDA=-cu128 .               on its CUDA variant: compilers and CUDA tools come with it
-#   docker build -t ltx2-server --build-arg BASE=python:3.11-slim .     on any Debian with Python 3.11 or newer and its venv
+#   docker build -t ltx2-server .                                                       for NVIDIA GPUs, with driver 580 or newer
+#   docker build -t ltx2-server:cpu --target cpu --build-arg TORCH_INDEX=URL .          without CUDA, a third of the size
 #
-# torch brings its own CUDA libraries, so every one of them works on a GPU. Without one, a third of the size:
-#   --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# TORCH_INDEX   an index for pip with another build of torch: that for CPUs, or that for CUDA 12.8 (driver 570), of the list on
+#               pytorch.org/get-started. Without it torch is PyPI's, for CUDA 13.
+# BASE          another base, such as rayproject/ray:2.60.0-py311.
+# VERSION, REVISION   for the labels.
+#
 # A pip configuration of your own, which stays out of the image: --secret id=pip.conf,src=pip.conf
-ARG CUDA=
-ARG BASE=docker.io/rayproject/ray:2.60.0-py311${CUDA}
+ARG BASE=python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
-USER root
-ARG PIP_EXTRA_INDEX_URL
+# The names of what the server depends on, apart: neither another version of ours nor another line of pyproject.toml
+# installs the dependencies again.
+FROM ${BASE} AS requirements
 WORKDIR /build
-# The dependencies first: a change of our code alone leaves this layer as it is.
-COPY pyproject.toml constraints.txt README.md ./
-RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+COPY pyproject.toml ./
+RUN ["python3", "-c", "import tomllib\nproject = tomllib.load(open('pyproject.toml', 'rb'))['project']\nnames = [*project['dependencies'], *project['optional-dependencies']['server']]\nprint(*names, sep='\\n', file=open('requirements.txt', 'w'))"]
+
+FROM ${BASE} AS dependencies
+ARG TORCH_INDEX
+WORKDIR /build
+COPY --from=requirements /build/requirements.txt ./
+COPY constraints.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/ltx2 \
-    && /opt/ltx2/bin/python -m pip install --no-cache-dir -c constraints.txt '.[server]'
+    && /opt/ltx2/bin/python -m pip install -c constraints.txt -r requirements.txt \
+        ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"}
+
+# Our code as a wheel.
+FROM ${BASE} AS code
+RUN python3 -m venv /venv
+WORKDIR /build
+COPY pyproject.toml README.md LICENSE ./
 COPY deployments deployments
 COPY ltx2_client ltx2_client
 COPY models models
 COPY storage storage
-RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /opt/ltx2/bin/python -m pip install --no-cache-dir --no-deps --force-reinstall . \
-    && rm -rf build
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    /venv/bin/python -m pip wheel --no-deps --wheel-dir /wheels .
 
-FROM ${BASE}
-USER root
-# KubeRay starts Ray in a login shell, and Debian's /etc/profile forgets the PATH of the image: hence profile.d.
-# The folders exist before the volumes, so that those belong to the user.
+FROM ${BASE} AS server
+# The folders exist before the volumes, so that those belong to the user; the group 0 is what OpenShift gives to its users.
+# No program gains rights: without sudo and su, root stays out of reach also where nobody says no-new-privileges.
 RUN (getent passwd 1000 >/dev/null || useradd --uid 1000 --gid 100 --no-create-home ltx2) \
-    && echo 'PATH=/opt/ltx2/bin:$PATH' > /etc/profile.d/ltx2.sh \
     && mkdir -p /srv/ltx2/data/cache /tmp/ray \
-    && chown -R 1000:100 /srv/ltx2 /tmp/ray
-COPY --from=build /opt/ltx2 /opt/ltx2
+    && chown -R 1000:0 /srv/ltx2 /tmp/ray \
+    && chmod -R g=u /srv/ltx2 /tmp/ray \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+# Two layers: the dependencies, several GB that stay as they are from release to release, and our code, about 2 MB.
+COPY --from=dependencies /opt/ltx2 /opt/ltx2
+RUN --mount=type=bind,from=code,source=/wheels,target=/wheels \
+    /opt/ltx2/bin/python -m pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 WORKDIR /srv/ltx2
-COPY serve_config.yaml ./
+COPY LICENSE serve_config.yaml ./
 
 ENV PATH=/opt/ltx2/bin:$PATH HOME=/srv/ltx2 PYTHONUNBUFFERED=1
 # ray.env, for Ray in every container of this image; a test compares them.
@@ -51,8 +69,6 @@ ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
     FORWARDED_ALLOW_IPS="" \
     RAY_USAGE_STATS_ENABLED=0
-# The container runtime of NVIDIA reads these on every base.
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 USER 1000:100
 # Tasks, videos and, in data/cache, the model: 68 GB that may have a volume of their own.
@@ -64,3 +80,20 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8004/health', timeout=4)"]
 # What `make run` does. On Kubernetes KubeRay puts its own command in the place of this one.
 CMD ["/bin/sh", "-c", "export RAY_ADDRESS=local; python -m deployments.preflight serve_config.yaml && exec serve run serve_config.yaml"]
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="ltx2-server" \
+      org.opencontainers.image.description="LTX-2 behind an API on your own GPUs: text or an image in, a video with sound out." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# For whatever renders nothing: the head and the CPU workers of a cluster, and the tiny model.
+FROM server AS cpu
+RUN ["python", "-c", "import importlib.metadata, sys\nif '+cpu' not in importlib.metadata.version('torch'):\n    sys.exit('the target cpu wants --build-arg TORCH_INDEX=URL, the index of torch for CPUs')"]
+
+FROM server AS gpu
+# Which parts of the driver the container runtime of NVIDIA mounts, and where GKE's device plugin mounts all of it.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}

@@ -2,10 +2,15 @@
 
 import base64
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
+import time
+import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +67,64 @@ def test_the_image_runs_the_ray_that_is_pinned() -> None:
     pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert f"rayproject/ray:{pinned[1]}-py311" in DOCKERFILE
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    checked = subprocess.run([str(hadolint), str(ROOT / "Dockerfile")], check=False, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """The instructions of each stage by its name, in order."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, rest in instructions():
+        if name == "FROM":
+            found[rest.split(" AS ")[1]] = []
+        elif found:
+            found[list(found)[-1]].append((name, rest))
+    return found
+
+
+def test_the_dependencies_are_installed_by_name_and_by_nothing_that_a_release_changes(tmp_path: Path) -> None:
+    """Their layer of several GB stays: neither our code nor the version in pyproject.toml comes before it."""
+    ((_, program),) = [each for each in stages()["requirements"] if each[0] == "RUN"]
+    command = json.loads(program)
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    subprocess.run([sys.executable, *command[1:]], check=True, cwd=tmp_path)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["server"]]
+    assert (tmp_path / "requirements.txt").read_text().splitlines() == wanted
+    copied = [rest for name, rest in stages()["dependencies"] if name == "COPY"]
+    assert copied == ["--from=requirements /build/requirements.txt ./", "constraints.txt ./"]
+
+
+def test_our_code_comes_as_a_layer_after_the_dependencies() -> None:
+    server = [rest for name, rest in stages()["server"] if name in ("COPY", "RUN")]
+    dependencies = server.index("--from=dependencies /opt/ltx2 /opt/ltx2")
+    (code,) = [index for index, rest in enumerate(server) if "from=code" in rest]
+    assert dependencies < code
+    assert "--no-deps" in server[code]
+
+
+def test_no_program_of_the_image_gains_rights_and_no_gpu_is_shown_that_was_not_asked_for() -> None:
+    (setup,) = [rest for name, rest in stages()["server"] if name == "RUN" and "useradd" in rest]
+    assert "-perm /6000" in setup
+    assert "NVIDIA_VISIBLE_DEVICES" not in image_environment()
+
+
+def test_the_default_image_is_the_one_for_gpus_and_there_is_one_for_cpus() -> None:
+    assert list(stages())[-2:] == ["cpu", "gpu"]
+    assert image_environment()["LD_LIBRARY_PATH"].startswith("/usr/local/nvidia/lib64"), "where GKE puts the driver"
+
+
+def test_the_image_says_what_it_is() -> None:
+    labels = " ".join(rest for name, rest in stages()["server"] if name == "LABEL")
+    named = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", labels))
+    assert named == {"title", "description", "licenses", "version", "revision"}
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert ("ARG", f"VERSION={version}") in stages()["server"]
+    assert ("COPY", "LICENSE serve_config.yaml ./") in stages()["server"]
 
 
 def test_the_image_is_not_roots_and_is_stopped_with_sigint() -> None:
@@ -130,6 +193,75 @@ def test_the_bucket_of_compose_is_made_once_and_found_the_next_time(monkeypatch:
     assert [bucket["Name"] for bucket in listed].count(
         "videos"
     ) == 1  # the server's memory is that of the whole test run
+
+
+def test_the_bucket_waits_for_a_server_that_still_starts_and_not_for_one_that_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    answers = [503, 500, 200]
+
+    class Starting(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.send_response(answers.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Starting)
+    threading.Thread(target=server.serve_forever).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        command = [sys.executable, str(ROOT / "container/bucket.py"), "videos", url]
+        subprocess.run(command, check=True, timeout=60)
+        assert answers == []
+        answers.append(403)
+        assert subprocess.run(command, check=False, timeout=60, capture_output=True).returncode == 1
+        assert answers == []
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_what_earlier_starts_of_ray_left_goes_after_a_week(tmp_path: Path) -> None:
+    for name, age_days in (("old", 8), ("running", 0)):
+        log = tmp_path / f"session_2026-11-01_{name}" / "logs" / "raylet.out"
+        log.parent.mkdir(parents=True)
+        log.write_text("x")
+        then_s = time.time() - age_days * 86_400
+        os.utime(log, (then_s, then_s))
+    (tmp_path / "session_latest").symlink_to(tmp_path / "session_2026-11-01_running")
+    shell, _, folder = SERVICES["prune"]["entrypoint"]
+    assert folder == "/tmp/ray"
+    subprocess.run([shell, str(ROOT / "container/prune.sh"), str(tmp_path)], check=True)
+    assert {each.name for each in tmp_path.iterdir()} == {"session_2026-11-01_running", "session_latest"}
+
+
+def test_compose_publishes_nothing_to_other_machines_unless_it_is_told_to() -> None:
+    published = {port for service in SERVICES.values() for port in service.get("ports", [])}
+    assert published == {"${SERVER_ADDRESS:-127.0.0.1}:8004:8004", "127.0.0.1:3000:3000"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_process_of_compose_gains_rights(service: str) -> None:
+    assert SERVICES[service]["security_opt"] == ["no-new-privileges:true"]
+    if service not in ("postgres", "s3"):  # their volumes belong to root until their first start
+        assert SERVICES[service]["cap_drop"] == ["ALL"]
+
+
+def test_the_s3_server_of_compose_has_the_port_and_the_keys_that_the_server_uses() -> None:
+    s3, server = SERVICES["s3"], SERVICES["server"]["environment"]
+    port = s3["command"][s3["command"].index("--port") + 1]
+    assert server["LTX2_OUTPUTS__S3__ENDPOINT_URL"] == f"http://s3{port}"
+    assert s3["environment"]["ROOT_ACCESS_KEY"] == server["AWS_ACCESS_KEY_ID"]
+    assert s3["environment"]["ROOT_SECRET_KEY"] == server["AWS_SECRET_ACCESS_KEY"]
+    (volume,) = s3["volumes"]
+    assert volume.split(":")[1] == s3["command"][-1]
 
 
 def test_the_compose_server_reaches_every_service_that_it_names() -> None:
