@@ -1,12 +1,12 @@
 # The server in an image, on any Debian with Python 3.11 or newer: torch brings its own CUDA libraries.
 #
-#   docker build -t ltx2-server .                                                       for NVIDIA GPUs, with driver 580 or newer
-#   docker build -t ltx2-server:cpu --target cpu --build-arg TORCH_INDEX=URL .          without CUDA, a third of the size
+#   docker build -t ltx2-server .                                                  for NVIDIA GPUs, driver 580 or newer
+#   docker build -t ltx2-server:cpu --target cpu --build-arg TORCH_INDEX=URL .     without CUDA, a third of the size
 #
-# TORCH_INDEX   an index for pip with another build of torch: that for CPUs, or that for CUDA 12.8 (driver 570), of the list on
-#               pytorch.org/get-started. Without it torch is PyPI's, for CUDA 13.
-# BASE          another base, such as rayproject/ray:2.60.0-py311.
-# VERSION, REVISION   for the labels.
+# TORCH_INDEX   an index for pip with another build of torch: the one for CPUs, or the one for CUDA 12.8, for drivers
+#               from 525 on. pytorch.org/get-started names them. Without it torch is PyPI's, for CUDA 13.
+# BASE          another base, such as rayproject/ray:2.60.0-py311
+# VERSION, REVISION   for the labels
 #
 # A pip configuration of your own, which stays out of the image: --secret id=pip.conf,src=pip.conf
 ARG BASE=python:3.11-slim-bookworm
@@ -16,7 +16,10 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS requirements
 WORKDIR /build
 COPY pyproject.toml ./
-RUN ["python3", "-c", "import tomllib\nproject = tomllib.load(open('pyproject.toml', 'rb'))['project']\nnames = [*project['dependencies'], *project['optional-dependencies']['server']]\nprint(*names, sep='\\n', file=open('requirements.txt', 'w'))"]
+RUN python3 -c "import tomllib; \
+project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+names = [*project['dependencies'], *project['optional-dependencies']['server']]; \
+open('requirements.txt', 'w').write('\\n'.join(names) + '\\n')"
 
 FROM ${BASE} AS dependencies
 ARG TORCH_INDEX
@@ -43,7 +46,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     /venv/bin/python -m pip wheel --no-deps --wheel-dir /wheels .
 
 FROM ${BASE} AS server
-# The folders exist before the volumes, so that those belong to the user; the group 0 is what OpenShift gives to its users.
+# The folders exist before the volumes, so that those belong to the user; the group 0 is that of OpenShift's users.
 # No program gains rights: without sudo and su, root stays out of reach also where nobody says no-new-privileges.
 RUN (getent passwd 1000 >/dev/null || useradd --uid 1000 --gid 100 --no-create-home ltx2) \
     && mkdir -p /srv/ltx2/data/cache /tmp/ray \
@@ -84,14 +87,16 @@ CMD ["/bin/sh", "-c", "export RAY_ADDRESS=local; python -m deployments.preflight
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ltx2-server" \
-      org.opencontainers.image.description="LTX-2 behind an API on your own GPUs: text or an image in, a video with sound out." \
+      org.opencontainers.image.description="LTX-2 behind an API on your own GPUs" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
 # For whatever renders nothing: the head and the CPU workers of a cluster, and the tiny model.
 FROM server AS cpu
-RUN ["python", "-c", "import importlib.metadata, sys\nif '+cpu' not in importlib.metadata.version('torch'):\n    sys.exit('the target cpu wants --build-arg TORCH_INDEX=URL, the index of torch for CPUs')"]
+RUN python -c "import importlib.metadata, sys; \
+sys.exit('+cpu' not in importlib.metadata.version('torch') \
+    and 'the target cpu wants --build-arg TORCH_INDEX=URL, the index of torch for CPUs')"
 
 FROM server AS gpu
 # Which parts of the driver the container runtime of NVIDIA mounts, and where GKE's device plugin mounts all of it.

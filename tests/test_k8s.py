@@ -460,11 +460,19 @@ def test_the_observability_component_scrapes_every_pod_and_brings_alerts_and_das
 ) -> None:
     found = render_with(OBSERVABILITY, overlay, tmp_path.resolve())
     monitor = of_kind(found, "PodMonitor")["spec"]
-    (endpoint,) = monitor["podMetricsEndpoints"]
+    endpoints = {each["port"]: each for each in monitor["podMetricsEndpoints"]}
+    for endpoint in endpoints.values():
+        (cluster,) = endpoint["relabelings"]
+        assert cluster["sourceLabels"] == ["__meta_kubernetes_pod_label_ray_io_cluster"]
     for name, template in pods(of_kind(found, "RayService")):
         assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
         ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
-        assert ports[endpoint["port"]] == 8080, name
+        assert ports["metrics"] == 8080, name
+        others = {"as-metrics": 44217, "dash-metrics": 44227} if (name, overlay) == ("head", "production") else {}
+        others |= {"dash-metrics": 44227} if name == "head" else {}
+        assert {each: ports[each] for each in ports if each.endswith("-metrics")} == others, name
+        scraped = {ports[each] for each in ports if each in endpoints}
+        assert scraped <= {8080, 44217, 44227}, "what the NetworkPolicy lets Prometheus reach"
     alerts = yaml.safe_load((OBSERVABILITY / "alerts.yaml").read_text())
     assert of_kind(found, "PrometheusRule")["spec"] == alerts
     dashboard = next(each for each in found if each["metadata"]["name"] == "ltx2-dashboard")

@@ -31,6 +31,9 @@ RAYS = {
 }
 """Ray's own that the dashboard shows beside ours: read from the endpoint of 2.60, the GPU's from its source."""
 
+KUBERAYS = {"kuberay_service_condition_ready", "kuberay_service_condition_upgrade_in_progress"}
+"""Of KubeRay's operator, read from its source (1.4 to 1.7): 1 for each condition, whose status is a label."""
+
 tool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: it comes with Prometheus")
 
 
@@ -45,8 +48,8 @@ each_query = pytest.mark.parametrize(("where", "query"), list(queries()))
 
 @each_query
 def test_every_metric_of_a_query_is_there(where: str, query: str) -> None:
-    names = set(re.findall(r"\bray_\w+", query))
-    assert names <= set(OURS) | RAYS
+    names = set(re.findall(r"\b(?:kube)?ray_\w+", query))
+    assert names <= set(OURS) | RAYS | KUBERAYS
     assert names or "ALERTS" in query
 
 
