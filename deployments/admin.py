@@ -16,7 +16,10 @@ from pydantic import ValidationError
 from deployments.settings import SQLITE, ApiKey, Settings, SettingsError
 from deployments.settings.keys import hash_key
 from models.errors import StoreUnavailable
-from storage.database import sqlite_file
+from storage.audit import audit_outputs
+from storage.database import open_engine, sqlite_file
+from storage.outputs import open_output_store
+from storage.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 from storage.upkeep import back_up, find_damage
@@ -25,6 +28,7 @@ KEY_PREFIX = "ltx2_"
 """So that a key is known for what it is where it should not be: in a log, in a repository."""
 KEY_BYTES = 32
 LOOK_EVERY_S = 1.0
+MAX_KEYS_SHOWN = 50
 ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --format=custom`, by your own schedule"
 
 
@@ -58,14 +62,32 @@ def _do(asked: argparse.Namespace) -> str:
 
 
 def check(settings: Settings) -> str:
-    """Look whether the database answers and is whole, and count what waits."""
+    """Look whether the database is whole, count what waits, and compare the output store with the rows.
+
+    Raises Refused when the database is damaged, or when files of completed tasks are missing.
+    """
     url = settings.database_url
     if url.startswith(SQLITE) and (damage := find_damage(sqlite_file(url))):
         raise Refused("the database is damaged; restore a backup:\n" + "\n".join(damage))
     tasks = _open(settings)
     found = [f"{count} {state}" for state, count in sorted(tasks.counts().items())]
     paused = "; claims are paused" if tasks.paused_at() is not None else ""
-    return f"the database is whole; {', '.join(found)}{paused}"
+    whole = f"the database is whole; {', '.join(found)}{paused}"
+    outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+    audit = audit_outputs(SqlRetentionStore(open_engine(url)), outputs)
+    if audit.missing:
+        told = "\n".join(audit.missing[:MAX_KEYS_SHOWN])
+        raise Refused(
+            f"{whole}\n{len(audit.missing)} files of completed tasks are missing from {settings.outputs.url}:\n{told}"
+            + _and_more(audit.missing)
+        )
+    if audit.unneeded:
+        told = "\n".join(audit.unneeded[:MAX_KEYS_SHOWN])
+        return (
+            f"{whole}\nevery completed task has its files; {len(audit.unneeded)} files that no task needs,"
+            f" which a running server removes:\n{told}" + _and_more(audit.unneeded)
+        )
+    return f"{whole}\nevery completed task has its files, and no file is without a task"
 
 
 def backup(settings: Settings, target: Path) -> str:
@@ -158,6 +180,11 @@ def webhook_secret(settings: Settings, name: str) -> str:
     return secrets_of_name[0]
 
 
+def _and_more(keys: list[str]) -> str:
+    more = len(keys) - MAX_KEYS_SHOWN
+    return f"\nand {more} more" if more > 0 else ""
+
+
 def _open(settings: Settings) -> SqlTaskStore:
     """The store of a database that is there already: a mistyped path must not make one."""
     url = settings.database_url
@@ -185,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="the server's own")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="is the database whole, and how many tasks wait")
+    commands.add_parser("check", help="is the database whole, what waits, and has each completed task its files")
     commands.add_parser("backup", help="copy the SQLite database while the server runs").add_argument("path", type=Path)
     commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
     commands.add_parser("resume", help="begin tasks again")

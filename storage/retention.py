@@ -57,6 +57,18 @@ class SqlRetentionStore:
         with answering(), self._engine.begin() as connection:
             return len(connection.execute(gone.returning(webhooks.c.sequence)).all())
 
+    def completed(self, after: str, limit: int) -> list[tuple[str, tuple[str, ...]]]:
+        """The next completed tasks by id: each id with the keys of its files."""
+        found = (
+            select(tasks.c.id, tasks.c.output_key, tasks.c.poster_key)
+            .where(tasks.c.state == State.COMPLETED, tasks.c.id > after)
+            .order_by(tasks.c.id)
+            .limit(limit)
+        )
+        with answering(), self._engine.begin() as connection:
+            rows = connection.execute(found).all()
+        return [(row.id, tuple(key for key in (row.output_key, row.poster_key) if key)) for row in rows]
+
     def states(self, task_ids: Collection[str]) -> dict[str, State]:
         """Say where these tasks stand; those without a row are left out."""
         wanted = select(tasks.c.id, tasks.c.state).where(tasks.c.id.in_(task_ids))

@@ -1,5 +1,6 @@
 """What an operator does by hand, on a real database that a server has open."""
 
+import os
 import re
 import threading
 import time
@@ -12,9 +13,12 @@ from deployments.admin import main
 from deployments.ingress.keys import Keyring
 from deployments.settings import Settings
 from models.request import VideoRequest
+from storage.audit import ORPHAN_MIN_AGE_S
 from storage.database import migrate, open_engine
+from storage.local import LocalOutputStore
+from storage.outputs import output_key, poster_key, staged
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, Failure, NewTask, State, Task
+from storage.tasks import NOBODY, Failure, NewTask, Output, State, Task
 
 MODEL = "Lightricks/LTX-2"
 Admin = Callable[..., str]
@@ -31,7 +35,8 @@ def tasks(tmp_path: Path) -> SqlTaskStore:
 @pytest.fixture
 def admin(tmp_path: Path) -> Admin:
     config = tmp_path / "serve_config.yaml"
-    config.write_text(f"applications: [{{args: {{database_url: 'sqlite:///{tmp_path / 'ltx2.db'}'}}}}]\n")
+    stores = f"database_url: 'sqlite:///{tmp_path / 'ltx2.db'}', outputs: {{url: 'file:{tmp_path / 'outputs'}'}}"
+    config.write_text(f"applications: [{{args: {{{stores}}}}}]\n")
     return lambda *arguments: main(["--config", str(config), *map(str, arguments)])
 
 
@@ -45,7 +50,47 @@ def failed(tasks: SqlTaskStore, input_key: str | None = None) -> Task:
 
 def test_a_whole_database_is_said_to_be_whole_with_what_waits(tasks, admin):
     tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
-    assert admin("check") == "the database is whole; 0 processing, 1 queued"
+    database, store = admin("check").splitlines()
+    assert database == "the database is whole; 0 processing, 1 queued"
+    assert store == "every completed task has its files, and no file is without a task"
+
+
+def completed(tasks: SqlTaskStore, outputs: LocalOutputStore) -> Task:
+    tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
+    (task,) = tasks.claim("alice", MODEL, 1, 60)
+    assert tasks.start(task)
+    for key in (output_key(task.id), poster_key(task.id)):
+        outputs.put(key, b"content")
+    assert tasks.complete(task, Output(output_key(task.id), poster_key(task.id), 4.84, 7))
+    return task
+
+
+def test_a_check_names_the_files_that_completed_tasks_have_lost(tasks, admin, tmp_path):
+    outputs = LocalOutputStore(tmp_path / "outputs")
+    whole, lost, without_poster = (completed(tasks, outputs) for _ in range(3))
+    assert "every completed task has its files" in admin("check")
+    outputs.delete(output_key(lost.id))
+    outputs.delete(poster_key(without_poster.id))
+    with pytest.raises(SystemExit, match="2 files of completed tasks are missing") as refused:
+        admin("check")
+    named = str(refused.value).splitlines()
+    assert sorted(named[2:]) == sorted([output_key(lost.id), poster_key(without_poster.id)])
+    assert not any(whole.id in line for line in named)
+
+
+def test_a_check_names_old_files_that_no_task_needs_and_leaves_those_under_way(tasks, admin, tmp_path):
+    outputs = LocalOutputStore(tmp_path / "outputs")
+    task = completed(tasks, outputs)
+    unneeded = [output_key("0" * 32), staged(output_key(task.id), 1), f"inputs/{task.id}"]
+    young = [staged(output_key("1" * 32), 1), f"inputs/{'2' * 32}"]
+    for key in (*unneeded, *young, "outputs/of-somebody-else.mp4"):
+        outputs.put(key, b"content")
+    long_ago = time.time() - ORPHAN_MIN_AGE_S - 60
+    for key in (*unneeded, output_key(task.id), "outputs/of-somebody-else.mp4"):
+        os.utime(tmp_path / "outputs" / key, (long_ago, long_ago))
+    told = admin("check").splitlines()
+    assert "3 files that no task needs" in told[1]
+    assert sorted(told[2:]) == sorted(unneeded)
 
 
 def test_a_damaged_database_is_said_to_be_damaged(tasks, admin, tmp_path):
@@ -128,7 +173,7 @@ def test_a_pause_is_said_to_be_one_and_ends_with_resume(tasks, admin):
     assert admin("pause").startswith("paused; 0 tasks that run")
     assert "paused already" in admin("pause")
     assert tasks.claim("alice", MODEL, 1, 60) == []
-    assert admin("check").endswith("; claims are paused")
+    assert admin("check").splitlines()[0].endswith("; claims are paused")
     assert admin("resume") == "resumed"
     assert len(tasks.claim("alice", MODEL, 1, 60)) == 1
 

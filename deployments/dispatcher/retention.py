@@ -6,27 +6,18 @@ removed is met again, at the latest among the files of nobody.
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Collection
 
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
+from storage.audit import FOLDERS, find_unneeded
 from storage.outputs import OutputStore, input_key, output_key, poster_key
 from storage.retention import SqlRetentionStore
-from storage.tasks import UNFINISHED, State
 
 EVERY_S = 60.0
-GRACE_S = 24 * 3600.0
-"""A younger file is left alone: a picture is stored before its row is written."""
 WEBHOOK_S = 2 * 24 * 3600.0
 """For so long a webhook may still be tried."""
-FOLDERS = ("outputs/", "inputs/")
-OURS = re.compile(r"(?:outputs/ltx2_|inputs/)([0-9a-f]{32})(?:\..+)?")
-"""A name that this server gives. Others are not ours to remove."""
-WITHOUT_VIDEO = frozenset({State.CANCELED, State.EXPIRED, State.DELETED})
-"""Ended without a way back. A failed task may be queued again: its files stay as long as its row."""
-
 logger = logging.getLogger("ray.serve")
 
 
@@ -95,10 +86,7 @@ class Retention:
         """Look at the next files of the folder, from the first again after the last."""
         found = self._outputs.list(folder, self._seen[folder], self._settings.batch)
         self._seen[folder] = found[-1].key if found else ""
-        old = {each.key: _owner(each.key) for each in found if each.modified_at < time.time() - GRACE_S}
-        ours = {key: owner for key, owner in old.items() if owner is not None}
-        states = self._rows.states(set(ours.values()))
-        orphans = [key for key, owner in ours.items() if _is_orphan(key, owner, states.get(owner))]
+        orphans = find_unneeded(self._rows, list(found))
         if orphans and self._delete(orphans):
             logger.info("removed %d files under %s that no task needs", len(orphans), folder)
 
@@ -116,18 +104,3 @@ class Retention:
 
 def _files(task_id: str) -> tuple[str, ...]:
     return output_key(task_id), poster_key(task_id), input_key(task_id)
-
-
-def _owner(key: str) -> str | None:
-    """The id of the task that a file was written for."""
-    match = OURS.fullmatch(key)
-    return match[1] if match else None
-
-
-def _is_orphan(key: str, task_id: str, state: State | None) -> bool:
-    """Whether nobody needs a file: pictures and unfinished writes serve a task until it ends, its video longer."""
-    if state is None:
-        return True
-    if state in UNFINISHED:
-        return False
-    return state in WITHOUT_VIDEO or key not in (output_key(task_id), poster_key(task_id))

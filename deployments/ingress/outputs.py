@@ -15,6 +15,7 @@ from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody
 from deployments.ingress.tasks import find_own
 from storage.outputs import StoredFile
+from storage.tasks import State
 
 FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
 TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
@@ -75,12 +76,23 @@ async def deliver(rooms: Rooms, key: str, request: Request) -> Response:
     reads, settings = rooms.reads, rooms.settings.outputs
     file = await reads.stat(key)
     if file is None:
-        raise NotFound("there is no such file")
+        raise NotFound(await _explain_absence(rooms, key))
+    rooms.missing_files.discard(key)
     if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
         url = await reads.sign(key, settings.signed_url_s, key.rpartition("/")[2])
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     return await _serve(reads, key, file, request)
+
+
+async def _explain_absence(rooms: Rooms, key: str) -> str:
+    """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
+    task = await rooms.reading.run(rooms.tasks.get, key.removeprefix("outputs/")[TASK_ID])
+    named = task is not None and task.state == State.COMPLETED and await rooms.reads.stat(key) is None
+    if not named:
+        return "there is no such file"
+    rooms.missing_files.add(key)
+    return "the task is completed, and the output store has lost this file; the server's operator can see that"
 
 
 async def _serve(reads: Reads, key: str, file: StoredFile, request: Request) -> Response:

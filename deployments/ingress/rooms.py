@@ -6,6 +6,7 @@ from functools import cached_property
 
 from fastapi import Request
 
+from deployments.ingress.missing_files import MissingFiles
 from deployments.ingress.pace import Pace
 from deployments.ingress.reads import MAX_READS, Reads
 from deployments.ingress.seats import Seats
@@ -84,6 +85,11 @@ class Rooms:
     def reads(self) -> Reads:
         """The output store, for downloads."""
         return Reads(self.outputs, self._threads("outputs", MAX_READS))
+
+    @cached_property
+    def missing_files(self) -> MissingFiles:
+        """Files of completed tasks that downloads did not find."""
+        return MissingFiles()
 
     @cached_property
     def pace(self) -> Pace:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from deployments.dispatcher.retention import GRACE_S, WEBHOOK_S, Retention
+from deployments.dispatcher.retention import WEBHOOK_S, Retention
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
 from models.request import VideoRequest
+from storage.audit import ORPHAN_MIN_AGE_S
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import input_key, output_key, poster_key, staged
@@ -137,9 +138,9 @@ def test_a_file_that_could_not_be_removed_is_found_by_the_walk(rows, engine, out
 
 def test_files_of_nobody_go_after_a_day(outputs, rounds, put):
     nobody = "0123456789abcdef" * 2
-    young = put(output_key(nobody), GRACE_S - 60)
+    young = put(output_key(nobody), ORPHAN_MIN_AGE_S - 60)
     for key in (poster_key(nobody), input_key(nobody), staged(output_key(nobody), 2), f"{poster_key(nobody)}.x7_.part"):
-        put(key, GRACE_S + 60)
+        put(key, ORPHAN_MIN_AGE_S + 60)
     rounds().round()
     assert files(outputs) == {young}
 

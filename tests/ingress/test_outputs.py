@@ -248,3 +248,32 @@ def release(file: Path, pool: ThreadPoolExecutor, downloads: list) -> None:
     writer = os.open(file, os.O_RDWR | os.O_NONBLOCK)
     pool.shutdown(wait=True)
     os.close(writer)
+
+
+# -- a file that a completed task has lost
+
+
+@pytest.mark.parametrize("route", ["/outputs/ltx2_{}.mp4", "/v1/videos/video_{}/content"])
+def test_a_lost_file_of_a_completed_task_is_told_to_the_client_and_in_health(box, route):
+    task_id = box.finished()
+    file = box.folder / "store" / "outputs" / f"ltx2_{task_id}.mp4"
+    assert file.is_file()
+    content = file.read_bytes()
+    file.unlink()
+    answer = box.client.get(route.format(task_id))
+    assert answer.status_code == 404
+    assert "lost this file" in answer.text
+    (notice,) = [each for each in box.client.get("/health").json()["notices"] if "has lost" in each]
+    assert f"1 file of completed tasks (outputs/ltx2_{task_id}.mp4)" in notice
+    file.write_bytes(content)
+    assert box.client.get(route.format(task_id)).status_code == 200
+    assert not [each for each in box.client.get("/health").json()["notices"] if "has lost" in each]
+
+
+def test_a_file_of_no_task_and_one_of_a_deleted_task_are_no_loss(box):
+    task_id = box.finished()
+    assert box.client.delete(f"/v1/video/tasks/{task_id}").status_code == 200
+    for name in (task_id, "0" * 32):
+        answer = box.client.get(f"/outputs/ltx2_{name}.mp4")
+        assert (answer.status_code, "lost" in answer.text) == (404, False)
+    assert not [each for each in box.client.get("/health").json()["notices"] if "has lost" in each]
