@@ -21,6 +21,7 @@ from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2Vocode
 from torch import nn
 
 from models.recipes import Family
+from models.text_encoding import drop_head
 from models.tiny import SCHEDULER, byte_tokenizer
 
 Configs = Mapping[str, Mapping[str, Any]]
@@ -127,7 +128,11 @@ def draw_text_encoder(device: str, config: Mapping[str, Any] = GEMMA_3_12B, *, f
     """The text encoder. `byte_tokenizer` makes tokens for it."""
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-    return draw(lambda **given: Gemma3ForConditionalGeneration(Gemma3Config(**given)), device, config, fill=fill)
+    text_encoder = draw(
+        lambda **given: Gemma3ForConditionalGeneration(Gemma3Config(**given)), device, config, fill=fill
+    )
+    drop_head(text_encoder)
+    return text_encoder
 
 
 def pipeline(

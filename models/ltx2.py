@@ -5,7 +5,7 @@ sees to it that no two threads call at once.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,6 +42,7 @@ from models.recipes import Recipe, read_recipe
 from models.request import VideoRequest
 from models.sleep import Bed
 from models.speedup_choice import Speedup
+from models.text_encoding import OnePass
 from models.timeline import Mark, Timeline
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Ltx2:
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
         self.placement = placed
         self.texts = PromptCache(pipe.connectors, options.prompt_cache_bytes)
+        self._one_pass = OnePass((pipe, self._image_to_video)) if _streams_text(placed) else None
         self.bed = Bed(pipe, placed)
         self.left_out = ""
         """What the last render did without, in words, as its `quality: fast` allowed; empty for an exact one."""
@@ -195,12 +197,19 @@ class Ltx2:
         picture = {} if image is None else {"image": image}
         with (
             self.texts.text_of(request) as text,
+            self._encoding(text, request),
             self._fast.applied(request, from_image=image is not None) as left_out,
         ):
             self.left_out = left_out
             latents = denoise(pipe, self.recipe, request, {**text, **picture}, report)
         speedups.forget(pipe.transformer)  # decoding can use the memory
         return latents
+
+    def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
+        """Have a text encoder that streams read both texts in one pass, where both are new."""
+        if self._one_pass is None or "prompt" not in text or not request.reads_negative_prompt:
+            return contextlib.nullcontext()
+        return self._one_pass.expecting(text.get("negative_prompt"))
 
     def _decode_frames(self, latents: Latents, request: VideoRequest) -> npt.NDArray[np.uint8]:
         """Planes of YUV where a GPU makes them. A tiny model keeps RGB, which its label is drawn in."""
@@ -227,6 +236,10 @@ class Ltx2:
         finally:
             speedups.forget(self._text_to_video.transformer)
             self._text_to_video.maybe_free_model_hooks()
+
+
+def _streams_text(placed: placement.Placement) -> bool:
+    return placement.TEXT_ENCODER in placement.STREAMED.get(placed.place, ())
 
 
 def _as_long_as(latents: Latents, request: VideoRequest) -> VideoRequest:

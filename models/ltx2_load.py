@@ -18,6 +18,7 @@ from models.options import LoadOptions
 from models.recipes import Recipe
 from models.sizes import measure_sizes
 from models.speedup_choice import Speedup
+from models.text_encoding import drop_head
 
 DEVICES = ("cpu", "cuda")
 SHIFTED: Mapping[str, Any] = MappingProxyType({"use_dynamic_shifting": True, "shift_terminal": 0.1})
@@ -107,6 +108,7 @@ def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:
     kind = getattr(transformers, read_object(folder / INDEX)[OF_TRANSFORMERS][1])
     text_encoder, told = kind.from_pretrained(folder / OF_TRANSFORMERS, output_loading_info=True, **how)
     tell_missing(folder, OF_TRANSFORMERS, (name for name in told["missing_keys"] if "language_model" in name))
+    drop_head(text_encoder)
     return text_encoder
 
 

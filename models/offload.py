@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from models.host_lock import host_lock
 from models.host_memory import pinnable_bytes, pinned_bytes
-from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
+from models.placement import STREAMED, TEXT_ENCODER, TRANSFORMER, Place, Placement, Weights
+from models.text_encoding import multiply_by_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,6 +120,8 @@ def _let_pass(name: str, component: Any, device: Any) -> None:
         apply_group_offloading(component, offload_type="block_level", num_blocks_per_group=1, **how)
         _keep_root(component)
         return
+    if name == TEXT_ENCODER:
+        multiply_by_rows(component)
     for part in PASSING_PARTS.get(name, ("",)):
         apply_group_offloading(component.get_submodule(part), offload_type="leaf_level", **how)
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.adjustments import Adjustment, cut_short
-from models.prompt_cache import Key
 from models.request import VideoRequest
 
 MOST_TOKENS = 1024
@@ -15,13 +14,15 @@ OWN_TOKENS = 2
 
 def find_cuts(request: VideoRequest, tokenizer: Any) -> Iterator[Adjustment]:
     """The texts of `request`, as it is rendered, that are longer than the model reads."""
-    read = Key.of(request)
-    for field, text in (("prompt", read.prompt), ("negative_prompt", read.negative)):
-        if text is not None and (tokens := _count(text, tokenizer)) > MOST_TOKENS:
+    read = {"prompt": request.prompt}
+    if request.reads_negative_prompt:
+        read["negative_prompt"] = request.negative_prompt
+    for field, text in read.items():
+        if (tokens := count_tokens(text, tokenizer)) > MOST_TOKENS:
             yield cut_short(field, tokens, MOST_TOKENS)
 
 
-def _count(text: str, tokenizer: Any) -> int:
+def count_tokens(text: str, tokenizer: Any) -> int:
     """The tokens of a text, counted only where they can be too many: none is shorter than a byte."""
     most = len(text.encode()) + OWN_TOKENS
     return most if most <= MOST_TOKENS else len(tokenizer(text.strip(), verbose=False).input_ids)

@@ -8,7 +8,7 @@ first task; a failed load is that task's error, and the next task tries again.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -32,6 +32,8 @@ from models.device_faults import find_fault
 from models.errors import RenderFailed, StoreUnavailable, TaskCancelled, VideoError
 from models.memory import GpuMemory, read_gpu_memory
 from models.progress import Progress, Stage
+from models.request import VideoRequest
+from models.speedup_choice import Speedup
 from models.stopwatch import Lap, Stopwatch
 from models.timeline import Mark
 from storage.outputs import open_output_store
@@ -135,6 +137,8 @@ class Generator:
         task = adjust(task, model, self._tasks)
         hearing.reporter.carry(task)
         check_room(task, model, self._settings.limits)
+        if Speedup.COMPILE in model.speedups:
+            self._watch.expect_compiling(_kind(task.rendered_request, from_image=picture is not None))
         with self._meter.running(task.owner):
             clip = model.render(task.request, picture, hearing)
         if model.left_out:
@@ -176,3 +180,9 @@ class Generator:
         if self._gpu_memory is not None:
             self._metrics.set(GPU_MEMORY_PEAK_BYTES, self._gpu_memory.peak_bytes)
             self._metrics.set(GPU_MEMORY_BYTES, self._gpu_memory.total_bytes)
+
+
+def _kind(request: VideoRequest, *, from_image: bool) -> Hashable:
+    """What the graphs that a render compiles depend on, as far as a request tells."""
+    guided = (request.reads_negative_prompt, request.stg_scale_video > 0, request.modality_scale > 1)
+    return request.height, request.width, request.num_frames, request.length, request.quality, *guided, from_image

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Hashable
 
 from models.progress import Stage
 
@@ -15,16 +16,28 @@ class Watch:
     def __init__(self, stall_timeout_s: float, load_timeout_s: float) -> None:
         self._timeouts_s = {Stage.LOADING: load_timeout_s, Stage.DOWNLOADING: load_timeout_s}
         self._stall_timeout_s = stall_timeout_s
+        self._load_timeout_s = load_timeout_s
+        self._compiling: Hashable | None = None
+        self._compiled: set[Hashable] = set()
         self._seen: tuple[Stage, float] | None = None
         self._broken: tuple[str, float] | None = None
 
+    def expect_compiling(self, kind: Hashable) -> None:
+        """Note that the task at hand may compile at any of its steps, unless one of its `kind` has made all of its own.
+
+        A step reports when it ends, and torch compiles several graphs in the first: each may take a minute or more.
+        """
+        self._compiling = None if kind in self._compiled else kind
+
     def saw(self, stage: Stage) -> None:
         """Note that the stage at hand has reported."""
+        if stage is Stage.DECODING and self._compiling is not None:
+            self._compiled.add(self._compiling)
         self._seen = (stage, time.monotonic())
 
     def stop(self) -> None:
         """Note that no stage is at hand."""
-        self._seen = None
+        self._seen = self._compiling = None
 
     def broke(self, fault: str) -> None:
         """Note that this process can use its GPU no more."""
@@ -47,6 +60,8 @@ class Watch:
             return None
         stage, at = seen
         limit = self._timeouts_s.get(stage, self._stall_timeout_s)
+        if stage is Stage.DENOISING and self._compiling is not None:
+            limit = max(limit, self._load_timeout_s)
         if (silence := time.monotonic() - at) <= limit:
             return None
         return f"nothing was heard from {stage} for {silence:.0f} s; the limit is {limit:.0f} s"

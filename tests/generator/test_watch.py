@@ -41,3 +41,33 @@ def test_no_task_gets_past_a_broken_gpu() -> None:
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
+
+
+def test_steps_that_compile_are_allowed_what_a_load_is_until_one_of_their_kind_has_ended() -> None:
+    """The first step of a size reports nothing while torch compiles its graphs."""
+    compiling = Watch(0.0, LONG_S)
+    compiling.saw(Stage.DENOISING)
+    assert compiling.verdict() is not None
+    compiling.expect_compiling((512, 768))
+    for _ in range(2):
+        compiling.saw(Stage.DENOISING)
+        assert compiling.verdict() is None
+    compiling.saw(Stage.DECODING)
+    assert "decoding" in str(compiling.verdict())
+    compiling.stop()
+    compiling.expect_compiling((512, 768))
+    compiling.saw(Stage.DENOISING)
+    assert "denoising" in str(compiling.verdict())
+    compiling.expect_compiling((1088, 1920))
+    assert compiling.verdict() is None
+
+
+def test_a_task_that_broke_off_has_not_compiled_all() -> None:
+    compiling = Watch(0.0, LONG_S)
+    for _ in range(2):
+        compiling.expect_compiling((512, 768))
+        compiling.saw(Stage.DENOISING)
+        assert compiling.verdict() is None
+        compiling.stop()
+    compiling.saw(Stage.DENOISING)
+    assert compiling.verdict() is not None

@@ -13,7 +13,7 @@ from models.errors import TaskCancelled
 from models.ltx2 import Ltx2
 from models.ltx2_denoise import Latents
 from models.options import LoadOptions
-from models.prompt_cache import Key, PromptCache
+from models.prompt_cache import PromptCache, keys_of
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
 from tests.models.speedups.conftest import distance
@@ -108,30 +108,51 @@ def test_nothing_is_remembered_where_nothing_may_be(tiny_folder: Path, cache_dir
 
 
 def test_the_negative_prompt_counts_only_where_it_is_read() -> None:
-    assert Key.of(small(negative_prompt="rain")) != Key.of(small(negative_prompt="snow"))
-    assert Key.of(small(negative_prompt="rain", **UNGUIDED)) == Key.of(small(negative_prompt="snow", **UNGUIDED))
-    assert Key.of(small(**UNGUIDED | {"cfg_scale_audio": 2.0})).negative is not None
+    assert keys_of(small(negative_prompt="rain")) != keys_of(small(negative_prompt="snow"))
+    assert keys_of(small(negative_prompt="rain", **UNGUIDED)) == keys_of(small(negative_prompt="snow", **UNGUIDED))
+    assert len(keys_of(small(**UNGUIDED | {"cfg_scale_audio": 2.0}))) == 2
+
+
+@pytest.mark.parametrize("family", ["tiny", "2.3", "2.5"])
+@pytest.mark.parametrize("new", [{"prompt": "a dog"}, {"negative_prompt": "rain"}], ids=["prompt", "negative"])
+def test_of_two_texts_the_one_that_is_new_is_encoded_and_the_result_is_the_same(
+    tiny_folder: Path, tmp_path: Path, family: str, new: dict[str, object]
+) -> None:
+    """Most prompts come with the same negative prompt: it is read once."""
+    folder = tiny_folder if family == "tiny" else FAMILIES[family].build(tmp_path / "model")
+    fresh, model = load(folder, tmp_path), load(folder, tmp_path)
+    reference = latents(fresh, **new)
+    latents(model)
+    with encodings(model) as read:
+        assert distance(latents(model, **new), reference) == 0
+    assert read == ["text encoder", "connector"]
+    with encodings(model) as read:
+        assert distance(latents(model, picture(), **new), latents(fresh, picture(), **new)) == 0
+        assert distance(latents(model, **new), reference) == 0
+    assert read == []
 
 
 class Connectors:
-    """Makes a kilobyte of a prompt."""
+    """Makes half a kilobyte of each text."""
 
     def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (torch.zeros(256) + embeddings.sum(),)
+        return (torch.zeros(len(embeddings), 128) + embeddings.sum(),)
 
 
 def test_the_least_recently_used_goes_first() -> None:
     connectors: Any = Connectors()
-    cache = PromptCache(connectors, 2048)
+    cache = PromptCache(connectors, 3 * 512)
 
     def ask(prompt: str) -> bool:
-        """Whether it was known."""
+        """Whether it was known. The negative prompt is the same each time."""
         with cache.text_of(small(prompt=prompt)) as text:
-            connectors.forward(torch.ones(1))
+            connectors.forward(torch.ones(2, 1, 1))
             return "prompt" not in text
 
     assert [ask(word) for word in ("one", "two", "one", "three")] == [False, False, True, False]
-    assert cache.size_bytes == 2048
+    assert cache.size_bytes == 3 * 512
+    with cache.text_of(small(prompt="four")) as text:
+        assert "negative_prompt" not in text
     assert ask("one")
     assert not ask("two")
 
@@ -141,15 +162,15 @@ def test_a_text_that_is_larger_than_all_that_may_be_kept_takes_no_others_place()
         """Makes as many floats of a prompt as it has letters."""
 
         def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return (torch.zeros(int(embeddings)),)
+            return (torch.zeros(1, int(embeddings[0])),)
 
     connectors: Any = Growing()
     cache = PromptCache(connectors, 1024)
     for letters in (100, 300):
-        with cache.text_of(small(prompt="x" * letters)):
-            connectors.forward(torch.tensor(letters))
+        with cache.text_of(small(prompt="x" * letters, **UNGUIDED)):
+            connectors.forward(torch.full((1, 1, 1), letters))
     assert cache.size_bytes == 400
-    with cache.text_of(small(prompt="x" * 100)) as text:
+    with cache.text_of(small(prompt="x" * 100, **UNGUIDED)) as text:
         assert "prompt_embeds" in text
 
 
@@ -176,11 +197,11 @@ def test_a_text_whose_encoding_fails_or_is_left_is_not_remembered(
 def test_a_text_in_another_normal_form_is_another_text() -> None:
     """The tokenizer sees its code points, and so does the key."""
     composed = "caf\u00e9"
-    assert Key.of(small(prompt=composed)) != Key.of(small(prompt=unicodedata.normalize("NFD", composed)))
+    assert keys_of(small(prompt=composed)) != keys_of(small(prompt=unicodedata.normalize("NFD", composed)))
 
 
 def test_connectors_that_are_called_for_no_request_work_as_they_did() -> None:
     connectors: Any = Connectors()
     cache = PromptCache(connectors, 2048)
-    assert float(connectors.forward(torch.ones(3))[0][0]) == 3.0
+    assert float(connectors.forward(torch.ones(3))[0][0, 0]) == 3.0
     assert cache.size_bytes == 0

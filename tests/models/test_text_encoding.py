@@ -1,0 +1,96 @@
+"""Promise: a text is read with no more work than its embeddings need, and the embeddings are the same to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from diffusers import LTX2Pipeline
+from diffusers.hooks import group_offloading
+
+from models import offload
+from models.checkpoint_check import read_object
+from models.checkpoint_files import INDEX, OF_TRANSFORMERS
+from models.ltx2 import Ltx2
+from models.ltx2_load import load_pipeline
+from models.placement import Place, plan
+from models.recipes import read_recipe
+from models.sizes import measure_sizes
+from tests.models.conftest import ignore, small
+from tests.models.families import FAMILIES
+from tests.models.speedups.conftest import distance
+
+PLENTY = 2**62
+
+
+@pytest.fixture(scope="module", params=["tiny", "2.3", "2.5"])
+def folder(request: Any, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "tiny":
+        return tiny_folder
+    return FAMILIES[request.param].build(tmp_path_factory.mktemp("family") / "model")
+
+
+def encode(pipe: Any, text: str) -> torch.Tensor:
+    with torch.no_grad():
+        return pipe._get_gemma_prompt_embeds(text)[0]
+
+
+def test_logits_are_not_computed_and_the_embeddings_are_the_same(folder: Path) -> None:
+    served = load_pipeline(folder, read_recipe(folder), "cpu")
+    kind = getattr(transformers, read_object(folder / INDEX)[OF_TRANSFORMERS][1])
+    whole = kind.from_pretrained(folder / OF_TRANSFORMERS, dtype=served.text_encoder.dtype)
+    expected = encode(LTX2Pipeline(**{**served.components, "text_encoder": whole}), "a cat")
+    assert torch.equal(encode(served, "a cat"), expected)
+    read = served.text_encoder(input_ids=torch.ones(1, 8, dtype=torch.int64))
+    assert read.logits.shape[-1] != whole.lm_head.out_features
+    assert not hasattr(served.text_encoder.lm_head, "weight")
+
+
+def streaming(folder: Path) -> Ltx2:
+    """A model whose text encoder passes through the device."""
+    pipe = load_pipeline(folder, read_recipe(folder), "cpu")
+    placed = plan(PLENTY, PLENTY, measure_sizes(folder), place=Place.TEXT_STREAMED)
+    offload.apply(pipe, placed, device="cpu")
+    return Ltx2("tiny", read_recipe(folder), pipe, placed)
+
+
+def latents(model: Ltx2, **fields: object) -> Any:
+    return model._denoise(small(**fields), None, ignore)
+
+
+def test_a_text_encoder_that_streams_is_read_once_for_both_texts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    resident, model = Ltx2.load(str(folder), "cpu", tmp_path, ignore), streaming(folder)
+    text_encoder = model._text_to_video.text_encoder
+    ours = {id(weight) for weight in text_encoder.parameters()}
+    passed: list[int] = []
+    plain = group_offloading.ModuleGroup._onload_from_memory
+
+    def count(group: Any) -> None:
+        weights = [weight for module in group.modules for weight in module.parameters()]
+        passed.extend(id(weight) for weight in (*weights, *group.parameters) if id(weight) in ours)
+        plain(group)
+
+    monkeypatch.setattr(group_offloading.ModuleGroup, "_onload_from_memory", count)
+    for words in ({"prompt": "a cat"}, {"prompt": "a dog"}, {"prompt": "a dog", "negative_prompt": "rain"}):
+        passed.clear()
+        assert distance(latents(model, **words), latents(resident, **words)) == 0
+        assert passed
+        assert len(passed) == len(set(passed)), "each weight passes once"
+
+
+def test_a_text_without_padding_is_read_alone(tiny_folder: Path, tmp_path: Path) -> None:
+    """It gets no mask alone, and would get one beside a shorter text."""
+    resident, model = Ltx2.load(str(tiny_folder), "cpu", tmp_path, ignore), streaming(tiny_folder)
+    calls: list[int] = []
+    model._text_to_video.text_encoder.register_forward_pre_hook(
+        lambda _module, _args, call: calls.append(len(call["input_ids"])), with_kwargs=True
+    )
+    long = "x" * 1100
+    assert distance(latents(model, prompt=long), latents(resident, prompt=long)) == 0
+    assert calls == [1, 1]
+    new = {"prompt": "a dog", "negative_prompt": "fog"}
+    assert distance(latents(model, **new), latents(resident, **new)) == 0
+    assert calls == [1, 1, 2]
