@@ -14,7 +14,9 @@ import yaml
 
 from deployments.ports import end_orphans, holders, ports_needed
 from deployments.settings import Settings, SettingsError
+from models.driver import explain_old_driver
 
+log = logging.getLogger(__name__)
 OPEN_FILES = 10_276
 """What HAProxy takes for the connections that Ray allows it (4,096)."""
 
@@ -35,6 +37,8 @@ def main() -> None:
         sys.exit("\n".join(held))
     if short := _too_few_files():
         sys.exit(short)
+    if old := explain_old_driver():
+        log.warning("no GPU can be used: %s", old)
 
 
 def _too_few_files() -> str | None:

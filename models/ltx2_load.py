@@ -10,6 +10,7 @@ from typing import Any
 from models import offload, placement, speedup_choice
 from models.checkpoint_check import check_names, read_object, tell_missing
 from models.checkpoint_files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
+from models.driver import explain_old_driver
 from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
 from models.host_memory import free_host_bytes
@@ -45,7 +46,8 @@ def check_device(device: str) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            raise ModelUnavailable("device is cuda, but torch finds no NVIDIA GPU with a working driver")
+            reason = explain_old_driver() or "torch finds no NVIDIA GPU with a working driver"
+            raise ModelUnavailable(f"device is cuda, but {reason}")
 
 
 def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOptions) -> placement.Placement:

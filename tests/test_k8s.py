@@ -487,3 +487,49 @@ def fewest_workers() -> int:
         if each["groupName"] == "cpu"
     ]
     return int(group["minReplicas"])
+
+
+PATCH_LOCALLY = """
+kubectl() {
+    case "$*" in
+        *" get "*) echo ltx2-abcde ;;
+        *" patch "*)
+            shift 3; kind=$1; shift 2
+            "$KUBECTL" patch --local -f "$kind.yaml" "$@" -o yaml > "patched_$kind.yaml" ;;
+    esac
+}
+"""
+"""A shell's `kubectl` that patches a file in the place of a server's object."""
+
+
+def test_the_patches_of_the_page_change_what_they_are_said_to_change(tmp_path: Path) -> None:
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    blocks = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "kubectl -n ltx2 patch" in block]
+    production = rayservice("production")
+    spec = production["spec"]["rayClusterConfig"]
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ltx2"}, "data": {"database-url": "eA=="}}
+    objects_by_kind = {
+        "rayservice": production,
+        "raycluster": {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayCluster",
+            "metadata": {"name": "ltx2-abcde"},
+            "spec": spec,
+        },
+        "secret": secret,
+    }
+    for kind, found in objects_by_kind.items():
+        (tmp_path / f"{kind}.yaml").write_text(yaml.safe_dump(found))
+    (keys,) = re.findall(r"```yaml\n(stringData:.*?)```", page, re.DOTALL)
+    (tmp_path / "keys.yaml").write_text(keys)
+    script = "set -e\n" + PATCH_LOCALLY + "\n".join(blocks).replace("kubectl apply", ": kubectl apply")
+    environment = {**os.environ, "KUBECTL": str(KUBECTL)}
+    subprocess.run(["bash", "-c", script], check=True, cwd=tmp_path, env=environment)
+    patched = {kind: yaml.safe_load((tmp_path / f"patched_{kind}.yaml").read_text()) for kind in objects_by_kind}
+    gpu = patched["raycluster"]["spec"]["workerGroupSpecs"][1]
+    assert (gpu["groupName"], gpu["maxReplicas"]) == ("gpu", 8)
+    head = patched["rayservice"]["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*Z", head["metadata"]["annotations"]["ltx2/restarted-at"])
+    assert head["metadata"]["labels"]["component"] == "head", "the rest stays"
+    assert [each["name"] for each in json.loads(patched["secret"]["stringData"]["api-keys"])] == ["alice", "bob"]
+    assert patched["secret"]["data"] == secret["data"]
