@@ -29,6 +29,8 @@ between two Ray processes.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from models.json_words import show_value
+
 
 class VideoError(Exception):
     """Base of every error that a task or a client can see."""
@@ -42,13 +44,12 @@ class VideoError(Exception):
 
 
 class InvalidRequest(VideoError):
-    """A field of a request is wrong. Names the field, what was given and what is allowed."""
+    """A field of a request is wrong. Names the field, what was given (in JSON's words) and what is allowed."""
 
     code = "invalid_request"
 
     def __init__(self, field: str, given: object, allowed: str) -> None:
-        shown = repr(given)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."  # noqa: PLR2004
+        shown = show_value(given)
         Exception.__init__(self, field, given, allowed)
         self.message = f"{field} must be {allowed}; {shown} was given"
         self.field = field

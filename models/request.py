@@ -15,9 +15,14 @@ from pydantic_core import ErrorDetails
 
 from models.choices import CHOICES, Fit, Length, Quality
 from models.errors import InvalidRequest
+from models.json_words import NOTHING
 
-MAX_SEED = 2**53 - 1
-"""The largest whole number that every JSON client keeps exactly (RFC 8259, section 6)."""
+MAX_SEED = 2**64 - 1
+"""The largest that torch's generators take. JavaScript rounds a JSON number above 2**53: digits as text do as well."""
+DRAWN_SEED = -1
+"""Asks for a seed to be drawn, as null does: what other servers call it."""
+TEXTS = ("prompt", "negative_prompt")
+"""Fields whose empty text is a value of its own."""
 SIDE_MULTIPLE = 64
 MAX_TIMEOUT_S = 7 * 24 * 3600
 MAX_URL_CHARS = 2000
@@ -84,9 +89,9 @@ class VideoRequest(BaseModel):
         int, NotBool, Field(ge=2, description="Denoising steps: 20 is faster, 40 looks better.")
     ] = 40
     seed: Annotated[
-        Annotated[int, Field(ge=0, le=MAX_SEED)] | None,
+        Annotated[int, Field(ge=DRAWN_SEED, le=MAX_SEED)] | None,
         NotBool,
-        Field(description="The same seed gives the same video. null draws one and reports it."),
+        Field(description="The same seed gives the same video. null or -1 draws one and reports it."),
     ] = 42
     cfg_scale_video: Annotated[
         float, NotBool, Field(ge=0, description="How strongly the picture follows the prompt. 1 is off.")
@@ -178,7 +183,7 @@ class Limits(BaseModel):
             "num_frames": (self.min_frames, self.max_frames),
             "frame_rate": (self.min_frame_rate, self.max_frame_rate),
             "num_inference_steps": (2, self.max_steps),
-            "seed": (0, MAX_SEED),
+            "seed": (DRAWN_SEED, MAX_SEED),
             "timeout_s": (1, MAX_TIMEOUT_S),
             **dict.fromkeys(scales, (0, self.max_scale)),
         }
@@ -187,10 +192,17 @@ class Limits(BaseModel):
 def parse_request(fields: Mapping[str, object], limits: Limits) -> VideoRequest:
     """Check what a client sent, and draw the seed if it left that open.
 
-    Unknown fields are passed over (`unknown_fields` names them). Raises InvalidRequest for the first field that is
-    wrong.
+    null and the empty text mean the same as leaving a field out, but for the prompts and the seed. Unknown fields are
+    passed over (`unknown_fields` names them). Raises InvalidRequest for the first field that is wrong.
     """
-    fields = {name: value for name, value in fields.items() if name in VideoRequest.model_fields}
+    draws = draws_seed(fields)
+    fields = {
+        name: value
+        for name, value in fields.items()
+        if name in VideoRequest.model_fields and not _is_left_out(name, value)
+    }
+    if draws:
+        fields["seed"] = None
     if isinstance(prompt := fields.get("prompt"), str) and not prompt.strip():
         raise InvalidRequest("prompt", prompt, f"a text of 1 to {limits.max_prompt_chars} characters")
     try:
@@ -203,6 +215,30 @@ def parse_request(fields: Mapping[str, object], limits: Limits) -> VideoRequest:
     return request
 
 
+def draws_seed(fields: Mapping[str, object]) -> bool:
+    """Whether these fields leave the seed to the server: null, the empty text or -1."""
+    if "seed" not in fields:
+        return False
+    seed = fields["seed"]
+    if seed is None or _is_blank(seed):
+        return True
+    try:
+        return not isinstance(seed, bool) and float(str(seed)) == DRAWN_SEED
+    except ValueError:
+        return False
+
+
+def _is_left_out(name: str, value: object) -> bool:
+    """Whether the client says no more than if it had left the field out."""
+    if name == "prompt":
+        return False
+    return value is None or (name not in TEXTS and _is_blank(value))
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
 def unknown_fields(fields: Mapping[str, object]) -> list[str]:
     """The names among `fields` that are no parameter: most often a typing error."""
     unknown = sorted(name for name in fields if name not in VideoRequest.model_fields)
@@ -210,7 +246,7 @@ def unknown_fields(fields: Mapping[str, object]) -> list[str]:
 
 
 def _check_bounds(request: VideoRequest, limits: Limits) -> None:
-    for name in ("prompt", "negative_prompt"):
+    for name in TEXTS:
         text: str = getattr(request, name)
         if len(text) > limits.max_prompt_chars:
             raise InvalidRequest(name, text, f"a text of at most {limits.max_prompt_chars} characters")
@@ -239,13 +275,13 @@ def _check_bounds(request: VideoRequest, limits: Limits) -> None:
 def _explain(error: ErrorDetails, limits: Limits) -> InvalidRequest:
     """Say in our words what pydantic found."""
     field = str(error["loc"][0]) if error["loc"] else "body"
-    given = None if error["type"] == "missing" else error["input"]
+    given = NOTHING if error["type"] == "missing" else error["input"]
     return InvalidRequest(field, given, _allowed(field, limits))
 
 
 def _allowed(name: str, limits: Limits) -> str:
     """What a field may be, in words."""
-    if name in ("prompt", "negative_prompt"):
+    if name in TEXTS:
         return f"a text of {int(name == 'prompt')} to {limits.max_prompt_chars} characters"
     if name == "webhook_url":
         return f"an http or https url of at most {MAX_URL_CHARS} characters, or null"
@@ -254,5 +290,10 @@ def _allowed(name: str, limits: Limits) -> str:
     low, high = limits.bounds()[name]
     kind = "a number" if VideoRequest.model_fields[name].annotation in (float, float | None) else "a whole number"
     multiple = f" and a multiple of {SIDE_MULTIPLE}" if name in ("height", "width") else ""
-    null = {"seed": ", or null to draw one", "timeout_s": ", or null for no deadline"}.get(name, "")
-    return f"{kind} from {low:.16g} to {high:.16g}{multiple}{null}"
+    null = {"seed": ", or null or -1 to draw one", "timeout_s": ", or null for no deadline"}.get(name, "")
+    return f"{kind} from {spell_number(low)} to {spell_number(high)}{multiple}{null}"
+
+
+def spell_number(number: float) -> str:
+    """All digits of a whole number, and of another one those that count."""
+    return str(number) if isinstance(number, int) else f"{number:.16g}"

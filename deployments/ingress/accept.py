@@ -11,7 +11,7 @@ from deployments.ingress.rooms import Rooms
 from deployments.ingress.webhooks.url import check_webhook
 from deployments.metrics.table import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull, StorageFull
-from models.request import VideoRequest, parse_request
+from models.request import VideoRequest, draws_seed, parse_request
 from storage.outputs import input_key
 from storage.tasks import NOBODY, Idempotency, NewTask, Origin, Task
 
@@ -116,7 +116,6 @@ def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency |
         return None
     if not KEY.fullmatch(submission.key):
         raise InvalidRequest(KEY_HEADER, submission.key, "1 to 255 printable ASCII characters")
-    drawn = submission.fields.get("seed", "") is None
-    meant = request.model_copy(update={"seed": None}) if drawn else request
+    meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
     picture = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
     return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {picture}".encode()).hexdigest())

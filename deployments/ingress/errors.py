@@ -22,6 +22,7 @@ from models.errors import (
     StoreUnavailable,
     VideoError,
 )
+from models.json_words import Described
 
 
 class TooLarge(InvalidRequest):
@@ -29,8 +30,8 @@ class TooLarge(InvalidRequest):
 
     code = "too_large"
 
-    def __init__(self, given: str, max_bytes: int) -> None:
-        super().__init__("body", given, f"at most {max_bytes} bytes")
+    def __init__(self, given: str, max_bytes: int, of: str = "") -> None:
+        super().__init__("body", Described(given), f"at most {max_bytes} bytes {of}".rstrip())
 
 
 STATUS: dict[type[VideoError], int] = {
@@ -151,6 +152,11 @@ def _retry_headers(error: VideoError) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after_s or RETRY_AFTER_S)} if isinstance(error, QueueFull) else {}
 
 
+def name_fields(request: Request, names: Mapping[str, str]) -> None:
+    """Have errors of this request call fields of ours what the client called them."""
+    request.state.field_names = names
+
+
 def answer_error(
     request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
@@ -158,5 +164,6 @@ def answer_error(
     headers = dict(headers or {})
     if status == 503:  # noqa: PLR2004
         headers.setdefault("Retry-After", RETRY_AFTER_S)
-    shaped = openai_error(status, body) if request.scope["path"].startswith(PATHS) else body.model_dump()
+    names = getattr(request.state, "field_names", {})
+    shaped = openai_error(status, body, names) if request.scope["path"].startswith(PATHS) else body.model_dump()
     return JSONResponse(shaped, status, headers)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from deployments.ingress.bodies import form_body, json_body
+from deployments.ingress.bodies import form_body, json_image_body
 from deployments.ingress.body import read_any
 from deployments.ingress.images import fit_image, read_image
 from deployments.ingress.rooms import Rooms
@@ -56,7 +56,9 @@ def estimate_router(rooms: Rooms) -> APIRouter:
     """The route that estimates."""
     router = APIRouter(tags=["video"])
     schema = request_schema(rooms.settings.limits)
-    content = json_body(schema) | form_body(schema, "image", "A picture that is to become the first frame.")
+    description = "An image that is to become the first frame."
+    form = form_body("EstimateForm", schema, "image", description)
+    content = form | json_image_body("EstimateRequest", schema, "image", description)
     body = {"requestBody": {"required": True, "content": content}}
 
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)

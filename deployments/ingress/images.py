@@ -21,6 +21,7 @@ from PIL import (
 
 from models.choices import Fit
 from models.errors import ImageTooLarge, InvalidRequest
+from models.json_words import Described
 from models.request import SIDE_MULTIPLE, Limits, VideoRequest
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
@@ -46,13 +47,15 @@ def read_image(data: bytes, limits: Limits) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         _refuse("a picture of far more pixels", _allowed_pixels(limits))
     except Exception as error:  # a decoder raises whatever its parsing ran into
-        raise InvalidRequest("image", _describe(data), _allowed_files()) from error
+        raise InvalidRequest("image", Described(_describe(data)), _allowed_files()) from error
     _check_pixels(image, limits)
     try:
         image.draft(None, (limits.max_side, limits.max_side))
         image.load()
     except Exception as error:
-        raise InvalidRequest("image", f"a damaged {image.format} file", "a whole and undamaged file") from error
+        raise InvalidRequest(
+            "image", Described(f"a damaged {image.format} file"), "a whole and undamaged file"
+        ) from error
     _turn_upright(image)
     return _to_srgb(_flatten(_shrink(_plain(image), limits.max_side)))
 
@@ -79,7 +82,7 @@ def encode_input(image: Image.Image) -> bytes:
 
 
 def _refuse(given: str, allowed: str) -> NoReturn:
-    raise InvalidRequest("image", given, allowed)
+    raise InvalidRequest("image", Described(given), allowed)
 
 
 def _allowed_files() -> str:
@@ -104,7 +107,7 @@ def _check_bytes(data: bytes, limits: Limits) -> None:
         _refuse("a file of 0 bytes", _allowed_files())
     if len(data) > limits.max_image_bytes:
         allowed = f"a file of at most {limits.max_image_bytes} bytes"
-        raise ImageTooLarge("image", f"a file of {len(data)} bytes", allowed)
+        raise ImageTooLarge("image", Described(f"a file of {len(data)} bytes"), allowed)
     if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_JPEG_SCANS:
         _refuse(f"a JPEG of {scans} scans", f"a JPEG of at most {MAX_JPEG_SCANS} scans")
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from deployments.ingress.accept import KEY_PARAMETER
 from deployments.ingress.body import read_any
-from deployments.ingress.errors import NotFound
+from deployments.ingress.errors import NotFound, name_fields
 from deployments.ingress.keys import owner_of
 from deployments.ingress.listing import LISTED, MAX_PAGE
-from deployments.ingress.openai_fields import PICTURE, create_schema, translate
+from deployments.ingress.openai_fields import IMAGE_NAMES, create_schema, translate
 from deployments.ingress.openai_shapes import (
     EXAMPLE,
     PREFIX,
@@ -66,11 +66,9 @@ def _add_create(router: APIRouter, rooms: Rooms) -> None:
     async def create_video(request: Request) -> CreatedVideo:
         """Answers at once with a video to poll. All fields of the other submit routes may be given too."""
         with upload_seat(rooms.uploads, request):
-            fields, picture = await _read(request, rooms)
-            own = translate(fields, rooms.model, rooms.settings.limits)
-            task = await submit_task(rooms, request, own, picture)
+            task, ignored = await _submit(rooms, request)
         shown = video_of(task, kept_s).model_dump()
-        return CreatedVideo(**shown, ignored=unknown_fields(own), adjusted=adjusted_fields(task))
+        return CreatedVideo(**shown, ignored=ignored, adjusted=adjusted_fields(task))
 
 
 def _add_reads(router: APIRouter, rooms: Rooms) -> None:
@@ -152,13 +150,13 @@ def _add_models(router: APIRouter, rooms: Rooms) -> None:
         return served
 
 
-async def _read(request: Request, rooms: Rooms) -> tuple[dict[str, object], bytes | None]:
-    """The fields and the picture of a form, or the fields of a JSON object."""
-    fields, picture = await read_any(request, rooms.settings, PICTURE)
-    for name, value in fields.items():
-        if name.startswith(PICTURE) and value not in (None, ""):
-            raise InvalidRequest(PICTURE, value, "a file in multipart/form-data: JPEG, PNG, WebP or GIF")
-    return fields, picture
+async def _submit(rooms: Rooms, request: Request) -> tuple[Task, list[str]]:
+    """Make a task of the body. Returns what was ignored of it too. Errors name the fields as the client did."""
+    fields, image = await read_any(request, rooms.settings, IMAGE_NAMES)
+    translated = translate(fields, rooms.model, rooms.settings.limits)
+    name_fields(request, translated.names)
+    task = await submit_task(rooms, request, translated.fields, image)
+    return task, unknown_fields(translated.fields)
 
 
 def _find(rooms: Rooms, video_id: str, owner: str | None) -> Task:

@@ -1,63 +1,149 @@
-"""The fields of OpenAI's video API, and the fields of ours that they stand for."""
+"""The fields of OpenAI's video API, and of vLLM-Omni's, and the fields of ours that they stand for."""
 
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deployments.ingress.bodies import form_body, json_body
+from deployments.ingress.body import ImageNames
 from models.errors import InvalidRequest
 from models.request import SIDE_MULTIPLE, Limits, VideoRequest
 from models.request_schema import request_schema
 
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
-PICTURE = "input_reference"
-OWN = frozenset({"model", "size", "seconds", PICTURE})
-DEFAULT_FRAME_RATE = float(VideoRequest.model_fields["frame_rate"].default)
+IMAGE = "input_reference"
+IMAGE_NAMES = ImageNames((IMAGE, f"{IMAGE}[image_url]", "image_reference"), (IMAGE, "image_reference"))
+"""openai-node sends an object of a form as the second, vLLM-Omni's clients an object as the third."""
+FILE_ID = f"{IMAGE}[file_id]"
+NOT_SERVED = ("video_reference", "audio_reference")
+RENAMED = {
+    "fps": ("frame_rate",),
+    "guidance_scale": ("cfg_scale_video", "cfg_scale_audio"),
+}
+"""Names of vLLM-Omni's for fields of ours."""
+EXTRA = "extra_params"
+RENAMED_EXTRA = {
+    "video_cfg_scale": "cfg_scale_video",
+    "video_cfg_guidance_scale": "cfg_scale_video",
+    "audio_cfg_scale": "cfg_scale_audio",
+    "video_stg_scale": "stg_scale_video",
+    "video_modality_scale": "modality_scale",
+    "a2v_guidance_scale": "modality_scale",
+}
+"""The same within `extra_params`."""
+MEANT_EMPTY = ("prompt", "negative_prompt", "seed")
+"""Fields that mean something when they are empty; all others are as if they were left out."""
+DEFAULTS = {name: field.default for name, field in VideoRequest.model_fields.items()}
 
 
-def translate(fields: Mapping[str, object], model: str, limits: Limits) -> dict[str, object]:
-    """Fields as the other routes take them: `size` and `seconds` become ours, unless these are given too.
+@dataclass(frozen=True)
+class Translated:
+    """Fields as the other routes take them, and what the client called those that it called otherwise."""
 
-    Raises InvalidRequest for a model that is not served, a size and a length.
+    fields: dict[str, object]
+    names: dict[str, str]
+
+
+def translate(fields: Mapping[str, object], model: str, limits: Limits) -> Translated:
+    """Put our names for theirs. A field of ours that is given too wins.
+
+    Raises InvalidRequest for a model that is not served, a size, a length, and what there is not.
     """
-    if (given := fields.get("model")) not in (None, "", model):
+    fields = {name: value for name, value in fields.items() if name in MEANT_EMPTY or not _is_empty(value)}
+    if (given := fields.pop("model", model)) != model:
         raise InvalidRequest("model", given, f"{model}, the one that is served")
-    rest = {name: value for name, value in fields.items() if name not in OWN}
-    return {**_size(fields.get("size"), limits), **_frames(fields, limits), **rest}
+    _refuse_what_is_not_served(fields)
+    size, seconds = fields.pop("size", None), fields.pop("seconds", None)
+    renamed, names = _rename(fields)
+    own = {**renamed, **_extra(fields.pop(EXTRA, None), names), **fields}
+    names = {name: theirs for name, theirs in names.items() if name not in fields}
+    own = {**({} if size is None else _size(size, limits)), **own}
+    for side in {"width", "height"} & own.keys():
+        own[side] = _nearest_side(own[side], limits)
+    if seconds is not None and "num_frames" not in own:
+        own["num_frames"] = _frames(seconds, own, limits)
+        names["num_frames"] = "seconds"
+    return Translated(own, names)
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _refuse_what_is_not_served(fields: Mapping[str, object]) -> None:
+    for name in (*NOT_SERVED, FILE_ID):
+        if name in fields:
+            raise InvalidRequest(
+                name, fields[name], "left out: this server takes an image, and keeps no files of yours"
+            )
+
+
+def _rename(fields: dict[str, object]) -> tuple[dict[str, object], dict[str, str]]:
+    """Take the fields with a name of theirs out, and put them under ours."""
+    renamed: dict[str, object] = {}
+    names: dict[str, str] = {}
+    for theirs, ours in RENAMED.items():
+        if theirs in fields:
+            renamed |= dict.fromkeys(ours, fields.pop(theirs))
+            names |= dict.fromkeys(ours, theirs)
+    return renamed, names
+
+
+def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
+    """What `extra_params` holds: an object, or its JSON in a form. What there is not keeps its name, to be told."""
+    if given is None:
+        return {}
+    try:
+        extra = json.loads(given) if isinstance(given, str) else given
+    except (ValueError, RecursionError):
+        extra = None
+    if not isinstance(extra, Mapping):
+        raise InvalidRequest(EXTRA, given, "a JSON object")
+    named = {RENAMED_EXTRA.get(name, f"{EXTRA}.{name}"): value for name, value in extra.items()}
+    names |= {RENAMED_EXTRA[name]: f"{EXTRA}.{name}" for name in extra if name in RENAMED_EXTRA}
+    return named
 
 
 def _size(size: object, limits: Limits) -> dict[str, object]:
     """Each side as the nearest multiple that a model can render."""
-    if size in (None, ""):
-        return {}
     found = SIZE.fullmatch(size) if isinstance(size, str) else None
-    sides = (
-        [(int(side) + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in found.groups()] if found else []
-    )
+    sides = [_round_side(int(side)) for side in found.groups()] if found else []
     if not sides or min(sides) < SIDE_MULTIPLE or max(sides) > limits.max_side:
         allowed = f"WIDTHxHEIGHT with sides from {SIDE_MULTIPLE} to {limits.max_side}, such as 1280x720"
         raise InvalidRequest("size", size, allowed)
     return {"width": sides[0], "height": sides[1]}
 
 
-def _frames(fields: Mapping[str, object], limits: Limits) -> dict[str, object]:
+def _nearest_side(side: object, limits: Limits) -> object:
+    """A side that no model renders as the nearest that one does; what is no side stays, to be refused by its name."""
+    number = _number(side)
+    if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side:
+        return side
+    return min(_round_side(int(number)), limits.max_side)
+
+
+def _round_side(side: int) -> int:
+    return (side + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE
+
+
+def _frames(seconds: object, own: Mapping[str, object], limits: Limits) -> int:
     """As many frames as play for `seconds`."""
-    seconds = fields.get("seconds")
-    if seconds in (None, ""):
-        return {}
-    rate = _frame_rate(fields, limits)
-    low, high = limits.min_frames / rate, min(limits.max_duration_s, limits.max_frames / rate)
+    rate, width, height = (_number_of(own, name) for name in ("frame_rate", "width", "height"))
+    rate = rate if limits.min_frame_rate <= rate <= limits.max_frame_rate else float(DEFAULTS["frame_rate"])
+    most = min(limits.max_frames, limits.max_pixel_frames // max(1, int(width * height)))
+    low, high = limits.min_frames / rate, min(limits.max_duration_s, most / rate)
     length_s = _number(seconds)
     if length_s is None or not low <= length_s <= high:
-        raise InvalidRequest("seconds", seconds, f"a number from {low:g} to {high:g}")
-    return {"num_frames": round(length_s * rate)}
+        raise InvalidRequest("seconds", seconds, f"a number from {low:g} to {high:g} at {width:g}x{height:g}")
+    return round(length_s * rate)
 
 
-def _frame_rate(fields: Mapping[str, object], limits: Limits) -> float:
-    """The rate that was asked for. One that cannot be taken is refused later, under its own name."""
-    rate = _number(fields.get("frame_rate"))
-    allowed = rate is not None and limits.min_frame_rate <= rate <= limits.max_frame_rate
-    return rate if rate is not None and allowed else DEFAULT_FRAME_RATE
+def _number_of(own: Mapping[str, object], name: str) -> float:
+    """What was asked for, or the default. What cannot be taken is refused later, under its own name."""
+    number = _number(own.get(name))
+    return number if number is not None and 0 < number <= 10_000 else float(DEFAULTS[name])  # noqa: PLR2004
 
 
 def _number(value: object) -> float | None:
@@ -70,8 +156,16 @@ def _number(value: object) -> float | None:
 
 
 def create_schema(model: str, limits: Limits) -> dict[str, Any]:
-    """The bodies of a create for OpenAPI: JSON, or a form that may carry a picture."""
+    """The bodies of a create for OpenAPI: a form that may carry an image, or JSON with a data url."""
     schema = request_schema(limits)
+    scale = {"type": "number", "minimum": 0, "maximum": limits.max_scale}
+    rate = {"type": "number", "minimum": limits.min_frame_rate, "maximum": limits.max_frame_rate}
+    for side in ("width", "height"):
+        schema["properties"][side] = {
+            **schema["properties"][side],
+            "description": "Rounded as the sides of `size` are.",
+        }
+        del schema["properties"][side]["multipleOf"]
     schema["properties"] |= {
         "model": {"type": "string", "enum": [model], "description": "The model that is served; may be left out."},
         "size": {
@@ -83,8 +177,21 @@ def create_schema(model: str, limits: Limits) -> dict[str, Any]:
             "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,3})?$"}, {"type": "number"}],
             "description": "How long it plays. `num_frames` wins where both are given.",
         },
+        "fps": {**rate, "description": "vLLM-Omni's name for `frame_rate`."},
+        "guidance_scale": {**scale, "description": "vLLM-Omni's name for `cfg_scale_video` and `cfg_scale_audio`."},
     }
-    schema["title"] = "VideoCreate"
     example = {"prompt": "The camera slowly pushes in while the waves roll on.", "size": "1280x720", "seconds": "4"}
-    form = form_body(schema, PICTURE, "A picture that becomes the first frame.", example=example)
-    return {"required": True, "content": json_body(schema, example) | form}
+    extra = {"description": "vLLM-Omni's: an object of " + ", ".join(f"`{name}`" for name in RENAMED_EXTRA) + "."}
+    form_schema, json_schema = ({**schema, "properties": {**schema["properties"]}} for _ in range(2))
+    form_schema["properties"][EXTRA] = {**extra, "type": "string"}
+    json_schema["properties"][EXTRA] = {**extra, "type": "object", "additionalProperties": {"type": "number"}}
+    reference = "An image that becomes the first frame, as a data url: `data:image/jpeg;base64,...`."
+    as_object = {
+        "title": "ImageReference",
+        "type": "object",
+        "properties": {"image_url": {"type": "string"}},
+        "required": ["image_url"],
+    }
+    json_schema["properties"][IMAGE] = {"anyOf": [{"type": "string"}, as_object], "description": reference}
+    form = form_body("VideoCreateForm", form_schema, IMAGE, "An image that becomes the first frame.", example=example)
+    return {"required": True, "content": form | json_body("VideoCreate", json_schema, example)}

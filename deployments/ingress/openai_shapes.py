@@ -1,5 +1,6 @@
 """The shapes of OpenAI's video API on the wire, and how a row becomes one."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -132,17 +133,17 @@ def video_of(task: Task, kept_s: float | None) -> Video:
     )
 
 
-def openai_error(status: int, body: ErrorBody) -> dict[str, Any]:
-    """The same error in OpenAI's shape."""
+def openai_error(status: int, body: ErrorBody, names: Mapping[str, str]) -> dict[str, Any]:
+    """The same error in OpenAI's shape. `names` has what the client called a field of ours."""
     kind: Literal["invalid_request_error", "rate_limit_error", "server_error"] = "invalid_request_error"
     if status == 429:  # noqa: PLR2004
         kind = "rate_limit_error"
     elif status >= 500:  # noqa: PLR2004
         kind = "server_error"
-    parameter, message = body.field, body.error
-    if parameter in PARAMETERS:
-        message = message.replace(parameter, PARAMETERS[parameter], 1)
-        parameter = PARAMETERS[parameter]
+    parameter, message, names = body.field, body.error, {**PARAMETERS, **names}
+    if parameter in names:
+        message = message.replace(parameter, names[parameter], 1)
+        parameter = names[parameter]
     error = OpenAIError(message=message, type=kind, param=parameter, code=body.error_code)
     return OpenAIErrorBody(error=error).model_dump()
 

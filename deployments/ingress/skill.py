@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from deployments.ingress.rooms import Rooms
 from models.names import TINY_MODEL_NAME
-from models.request import Limits, VideoRequest
+from models.request import Limits, VideoRequest, spell_number
 from models.request_schema import request_schema
 
 MARKDOWN = "text/markdown"
@@ -102,7 +102,7 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return str(schema["type"])
     multiple = f", multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
     kind = "whole number, " if schema["type"] == "integer" else ""
-    return f"{kind}{schema['minimum']:.16g} to {schema['maximum']:.16g}{multiple}"
+    return f"{kind}{spell_number(schema['minimum'])} to {spell_number(schema['maximum'])}{multiple}"
 
 
 def _template(filename: str) -> Template:
@@ -110,5 +110,6 @@ def _template(filename: str) -> Template:
 
 
 def _answer(template: Template, facts: Mapping[str, object], base_url: str, media_type: str) -> PlainTextResponse:
-    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+    # Without public_base_url the Host stands in the document: no cache gives it to who asks by another name.
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Vary": "Host"}
     return PlainTextResponse(template.substitute(facts, base_url=base_url), 200, headers, media_type)

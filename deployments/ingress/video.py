@@ -12,8 +12,8 @@ from pydantic import Field
 
 from deployments import logs
 from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept, check_admission
-from deployments.ingress.bodies import form_body, json_body
-from deployments.ingress.body import read_form, read_json
+from deployments.ingress.bodies import form_body, json_body, json_image_body
+from deployments.ingress.body import read_any, read_json
 from deployments.ingress.keys import owner_of
 from deployments.ingress.origin import read_origin
 from deployments.ingress.rooms import Rooms
@@ -73,7 +73,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     async def async_i2v(request: Request) -> Submitted:
         """Answers at once with a task to poll. The picture becomes the first frame."""
         with upload_seat(rooms.uploads, request):
-            return await _submit(rooms, request, *await read_form(request, rooms.settings))
+            return await _submit(rooms, request, *await read_any(request, rooms.settings, needs_image=True))
 
     @router.post(
         "/v1/video/t2v",
@@ -100,7 +100,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with contextlib.ExitStack() as seats:
             with upload_seat(rooms.uploads, request):
-                fields, image = await read_form(request, rooms.settings)
+                fields, image = await read_any(request, rooms.settings, needs_image=True)
                 seats.enter_context(waiting.take())
                 submitted = await _submit(rooms, request, fields, image)
             return await _wait(rooms, request, watch, submitted)
@@ -153,13 +153,14 @@ def _text_body(rooms: Rooms) -> dict[str, Any]:
     """The body for OpenAPI, with the bounds of this server."""
     schema = request_schema(rooms.settings.limits)
     del schema["properties"]["fit"]
-    return _described(json_body(schema))
+    return _described(json_body("TextToVideo", schema))
 
 
 def _image_body(rooms: Rooms) -> dict[str, Any]:
     limits = rooms.settings.limits
-    description = f"JPEG, PNG, WebP or GIF of at most {limits.max_image_bytes} bytes."
-    return _described(form_body(request_schema(limits), "image", description, required=True))
+    schema, description = request_schema(limits), f"JPEG, PNG, WebP or GIF of at most {limits.max_image_bytes} bytes."
+    form = form_body("ImageToVideoForm", schema, "image", description, required=True)
+    return _described(form | json_image_body("ImageToVideo", schema, "image", description, required=True))
 
 
 def _described(content: dict[str, Any]) -> dict[str, Any]:

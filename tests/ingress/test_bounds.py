@@ -37,7 +37,8 @@ def test_a_body_that_does_not_come_in_time_is_408(open_box, route, body):
 
     async def post() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(box.client.app), base_url="http://test") as client:
-            return await client.post(f"/v1/video/{route}", content=body(), headers=FORM)
+            headers = FORM if route.endswith("i2v") else {}
+            return await client.post(f"/v1/video/{route}", content=body(), headers=headers)
 
     answer = asyncio.run(post())
     assert answer.status_code == 408

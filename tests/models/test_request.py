@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
-from models.request import MAX_SEED, Limits, VideoRequest, parse_request, unknown_fields
+from models.request import DRAWN_SEED, MAX_SEED, Limits, VideoRequest, parse_request, spell_number, unknown_fields
 from models.request_schema import request_schema
 
 LIMITS = Limits()
@@ -100,6 +100,8 @@ def test_bounds_belong_to_what_is_allowed(name, bounds):
     low, high = bounds
     fields = {"num_frames": 9, "height": 64, "width": 64}
     for value in (low, high):
+        if (name, value) == ("seed", DRAWN_SEED):
+            continue  # what it asks for is drawn
         if name == "frame_rate":
             fields["num_frames"] = 20 if value == low else 9
         assert getattr(request(**{**fields, name: value, **_slow_enough(name, value)}), name) == value
@@ -107,7 +109,7 @@ def test_bounds_belong_to_what_is_allowed(name, bounds):
         with pytest.raises(InvalidRequest) as refused:
             request(**{**fields, name: value})
         assert refused.value.field == name
-        assert f"{high:.16g}" in refused.value.allowed
+        assert spell_number(high) in refused.value.allowed
 
 
 def _slow_enough(name: str, value: float) -> dict[str, object]:

@@ -33,6 +33,8 @@ def _checked(given: str, settings: WebhookSettings) -> str:
         raise InvalidRequest(FIELD, _without_credentials(url), "a url without a name and a password")
     if not settings.allow_private and _is_private(url.host or ""):
         raise InvalidRequest(FIELD, given, "a url of the open internet (webhooks.allow_private)")
+    if len(str(url)) > MAX_URL_CHARS:  # umlauts and names of other scripts become longer
+        raise InvalidRequest(FIELD, given, f"{ALLOWED}, also as it is sent: %C3%A9 for é")
     return str(url)
 
 
