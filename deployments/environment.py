@@ -15,6 +15,7 @@ WANTED = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "a Generator starts from zero up to 3 s later",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "a stop takes 30 s",
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "a client that goes silent holds its connection for an hour",
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "headers of over 15 kB, such as cookies of other apps on localhost, are a 400",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "each slow download holds its whole file in memory",
     "FORWARDED_ALLOW_IPS": "with HAProxy, any client's X-Forwarded-Proto is believed",
 }

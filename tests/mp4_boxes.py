@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 CONTAINERS = {"moov", "trak", "mdia", "minf", "stbl", "edts", "udta", "avc1", "mp4a"}
@@ -57,6 +58,15 @@ def read_movie(path: Path) -> Movie:
     time_scale, duration = _times(moov.find("mvhd"))
     tracks = [_track(box, time_scale) for box in moov.children() if box.name == "trak"]
     return Movie([box.name for box in boxes], duration / time_scale, tracks)
+
+
+def creation_times(path: Path) -> list[datetime]:
+    """When the movie and each of its tracks and media say that they were made, in that order (8.2.2, 8.3.2, 8.4.2)."""
+    moov = next(box for box in _boxes(path.read_bytes()) if box.name == "moov")
+    traks = [box for box in moov.children() if box.name == "trak"]
+    headers = [moov.find("mvhd"), *(trak.find(name) for trak in traks for name in ("tkhd", "mdia/mdhd"))]
+    seconds = [struct.unpack_from(">Q" if header.body[0] else ">I", header.body, 4)[0] for header in headers]
+    return [datetime(1904, 1, 1, tzinfo=UTC) + timedelta(seconds=each) for each in seconds]
 
 
 def avc_profile_and_level(entry: Box) -> tuple[int, int]:

@@ -6,6 +6,7 @@ at most 16 MB. Ours on top: BT.709 colour that is also tagged so, and sound and 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
@@ -35,6 +36,8 @@ AAC_FRAME = 1024
 """Samples in a packet of AAC-LC."""
 METADATA_KEYS = frozenset({"title", "artist", "album", "comment", "genre", "copyright", "date", "description"})
 """What an MP4 keeps and ffprobe shows. The muxer drops any other key without a word."""
+CREATION_TIME = "creation_time"
+"""The muxer writes it into the headers of the movie and of its tracks, in whole seconds."""
 CONTAINER_OPTIONS = {"movflags": "+faststart", "movie_timescale": "240000"}
 """As options of the container: as options of a stream they do nothing. The time scale is a multiple of 48,000
 and of the common frame rates, so that sound and picture end together."""
@@ -48,14 +51,21 @@ class Mp4:
     size_bytes: int
 
 
-def write_mp4(clip: Clip, path: Path, *, max_bytes: int | None, metadata: Mapping[str, str]) -> Mp4:
+def write_mp4(
+    clip: Clip, path: Path, *, max_bytes: int | None, metadata: Mapping[str, str], made_at: datetime | None = None
+) -> Mp4:
     """Encode `clip` into `path`, in at most `max_bytes` (None for no cap).
 
-    The keys of `metadata` are those in METADATA_KEYS; anything else is a ValueError. `path` is whole or not
-    there at all. Raises EncodeFailed, also where no settings make the file small enough.
+    The keys of `metadata` are those in METADATA_KEYS; anything else is a ValueError. `made_at` (None for now) is what
+    galleries sort by: without it a video stands under 1904. `path` is whole or not there at all. Raises EncodeFailed,
+    also where no settings make the file small enough.
     """
     _check(clip, metadata)
     duration = len(clip.frames) / clip.frame_rate
+    metadata = {
+        **metadata,
+        CREATION_TIME: (made_at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
     sound = fit_sound(clip.sound, clip.sample_rate_hz, round(duration * SAMPLE_RATE_HZ))
     with whole_file(path) as temporary:
         size_bytes = _encode_within(max_bytes, clip, sound, temporary, metadata)

@@ -19,6 +19,7 @@ from deployments.ingress.page import page_router
 from deployments.ingress.removal import removal_router
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.skill import skill_router
+from deployments.ingress.slashes import PlainPaths
 from deployments.ingress.tasks import tasks_router
 from deployments.ingress.usage import usage_router
 from deployments.ingress.video import video_router
@@ -45,6 +46,7 @@ def create_app(rooms: Rooms) -> FastAPI:
     add_door(app, rooms.settings)
     app.add_middleware(SafeHeaders)
     app.add_middleware(CountedAnswers, metrics=rooms.metrics)
+    app.add_middleware(PlainPaths)  # outside of all that looks at a path
     watch = Watch(rooms.tasks)
     closed = said_in_docs(rooms.settings)
     app.include_router(video_router(rooms, watch), **closed)
@@ -52,7 +54,7 @@ def create_app(rooms: Rooms) -> FastAPI:
     about_tasks = (tasks_router, listing_router, removal_router, resend_router)
     for make_router in (estimate_router, usage_router, *about_tasks, outputs_router):
         app.include_router(make_router(rooms), **closed)
-    app.include_router(openai_router(rooms), **said_in_docs(rooms.settings, OpenAIErrorBody))
+    app.include_router(openai_router(rooms, watch), **said_in_docs(rooms.settings, OpenAIErrorBody))
     for make_router in (health_router, skill_router, page_router):
         app.include_router(make_router(rooms))
     app.include_router(handbook_router())

@@ -17,7 +17,15 @@ from deployments.settings import Settings
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 SENT = ("Authorization", "Content-Type", KEY_HEADER, "If-Range", "Last-Event-ID", "Range")
 """Headers that a page of another origin may send, and below those that it may read."""
-EXPOSED = ("Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate")
+EXPOSED = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Length",
+    "Content-Range",
+    "ETag",
+    "Retry-After",
+    "WWW-Authenticate",
+)
 PREFLIGHT_S = 600
 
 

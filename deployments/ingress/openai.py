@@ -6,75 +6,51 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from deployments.ingress.accept import KEY_PARAMETER
-from deployments.ingress.body import read_any
-from deployments.ingress.errors import NotFound, name_fields
+from deployments.ingress.errors import NotFound
 from deployments.ingress.keys import owner_of
 from deployments.ingress.listing import LISTED, MAX_PAGE
-from deployments.ingress.openai_fields import IMAGE_NAMES, create_schema, translate
+from deployments.ingress.openai_create import create_router
 from deployments.ingress.openai_shapes import (
+    ANSWER,
     EXAMPLE,
     PREFIX,
-    CreatedVideo,
     ModelList,
-    OpenAIErrorBody,
     ServedModel,
     Video,
     VideoDeleted,
     VideoPage,
+    errors,
     video_of,
     video_status,
 )
 from deployments.ingress.outputs import FILE_RESPONSES, deliver
 from deployments.ingress.removal import remove_task
 from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import adjusted_fields
 from deployments.ingress.tasks import find_own
-from deployments.ingress.uploads import upload_seat
-from deployments.ingress.video import submit_task
+from deployments.ingress.watch import Watch
 from models.errors import InvalidRequest
-from models.request import unknown_fields
 from storage.tasks import State, Task
 
 VIDEO_ID = re.compile(PREFIX + "([0-9a-f]{32})")
-ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": EXAMPLE}}}}
 PAGE = {"object": "list", "data": [EXAMPLE], "first_id": EXAMPLE["id"], "last_id": EXAMPLE["id"], "has_more": False}
 DELETED = {"id": EXAMPLE["id"], "object": "video.deleted", "deleted": True}
 MODEL = {"id": "Lightricks/LTX-2", "object": "model", "created": 1790000000, "owned_by": "Lightricks"}
 
 
-def openai_router(rooms: Rooms) -> APIRouter:
+def openai_router(rooms: Rooms, watch: Watch) -> APIRouter:
     """The routes under /v1/videos and /v1/models."""
     router = APIRouter(tags=["openai"])
-    _add_create(router, rooms)
+    router.include_router(create_router(rooms, watch))
     _add_reads(router, rooms)
     _add_content(router, rooms)
     _add_models(router, rooms)
     return router
 
 
-def _add_create(router: APIRouter, rooms: Rooms) -> None:
-    kept_s = rooms.settings.retention.outputs_s
-    body = {"parameters": [KEY_PARAMETER], "requestBody": create_schema(rooms.model, rooms.settings.limits)}
-
-    @router.post(
-        "/v1/videos",
-        summary="Create a video",
-        responses={**ANSWER, **_errors(408, 413, 422, 429, 503, 507)},
-        openapi_extra=body,
-    )
-    async def create_video(request: Request) -> CreatedVideo:
-        """Answers at once with a video to poll. All fields of the other submit routes may be given too."""
-        with upload_seat(rooms.uploads, request):
-            task, ignored = await _submit(rooms, request)
-        shown = video_of(task, kept_s).model_dump()
-        return CreatedVideo(**shown, ignored=ignored, adjusted=adjusted_fields(task))
-
-
 def _add_reads(router: APIRouter, rooms: Rooms) -> None:
     kept_s = rooms.settings.retention.outputs_s
 
-    @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **_errors(422, 503)})
+    @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **errors(422, 503)})
     @rooms.reading.serve
     def list_videos(
         request: Request,
@@ -90,14 +66,14 @@ def _add_reads(router: APIRouter, rooms: Rooms) -> None:
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
-    @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **_errors(404, 503)})
+    @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **errors(404, 503)})
     @rooms.reading.serve
     def retrieve_video(video_id: str, request: Request) -> Video:
         """Poll until `status` is `completed` or `failed`."""
         return video_of(_find(rooms, video_id, owner_of(request)), kept_s)
 
     @router.delete(
-        "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **_errors(404, 503)}
+        "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **errors(404, 503)}
     )
     @rooms.removing.serve
     def delete_video(video_id: str, request: Request) -> VideoDeleted:
@@ -117,7 +93,7 @@ def _add_content(router: APIRouter, rooms: Rooms) -> None:
         "/v1/videos/{video_id}/content",
         summary="Download a video or its thumbnail",
         response_class=Response,
-        responses={**FILE_RESPONSES, **_errors(404, 412, 416, 422, 503)},
+        responses={**FILE_RESPONSES, **errors(404, 412, 416, 422, 503)},
     )
     async def video_content(
         video_id: str,
@@ -130,7 +106,8 @@ def _add_content(router: APIRouter, rooms: Rooms) -> None:
         task = await rooms.reading.run(_find, rooms, video_id, owner_of(request))
         if task.state != State.COMPLETED or task.output is None:
             raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
-        return await deliver(rooms, task.output.key if variant == "video" else task.output.poster_key, request)
+        key, ending = (task.output.key, "mp4") if variant == "video" else (task.output.poster_key, "jpg")
+        return await deliver(rooms, key, f"{video_id}.{ending}", request)
 
 
 def _add_models(router: APIRouter, rooms: Rooms) -> None:
@@ -142,21 +119,12 @@ def _add_models(router: APIRouter, rooms: Rooms) -> None:
         """The one that is served."""
         return ModelList(data=[served])
 
-    @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **_errors(404)})
+    @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})
     async def retrieve_model(model_id: str) -> ServedModel:
         """Its name may hold a slash, plain or as %2F."""
         if model_id != served.id:
             raise NotFound(f"there is no model {model_id[:64]!r}; {served.id} is served")
         return served
-
-
-async def _submit(rooms: Rooms, request: Request) -> tuple[Task, list[str]]:
-    """Make a task of the body. Returns what was ignored of it too. Errors name the fields as the client did."""
-    fields, image = await read_any(request, rooms.settings, IMAGE_NAMES)
-    translated = translate(fields, rooms.model, rooms.settings.limits)
-    name_fields(request, translated.names)
-    task = await submit_task(rooms, request, translated.fields, image)
-    return task, unknown_fields(translated.fields)
 
 
 def _find(rooms: Rooms, video_id: str, owner: str | None) -> Task:
@@ -184,10 +152,6 @@ def _task_id(video_id: str) -> str:
 
 def _no_video(video_id: str) -> NotFound:
     return NotFound(f"there is no video {video_id[:64]!r}")
-
-
-def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": OpenAIErrorBody} for code in codes}
 
 
 def _example(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

@@ -29,6 +29,8 @@ EXAMPLE = {
     "error": None,
 }
 
+ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": EXAMPLE}}}}
+
 
 class OpenAIError(BaseModel):
     """What went wrong, in OpenAI's words."""
@@ -129,7 +131,7 @@ def video_of(task: Task, kept_s: float | None) -> Video:
         prompt=task.request.prompt,
         size=f"{rendered.width}x{rendered.height}",
         seconds=f"{rendered.duration_s:g}",
-        error=_error(task),
+        error=failure_of(task),
     )
 
 
@@ -161,7 +163,13 @@ def video_status(state: State) -> Literal["queued", "in_progress", "completed", 
             return "failed"
 
 
-def _error(task: Task) -> VideoFailure | None:
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Answers with the error body, for OpenAPI."""
+    return {code: {"model": OpenAIErrorBody} for code in codes}
+
+
+def failure_of(task: Task) -> VideoFailure | None:
+    """Why there is no video, of a task that has ended without one."""
     if task.state in GONE:
         return VideoFailure(code=task.state, message=GONE[task.state])
     if task.failure is not None and task.state == State.FAILED:

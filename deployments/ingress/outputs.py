@@ -53,7 +53,7 @@ def outputs_router(rooms: Rooms) -> APIRouter:
             raise NotFound("there is no such file")
         if rooms.settings.api_keys:
             await rooms.reading.run(admit, rooms, filename, request, (expires, signature))
-        return await deliver(rooms, f"outputs/{filename}", request)
+        return await deliver(rooms, f"outputs/{filename}", filename, request)
 
     return router
 
@@ -71,21 +71,21 @@ def admit(rooms: Rooms, filename: str, request: Request, signed: tuple[str, str]
     raise Unauthorized(presented_key(request))
 
 
-async def deliver(rooms: Rooms, key: str, request: Request) -> Response:
-    """The file, a part of it, or where it is. Raises NotFound."""
+async def deliver(rooms: Rooms, key: str, filename: str, request: Request) -> Response:
+    """The file, a part of it, or where it is; saved as `filename`, if it is. Raises NotFound."""
     reads, settings = rooms.reads, rooms.settings.outputs
     file = await reads.stat(key)
     if file is None:
-        raise NotFound(await _explain_absence(rooms, key))
+        raise NotFound(await explain_absence(rooms, key))
     rooms.missing_files.discard(key)
     if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
-        url = await reads.sign(key, settings.signed_url_s, key.rpartition("/")[2])
+        url = await reads.sign(key, settings.signed_url_s, filename)
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
-    return await _serve(reads, key, file, request)
+    return await _serve(reads, key, file, filename, request)
 
 
-async def _explain_absence(rooms: Rooms, key: str) -> str:
+async def explain_absence(rooms: Rooms, key: str) -> str:
     """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
     task = await rooms.reading.run(rooms.tasks.get, key.removeprefix("outputs/")[TASK_ID])
     named = task is not None and task.state == State.COMPLETED and await rooms.reads.stat(key) is None
@@ -95,12 +95,18 @@ async def _explain_absence(rooms: Rooms, key: str) -> str:
     return "the task is completed, and the output store has lost this file; the server's operator can see that"
 
 
-async def _serve(reads: Reads, key: str, file: StoredFile, request: Request) -> Response:
+def save_as(filename: str) -> dict[str, str]:
+    """The name that a file is saved under. A browser still plays it where it is, as `attachment` would forbid."""
+    return {"Content-Disposition": f'inline; filename="{filename}"'}
+
+
+async def _serve(reads: Reads, key: str, file: StoredFile, filename: str, request: Request) -> Response:
     media_type = MEDIA_TYPES[key.rpartition(".")[2]]
     headers = {
         "ETag": f'"{file.etag}"',
         "Last-Modified": formatdate(file.modified_at, usegmt=True),
         "Accept-Ranges": "bytes",
+        **save_as(filename),
         "Cache-Control": "private, max-age=31536000, immutable",
     }
     check_same(request, file)

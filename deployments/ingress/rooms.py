@@ -73,6 +73,12 @@ class Rooms:
         """For requests with a file, from the first byte of the body until the image is decoded."""
         return self.seats(self.settings.ingress.max_uploads, "uploads", "too_many_uploads", "send one after the other")
 
+    @cached_property
+    def waiting(self) -> Seats:
+        """For requests that wait until their video is done."""
+        most, advice = self.settings.ingress.max_waiting, "use the asynchronous route"
+        return self.seats(most, "synchronous requests", "too_many_waiting_requests", advice)
+
     def seats(self, limit: int, kind: str, code: str, advice: str) -> Seats:
         """Seats for requests of one kind, a part of them for each owner."""
         return Seats(limit, bound_per_owner(self.settings, limit), kind, code, advice)

@@ -48,8 +48,7 @@ ENDED_OTHERWISE: dict[int | str, dict[str, Any]] = {
 def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     """The routes that make videos."""
     router = APIRouter(tags=["video"])
-    most, advice = rooms.settings.ingress.max_waiting, "use the asynchronous route"
-    waiting = rooms.seats(most, "synchronous requests", "too_many_waiting_requests", advice)
+    waiting = rooms.waiting
     text_body, image_body = _text_body(rooms), _image_body(rooms)
 
     @router.post(

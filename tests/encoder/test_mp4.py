@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,13 +22,14 @@ from deployments.encoder.mp4 import METADATA_KEYS, write_mp4
 from models.clip import Clip
 from models.errors import EncodeFailed
 from models.request import VideoRequest
-from tests.mp4_boxes import aac_object_type, avc_profile_and_level, colour, read_movie
+from tests.mp4_boxes import aac_object_type, avc_profile_and_level, colour, creation_times, read_movie
 
 needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
 NO_SOUND = np.zeros((2, 0), np.float32)
 MAIN = 77
 AAC_LC = 2
 MB = 1_000_000
+MADE_AT = datetime(2026, 11, 28, 13, 30, 59, tzinfo=timezone(timedelta(hours=1)))
 
 
 def noise(num_frames: int = 9, height: int = 64, width: int = 64) -> np.ndarray:
@@ -52,7 +54,7 @@ def clip(frames=None, sound=NO_SOUND, frame_rate: float = 25, sample_rate_hz: in
 
 
 def write(given: Clip, path: Path, max_bytes: int | None = 16 * MB, **metadata: str) -> mp4.Mp4:
-    return write_mp4(given, path, max_bytes=max_bytes, metadata=metadata)
+    return write_mp4(given, path, max_bytes=max_bytes, metadata=metadata, made_at=MADE_AT)
 
 
 def probe(path: Path) -> dict:
@@ -389,7 +391,16 @@ def test_a_full_disk_fails_saying_so_and_leaves_what_was_there(tmp_path, missing
     assert path.read_bytes() == b"before"
 
 
-def test_the_same_clip_gives_the_same_bytes(tmp_path):
+def test_every_header_has_the_time_of_making(tmp_path):
+    """Seconds since 1904 in UTC (ISO 14496-12, 8.2.2): galleries sort by the first, players show any."""
+    path = tmp_path / "a.mp4"
+    write(clip(), path)
+    assert creation_times(path) == [MADE_AT] * 5
+    with av.open(str(path)) as container:
+        assert container.metadata["creation_time"] == "2026-11-28T12:30:59.000000Z"
+
+
+def test_the_same_clip_made_at_the_same_time_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         write(clip(noise(25, 128, 128), tone(1.0)), tmp_path / name, title="t")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

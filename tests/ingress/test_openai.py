@@ -1,5 +1,7 @@
 """OpenAI's video API: by hand for each answer, and with the openai package itself."""
 
+import threading
+import time
 from collections.abc import Iterator
 
 import openai
@@ -218,3 +220,48 @@ def test_an_unknown_video_is_404(box, method, rest, name):
 
 def test_the_other_routes_keep_their_error_body(box):
     assert box.client.get("/v1/video/tasks/abc").json()["error_code"] == "not_found"
+
+
+# -- waiting for the MP4, as vLLM-Omni's clients do
+
+
+def test_the_documented_commands_of_vllm_omni_bring_the_mp4(served):
+    size = {"size": "768x512", "num_frames": "121", "fps": "24", "seed": "42", "negative_prompt": "worst quality"}
+    none, image = {"other": b""}, {"input_reference": ("a.png", picture_file())}
+    for fields, files in ((size, none), (size, image), ({}, none)):
+        answer = served.client.post("/v1/videos/sync", data={"prompt": PROMPT, **fields}, files=files)
+        assert (answer.status_code, answer.content) == (200, VIDEO)
+        assert answer.headers["content-type"] == "video/mp4"
+        assert answer.headers["content-length"] == str(len(VIDEO))
+        assert answer.headers["x-model"] == MODEL
+        assert float(answer.headers["x-inference-time-s"]) >= 0
+        name = answer.headers["content-disposition"].removeprefix('inline; filename="').removesuffix('"')
+        video = served.client.get(f"/v1/videos/{name.removesuffix('.mp4')}").json()
+        assert video["status"] == "completed"
+    created = served.client.post("/v1/videos", data={"prompt": PROMPT, "width": "854", "height": "480"}, files=files)
+    assert created.json()["size"] == "832x512"
+
+
+def test_waiting_for_a_video_that_fails_or_is_deleted_says_why(served_box):
+    box = served_box()
+    answers = []
+
+    def post() -> None:
+        answers.append(box.client.post("/v1/videos/sync", json={"prompt": PROMPT}))
+
+    for end in (lambda task: box.tasks.fail(task, Failure("it broke", "render_failed", False)), None):
+        waiting = threading.Thread(target=post)
+        waiting.start()
+        while not (claimed := box.tasks.claim("alice", MODEL, 1, 60)):
+            time.sleep(0.02)
+        box.tasks.start(claimed[0])
+        end(claimed[0]) if end else box.client.delete(f"/v1/video/tasks/{claimed[0].id}")
+        waiting.join()
+    assert refusal(answers[0]) == (500, None, "render_failed")
+    assert refusal(answers[1]) == (409, None, "canceled")
+
+
+def test_waiting_for_a_video_takes_one_of_the_seats_of_all_who_wait(open_box):
+    box = open_box(ingress={"max_waiting": 0})
+    answer = box.client.post("/v1/videos/sync", json={"prompt": PROMPT})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (429, "rate_limit_error")

@@ -44,6 +44,20 @@ def test_the_url_of_a_poll_is_the_file(box):
     assert box.client.get(body["poster_url"]).content == POSTER
 
 
+def test_a_download_has_a_name_of_its_own(box, path):
+    """`curl -OJ` and a browser's "save as" take it; inline, so that the page's player and a browser show the video."""
+    task_id = path[len("/outputs/ltx2_") : -len(".mp4")]
+    for where, name in {
+        path: f"ltx2_{task_id}.mp4",
+        path.replace(".mp4", ".jpg"): f"ltx2_{task_id}.jpg",
+        f"/v1/videos/video_{task_id}/content": f"video_{task_id}.mp4",
+        f"/v1/videos/video_{task_id}/content?variant=thumbnail": f"video_{task_id}.jpg",
+    }.items():
+        for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=0-1"})):
+            answer = box.client.request(method, where, headers=headers)
+            assert answer.headers["content-disposition"] == f'inline; filename="{name}"'
+
+
 def test_head_has_the_headers_and_no_body(box, path):
     whole, head = box.client.get(path), box.client.head(path)
     assert (head.status_code, head.content) == (200, b"")

@@ -117,3 +117,9 @@ def test_it_says_how_to_send_the_key_where_there_are_keys(open_box):
     assert box.client.request(method, url, json=body, headers={name: value}).status_code == 200
     assert box.client.get("/v1/video/usage", headers={name: value}).status_code == 200
     assert "Authorization" not in document(open_box())
+
+
+def test_no_cache_keeps_a_document_that_has_the_host_in_it(box):
+    for path in ("/skill.md", "/llms.txt"):
+        headers = box.client.get(path).headers
+        assert (headers["cache-control"], headers["vary"]) == ("no-store", "Host")
