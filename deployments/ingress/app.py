@@ -40,6 +40,7 @@ def create_app(rooms: Rooms) -> FastAPI:
         lifespan=lambda _app: sending(rooms),
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients and tools call an operation
         redirect_slashes=False,  # its redirect names the scheme and host that reach us, not those behind a TLS proxy
     )
     add_error_handlers(app)

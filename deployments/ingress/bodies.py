@@ -22,13 +22,12 @@ LEFT_EMPTY = ("timeout_s", "webhook_url")
 """Swagger UI fills a form with whatever a schema allows: a deadline of a second, a url that is none."""
 
 
-def json_body(title: str, schema: Mapping[str, Any], example: Mapping[str, object] = EXAMPLE) -> dict[str, Any]:
-    """A JSON object, by its media type. `title` is the name of its class in a generated client."""
-    return {"application/json": {"schema": {**schema, "title": title}, "example": dict(example)}}
+def json_body(schema: Mapping[str, Any], example: Mapping[str, object] = EXAMPLE) -> dict[str, Any]:
+    """A JSON object, by its media type."""
+    return {"application/json": {"schema": _untitled(schema), "example": dict(example)}}
 
 
 def json_image_body(
-    title: str,
     schema: Mapping[str, Any],
     image: str,
     description: str,
@@ -40,11 +39,10 @@ def json_image_body(
     as_text = {"type": "string", "description": f"{description} As a data url: `data:image/jpeg;base64,...`."}
     with_image = _with(schema, image, as_text, required=required)
     shown = {**example, image: EXAMPLE_IMAGE} if required else example
-    return json_body(title, with_image, shown)
+    return json_body(with_image, shown)
 
 
 def form_body(
-    title: str,
     schema: Mapping[str, Any],
     image: str,
     description: str,
@@ -54,10 +52,15 @@ def form_body(
 ) -> dict[str, Any]:
     """A form of the same fields and a file named `image`, by its media type."""
     as_file = {"type": "string", "format": "binary", "description": description}
-    form = {**_with(schema, image, as_file, required=required), "title": title}
+    form = _untitled(_with(schema, image, as_file, required=required))
     for name in LEFT_EMPTY:
         form["properties"][name] = {**form["properties"][name], "examples": [""]}
     return {"multipart/form-data": {"schema": form, "example": dict(example)}}
+
+
+def _untitled(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Several routes have the same body: a generated client names its class by the route, and not twice alike."""
+    return {name: value for name, value in schema.items() if name != "title"}
 
 
 def _with(schema: Mapping[str, Any], name: str, its_schema: Mapping[str, Any], *, required: bool) -> dict[str, Any]:

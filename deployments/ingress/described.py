@@ -1,10 +1,13 @@
-"""/openapi.json with the defaults of the model that is served, which are known only once it is."""
+"""/openapi.json with the address of this server, and the defaults of the model, which are known only once it is served.
+
+Importers of OpenAPI, such as Dify and LibreChat, refuse a document without `servers`.
+"""
 
 import copy
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from deployments.ingress.rooms import Rooms
@@ -17,9 +20,10 @@ def describe_defaults(app: FastAPI, rooms: Rooms) -> None:
 
     @app.head(str(path), include_in_schema=False)
     @app.get(str(path), include_in_schema=False)
-    async def openapi() -> JSONResponse:
+    async def openapi(request: Request) -> JSONResponse:
         defaults = await rooms.reading.run(rooms.served.defaults)
-        return JSONResponse(with_defaults(app.openapi(), defaults))
+        described = with_defaults(app.openapi(), defaults)
+        return JSONResponse({**described, "servers": [{"url": rooms.base_url(request)}]})
 
 
 def with_defaults(described: dict[str, Any], defaults: dict[str, float]) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def estimate_router(rooms: Rooms) -> APIRouter:
     router = APIRouter(tags=["video"])
     schema = request_schema(rooms.settings.limits)
     description = "An image that is to become the first frame."
-    form = form_body("EstimateForm", schema, "image", description)
-    content = form | json_image_body("EstimateRequest", schema, "image", description)
+    form = form_body(schema, "image", description)
+    content = form | json_image_body(schema, "image", description)
     body = {"requestBody": {"required": True, "content": content}}
 
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)

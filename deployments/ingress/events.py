@@ -42,7 +42,7 @@ def events_router(rooms: Rooms, watch: Watch) -> APIRouter:
         response_class=StreamingResponse,
         responses=RESPONSES,
     )
-    async def events(task_id: str, request: Request) -> Response:
+    async def follow_task(task_id: str, request: Request) -> Response:
         """Server-sent events: `progress` with the poll body at each change, then one named as the final `status`.
 
         A client that comes back with `Last-Event-ID` gets what has changed since.

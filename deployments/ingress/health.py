@@ -48,7 +48,7 @@ def health_router(rooms: Rooms) -> APIRouter:
 
     @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
-    async def health() -> JSONResponse:
+    async def get_health() -> JSONResponse:
         """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
         notices = [*rooms.notices, *rooms.passing_notices(), *rooms.missing_files.notices()]
         same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}

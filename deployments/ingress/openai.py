@@ -68,7 +68,7 @@ def _add_reads(router: APIRouter, rooms: Rooms) -> None:
 
     @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **errors(404, 503)})
     @rooms.reading.serve
-    def retrieve_video(video_id: str, request: Request) -> Video:
+    def get_video(video_id: str, request: Request) -> Video:
         """Poll until `status` is `completed` or `failed`."""
         return video_of(_find(rooms, video_id, owner_of(request)), kept_s)
 
@@ -95,7 +95,7 @@ def _add_content(router: APIRouter, rooms: Rooms) -> None:
         response_class=Response,
         responses={**FILE_RESPONSES, **errors(404, 412, 416, 422, 503)},
     )
-    async def video_content(
+    async def download_video(
         video_id: str,
         request: Request,
         variant: Annotated[
@@ -120,7 +120,7 @@ def _add_models(router: APIRouter, rooms: Rooms) -> None:
         return ModelList(data=[served])
 
     @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})
-    async def retrieve_model(model_id: str) -> ServedModel:
+    async def get_model(model_id: str) -> ServedModel:
         """Its name may hold a slash, plain or as %2F."""
         if model_id != served.id:
             raise NotFound(f"there is no model {model_id[:64]!r}; {served.id} is served")

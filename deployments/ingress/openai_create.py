@@ -11,7 +11,7 @@ from deployments.ingress.body import read_any
 from deployments.ingress.errors import NotFound, answer_error, name_fields
 from deployments.ingress.openai_fields import IMAGE_NAMES, create_schema, translate
 from deployments.ingress.openai_shapes import ANSWER, PREFIX, CreatedVideo, VideoFailure, errors, failure_of, video_of
-from deployments.ingress.outputs import explain_absence, save_as
+from deployments.ingress.outputs import described_files, explain_absence, save_as
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, adjusted_fields
 from deployments.ingress.uploads import upload_seat
@@ -21,7 +21,7 @@ from models.request import unknown_fields
 from storage.tasks import Task
 
 REFUSALS = (408, 413, 422, 429, 503, 507)
-MP4: dict[int | str, dict[str, Any]] = {200: {"description": "The MP4", "content": {"video/mp4": {}}}}
+MP4: dict[int | str, dict[str, Any]] = {200: {"description": "The MP4", "content": described_files("video/mp4")}}
 
 
 def create_router(rooms: Rooms, watch: Watch) -> APIRouter:

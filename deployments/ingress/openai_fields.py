@@ -187,11 +187,10 @@ def create_schema(model: str, limits: Limits) -> dict[str, Any]:
     json_schema["properties"][EXTRA] = {**extra, "type": "object", "additionalProperties": {"type": "number"}}
     reference = "An image that becomes the first frame, as a data url: `data:image/jpeg;base64,...`."
     as_object = {
-        "title": "ImageReference",
         "type": "object",
         "properties": {"image_url": {"type": "string"}},
         "required": ["image_url"],
     }
     json_schema["properties"][IMAGE] = {"anyOf": [{"type": "string"}, as_object], "description": reference}
-    form = form_body("VideoCreateForm", form_schema, IMAGE, "An image that becomes the first frame.", example=example)
-    return {"required": True, "content": form | json_body("VideoCreate", json_schema, example)}
+    form = form_body(form_schema, IMAGE, "An image that becomes the first frame.", example=example)
+    return {"required": True, "content": form | json_body(json_schema, example)}

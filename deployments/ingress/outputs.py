@@ -21,8 +21,16 @@ FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
 TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
 """Where it stands in the name of a file."""
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
+
+
+def described_files(*media_types: str) -> dict[str, Any]:
+    """The content of an answer for OpenAPI. Generators drop what they do not know: bytes of any kind are named too."""
+    kinds = (*media_types, "application/octet-stream")
+    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+
+
 FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
+    200: {"content": described_files(*MEDIA_TYPES.values())},
     206: {"description": "The range that was asked for"},
     304: {"description": "The file has not changed"},
     307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
@@ -42,7 +50,7 @@ def outputs_router(rooms: Rooms) -> APIRouter:
         response_class=Response,
         responses={**FILE_RESPONSES, 404: {"model": ErrorBody}, 422: {"model": ErrorBody}},
     )
-    async def download(
+    async def download_file(
         filename: str,
         request: Request,
         expires: Annotated[str, Query(description="Of a signed url.", max_length=20)] = "",

@@ -35,7 +35,7 @@ def removal_router(rooms: Rooms) -> APIRouter:
 
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
     @rooms.removing.serve
-    def remove(task_id: str, request: Request) -> Removed:
+    def delete_task(task_id: str, request: Request) -> Removed:
         """A queued task never starts, a running one stops within a step, a finished one goes with its files.
 
         `outcome` says which it was. Asking again does no harm.

@@ -40,14 +40,14 @@ def skill_router(rooms: Rooms) -> APIRouter:
         responses={200: {"content": {MARKDOWN: {}}}},
     )
     @rooms.reading.serve
-    def skill_document(request: Request) -> PlainTextResponse:
+    def get_skill(request: Request) -> PlainTextResponse:
         """The whole workflow as Markdown, with this server's own address, limits and defaults."""
         return _answer(skill, server_facts(rooms), rooms.base_url(request), MARKDOWN)
 
     @router.head("/llms.txt", include_in_schema=False)
     @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
     @rooms.reading.serve
-    def llms_document(request: Request) -> PlainTextResponse:
+    def get_llms_txt(request: Request) -> PlainTextResponse:
         """Points to /skill.md."""
         return _answer(llms, server_facts(rooms), rooms.base_url(request), "text/plain")
 

@@ -24,7 +24,7 @@ def tasks_router(rooms: Rooms) -> APIRouter:
         response_model=TaskBody,
         responses={404: {"model": ErrorBody}, 503: {"model": ErrorBody}},
     )
-    async def poll(task_id: str, request: Request) -> JSONResponse:
+    async def get_task(task_id: str, request: Request) -> JSONResponse:
         """Poll every 5 to 10 seconds until `status` is `completed` or `failed`."""
         return JSONResponse(await rooms.reading.run(_look, rooms, task_id, request))
 

@@ -36,7 +36,7 @@ def usage_router(rooms: Rooms) -> APIRouter:
 
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
     @rooms.reading.serve
-    def usage(request: Request) -> UsageBody:
+    def get_usage(request: Request) -> UsageBody:
         """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody.
 
         A run counts from its start and while it goes on. What a GPU's process that is killed has rendered in its last

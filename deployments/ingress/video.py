@@ -31,7 +31,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code
 logger = logging.getLogger("ray.serve")
 
 
-class Ended(TaskBody):
+class EndedTask(TaskBody):
     """The answer of a synchronous route: the final poll body, and what was ignored."""
 
     ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
@@ -40,8 +40,8 @@ class Ended(TaskBody):
 STATUS = {State.COMPLETED: 200, State.FAILED: 500}
 """Of a task that was waited for. Else somebody ended it: 409, no fault of the server, and nothing to send again."""
 ENDED_OTHERWISE: dict[int | str, dict[str, Any]] = {
-    409: {"model": Ended, "description": "The task was canceled or deleted meanwhile"},
-    500: {"model": Ended, "description": "The task failed"},
+    409: {"model": EndedTask, "description": "The task was canceled or deleted meanwhile"},
+    500: {"model": EndedTask, "description": "The task failed"},
 }
 
 
@@ -58,7 +58,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
         responses=REFUSALS,
         openapi_extra=text_body,
     )
-    async def async_t2v(request: Request) -> Submitted:
+    async def submit_text_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll."""
         return await _submit(rooms, request, *await read_json(request, rooms.settings))
 
@@ -69,7 +69,7 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
         responses=REFUSALS,
         openapi_extra=image_body,
     )
-    async def async_i2v(request: Request) -> Submitted:
+    async def submit_image_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll. The picture becomes the first frame."""
         with upload_seat(rooms.uploads, request):
             return await _submit(rooms, request, *await read_any(request, rooms.settings, needs_image=True))
@@ -77,11 +77,11 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     @router.post(
         "/v1/video/t2v",
         summary="Text to video, waiting for it",
-        response_model=Ended,
+        response_model=EndedTask,
         responses={**REFUSALS, **ENDED_OTHERWISE},
         openapi_extra=text_body,
     )
-    async def t2v(request: Request) -> JSONResponse:
+    async def make_text_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         fields, _ = await read_json(request, rooms.settings)
         with waiting.take():  # not before the body is there: a client that sends none holds no seat
@@ -91,11 +91,11 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     @router.post(
         "/v1/video/i2v",
         summary="Image to video, waiting for it",
-        response_model=Ended,
+        response_model=EndedTask,
         responses={**REFUSALS, **ENDED_OTHERWISE},
         openapi_extra=image_body,
     )
-    async def i2v(request: Request) -> JSONResponse:
+    async def make_image_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with contextlib.ExitStack() as seats:
             with upload_seat(rooms.uploads, request):
@@ -152,14 +152,14 @@ def _text_body(rooms: Rooms) -> dict[str, Any]:
     """The body for OpenAPI, with the bounds of this server."""
     schema = request_schema(rooms.settings.limits)
     del schema["properties"]["fit"]
-    return _described(json_body("TextToVideo", schema))
+    return _described(json_body(schema))
 
 
 def _image_body(rooms: Rooms) -> dict[str, Any]:
     limits = rooms.settings.limits
     schema, description = request_schema(limits), f"JPEG, PNG, WebP or GIF of at most {limits.max_image_bytes} bytes."
-    form = form_body("ImageToVideoForm", schema, "image", description, required=True)
-    return _described(form | json_image_body("ImageToVideo", schema, "image", description, required=True))
+    form = form_body(schema, "image", description, required=True)
+    return _described(form | json_image_body(schema, "image", description, required=True))
 
 
 def _described(content: dict[str, Any]) -> dict[str, Any]:

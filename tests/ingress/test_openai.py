@@ -261,7 +261,14 @@ def test_waiting_for_a_video_that_fails_or_is_deleted_says_why(served_box):
     assert refusal(answers[1]) == (409, None, "canceled")
 
 
-def test_waiting_for_a_video_takes_one_of_the_seats_of_all_who_wait(open_box):
-    box = open_box(ingress={"max_waiting": 0})
+def test_waiting_for_a_video_takes_one_of_the_seats_of_all_who_wait(served_box):
+    box = served_box(ingress={"max_waiting": 1})
+    waiting = threading.Thread(target=box.client.post, args=("/v1/video/t2v",), kwargs={"json": {"prompt": PROMPT}})
+    waiting.start()
+    while not (claimed := box.tasks.claim("alice", MODEL, 1, 60)):
+        time.sleep(0.02)
     answer = box.client.post("/v1/videos/sync", json={"prompt": PROMPT})
+    box.tasks.start(claimed[0])
+    box.complete(claimed[0])
+    waiting.join()
     assert (answer.status_code, answer.json()["error"]["type"]) == (429, "rate_limit_error")

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from deployments.ingress.bodies import EXAMPLE_IMAGE
 from storage.tasks import State
 from tests.ingress.conftest import MODEL, Box, completing, picture_file
 
@@ -66,9 +67,10 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
     """The same case about a task, a file and a picture that there are."""
     if case.path_parameters:
         case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
-    for picture in ("image", "input_reference"):
-        if isinstance(case.body, dict) and picture in case.body:
-            case.body = {**case.body, picture: picture_file()}
+    for image in ("image", "input_reference"):
+        if isinstance(case.body, dict) and image in case.body:
+            as_json = case.media_type == "application/json"
+            case.body = {**case.body, image: EXAMPLE_IMAGE if as_json else picture_file()}
     return case
 
 

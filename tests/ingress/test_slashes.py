@@ -49,7 +49,6 @@ def test_no_spelling_of_a_path_opens_what_needs_a_key(open_box):
         path = plain_path(request.url.path)
         if not is_open(path) and not path.startswith("/outputs/"):
             assert answer.status_code == 401, (request.url.raw_path, answer.text)
-        assert b"next_cursor" not in answer.content
         seen.add(answer.status_code)
 
     try_it()

@@ -41,7 +41,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Ended(BaseModel):
+class WebhookMessage(BaseModel):
     """The end of a task, as its receiver is told."""
 
     type: Literal["video.completed", "video.failed", "video.canceled"]
@@ -63,5 +63,5 @@ def describe_webhooks(app: FastAPI) -> None:
         responses=RESPONSES,
         openapi_extra={"parameters": parameters, "requestBody": body},
     )
-    def video_ended(message: Ended) -> None:
+    def video_ended(message: WebhookMessage) -> None:
         """Sent to the `webhook_url` of a submit: once or more, signed, without waiting for other receivers."""

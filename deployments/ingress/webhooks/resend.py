@@ -30,7 +30,7 @@ def resend_router(rooms: Rooms) -> APIRouter:
         responses=RESPONSES,
     )
     @rooms.submitting.serve
-    def resend(task_id: str, request: Request) -> dict[str, Any]:
+    def resend_webhook(task_id: str, request: Request) -> dict[str, Any]:
         """One that was given up starts anew, with all its tries; one that waits for its next try is sent at once.
 
         The message and its `webhook-id` stay the same.
