@@ -16,6 +16,7 @@ WANTED = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "a stop takes 30 s",
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "a client that goes silent holds its connection for an hour",
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "headers of over 15 kB, such as cookies of other apps on localhost, are a 400",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "a stranger's made-up methods add metrics without end",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "each slow download holds its whole file in memory",
     "FORWARDED_ALLOW_IPS": "with HAProxy, any client's X-Forwarded-Proto is believed",
 }

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from models.errors import StoreUnavailable
 from storage.postgres import BoundedConnection, open_postgres
+from storage.private_files import FILE_MODE, make_private_database, make_private_folder
 from storage.schema import missing_columns
 
 BUSY_TIMEOUT_S = 10
@@ -36,10 +37,11 @@ def open_engine(url: str) -> Engine:
     """Make the engine for `url`: sqlite:///PATH or postgresql://..."""
     if make_url(url).get_backend_name() != "sqlite":
         return open_postgres(make_url(url))
-    sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(sqlite_file(url).parent)
     connect_args = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
     # An error may be logged, and the values of a row hold the prompt.
     engine = create_engine(url, connect_args=connect_args, pool_size=20, max_overflow=30, hide_parameters=True)
+    event.listen(engine, "do_connect", functools.partial(_keep_private, sqlite_file(url)))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     event.listen(engine, "checkout", functools.partial(_refuse_removed, sqlite_file(url)))
@@ -61,6 +63,11 @@ def sqlite_file(url: str) -> Path:
 def is_sqlite(engine: Engine) -> bool:
     """Whether the database is a file of this host."""
     return engine.dialect.name == "sqlite"
+
+
+def _keep_private(file: Path, *_connecting: object) -> None:
+    """Before SQLite makes the file, with the mode that this process's umask gives."""
+    make_private_database(file)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -168,8 +175,8 @@ class SqliteLock:
         Waits `patience_s` for the processes of a server that was just killed. Raises StoreUnavailable.
         """
         path = Path(f"{sqlite_file(url)}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        make_private_folder(path.parent)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         deadline = time.monotonic() + patience_s
         while not self._take(server):
             if time.monotonic() > deadline:

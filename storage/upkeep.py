@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from storage.private_files import make_private_database
+
 PAGES_AT_ONCE = 256
 """A megabyte: so long at most does a copy hold up a write of the server."""
 
@@ -28,6 +30,7 @@ def back_up(file: Path, target: Path) -> int:
         raise FileExistsError(f"{target} is there already")
     unfinished = target.with_name(f".{target.name}.part")
     unfinished.unlink(missing_ok=True)
+    make_private_database(unfinished)
     try:
         with _opened(file) as database, contextlib.closing(sqlite3.connect(unfinished)) as copy:
             database.backup(copy, pages=PAGES_AT_ONCE)

@@ -4,6 +4,7 @@ import fcntl
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,6 +15,7 @@ from models.errors import StoreUnavailable
 from storage.database import SqliteLock, migrate, open_engine
 from storage.schema import metadata
 from storage.task_store import SqlTaskStore
+from storage.upkeep import back_up
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -234,3 +236,40 @@ def test_a_killed_server_leaves_no_lock(url):
     holder.kill()
     SqliteLock(url, "next", patience_s=10).release()
     holder.join()
+
+
+# -- who may read it
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+
+
+def test_a_new_database_and_its_folder_are_for_this_user_alone(tmp_path):
+    engine = open_engine(f"sqlite:///{tmp_path / 'data' / 'ltx2.db'}")
+    migrate(engine)
+    found = modes(tmp_path / "data")
+    engine.dispose()
+    assert {"ltx2.db", "ltx2.db-wal", "ltx2.db-shm"} <= set(found)
+    assert set(found.values()) == {0o600}
+    assert modes(tmp_path)["data"] == 0o700
+
+
+def test_a_database_that_others_could_read_is_closed_to_them_and_its_folder_is_left(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o755)
+    file = folder / "ltx2.db"
+    file.touch(mode=0o644)
+    engine = open_engine(f"sqlite:///{file}")
+    migrate(engine)
+    engine.dispose()
+    assert modes(folder)["ltx2.db"] == 0o600
+    assert modes(tmp_path)["data"] == 0o755
+
+
+def test_a_backup_is_for_this_user_alone(tmp_path):
+    engine = open_engine(f"sqlite:///{tmp_path / 'ltx2.db'}")
+    migrate(engine)
+    back_up(tmp_path / "ltx2.db", tmp_path / "copy.db")
+    engine.dispose()
+    assert modes(tmp_path)["copy.db"] == 0o600
