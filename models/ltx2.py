@@ -20,6 +20,7 @@ from models.choices import Length
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.fast import Fast
+from models.first_frame import image_arguments
 from models.label import draw_label
 from models.ltx2_decode import decode_frames, decode_sound_or_again, sample_rate_hz
 from models.ltx2_denoise import Latents, denoise, round_first
@@ -130,9 +131,9 @@ class Ltx2:
     def render(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Clip:
         """Render one clip. Holds the device for the whole call.
 
-        `image`, if there is one, is RGB and exactly the size of the video. Returns the frames that were asked for,
-        and the sound, no longer than they are. Raises GpuOutOfMemory, RenderFailed, and what `report` raises; after
-        any of them the next call renders as if this one had not been.
+        `image`, if there is one, is RGB of the video's shape, and at least of its size. Returns the frames that were
+        asked for, and the sound, no longer than they are. Raises GpuOutOfMemory, RenderFailed, and what `report`
+        raises; after any of them the next call renders as if this one had not been.
         """
         if self._broke_off:
             free_memory()
@@ -194,14 +195,14 @@ class Ltx2:
 
     def _denoise(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:
         pipe = self._text_to_video if image is None else self._image_to_video
-        picture = {} if image is None else {"image": image}
+        first = {} if image is None else image_arguments(image, request.width, request.height, pipe.text_encoder)
         with (
             self.texts.text_of(request) as text,
             self._encoding(text, request),
             self._fast.applied(request, from_image=image is not None) as left_out,
         ):
             self.left_out = left_out
-            latents = denoise(pipe, self.recipe, request, {**text, **picture}, report)
+            latents = denoise(pipe, self.recipe, request, {**text, **first}, report)
         speedups.forget(pipe.transformer)  # decoding can use the memory
         return latents
 

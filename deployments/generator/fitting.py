@@ -49,7 +49,10 @@ def write_length(task: Task, clip: Clip, tasks: TaskStore) -> None:
 
 
 def read_picture(task: Task, outputs: OutputStore) -> "Image | None":
-    """The picture that an image-to-video task starts from. Raises RenderFailed when it is gone."""
+    """The image that an image-to-video task starts from, of the video's size or larger.
+
+    Raises RenderFailed when it is gone.
+    """
     if task.input_key is None:
         return None
     from PIL import Image

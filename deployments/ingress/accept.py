@@ -61,7 +61,7 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
         return _submit(rooms, replace(new, adjusted=adjust_to_model(rooms, request, from_image=False)))
     picture, request = fit_image(read_image(submission.image, limits), request, limits)
     adjusted, key = adjust_to_model(rooms, request, from_image=True), input_key(new.id)
-    rooms.outputs.put(key, encode_input(picture))
+    rooms.outputs.put(key, encode_input(picture, request))
     try:
         task = _submit(rooms, replace(new, request=request, input_key=key, adjusted=adjusted))
     except BaseException:

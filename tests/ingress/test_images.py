@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from deployments.ingress.images import encode_input, fit_image, read_image
+from deployments.ingress.images.fitting import MAX_KEPT_SIDE
+from deployments.ingress.images.reading import LEAST_SIDE
 from models.choices import Fit
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request import Limits, VideoRequest
@@ -196,9 +198,9 @@ def test_a_truncated_file_is_refused(image_format):
 def test_a_photo_of_many_pixels_comes_back_smaller_but_large_enough():
     image = read_image(file_of(picture(8000, 6000), "JPEG"), LIMITS)
     assert image.width * 3 == image.height * 4
-    assert LIMITS.max_side <= image.height < 2 * LIMITS.max_side
-    image = read_image(file_of(picture(6000, 4100), "WEBP"), LIMITS)
-    assert image.size == (3000, 2050)
+    assert LEAST_SIDE <= image.height < 2 * LEAST_SIDE
+    image = read_image(file_of(picture(5500, 4700), "WEBP"), LIMITS)
+    assert image.size == (2750, 2350)
 
 
 def read_or_refuse(data: bytes) -> None:
@@ -256,7 +258,7 @@ def test_several_threads_read_at_once():
 
 
 def test_crop_fills_the_size_from_the_centre():
-    image, same = fit_image(picture(300, 100), request(Fit.CROP, 128, 128), LIMITS)
+    image, same = fit_image(picture(150, 50), request(Fit.CROP, 128, 128), LIMITS)
     assert image.size == (128, 128)
     assert same == request(Fit.CROP, 128, 128)
     assert close(image.getpixel((5, 5)), (200, 0, 0))
@@ -264,7 +266,7 @@ def test_crop_fills_the_size_from_the_centre():
 
 
 def test_pad_shows_all_of_it_between_black_bars():
-    image, _ = fit_image(Image.new("RGB", (300, 100), ORANGE), request(Fit.PAD, 128, 192), LIMITS)
+    image, _ = fit_image(Image.new("RGB", (180, 60), ORANGE), request(Fit.PAD, 128, 192), LIMITS)
     assert image.size == (192, 128)
     assert image.getpixel((96, 5)) == image.getpixel((96, 122)) == (0, 0, 0)
     assert image.getpixel((1, 64)) == image.getpixel((190, 64)) == ORANGE
@@ -281,8 +283,22 @@ def test_pad_shows_all_of_it_between_black_bars():
 )
 def test_match_takes_the_shape_of_the_picture(shape, size):
     image, changed = fit_image(Image.new("RGB", shape), request(Fit.MATCH), LIMITS)
-    assert image.size == (changed.width, changed.height) == size
+    assert (changed.width, changed.height) == size
+    assert_fits(image, shape, changed)
     assert changed.prompt == "x"
+
+
+def assert_fits(image: Image.Image, sent: tuple[int, int], asked: VideoRequest) -> None:
+    """It has the video's size or, where it was sent larger, its shape to the pixel at a larger size."""
+    size = (asked.width, asked.height)
+    ratios = [theirs / ours for theirs, ours in zip(sent, size, strict=True)]
+    if (max if asked.fit is Fit.PAD else min)(ratios) <= 1:
+        assert image.size == size
+        return
+    assert all(kept >= ours for kept, ours in zip(image.size, size, strict=True))
+    assert max(image.size) <= MAX_KEPT_SIDE
+    off = image.width - image.height * asked.width / asked.height
+    assert abs(off) <= 2 * max(1, asked.width / asked.height)
 
 
 @settings(max_examples=150, deadline=None)
@@ -294,16 +310,16 @@ def test_match_takes_the_shape_of_the_picture(shape, size):
     st.integers(1, 30),
     st.sampled_from([9, 121, 481]),
 )
-def test_the_picture_has_the_size_of_the_request_within_the_limits(  # noqa: PLR0917
+def test_the_picture_has_the_shape_of_the_request_within_the_limits(  # noqa: PLR0917
     fit, width, height, across, down, num_frames
 ):
     if across * down * 64 * 64 * num_frames > LIMITS.max_pixel_frames:
         num_frames = 9
     asked = request(fit, 64 * down, 64 * across, num_frames)
     image, changed = fit_image(Image.new("RGB", (width, height)), asked, LIMITS)
-    assert image.size == (changed.width, changed.height)
     assert changed.width * changed.height * num_frames <= LIMITS.max_pixel_frames
-    assert max(image.size) <= LIMITS.max_side
+    assert max(changed.width, changed.height) <= LIMITS.max_side
+    assert_fits(image, (width, height), changed)
     assert changed.width % 64 == changed.height % 64 == 0
     if fit is not Fit.MATCH:
         assert changed == asked
@@ -314,11 +330,28 @@ def test_the_picture_has_the_size_of_the_request_within_the_limits(  # noqa: PLR
 def test_a_picture_of_an_extreme_shape_is_fitted(shape, fit):
     image = read_image(file_of(Image.new("RGB", shape, ORANGE), "PNG"), LIMITS)
     fitted, changed = fit_image(image, request(fit), LIMITS)
-    assert fitted.size == (changed.width, changed.height)
+    assert_fits(fitted, shape, changed)
 
 
-def test_the_kept_input_is_lossless():
+def test_a_larger_picture_keeps_its_own_resolution_in_the_shape_of_the_video():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 501, 3), dtype=np.uint8))
+    kept, _ = fit_image(noise, request(Fit.CROP, 128, 128), LIMITS)
+    assert np.array_equal(kept, noise.crop((100, 0, 401, 300)))
+    padded, _ = fit_image(noise, request(Fit.PAD, 128, 128), LIMITS)
+    assert padded.size == (501, 501)
+    assert np.array_equal(padded.crop((0, 100, 501, 400)), noise)
+
+
+def test_a_picture_larger_than_what_is_kept_is_shrunk_to_it():
+    kept, _ = fit_image(Image.new("RGB", (6000, 4000), ORANGE), request(Fit.CROP, 512, 768), LIMITS)
+    assert kept.size == (4608, 3072)
+
+
+def test_the_kept_input_is_lossless_at_the_size_of_the_video_and_nearly_so_above():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8))
-    kept = Image.open(io.BytesIO(encode_input(noise)))
+    kept = Image.open(io.BytesIO(encode_input(noise, request(height=64, width=128))))
     assert (kept.format, kept.mode) == ("PNG", "RGB")
     assert np.array_equal(kept, noise)
+    kept = Image.open(io.BytesIO(encode_input(noise, request(height=64, width=64))))
+    assert (kept.format, kept.mode) == ("JPEG", "RGB")
+    assert np.abs(np.asarray(kept, int) - np.asarray(noise, int)).mean() < 6

@@ -5,7 +5,6 @@ costs memory. Safe to call from several threads.
 """
 
 import io
-import math
 from contextlib import suppress
 from typing import NoReturn
 
@@ -19,29 +18,29 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from models.choices import Fit
 from models.errors import ImageTooLarge, InvalidRequest
 from models.json_words import Described
-from models.request import SIDE_MULTIPLE, Limits, VideoRequest
+from models.request import Limits
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_JPEG_SCANS = 100
 """A progressive JPEG has about ten. Each costs a pass over all pixels, so a small file can ask for hours."""
 BACKDROP = (255, 255, 255)
 """What transparent parts show: white, for most of such pictures are drawn dark on light."""
-BARS = (0, 0, 0)
-PIXELS_WEIGHT = 0.1
-"""`match`: what a deviation in the number of pixels counts against the same deviation in shape."""
+LEAST_SIDE = 2304
+"""What the shorter side keeps of a larger image: a photo of 12 megapixels is whole, one of 48 is halved."""
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read_image(data: bytes, limits: Limits) -> Image.Image:
     """Decode a picture: RGB in sRGB, upright, the first frame of an animation.
 
-    May come back smaller than it was sent, but never below `limits.max_side` on its shorter side. Transparent
-    parts become white. Raises ImageTooLarge for too many bytes and InvalidRequest for anything else.
+    May come back smaller than it was sent, but with no less than LEAST_SIDE pixels, nor `limits.max_side`, on its
+    shorter side. Transparent parts become white. Raises ImageTooLarge for too many bytes and InvalidRequest for
+    anything else.
     """
     _check_bytes(data, limits)
+    side = max(LEAST_SIDE, limits.max_side)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -50,35 +49,14 @@ def read_image(data: bytes, limits: Limits) -> Image.Image:
         raise InvalidRequest("image", Described(_describe(data)), _allowed_files()) from error
     _check_pixels(image, limits)
     try:
-        image.draft(None, (limits.max_side, limits.max_side))
+        image.draft(None, (side, side))
         image.load()
     except Exception as error:
         raise InvalidRequest(
             "image", Described(f"a damaged {image.format} file"), "a whole and undamaged file"
         ) from error
     _turn_upright(image)
-    return _to_srgb(_flatten(_shrink(_plain(image), limits.max_side)))
-
-
-def fit_image(image: Image.Image, request: VideoRequest, limits: Limits) -> tuple[Image.Image, VideoRequest]:
-    """Bring `image` to the size of the video, as `request.fit` says.
-
-    The picture has exactly the size of the request that comes back; `match` changes its height and width.
-    """
-    if request.fit is Fit.MATCH:
-        width, height = _matching_size(image, request, limits)
-        request = request.model_copy(update={"height": height, "width": width})
-    size = (request.width, request.height)
-    if request.fit is Fit.PAD:
-        return _pad(image, size), request
-    return ImageOps.fit(image, size, Image.Resampling.LANCZOS), request
-
-
-def encode_input(image: Image.Image) -> bytes:
-    """The picture as a PNG: lossless, and fast to write rather than small."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return _to_srgb(_flatten(_shrink(_plain(image), side)))
 
 
 def _refuse(given: str, allowed: str) -> NoReturn:
@@ -164,30 +142,3 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     image = image.convert("RGB")
     image.info.clear()
     return image
-
-
-def _matching_size(image: Image.Image, request: VideoRequest, limits: Limits) -> tuple[int, int]:
-    """Width and height nearest to the picture's shape, and to the pixels that were asked for."""
-    sides = range(SIDE_MULTIPLE, limits.max_side + 1, SIDE_MULTIPLE)
-    most = max(limits.max_pixel_frames // request.num_frames, SIDE_MULTIPLE**2)
-    sizes = [(width, height) for width in sides for height in sides if width * height <= most]
-    shape = math.log(image.width / image.height)
-    pixels = math.log(request.width * request.height)
-
-    def distance(size: tuple[int, int]) -> float:
-        width, height = map(math.log, size)
-        return (width - height - shape) ** 2 + PIXELS_WEIGHT * (width + height - pixels) ** 2
-
-    return min(sizes, key=distance)
-
-
-def _pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    scale = min(size[0] / image.width, size[1] / image.height)
-    inner = (
-        min(size[0], max(1, round(image.width * scale))),
-        min(size[1], max(1, round(image.height * scale))),
-    )
-    padded = Image.new("RGB", size, BARS)
-    corner = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
-    padded.paste(image.resize(inner, Image.Resampling.LANCZOS), corner)
-    return padded
