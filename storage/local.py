@@ -12,6 +12,9 @@ from pathlib import Path
 from models.errors import StorageFull, StoreUnavailable
 from storage.outputs import CHUNK_BYTES, ListedFile, StoredFile, check_key
 
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""What file systems answer that make no hard links: exFAT, some shares and some that lie over a network."""
+
 
 class LocalOutputStore:
     """Files under a root. A file appears whole or not at all, and no key leads outside."""
@@ -34,23 +37,25 @@ class LocalOutputStore:
                 raise
             _sync_folder(target.parent)
 
-    def publish(self, staged: str, key: str) -> None:
-        """Link the file to its final name, which never replaces one that is there."""
+    def publish(self, staged: str, key: str) -> StoredFile:
+        """Link the file to its final name, which replaces none that is there, and look before the staged one goes."""
+        source, target = self._path(staged), self._path(key)
         with _answering():
-            source = self._path(staged)
-            with contextlib.suppress(FileExistsError):
-                os.link(source, self._path(key))
-            source.unlink()
-            _sync_folder(source.parent)
+            size_bytes = source.stat().st_size
+            _link(source, target)
+            if target.stat().st_size != size_bytes:
+                source.replace(target)
+            source.unlink(missing_ok=True)
+            _sync_folder(target.parent)
+            return _stored(target)
 
     def stat(self, key: str) -> StoredFile | None:
         """Describe a file."""
         with _answering():
             try:
-                found = self._path(key).stat()
+                return _stored(self._path(key))
             except FileNotFoundError:
                 return None
-        return StoredFile(found.st_size, found.st_mtime, f"{found.st_mtime_ns:x}-{found.st_size:x}")
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read a file in chunks. A file that is deleted meanwhile is still read to its end."""
@@ -105,6 +110,24 @@ class LocalOutputStore:
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
+
+
+def _stored(path: Path) -> StoredFile:
+    found = path.stat()
+    return StoredFile(found.st_size, found.st_mtime, f"{found.st_mtime_ns:x}-{found.st_size:x}")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give the file a second name. A file system without hard links gives it the new name in place of the old one."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if not target.exists():
+            source.replace(target)
 
 
 def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:

@@ -40,8 +40,12 @@ class OutputStore(Protocol):
     def put(self, key: str, source: Path | bytes) -> None:
         """Store the file, all or nothing, in place of what may stand there."""
 
-    def publish(self, staged: str, key: str) -> None:
-        """Give a stored file its final name. A file that already has that name stays, and the staged one goes."""
+    def publish(self, staged: str, key: str) -> StoredFile:
+        """Give a stored file its final name, and describe what was then seen under it.
+
+        A file of the same size that already has the name stays; one of another size is replaced. The staged file goes
+        once a file of its size was seen under the final name; until then it is kept, whatever the store answers.
+        """
 
     def stat(self, key: str) -> StoredFile | None:
         """Describe a file, or say that there is none."""

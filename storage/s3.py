@@ -1,6 +1,7 @@
 """The output store in a bucket of any S3-compatible server."""
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StoreUnavailable
 from storage.outputs import CHUNK_BYTES, ListedFile, StoredFile, check_key
@@ -17,16 +18,25 @@ from storage.s3_client import answering, code_of, open_clients
 from storage.s3_options import S3Options
 
 MISSING = frozenset({"404", "NoSuchKey"})
-NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501"})
+NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
 """What servers say that do not know a copy with If-None-Match."""
+PRECONDITION_FAILED = frozenset({"PreconditionFailed", "412"})
+LOOK_DELAYS_S = (0.0, 0.1, 0.3, 1.0, 2.0)
+"""What is waited before each look at a file that was written: on some servers reads lag behind writes."""
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 CHECK_INTERVAL_S = 10.0
 CHECK_TIMEOUT_S = 5.0
 """Of each of the check's three requests: whoever asks for our health waits for it."""
 
+logger = logging.getLogger("ray.serve")
+
 
 class S3OutputStore:
-    """Files under a prefix of a bucket. An upload appears whole or not at all: that is S3's own promise."""
+    """Files under a prefix of a bucket.
+
+    S3 promises that an upload appears whole or not at all, and not every server keeps that. So what a server answers
+    to a write is believed after a look, and nothing is deleted until what takes its place was seen.
+    """
 
     def __init__(self, bucket: str, prefix: str, options: S3Options) -> None:
         self._bucket = bucket
@@ -35,38 +45,37 @@ class S3OutputStore:
             options, options.public(), options.impatient(CHECK_TIMEOUT_S)
         )
         self._check = _Check(checker, bucket, self._prefix)
+        self._knows_conditions = True
+        """Until the server shows that it does not judge If-None-Match of a copy by the copy's target."""
         self._transfer = TransferConfig(
             multipart_threshold=options.multipart_threshold_bytes, multipart_chunksize=options.part_bytes
         )
 
     def put(self, key: str, source: Path | bytes) -> None:
-        """Upload, in parts when the file is large; boto3 ends an upload that fails half-way."""
-        name, media_type = self._name(key), _media_type(key)
+        """Upload, in parts when the file is large, and look. boto3 ends an upload that fails half-way."""
+        name = self._name(key)
         with answering():
-            if isinstance(source, bytes):
-                self._client.put_object(Bucket=self._bucket, Key=name, Body=source, ContentType=media_type)
-                return
-            extra = {"ContentType": media_type}
-            self._client.upload_file(str(source), self._bucket, name, ExtraArgs=extra, Config=self._transfer)
+            size_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
+            self._upload(name, source, _media_type(key))
+            if self._await_size(name, size_bytes) is None:
+                raise StoreUnavailable(f"the output store took {key} and does not show it with its {size_bytes} bytes")
 
-    def publish(self, staged: str, key: str) -> None:
-        """Copy within the bucket, unless the final name is taken, and remove the staged file."""
+    def publish(self, staged: str, key: str) -> StoredFile:
+        """Copy within the bucket, unless the final name is taken, look, and only then remove the staged file."""
         source, target = self._name(staged), self._name(key)
         with answering():
-            if self._head(target) is None:
-                self._copy(source, target)
-            elif self._head(source) is None:
+            waiting = self._await_file(source)
+            if waiting is None:
                 raise StoreUnavailable(f"{staged} is not in the output store")
-            self._client.delete_object(Bucket=self._bucket, Key=source)
+            found = self._bring(source, target, waiting.size_bytes)
+        self._delete_staged(staged)
+        return found
 
     def stat(self, key: str) -> StoredFile | None:
         """Describe a file."""
         name = self._name(key)
         with answering():
-            found = self._head(name)
-        if found is None:
-            return None
-        return StoredFile(found["ContentLength"], found["LastModified"].timestamp(), found["ETag"].strip('"'))
+            return self._describe(name)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read by one streamed GET. Raises FileNotFoundError at once."""
@@ -94,8 +103,7 @@ class S3OutputStore:
         where = {"Prefix": self._prefix + prefix, "StartAfter": self._prefix + (after or prefix)}
         with answering():
             found = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=limit, **where).get("Contents", [])
-        names = ((each["Key"].removeprefix(self._prefix), each["LastModified"].timestamp()) for each in found)
-        return [ListedFile(key, modified_at) for key, modified_at in names]
+        return [_listed(each, each["Key"].removeprefix(self._prefix)) for each in found]
 
     def free_bytes(self) -> None:
         """A bucket has no end."""
@@ -118,19 +126,83 @@ class S3OutputStore:
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _head(self, name: str) -> dict[str, Any] | None:
-        return _unless_missing(self._client.head_object, Bucket=self._bucket, Key=name)
+    def _describe(self, name: str) -> StoredFile | None:
+        found = _unless_missing(self._client.head_object, Bucket=self._bucket, Key=name)
+        return None if found is None else _stored(found, name)
 
-    def _copy(self, source: str, target: str) -> None:
-        """Copy if the target is not there; a server that knows no such condition is trusted to the look before."""
+    def _upload(self, name: str, source: Path | bytes, media_type: str) -> None:
+        if isinstance(source, bytes):
+            self._client.put_object(Bucket=self._bucket, Key=name, Body=source, ContentType=media_type)
+            return
+        extra = {"ContentType": media_type}
+        self._client.upload_file(str(source), self._bucket, name, ExtraArgs=extra, Config=self._transfer)
+
+    def _await_file(self, name: str) -> StoredFile | None:
+        """Look until the file is there; None where it does not come."""
+        for delay_s in LOOK_DELAYS_S:
+            time.sleep(delay_s)
+            if found := self._describe(name):
+                return found
+        return None
+
+    def _await_size(self, name: str, size_bytes: int) -> StoredFile | None:
+        """Look until the file is there with this size; None where it does not come to that."""
+        for delay_s in LOOK_DELAYS_S:
+            time.sleep(delay_s)
+            found = self._describe(name)
+            if found and found.size_bytes == size_bytes:
+                return found
+        return None
+
+    def _bring(self, source: str, target: str, size_bytes: int) -> StoredFile:
+        """Have the file under its final name. Raises what the last copy met, unless the file was seen after it.
+
+        A file of the same size is one that an earlier try has published: it stays. One of another size is no file of
+        a completed task, and perhaps not whole: it is replaced.
+        """
+        there = self._describe(target)
+        if there and there.size_bytes == size_bytes:
+            return there
+        if there is None and self._knows_conditions and (found := self._copy_if_absent(source, target, size_bytes)):
+            return found
+        failure = self._copy(source, target)
+        if found := self._await_size(target, size_bytes):
+            return found
+        raise failure or StoreUnavailable(
+            f"the output store says that it copied {target} and does not show it with its {size_bytes} bytes"
+        )
+
+    def _copy_if_absent(self, source: str, target: str, size_bytes: int) -> StoredFile | None:
+        """Copy on the condition that nobody else has, and say what is there then.
+
+        A server that does not know the condition, or judges it by the source, is not asked for it again.
+        """
+        failure = self._copy(source, target, IfNoneMatch="*")
+        code = code_of(failure) if isinstance(failure, ClientError) else ""
+        if code in NOT_CONDITIONAL:
+            self._knows_conditions = False
+            return None
+        found = self._await_size(target, size_bytes)
+        if found is None and code in PRECONDITION_FAILED and self._describe(target) is None:
+            self._knows_conditions = False
+            logger.warning("the output store does not judge If-None-Match of a copy by its target: copied without it")
+        return found
+
+    def _copy(self, source: str, target: str, **condition: str) -> ClientError | BotoCoreError | None:
+        """Copy, and say what went wrong. A copy that failed may have been made all the same."""
         names = {"Bucket": self._bucket, "Key": target, "CopySource": {"Bucket": self._bucket, "Key": source}}
         try:
-            self._client.copy_object(**names, IfNoneMatch="*")
-        except ClientError as error:
-            if code_of(error) in NOT_CONDITIONAL:
-                self._client.copy_object(**names)
-            elif code_of(error) != "PreconditionFailed":
-                raise
+            self._client.copy_object(**names, **condition)
+        except (ClientError, BotoCoreError) as error:
+            return error
+        return None
+
+    def _delete_staged(self, staged: str) -> None:
+        """The file is published: what is left of it here is met again by the retention."""
+        try:
+            self.delete(staged)
+        except StoreUnavailable as error:
+            logger.warning("%s goes later: %s", staged, error.message)
 
 
 class _Check:
@@ -173,6 +245,24 @@ def _unless_missing(read: Any, **wanted: Any) -> dict[str, Any] | None:
             return None
         raise
     return found
+
+
+def _stored(found: dict[str, Any], name: str) -> StoredFile:
+    """What a HEAD says. Some servers send no ETag: time and size then tell one content from another."""
+    if "ContentLength" not in found:
+        raise StoreUnavailable(f"the output store does not say how large {name} is")
+    size_bytes, modified_at = found["ContentLength"], _modified_at(found)
+    etag = found.get("ETag", "").strip('"') or f"{int(modified_at):x}-{size_bytes:x}"
+    return StoredFile(size_bytes, modified_at, etag)
+
+
+def _listed(found: dict[str, Any], key: str) -> ListedFile:
+    return ListedFile(key, _modified_at(found))
+
+
+def _modified_at(found: dict[str, Any]) -> float:
+    """A file without a time counts as new: old ones that nobody needs are removed."""
+    return float(found["LastModified"].timestamp()) if "LastModified" in found else time.time()
 
 
 def _chunks(body: Any) -> Iterator[bytes]:

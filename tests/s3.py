@@ -54,29 +54,45 @@ class Handler(BaseHTTPRequestHandler):
     front: "Front"
 
     def _take(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.front.seen.append(self.command)
         if self.front.closing.is_set():
             self.close_connection = True
             return
         if not self.front.fault(self):
-            self._forward(body)
+            self.answer(*self.ask())
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _take  # noqa: N815
 
-    def _forward(self, body: bytes) -> None:
+    @property
+    def copies(self) -> bool:
+        """Whether the request is a copy within the bucket."""
+        return "x-amz-copy-source" in self.headers
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is one that is to be made only if nobody else has."""
+        return "if-none-match" in self.headers
+
+    def ask(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Have the server behind do what was asked. Returns its status, headers and content."""
         behind = http.client.HTTPConnection(self.front.behind, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-        behind.request(self.command, self.path, body or None, headers)
+        behind.request(self.command, self.path, self.body or None, headers)
         answer = behind.getresponse()
         content = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
+        behind.close()
+        return answer.status, answer.getheaders(), content
+
+    def answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> bool:
+        """Answer with these."""
+        self.send_response(status)
+        for name, value in headers:
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
-        behind.close()
+        return True
 
     def refuse(self, status: int, code: str) -> bool:
         """Answer as S3 does when it refuses."""
@@ -91,6 +107,11 @@ class Handler(BaseHTTPRequestHandler):
     def say_nothing(self) -> bool:
         """Hold the connection and never answer."""
         self.front.closing.wait(60)
+        self.close_connection = True
+        return True
+
+    def hang_up(self) -> bool:
+        """End the connection without an answer."""
         self.close_connection = True
         return True
 

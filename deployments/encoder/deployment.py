@@ -86,11 +86,8 @@ class Encoder:
             self._drop(*waiting)
             raise TaskCancelled("the task was canceled, or taken over by another worker")
         self._outputs.publish(staged(poster, task.claim), poster)
-        self._outputs.publish(staged(video, task.claim), video)
-        # An earlier attempt may have published already: its file stays, and its size is the one to tell.
-        published = self._outputs.stat(video)
-        size_bytes = published.size_bytes if published else written.size_bytes
-        if not self._tasks.complete(task, Output(video, poster, written.duration_s, size_bytes)):
+        published = self._outputs.publish(staged(video, task.claim), video)
+        if not self._tasks.complete(task, Output(video, poster, written.duration_s, published.size_bytes)):
             self._give_up(task, video, poster)
 
     def _give_up(self, task: Task, *keys: str) -> None:

@@ -108,7 +108,7 @@ def test_a_busy_server_is_asked_again(front, bucket):
     front.fault = lambda request: len(front.seen) < 3 and request.refuse(503, "SlowDown")
     store.put(KEY, VIDEO)
     front.fault = lambda _request: False
-    assert front.seen == ["PUT"] * 3
+    assert front.seen == ["PUT"] * 3 + ["HEAD"]
     assert b"".join(store.open(KEY)) == VIDEO
 
 
@@ -152,42 +152,6 @@ def test_an_upload_that_fails_half_way_leaves_nothing(front, bucket, tmp_path, s
 def test_a_file_that_cannot_be_read_is_an_error(store, tmp_path):
     with pytest.raises(StoreUnavailable, match="could not read the file"):
         store.put(KEY, tmp_path / "no such file")
-
-
-# -- publishing
-
-
-def test_two_that_publish_at_once_leave_the_first_file(store, front):
-    """Both have looked and seen nothing; the server obeys the condition, as AWS does, and refuses the second copy."""
-
-    def both_see_nothing(request) -> bool:
-        return request.command == "HEAD" and request.refuse(404, "NoSuchKey")
-
-    def obey(request) -> bool:
-        return "if-none-match" in request.headers and request.refuse(412, "PreconditionFailed")
-
-    store.put(staged(KEY, 1), b"attempt 1")
-    store.put(staged(KEY, 2), b"attempt 2")
-    front.fault = both_see_nothing
-    store.publish(staged(KEY, 1), KEY)
-    front.fault = lambda request: both_see_nothing(request) or obey(request)
-    store.publish(staged(KEY, 2), KEY)
-    front.fault = lambda _request: False
-    assert b"".join(store.open(KEY)) == b"attempt 1"
-    assert store.stat(staged(KEY, 2)) is None
-
-
-@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (400, "InvalidArgument")])
-def test_a_server_without_conditions_publishes_after_the_look(store, front, status, code):
-    def refuse_conditions(request) -> bool:
-        return "if-none-match" in request.headers and request.refuse(status, code)
-
-    front.fault = refuse_conditions
-    for claim in (1, 2):
-        store.put(staged(KEY, claim), f"attempt {claim}".encode())
-        store.publish(staged(KEY, claim), KEY)
-    assert b"".join(store.open(KEY)) == b"attempt 1"
-    assert store.stat(staged(KEY, 2)) is None
 
 
 # -- the check
