@@ -32,9 +32,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/ltx2/bin/python -m pip install -c constraints.txt -r requirements.txt \
         ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"}
 
-# Our code as a wheel.
+# Our code, installed as it will lie in the image, and nothing else.
 FROM ${BASE} AS code
-RUN python3 -m venv /venv
+RUN python3 -m venv /opt/ltx2
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY deployments deployments
@@ -43,7 +43,7 @@ COPY models models
 COPY storage storage
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /venv/bin/python -m pip wheel --no-deps --wheel-dir /wheels .
+    /opt/ltx2/bin/python -m pip install --no-deps --root /code .
 
 FROM ${BASE} AS server
 # The folders exist before the volumes, so that those belong to the user; the group 0 is that of OpenShift's users.
@@ -55,8 +55,7 @@ RUN (getent passwd 1000 >/dev/null || useradd --uid 1000 --gid 100 --no-create-h
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 # Two layers: the dependencies, several GB that stay as they are from release to release, and our code, about 2 MB.
 COPY --from=dependencies /opt/ltx2 /opt/ltx2
-RUN --mount=type=bind,from=code,source=/wheels,target=/wheels \
-    /opt/ltx2/bin/python -m pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+COPY --from=code /code/opt/ltx2 /opt/ltx2
 WORKDIR /srv/ltx2
 COPY LICENSE serve_config.yaml ./
 

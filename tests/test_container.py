@@ -101,11 +101,12 @@ def test_the_dependencies_are_installed_by_name_and_by_nothing_that_a_release_ch
 
 
 def test_our_code_comes_as_a_layer_after_the_dependencies() -> None:
-    server = [rest for name, rest in stages()["server"] if name in ("COPY", "RUN")]
-    dependencies = server.index("--from=dependencies /opt/ltx2 /opt/ltx2")
-    (code,) = [index for index, rest in enumerate(server) if "from=code" in rest]
-    assert dependencies < code
-    assert "--no-deps" in server[code]
+    """By COPY: builders that go by an instruction's text (buildah 1.28) keep a stale RUN with a mount of a stage."""
+    copied = [rest for name, rest in stages()["server"] if name == "COPY"]
+    dependencies, code = "--from=dependencies /opt/ltx2 /opt/ltx2", "--from=code /code/opt/ltx2 /opt/ltx2"
+    assert copied.index(dependencies) < copied.index(code)
+    assert "from=code" not in " ".join(rest for name, rest in instructions() if name == "RUN")
+    assert any("--no-deps --root /code" in rest for name, rest in stages()["code"] if name == "RUN")
 
 
 def test_no_program_of_the_image_gains_rights_and_no_gpu_is_shown_that_was_not_asked_for() -> None:
