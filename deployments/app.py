@@ -11,13 +11,14 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import LoggingConfig
 
 from deployments.choice import Choice, choose_model
 from deployments.dispatcher.deployment import Dispatcher
 from deployments.encoder.deployment import Encoder
 from deployments.generator.deployment import Generator
+from deployments.generator.policy import GeneratorPolicy
 from deployments.ingress.deployment import Ingress
 from deployments.metrics.serve import ServeMetrics
 from deployments.object_store import find_shortages
@@ -51,7 +52,7 @@ def build(settings: Settings) -> Application:
         Generator,
         {"num_cpus": settings.generator.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0},
         **_generator_options(settings.generator),
-    ).bind(settings, choice.model, choice.name, choice.device, metrics=ServeMetrics())
+    ).bind(settings, choice.model, choice.name, choice.device, app=app, metrics=ServeMetrics())
     encoder = shared.wrap(
         Encoder,
         {"num_cpus": settings.encode.num_cpus},
@@ -91,20 +92,29 @@ class _Shared:
 
 
 def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:
-    """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait."""
+    """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait.
+
+    `min_replicas` and the delay before a replica goes are the policy's: Serve would hold on to them in a server that is
+    superseded, too.
+    """
+    idle_s = settings.downscale_to_zero_delay_s
     return {
         # With one GPU the second waits at the replica's lock, so that there is no pause between two tasks. With several
         # it could wait at one GPU while another is idle, and starts would leave the order of arrival.
         "max_ongoing_requests": 2 if settings.max_replicas == 1 else 1,
         "autoscaling_config": AutoscalingConfig(
-            min_replicas=settings.min_replicas,
+            min_replicas=0,
             max_replicas=settings.max_replicas,
             target_ongoing_requests=1,
             metrics_interval_s=0.5,
             look_back_period_s=2,
             upscale_delay_s=1,
-            downscale_delay_s=max(settings.downscale_to_zero_delay_s, 1),
-            downscale_to_zero_delay_s=settings.downscale_to_zero_delay_s,
+            downscale_delay_s=0,
+            downscale_to_zero_delay_s=0,
+            policy=AutoscalingPolicy(  # type: ignore[no-untyped-call]
+                policy_function=GeneratorPolicy,
+                policy_kwargs={"min_replicas": settings.min_replicas, "idle_s": idle_s},
+            ),
         ),
         "request_router_config": {"initial_backoff_s": 0.005, "max_backoff_s": 0.02},
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,

@@ -17,29 +17,63 @@ import psutil
 
 REPLICA = "ray::ServeReplica"
 """What Ray calls the process of a replica begins so."""
+RAYLET = "/raylet/raylet"
+"""How the command of a node's own process ends. Drained, it ends when nothing is left here, objects included."""
 LOOK_EVERY_S = 1.0
-MOST_SILENT = 30
+MOST_SILENT = 120
 """A head that does not answer so many looks has gone with the cluster: nobody is left to end the replicas."""
-LINGER_S = 5.0
-"""The last clip lies in this node's object store until an Encoder has fetched it."""
+DRAIN_PATIENCE_S = 30.0
 
 
-def drain(seconds: int) -> None:
-    """Ask Ray to take this node out of service. Raises CalledProcessError where it refuses or does not answer."""
+class Departure:
+    """The way out of one node, which takes `seconds` at most. `names` tells the commands of its processes."""
+
+    def __init__(self, names: Callable[[], Iterable[str]], head_answers: Callable[[], bool], seconds: float) -> None:
+        self._names = names
+        self._head_answers = head_answers
+        self._give_up = time.monotonic() + seconds
+        self._silent = 0
+
+    def drain(self, drain: Callable[[int], bool]) -> bool:
+        """Ask for the drain until it is granted: a head that is being replaced is away for a minute or two."""
+        while self._may_go_on():
+            if self._head_hears() and drain(max(1, int(self._give_up - time.monotonic()))):
+                return True
+            time.sleep(LOOK_EVERY_S)
+        return False
+
+    def wait(self) -> bool:
+        """Wait until this node has ended: no replica runs, and the last clip has left its object store.
+
+        False if a replica is left when the time is over, or the head is gone.
+        """
+        while self._may_go_on() and any(_is_raylet(name) or name.startswith(REPLICA) for name in self._names()):
+            self._head_hears()
+            time.sleep(LOOK_EVERY_S)
+        return not any(name.startswith(REPLICA) for name in self._names())
+
+    def _head_hears(self) -> bool:
+        hears = self._head_answers()
+        self._silent = 0 if hears else self._silent + 1
+        return hears
+
+    def _may_go_on(self) -> bool:
+        return time.monotonic() < self._give_up and self._silent < MOST_SILENT
+
+
+def _is_raylet(name: str) -> bool:
+    return name.split(" ", 1)[0].endswith(RAYLET)
+
+
+def drain(seconds: int) -> bool:
+    """Ask Ray to take this node out of service. Whether it is granted."""
     ray = shutil.which("ray") or "ray"
     reason = ("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=its pod ends")
-    subprocess.run([ray, "drain-node", *reason, f"--deadline-remaining-seconds={seconds}"], check=True)  # noqa: S603
-
-
-def wait_for_end(names: Callable[[], Iterable[str]], head_answers: Callable[[], bool], seconds: float) -> bool:
-    """Wait until no replica runs here; False if some still do after `seconds`, or once the head is gone."""
-    give_up, silent = time.monotonic() + seconds, 0
-    while any(name.startswith(REPLICA) for name in names()):
-        silent = 0 if head_answers() else silent + 1
-        if silent > MOST_SILENT or time.monotonic() > give_up:
-            return False
-        time.sleep(LOOK_EVERY_S)
-    return True
+    command = [ray, "drain-node", *reason, f"--deadline-remaining-seconds={seconds}"]
+    try:
+        return subprocess.run(command, check=False, timeout=DRAIN_PATIENCE_S).returncode == 0  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def process_names() -> list[str]:
@@ -58,12 +92,9 @@ def head_answers() -> bool:
 
 
 def main() -> int:
-    """Drain, then wait. 1 if replicas were left."""
-    seconds = int(sys.argv[1])
-    drain(seconds)
-    ended = wait_for_end(process_names, head_answers, seconds)
-    time.sleep(LINGER_S)
-    return 0 if ended else 1
+    """Drain, then wait. 1 if the drain was not granted or replicas were left."""
+    departure = Departure(process_names, head_answers, int(sys.argv[1]))
+    return 0 if departure.drain(drain) and departure.wait() else 1
 
 
 if __name__ == "__main__":

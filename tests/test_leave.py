@@ -1,15 +1,17 @@
 """A worker's pod goes when its replicas have ended, and not before: what Kubernetes runs ahead of the end."""
 
+import itertools
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from deployments import leave
-from deployments.leave import MOST_SILENT, REPLICA, head_answers, process_names, wait_for_end
+from deployments.leave import MOST_SILENT, REPLICA, Departure, head_answers, process_names
 from tests.ports import free_port
 
 GENERATOR = f"{REPLICA}:ltx2:Generator.generate"
+RAYLET = "/site-packages/ray/core/src/ray/raylet/raylet --raylet_socket_name=/tmp/ray/session/sockets/raylet"
 
 
 @pytest.fixture(autouse=True)
@@ -17,30 +19,67 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leave, "LOOK_EVERY_S", 0.0)
 
 
-def test_a_node_without_replicas_may_go_at_once() -> None:
-    assert wait_for_end(lambda: ["ray::RuntimeEnvAgent", "sleep 5"], lambda: True, 60)
+def leaving(*looks: list[str], answers: Iterator[bool] | None = None, seconds: float = 60) -> Departure:
+    """A node whose processes are these, look by look; the last look stays as it is."""
+    remaining = list(looks)
+    return Departure(
+        lambda: remaining.pop(0) if len(remaining) > 1 else remaining[0],
+        lambda: next(answers) if answers is not None else True,
+        seconds,
+    )
 
 
-def test_a_node_goes_when_its_last_replica_has_ended() -> None:
-    looks: Iterator[list[str]] = iter([[GENERATOR, "sh"], [GENERATOR], ["sh"], [GENERATOR]])
-    assert wait_for_end(lambda: next(looks), lambda: True, 60)
+def test_a_node_on_which_nothing_runs_may_go_at_once() -> None:
+    assert leaving(["ray::RuntimeEnvAgent", "sleep 5"]).wait()
+
+
+def test_a_node_goes_when_its_raylet_has_ended_after_its_last_replica() -> None:
+    """Between the two the last clip is fetched from its object store."""
+    looks = iter([[GENERATOR, RAYLET], [RAYLET], [RAYLET], ["sh"], ["sh"], [GENERATOR]])
+    assert Departure(lambda: next(looks), lambda: True, 60).wait()
     assert next(looks) == [GENERATOR], "it looked no more"
 
 
+def test_a_raylet_that_does_not_end_loses_nothing_but_the_time() -> None:
+    assert leaving([RAYLET], seconds=0).wait()
+
+
 def test_a_replica_that_does_not_end_is_left_behind_in_the_end() -> None:
-    assert not wait_for_end(lambda: [GENERATOR], lambda: True, 0)
+    assert not leaving([GENERATOR, RAYLET], seconds=0).wait()
 
 
 def test_nobody_waits_for_a_cluster_that_is_gone() -> None:
-    looks = iter(range(10 * MOST_SILENT))
-    assert not wait_for_end(lambda: [GENERATOR] if next(looks) >= 0 else [], lambda: False, 600)
+    looks = itertools.count()
+    departure = Departure(lambda: [GENERATOR] if next(looks) >= 0 else [], lambda: False, 600)
+    assert not departure.wait()
     assert next(looks) == MOST_SILENT + 1
 
 
 def test_a_head_that_is_silent_for_a_moment_is_waited_for() -> None:
-    answers = iter([*[False] * MOST_SILENT, True] * 2)
-    looks = iter([*[[GENERATOR]] * (2 * MOST_SILENT + 2), []])
-    assert wait_for_end(lambda: next(looks), lambda: next(answers), 600)
+    answers = iter([*[False] * (MOST_SILENT - 1), True] * 2)
+    assert leaving(*[[GENERATOR]] * (2 * MOST_SILENT), [], answers=answers, seconds=600).wait()
+
+
+def test_a_drain_is_asked_for_until_it_is_granted() -> None:
+    """The head is away, then it comes back and refuses once."""
+    answers, grants = iter([False, False, True, True]), iter([False, True])
+    assert leaving([GENERATOR], answers=answers, seconds=600).drain(lambda _seconds: next(grants))
+
+
+@pytest.mark.parametrize(("head", "seconds"), [(True, 0), (False, 600)])
+def test_a_drain_that_is_not_granted_in_time_or_has_no_head_to_ask_is_given_up(head: bool, seconds: float) -> None:
+    assert not leaving([GENERATOR], answers=itertools.repeat(head), seconds=seconds).drain(lambda _seconds: False)
+
+
+def test_ray_is_told_how_long_the_drain_may_take() -> None:
+    told: list[int] = []
+
+    def drain(seconds: int) -> bool:
+        told.append(seconds)
+        return True
+
+    assert leaving([], seconds=900).drain(drain)
+    assert 890 <= told[0] <= 900
 
 
 def test_a_replica_is_known_by_the_name_of_its_process() -> None:

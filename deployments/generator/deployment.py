@@ -17,9 +17,11 @@ from deployments.generator.fitting import adjust, check_room, read_picture, writ
 from deployments.generator.hearing import Hearing
 from deployments.generator.learned import Learned
 from deployments.generator.meter import Meter
+from deployments.generator.policy import SUPERSEDED
 from deployments.generator.presence import Presence
 from deployments.generator.reports import Reporter
 from deployments.generator.residence import Residence, idle_s
+from deployments.generator.supersession import Supersession
 from deployments.generator.turns import Turns, Wanted
 from deployments.generator.waiting_clips import WaitingClips
 from deployments.generator.watch import Watch
@@ -36,6 +38,8 @@ from models.request import VideoRequest
 from models.speedup_choice import Speedup
 from models.stopwatch import Lap, Stopwatch
 from models.timeline import Mark
+from storage.apps import SqlAppStore
+from storage.database import open_engine
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
 from storage.tasks import Task
@@ -46,17 +50,25 @@ logger = logging.getLogger("ray.serve")
 
 
 class Generator:
-    """Renders one task at a time. `model` and `device` are what the app resolved `auto` to."""
+    """Renders one task at a time. `model` and `device` are what the app resolved `auto` to, `app` is its number."""
 
     def __init__(
-        self, settings: Settings, model: str, model_name: str, device: str, *, metrics: Metrics = NO_METRICS
+        self,
+        settings: Settings,
+        model: str,
+        model_name: str,
+        device: str,
+        *,
+        app: int = 0,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         logs.mark_lines()
         settings = settings.with_secrets()
         self._settings = settings
         self._metrics = metrics
         self._traces = open_traces(settings.traces, "Generator")
-        self._tasks = SqlTaskStore.open(settings.database_url)
+        engine = open_engine(settings.database_url)
+        self._tasks = SqlTaskStore(engine)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._meter = Meter(self._tasks)
         self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
@@ -64,6 +76,7 @@ class Generator:
         self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._presence = Presence(self._tasks, model_name, self._at_each_beat)
         self._learned = Learned(self._tasks, model_name)
+        self._supersession = Supersession(SqlAppStore(engine), app, model_name)
         self._residence = Residence(settings, model, device, self._presence, self._learned.note)
         self._turns = Turns(idle_s(settings.generator.sleep_after_s, device), self._fall_asleep)
         self._presence.begin()
@@ -101,6 +114,10 @@ class Generator:
             logger.error("this replica ends: %s", reason)
             logging.shutdown()
             os._exit(1)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell GeneratorPolicy whether a newer server wants the GPU. Serve calls it some times a second."""
+        return {SUPERSEDED: float(self._supersession.known)}
 
     def __del__(self) -> None:
         """Say that this replica is gone."""
@@ -173,6 +190,7 @@ class Generator:
     def _at_each_beat(self) -> None:
         self._meter.write()
         self._learned.write()
+        self._supersession.look()
         self._show_gpu_memory()
 
     def _show_gpu_memory(self) -> None:

@@ -17,6 +17,7 @@ import torch
 from deployments.generator import presence
 from deployments.generator.deployment import Generator
 from deployments.generator.meter import WORTH_WRITING_S
+from deployments.generator.policy import SUPERSEDED
 from deployments.metrics.table import DECODES_AGAIN, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import GeneratorSettings, Settings
 from models import ltx2_load, offload, sleep, transfer
@@ -31,6 +32,7 @@ from models.recipes import DISTILLED_SIGMAS
 from models.sleep import Bed
 from models.stopwatch import Lap
 from models.timeline import Mark
+from storage.apps import Dispatching, SqlAppStore
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, ReplicaState, Task
@@ -443,3 +445,18 @@ class ChoosingModel(BrokenModel):
 
     def render(self, *_args: object) -> Clip:
         return Clip(np.zeros((25, 64, 64, 3), np.uint8), np.zeros((2, 100), np.float32), 48_000, Fraction(25))
+
+
+def test_a_generator_reports_with_its_heartbeat_that_a_newer_server_runs(
+    settings: Settings, store: SqlTaskStore, monkeypatch
+) -> None:
+    monkeypatch.setattr(presence, "HEARTBEAT_S", 0.02)
+    apps = SqlAppStore(store._engine)
+    mine, newer = apps.register(), apps.register()
+    generator = Generator(settings, "tiny", MODEL, "cpu", app=mine)
+    apps.stand(Dispatching("new", newer, MODEL, ready=True), 60)
+    while generator.record_autoscaling_stats() != {SUPERSEDED: 1.0}:
+        time.sleep(0.01)
+    apps.leave("new")
+    while generator.record_autoscaling_stats() != {SUPERSEDED: 0.0}:
+        time.sleep(0.01)

@@ -1044,3 +1044,26 @@ def test_an_error_of_the_database_shows_no_prompt(store):
     told = "".join(traceback.format_exception(caught.value))
     assert "INSERT INTO tasks" in told
     assert secret not in told
+
+
+def test_a_server_is_superseded_while_a_newer_one_is_ready_and_serves_its_model(store):
+    apps = SqlAppStore(store._engine)
+    older, newer = apps.register(), apps.register()
+    apps.stand(Dispatching("old", older, MODEL, ready=True), 60)
+    apps.stand(Dispatching("of another model", newer, "theirs", ready=True), 60)
+    apps.stand(Dispatching("new", newer, MODEL, ready=False), 60)
+    assert not apps.is_superseded(older, MODEL)
+    apps.stand(Dispatching("new", newer, MODEL, ready=True), 60)
+    assert apps.is_superseded(older, MODEL)
+    assert not apps.is_superseded(newer, MODEL)
+    apps.leave("new")
+    assert not apps.is_superseded(older, MODEL), "the newer one has ended, or died"
+
+
+def test_a_rollback_is_the_newest_server(store):
+    """The old version again is deployed anew, and supersedes the one that superseded it."""
+    apps = SqlAppStore(store._engine)
+    numbers = {name: apps.register() for name in ("v1", "v2", "v1 again")}
+    for name, number in numbers.items():
+        apps.stand(Dispatching(name, number, MODEL, ready=True), 60)
+    assert [apps.is_superseded(number, MODEL) for number in numbers.values()] == [True, True, False]
