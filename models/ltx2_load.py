@@ -15,6 +15,7 @@ from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
 from models.host_memory import free_host_bytes
 from models.memory import drop_locals, free_memory, free_pinned_memory, free_reserve, is_out_of_memory
+from models.nf4 import import_bitsandbytes
 from models.options import LoadOptions
 from models.recipes import Recipe
 from models.sizes import measure_sizes
@@ -56,6 +57,8 @@ def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOpt
     What a load before it left behind when it failed does not count as taken.
     """
     if device == "cuda":
+        if options.text_encoder_weights is placement.TextWeights.NF4:
+            import_bitsandbytes()
         free_memory()
         free_pinned_memory()
     sizes = measure_sizes(folder, _dtype(recipe, device))
@@ -68,6 +71,7 @@ def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOpt
         sizes,
         place=options.place,
         weights=options.weights,
+        text_weights=options.text_encoder_weights,
         card_bytes=offload.card_bytes(),
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.host_lock import host_lock
 from models.host_memory import pinnable_bytes, pinned_bytes
-from models.placement import STREAMED, TEXT_ENCODER, TRANSFORMER, Place, Placement, Weights
+from models.placement import STREAMED, TEXT_ENCODER, TRANSFORMER, Place, Placement, TextWeights, Weights
 from models.text_encoding import multiply_by_rows
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
     import torch
 
     from models import transfer
+    from models.nf4 import store_in_4_bits
 
     if placement.weights is Weights.FP8:
         pipe.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
+    if placement.text_weights is TextWeights.NF4:
+        store_in_4_bits(pipe.text_encoder, torch.device(device))
     if placement.place is Place.CPU:
         return placement
     passing = _modules(pipe, STREAMED[placement.place])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.placement import Place, Weights
+from models.placement import Place, TextWeights, Weights
 from models.recipes import Training
 from models.speedup_choice import AUTO, Speedup
 
@@ -18,14 +18,16 @@ FAST_GUIDED_SHARE = 0.5
 class LoadOptions:
     """Choices of the operator; the defaults are exact and suit every device.
 
-    `speedups` is "auto", "off" or names: see models/speedups. `place` None chooses by the memory
-    that is free. `weights` other than bf16 are not exact. `training`: see models/recipes. `prompt_cache_bytes` of host
-    memory keep encoded prompts. `fast_guided_share` of the steps are guided in a task of quality fast.
+    `speedups` is "auto", "off" or names: see models/speedups. `place` None chooses by the memory that is free.
+    `weights` and `text_encoder_weights` other than bf16 are not exact. `training`: see models/recipes.
+    `prompt_cache_bytes` of host memory keep encoded prompts. `fast_guided_share` of the steps are guided in a task of
+    quality fast.
     """
 
     speedups: str | Sequence[Speedup] = AUTO
     place: Place | None = None
     weights: Weights = Weights.BF16
+    text_encoder_weights: TextWeights = TextWeights.BF16
     training: Training = Training.AUTO
     prompt_cache_bytes: int = PROMPT_CACHE_BYTES
     fast_guided_share: float = FAST_GUIDED_SHARE

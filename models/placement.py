@@ -8,6 +8,7 @@ for CUDA and its kernels, and a margin.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from fractions import Fraction
 from types import MappingProxyType
 
 from models.errors import ModelUnavailable
@@ -61,26 +62,57 @@ class Weights(StrEnum):
     """Rounded to float8 (e4m3), half the size. Not exact: only where the operator asks for it."""
 
 
+class TextWeights(StrEnum):
+    """How the text encoder's weights are stored on a GPU. Everything is computed in bfloat16."""
+
+    BF16 = "bf16"
+    """As the checkpoint has them."""
+    NF4 = "nf4"
+    """The matrices of its layers rounded to 4 bits, a quarter of their size. Not exact: only where the operator asks
+    for it."""
+
+
+NF4_SHARE = Fraction(9, 32)
+"""Of what bfloat16 takes: 4 bits a weight, and a scale of 32 bits for each 64 weights."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """The weights of each component in bytes, and the number of the transformer's blocks.
 
     `converted` are those bytes of them that a load makes in host memory, because they are stored as other numbers.
-    `outside_blocks` are those of the transformer that are in none of its blocks.
+    `outside_blocks` are those of the transformer that are in none of its blocks, `text_matrices` those of the text
+    encoder that can be stored in 4 bits.
     """
 
     weights: Mapping[str, int]
     blocks: int = BLOCKS_OF_LTX2
     converted: Mapping[str, int] = field(default_factory=dict)
     outside_blocks: int = 0
+    text_matrices: int = 0
 
     @property
     def total(self) -> int:
         """All weights."""
         return sum(self.weights.values())
 
-    def stored(self, weights: Weights) -> "Sizes":
-        """The sizes once the transformer is stored as `weights` says."""
+    def stored(self, weights: Weights, text_weights: TextWeights = TextWeights.BF16) -> "Sizes":
+        """The sizes once transformer and text encoder are stored so. What is rounded is made in host memory."""
+        stored = self._with_transformer(weights)
+        return stored if text_weights is TextWeights.BF16 else stored.with_text_encoder_in_4_bits()
+
+    def with_text_encoder_in_4_bits(self) -> "Sizes":
+        """The sizes once the text encoder's matrices are stored in 4 bits."""
+        if TEXT_ENCODER not in self.weights:
+            return self
+        rounded = self.weights[TEXT_ENCODER] - int(self.text_matrices * (1 - NF4_SHARE))
+        return replace(
+            self,
+            weights={**self.weights, TEXT_ENCODER: rounded},
+            converted={**self.converted, TEXT_ENCODER: rounded},
+        )
+
+    def _with_transformer(self, weights: Weights) -> "Sizes":
         if weights is Weights.BF16:
             return self
         outside = self.outside_blocks
@@ -107,6 +139,7 @@ class Placement:
     host_bytes: int
     rows: tuple[Row, ...] = ()
     weights: Weights = Weights.BF16
+    text_weights: TextWeights = TextWeights.BF16
     window_bytes: int = 0
     """What of the GPU the blocks of a streamed transformer take while it works. What is in no block stands there
     already, so that memory that is free is without it."""
@@ -135,6 +168,7 @@ def plan(
     *,
     place: Place | None = None,
     weights: Weights = Weights.BF16,
+    text_weights: TextWeights = TextWeights.BF16,
     card_bytes: int | None = None,
 ) -> Placement:
     """The fastest placement that fits, for `free_vram_bytes` on the GPU and `host_bytes` of free host memory.
@@ -142,7 +176,7 @@ def plan(
     `place` leaves only that one to choose. `card_bytes` is all that the GPU has, for the error. Raises
     ModelUnavailable where none fits, saying what each would need.
     """
-    options = [option for option in gpu_placements(sizes, weights) if place in (None, option.place)]
+    options = [option for option in gpu_placements(sizes, weights, text_weights) if place in (None, option.place)]
     for option in options:
         if option.gpu_bytes <= free_vram_bytes and option.host_bytes <= host_bytes:
             return option
@@ -151,6 +185,8 @@ def plan(
         for option in options
     )
     advice = ". generator.weights: fp8 halves the transformer and is not exact" if weights is Weights.BF16 else ""
+    if text_weights is TextWeights.BF16:
+        advice += ". generator.text_encoder_weights: nf4 takes two thirds off the text encoder and is not exact"
     raise ModelUnavailable(
         f"the model does not fit: {_free(free_vram_bytes, card_bytes)} on the GPU and {_gb(host_bytes)} in host "
         f"memory, and it needs ({needs}){advice}"
@@ -174,13 +210,15 @@ def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placemen
     return Placement(Place.CPU, gpu_bytes=0, host_bytes=needed, rows=rows)
 
 
-def gpu_placements(sizes: Sizes, weights: Weights = Weights.BF16) -> tuple[Placement, ...]:
+def gpu_placements(
+    sizes: Sizes, weights: Weights = Weights.BF16, text_weights: TextWeights = TextWeights.BF16
+) -> tuple[Placement, ...]:
     """What each way on a GPU takes, the fastest first."""
-    stored = sizes.stored(weights)
-    return tuple(_place(place, stored, weights) for place in STREAMED)
+    stored = sizes.stored(weights, text_weights)
+    return tuple(_place(place, stored, weights, text_weights) for place in STREAMED)
 
 
-def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
+def _place(place: Place, sizes: Sizes, weights: Weights, text_weights: TextWeights) -> Placement:
     """What one way takes. The text encoder is gone from the GPU before denoising asks for its memory.
 
     Host memory has to hold the blocks that pass at every step, and what a load makes there. What is mapped from its
@@ -194,7 +232,7 @@ def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
     rows = tuple(
         Row(
             name,
-            "float8" if name == TRANSFORMER and weights is Weights.FP8 else "bfloat16",
+            _dtype(name, weights, text_weights),
             PASSING if name in passing else "GPU",
             size,
         )
@@ -202,7 +240,13 @@ def _place(place: Place, sizes: Sizes, weights: Weights) -> Placement:
     )
     gpu_bytes = sizes.total - held_bytes + staying + window + WORKING_BYTES
     host_bytes = blocks_bytes + _made_bytes(sizes, weights, passing) + HOST_WORKING_BYTES
-    return Placement(place, gpu_bytes, host_bytes, rows, weights, window)
+    return Placement(place, gpu_bytes, host_bytes, rows, weights, text_weights, window)
+
+
+def _dtype(name: str, weights: Weights, text_weights: TextWeights) -> str:
+    if name == TRANSFORMER and weights is Weights.FP8:
+        return "float8"
+    return "nf4" if name == TEXT_ENCODER and text_weights is TextWeights.NF4 else "bfloat16"
 
 
 def _made_bytes(sizes: Sizes, weights: Weights, passing: Collection[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from models.checkpoint_files import INDEX, components, weight_files
-from models.placement import TRANSFORMER, Sizes
+from models.placement import TEXT_ENCODER, TRANSFORMER, Sizes
 from models.recipes import BLOCKS_OF_LTX2
 
 STORED_AS = {"bfloat16": "BF16", "float32": "F32"}
@@ -21,6 +21,14 @@ STORED_AS = {"bfloat16": "BF16", "float32": "F32"}
 BLOCKS = "transformer_blocks."
 """What the names of all weights begin with that are in a block of the transformer."""
 NUMBER_BYTES = {"bfloat16": 2, "float32": 4}
+
+
+def in_4_bits(name: str, dimensions: int) -> bool:
+    """Whether a weight by this name is a matrix of the language model's layers, which `text_encoder_weights` rounds.
+
+    Embeddings and norms stay as they are, as does what reads images, which no render calls.
+    """
+    return dimensions > 1 and "language_model." in name and ".layers." in name
 
 
 def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
@@ -31,11 +39,13 @@ def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
     weights = {name: sum(each.size_bytes for each in tensors) for name, tensors in found.items() if tensors}
     converted = {name: sum(each.size_bytes for each in tensors if each.converted) for name, tensors in found.items()}
     outside = sum(each.size_bytes for each in found.get(TRANSFORMER, ()) if not each.name.startswith(BLOCKS))
+    matrices = sum(each.size_bytes for each in found.get(TEXT_ENCODER, ()) if in_4_bits(each.name, each.dimensions))
     return Sizes(
         weights,
         int(config.get("num_layers", BLOCKS_OF_LTX2)),
         {name: made for name, made in converted.items() if made},
         outside,
+        matrices,
     )
 
 
@@ -45,6 +55,7 @@ class Stored:
 
     name: str
     size_bytes: int
+    dimensions: int
     converted: bool
 
 
@@ -55,6 +66,7 @@ def _read(files: Sequence[Path], dtype: str) -> list[Stored]:
         with safe_open(file, framework="np") as tensors:
             for name in tensors.keys():  # noqa: SIM118  # it is no mapping
                 each = tensors.get_slice(name)
-                size_bytes = math.prod(each.get_shape()) * NUMBER_BYTES[dtype]
-                found.append(Stored(name, size_bytes, each.get_dtype() != STORED_AS[dtype]))
+                shape = each.get_shape()
+                size_bytes = math.prod(shape) * NUMBER_BYTES[dtype]
+                found.append(Stored(name, size_bytes, len(shape), each.get_dtype() != STORED_AS[dtype]))
     return found

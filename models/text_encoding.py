@@ -29,8 +29,10 @@ def multiply_by_rows(text_encoder: Any) -> None:
     """
     import torch
 
+    from models.nf4 import Nf4Linear
+
     for layer in text_encoder.modules():
-        if isinstance(layer, torch.nn.Linear):
+        if isinstance(layer, torch.nn.Linear | Nf4Linear):
             vars(layer)["forward"] = _by_rows(layer.forward)
 
 

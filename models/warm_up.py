@@ -17,7 +17,7 @@ from models.read_ahead import read_ahead
 from models.recipes import Training
 from models.timeline import Mark, Timeline
 
-UNUSED = ("scipy",)
+UNUSED = ("scipy", "bitsandbytes")
 """Packages that diffusers and transformers import where they are installed, and that no render uses: a third of all
 imports. Packages that another part of a Generator may import must not stand here."""
 

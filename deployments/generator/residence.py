@@ -140,7 +140,8 @@ def _load_options(knobs: GeneratorSettings) -> LoadOptions:
         knobs.speedups,
         None if knobs.placement == "auto" else knobs.placement,
         knobs.weights,
-        knobs.recipe,
+        text_encoder_weights=knobs.text_encoder_weights,
+        training=knobs.recipe,
         prompt_cache_bytes=knobs.prompt_cache_bytes,
         fast_guided_share=knobs.fast_guided_share,
     )

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from deployments.settings.section import Section
 from models.options import FAST_GUIDED_SHARE, PROMPT_CACHE_BYTES
-from models.placement import Place, Weights
+from models.placement import Place, TextWeights, Weights
 from models.recipes import Training
 from models.speedup_choice import Speedup
 
@@ -56,6 +56,13 @@ class GeneratorSettings(Section):
         Weights,
         Field(description="How the transformer is stored on a GPU: bf16, or fp8, half as large and not exact."),
     ] = Weights.BF16
+    text_encoder_weights: Annotated[
+        TextWeights,
+        Field(
+            description="How the text encoder is stored on a GPU: bf16, or nf4, 4 bits, a third as large and not "
+            "exact; needs the extra nf4."
+        ),
+    ] = TextWeights.BF16
     recipe: Annotated[
         Training,
         Field(

@@ -1,0 +1,154 @@
+"""Promise: a text encoder in 4 bits is a third as large, moves like any other, and is never chosen in silence."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import offload, sleep
+from models.errors import ModelUnavailable
+from models.ltx2 import Ltx2
+from models.ltx2_load import choose_placement, load_pipeline
+from models.nf4 import Nf4Linear
+from models.options import LoadOptions
+from models.placement import GB, Place, Placement, Sizes, TextWeights, Weights, gpu_placements, plan
+from models.recipes import read_recipe
+from models.sizes import measure_sizes
+from models.sleep import Bed
+from models.transfer import weights_of
+from tests.models.conftest import small
+from tests.models.families import FAMILIES
+from tests.models.speedups.conftest import distance
+from tests.models.test_offload import streams
+
+__all__ = ["streams"]
+LTX_2_0 = Sizes(
+    {
+        "transformer": int(37.752 * GB),
+        "text_encoder": int(24.41 * GB),
+        "connectors": int(2.862 * GB),
+        "vae": int(2.446 * GB),
+        "audio_vae": int(0.107 * GB),
+        "vocoder": int(0.111 * GB),
+    },
+    outside_blocks=int(0.69 * GB),
+    text_matrices=int(21.5 * GB),
+)
+NF4 = TextWeights.NF4
+
+
+def build(folder: Path, place: Place, text_weights: TextWeights = NF4) -> Ltx2:
+    """A model that stands as on a GPU, in bfloat16."""
+    recipe = read_recipe(folder)
+    pipe = load_pipeline(folder, recipe, "cuda")
+    placed = offload.apply(pipe, Placement(place, 0, 0, text_weights=text_weights), device="cpu")
+    model = Ltx2("tiny", recipe, pipe, placed)
+    model.bed = Bed(pipe, placed, device="cpu")
+    return model
+
+
+def latents(model: Ltx2, **fields: object) -> Any:
+    return model._denoise(small(**fields), None, lambda _progress: None)
+
+
+@pytest.fixture(scope="module", params=["tiny", "2.5"])
+def folder(request: Any, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "tiny":
+        return tiny_folder
+    return FAMILIES[request.param].build(tmp_path_factory.mktemp("family") / "model")
+
+
+def test_its_embeddings_are_near_those_of_bfloat16_and_not_them(folder: Path) -> None:
+    exact, rounded = (build(folder, Place.RESIDENT, weights) for weights in (TextWeights.BF16, NF4))
+    with torch.no_grad():
+        one, other = (model._text_to_video._get_gemma_prompt_embeds("a cat")[0].float() for model in (exact, rounded))
+    apart = float((one - other).norm() / one.norm())
+    assert 0 < apart < 0.2
+    assert 0 < distance(latents(rounded), latents(exact)) < 5
+
+
+def test_it_is_as_large_as_the_plan_says(folder: Path) -> None:
+    text_encoder = build(folder, Place.RESIDENT)._text_to_video.text_encoder
+    layers = [layer for layer in text_encoder.modules() if isinstance(layer, Nf4Linear)]
+    assert layers
+    assert {name.split(".")[-1] for name, layer in text_encoder.named_modules() if isinstance(layer, Nf4Linear)} >= {
+        "q_proj", "o_proj", "down_proj",
+    }  # fmt: skip
+    assert not any(isinstance(layer, torch.nn.Linear) for layer in text_encoder.model.language_model.layers.modules())
+    sizes = measure_sizes(folder)
+    whole, stored = sizes.weights["text_encoder"], sizes.stored(Weights.BF16, NF4).weights["text_encoder"]
+    matrices = sum(layer._shape.numel() for layer in layers) * 2
+    assert sizes.text_matrices == matrices
+    assert stored == whole - matrices * 23 // 32
+    codes = sum(layer.code.nbytes for layer in layers)
+    held = sum(tensor.nbytes for layer in layers for tensor in (layer.packed, layer.scales))
+    assert held == pytest.approx(matrices * 9 / 32, rel=0.02)
+    assert codes == 64 * len(layers)
+
+
+@pytest.mark.parametrize("place", [Place.TEXT_STREAMED, Place.BLOCKS])
+@pytest.mark.parametrize("streamed", [False, True], ids=["hooks", "streams"])
+def test_it_passes_through_a_small_card(
+    tiny_folder: Path, place: Place, streamed: bool, request: pytest.FixtureRequest
+) -> None:
+    reference = latents(build(tiny_folder, Place.RESIDENT))
+    if streamed:
+        request.getfixturevalue("streams")
+    model = build(tiny_folder, place)
+    for _ in range(2):
+        assert distance(latents(model), reference) == 0
+        model.texts._texts.clear()
+
+
+def test_it_sleeps_and_wakes(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sleep, "free_host_bytes", lambda: 64 * GB)
+    monkeypatch.setattr(sleep, "all_host_bytes", lambda: 64 * GB)
+    model = build(tiny_folder, Place.RESIDENT)
+    before = latents(model)
+    asleep = {id(weight) for weight in model.bed._weights}
+    assert {id(weight) for weight in weights_of([model._text_to_video.text_encoder])} <= asleep
+    assert model.sleep(lambda: False)
+    model.wake()
+    model.texts._texts.clear()
+    assert distance(latents(model), before) == 0
+
+
+def test_the_prompt_cache_keeps_what_it_makes(tiny_folder: Path) -> None:
+    model = build(tiny_folder, Place.RESIDENT)
+    before = latents(model)
+    assert model.texts.size_bytes > 0
+    assert distance(latents(model), before) == 0
+
+
+def test_without_its_package_the_error_names_the_extra(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    options = LoadOptions(text_encoder_weights=NF4)
+    with pytest.raises(ModelUnavailable, match=r"text_encoder_weights: nf4 needs .* '\.\[server,nf4\]'"):
+        choose_placement(tiny_folder, read_recipe(tiny_folder), "cuda", options)
+
+
+def test_the_operator_asks_for_it_and_the_log_says_so() -> None:
+    assert plan(80 * GB, 128 * GB, LTX_2_0).text_weights is TextWeights.BF16
+    placed = plan(80 * GB, 128 * GB, LTX_2_0, text_weights=NF4)
+    (line,) = [line for line in placed.table().splitlines() if line.startswith("text_encoder")]
+    assert line.split()[1] == "nf4"
+
+
+@pytest.mark.parametrize(
+    ("card_gb", "weights", "place"),
+    [
+        (64, Weights.BF16, Place.RESIDENT),
+        (48, Weights.FP8, Place.RESIDENT),
+        (32, Weights.FP8, Place.TRANSFORMER),
+        (24, Weights.BF16, Place.BLOCKS),
+    ],
+)
+def test_what_it_opens(card_gb: int, weights: Weights, place: Place) -> None:
+    placed = plan(card_gb * GB, 128 * GB, LTX_2_0, weights=weights, text_weights=NF4)
+    assert placed.place is place
+    text = {row.component: row.size_bytes for row in placed.rows}["text_encoder"]
+    assert 8.9 * GB < text < 9.0 * GB
+    (blocks,) = [each for each in gpu_placements(LTX_2_0, text_weights=NF4) if each.place is Place.BLOCKS]
+    assert blocks.host_bytes == pytest.approx((37.752 - 0.69 + 4) * GB + text, abs=100)
