@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -42,10 +43,9 @@ def unfinished(box: Box, number: int, path: str, content_type: str = "applicatio
 
 def ask_until(box: Box, key: str, ask: Callable[[dict[str, str]], httpx.Response], status: int) -> httpx.Response:
     """Ask until this is the answer: what was sent on other connections arrives a moment later."""
-    for _ in range(200):
-        answer = ask(bearer(key))
-        if answer.status_code == status:
-            break
+    deadline = time.monotonic() + 30
+    while (answer := ask(bearer(key))).status_code != status and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert answer.status_code == status, answer.text
     return answer
 
