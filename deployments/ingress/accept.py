@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from deployments.ingress.decoder import DECODERS
 from deployments.ingress.estimate import adjust_to_model
-from deployments.ingress.images import encode_input, fit_image, read_image
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.webhooks.url import check_webhook
 from deployments.metrics.table import TASKS_SUBMITTED
@@ -55,13 +55,13 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
 
     Returns the task of an earlier submit when this one repeats it.
     """
-    limits, new = rooms.settings.limits, _new_task(rooms, submission)
-    request = new.request
+    new = _new_task(rooms, submission)
     if submission.image is None:
-        return _submit(rooms, replace(new, adjusted=adjust_to_model(rooms, request, from_image=False)))
-    picture, request = fit_image(read_image(submission.image, limits), request, limits)
-    adjusted, key = adjust_to_model(rooms, request, from_image=True), input_key(new.id)
-    rooms.outputs.put(key, encode_input(picture, request))
+        return _submit(rooms, replace(new, adjusted=adjust_to_model(rooms, new.request, from_image=False)))
+    fitted = DECODERS.fit(submission.image, new.request, rooms.settings.limits)
+    request, key = fitted.request, input_key(new.id)
+    adjusted = adjust_to_model(rooms, request, from_image=True)
+    rooms.outputs.put(key, fitted.png)
     try:
         task = _submit(rooms, replace(new, request=request, input_key=key, adjusted=adjusted))
     except BaseException:

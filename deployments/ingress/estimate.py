@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from deployments.ingress.bodies import form_body, json_image_body
 from deployments.ingress.body import read_any
-from deployments.ingress.images import fit_image, read_image
+from deployments.ingress.decoder import DECODERS
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, Shape
 from deployments.ingress.uploads import upload_seat
@@ -94,4 +94,4 @@ def _as_submitted(rooms: Rooms, fields: Mapping[str, object], image: bytes | Non
     """The request as a submit takes it: a picture may change its size. Raises InvalidRequest."""
     limits = rooms.settings.limits
     request = check_webhook(parse_request(fields, limits), rooms.settings.webhooks)
-    return request if image is None else fit_image(read_image(image, limits), request, limits)[1]
+    return request if image is None else DECODERS.fit(image, request, limits).request
