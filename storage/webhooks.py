@@ -96,6 +96,12 @@ class WebhookStore(Protocol):
     def settle_webhook(self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0) -> bool:
         """Write down what came of this attempt; one that stays pending is due at `due_at`."""
 
+    def end_webhooks(self, task_id: str) -> None:
+        """Give up what is still to be told about a task: nobody wants to know any more."""
+
+    def pending_webhooks(self, ids: Collection[str]) -> set[str]:
+        """Those of these messages that are still to be sent."""
+
     def resend_webhook(self, task_id: str, now: float) -> bool:
         """Let the last message about a task be tried `now`: one that was given up from the start, another once more.
 

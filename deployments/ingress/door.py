@@ -34,7 +34,7 @@ def add_door(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(OpenRequests, settings=settings)  # behind the door, which says whose a request is
     if settings.api_keys:
         app.add_middleware(Door, keyring=Keyring(settings.api_keys))
-    app.add_middleware(OtherSites, allowed=settings.cors_origins)
+    app.add_middleware(OtherSites, allowed=settings.cors_origins, keys=bool(settings.api_keys))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -8,7 +8,8 @@ from fastapi.responses import JSONResponse
 from deployments.ingress.keys import owner_of
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.schemas import ErrorBody, TaskPage, Waiting
-from deployments.ingress.tasks import describe_at, webhooks
+from deployments.ingress.tasks import describe_at, find_own, webhooks
+from models.errors import InvalidRequest
 from storage.tasks import State, Task
 
 MAX_PAGE = 100
@@ -30,7 +31,7 @@ EXAMPLE = {
             "model": "Lightricks/LTX-2",
         }
     ],
-    "next_cursor": "1041",
+    "next_cursor": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"example": EXAMPLE}}},
@@ -49,18 +50,26 @@ def listing_router(rooms: Rooms) -> APIRouter:
         request: Request,
         state: Annotated[list[State] | None, Query(description="Only these states; may repeat.")] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Tasks on a page.")] = 20,
-        cursor: Annotated[
-            str | None, Query(pattern="^[0-9]{1,18}$", description="`next_cursor` of the page before.")
-        ] = None,
+        cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
     ) -> JSONResponse:
         """Newest first. Tasks that a client deleted are left out, and with keys those of others."""
         wanted = LISTED & set(state) if state else LISTED
-        found = rooms.tasks.page(wanted, limit + 1, int(cursor) if cursor else None, owner=owner_of(request))
+        owner = owner_of(request)
+        beyond = None if cursor is None else _sequence(rooms, cursor, owner)
+        found = rooms.tasks.page(wanted, limit + 1, beyond, owner=owner)
         shown = found[:limit]
-        following = str(shown[-1].sequence) if len(found) > limit else None
+        following = shown[-1].id if len(found) > limit else None  # no number: it would count the tasks of others
         return JSONResponse({"tasks": _bodies(rooms, shown, request), "next_cursor": following})
 
     return router
+
+
+def _sequence(rooms: Rooms, cursor: str, owner: str | None) -> int:
+    """Where a page goes on. A task that was deleted meanwhile still tells."""
+    task = find_own(rooms, cursor, owner)
+    if task is None:
+        raise InvalidRequest("cursor", cursor, "`next_cursor` of a page before")
+    return task.sequence
 
 
 def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str, Any]]:

@@ -73,6 +73,7 @@ def _delete(rooms: Rooms, task_id: str) -> Removed | None:
     task = rooms.tasks.get(task_id)
     if task is None:
         return None
+    rooms.tasks.end_webhooks(task.id)
     _remove_files(rooms, task)
     return Removed(task_id=task.id, state=task.state, outcome="deleted" if deleted else "already_deleted")
 

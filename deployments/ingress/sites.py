@@ -19,12 +19,16 @@ REFUSAL = "a page of another site sent this; cors_origins has the sites that may
 class OtherSites:
     """Goes by Sec-Fetch-Site: the browser alone writes it, and no proxy changes it. Other programs send none.
 
+    A neighbour (`same-site`: another port of localhost, another host of one domain) is another site where there are no
+    keys. With keys it may send, as it cannot do so blindly: a form carries no key.
+
     Browsers send it over https and to localhost: over plain http to another host nothing is refused (docs/security.md).
     """
 
-    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, allowed: Collection[str], *, keys: bool) -> None:
         self._app = app
         self._allowed = frozenset(allowed)
+        self._refused = ("cross-site",) if keys else ("cross-site", "same-site")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, or with a 403."""
@@ -35,6 +39,6 @@ class OtherSites:
         await self._app(scope, receive, send)
 
     def _comes_from_elsewhere(self, request: Request) -> bool:
-        if request.method in HARMLESS or request.headers.get("sec-fetch-site") != "cross-site":
+        if request.method in HARMLESS or request.headers.get("sec-fetch-site") not in self._refused:
             return False
         return request.headers.get("origin") not in self._allowed

@@ -66,6 +66,18 @@ class WebhookStatements(Statements):
         with answering(), self._engine.begin() as connection:
             return bool(connection.execute(update(webhooks).where(this_attempt).values(values)).rowcount)
 
+    def end_webhooks(self, task_id: str) -> None:  # noqa: D102
+        theirs = (webhooks.c.task_id == storable(task_id)) & (webhooks.c.state == DeliveryState.PENDING)
+        if not self._read(select(webhooks.c.sequence).where(theirs).limit(1)):
+            return
+        values = {"state": DeliveryState.FAILED, "last_error": "its task was deleted"}
+        with answering(), self._engine.begin() as connection:
+            connection.execute(update(webhooks).where(theirs).values(values))
+
+    def pending_webhooks(self, ids: Collection[str]) -> set[str]:  # noqa: D102
+        pending = webhooks.c.id.in_(ids) & (webhooks.c.state == DeliveryState.PENDING)
+        return {row.id for row in self._read(select(webhooks.c.id).where(pending))}
+
     def resend_webhook(self, task_id: str, now: float) -> bool:  # noqa: D102
         last = select(func.max(webhooks.c.sequence)).where(webhooks.c.task_id == storable(task_id)).scalar_subquery()
         unheard = (webhooks.c.sequence == last) & (webhooks.c.state != DeliveryState.DELIVERED)

@@ -88,6 +88,16 @@ def test_a_page_of_another_site_starts_and_ends_no_task_from_the_browser_of_a_vi
     assert box.tasks.counts() == {State.QUEUED: 1, State.PROCESSING: 0}
 
 
+def test_a_neighbour_is_another_site_where_there_are_no_keys(open_box):
+    """Another port of localhost, another host of one domain: a form that it sends carries no key."""
+    headers = {"Sec-Fetch-Site": "same-site", "Origin": SITE}
+    fields = {"json": {"prompt": "x"}, "headers": headers}
+    assert open_box().client.post("/v1/video/async_t2v", **fields).status_code == 403
+    assert open_box(cors_origins=[SITE]).client.post("/v1/video/async_t2v", **fields).status_code == 200
+    fields["headers"] = headers | bearer(ALICE)
+    assert open_box(api_keys=KEYS).client.post("/v1/video/async_t2v", **fields).status_code == 200
+
+
 @pytest.mark.parametrize("told", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}])
 def test_our_own_page_and_programs_that_are_no_browser_may(open_box, told):
     answer = open_box().client.post("/v1/video/async_t2v", json={"prompt": "x"}, headers=told)

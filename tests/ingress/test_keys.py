@@ -133,6 +133,19 @@ def test_pages_hold_the_own_tasks_whatever_stands_between(box):
     assert rest["next_cursor"] is None
 
 
+def test_a_cursor_tells_nothing_of_the_tasks_of_others(box):
+    """A number of all tasks would: between two of one's own it counts those of others."""
+    with speaking_as(box, BOB):
+        theirs = [box.submit() for _ in range(3)]
+    with speaking_as(box, ALICE):
+        mine = [box.submit() for _ in range(3)]
+        first = box.client.get("/v1/video/tasks", params={"limit": 1}).json()
+        assert first["next_cursor"] == mine[-1], "an id of the own, drawn at random"
+        for unknown in (theirs[0], "0" * 32, "4", str(2**40)):
+            answer = box.client.get("/v1/video/tasks", params={"cursor": unknown})
+            assert (answer.status_code, answer.json()["field"]) == (422, "cursor"), unknown
+
+
 def test_one_idempotency_key_of_two_owners_is_two_tasks(box):
     header = {"Idempotency-Key": "the same"}
     made = set()

@@ -46,6 +46,14 @@ def test_a_task_that_comes_meanwhile_moves_no_page(box):
     assert [task["task_id"] for task in second["tasks"]] == ids[2:]
 
 
+def test_a_page_goes_on_after_a_task_that_was_deleted_meanwhile(box):
+    ids = [box.finished() for _ in range(4)][::-1]
+    first = box.client.get("/v1/video/tasks?limit=2").json()
+    assert box.client.delete(f"/v1/video/tasks/{ids[1]}").json()["outcome"] == "deleted"
+    second = box.client.get(f"/v1/video/tasks?limit=2&cursor={first['next_cursor']}").json()
+    assert [task["task_id"] for task in second["tasks"]] == ids[2:]
+
+
 def test_states_filter_and_may_repeat(box):
     done = box.finished()
     canceled, waiting = box.submit(), box.submit()

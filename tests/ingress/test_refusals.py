@@ -350,7 +350,8 @@ def test_an_unknown_path_is_404(box, path):
         ("limit=0", "limit", '"0"', "greater than or equal to 1"),
         ("limit=all", "limit", '"all"', "a valid integer"),
         ("state=done", "state", '"done"', "'queued', 'processing'"),
-        ("cursor=x", "cursor", '"x"', "text like"),
+        ("cursor=x", "cursor", '"x"', "next_cursor"),
+        ("cursor=1041", "cursor", '"1041"', "next_cursor"),
     ],
 )
 def test_a_wrong_query_is_refused_as_a_wrong_field_is(box, query, field, given, allowed):

@@ -12,6 +12,7 @@ import httpcore
 from httpcore import SOCKET_OPTION
 
 from deployments.ingress.webhooks.addresses import Address, is_public, parse_address
+from deployments.ingress.webhooks.bounded import BoundedStream
 
 Resolve = Callable[[str], Awaitable[list[Address]]]
 """Looks up the addresses of a host. Raises OSError."""
@@ -62,7 +63,9 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         addresses = await self._addresses(host)
         for number, address in enumerate(addresses, 1):
             try:
-                return await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                return BoundedStream(
+                    await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if number == len(addresses):
                     raise
@@ -74,5 +77,5 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         except (OSError, UnicodeError) as error:  # the second: no name can be written so
             raise httpcore.ConnectError(f"{host} could not be looked up") from error
         if not self._allow_private and not all(is_public(each) for each in addresses):
-            raise NotPublic(host)
+            raise NotPublic(f"{host} leads to an address that is not public")
         return addresses[:MAX_TRIED]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
+from deployments.ingress.webhooks.bounded import TooMuchAnswer
 from deployments.ingress.webhooks.message import Messages
 from deployments.ingress.webhooks.network import CheckedNetwork, NotPublic, Resolve
 from deployments.settings import WebhookSettings
@@ -18,6 +20,10 @@ from storage.webhooks import Delivery
 
 GONE = 410
 MAX_RETRY_AFTER_S = 3600
+NO_CONNECTION = "no connection to its host"
+"""Also for a host that leads inside: so nobody learns which names there are. The log tells them apart."""
+
+logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,15 @@ class Post:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await self._send(delivery)
-        except NotPublic:
-            return Outcome("its host leads to an address that is not public")
+        except TooMuchAnswer:
+            return Outcome("the receiver sent more than an answer")
         except httpcore.ConnectTimeout:
             return Outcome(f"no connection in {self._settings.connect_timeout_s:g} s")
         except (TimeoutError, httpcore.TimeoutException):
             return Outcome(f"no answer in {self._settings.timeout_s:g} s")
-        except httpcore.ConnectError:
-            return Outcome("no connection to its host")
+        except (httpcore.ConnectError, NotPublic) as error:
+            logger.info("webhook %s: %s: %s", delivery.id, type(error).__name__, error)
+            return Outcome(NO_CONNECTION)
         except (httpcore.NetworkError, httpcore.ProtocolError):
             return Outcome("the connection broke before an answer")
 

@@ -19,7 +19,7 @@ from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.metrics.table import WEBHOOKS
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable
-from storage.webhooks import Delivery, DeliveryState, Lane, WebhookStore
+from storage.webhooks import Delivery, DeliveryState, WebhookStore
 
 POLL_S = 1.0
 LEASE_MARGIN_S = 30.0
@@ -47,18 +47,39 @@ class Sender:
         self._clock = clock
         self._draw = draw
         self._metrics = metrics
-        self._sending: dict[asyncio.Task[None], Lane] = {}
+        self._looked_at = 0.0
+        self._sending: dict[asyncio.Task[None], Delivery] = {}
 
     async def run(self) -> None:
         """Send until canceled. What is under way then is tried again by whoever claims it next."""
         try:
             while True:
+                await self._stop_ended()
                 if not await self._start_due():
                     await self._pause()
         finally:
             for sending in self._sending:
                 sending.cancel()
             await self.finish()
+
+    async def _stop_ended(self) -> None:
+        """Break off what is under way for messages that somebody has ended meanwhile."""
+        try:
+            await self.stop_ended()
+        except StoreUnavailable as error:
+            logger.warning("webhooks go on: %s", error.message)
+
+    async def stop_ended(self) -> None:
+        """Break off the tries of messages that are no longer to be sent. Raises StoreUnavailable."""
+        now = self._clock()
+        if not self._sending or now < self._looked_at + POLL_S:
+            return
+        self._looked_at = now
+        pending = await asyncio.to_thread(self._store.pending_webhooks, [each.id for each in self._sending.values()])
+        for sending, delivery in self._sending.items():
+            if delivery.id not in pending:
+                logger.info("webhook %s of task %s: ended", delivery.id, delivery.task.id)
+                sending.cancel()
 
     async def _start_due(self) -> int:
         try:
@@ -76,11 +97,11 @@ class Sender:
             return 0
         now, lease_s = self._clock(), self._settings.timeout_s + LEASE_MARGIN_S
         due = await asyncio.to_thread(self._store.due_webhooks, now)
-        chosen = [each.sequence for each in pick(due, self._sending.values(), self._settings)]
+        chosen = [each.sequence for each in pick(due, [each.lane for each in self._sending.values()], self._settings)]
         claimed = await asyncio.to_thread(self._store.claim_webhooks, chosen, now, lease_s)
         for delivery in claimed:
             sending = asyncio.create_task(self._deliver(delivery))
-            self._sending[sending] = delivery.lane
+            self._sending[sending] = delivery
             sending.add_done_callback(self._sending.pop)
         return len(claimed)
 

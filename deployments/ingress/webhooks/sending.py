@@ -1,9 +1,14 @@
-"""The sender beside the HTTP app, from its start to its end."""
+"""The sender beside the HTTP app, from its start to its end: in a thread with an event loop of its own.
+
+What receivers do with their connections costs the loop of the API nothing.
+"""
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 
 from deployments.ingress.rooms import Rooms
 from deployments.ingress.webhooks.message import Messages
@@ -15,16 +20,27 @@ from deployments.ingress.webhooks.sender import Sender
 @contextlib.asynccontextmanager
 async def sending(rooms: Rooms) -> AsyncIterator[None]:
     """Send webhooks meanwhile; without a secret to sign with, none."""
-    settings = rooms.settings.webhooks
-    if settings.secret is None:
+    if rooms.settings.webhooks.secret is None:
         yield
         return
+    begun = Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]()
+    thread = threading.Thread(target=lambda: asyncio.run(_send(rooms, begun)), name="webhooks", daemon=True)
+    thread.start()
+    loop, sender = await asyncio.wrap_future(begun)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RuntimeError):  # its loop has ended
+            loop.call_soon_threadsafe(sender.cancel)
+        await asyncio.to_thread(thread.join)
+
+
+async def _send(rooms: Rooms, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]) -> None:
+    """Send until canceled."""
+    settings = rooms.settings.webhooks
     messages = Messages(rooms.settings, lambda: rooms.signer)
     with contextlib.closing(Resolver(settings.max_sending)) as resolver:
         async with Post(settings, messages, resolver, time.time) as post:
-            loop = asyncio.create_task(Sender(settings, rooms.tasks, post, metrics=rooms.metrics).run())
-            try:
-                yield
-            finally:
-                loop.cancel()
-                await asyncio.wait([loop])
+            sender = asyncio.create_task(Sender(settings, rooms.tasks, post, metrics=rooms.metrics).run())
+            begun.set_result((asyncio.get_running_loop(), sender))
+            await asyncio.wait([sender])

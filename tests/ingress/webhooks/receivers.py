@@ -89,6 +89,36 @@ def silent_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@dataclass
+class Flooding:
+    """A port that sends the same again and again, and how much of it was taken."""
+
+    port: int
+    sent_bytes: int = 0
+
+
+@contextlib.contextmanager
+def flooding_port(content: bytes, *, endless: bool = True) -> Iterator[Flooding]:
+    """A port that answers with `content`, without end or once, until the other side has had enough."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flooding = Flooding(listener.getsockname()[1])
+
+        def flood() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                while True:
+                    connection.sendall(content)
+                    flooding.sent_bytes += len(content)
+                    if not endless:
+                        return
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        yield flooding
+        thread.join()
+
+
 @contextlib.contextmanager
 def endless_port() -> Iterator[int]:
     """A port that answers 200 and then sends its body until the other side has had enough."""

@@ -15,7 +15,7 @@ from models.errors import StoreUnavailable
 from storage.schema import webhooks
 from storage.webhooks import DeliveryState, Standing
 from tests.ingress.webhooks.conftest import until
-from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET, Answer, endless_port, silent_port
+from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET, Answer, endless_port, flooding_port, silent_port
 
 DELIVERED, PENDING, FAILED = DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.FAILED
 
@@ -139,7 +139,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(outbox, receive):
     tasks = [outbox.end(receiver.url(host)) for host in ("hooks.example", "half.example", "127.0.0.1")]
     asyncio.run(outbox.send_due(allow_private=False))
     assert receiver.messages == []
-    error = "its host leads to an address that is not public"
+    error = "no connection to its host"  # as of a name without an answer: no name of the network can be guessed
     assert [outbox.standing(task) for task in tasks] == [Standing(PENDING, 1, error)] * 3
 
 
@@ -151,7 +151,7 @@ def test_a_name_is_checked_again_at_each_try(outbox, receive):
     assert outbox.standing(task).last_error == "no connection to its host"
     outbox.now += WAITS_S[0]
     asyncio.run(outbox.send_due(allow_private=False))
-    assert outbox.standing(task).last_error == "its host leads to an address that is not public"
+    assert outbox.standing(task).last_error == "no connection to its host"
     assert receiver.messages == []
 
 
@@ -207,6 +207,52 @@ def test_an_answer_without_end_is_not_read(outbox):
     assert outbox.standing(task) == Standing(DELIVERED, 1)
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n",
+        b"HTTP/1.1 100 \r\nx: " + b"y" * 30_000 + b"\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("at_once", [1, 500])
+def test_a_receiver_that_promises_an_answer_without_end_is_left(outbox, flood, at_once):
+    with flooding_port(flood * at_once) as flooding:
+        task = outbox.end(f"http://127.0.0.1:{flooding.port}/")
+        asyncio.run(outbox.send_due(timeout_s=60))
+        assert outbox.standing(task) == Standing(PENDING, 1, "the receiver sent more than an answer")
+    assert flooding.sent_bytes < 20_000_000, "a socket's buffers hold a few MB that nobody reads"
+
+
+def test_a_few_interim_answers_are_no_fault(outbox):
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n" * 4 + b"HTTP/1.1 204 No Content\r\n\r\n"
+    with flooding_port(interim, endless=False) as flooding:
+        task = outbox.end(f"http://127.0.0.1:{flooding.port}/")
+        asyncio.run(outbox.send_due())
+    assert outbox.standing(task) == Standing(DELIVERED, 1)
+
+
+def test_the_tries_of_a_deleted_task_end_those_under_way_too(outbox, receive):
+    receiver = receive(Answer(500))
+
+    async def scene(port: int) -> None:
+        tried, silent = outbox.end(receiver.url()), outbox.end(f"http://127.0.0.1:{port}/")
+        async with outbox.sender(timeout_s=60) as sender:
+            await sender.start_due()
+            await until(lambda: outbox.standing(tried).last_error is not None)
+            for task in (tried, silent):
+                outbox.store.end_webhooks(task.id)
+                assert outbox.standing(task) == Standing(FAILED, 1, "its task was deleted")
+            await sender.stop_ended()
+            await asyncio.wait_for(sender.finish(), 30)
+            outbox.now += WAITS_S[0]
+            assert await sender.start_due() == 0
+            assert outbox.standing(silent) == Standing(FAILED, 1, "its task was deleted")
+
+    with silent_port() as port:
+        asyncio.run(scene(port))
+
+
 def test_a_receiver_without_tls_gets_nothing_that_was_meant_for_https(outbox, receive):
     task = outbox.end(f"https://127.0.0.1:{receive().port}/")  # TLS to a receiver that speaks none
     asyncio.run(outbox.send_due())
@@ -242,7 +288,7 @@ def test_the_dead_hosts_of_one_owner_hold_up_no_other_owner(outbox, receive):
         async with outbox.sender(max_sending=5, max_per_owner=3, timeout_s=60) as sender:
             loop = asyncio.create_task(sender.run())
             await until(lambda: all(outbox.standing(task).state == DELIVERED for task in living))
-            assert sorted(lane.owner for lane in sender._sending.values()).count("alice") == 3
+            assert [each.lane.owner for each in sender._sending.values()].count("alice") == 3
             loop.cancel()
             await asyncio.wait([loop])
 

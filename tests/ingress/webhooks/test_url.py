@@ -1,11 +1,11 @@
 """Which urls a client may name, and which addresses a webhook may lead to."""
 
 import json
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
-from deployments.ingress.webhooks.addresses import is_public
+from deployments.ingress.webhooks.addresses import NEVER, is_public
 from tests.ingress.webhooks.receivers import SECRET
 
 SIGNED = {"secret": SECRET}
@@ -19,10 +19,34 @@ SIGNED = {"secret": SECRET}
         *("::1", "::", "fe80::1", "fe80::1%1", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "2001:db8::1"),
         *("::ffff:10.0.0.1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254"),
         *("2002:7f00:1::", "2001:0:7f00:1::", "64:ff9b:1::1", "100::1"),
+        *("192.0.0.192", "192.0.0.8", "192.0.0.9", "168.63.129.16", "192.88.99.1", "100.100.100.200", "192.31.196.1"),
+        *("3fff::1", "3fff:fff:ffff::1", "5f00::1", "2001:20::1", "2001:1::1", "2620:4f:8000::1", "fd00:ec2::254"),
+        *("::ffff:168.63.129.16", "::ffff:0:10.0.0.1", "64:ff9b::c000:c0", "2002:a83f:8110::", "2002:c0a8:101::1"),
+        *("64:ff9b:1:ffff::a00:1", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "::192.168.0.1", "::ffff:6440:1"),
+        *("2606:4700::1111%eth0", "100:0:0:1::1"),
     ],
 )
 def test_an_address_that_only_this_network_reaches_is_not_public(address):
     assert not is_public(ip_address(address))
+
+
+@pytest.mark.parametrize("network", NEVER)
+def test_the_first_and_the_last_address_of_a_network_that_is_never_reached_are_not_public(network):
+    never = ip_network(network)
+    for address in (never[0], never[-1], never[never.num_addresses // 2]):
+        assert not is_public(address)
+        if isinstance(address, IPv4Address):
+            assert not is_public(IPv6Address(f"::ffff:{address}"))
+            assert not is_public(IPv6Address(f"64:ff9b::{address}"))
+            assert not is_public(IPv6Address(0x2002 << 112 | int(address) << 80))
+
+
+def test_each_network_has_its_reason_and_a_neighbour_that_is_public():
+    assert all(len(reason) > 10 for reason in NEVER.values())
+    for address in ("168.63.129.15", "168.63.129.17", "191.255.255.255", "192.0.1.1", "192.88.98.1", "192.88.100.1"):
+        assert is_public(ip_address(address)), address
+    for address in ("2001:200::1", "2001:db7:ffff::1", "2620:4f:8001::1", "2a00::1"):
+        assert is_public(ip_address(address)), address
 
 
 @pytest.mark.parametrize(
@@ -60,6 +84,8 @@ def test_an_address_of_the_open_internet_is_public(address):
             "http://[fe80::1]/",
         ),
         *("http://\uff11\uff12\uff17.0.0.1/", "http://224.0.0.1/", "http://0.0.0.0/"),
+        *("http://168.63.129.16/", "http://0xa83f8110/", "http://[::ffff:a83f:8110]/", "http://192.0.0.192/"),
+        *("http://[3fff::1]/", "http://[64:ff9b:1::1]/", "http://[2002:a83f:8110::1]/", "http://0300.0.0.0300/"),
     ],
 )
 def test_a_url_that_may_not_be_told_is_refused_by_its_name(open_box, url):
