@@ -1,6 +1,7 @@
 """A slow or a greedy client costs the server a bounded time and a bounded memory."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -53,10 +54,14 @@ class CountingStore(LocalOutputStore):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.at_once = self.most = 0
+        self.both_are_here = threading.Event()
 
     def put(self, key: str, source: Path | bytes) -> None:
         self.at_once += 1
         self.most = max(self.most, self.at_once)
+        if self.at_once == 2:
+            self.both_are_here.set()
+        self.both_are_here.wait(10)
         time.sleep(0.05)
         super().put(key, source)
         self.at_once -= 1
