@@ -61,7 +61,7 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     fitted = DECODERS.fit(submission.image, new.request, rooms.settings.limits)
     request, key = fitted.request, input_key(new.id)
     adjusted = adjust_to_model(rooms, request, from_image=True)
-    rooms.outputs.put(key, fitted.png)
+    rooms.outputs.put(key, fitted.content)
     try:
         task = _submit(rooms, replace(new, request=request, input_key=key, adjusted=adjusted))
     except BaseException:

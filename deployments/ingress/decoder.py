@@ -33,9 +33,9 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True)
 class Fitted:
-    """An image at the size of its video, as a PNG, and the request with that size."""
+    """An image as its task keeps it, and the request with the size that it gave the video."""
 
-    png: bytes
+    content: bytes
     request: VideoRequest
 
 
