@@ -367,6 +367,29 @@ def test_the_patches_that_stand_as_comments_in_production_render(tmp_path: Path)
     assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
 
 
+def amount(quantity: str) -> float:
+    """Of CPUs in cores, of memory in Gi."""
+    if quantity.endswith("Mi"):
+        return float(quantity[:-2]) / 1024
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity.removesuffix("Gi"))
+
+
+def test_the_quota_of_the_example_holds_the_two_clusters_of_an_upgrade() -> None:
+    cluster = rayservice("production")["spec"]["rayClusterConfig"]
+    most = {each["groupName"]: each["maxReplicas"] for each in cluster["workerGroupSpecs"]} | {"head": 1}
+    taken = {"cpu": 0.0, "memory": 0.0, "nvidia.com/gpu": 0.0}
+    for name, template in pods(rayservice("production")):
+        requested = template["spec"]["containers"][0]["resources"]
+        for resource in taken:
+            quantity = requested["requests"].get(resource) or requested["limits"].get(resource, "0")
+            taken[resource] += 2 * most[name] * amount(quantity)
+    autoscaler = cluster["autoscalerOptions"]["resources"]["requests"]
+    hard = next(yaml.safe_load_all((K8S / "examples/quota.yaml").read_text()))["spec"]["hard"]
+    for resource, used in taken.items():
+        extra = 2 * amount(autoscaler.get(resource, "0"))
+        assert used + extra <= amount(hard[f"requests.{resource}"]), resource
+
+
 def relative(path: Path, folder: Path) -> str:
     """Kustomize takes folders by a relative path alone."""
     return os.path.relpath(path, folder)
