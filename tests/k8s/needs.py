@@ -1,0 +1,20 @@
+"""What the tests of Kubernetes want of the machine. `.ci/run` installs it; they are skipped where it is missing."""
+
+import os
+import shutil
+import sys
+
+import pytest
+
+
+def _missing(*programs: str) -> str:
+    """Why tests cannot run here; empty if they can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "namespaces are made by root on Linux"
+    return ", ".join(f"{program} is not installed" for program in programs if shutil.which(program) is None)
+
+
+NAMESPACES = _missing("ip", "unshare", "nsenter", "kubectl")
+CLUSTER = NAMESPACES or _missing("redis-server", "dnsmasq")
+needs_nftables = pytest.mark.skipif(bool(NAMESPACES or _missing("nft")), reason=NAMESPACES or _missing("nft"))
+needs_cluster = pytest.mark.skipif(bool(CLUSTER), reason=CLUSTER)
