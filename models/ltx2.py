@@ -43,11 +43,15 @@ from models.recipes import Recipe, read_recipe
 from models.request import VideoRequest
 from models.sleep import Bed
 from models.speedup_choice import Speedup
+from models.speedups.compiled import keep_compiled
 from models.text_encoding import OnePass
 from models.timeline import Mark, Timeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+COMPILED = "compiled"
+"""The folder of the cache in which torch keeps what it compiles."""
 
 
 class Ltx2:
@@ -115,6 +119,7 @@ class Ltx2:
             placed = offload.apply(pipe, placed)
             timeline.mark(Mark.PLACED)
             loaded = cls(model_name(model), recipe, pipe, placed, options)
+            keep_compiled(cache_dir / COMPILED)
             loaded.speed_up(choose_speedups(placed, device, options))
             loaded.working_bytes = None if recipe.tiny else measure_room(placed, loaded.speedups)
             return loaded

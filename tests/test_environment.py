@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,8 +8,8 @@ import pytest
 from deployments.environment import LINUX_ONLY, WANTED, missing_variables
 
 RAY_ENV = Path(__file__).parents[1] / "ray.env"
-NOT_MISSED = {"RAY_USAGE_STATS_ENABLED"}
-"""What ray.env sets and the server works as well without."""
+NOT_MISSED = {"RAY_USAGE_STATS_ENABLED", "PYTORCH_ALLOC_CONF"}
+"""What ray.env sets and no notice asks for: the server works as well without, or only a GPU has use for it."""
 
 
 def variables() -> dict[str, str]:
@@ -30,6 +33,21 @@ def test_nothing_is_missing_where_ray_env_was_read(monkeypatch: pytest.MonkeyPat
     for name, value in variables().items():
         monkeypatch.setenv(name, value)
     assert missing_variables() == []
+
+
+def test_the_allocators_setting_is_one_that_torch_knows_and_takes_in_silence() -> None:
+    """The older name, PYTORCH_CUDA_ALLOC_CONF, warns; a torch without CUDA reads neither."""
+    (name, value) = next((name, value) for name, value in variables().items() if name.startswith("PYTORCH"))
+    assert (name, value) == ("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    code = "import torch; torch.ones(1)"
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_a_missing_variable_is_named_with_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Promise: whatever is sped up stays what diffusers makes, within a stated tolerance, and does less work."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,6 +164,21 @@ def test_compiled_blocks_change_nothing_beside_the_shared_prefix(build: Build) -
     model = sped_up(build, Speedup.PREFIX, Speedup.MASK)
     compile_blocks(transformer_of(model), backend="aot_eager")
     assert distance(denoise(model), denoise(build())) <= ROUNDING
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
+def test_what_is_compiled_is_kept_beside_the_weights(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "an operator's own")
+    Ltx2.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "an operator's own"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    Ltx2.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
+    assert cache_dir() == str(tmp_path / "compiled")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
 
 
 class Block(torch.nn.Module):
