@@ -79,12 +79,10 @@ USER 1000:100
 # Tasks, videos and, in data/cache, the model: 68 GB that may have a volume of their own.
 VOLUME /srv/ltx2/data
 EXPOSE 8004
-# `serve run` drains on SIGINT and dies at once on SIGTERM.
-STOPSIGNAL SIGINT
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8004/health', timeout=4)"]
 # What `make run` does. On Kubernetes KubeRay puts its own command in the place of this one.
-CMD ["/bin/sh", "-c", "export RAY_ADDRESS=local; python -m deployments.preflight serve_config.yaml && exec serve run serve_config.yaml"]
+CMD ["python", "-m", "deployments.launcher", "serve_config.yaml"]
 
 ARG VERSION=0.1.0
 ARG REVISION=unknown

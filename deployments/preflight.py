@@ -1,4 +1,4 @@
-"""What `make run` looks at before Ray starts: settings, ports and open files. Says what is wrong, and ends there.
+"""What a start looks at before Ray does: settings, folders, ports and open files. Says what is wrong, and ends there.
 
 A server that is started by hand meets wrong settings in `build`, where Serve reports a failed deployment and goes on
 running without the app; and a port that is held where Ray starts HAProxy, in Ray's words.
@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from deployments.ports import end_orphans, holders, ports_needed
+from deployments.runtime_folder import folder_problems
 from deployments.settings import Settings, SettingsError
 from models.driver import explain_old_driver
 
@@ -24,12 +25,19 @@ OPEN_FILES = 10_276
 def main() -> None:
     """Check `serve_config.yaml`, given as the only argument."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    config = yaml.safe_load(Path(sys.argv[1]).read_text())
+    check(Path(sys.argv[1]))
+
+
+def check(file: Path) -> None:
+    """Look at a config and at this host. Raises SystemExit with what stands in the way of its start."""
+    config = yaml.safe_load(file.read_text())
     try:
         for application in config["applications"]:
             Settings.model_validate(application.get("args") or {}).without_secrets()
     except SettingsError as error:
         sys.exit(str(error))
+    if problems := list(folder_problems(os.environ)):
+        sys.exit("\n".join(problems))
     end_orphans()
     ports = ports_needed((config.get("http_options") or {}).get("port", 8000))
     held = [f"port {port} is held by {who}; end it, or change {ports[port]}" for port, who in holders(ports).items()]

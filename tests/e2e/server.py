@@ -1,4 +1,4 @@
-"""A real server in a process of its own: `serve run serve_config.yaml`, with its own Ray cluster and ports."""
+"""A real server in a process of its own, started as `make run` does, with its own Ray cluster and ports."""
 
 import os
 import shutil
@@ -53,7 +53,6 @@ class Server:
             **{name: value for name, value in os.environ.items() if not name.startswith(("LTX2_", "RAY_"))},
             **ray_environment(),
             "RAY_TMPDIR": self._ray_folder,
-            "RAY_ADDRESS": "local",
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
@@ -69,7 +68,7 @@ class Server:
         return Path(self._ray_folder) / "ray"
 
     def launch(self) -> None:
-        command = ["serve", "run", "serve_config.yaml"]
+        command = [sys.executable, "-m", "deployments.launcher", "serve_config.yaml"]
         self._process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -81,9 +80,6 @@ class Server:
         )
 
     def start(self) -> None:
-        """Start as `make run` does: look at the settings and the ports first."""
-        command = [sys.executable, "-m", "deployments.preflight", "serve_config.yaml"]
-        subprocess.run(command, cwd=self.folder, env=self.environment, check=True)
         self.launch()
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.e2e.checks import assert_nothing_lost
@@ -23,9 +24,14 @@ def _interrupt(server: Server) -> None:
 
 
 def _terminate(server: Server) -> None:
+    """What `kill`, systemd and Docker do. It drains, refuses connections afterwards, and leaves nothing."""
     processes = server.processes()
+    assert server.processes_like("haproxy -db")
     processes[0].send_signal(signal.SIGTERM)
-    server.wait_for_exit()
+    assert server.wait_for_exit() == 0
+    assert [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    with pytest.raises(httpx.ConnectError):
+        server.client.get("/health")
 
 
 def _kill_all(server: Server) -> None:
