@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.estimate import evaluations
 from models.request import VideoRequest
 
-UNIT = 512 * 768 * 121 * 40
-"""Pixels x frames x steps of the default video: its work is 1."""
+UNIT = 512 * 768 * 121 * 160
+"""Pixels x frames x evaluations of the default video: its work is 1."""
 DIGITS = 9
 """Virtual times are compared to so many digits: sums of fractions are not exact."""
 
@@ -38,10 +39,13 @@ class Turn:
 Turns = Mapping[str, Turn]
 
 
-def work(request: VideoRequest) -> float:
-    """How much of a GPU's time a task takes, in default videos."""
+def work(request: VideoRequest, fast_guided_share: float) -> float:
+    """How much of a GPU's time a task takes, in default videos. `request` is as it is rendered.
+
+    Guidance counts: with all of it the transformer looks at the video four times a step.
+    """
     pixels = request.height * request.width * request.num_rendered_frames
-    return pixels * request.num_inference_steps / UNIT
+    return pixels * evaluations(request, fast_guided_share) / UNIT
 
 
 def next_begin(turns: Turns, owner: str) -> float:

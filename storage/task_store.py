@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from models.adjustments import Adjustment
+from models.options import FAST_GUIDED_SHARE
 from models.progress import Progress
 from storage.database import open_engine
 from storage.shares import Share
@@ -186,10 +187,14 @@ class SqlTaskStore(
 
     @classmethod
     def open(
-        cls, url: str, on_end: Callable[[Task], None] | None = None, shares: Mapping[str, Share] | None = None
+        cls,
+        url: str,
+        on_end: Callable[[Task], None] | None = None,
+        shares: Mapping[str, Share] | None = None,
+        fast_guided_share: float = FAST_GUIDED_SHARE,
     ) -> "SqlTaskStore":
         """Open the database at `url`. Its tables must be there (`storage.database.migrate`)."""
-        return cls(open_engine(url), on_end, shares)
+        return cls(open_engine(url), on_end, shares, fast_guided_share)
 
     def close(self) -> None:
         """Let go of the connections."""

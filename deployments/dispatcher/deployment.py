@@ -71,7 +71,12 @@ class Dispatcher:
         engine = open_engine(settings.database_url)
         self._metrics = metrics
         metrics.start_at_zero(TASK_RETRIES)
-        self._tasks = SqlTaskStore(engine, count_ends(metrics, State.FAILED, State.COMPLETED), settings.shares)
+        self._tasks = SqlTaskStore(
+            engine,
+            count_ends(metrics, State.FAILED, State.COMPLETED),
+            settings.shares,
+            settings.generator.fast_guided_share,
+        )
         self._census = CensusTaker(self._tasks, model_name, metrics)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._outcomes = Outcomes(settings.dispatcher, self._tasks, self._outputs, metrics)

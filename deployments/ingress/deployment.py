@@ -56,7 +56,12 @@ class Ingress:
         self._rooms = Rooms(
             settings=settings,
             model=model_name,
-            tasks=SqlTaskStore.open(settings.database_url, count_ends(metrics, State.CANCELED), settings.shares),
+            tasks=SqlTaskStore.open(
+                settings.database_url,
+                count_ends(metrics, State.CANCELED),
+                settings.shares,
+                settings.generator.fast_guided_share,
+            ),
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
             nudge=Nudge(self._send_nudge),
             notices=tuple(notices),

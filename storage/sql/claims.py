@@ -35,7 +35,7 @@ class ClaimStatements(Statements):
         if limit < 1 or not self._read(waiting(self._walks, model, *CLAIMABLE).limit(1)):
             return []  # asked every second: a look costs less than a write
         with answering(), self._engine.begin() as connection:
-            claim = _Claim(connection, model, self._walks, self.share)
+            claim = _Claim(connection, model, self._walks, self.share, self._fast_guided_share)
             values = {"dispatcher": dispatcher, "claim": tasks.c.claim + 1, "lease_until": self._now() + lease_s}
             claim.take(limit, values)
             return claim.taken
@@ -44,11 +44,19 @@ class ClaimStatements(Statements):
 class _Claim:
     """One claim, within its transaction."""
 
-    def __init__(self, connection: Connection, model: str, walks: Walks, share: Callable[[str], Share]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        model: str,
+        walks: Walks,
+        share: Callable[[str], Share],
+        fast_guided_share: float,
+    ) -> None:
         self._connection = connection
         self._model = model
         self._walks = walks
         self._share = share
+        self._fast_guided_share = fast_guided_share
         found = connection.execute(waiting(walks, model, *CLAIMABLE))
         self._oldest = {str(row.owner): int(row.oldest) for row in found}
         self._turns = _lock_turns(connection, list(self._oldest))
@@ -96,7 +104,9 @@ class _Claim:
     def _note(self, owner: str, found: list[Task]) -> None:
         """The owner has come further: in the row of its turn, and for the rest of this claim."""
         for task in found:
-            self._turns[owner] = take(self._turns, owner, work(task.request), self._share(owner))
+            self._turns[owner] = take(
+                self._turns, owner, work(task.rendered_request, self._fast_guided_share), self._share(owner)
+            )
         turn = self._turns[owner]
         self._connection.execute(update(turns).where(turns.c.owner == owner).values(began=turn.began, ends=turn.ends))
         self._oldest[owner] = found[-1].sequence + 1

@@ -59,7 +59,7 @@ class PositionStatements(Statements):
 
     def _others(self, task: Task, number: int, oldest: Mapping[str, int], known: Turns) -> int:
         """The tasks of others that begin before this one, the n-th of its owner."""
-        amount = work(task.request)
+        amount = work(task.rendered_request, self._fast_guided_share)
         begin = begin_of(known, task.owner, number, amount, self.share(task.owner))
         most = {
             owner: count_before(known, owner, begin, amount, self.share(owner), ties=first < task.sequence)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, case, extract, func, literal, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from models.options import FAST_GUIDED_SHARE
 from models.progress import Stage
 from storage.database import answering, is_sqlite, reader, storable
 from storage.rows import read_known
@@ -25,14 +26,17 @@ class Statements:
         engine: Engine,
         on_end: Callable[[Task], None] | None = None,
         shares: Mapping[str, Share] | None = None,
+        fast_guided_share: float = FAST_GUIDED_SHARE,
     ) -> None:
         """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it.
 
         `shares` says what owners may take; who is not named there has weight 1 and no bounds.
+        `fast_guided_share` is the share of its steps that a task of quality fast guides.
         """
         self._engine = engine
         self._on_end = on_end
         self._shares = dict(shares or {})
+        self._fast_guided_share = fast_guided_share
         self._walks = Walks(by_rows=not is_sqlite(engine))
         self._reader = reader(engine)
 

@@ -54,7 +54,7 @@ def test_a_refused_picture_is_not_kept_and_uses_up_no_key(open_box):
     form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", picture_file())}}
     headers = {"Idempotency-Key": "k"}
     assert box.client.post("/v1/video/async_i2v", **form, headers=headers).status_code == 429
-    assert list((box.folder / "store" / "inputs").iterdir()) == []
+    assert list((box.folder / "store").glob("inputs/*")) == []
     box.start()
     assert box.client.post("/v1/video/async_i2v", **form, headers=headers).status_code == 200
 

@@ -6,13 +6,14 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 
+from models.adjustments import Adjustment
 from models.errors import QueueFull
 from models.request import VideoRequest
 from storage.database import open_engine
 from storage.schema import tasks, turns
-from storage.shares import Share
+from storage.shares import Share, work
 from storage.task_store import SqlTaskStore
 from storage.tasks import NOBODY, NewTask, Place, State, Task
 
@@ -306,3 +307,57 @@ def test_usage_is_counted_for_each_owner_and_day(store):
     assert [each.owner for each in everyone] == ["alice", "bob"]
     assert everyone[1].runs == 3
     assert store.usage("carol") == []
+
+
+STEPS = Adjustment("num_inference_steps", 10, 8, "a distilled model has fixed steps")
+UNGUIDED = {"cfg_scale_video": 1, "cfg_scale_audio": 1, "stg_scale_video": 0, "modality_scale": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "ratio"),
+    [
+        ({}, UNGUIDED, 4),
+        ({}, {"stg_scale_video": 0, "modality_scale": 1}, 2),
+        ({"cfg_scale_video": 1, "cfg_scale_audio": 1}, UNGUIDED, 3),
+        (UNGUIDED | {"num_inference_steps": 40}, UNGUIDED | {"num_inference_steps": 10}, 4),
+        (UNGUIDED | {"num_frames": 241}, UNGUIDED | {"num_frames": 121}, 2),
+        ({"num_inference_steps": 10}, {"quality": "fast", "num_inference_steps": 4}, 4),  # 40 and 4 + 3 * 2
+    ],
+)
+def test_work_is_what_the_transformer_evaluates(open_store, more, less, ratio):
+    """A guided step costs four times one without guidance: an owner cannot take more by asking for more of it."""
+    store = open_store()
+    submit(store, "alice", 3, **more)
+    submit(store, "bob", 30, **less)
+    assert one_by_one(store, 3 * (ratio + 1)).count("a") == 3
+
+
+def test_work_is_counted_as_it_is_rendered(open_store):
+    """A distilled model has its own steps and no guidance, whatever was asked for."""
+    store = open_store()
+    distilled = (*(Adjustment(name, 2, value, "x") for name, value in UNGUIDED.items()), STEPS)
+    for owner, adjusted in (("alice", ()), ("bob", distilled)):
+        request = VideoRequest(prompt="a lighthouse", num_inference_steps=10)
+        for _ in range(20):
+            store.submit(NewTask(request, MODEL, "http://box", owner=owner, adjusted=adjusted))
+    assert one_by_one(store, 18).count("a") == 3  # 40 evaluations and 8
+
+
+def test_the_share_of_guided_steps_is_the_servers(database_url, open_store):
+    open_store()
+    store = SqlTaskStore.open(database_url, fast_guided_share=1.0)
+    submit(store, "alice", 3, num_inference_steps=4)
+    submit(store, "bob", 30, num_inference_steps=4, quality="fast")
+    assert one_by_one(store, 6).count("a") == 3
+    store.close()
+
+
+def test_turns_of_before_keep_their_meaning(open_store):
+    """They count default videos, as they did when work was steps alone."""
+    assert work(VideoRequest(prompt="x"), 0.5) == 1
+    store = open_store()
+    with store._engine.begin() as connection:
+        connection.execute(insert(turns), [{"owner": "alice", "began": 5.0, "ends": 7.0}])
+    submit(store, "alice", 2)
+    submit(store, "bob", 4)
+    assert one_by_one(store, 4) == "bbab"
