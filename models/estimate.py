@@ -103,6 +103,12 @@ def evaluations(request: VideoRequest, fast_guided_share: float) -> int:
     return request.num_inference_steps + guiding * guided_steps(request, fast_guided_share)
 
 
+def evaluations_of_steps(request: VideoRequest, fast_guided_share: float, steps: float) -> float:
+    """The evaluations of its first `steps`, which may be a fraction: those that are guided come first."""
+    guiding = request.reads_negative_prompt + (request.stg_scale_video > 0) + (request.modality_scale > 1)
+    return steps + guiding * min(steps, guided_steps(request, fast_guided_share))
+
+
 def guided_steps(request: VideoRequest, fast_guided_share: float) -> int:
     """The first steps of a request, which are guided: all of an exact one."""
     share = fast_guided_share if request.quality is Quality.FAST else 1.0

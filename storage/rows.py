@@ -96,6 +96,7 @@ def read_task(row: Row[Any] | SimpleNamespace) -> Task:
         created_at=row.created_at,
         started_at=row.started_at,
         rendering_at=row.rendering_at,
+        decoding_at=row.decoding_at,
         finished_at=row.finished_at,
         output=_output(row),
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,

@@ -55,6 +55,7 @@ tasks = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("rendering_at", Float),
+    Column("decoding_at", Float),
     Column("finished_at", Float),
     Column("deadline_at", Float),
     Column("output_key", Text),

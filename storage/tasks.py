@@ -114,8 +114,8 @@ class Task:
     `claim` is the fencing token: it rises whenever the task changes hands, and every write by a worker names it.
     `attempts` counts the Generators that started it and were lost under it; `restarts` counts the times it went
     back for a reason that was not its own. `owner` is the name of the key that it came with. `rendering_at` is when the
-    model was there and its work began, later than `started_at` by a download, a load or a wake. Times are seconds
-    since the epoch.
+    model was there and its work began, later than `started_at` by a download, a load or a wake. `decoding_at` is when
+    its last step was done. Times are seconds since the epoch.
     """
 
     id: str
@@ -142,6 +142,7 @@ class Task:
     owner: str = NOBODY
     origin: Origin = Origin()
     rendering_at: float | None = None
+    decoding_at: float | None = None
 
     @property
     def rendered_request(self) -> VideoRequest:

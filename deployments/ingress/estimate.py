@@ -35,7 +35,10 @@ class Estimate(BaseModel):
     ]
     seconds: Annotated[
         float | None,
-        Field(description="How long it takes once the model is loaded, from tasks that ended lately; null without any"),
+        Field(
+            description="How long it takes once the model is loaded, from tasks that ended lately; null where "
+            "none is like it"
+        ),
     ]
     nearest: Annotated[list[Shape], Field(description="Where it does not fit: the nearest that do.")]
 

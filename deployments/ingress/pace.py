@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, field
 from statistics import median
 
-from models.choices import Quality
-from models.estimate import evaluations
+from deployments.ingress.fit import NOTHING, Fit, fit
+from models.estimate import evaluations, evaluations_of_steps
+from models.progress import Stage
 from models.request import VideoRequest
 from storage.task_store import TaskStore
 from storage.tasks import Place, ReplicaState, State, Task
@@ -17,43 +18,22 @@ LOOKED_AT = 50
 REMEMBERED_S = 5.0
 UNKNOWN_RETRY_S = 30
 MAX_RETRY_S = 600
-
-
-@dataclass(frozen=True)
-class Work:
-    """What makes two tasks take about the same time: pixels, frames, and how often the transformer looks at them."""
-
-    height: int
-    width: int
-    num_frames: int
-    evaluations: int
-    quality: Quality
-
-    @property
-    def amount(self) -> int:
-        """How much it is, beside another."""
-        return self.height * self.width * self.num_frames * self.evaluations
+AFTER_PART = 0.15
+"""The part of a task after its last step, where none that ended tells it; as `progress` has it."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a look at the store told: seconds of tasks by what was asked for, and the Generators that work."""
+    """What a look at the store told, and the Generators that work.
 
-    tasks: tuple[tuple[Work, float], ...] = ()
+    `whole` has a task's seconds by its pixels x frames x evaluations, `after` those after its last step by its pixels x
+    frames. `usual_s` is the median of all tasks, whatever their size.
+    """
+
+    whole: Fit = NOTHING
+    after: Fit = NOTHING
+    usual_s: float | None = None
     generators: int = 1
-
-    def seconds(self, work: Work) -> float | None:
-        """The median of tasks like this one; without any, by the work of the others; None when nothing ended yet."""
-        if alike := [seconds for other, seconds in self.tasks if other == work]:
-            return median(alike)
-        if not self.tasks:
-            return None
-        return work.amount * median(seconds / other.amount for other, seconds in self.tasks)
-
-    @property
-    def usual_s(self) -> float | None:
-        """The median of all tasks, whatever their size."""
-        return median(seconds for _, seconds in self.tasks) if self.tasks else None
 
     @property
     def interval_s(self) -> float | None:
@@ -81,22 +61,41 @@ class Pace:
         if task.finished:
             return None
         measured = self._look()
-        own_s, usual_s = measured.seconds(self._work(task.rendered_request)), measured.usual_s
+        if task.state == State.PROCESSING:
+            return self._left_s(task, measured)
+        own_s, usual_s = measured.whole.seconds(self._work(task.rendered_request)), measured.usual_s
         if own_s is None or usual_s is None:
             return None
-        if task.state == State.PROCESSING:
-            return own_s * (1 - task.progress)
         place = place or Place(1)
         return own_s + usual_s * max(place.number / measured.generators, place.own_rounds)
 
     def seconds(self, request: VideoRequest) -> float | None:
-        """How long a task renders, or None when nothing ended yet. `request` is as it is rendered."""
-        return self._look().seconds(self._work(request))
+        """How long a task renders, or None when nothing tells it. `request` is as it is rendered."""
+        return self._look().whole.seconds(self._work(request))
 
     def retry_after_s(self) -> int:
         """In how many seconds a place in the queue will be free."""
         interval_s = self._look().interval_s
         return UNKNOWN_RETRY_S if interval_s is None else min(MAX_RETRY_S, max(1, math.ceil(interval_s)))
+
+    def _left_s(self, task: Task, measured: Measured) -> float | None:
+        """What is left of a running task: by the speed of its own steps, once one is done."""
+        request = task.rendered_request
+        whole_s, after_s = measured.whole.seconds(self._work(request)), measured.after.seconds(_pixels(request))
+        if task.stage in (Stage.DECODING, Stage.ENCODING) and after_s is not None and task.decoding_at is not None:
+            return max(0.0, after_s - (time.time() - task.decoding_at))
+        if task.stage is not Stage.DENOISING or not task.step or task.rendering_at is None:
+            return None if whole_s is None else whole_s * (1 - task.progress)
+        if after_s is None and whole_s is None:
+            return None
+        left_s = self._denoising_left_s(request, task.step, time.time() - task.rendering_at)
+        return left_s + (after_s if after_s is not None else (whole_s or 0.0) * AFTER_PART)
+
+    def _denoising_left_s(self, request: VideoRequest, step: int, elapsed_s: float) -> float:
+        """What the steps that are left take, if they go as those that are done: the first are guided, and cost more."""
+        all_evaluations = evaluations(request, self.fast_guided_share)
+        done = min(evaluations_of_steps(request, self.fast_guided_share, step + 0.5), all_evaluations)
+        return elapsed_s * (all_evaluations - done) / done
 
     def _look(self) -> Measured:
         with self._lock:
@@ -106,16 +105,34 @@ class Pace:
             return self._measured
 
     def _measure(self) -> Measured:
-        ended = self.store.page([State.COMPLETED], LOOKED_AT)
-        timed = tuple((self._work(task.rendered_request), _seconds(task)) for task in ended if task.model == self.model)
+        ended = [task for task in self.store.page([State.COMPLETED], LOOKED_AT) if task.model == self.model]
+        taken_s = [_seconds(task) for task in ended]
         own = [each.state for each in self.store.live_replicas() if each.model == self.model]
-        return Measured(timed, max(1, own.count(ReplicaState.READY)))
+        return Measured(
+            whole=fit(
+                [(self._work(task.rendered_request), seconds) for task, seconds in zip(ended, taken_s, strict=True)]
+            ),
+            after=fit(
+                [(_pixels(each.rendered_request), since) for each in ended if (since := _after_s(each)) is not None]
+            ),
+            usual_s=median(taken_s) if taken_s else None,
+            generators=max(1, own.count(ReplicaState.READY)),
+        )
 
-    def _work(self, request: VideoRequest) -> Work:
-        frames, looks = request.num_rendered_frames, evaluations(request, self.fast_guided_share)
-        return Work(request.height, request.width, frames, looks, request.quality)
+    def _work(self, request: VideoRequest) -> float:
+        """Pixels, frames, and how often the transformer looks at them."""
+        return _pixels(request) * evaluations(request, self.fast_guided_share)
+
+
+def _pixels(request: VideoRequest) -> float:
+    return float(request.height * request.width * request.num_rendered_frames)
 
 
 def _seconds(task: Task) -> float:
     """How long a task took once the model was there."""
-    return (task.finished_at or 0.0) - (task.rendering_at or task.started_at or 0.0)
+    return max(0.0, (task.finished_at or 0.0) - (task.rendering_at or task.started_at or 0.0))
+
+
+def _after_s(task: Task) -> float | None:
+    """How long it took from the end of its last step; None for tasks of versions that did not write it down."""
+    return None if task.decoding_at is None else max(0.0, (task.finished_at or 0.0) - task.decoding_at)

@@ -100,6 +100,7 @@ BACK_IN_QUEUE: dict[str, Any] = {
     "bytes_total": 0,
     "started_at": None,
     "rendering_at": None,
+    "decoding_at": None,
 }
 
 

@@ -17,7 +17,8 @@ class WorkerStatements(Statements):
     """Each is a compare-and-set on (task, claim)."""
 
     def start(self, task: Task) -> bool:  # noqa: D102
-        values = {"stage": Stage.STARTING, "started_at": time.time(), "rendering_at": None, "finished_at": None}
+        anew: dict[str, float | None] = dict.fromkeys(("rendering_at", "decoding_at", "finished_at"))
+        values = {"stage": Stage.STARTING, "started_at": time.time(), **anew}
         return self._move(State.PROCESSING, held(task), **values)
 
     def report(self, task: Task, progress: Progress) -> bool:  # noqa: D102
@@ -32,6 +33,8 @@ class WorkerStatements(Statements):
         }
         if progress.stage == Stage.DENOISING:
             values["rendering_at"] = func.coalesce(tasks.c.rendering_at, time.time())
+        if progress.stage == Stage.DECODING:
+            values["decoding_at"] = func.coalesce(tasks.c.decoding_at, time.time())
         if progress.stage != Stage.DOWNLOADING:
             values["deadline_at"] = deadline_after_download()
         mine = held(task) & (tasks.c.state == State.PROCESSING)

@@ -1,0 +1,111 @@
+"""Seconds by amount of work, from tasks that ended: a fixed part and a part by work, told apart by a robust fit.
+
+The line is Theil and Sen's: the median of the slopes between all pairs, here weighted by how far apart they are, since
+two tasks of nearly the same work tell little. What was measured for an amount itself is believed before the line. So
+that more work never takes less time, medians that fall are pooled (isotonic regression).
+P. K. Sen: Estimates of the Regression Coefficient Based on Kendall's Tau, JASA 1968.
+"""
+
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+
+Point = tuple[float, float]
+"""An amount of work, and seconds."""
+FAR = 16
+"""From tasks of one amount alone nothing is said of so many times as much."""
+OUTLIER = 3
+"""A single task that is so many times over or under the line is left out."""
+MIN_AMOUNTS = 3
+"""Of so many amounts one can be called an outlier."""
+UNTOLD_FIXED = 0.5
+"""The fixed part of a task, where all were of one amount and nothing tells it."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What tasks of some amounts took: `known` has each amount with its seconds, which never fall.
+
+    Nothing is said of more than `most`.
+    """
+
+    known: tuple[Point, ...] = ()
+    fixed_s: float = 0.0
+    s_per_amount: float = 0.0
+    most: float = math.inf
+
+    def seconds(self, amount: float) -> float | None:
+        """What a task takes. Never negative, never less than one of less work; None where nothing tells it."""
+        if not self.known:
+            return None
+        (first, first_s), (last, last_s) = self.known[0], self.known[-1]
+        if amount <= first:
+            return _between((0.0, self.fixed_s), (first, first_s), amount)
+        if amount >= last:
+            return None if amount > self.most else last_s + self.s_per_amount * (amount - last)
+        after = bisect_left(self.known, (amount, 0.0))
+        return _between(self.known[after - 1], self.known[after], amount)
+
+
+NOTHING = Fit()
+"""Where no task has ended yet."""
+
+
+def fit(points: Sequence[Point]) -> Fit:
+    """The fit of tasks that took so long."""
+    groups = defaultdict[float, list[float]](list)
+    for amount, seconds in points:
+        groups[amount].append(seconds)
+    if not groups:
+        return NOTHING
+    if len(groups) == 1:
+        ((amount, taken),) = groups.items()
+        usual_s = median(taken)
+        return Fit(((amount, usual_s),), UNTOLD_FIXED * usual_s, usual_s / amount, FAR * amount)
+    slope = max(0.0, _slope(points))
+    fixed_s = max(0.0, median(seconds - slope * amount for amount, seconds in points))
+    kept = {amount: taken for amount, taken in groups.items() if _fits(taken, fixed_s + slope * amount, len(groups))}
+    known = _pool(sorted((amount, median(taken), len(taken)) for amount, taken in (kept or groups).items()))
+    (_, first_s), (last, last_s) = known[0], known[-1]
+    return Fit(known, min(fixed_s, first_s), slope or UNTOLD_FIXED * last_s / last)
+
+
+def _between(low: Point, high: Point, amount: float) -> float:
+    return low[1] + (high[1] - low[1]) * (amount - low[0]) / (high[0] - low[0])
+
+
+def _slope(points: Sequence[Point]) -> float:
+    """The median of the slopes between all pairs, each weighted by the distance of its amounts."""
+    pairs = combinations(points, 2)
+    slopes = sorted(((b[1] - a[1]) / (b[0] - a[0]), abs(b[0] - a[0])) for a, b in pairs if a[0] != b[0])
+    half = sum(weight for _, weight in slopes) / 2
+    passed = 0.0
+    for slope, weight in slopes:
+        passed += weight
+        if passed >= half:
+            return slope
+    return 0.0
+
+
+def _fits(taken: Sequence[float], line_s: float, amounts: int) -> bool:
+    """Whether an amount is believed: one that several tasks had, or one near the line."""
+    if len(taken) > 1 or amounts < MIN_AMOUNTS:
+        return True
+    return line_s / OUTLIER <= taken[0] <= line_s * OUTLIER
+
+
+def _pool(measured: Iterable[tuple[float, float, int]]) -> tuple[Point, ...]:
+    """Seconds that never fall with the amount: neighbours that do are given their common mean."""
+    pools: list[tuple[float, int, list[float]]] = []
+    for amount, seconds, count in measured:
+        mean_s, weight, amounts = seconds, count, [amount]
+        while pools and pools[-1][0] >= mean_s:
+            before_s, before_weight, before = pools.pop()
+            mean_s = (before_s * before_weight + mean_s * weight) / (before_weight + weight)
+            weight, amounts = before_weight + weight, before + amounts
+        pools.append((mean_s, weight, amounts))
+    return tuple((amount, mean_s) for mean_s, _, amounts in pools for amount in amounts)
