@@ -8,16 +8,21 @@ import logging
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
 from deployments.ports import end_orphans, holders, ports_needed
 from deployments.runtime_folder import folder_problems
-from deployments.settings import Settings, SettingsError
+from deployments.settings import SQLITE, Settings, SettingsError
 from models.driver import explain_old_driver
+from storage.database import sqlite_file
 
 log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+OTHERS = 0o007
 OPEN_FILES = 10_276
 """What HAProxy takes for the connections that Ray allows it (4,096)."""
 
@@ -33,7 +38,9 @@ def check(file: Path) -> None:
     config = yaml.safe_load(file.read_text())
     try:
         for application in config["applications"]:
-            Settings.model_validate(application.get("args") or {}).without_secrets()
+            settings = Settings.model_validate(application.get("args") or {})
+            settings.without_secrets()
+            _warn_of_readers(settings.database_url)
     except SettingsError as error:
         sys.exit(str(error))
     if problems := list(folder_problems(os.environ)):
@@ -47,6 +54,18 @@ def check(file: Path) -> None:
         sys.exit(short)
     if old := explain_old_driver():
         log.warning("no GPU can be used: %s", old)
+
+
+def _warn_of_readers(database_url: str) -> None:
+    """A folder of an older version lets every local user in, and beside the database lie the videos."""
+    if not database_url.startswith(SQLITE):
+        return
+    folder = sqlite_file(database_url).absolute().parent
+    with suppress(OSError):
+        if folder.stat().st_mode & OTHERS:
+            logger.warning(
+                "%s can be entered by every user of this host: chmod 700, unless they may see the videos", folder
+            )
 
 
 def _too_few_files() -> str | None:

@@ -36,7 +36,8 @@ def audit_outputs(rows: SqlRetentionStore, outputs: OutputStore) -> Audit:
     """
     named = {key: task_id for task_id, keys in _completed(rows) for key in keys}
     listed = [file for folder in FOLDERS for file in _walk(outputs, folder)]
-    absent = {key: task_id for key, task_id in named.items() if key not in {file.key for file in listed}}
+    there = {file.key for file in listed}
+    absent = {key: task_id for key, task_id in named.items() if key not in there}
     return Audit(_confirm_missing(rows, outputs, absent), find_unneeded(rows, listed))
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from models.errors import StorageFull, StoreUnavailable
 from storage.outputs import CHUNK_BYTES, ListedFile, StoredFile, check_key
 
+OUTPUT_MODE, INPUT_MODE = 0o644, 0o600
+"""A web server of the host may hand out videos, where their folder lets it in. What clients sent is for the server alone."""
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What file systems answer that make no hard links: exFAT, some shares and some that lie over a network."""
 
@@ -30,7 +32,7 @@ class LocalOutputStore:
             descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.", suffix=".part")
             try:
                 _fill(descriptor, source)
-                Path(name).chmod(0o644)
+                Path(name).chmod(OUTPUT_MODE if key.startswith("outputs/") else INPUT_MODE)
                 Path(name).replace(target)
             except BaseException:
                 Path(name).unlink(missing_ok=True)

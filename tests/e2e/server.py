@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ class Server:
         args: Mapping[str, Any],
         environment: Mapping[str, str],
         import_path: str = "deployments.app:build",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self._prefix = prefix
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=60)
@@ -68,7 +70,7 @@ class Server:
         return Path(self._ray_folder) / "ray"
 
     def launch(self) -> None:
-        command = [sys.executable, "-m", "deployments.launcher", "serve_config.yaml"]
+        command = [*self._prefix, sys.executable, "-m", "deployments.launcher", "serve_config.yaml"]
         self._process = subprocess.Popen(
             command,
             cwd=self.folder,

@@ -187,6 +187,14 @@ def test_an_unfinished_write_leaves_nothing(tmp_path):
     assert read(outputs) == b"before"
 
 
+def test_what_a_client_sent_is_readable_for_the_server_alone(tmp_path):
+    outputs = LocalOutputStore(tmp_path)
+    for key in (KEY, "inputs/x"):
+        outputs.put(key, b"content")
+    assert (tmp_path / "inputs/x").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / KEY).stat().st_mode & 0o777 == 0o644
+
+
 LIMITED = """
     import resource, signal, sys
     from pathlib import Path
