@@ -31,7 +31,7 @@ class Quality(StrEnum):
     EXACT = "exact"
     """Nothing that shows: what diffusers makes."""
     FAST = "fast"
-    """Guidance on a part of the steps, and float8 on GPUs that have it: nearly the same video, sooner."""
+    """Guidance on a part of the steps: nearly the same video, sooner."""
 
 
 CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType({"fit": Fit, "length": Length, "quality": Quality})

@@ -80,7 +80,7 @@ class Ltx2:
         """What the last render did without, in words, as its `quality: fast` allowed; empty for an exact one."""
         self.decoded_again: tuple[str, ...] = ()
         """What of the last render ran out of memory when it was decoded, and came out right the second time."""
-        self._fast = Fast(pipe.transformer, placed, options.fast_guided_share)
+        self._fast = Fast(pipe.transformer, placed, options.fast_guided_share, float8=options.fast_float8)
         self.working_bytes: int | None = None
         """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
         self._broke_off = False
@@ -114,7 +114,7 @@ class Ltx2:
         with explained_load(model):
             check_checkpoint(folder)
             placed = choose_placement(folder, recipe, device, options)
-            pipe = load_pipeline(folder, recipe, device)
+            pipe = load_pipeline(folder, recipe, device, options.fixes)
             timeline.mark(Mark.BUILT)
             placed = offload.apply(pipe, placed)
             timeline.mark(Mark.PLACED)

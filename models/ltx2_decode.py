@@ -92,7 +92,7 @@ def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> S
 
     with torch.no_grad():
         spectrogram = pipe.audio_vae.decode(latents.to(pipe.audio_vae.dtype), return_dict=False)[0]
-        wave = pipe.vocoder(spectrogram)[0]
+        wave = pipe.vocoder(spectrogram.to(pipe.vocoder.dtype))[0]
     samples = math.floor(request.num_frames / request.exact_frame_rate * sample_rate_hz(pipe))
     sound: Sound = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
     return sound

@@ -19,6 +19,9 @@ ALMOST_ZERO = 1e-30
 scale is used as `scale - 1`, and 1e-30 - 1 is the same float as 0.0 - 1."""
 
 
+GUIDANCE_RESCALE = 0.7
+"""How far guidance is brought back to the deviation that it started from, for picture and sound: Lightricks'
+LTX_2_PARAMS, and diffusers' default since 0.42."""
 LEAST_AUTO_S = 1.0
 """The shortest video that a duration head may choose, in seconds: diffusers' own bound."""
 
@@ -54,11 +57,15 @@ def denoise(
 
     `inputs` is what it is told of the text (see models/prompt_cache), and the image, if there is one.
     """
+    from models.fixes.ancestral import seed_sampler
+
+    generator = _seeded(request)
+    seed_sampler(pipe, generator.initial_seed())
     with _first_call_reported(pipe.transformer, report):
         video, audio = pipe(
             **inputs,
             **_arguments(request, recipe),
-            generator=_seeded(request),
+            generator=generator,
             callback_on_step_end=_reporter(report),
             callback_on_step_end_tensor_inputs=[],
             output_type="latent",
@@ -100,6 +107,8 @@ def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
         "audio_guidance_scale": request.cfg_scale_audio or ALMOST_ZERO,
         "audio_stg_scale": request.stg_scale_video,
         "audio_modality_scale": request.modality_scale,
+        "guidance_rescale": GUIDANCE_RESCALE,
+        "audio_guidance_rescale": GUIDANCE_RESCALE,
         "spatio_temporal_guidance_blocks": list(recipe.stg_blocks),
         "use_cross_timestep": recipe.use_cross_timestep,
     }

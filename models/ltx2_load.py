@@ -4,7 +4,6 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from models import offload, placement, speedup_choice
@@ -13,6 +12,9 @@ from models.checkpoint_files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
 from models.driver import explain_old_driver
 from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
+from models.fixes import ALL as ALL_FIXES
+from models.fixes import Fix
+from models.fixes.vocoder import VOCODER, in_float32, load_vocoder
 from models.host_memory import free_host_bytes
 from models.memory import drop_locals, free_memory, free_pinned_memory, free_reserve, is_out_of_memory
 from models.nf4 import import_bitsandbytes
@@ -23,10 +25,6 @@ from models.speedup_choice import Speedup
 from models.text_encoding import drop_head
 
 DEVICES = ("cpu", "cuda")
-SHIFTED: Mapping[str, Any] = MappingProxyType({"use_dynamic_shifting": True, "shift_terminal": 0.1})
-"""How the scheduler of a base model is set, by Lightricks' own conversions."""
-UNSHIFTED: Mapping[str, Any] = MappingProxyType({"use_dynamic_shifting": False, "shift_terminal": None})
-"""How that of a distilled one is."""
 
 
 def let_threads_sleep() -> None:
@@ -81,12 +79,14 @@ def _dtype(recipe: Recipe, device: str) -> str:
     return "float32" if recipe.tiny and device == "cpu" else "bfloat16"
 
 
-def load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
-    """Read all components into host memory."""
+def load_pipeline(folder: Path, recipe: Recipe, device: str, fixes: Collection[Fix] = ALL_FIXES) -> Any:
+    """Read all components into host memory, and put `fixes` on them."""
     import torch
     from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
+
+    from models.fixes.install import install as install_fixes
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -95,15 +95,17 @@ def load_pipeline(folder: Path, recipe: Recipe, device: str) -> Any:
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
         folder, subfolder="transformer", perturbed_attn=recipe.perturbed_attn, **how
     )
+    own_dtype = {VOCODER: load_vocoder(folder, how)} if Fix.VOCODER in fixes and in_float32(folder) else {}
     pipe = LTX2Pipeline.from_pretrained(
         folder,
         transformer=transformer,
         text_encoder=_load_text_encoder(folder, how),
+        **own_dtype,
         **how,
         **dict.fromkeys(OPTIONAL_COMPONENTS),
     )
     _check_loaded(folder, pipe)
-    _suit_scheduler(pipe, recipe)
+    install_fixes(pipe, fixes, distilled=recipe.sigmas is not None)
     return pipe
 
 
@@ -125,18 +127,6 @@ def _check_loaded(folder: Path, pipe: Any) -> None:
     for name, component in pipe.components.items():
         if name != OF_TRANSFORMERS and isinstance(component, torch.nn.Module):
             check_names(folder, name, component.state_dict())
-
-
-def _suit_scheduler(pipe: Any, recipe: Recipe) -> None:
-    """Have the scheduler take a distilled model's noise levels as they are given, and shift all others.
-
-    The two may have come together otherwise: a conversion of a distilled model may keep the scheduler of its base, and
-    the full transformer of LTX-2.5 comes with the scheduler of the distilled one.
-    """
-    if recipe.sigmas is not None:
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **UNSHIFTED)
-    elif not pipe.scheduler.config.get("use_dynamic_shifting"):
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **SHIFTED)
 
 
 def choose_speedups(placed: placement.Placement, device: str, options: LoadOptions) -> tuple[Speedup, ...]:

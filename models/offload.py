@@ -30,7 +30,11 @@ def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
     from models.nf4 import store_in_4_bits
 
     if placement.weights is Weights.FP8:
-        pipe.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
+        from models.fp8_weights import round_weights
+
+        on_cpu = placement.place is Place.CPU
+        back = on_cpu or TRANSFORMER in STREAMED[placement.place]
+        round_weights(pipe.transformer, torch.device("cpu" if on_cpu else device), back=back)
     if placement.text_weights is TextWeights.NF4:
         store_in_4_bits(pipe.text_encoder, torch.device(device))
     if placement.place is Place.CPU:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.fixes import ALL, Fix
 from models.placement import Place, TextWeights, Weights
 from models.recipes import Training
 from models.speedup_choice import AUTO, Speedup
@@ -21,7 +22,8 @@ class LoadOptions:
     `speedups` is "auto", "off" or names: see models/speedups. `place` None chooses by the memory that is free.
     `weights` and `text_encoder_weights` other than bf16 are not exact. `training`: see models/recipes.
     `prompt_cache_bytes` of host memory keep encoded prompts. `fast_guided_share` of the steps are guided in a task of
-    quality fast.
+    quality fast, and `fast_float8` multiplies in float8 in it. `fixes` are all but for a comparison with diffusers: no
+    setting names them.
     """
 
     speedups: str | Sequence[Speedup] = AUTO
@@ -31,3 +33,5 @@ class LoadOptions:
     training: Training = Training.AUTO
     prompt_cache_bytes: int = PROMPT_CACHE_BYTES
     fast_guided_share: float = FAST_GUIDED_SHARE
+    fast_float8: bool = False
+    fixes: frozenset[Fix] = ALL

@@ -59,7 +59,8 @@ class Weights(StrEnum):
     BF16 = "bf16"
     """As the checkpoint has them."""
     FP8 = "fp8"
-    """Rounded to float8 (e4m3), half the size. Not exact: only where the operator asks for it."""
+    """Attention and feed-forward weights rounded to float8 (e4m3), half the size. Not exact: only where the operator
+    asks for it."""
 
 
 class TextWeights(StrEnum):
@@ -82,7 +83,8 @@ class Sizes:
 
     `converted` are those bytes of them that a load makes in host memory, because they are stored as other numbers.
     `outside_blocks` are those of the transformer that are in none of its blocks, `text_matrices` those of the text
-    encoder that can be stored in 4 bits.
+    encoder that can be stored in 4 bits. `fp8_bytes` is all that the transformer takes as fp8; 0 where nobody looked.
+    `float32` are the components of float32 numbers whatever the others are.
     """
 
     weights: Mapping[str, int]
@@ -90,11 +92,17 @@ class Sizes:
     converted: Mapping[str, int] = field(default_factory=dict)
     outside_blocks: int = 0
     text_matrices: int = 0
+    fp8_bytes: int = 0
+    float32: frozenset[str] = frozenset()
 
     @property
     def total(self) -> int:
         """All weights."""
         return sum(self.weights.values())
+
+    def dtype_of(self, name: str, dtype: str) -> str:
+        """What a component is made of where the others are made of `dtype`."""
+        return "float32" if name in self.float32 else dtype
 
     def stored(self, weights: Weights, text_weights: TextWeights = TextWeights.BF16) -> "Sizes":
         """The sizes once transformer and text encoder are stored so. What is rounded is made in host memory."""
@@ -116,7 +124,7 @@ class Sizes:
         if weights is Weights.BF16:
             return self
         outside = self.outside_blocks
-        rounded = outside + (self.weights.get(TRANSFORMER, outside) - outside) // 2
+        rounded = self.fp8_bytes or outside + (self.weights.get(TRANSFORMER, outside) - outside) // 2
         return replace(self, weights={**self.weights, TRANSFORMER: rounded})
 
 
@@ -206,7 +214,7 @@ def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placemen
         raise ModelUnavailable(
             f"the model does not fit: it needs {_gb(needed)} of host memory on the CPU, and {_gb(host_bytes)} is free"
         )
-    rows = tuple(Row(name, dtype, "CPU", size) for name, size in sizes.weights.items())
+    rows = tuple(Row(name, sizes.dtype_of(name, dtype), "CPU", size) for name, size in sizes.weights.items())
     return Placement(Place.CPU, gpu_bytes=0, host_bytes=needed, rows=rows)
 
 
@@ -232,14 +240,14 @@ def _place(place: Place, sizes: Sizes, weights: Weights, text_weights: TextWeigh
     rows = tuple(
         Row(
             name,
-            _dtype(name, weights, text_weights),
+            sizes.dtype_of(name, _dtype(name, weights, text_weights)),
             PASSING if name in passing else "GPU",
             size,
         )
         for name, size in sizes.weights.items()
     )
     gpu_bytes = sizes.total - held_bytes + staying + window + WORKING_BYTES
-    host_bytes = blocks_bytes + _made_bytes(sizes, weights, passing) + HOST_WORKING_BYTES
+    host_bytes = blocks_bytes + _made_bytes(sizes, passing) + HOST_WORKING_BYTES
     return Placement(place, gpu_bytes, host_bytes, rows, weights, text_weights, window)
 
 
@@ -249,11 +257,9 @@ def _dtype(name: str, weights: Weights, text_weights: TextWeights) -> str:
     return "nf4" if name == TEXT_ENCODER and text_weights is TextWeights.NF4 else "bfloat16"
 
 
-def _made_bytes(sizes: Sizes, weights: Weights, passing: Collection[str]) -> int:
-    """What a load makes in host memory, beside blocks that pass: of other numbers, or rounded on its way to the GPU."""
-    converted = sum(size for name, size in sizes.converted.items() if name != TRANSFORMER or name not in passing)
-    rounded = sizes.weights[TRANSFORMER] if weights is Weights.FP8 and TRANSFORMER not in passing else 0
-    return converted + rounded
+def _made_bytes(sizes: Sizes, passing: Collection[str]) -> int:
+    """What a load makes of other numbers in host memory, beside blocks that pass."""
+    return sum(size for name, size in sizes.converted.items() if name != TRANSFORMER or name not in passing)
 
 
 def _gb(size_bytes: int) -> str:

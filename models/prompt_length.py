@@ -13,12 +13,12 @@ OWN_TOKENS = 2
 
 
 def find_cuts(request: VideoRequest, tokenizer: Any) -> Iterator[Adjustment]:
-    """The texts of `request`, as it is rendered, that are longer than the model reads."""
+    """The texts that `request` brings, as it is rendered, and that are longer than the model reads."""
     read = {"prompt": request.prompt}
     if request.reads_negative_prompt:
         read["negative_prompt"] = request.negative_prompt
     for field, text in read.items():
-        if (tokens := count_tokens(text, tokenizer)) > MOST_TOKENS:
+        if field in request.model_fields_set and (tokens := count_tokens(text, tokenizer)) > MOST_TOKENS:
             yield cut_short(field, tokens, MOST_TOKENS)
 
 

@@ -8,7 +8,8 @@
 Blocks and `use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation, the steps are those of
 Lightricks' own pipelines (LTX_2_PARAMS, and LTX_2_3_PARAMS for all that came later), which differ in nothing else that
 a client may ask for. One with so few blocks that its STG block is not there has the last in its place. A transformer
-as narrow as no real one is tiny, and its weights are random.
+as narrow as no real one is tiny, and its weights are random. `use_cross_timestep` counts only where the fix of the
+cross-attention is off (models/fixes).
 
 A distilled checkpoint has the transformer config of its base. Only its scheduler can tell: one that leaves the noise
 levels as they are given (`use_dynamic_shifting` false) belongs to it. A conversion that keeps the scheduler of the base

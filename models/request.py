@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from models.choices import CHOICES, Fit, Length, Quality
 from models.errors import InvalidRequest
 from models.json_words import NOTHING
+from models.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 
 MAX_SEED = 2**64 - 1
 """The largest that torch's generators take. JavaScript rounds a JSON number above 2**53: digits as text do as well."""
@@ -28,7 +29,6 @@ MAX_TIMEOUT_S = 7 * 24 * 3600
 MAX_URL_CHARS = 2000
 FRAMES_PER_LATENT = 8
 """The video VAE makes one latent frame of 8 frames, after the first, which stands alone."""
-DEFAULT_NEGATIVE_PROMPT = "blurry, distorted, jittery motion, low quality, watermark, muffled or noisy sound"
 NTSC_RATES = {nominal: Fraction(nominal * 1000, 1001) for nominal in (24, 30, 48, 60, 120)}
 NTSC_TOLERANCE = 0.005
 """How far a rounded rate may be from its fraction: 23.98 still is 24000/1001."""
@@ -62,9 +62,14 @@ class VideoRequest(BaseModel):
             description="What the video shows and how it sounds, as one flowing paragraph. 1,024 tokens are read.",
         ),
     ]
-    negative_prompt: Annotated[str, Encodable, Field(description="What the video should not show. Empty for none.")] = (
-        DEFAULT_NEGATIVE_PROMPT
-    )
+    negative_prompt: Annotated[
+        str,
+        Encodable,
+        Field(
+            description="What the video should not show. Left out, it is the list of faults that Lightricks' own "
+            "pipelines name; empty for none. A distilled model does not read it."
+        ),
+    ] = DEFAULT_NEGATIVE_PROMPT
     height: Annotated[
         int, NotBool, Field(ge=SIDE_MULTIPLE, multiple_of=SIDE_MULTIPLE, description="Height in pixels.")
     ] = 512
@@ -248,7 +253,7 @@ def unknown_fields(fields: Mapping[str, object]) -> list[str]:
 def _check_bounds(request: VideoRequest, limits: Limits) -> None:
     for name in TEXTS:
         text: str = getattr(request, name)
-        if len(text) > limits.max_prompt_chars:
+        if len(text) > limits.max_prompt_chars and text != VideoRequest.model_fields[name].default:
             raise InvalidRequest(name, text, f"a text of at most {limits.max_prompt_chars} characters")
     for name, (low, high) in limits.bounds().items():
         value = getattr(request, name)

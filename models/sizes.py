@@ -1,7 +1,7 @@
 """How large the components of a checkpoint are once they are loaded, from the headers of its files. Knows no torch.
 
-A load makes one kind of number of all weights. What is stored so already is mapped from its file and costs no host
-memory of its own; what is stored otherwise, such as float32, is made anew beside it.
+A load makes one kind of number of all weights, but float32 of some vocoders. What is stored so already is mapped from
+its file and costs no host memory of its own; what is stored otherwise, such as float32, is made anew beside it.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from models.checkpoint_files import INDEX, components, weight_files
+from models.fixes.vocoder import VOCODER, in_float32
 from models.placement import TEXT_ENCODER, TRANSFORMER, Sizes
 from models.recipes import BLOCKS_OF_LTX2
 
@@ -20,6 +21,10 @@ STORED_AS = {"bfloat16": "BF16", "float32": "F32"}
 """What the headers call the numbers that a load makes."""
 BLOCKS = "transformer_blocks."
 """What the names of all weights begin with that are in a block of the transformer."""
+ROUNDED = (".to_q", ".to_k", ".to_v", ".to_out.0", "ff.net.0.proj", "ff.net.2")
+"""How the names of those layers in a block end whose weights fp8 rounds: all attention and feed-forward layers."""
+SCALE_BYTES = 2
+"""Of each row of a rounded weight."""
 NUMBER_BYTES = {"bfloat16": 2, "float32": 4}
 
 
@@ -35,17 +40,20 @@ def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
     """Sizes of the checkpoint that diffusers saved in `folder`, loaded as `dtype`."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     config = json.loads((folder / TRANSFORMER / "config.json").read_text(encoding="utf-8"))
-    found = {name: _read(weight_files(folder, name), dtype) for name in components(index)}
+    dtypes = {VOCODER: "float32"} if in_float32(folder) else {}
+    found = {name: _read(weight_files(folder, name), dtypes.get(name, dtype)) for name in components(index)}
     weights = {name: sum(each.size_bytes for each in tensors) for name, tensors in found.items() if tensors}
     converted = {name: sum(each.size_bytes for each in tensors if each.converted) for name, tensors in found.items()}
     outside = sum(each.size_bytes for each in found.get(TRANSFORMER, ()) if not each.name.startswith(BLOCKS))
-    matrices = sum(each.size_bytes for each in found.get(TEXT_ENCODER, ()) if in_4_bits(each.name, each.dimensions))
+    matrices = sum(each.size_bytes for each in found.get(TEXT_ENCODER, ()) if in_4_bits(each.name, len(each.shape)))
     return Sizes(
         weights,
         int(config.get("num_layers", BLOCKS_OF_LTX2)),
         {name: made for name, made in converted.items() if made},
         outside,
         matrices,
+        sum(each.fp8_bytes for each in found.get(TRANSFORMER, ())),
+        frozenset(dtypes),
     )
 
 
@@ -55,8 +63,20 @@ class Stored:
 
     name: str
     size_bytes: int
-    dimensions: int
+    shape: Sequence[int]
     converted: bool
+
+    @property
+    def fp8_bytes(self) -> int:
+        """What it takes where the transformer is stored as fp8."""
+        if not is_rounded(self.name):
+            return self.size_bytes
+        return math.prod(self.shape) + self.shape[0] * SCALE_BYTES
+
+
+def is_rounded(name: str) -> bool:
+    """Whether fp8 rounds the transformer's weight of this name."""
+    return name.startswith(BLOCKS) and name.removesuffix(".weight").endswith(ROUNDED)
 
 
 def _read(files: Sequence[Path], dtype: str) -> list[Stored]:
@@ -68,5 +88,5 @@ def _read(files: Sequence[Path], dtype: str) -> list[Stored]:
                 each = tensors.get_slice(name)
                 shape = each.get_shape()
                 size_bytes = math.prod(shape) * NUMBER_BYTES[dtype]
-                found.append(Stored(name, size_bytes, len(shape), each.get_dtype() != STORED_AS[dtype]))
+                found.append(Stored(name, size_bytes, shape, each.get_dtype() != STORED_AS[dtype]))
     return found

@@ -36,7 +36,7 @@ def choose(
     """The speed-ups that a setting means on "cpu" or "cuda", in the order of Speedup.
 
     `streamed` says that the transformer's blocks come and go, `roomy` that there is GPU memory to spend. `auto` takes
-    what leaves work out on CUDA, and nothing on a CPU, where the result is diffusers' own to the bit.
+    what leaves work out on CUDA, and nothing on a CPU, where a render is what diffusers' modules make of it to the bit.
     """
     if setting == OFF:
         return ()

@@ -29,8 +29,9 @@ def _tensors(component: nn.Module) -> Iterator[Tensor]:
 
 
 def to_device(weights: Sequence[Tensor], device: torch.device) -> None:
-    """Bring `weights` to `device`, in place. Returns when they are there."""
-    pairs = [(weight, torch.empty_like(weight.data, device=device)) for weight in weights]
+    """Bring `weights` to `device`, in place, but those that stand there. Returns when they are there."""
+    away = [weight for weight in weights if weight.device.type != device.type or device.type == "cpu"]
+    pairs = [(weight, torch.empty_like(weight.data, device=device)) for weight in away]
     with ThreadPoolExecutor(LANES, thread_name_prefix="to-device", initializer=_use, initargs=(device,)) as pool:
         lanes = [pool.submit(_copy_all, pairs[lane::LANES], device) for lane in range(LANES)]
         for lane in lanes:

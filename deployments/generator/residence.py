@@ -144,4 +144,5 @@ def _load_options(knobs: GeneratorSettings) -> LoadOptions:
         training=knobs.recipe,
         prompt_cache_bytes=knobs.prompt_cache_bytes,
         fast_guided_share=knobs.fast_guided_share,
+        fast_float8=knobs.fast_float8,
     )

@@ -54,7 +54,10 @@ class GeneratorSettings(Section):
     ] = "auto"
     weights: Annotated[
         Weights,
-        Field(description="How the transformer is stored on a GPU: bf16, or fp8, half as large and not exact."),
+        Field(
+            description="How the transformer is stored on a GPU: bf16, or fp8 (attention and feed-forward weights), "
+            "half as large and not exact."
+        ),
     ] = Weights.BF16
     text_encoder_weights: Annotated[
         TextWeights,
@@ -88,6 +91,13 @@ class GeneratorSettings(Section):
         float,
         Field(gt=0, le=1, description="The share of its steps that a task of quality fast guides, from the first on."),
     ] = FAST_GUIDED_SHARE
+    fast_float8: Annotated[
+        bool,
+        Field(
+            description="Whether a task of quality fast also multiplies in float8 on GPUs that have it (Ada and later) "
+            "and room for a second copy of the large weights. Not measured yet, and off for that."
+        ),
+    ] = False
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

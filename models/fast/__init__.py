@@ -3,7 +3,7 @@
 | module | what it leaves out | where |
 |---|---|---|
 | `interval` | guidance after the first steps: three of four evaluations of each step | everywhere |
-| `fp8` | half of the bits of the transformer's large products | on a GPU that multiplies float8, with room for a copy |
+| `fp8` | half of the bits of large products | where asked for, on a GPU that has it, with room for a copy |
 
 Neither copies diffusers, and neither touches a task that is `exact`.
 """

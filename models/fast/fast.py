@@ -15,12 +15,13 @@ from models.request import VideoRequest
 
 
 class Fast:
-    """`guided_share` of a fast task's steps are guided: 1 is all of them."""
+    """`guided_share` of a fast task's steps are guided: 1 is all of them. `float8` multiplies in it where it can."""
 
-    def __init__(self, transformer: Any, placed: Placement, guided_share: float) -> None:
+    def __init__(self, transformer: Any, placed: Placement, guided_share: float, *, float8: bool = False) -> None:
         self._transformer = transformer
         self._placed = placed
         self._guided_share = guided_share
+        self._float8 = float8
         self._interval = GuidanceInterval(transformer)
 
     @contextlib.contextmanager
@@ -39,7 +40,9 @@ class Fast:
             yield words
 
     def _fp8(self, request: VideoRequest, *, from_image: bool) -> Fp8Linears | None:
-        """The layers to round, where the device multiplies float8 and has room for a second copy of them."""
+        """The layers to round, where that is wanted, the device multiplies float8 and has room for a second copy."""
+        if not self._float8:
+            return None
         place = self._placed.place
         streamed = place is Place.CPU or TRANSFORMER in STREAMED[place]
         if streamed or self._placed.weights is Weights.FP8 or not can_multiply(self._transformer.device):

@@ -1,10 +1,15 @@
 """The transformer's large products in float8 (e4m3): half the bits, up to twice the rate, on GPUs that have it.
 
 Weights are rounded when a fast task begins, a scale for each of their rows, beside the bfloat16 ones, and are gone when
-it ends; the inputs are rounded at each call, a scale for each token. Accumulated in float32.
+it ends. The inputs are rounded at each call, a scale for each token, and once for all layers of an attention that read
+them. Sums are kept as the tensor cores keep them (`use_fast_accum`), as Lightricks' own float8 has it.
+
+Whether this is sooner than bfloat16 is not measured: rounding reads and writes the inputs several times. It is off
+unless the operator asks for it (`generator.fast_float8`); `python -m benchmarks.gpu --only fast` times both.
 """
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,8 +48,9 @@ class Fp8Linears:
     def on(self) -> Iterator[None]:
         """Multiply in float8 in this context."""
         try:
+            inputs = Inputs()
             for layer in self._layers:
-                vars(layer)["forward"] = _product(layer)
+                vars(layer)["forward"] = _product(layer, inputs)
             yield
         finally:
             for layer in self._layers:
@@ -56,12 +62,41 @@ def _suits(layer: nn.Linear, min_weights: int) -> bool:
     return whole and layer.weight.numel() >= min_weights
 
 
-def _product(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+class Inputs:
+    """The last inputs that were rounded: query, key and value of a self-attention are products of one tensor."""
+
+    def __init__(self) -> None:
+        self._states: weakref.ref[Tensor] | None = None
+        self._version = 0
+        self._rounded: tuple[Tensor, Tensor] | None = None
+
+    def round(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """`states` (..., inputs) as rows of float8, and their scales."""
+        if self._rounded is None or self._states is None or self._states() is not states or self._changed(states):
+            self._rounded = round_rows(states.reshape(-1, states.shape[-1]))
+            self._states, self._version = weakref.ref(states, self._drop), _version(states)
+        return self._rounded
+
+    def _changed(self, states: Tensor) -> bool:
+        return _version(states) != self._version
+
+    def _drop(self, gone: "weakref.ref[Tensor]") -> None:
+        """Let the memory go with the tensor that was rounded."""
+        if gone is self._states:
+            self._states = self._rounded = None
+
+
+def _version(states: Tensor) -> int:
+    """How often a tensor was written in place; one of inference mode does not count, and is not written here."""
+    return 0 if states.is_inference() else states._version  # noqa: SLF001  # torch has no other name for it
+
+
+def _product(layer: nn.Linear, inputs: Inputs) -> Callable[[Tensor], Tensor]:
     """What stands for the layer's `forward`: (..., inputs) to (..., outputs)."""
     weight, weight_scale = round_rows(layer.weight.detach())
 
     def forward(states: Tensor) -> Tensor:
-        rows, scale = round_rows(states.reshape(-1, states.shape[-1]))
+        rows, scale = inputs.round(states)
         result = scaled_mm(
             rows,
             weight.t(),
@@ -69,9 +104,10 @@ def _product(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
             ScalingType.RowWise,
             weight_scale.t(),
             ScalingType.RowWise,
+            bias=layer.bias,
             output_dtype=states.dtype,
+            use_fast_accum=True,
         )
-        result = result if layer.bias is None else result + layer.bias
         return result.reshape(*states.shape[:-1], -1)
 
     return forward

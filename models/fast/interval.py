@@ -27,6 +27,9 @@ ROWS = frozenset(
         "timestep",
         "audio_timestep",
         "sigma",
+        "audio_sigma",
+        "video_self_attention_mask",
+        "video_keyframes_mask",
         "video_coords",
         "audio_coords",
     }

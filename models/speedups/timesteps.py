@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 FEW = 8
 """Up to so many rows, the layers cost less than looking for equal ones."""
-TABLES = ("time_embed", "av_cross_attn_video_scale_shift", "av_cross_attn_video_a2v_gate")
-"""The layers of the transformer that get a timestep for each token of the picture."""
+TABLES = ("time_embed", "av_cross_attn_video_scale_shift")
+"""The layers of the transformer that get a timestep for each token of the picture. The gate of the cross-attention gets
+the sound's sigma (see models/fixes/cross_timesteps), one for each row of the batch."""
 
 
 def compute_distinct(transformer: Any) -> bool:

@@ -15,6 +15,7 @@ from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 from PIL import Image
 
 from models.clip import Clip
+from models.fixes import NONE, Fix
 from models.label import draw_label
 from models.ltx2 import Ltx2
 from models.options import LoadOptions
@@ -38,9 +39,9 @@ def picture() -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8))
 
 
-def load(family: FamilyCase, folder: Path, cache_dir: Path) -> Ltx2:
-    """The checkpoint of a family in `folder`, as the server loads it."""
-    return Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(training=family.training))
+def load(family: FamilyCase, folder: Path, cache_dir: Path, fixes: frozenset[Fix] = NONE) -> Ltx2:
+    """The checkpoint of a family in `folder`, as the server loads it; without fixes, unless they are given."""
+    return Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(training=family.training, fixes=fixes))
 
 
 def by_diffusers(

@@ -8,6 +8,7 @@ import torch
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 
 from models.adjustments import adjust, told
+from models.fixes import NONE
 from models.ltx2 import Ltx2
 from models.options import LoadOptions
 from models.progress import Progress, Stage
@@ -21,7 +22,7 @@ from tests.models.reference import assert_same, by_diffusers
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2]:
     """A checkpoint whose scheduler is still that of its base; the operator says what it is."""
     folder = build_2_3(tmp_path_factory.mktemp("distilled"))
-    model = Ltx2.load(str(folder), "cpu", folder, ignore, LoadOptions(training=Training.DISTILLED))
+    model = Ltx2.load(str(folder), "cpu", folder, ignore, LoadOptions(training=Training.DISTILLED, fixes=NONE))
     yield model
     model.close()
 
@@ -34,7 +35,7 @@ def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Lt
 def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: Path) -> None:
     """One whose scheduler's config is that of a distilled one."""
     folder = build_2_3_distilled(tmp_path / "model")
-    base = Ltx2.load(str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(training=Training.BASE))
+    base = Ltx2.load(str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(training=Training.BASE, fixes=NONE))
     frames, sound = by_diffusers(folder, FAMILIES["2.3"], small(), None)
     assert_same(base.render(small(), None, ignore), frames, sound)
     base.close()

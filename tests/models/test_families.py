@@ -1,4 +1,7 @@
-"""Every family renders, from text and from a picture, what a plain call of diffusers renders, to the bit."""
+"""Every family renders, from text and from a picture, what a plain call of diffusers renders, to the bit.
+
+Without the fixes, which make of it what Lightricks' pipelines render (see models/fixes and tests/models/fixes).
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from PIL import Image
 from models.adjustments import adjust, told
 from models.checkpoint import fetch_checkpoint
 from models.errors import TaskCancelled
+from models.fixes import NONE
 from models.ltx2 import Ltx2
 from models.ltx2_denoise import Latents
 from models.ltx2_load import load_pipeline
@@ -125,7 +129,7 @@ def test_in_bfloat16_as_on_a_gpu_only_the_last_rounding_differs(
     """diffusers rounds the finished picture to bfloat16 once more before it becomes bytes."""
     seen = fetch_checkpoint(str(folder), tmp_path, ignore, family.training)
     recipe = read_recipe(seen, family.training)
-    half = Ltx2("half", recipe, load_pipeline(seen, recipe, "cuda"), plan_cpu(2**62, measure_sizes(seen)))
+    half = Ltx2("half", recipe, load_pipeline(seen, recipe, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))
     request = small(num_inference_steps=2)
     frames, sound = by_diffusers(folder, family, request, image, torch.bfloat16)
     rendered = half.render(request, image, ignore)

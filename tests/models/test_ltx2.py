@@ -15,11 +15,13 @@ from PIL import Image
 
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, ModelBroken, ModelUnavailable, RenderFailed, TaskCancelled
+from models.fixes import NONE
 from models.label import draw_label
 from models.ltx2 import Ltx2
-from models.ltx2_denoise import ALMOST_ZERO
+from models.ltx2_denoise import ALMOST_ZERO, _arguments
 from models.ltx2_load import load_pipeline
 from models.names import TINY_MODEL_NAME
+from models.options import LoadOptions
 from models.placement import plan_cpu
 from models.progress import Progress, Stage
 from models.recipes import read_recipe
@@ -64,6 +66,14 @@ def raise_at(stage: Stage, step: int, error: Exception) -> Callable[[Progress], 
 
 
 @pytest.fixture(scope="module")
+def plain(tiny_folder: Path, cache_dir: Path) -> Iterator[Ltx2]:
+    """Without what makes Lightricks' pipelines of diffusers (models/fixes)."""
+    plain = Ltx2.load(str(tiny_folder), "cpu", cache_dir, ignore, LoadOptions(fixes=NONE))
+    yield plain
+    plain.close()
+
+
+@pytest.fixture(scope="module")
 def clip(model: Ltx2) -> Clip:
     return model.render(small(), None, ignore)
 
@@ -103,6 +113,12 @@ def test_the_same_seed_gives_the_same_clip(model: Ltx2, clip: Clip) -> None:
 def test_every_parameter_changes_the_clip(model: Ltx2, clip: Clip, change: dict[str, object]) -> None:
     other = model.render(small(**change), None, ignore)
     assert not same(other, clip)
+
+
+def test_guidance_rescale_is_named_and_not_left_to_a_default(model: Ltx2) -> None:
+    """It has changed before, and moves every guided video."""
+    called = _arguments(small(), model.recipe)
+    assert (called["guidance_rescale"], called["audio_guidance_rescale"]) == (0.7, 0.7)
 
 
 def test_every_step_runs_every_guidance_pass(model: Ltx2) -> None:
@@ -196,20 +212,20 @@ def by_diffusers(folder: Path, request: VideoRequest, image: Image.Image | None,
 
 @pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 def test_it_renders_what_diffusers_renders_to_the_bit(
-    model: Ltx2, tiny_folder: Path, image: Image.Image | None
+    plain: Ltx2, tiny_folder: Path, image: Image.Image | None
 ) -> None:
     request = small(num_frames=17, num_inference_steps=3)
     frames, sound = by_diffusers(tiny_folder, request, image)
     draw_label(frames)
-    rendered = model.render(request, image, ignore)
+    rendered = plain.render(request, image, ignore)
     assert np.array_equal(rendered.frames, frames)
     assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
 
 
-def test_an_audio_scale_of_nothing_is_not_the_video_s(model: Ltx2, tiny_folder: Path) -> None:
+def test_an_audio_scale_of_nothing_is_not_the_video_s(plain: Ltx2, tiny_folder: Path) -> None:
     assert TruthyZero(0.0) - 1 == ALMOST_ZERO - 1
     request = small(cfg_scale_audio=0.0)
-    rendered = model.render(request, None, ignore)
+    rendered = plain.render(request, None, ignore)
     frames, sound = by_diffusers(tiny_folder, request, None, audio_guidance_scale=TruthyZero(0.0))
     draw_label(frames)
     assert np.array_equal(rendered.frames, frames)

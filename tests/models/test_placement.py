@@ -29,16 +29,16 @@ from models.request import Limits, VideoRequest
 from tests.models.speedups.conftest import denoise, distance
 
 
-def sizes_of(connectors_gb: float, transformer_gb: float, vae_gb: float) -> Sizes:
+def sizes_of(connectors_gb: float, transformer_gb: float, vae_gb: float, vocoder_gb: float) -> Sizes:
     in_gb = {
         "transformer": transformer_gb, "text_encoder": 24.4, "connectors": connectors_gb,
-        "vae": vae_gb, "audio_vae": 0.1, "vocoder": 0.1,
+        "vae": vae_gb, "audio_vae": 0.1, "vocoder": vocoder_gb,
     }  # fmt: skip
     return Sizes({name: int(size * GB) for name, size in in_gb.items()})
 
 
-LTX_2_0 = replace(sizes_of(2.9, 37.8, 2.45), outside_blocks=int(0.69 * GB))
-LTX_2_3 = replace(sizes_of(6.3, 38.0, 1.45), outside_blocks=int(0.85 * GB))
+LTX_2_0 = replace(sizes_of(2.9, 37.8, 2.45, 0.1), outside_blocks=int(0.69 * GB))
+LTX_2_3 = replace(sizes_of(6.3, 38.0, 1.45, 0.5), outside_blocks=int(0.85 * GB))
 PLENTY = 128 * GB
 CONTEXT_BYTES = GB // 2
 
@@ -92,10 +92,20 @@ def test_fp8_weights_leave_more_on_the_card_and_are_never_chosen_by_themselves(c
     assert plan(card_gb * GB, PLENTY, LTX_2_0).weights is Weights.BF16
 
 
-def test_weights_that_are_rounded_on_the_way_need_host_memory_for_it() -> None:
-    assert plan(64 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).host_bytes == pytest.approx((0.69 + 37.11 / 2 + 4) * GB)
-    with pytest.raises(ModelUnavailable, match=r"resident: .* and 23\.2 GB in host memory"):
-        plan(64 * GB, 16 * GB, LTX_2_0, weights=Weights.FP8)
+def test_weights_that_are_rounded_on_the_gpu_need_no_host_memory_for_it() -> None:
+    assert plan(64 * GB, PLENTY, LTX_2_0, weights=Weights.FP8).host_bytes == 4 * GB
+
+
+def test_fp8_takes_what_the_files_say_of_the_weights_that_it_rounds() -> None:
+    told = replace(LTX_2_0, fp8_bytes=20 * GB)
+    assert told.stored(Weights.FP8).weights["transformer"] == 20 * GB
+    assert told.stored(Weights.BF16) is told
+
+
+def test_the_table_says_what_is_float32() -> None:
+    lines = plan(48 * GB, PLENTY, replace(LTX_2_3, float32=frozenset({"vocoder"}))).table().splitlines()
+    dtypes = dict(line.split()[:2] for line in lines[1:-1])
+    assert dtypes == {**dict.fromkeys(LTX_2_3.weights, "bfloat16"), "vocoder": "float32"}
 
 
 def test_weights_that_are_stored_as_other_numbers_are_made_anew_in_host_memory() -> None:

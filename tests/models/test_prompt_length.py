@@ -10,24 +10,31 @@ from models.ltx2 import Ltx2
 from models.options import LoadOptions
 from models.prompt_length import MOST_TOKENS
 from models.recipes import Training
+from models.request import VideoRequest
 from tests.models.conftest import ignore, small
 
 LONG = "word " * 300
-"""The tiny model's tokens are bytes; a space at the end is none."""
+"""The tiny model's tokens are bytes; a space at the end is none, and BOS is one."""
 
 
 def test_a_text_that_is_too_long_is_named_with_its_length(model: Ltx2) -> None:
     request = small(prompt=LONG, negative_prompt="é" * 600)
     assert [(each.field, each.given, each.used) for each in told(model.find_adjustments(request))] == [
-        ("prompt", "1499 tokens", "1024 tokens"),
-        ("negative_prompt", "1200 tokens", "1024 tokens"),
+        ("prompt", "1500 tokens", "1024 tokens"),
+        ("negative_prompt", "1201 tokens", "1024 tokens"),
     ]
     assert adjust(request, model.find_adjustments(request)) == request
 
 
-@pytest.mark.parametrize("text", ["a cat", "x" * MOST_TOKENS, " " * 3000 + "x"])
+@pytest.mark.parametrize("text", ["a cat", "x" * (MOST_TOKENS - 1), " " * 3000 + "x"])
 def test_a_text_that_is_read_whole_is_not_named(model: Ltx2, text: str) -> None:
     assert model.find_adjustments(small(prompt=text)) == ()
+
+
+def test_a_default_that_nobody_sent_is_not_named_for_its_length(model: Ltx2) -> None:
+    """The list of faults is longer than the tiny model reads, a token for each byte, and no client's to shorten."""
+    assert len(VideoRequest(prompt="a cat").negative_prompt.encode()) > MOST_TOKENS
+    assert told(model.find_adjustments(small())) == []
 
 
 def test_a_negative_prompt_that_is_not_read_is_not_named_for_its_length(model: Ltx2) -> None:

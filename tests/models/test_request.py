@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
+from models.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 from models.request import DRAWN_SEED, MAX_SEED, Limits, VideoRequest, parse_request, spell_number, unknown_fields
 from models.request_schema import request_schema
 
@@ -72,6 +73,18 @@ def test_defaults_are_those_of_the_api():
         "timeout_s": None,
         "webhook_url": None,
     }
+
+
+def test_a_negative_prompt_that_is_left_out_is_the_model_s_list_and_an_empty_one_is_none():
+    assert request().negative_prompt == DEFAULT_NEGATIVE_PROMPT
+    assert request(negative_prompt="").negative_prompt == ""
+    assert DEFAULT_NEGATIVE_PROMPT.startswith("has_subtitles, has_blurbox, transition from black, ")
+
+
+def test_the_list_that_nobody_sent_breaks_no_bound_of_texts():
+    assert parse_request({"prompt": "x"}, Limits(max_prompt_chars=99)).negative_prompt == DEFAULT_NEGATIVE_PROMPT
+    with pytest.raises(InvalidRequest, match="negative_prompt"):
+        parse_request({"prompt": "x", "negative_prompt": "y" * 100}, Limits(max_prompt_chars=99))
 
 
 def test_zero_scales_stay_zero():

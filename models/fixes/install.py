@@ -1,0 +1,24 @@
+"""Puts fixes on a pipeline that is loaded, before anything else is put on it."""
+
+from collections.abc import Collection
+from typing import Any
+
+from models.fixes.ancestral import use_ancestral
+from models.fixes.cross_timesteps import separate
+from models.fixes.fix import Fix
+from models.fixes.keyframes import mark_first_frame
+from models.fixes.leading_bos import lead_with_bos
+from models.fixes.schedule import suit_scheduler
+
+
+def install(pipe: Any, fixes: Collection[Fix], *, distilled: bool) -> None:
+    """Put `fixes` on `pipe`, for good; that of the vocoder is made when it is loaded."""
+    suit_scheduler(pipe, distilled=distilled, fixed=Fix.SCHEDULE in fixes)
+    if distilled and Fix.ANCESTRAL in fixes:
+        use_ancestral(pipe)
+    if Fix.CROSS_TIMESTEPS in fixes:
+        separate(pipe.transformer)
+    if Fix.KEYFRAMES in fixes:
+        mark_first_frame(pipe.transformer)
+    if Fix.LEADING_BOS in fixes:
+        lead_with_bos(pipe.tokenizer)

@@ -1,0 +1,27 @@
+"""A text begins with BOS, whatever the tokenizer's files say: Gemma was trained so, and reads a text badly without it.
+
+Gemma 3's tokenizer puts it there by its post-processor, Gemma 4's has none; and transformers 5 passes over an
+`add_bos_token` of a tokenizer's config.
+"""
+
+import logging
+from typing import Any
+
+from models.errors import ModelBroken
+
+logger = logging.getLogger(__name__)
+
+
+def lead_with_bos(tokenizer: Any) -> None:
+    """Have `tokenizer` begin every text with BOS. Raises ModelBroken where it has none, or cannot."""
+    if _leads(tokenizer):
+        return
+    if tokenizer.bos_token_id is not None:
+        tokenizer.add_bos_token = True
+    if not _leads(tokenizer):
+        raise ModelBroken("the tokenizer cannot begin a text with BOS, which the text encoder was trained with")
+    logger.info("the tokenizer began texts without BOS: it was told to begin them with %s", tokenizer.bos_token)
+
+
+def _leads(tokenizer: Any) -> bool:
+    return bool(tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id])
