@@ -8,7 +8,7 @@ with Client("http://localhost:8004") as client:
 
 from ltx2_client.aclient import AsyncClient
 from ltx2_client.client import Client
-from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable
+from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable, WrongUse
 from ltx2_client.options import Options
 from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
 
@@ -27,4 +27,5 @@ __all__ = [
     "TaskFailed",
     "TaskPage",
     "Unreachable",
+    "WrongUse",
 ]

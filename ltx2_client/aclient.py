@@ -1,6 +1,7 @@
 """The client for asyncio. Everything that it knows stands in `talks.py`; here is only how it is awaited."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -26,7 +27,7 @@ class AsyncClient:
         self.server = wire.server_url(server)
         self._key = wire.key_headers(api_key)
         self._manner = Manner(patience_s, poll_interval_s)
-        self._http = httpx.AsyncClient(timeout=wire.TIMEOUT, follow_redirects=True)
+        self._http = wire.open_http(httpx.AsyncClient, httpx.AsyncHTTPTransport, self.server)
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,7 +74,7 @@ class AsyncClient:
 
     async def download(self, task: Task, target: str | Path) -> Path:
         """Save the video of a completed task."""
-        return await self._run(talks.download(str(task.url), Path(target), self._manner))
+        return await self._run(talks.download(task, Path(target), self._manner))
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task; a finished one is deleted with its files."""
@@ -104,15 +105,16 @@ class AsyncClient:
             return None
         try:
             return await self._send(what)
-        except httpx.TransportError as error:
-            return Lost(wire.loss(self.server, error))
+        except Exception as error:  # what httpx may raise is more than it says
+            return wire.lose(self.server, error)
 
     async def _send(self, call: Call) -> Answer:
-        arguments = wire.arguments(self.server, call, self._key)
+        request = wire.build(self._http, self.server, call, self._key)
         if call.sink is None:
-            response = await self._http.request(**arguments)
+            response = await self._http.send(request)
             return wire.answer(response, response.content)
-        async with self._http.stream(**arguments) as response:
+        response = await self._http.send(request, stream=True)
+        async with contextlib.aclosing(response):
             answer = wire.answer(response)
             if not call.sink.begin(answer):
                 return wire.answer(response, await response.aread())

@@ -1,6 +1,7 @@
 """The command line: what may be typed, and what it means."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
@@ -67,8 +68,15 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
 def _takes(name: str, hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
-    kind: Callable[[str], object] = _seed if name == "seed" else hint
+    kind: Callable[[str], object] = _seed if name == "seed" else _finite if hint is float else hint
     return {"type": kind, "metavar": "TEXT" if hint is str else "N"}
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _seed(text: str) -> int | None:

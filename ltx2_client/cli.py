@@ -2,42 +2,90 @@
 
 import argparse
 import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from ltx2_client.arguments import options, parser
 from ltx2_client.client import Client
-from ltx2_client.errors import ClientError, Refused
+from ltx2_client.errors import ClientError, Refused, WrongUse
 from ltx2_client.progress import ProgressLine, activity
-from ltx2_client.records import Submitted
+from ltx2_client.records import Submitted, Task
 from ltx2_client.talks import check_target, new_key
-from ltx2_client.wire import KEY_VARIABLE
+from ltx2_client.wire import KEY_VARIABLE, PROXIES
 
+HEADINGS = ("task", "created", "state", "progress", "model")
 POLL_INTERVAL_S = 1.0
 CANCEL_PATIENCE_S = 5.0
 """Whoever pressed Ctrl-C does not want to wait for a server that is away."""
-OK, FAILED, INTERRUPTED = 0, 1, 130
+OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 NO_KEY, UNKNOWN_ROUTE = 401, 405
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 1 for an error, 130 for Ctrl-C."""
-    arguments = parser().parse_args(argv)
+    """Run one command and return its exit status: 1 for an error, 2 for wrong use, 130 for Ctrl-C."""
+    _settle_streams()
+    _settle_proxies()
     console = Console(stderr=True, highlight=False)
-    commands = {"generate": _generate, "tasks": _tasks, "cancel": _cancel, "health": _health}
     try:
-        with Client(getattr(arguments, "server", None), poll_interval_s=POLL_INTERVAL_S) as client:
-            return commands[arguments.command](client, arguments, console)
-    except (ClientError, OSError) as error:
+        status = _parse_and_run(argv, console)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except ClientError as error:
+        _explain(error, console)
+        return WRONG_USE if isinstance(error, WrongUse) else FAILED
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does: no news to anyone
+        _drop_output()
+        return FAILED
+    except OSError as error:
+        _drop_output()
         _explain(error, console)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    return status
+
+
+def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as end:  # after --help, or with what was wrong on stderr
+        return WRONG_USE if end.code else OK
+    commands = {"generate": _generate, "tasks": _tasks, "cancel": _cancel, "health": _health}
+    with Client(getattr(arguments, "server", None), poll_interval_s=POLL_INTERVAL_S) as client:
+        return commands[arguments.command](client, arguments, console)
+
+
+def _settle_streams() -> None:
+    """Have characters that the terminal does not know shown as escapes, where they would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _settle_proxies() -> None:
+    """Desktops write socks://, which means SOCKS 5 there and nothing to httpx."""
+    for name in PROXIES:
+        for spelling in (name, name.lower()):
+            if os.environ.get(spelling, "").startswith("socks://"):
+                os.environ[spelling] = os.environ[spelling].replace("socks://", "socks5://", 1)
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, or the interpreter would try to write it again at its end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write(text: str) -> None:
+    """A line of the result. Nowhere, where the shell has closed the output."""
+    if sys.stdout is not None:
+        sys.stdout.write(f"{text}\n")
 
 
 def _generate(client: Client, arguments: argparse.Namespace, console: Console) -> int:
@@ -56,7 +104,7 @@ def _generate(client: Client, arguments: argparse.Namespace, console: Console) -
     except BaseException:
         _say(console, f"the video stays at {task.url}")
         raise
-    sys.stdout.write(f"{path}\n")
+    _write(str(path))
     return OK
 
 
@@ -88,29 +136,55 @@ def _cancel(client: Client, arguments: argparse.Namespace, _console: Console) ->
         canceled = client.cancel(arguments.task_id)
     except Refused as error:
         raise _in_words(error) from error
-    sys.stdout.write(f"{canceled.task_id}: {canceled.outcome.replace('_', ' ')}\n")
+    _write(f"{canceled.task_id}: {canceled.outcome.replace('_', ' ')}")
     return OK
 
 
 def _tasks(client: Client, arguments: argparse.Namespace, _console: Console) -> int:
     page = client.tasks(*arguments.state, limit=arguments.limit)
-    table = Table("task", "created", "state", "progress", "model", box=None, pad_edge=False)
+    if sys.stdout is not None and sys.stdout.isatty():
+        _write_table([HEADINGS, *(_shown(task) for task in page.tasks)])
+        return OK
     for task in page.tasks:
-        created = datetime.fromtimestamp(task.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(task.task_id, created, activity(task), f"{task.progress:.0%}", task.model)
-    Console(highlight=False, markup=False).print(table)
+        row = (
+            task.task_id,
+            _when(task.created_at, "%Y-%m-%dT%H:%M:%S%z"),
+            task.state,
+            f"{task.progress:g}",
+            task.model,
+        )
+        _write("\t".join(" ".join(cell.split()) for cell in row))
     return OK
+
+
+def _shown(task: Task) -> tuple[str, ...]:
+    """A row for people."""
+    return task.task_id, _when(task.created_at, "%Y-%m-%d %H:%M"), activity(task), f"{task.progress:.0%}", task.model
+
+
+def _write_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as what stands in them. Nothing is cut: a narrow terminal wraps."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _when(seconds: float, shape: str) -> str:
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().strftime(shape)
+    except (OverflowError, ValueError, OSError):
+        return "-"
 
 
 def _health(client: Client, _arguments: argparse.Namespace, console: Console) -> int:
     health = client.health()
     model = health.model or {}
-    sys.stdout.write(f"{client.server}: {health.status}\n")
+    _write(f"{client.server}: {health.status}")
     if model:
-        sys.stdout.write(f"model: {model.get('name')}, {model.get('state')}\n")
+        _write(f"model: {model.get('name')}, {model.get('state')}")
     if health.queue is not None:
         counts = ", ".join(f"{count} {state}" for state, count in health.queue.items())
-        sys.stdout.write(f"tasks: {counts or 'none'}\n")
+        _write(f"tasks: {counts or 'none'}")
     for notice in (*health.notices, *([health.reason] if health.reason else [])):
         _say(console, notice)
     return OK if health.status == "ok" else FAILED

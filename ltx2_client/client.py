@@ -1,5 +1,6 @@
 """The client that blocks."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Self, Unpack
@@ -26,7 +27,7 @@ class Client:
         self.server = wire.server_url(server)
         self._key = wire.key_headers(api_key)
         self._manner = Manner(patience_s, poll_interval_s)
-        self._http = httpx.Client(timeout=wire.TIMEOUT, follow_redirects=True)
+        self._http = wire.open_http(httpx.Client, httpx.HTTPTransport, self.server)
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +74,7 @@ class Client:
 
     def download(self, task: Task, target: str | Path) -> Path:
         """Save the video of a completed task."""
-        return self._run(talks.download(str(task.url), Path(target), self._manner))
+        return self._run(talks.download(task, Path(target), self._manner))
 
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task; a finished one is deleted with its files."""
@@ -104,15 +105,15 @@ class Client:
             return None
         try:
             return self._send(what)
-        except httpx.TransportError as error:
-            return Lost(wire.loss(self.server, error))
+        except Exception as error:  # what httpx may raise is more than it says
+            return wire.lose(self.server, error)
 
     def _send(self, call: Call) -> Answer:
-        arguments = wire.arguments(self.server, call, self._key)
+        request = wire.build(self._http, self.server, call, self._key)
         if call.sink is None:
-            response = self._http.request(**arguments)
+            response = self._http.send(request)
             return wire.answer(response, response.content)
-        with self._http.stream(**arguments) as response:
+        with contextlib.closing(self._http.send(request, stream=True)) as response:
             answer = wire.answer(response)
             if not call.sink.begin(answer):
                 return wire.answer(response, response.read())

@@ -1,15 +1,19 @@
 """A file that is on its way: kept under a temporary name, goes on after a break, gets its name once it is whole."""
 
+import contextlib
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ltx2_client.errors import DownloadFailed
 from ltx2_client.talk import Answer
 
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
+LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class Part:
@@ -23,12 +27,24 @@ class Part:
         self.size = 0
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("xb")
+        with self._explained():
+            self._file = self._path.open("xb")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what could not be written cannot be at the close
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise DownloadFailed for what the disk does."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise DownloadFailed(f"{self._target} cannot be written: {why}") from error
 
     @property
     def whole(self) -> bool:
@@ -53,12 +69,13 @@ class Part:
             return False
         self._etag = answer.headers.get("etag")
         length = answer.headers.get("content-length", "")
-        self._total = int(length) if length.isdigit() else None
+        self._total = int(length) if LENGTH.fullmatch(length) else None
         return True
 
     def write(self, chunk: bytes) -> None:
         """Keep the next bytes."""
-        self._file.write(chunk)
+        with self._explained():
+            self._file.write(chunk)
         self.size += len(chunk)
 
     def end(self) -> None:
@@ -68,10 +85,12 @@ class Part:
 
     def publish(self) -> Path:
         """Give the file its name, in place of what had it before."""
-        self._file.close()
-        return self._path.replace(self._target)
+        with self._explained():
+            self._file.close()
+            return self._path.replace(self._target)
 
     def _start_over(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
+        with self._explained():
+            self._file.seek(0)
+            self._file.truncate()
         self.size, self._etag, self._total = 0, None, None

@@ -1,6 +1,7 @@
 """What can go wrong, seen from the client.
 
 ClientError
+|- WrongUse          an argument, a file or a variable of the environment cannot be used
 |- Unreachable       no answer in all the time that was allowed
 |- Refused           the server said no, and why
 |- TaskFailed        the task was taken, and ended without a video
@@ -19,6 +20,10 @@ class ClientError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class WrongUse(ClientError):
+    """Nothing was sent: an argument, a file or a variable of the environment cannot be used."""
 
 
 class Unreachable(ClientError):
@@ -54,6 +59,6 @@ def error_body(content: bytes) -> dict[str, Any]:
     """The server's error body; empty if something else answered, such as a proxy with a page of its own."""
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) and "error_code" in body else {}

@@ -1,8 +1,10 @@
 """What the server answers, as records. Fields that a newer server adds are passed over."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from math import isfinite
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Status = Literal["processing", "completed", "failed"]
 Record = TypeVar("Record")
@@ -97,7 +99,27 @@ class Health:
 
 
 def read(kind: type[Record], body: Mapping[str, Any]) -> Record:
-    """Make a record of an answer. Raises TypeError where a field that it needs is missing."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # all kinds here are dataclasses
-    values = {name: value for name, value in body.items() if name in names}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    """Make a record of an answer. Raises TypeError where a field is missing, or is not what it has to be."""
+    hints = get_type_hints(kind)
+    values = {field.name: body[field.name] for field in fields(kind) if field.name in body}  # type: ignore[arg-type]
+    return kind(**{name: _value(name, value, hints[name]) for name, value in values.items()})
+
+
+def _value(name: str, value: Any, hint: Any) -> Any:
+    """The value as the record has it. Raises TypeError."""
+    kind, of = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        if value is None and type(None) in of:
+            return None
+        (hint,) = (each for each in of if each is not type(None))
+        return _value(name, value, hint)
+    if kind is tuple and isinstance(value, list):
+        return tuple(_value(name, each, of[0]) for each in value)
+    if is_dataclass(hint) and isinstance(value, dict):
+        record: Any = hint
+        return read(record, value)
+    allowed: Any = {float: (int, float), Literal: str, Mapping: dict}.get(kind, kind)
+    whole = isinstance(value, allowed) and (isinstance(value, bool) == (kind is bool))
+    if not whole or (isinstance(value, float) and not isfinite(value)):
+        raise TypeError(f"{name} is no {hint}")
+    return value

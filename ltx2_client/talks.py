@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, Part
-from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable
+from ltx2_client.errors import DownloadFailed, Refused, TaskFailed, Unreachable, WrongUse
 from ltx2_client.options import Options
 from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage, read
 from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Talk, ask, passing, reason
@@ -17,6 +17,7 @@ from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Talk, ask, passi
 Image = str | Path | bytes
 OnProgress = Callable[[Task], None]
 Record = TypeVar("Record")
+STRANGER = "what answers there is no LTX-2 video server"
 
 
 def new_key() -> str:
@@ -65,8 +66,7 @@ def wait(task_id: str, manner: Manner, on_progress: OnProgress | None) -> Talk[T
 def list_tasks(states: Sequence[str], limit: int, cursor: str | None, manner: Manner) -> Talk[TaskPage]:
     """One page of tasks, newest first."""
     query = {"limit": limit, **({"state": list(states)} if states else {}), **({"cursor": cursor} if cursor else {})}
-    body = _json((yield from ask(Call("GET", "/v1/video/tasks", query=query), manner)))
-    return TaskPage(tuple(read(Task, each) for each in body["tasks"]), body.get("next_cursor"))
+    return _parse(TaskPage, (yield from ask(Call("GET", "/v1/video/tasks", query=query), manner)))
 
 
 def cancel(task_id: str, manner: Manner) -> Talk[Cancellation]:
@@ -82,8 +82,10 @@ def health() -> Talk[Health]:
     return _parse(Health, answer)
 
 
-def download(url: str, target: Path, manner: Manner) -> Talk[Path]:
-    """Bring a file to `target`, which is there whole or not at all. Goes on where a broken connection left off."""
+def download(task: Task, target: Path, manner: Manner) -> Talk[Path]:
+    """Bring a video to `target`, which is there whole or not at all. Goes on where a broken connection left off."""
+    if (url := task.url) is None:
+        raise DownloadFailed(f"the task has no video: its state is {task.state}")
     with Part(target) as part:
         pauses = manner.pauses()
         while not part.whole:
@@ -123,22 +125,25 @@ def generate(
     check_target(target)
     submitted = yield from submit(prompt, image, options, new_key(), manner)
     task = yield from wait(submitted.task_id, manner, on_progress)
-    yield from download(str(task.url), target, manner)
+    yield from download(task, target, manner)
     return task
 
 
 def _task_path(task_id: str) -> str:
-    return f"/v1/video/tasks/{quote(task_id, safe='')}"
+    return f"/v1/video/tasks/{quote(task_id, safe='', errors='surrogateescape')}"
 
 
 def check_target(target: Path) -> None:
-    """See before the video is rendered that it can be saved. Raises ClientError."""
-    if target.is_dir():
-        raise ClientError(f"{target} is a folder; name a file in it")
-    if not target.absolute().parent.is_dir():
-        raise ClientError(f"{target.parent} is no folder")
+    """See before the video is rendered that it can be saved. Raises WrongUse."""
+    try:
+        if target.is_dir():
+            raise WrongUse(f"{target} is a folder; name a file in it")
+        if not target.absolute().parent.is_dir():
+            raise WrongUse(f"{target.parent} is no folder")
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise WrongUse(f"{str(target)!a} cannot be the name of a file: {error}") from error
     if not os.access(target.absolute().parent, os.W_OK):
-        raise ClientError(f"{target.parent} is not writable")
+        raise WrongUse(f"{target.parent} is not writable")
 
 
 def _form(fields: Mapping[str, object]) -> dict[str, str]:
@@ -147,16 +152,22 @@ def _form(fields: Mapping[str, object]) -> dict[str, str]:
 
 
 def _file(image: Image) -> tuple[str, bytes]:
-    return ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
+    if isinstance(image, bytes):
+        return "image", image
+    try:
+        return Path(image).name, Path(image).read_bytes()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise WrongUse(f"{image} cannot be read: {why}") from error
 
 
 def _json(answer: Answer) -> dict[str, Any]:
     try:
         body = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise Refused(answer.status, {"error": "what answers there is no LTX-2 video server"})
+        raise Refused(answer.status, {"error": STRANGER})
     return body
 
 
@@ -164,4 +175,4 @@ def _parse(kind: type[Record], answer: Answer) -> Record:
     try:
         return read(kind, _json(answer))
     except TypeError:
-        raise Refused(answer.status, {"error": "what answers there is no LTX-2 video server"}) from None
+        raise Refused(answer.status, {"error": STRANGER}) from None

@@ -32,7 +32,7 @@ def start(server, tmp_path):
 
     def start_it(*arguments, **options):
         program = [sys.executable, "-m", "ltx2_client", *arguments]
-        environment = {**os.environ, "LTX_SERVER": server.url, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "120"}
+        environment = {**os.environ, "LTX_SERVER": server.url, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "40"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         started.append(subprocess.Popen(program, cwd=tmp_path, env=environment, text=True, **pipes))
         return started[-1]
@@ -151,7 +151,7 @@ def test_an_error_names_the_field_what_it_held_and_what_it_may_hold(ltx2):
 
 def test_an_image_that_is_not_there_is_told_without_a_traceback(ltx2, server):
     status, _, err = ltx2("generate", PROMPT, "--image", "nowhere.png")
-    assert status == 1
+    assert status == 2
     assert "nowhere.png" in err
     assert "Traceback" not in err
     assert server.rows() == 0
@@ -162,9 +162,22 @@ def test_tasks_are_listed_newest_first_and_by_state(ltx2, client, server):
     server.may_finish.clear()
     running = client.submit(PROMPT).task_id
     _, out, _ = ltx2("tasks")
-    assert re.findall(r"[0-9a-f]{32}", out) == [running, done]
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [(row[0], row[2], row[4]) for row in rows] == [(running, "processing", MODEL), (done, "completed", MODEL)]
     _, out, _ = ltx2("tasks", "--state", "completed")
     assert re.findall(r"[0-9a-f]{32}", out) == [done]
+
+
+def test_a_narrow_terminal_cuts_no_id(start, client):
+    task_id = client.submit(PROMPT).task_id
+    terminal, its_end = pty.openpty()
+    process = start("tasks", stdout=its_end)
+    os.close(its_end)
+    assert process.wait(PATIENCE_S) == 0
+    shown = os.read(terminal, 4096).decode()
+    os.close(terminal)
+    assert task_id in shown
+    assert "created" in shown
 
 
 def test_cancel_says_what_became_of_the_task(ltx2, client, server):
