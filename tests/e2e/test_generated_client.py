@@ -1,4 +1,4 @@
-"""A client that openapi-python-client makes of /openapi.json, without a warning, brings a video from the real server."""
+"""A client that openapi-python-client makes of /openapi.json, without a warning, brings a video from a real server."""
 
 import base64
 import importlib
@@ -28,7 +28,12 @@ def generated(server: Server, tmp_path_factory: pytest.TempPathFactory):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it formats by ruff
     options = ["--fail-on-warning", "--output-path", "ltx2_generated"]
     made = subprocess.run(
-        [*program, *options], cwd=folder, env={**os.environ, "PATH": path}, check=False, capture_output=True, text=True
+        [*program, *options],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert made.returncode == 0, made.stdout
     assert "WARNING" not in made.stdout

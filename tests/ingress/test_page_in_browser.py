@@ -155,6 +155,16 @@ def test_the_form_sends_what_it_shows(visit):
     assert (request.num_frames, request.num_inference_steps, request.seed) == (49, 12, 99)
 
 
+def test_a_seed_of_64_bits_is_sent_and_shown_to_the_digit(visit):
+    """JavaScript would round it, as it does each number above 2^53."""
+    here = visit()
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_label("seed").fill("18446744073709551615")
+    here.ask("A cat")
+    expect(cards(here)).to_contain_text("seed 18446744073709551615")
+    assert here.box.claim().request.seed == 2**64 - 1
+
+
 def test_a_card_says_what_the_model_renders_otherwise(visit):
     here = visit()
     here.ask()

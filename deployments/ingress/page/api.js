@@ -42,10 +42,19 @@ async function call(path, options = {}) {
   } catch {
     throw new ApiError(0, { error: "The server does not answer. Is it running?" });
   }
-  const body = await answer.json().catch(() => ({}));
+  const body = parse(await answer.text().catch(() => ""));
   if (answer.status === 401) refused();
   if (!answer.ok) throw new ApiError(answer.status, body);
   return body;
+}
+
+/** A JSON body; a seed that JavaScript would round, beyond 2^53, stays its digits. */
+function parse(text) {
+  try {
+    return JSON.parse(text.replace(/("seed":\s*)(\d{16,})/g, '$1"$2"'));
+  } catch {
+    return {};
+  }
 }
 
 /** The parameters of a video: name -> JSON schema with default and bounds. */

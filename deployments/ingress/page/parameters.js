@@ -16,12 +16,15 @@ export function read(schemas) {
   for (const [name, schema] of Object.entries(schemas)) {
     const input = byId(name);
     if (ELSEWHERE.has(name) || !input) continue;
-    if (name === "seed") fields.seed = input.value === "" ? null : Number(input.value);
+    if (name === "seed") fields.seed = input.value === "" ? null : wholeNumber(input.value);
     else if (!isNumber(schema)) fields[name] = input.value;
     else if (input.value !== "") fields[name] = Number(input.value);
   }
   return fields;
 }
+
+/** As a number where JavaScript has it exactly, else as the digits. */
+const wholeNumber = (text) => (Number.isSafeInteger(Number(text)) ? Number(text) : text);
 
 export function write(schemas, fields) {
   for (const [name, schema] of Object.entries(schemas)) {
