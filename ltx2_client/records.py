@@ -119,6 +119,8 @@ def _value(name: str, value: Any, hint: Any) -> Any:
         record: Any = hint
         return read(record, value)
     allowed: Any = {float: (int, float), Literal: str, Mapping: dict}.get(kind, kind)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     whole = isinstance(value, allowed) and (isinstance(value, bool) == (kind is bool))
     if not whole or (isinstance(value, float) and not isfinite(value)):
         raise TypeError(f"{name} is no {hint}")

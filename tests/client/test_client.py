@@ -129,7 +129,7 @@ def test_a_download_that_cannot_succeed_leaves_nothing_behind(server, client, tm
     task = client.wait(client.submit(PROMPT, num_inference_steps=2).task_id)
     (tmp_path / "out.mp4").write_bytes(b"what was here before")
     server.outputs.delete(f"outputs/ltx2_{task.task_id}.mp4")
-    with pytest.raises(DownloadFailed, match="no such file"):
+    with pytest.raises(DownloadFailed, match="has lost this file"):
         client.download(task, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_bytes() == b"what was here before"
     assert leftovers(tmp_path) == ["out.mp4"]

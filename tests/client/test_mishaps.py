@@ -16,7 +16,7 @@ import pytest
 import socksio
 
 from ltx2_client import AsyncClient, Client, ClientError
-from ltx2_client.errors import DownloadFailed, Refused
+from ltx2_client.errors import Refused
 from ltx2_client.talks import STRANGER
 from tests.client.socks import socks_proxy
 from tests.client.test_cli import task
@@ -234,16 +234,17 @@ def test_without_the_package_for_socks_the_line_says_what_to_do(server, tmp_path
     assert (past, "ok" in out) == (0, True)
 
 
-def test_a_full_disk_fails_and_leaves_nothing_behind(client, tmp_path, monkeypatch):
-    done = client.wait(client.submit(PROMPT, num_inference_steps=2).task_id)
+def test_a_disk_that_takes_no_more_fails_and_leaves_nothing_behind(server, tmp_path):
     folder = tmp_path / "full"
     folder.mkdir()
-    real = Path.open
-    monkeypatch.setattr(
-        Path, "open", lambda it, *how: real(Path("/dev/full"), "wb") if it.parent == folder else real(it, *how)
+    command = f"ulimit -f 100; exec {sys.executable} -m ltx2_client generate x --num-inference-steps 2 -o a.mp4"
+    environment = {**os.environ, "LTX_SERVER": server.url, "PYTHONPATH": ROOT}
+    ran = subprocess.run(
+        ["bash", "-c", command], check=False, cwd=folder, env=environment, capture_output=True, timeout=PATIENCE_S
     )
-    with pytest.raises(DownloadFailed, match="No space left"):
-        client.download(done, folder / "a.mp4")
+    assert ran.returncode == 1
+    assert b"error: a.mp4 cannot be written: File too large\n" in ran.stderr
+    assert b"Traceback" not in ran.stderr
     assert not list(folder.iterdir())
 
 
