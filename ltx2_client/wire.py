@@ -30,7 +30,8 @@ def server_url(server: str | None) -> str:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):  # UnicodeError, of a name that is none, is one too
         parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+    whole = parsed.scheme in ("http", "https") and parsed.host and not (parsed.query or parsed.fragment)
+    if not whole or any(char.isspace() for char in url):
         raise WrongUse(f"{url!a} is no address of a server, such as {DEFAULT_SERVER}")
     return url.rstrip("/")
 

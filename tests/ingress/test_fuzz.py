@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from deployments.ingress.bodies import EXAMPLE_IMAGE
 from tests.ingress.conftest import Box, picture_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -68,6 +69,10 @@ def broken_forms(draw: st.DrawFn) -> bytes:
             b'Content-Disposition: form-data; name="image"; filename="\xff\xfe\0"\r\n\r\n',
             b"Content-Disposition: form-data; name*=utf-8''%ff; filename*=x'y'%00\r\n\r\n",
             b"Content-Disposition: attachment\r\n\r\n",
+            b'Content-Disposition: form-data; name="image"\r\n\r\n' + picture_file() + b"\r\n",
+            b'Content-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n',
+            b'Content-Disposition: form-data; name="image"\r\n\r\n' + EXAMPLE_IMAGE.encode() + b"\r\n",
+            b'Content-Disposition: form-data; name="image"\r\n\r\n{"image_url": "data:,"}\r\n',
             b"Content-Type: text/plain; charset=no-such-charset\r\n\r\n",
             b"Content-Type: multipart/mixed; boundary=edge\r\n\r\n",
             b'Content-Disposition: form-data; name="seed"\r\n\r\nnull\r\n',
@@ -125,7 +130,22 @@ def test_broken_forms_are_refused(box):
     seen = set()
 
     @FUZZ
-    @given(broken_forms(), st.sampled_from(["edge", '"edge"', "edg", "edge; charset=utf-16", "", "\x7f", "e" * 300]))
+    @given(
+        broken_forms(),
+        st.sampled_from(
+            [
+                "edge",
+                '"edge"',
+                "edg",
+                "edge; charset=utf-16",
+                "edge; charset=idna",
+                "edge; charset=undefined",
+                "",
+                "\x7f",
+                "e" * 300,
+            ]
+        ),
+    )
     def try_it(form: bytes, boundary: str) -> None:
         before = kept(box)
         status = post(box, form, f"multipart/form-data; boundary={boundary}")
@@ -134,6 +154,66 @@ def test_broken_forms_are_refused(box):
 
     try_it()
     assert 422 in seen
+
+
+@st.composite
+def broken_json(draw: st.DrawFn) -> bytes:
+    """JSON with an image, whose pieces were mixed up, doubled or broken; some of them longer than fields may be."""
+    pieces = [
+        *(
+            b'{"prompt": "x", "image": "',
+            b'"}',
+            b'", "seed": -1}',
+            b'{"image_url": "',
+            b'"}}',
+            b'"',
+            b"\\",
+            b'\\"',
+            b"\\/",
+        ),
+        *(
+            EXAMPLE_IMAGE.encode(),
+            b"data:image/png;base64,",
+            b"data:",
+            b",",
+            b"=",
+            b"%2B",
+            b"%",
+            b"\\u002B",
+            b"-_",
+            b"\xff",
+        ),
+        *(
+            b"A" * 70_000,
+            b"A" * 300_000,
+            b'"' * 1000,
+            b"\\" * 3000,
+            b"[" * 2000,
+            b'"a",' * 80_000,
+            b" " * 300_000,
+            b"\0",
+        ),
+    ]
+    body = draw(st.lists(st.sampled_from(pieces), max_size=8))
+    whole = b'{"prompt": "x", "image": "%b"}' % EXAMPLE_IMAGE.encode()
+    at = draw(st.integers(0, len(whole)))
+    return draw(st.sampled_from([b"".join(body), whole[:at] + b"".join(body) + whole[at:]]))
+
+
+def test_broken_json_with_an_image_is_taken_or_refused(box):
+    seen = set()
+
+    @settings(FUZZ, max_examples=80)
+    @given(broken_json())
+    def try_it(content: bytes) -> None:
+        before = kept(box)
+        status = post(box, content, "application/json")
+        assert kept(box) - before == (status == 200)
+        seen.add(status)
+
+    try_it()
+    assert seen >= {413, 422}
+    assert post(box, b'{"prompt": "x", "image": "%b"}' % EXAMPLE_IMAGE.encode(), "application/json") == 200
 
 
 @pytest.mark.parametrize("picture", WHOLE, ids=range(len(WHOLE)))
