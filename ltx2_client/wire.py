@@ -18,6 +18,7 @@ KEY_VARIABLE = "LTX_API_KEY"
 PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 """What httpx and OpenSSL read from the environment; the first also in small letters."""
+MAX_PORT = 65_535
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 """For one answer, in seconds; a download may be silent for as long between two chunks."""
 
@@ -31,7 +32,7 @@ def server_url(server: str | None) -> str:
     except (httpx.InvalidURL, ValueError):  # UnicodeError, of a name that is none, is one too
         parsed = httpx.URL()
     whole = parsed.scheme in ("http", "https") and parsed.host and not (parsed.query or parsed.fragment)
-    if not whole or any(char.isspace() for char in url):
+    if not whole or any(char.isspace() for char in url) or not 0 < (parsed.port or 80) <= MAX_PORT:
         raise WrongUse(f"{url!a} is no address of a server, such as {DEFAULT_SERVER}")
     return url.rstrip("/")
 

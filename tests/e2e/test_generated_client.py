@@ -1,6 +1,5 @@
 """A client that openapi-python-client makes of /openapi.json, without a warning, brings a video from a real server."""
 
-import base64
 import importlib
 import json
 import os
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from deployments.ingress.bodies import EXAMPLE_IMAGE
 from tests.e2e.server import QUICK, TASK_TIMEOUT_S, Server
-from tests.ingress.conftest import picture_file
 
 MAX_NAME_CHARS = 40
 
@@ -48,21 +47,19 @@ def call(name: str, **arguments):
 
 def test_a_generated_client_makes_and_downloads_a_video(server: Server, generated) -> None:
     models = importlib.import_module("ltx2_generated.models")
-    client = generated.Client(base_url=server.url, timeout=60, raise_on_unexpected_status=True)
-    image = "data:image/png;base64," + base64.b64encode(picture_file()).decode()
-    body = models.SubmitImageToVideoJsonBody.from_dict({**QUICK, "image": image})
-    submitted = call("video.submit_image_to_video", client=client, body=body)
-    end = time.monotonic() + TASK_TIMEOUT_S
-    while (task := call("tasks.get_task", client=client, task_id=submitted.task_id)).status == "processing":
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    body = models.SubmitImageToVideoJsonBody.from_dict({**QUICK, "image": EXAMPLE_IMAGE})
+    too_narrow = models.SubmitTextToVideoBody.from_dict({**QUICK, "width": 65})
+    with generated.Client(base_url=server.url, timeout=60, raise_on_unexpected_status=True) as client:
+        submitted = call("video.submit_image_to_video", client=client, body=body)
+        end = time.monotonic() + TASK_TIMEOUT_S
+        while (task := call("tasks.get_task", client=client, task_id=submitted.task_id)).status == "processing":
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        file = call("outputs.download_file", client=client, filename=f"ltx2_{submitted.task_id}.mp4")
+        refusal = call("video.submit_text_to_video", client=client, body=too_narrow)
     assert task.status == "completed"
-    file = call("outputs.download_file", client=client, filename=f"ltx2_{submitted.task_id}.mp4")
-    assert file.payload.read()[4:8] == b"ftyp"
-    refusal = call(
-        "video.submit_text_to_video", client=client, body=models.SubmitTextToVideoBody.from_dict({**QUICK, "width": 65})
-    )
     assert (refusal.field, refusal.given) == ("width", "65")
+    assert file.payload.read()[4:8] == b"ftyp"
 
 
 def test_names_are_unique_and_plain(server: Server) -> None:
