@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 
 from deployments.ingress.images import encode_input, fit_image, read_image
 from models.errors import InvalidRequest, VideoError
+from models.json_words import Described
 from models.request import Limits, VideoRequest
 
 MAX_DECODE_S = 60.0
@@ -63,7 +64,7 @@ class Decoders:
             decoder.close()
             logger.exception("an image of %d bytes ended its decoder", len(data), exc_info=error)
             given = f"a file of {len(data)} bytes that could not be decoded in {MAX_DECODE_S:g} s"
-            raise InvalidRequest("image", given, "a whole and undamaged file") from None
+            raise InvalidRequest("image", Described(given), "a whole and undamaged file") from None
         except BaseException:
             decoder.close()
             raise
