@@ -58,7 +58,9 @@ def options(arguments: argparse.Namespace) -> Options:
 
 def _add_generate(generate: argparse.ArgumentParser) -> None:
     generate.add_argument("prompt", help="what the video shows and how it sounds")
-    generate.add_argument("-i", "--image", type=Path, help="a picture that the video begins with")
+    generate.add_argument(
+        "-i", "--image", type=Path, help="an image that the video begins with: JPEG, PNG, WebP, GIF, HEIC or AVIF"
+    )
     generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
     for name, hint in get_type_hints(Options).items():
         flag = "--" + name.replace("_", "-")

@@ -176,8 +176,13 @@ class Limits(BaseModel):
     max_scale: Annotated[float, Field(gt=0, description="Highest guidance scale.")] = 20.0
     max_image_bytes: Annotated[int, Field(ge=1, description="Largest image file, in bytes.")] = 20 * 1024 * 1024
     max_image_pixels: Annotated[
-        int, Field(ge=1, description="Most pixels in an image file: checked before it is decoded.")
-    ] = 64_000_000
+        int,
+        Field(ge=1, description="Most pixels in an image file. Formats that decode at a cost have a lower bound."),
+    ] = 210_000_000
+    max_decode_bytes: Annotated[
+        int,
+        Field(ge=2**24, description="Most memory that decoding one image may take, in bytes: what bounds the pixels."),
+    ] = 768 * 1024 * 1024
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """The lowest and highest value of each number, by the name of its parameter."""

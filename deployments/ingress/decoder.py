@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from deployments.ingress.images import encode_input, fit_image, read_image
+from deployments.ingress.images.fitting import encode_input, fit_image
+from deployments.ingress.images.reading import read_image
 from models.errors import InvalidRequest, VideoError
 from models.json_words import Described
 from models.request import Limits, VideoRequest

@@ -14,6 +14,7 @@ from deployments import logs
 from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept, check_admission
 from deployments.ingress.bodies import form_body, json_body, json_image_body
 from deployments.ingress.body import read_any, read_json
+from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.keys import owner_of
 from deployments.ingress.origin import read_origin
 from deployments.ingress.rooms import Rooms
@@ -157,7 +158,7 @@ def _text_body(rooms: Rooms) -> dict[str, Any]:
 
 def _image_body(rooms: Rooms) -> dict[str, Any]:
     limits = rooms.settings.limits
-    schema, description = request_schema(limits), f"JPEG, PNG, WebP or GIF of at most {limits.max_image_bytes} bytes."
+    schema, description = request_schema(limits), f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
     form = form_body(schema, "image", description, required=True)
     return _described(form | json_image_body(schema, "image", description, required=True))
 

@@ -7,21 +7,23 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from deployments.ingress.images import encode_input, fit_image, read_image
-from deployments.ingress.images.fitting import MAX_KEPT_SIDE
-from deployments.ingress.images.reading import LEAST_SIDE
+from deployments.ingress.images.apart import APART
+from deployments.ingress.images.fitting import MAX_KEPT_SIDE, encode_input, fit_image
+from deployments.ingress.images.reading import LEAST_SIDE, read_image
 from models.choices import Fit
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request import Limits, VideoRequest
 
 LIMITS = Limits()
 ORANGE = (230, 120, 20)
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
+pillow_heif.register_heif_opener()  # to write them
 
 
 def picture(width: int = 60, height: int = 40, mode: str = "RGB") -> Image.Image:
@@ -143,7 +145,9 @@ def test_a_profile_with_swapped_primaries_swaps_the_colours():
     [
         (b"", "0 bytes"),
         (b"hello, this is no picture at all", "32 bytes of another kind"),
-        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "a damaged HEIC file"),
+        (b"\0\0\0\x18ftypavif" + bytes(40), "a damaged AVIF file"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "another kind"),
         (b"BM" + bytes(60), "another kind"),
         (b"\xff\xd8\xff\xe0", "damaged"),
     ],
@@ -153,10 +157,10 @@ def test_what_is_no_picture_is_refused_by_name(data, given):
         read_image(data, LIMITS)
     assert caught.value.field == "image"
     assert given in caught.value.given
-    assert "JPEG, PNG, WebP or GIF" in caught.value.allowed
+    assert caught.value.allowed in ("a JPEG, PNG, WebP, GIF, HEIC or AVIF file", "a whole and undamaged file")
 
 
-@pytest.mark.parametrize("image_format", ["BMP", "TIFF", "ICO", "PPM", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("image_format", ["BMP", "TIFF", "ICO", "PPM", "JPEG2000"])
 def test_other_formats_that_pillow_reads_are_refused(image_format):
     with pytest.raises(InvalidRequest):
         read_image(file_of(picture(), image_format), LIMITS)
@@ -176,15 +180,17 @@ def test_too_many_pixels_are_refused(image_format):
         read_image(file_of(picture(), image_format), Limits(max_image_pixels=1000))
 
 
-@pytest.mark.parametrize("side", [9_000, 12_000, 30_000, 2**31 - 1])
-def test_a_bomb_is_refused_by_its_header(side):
-    with pytest.raises(InvalidRequest, match="at most 64 megapixels"):
+@pytest.mark.parametrize(
+    ("side", "bound"),
+    [
+        (10_000, "a PNG file of at most 89.48 megapixels"),
+        (30_000, "at most 210 megapixels"),
+        (2**31 - 1, "at most 210 megapixels"),
+    ],
+)
+def test_a_bomb_is_refused_by_its_header(side, bound):
+    with pytest.raises(InvalidRequest, match=bound):
         read_image(png_header(side, side), LIMITS)
-
-
-def test_a_jpeg_of_endless_scans_is_refused():
-    with pytest.raises(InvalidRequest, match="scans"):
-        read_image(file_of(picture(), "JPEG") + b"\xff\xda" * 200, LIMITS)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
@@ -218,7 +224,7 @@ def samples() -> list[bytes]:
     small = picture(24, 16)
     return [
         *(file_of(small, image_format, **options) for image_format in ("JPEG", "PNG", "WEBP")),
-        *(file_of(small, image_format) for image_format in FORMATS),
+        *(file_of(small, image_format) for image_format in FORMATS if image_format not in APART),  # a process each
         file_of(small, "JPEG", progressive=True),
         file_of(small.convert("P"), "PNG"),
         file_of(small.convert("RGBA"), "PNG"),

@@ -9,7 +9,8 @@ import torch
 from diffusers.pipelines.ltx2.utils import apply_image_conditioning_crf
 from PIL import Image, ImageOps
 
-from deployments.ingress.images import encode_input, fit_image, read_image
+from deployments.ingress.images.fitting import encode_input, fit_image
+from deployments.ingress.images.reading import read_image
 from models.errors import TaskCancelled
 from models.ltx2 import Ltx2
 from models.request import Limits, VideoRequest

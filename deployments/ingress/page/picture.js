@@ -2,6 +2,8 @@
 
 import { announce, byId } from "./element.js";
 
+const NAMES = /\.(jpe?g|png|webp|gif|hei[cf]|hif|avif)$/i; // a browser that does not know HEIC gives it no type
+
 let chosen = null;
 let shownUrl = null;
 
@@ -15,6 +17,7 @@ export function setPicture(file) {
   if (file) preview.src = shownUrl;
   else preview.removeAttribute("src");
   preview.hidden = !file;
+  byId("preview-name").hidden = true;
   byId("image-remove").hidden = !file;
   byId("drop-text").hidden = Boolean(file);
   if (!file) byId("image").value = "";
@@ -24,6 +27,7 @@ export function setPicture(file) {
 export function listenForPictures() {
   const drop = byId("drop");
   byId("image").addEventListener("change", ({ target }) => target.files.length && setPicture(target.files[0]));
+  byId("preview").addEventListener("error", showName);
   byId("image-remove").addEventListener("click", () => {
     setPicture(null);
     byId("image").focus();
@@ -41,7 +45,15 @@ export function listenForPictures() {
   });
 }
 
+/** Most browsers cannot show HEIC; the server reads it all the same. */
+function showName() {
+  if (!chosen) return;
+  byId("preview").hidden = true;
+  byId("preview-name").hidden = false;
+  byId("preview-name").textContent = `${chosen.name}: chosen, though this browser cannot show it`;
+}
+
 function take(data) {
-  const file = [...(data?.files ?? [])].find((each) => each.type.startsWith("image/"));
+  const file = [...(data?.files ?? [])].find((each) => each.type.startsWith("image/") || NAMES.test(each.name));
   if (file) setPicture(file);
 }

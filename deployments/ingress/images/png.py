@@ -1,0 +1,105 @@
+"""PNG: only the chunks that make the image are given to Pillow.
+
+Text, private chunks and the frames of an animation are left out; a broken checksum of a chunk that an image can do
+without leaves that chunk out. Pillow refuses a file for either.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from deployments.ingress.images.formats import MAX_PARTS, refuse
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+NEEDED = (b"IHDR", b"PLTE")
+HELPFUL = (b"tRNS", b"iCCP", b"eXIf")
+MAX_PROFILE_BYTES = 1024 * 1024
+MAX_HELPFUL_BYTES = 8 * 1024 * 1024
+XMP = b"XML:com.adobe.xmp\0\0"
+"""Uncompressed, as XMP's specification wants it. Some programs write an image's orientation there alone."""
+MAX_XMP_BYTES = 256 * 1024
+HEAD_BYTES = 13
+GREY, RGB = 0, 2
+
+
+@dataclass(frozen=True)
+class Png:
+    """A PNG without what is not the image. `transparent` is the colour that stands for nothing, in its own depth."""
+
+    data: bytes
+    width: int
+    height: int
+    depth: int
+    colour: int
+    transparent: tuple[int, ...] | None
+
+
+def trim(data: bytes) -> Png:
+    """Walk over the chunks. Raises ValueError for a damaged file, InvalidRequest for one of too many chunks."""
+    kept: list[tuple[bytes, bytes]] = []
+    pixels: list[bytes] = []
+    at, count = len(SIGNATURE), 0
+    while at + 8 <= len(data):
+        count += 1
+        if count > MAX_PARTS:
+            refuse(f"a PNG of more than {MAX_PARTS} chunks", f"a PNG of at most {MAX_PARTS} chunks")
+        size, name = struct.unpack_from(">I4s", data, at)
+        start, at = at + 8, at + 12 + size
+        if name == b"IDAT":
+            pixels.append(data[start : start + size])
+        elif name == b"IEND":
+            break
+        elif not pixels and (name in NEEDED or _is_helpful(data, name, start, size)):
+            kept.append((name, _body(data, name, start, size)))
+    if not kept or kept[0][0] != b"IHDR" or len(kept[0][1]) != HEAD_BYTES or not pixels:
+        raise ValueError("not a PNG")
+    head = kept[0][1]
+    width, height, depth, colour = struct.unpack(">IIBB", head[:10])
+    transparent = None
+    if colour in (GREY, RGB):
+        # Pillow compares these with samples that it has scaled to 8 bits, so they are ours
+        transparent = next((_samples(body, colour) for name, body in kept if name == b"tRNS"), None)
+        kept = [(name, body) for name, body in kept if name != b"tRNS"]
+    chunks = [*kept, (b"IDAT", b"".join(pixels)), (b"IEND", b"")]
+    return Png(SIGNATURE + b"".join(_chunk(*each) for each in chunks), width, height, depth, colour, transparent)
+
+
+def _is_helpful(data: bytes, name: bytes, start: int, size: int) -> bool:
+    if name == b"iTXt":
+        return size <= MAX_XMP_BYTES and data.startswith(XMP, start)
+    if name not in HELPFUL or size > MAX_HELPFUL_BYTES:
+        return False
+    if _checksum(data, start, size) != zlib.crc32(data[start - 4 : start + size]):
+        return False
+    return name != b"iCCP" or _is_profile(data[start : start + size])
+
+
+def _is_profile(body: bytes) -> bool:
+    """Whether Pillow takes the profile: it refuses the file for one that it does not."""
+    _, _, packed = body.partition(b"\0")
+    reader = zlib.decompressobj()
+    try:
+        reader.decompress(packed[1:], MAX_PROFILE_BYTES)
+    except zlib.error:
+        return False
+    return packed[:1] == b"\0" and not reader.unconsumed_tail
+
+
+def _body(data: bytes, name: bytes, start: int, size: int) -> bytes:
+    """Raises ValueError where a chunk that the image needs is damaged."""
+    if name in NEEDED and _checksum(data, start, size) != zlib.crc32(data[start - 4 : start + size]):
+        raise ValueError(f"{name!r} is damaged")
+    return data[start : start + size]
+
+
+def _checksum(data: bytes, start: int, size: int) -> int:
+    return int.from_bytes(data[start + size : start + size + 4], "big")
+
+
+def _samples(body: bytes, colour: int) -> tuple[int, ...] | None:
+    count = 1 if colour == GREY else 3
+    return struct.unpack(f">{count}H", body[: 2 * count]) if len(body) >= 2 * count else None
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
