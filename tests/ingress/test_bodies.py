@@ -1,20 +1,32 @@
 """Bodies as clients of every kind send them: what a part is, what is left out, and an image in JSON."""
 
 import base64
+import contextlib
 import io
 import json
+from collections.abc import Iterator
 
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from models.request import MAX_SEED, VideoRequest
-from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
+from tests.ingress.conftest import MODEL, PROMPT, Box, build_app, picture_file
 from tests.ingress.test_refusals import refused
 
 IMAGE = picture_file(image_format="JPEG")
 DATA_URL = "data:image/jpeg;base64," + base64.b64encode(IMAGE).decode()
 FORM = {"Content-Type": "multipart/form-data; boundary=XX"}
 OPTIONAL = [name for name in VideoRequest.model_fields if name != "prompt"]
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory) -> Iterator[Box]:
+    """One server for all of these: none looks at what another left."""
+    with contextlib.ExitStack() as stack:
+        app, parts = build_app(tmp_path_factory.mktemp("bodies"), stack)
+        client = TestClient(app, base_url="http://192.168.1.26:8004", raise_server_exceptions=False)
+        yield Box(stack.enter_context(client), *parts)
 
 
 def part(name: str, content: bytes, filename: str | None = None, kind: str | None = None) -> bytes:
