@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
@@ -180,6 +181,24 @@ def test_a_picture_goes_with_the_prompt(visit):
     expect(here.page.get_by_alt_text("The chosen picture")).to_be_visible()
     here.ask()
     expect(cards(here)).to_contain_text("from a picture")
+    assert here.box.claim().input_key is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "image_format", "shown"), [("IMG_1.HEIC", "HEIF", False), ("boat.avif", "AVIF", True)]
+)
+def test_a_heic_or_avif_goes_with_the_prompt_also_where_the_browser_cannot_show_it(visit, name, image_format, shown):
+    pillow_heif.register_heif_opener()  # to write one
+    here = visit()
+    content = picture_file(192, 128, image_format)
+    here.page.locator("#image").set_input_files({"name": name, "mimeType": "", "buffer": content})
+    if shown:
+        expect(here.page.locator("#preview")).to_be_visible()
+    else:
+        expect(here.page.locator("#preview-name")).to_have_text(f"{name}: chosen, though this browser cannot show it")
+        expect(here.page.locator("#preview")).to_be_hidden()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
     assert here.box.claim().input_key is not None
 
 
