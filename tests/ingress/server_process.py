@@ -1,0 +1,33 @@
+"""The app on a port, as a process of its own: `python -m tests.ingress.server_process PORT FOLDER SETTINGS`."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from deployments.ingress.app import create_app
+from deployments.ingress.rooms import Rooms
+from deployments.settings import Settings
+from storage.database import migrate, open_engine
+from storage.local import LocalOutputStore
+from storage.task_store import SqlTaskStore
+
+
+async def nudge() -> None:
+    """Nothing renders here."""
+    await asyncio.sleep(0)
+
+
+def main(port: str, folder: str, values: str) -> None:
+    settings = Settings(**json.loads(values))
+    engine = open_engine(f"sqlite:///{folder}/tasks.db")
+    migrate(engine)
+    tasks = SqlTaskStore(engine, shares=settings.shares)
+    app = create_app(Rooms(settings, "m", tasks, LocalOutputStore(Path(folder) / "store"), nudge))
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="error")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,126 @@
+"""Promise: a tenant at her worst does not slow the API for another one.
+
+The same requests of bob are timed alone and during each attack of alice, in one run on one server; their medians are
+compared, and a floor lets the noise of a busy machine pass. Nothing renders meanwhile.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import httpx
+import pytest
+
+from tests.ingress.conftest import picture_file
+from tests.ingress.keys import ALICE, BOB, KEYS, bearer
+from tests.ingress.webhooks.receivers import SECRET
+from tests.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+
+FEW = {"max_waiting": 20, "max_streams": 12, "max_ongoing_requests": 100}
+"""So that a few dozen connections are the worst that a thousand are to a server with the default bounds."""
+ROUNDS = 11
+TIMES = 3.0
+FLOOR_S = 0.1
+"""What the scheduler of two busy cores adds to a request of a few ms is not told from the attack, which cost 0.6 s and
+more before owners were held apart."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Medians of bob's requests, in seconds."""
+
+    poll_s: float
+    submit_s: float
+    image_submit_s: float
+    health_s: float
+    event_s: float
+
+
+@dataclass(frozen=True)
+class Server:
+    """The app in a process of its own, at this address."""
+
+    url: str
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder, port = tmp_path_factory.mktemp("tenants"), free_port()
+    values = {"api_keys": KEYS, "ingress": FEW, "webhooks": {"allow_private": True, "secret": SECRET}}
+    command = [sys.executable, "-m", "tests.ingress.server_process", str(port), str(folder), json.dumps(values)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        server, deadline = Server(f"http://127.0.0.1:{port}"), time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(f"{server.url}/health").raise_for_status()
+                break
+            assert time.monotonic() < deadline, "the server did not come up"
+            time.sleep(0.2)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def time_requests(server: Server) -> Latencies:
+    image = {"data": {"prompt": "x"}, "files": {"image": ("x.png", picture_file())}}
+    taken: dict[str, list[float]] = {"poll_s": [], "submit_s": [], "image_submit_s": [], "health_s": [], "event_s": []}
+    with httpx.Client(base_url=server.url, headers=bearer(BOB), timeout=30) as bob:
+        task_id = bob.post("/v1/video/async_t2v", json={"prompt": "x"}).raise_for_status().json()["task_id"]
+
+        def timed(name: str, method: str, path: str, **given: object) -> None:
+            began = time.monotonic()
+            answer = bob.request(method, path, **given)
+            taken[name].append(time.monotonic() - began)
+            assert answer.status_code == 200, answer.text
+
+        for _ in range(ROUNDS):
+            timed("poll_s", "GET", f"/v1/video/tasks/{task_id}")
+            timed("submit_s", "POST", "/v1/video/async_t2v", json={"prompt": "x"})
+            timed("image_submit_s", "POST", "/v1/video/async_i2v", **image)
+            timed("health_s", "GET", "/health")
+            began = time.monotonic()
+            with bob.stream("GET", f"/v1/video/tasks/{task_id}/events") as stream:
+                assert stream.status_code == 200, stream.read()
+                next(stream.iter_lines())
+            taken["event_s"].append(time.monotonic() - began)
+            time.sleep(0.02)
+    return Latencies(**{name: median(each) for name, each in taken.items()})
+
+
+@contextlib.contextmanager
+def attacking(server: Server, attack: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.ingress.hostile", attack, server.url, ALICE]
+    alice = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert alice.stdin is not None
+    assert alice.stdout is not None
+    with alice:
+        try:
+            assert alice.stdout.readline() == b"begun\n"
+            time.sleep(0.5)
+            yield
+        finally:
+            alice.kill()
+
+
+@pytest.mark.parametrize("attack", ["decode", "hold", "flood"])
+def test_another_tenant_waits_no_longer_for_what_one_does(shared, attack):
+    time_requests(shared)  # the first ones start threads and processes
+    before = time_requests(shared)
+    with attacking(shared, attack):
+        meanwhile = time_requests(shared)
+    time.sleep(2)
+    after = time_requests(shared)
+    print(f"{attack}: {before} before, {meanwhile} meanwhile, {after} after")  # noqa: T201  # shown where it fails
+    for name, seconds in vars(meanwhile).items():
+        alone_s = max(getattr(before, name), getattr(after, name))
+        assert seconds <= max(TIMES * alone_s, alone_s + FLOOR_S), name
