@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 
 TAKEN = "JPEG, PNG, WebP, GIF, HEIC or AVIF"
-BYTES_PER_PIXEL = MappingProxyType({Format.PNG: 9, Format.GIF: 9, Format.WEBP: 16, Format.AVIF: 21, Format.HEIC: 16})
+BYTES_PER_PIXEL = MappingProxyType({Format.PNG: 9, Format.GIF: 9, Format.WEBP: 16, Format.AVIF: 16, Format.HEIC: 16})
 """The most memory that decoding takes, with what follows until it is RGB (benchmarks/images.py). A JPEG's is counted
 from its header (jpeg.py), as libjpeg can leave pixels out."""
 MAX_PARTS = 100_000
