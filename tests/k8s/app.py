@@ -1,0 +1,25 @@
+"""The real application on GPU workers that only pretend: each Generator asks Ray for a GPU, and renders on the CPU."""
+
+import deployments.app
+from deployments.generator.deployment import Generator
+from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.settings import Settings
+
+
+class PretendingGenerator(Generator):
+    def __init__(
+        self,
+        settings: Settings,
+        model: str,
+        model_name: str,
+        _device: str,
+        *,
+        app: int,
+        metrics: Metrics = NO_METRICS,
+    ) -> None:
+        super().__init__(settings, model, model_name, "cpu", app=app, metrics=metrics)
+
+
+def build(settings: Settings) -> object:
+    deployments.app.Generator = PretendingGenerator  # type: ignore[misc]
+    return deployments.app.build(settings)

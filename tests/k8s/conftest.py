@@ -1,0 +1,25 @@
+"""A Kubernetes of one machine: private networks, what a cluster has beside the server, and KubeRay's operator."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.backends import running_backends
+from tests.k8s.kubelet import Shared
+from tests.k8s.kuberay import Operator
+from tests.k8s.network import Network
+from tests.k8s.scene import Scene, running_scene, secret
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """`production` on nodes with one GPU. A test applies it."""
+    folder: Path = tmp_path_factory.mktemp("k8s")
+    with Network() as network, running_backends(folder / "backends", network) as backends:
+        shared = Shared(folder / "cluster", secrets={"ltx2": secret(backends)}, services=backends.services)
+        shared.prepare(backends.address)
+        operator = Operator(shared, network, backends, gpus=1)
+        with closing(operator), running_scene(operator, shared, network) as running:
+            yield running

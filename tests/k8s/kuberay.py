@@ -1,0 +1,261 @@
+"""KubeRay's operator for one RayService, as far as it decides what runs: clusters, pods, Serve's config, the switch.
+
+It does what 1.7 does (rayservice_controller.go, raycluster_controller.go) each time that it is told to `reconcile`.
+"""
+
+import json
+import secrets
+import string
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.k8s.backends import Backends
+from tests.k8s.kubelet import Pod, Shared
+from tests.k8s.network import Holder, Network, entered
+from tests.k8s.pods import Object, groups, head_address, head_pod, token_secret, whole, without_scale, worker_pod
+
+NAMESPACE = "ltx2"
+DOMAIN = f"{NAMESPACE}.svc.cluster.local"
+SERVE_SERVICE_ADDRESS = "10.96.0.7"
+LOOK_EVERY_S = 0.5
+APPLICATIONS = "/api/serve/applications/"
+
+
+@dataclass
+class Cluster:
+    """A RayCluster and its pods."""
+
+    made: Object
+    pods: list[Pod] = field(default_factory=list)
+    submitted: str = ""
+    """The Serve config that it was given last."""
+    applications: dict[str, Any] = field(default_factory=dict)
+    ends_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.made["metadata"]["name"])
+
+    @property
+    def head(self) -> Pod | None:
+        return next(iter(self.of("headgroup")), None)
+
+    def of(self, group: str) -> list[Pod]:
+        """The pods of a group, those that are ending among them."""
+        return [pod for pod in self.pods if pod.labels["ray.io/group"] == group]
+
+    @property
+    def running(self) -> bool:
+        return bool(self.applications) and all(each["status"] == "RUNNING" for each in self.applications.values())
+
+
+class Operator:
+    """`gpus` is how many GPUs the nodes have: a pod that asks for one more stays pending."""
+
+    def __init__(self, shared: Shared, network: Network, backends: Backends, gpus: int) -> None:
+        self._shared = shared
+        self._backends = backends
+        self._network = network
+        self._gpus = gpus
+        self._holder = Holder("net", "uts")
+        self.address = network.join(self._holder)
+        self._service: Object = {}
+        self.active: Cluster | None = None
+        self.pending: Cluster | None = None
+        self.old: list[Cluster] = []
+        self.said: list[str] = []
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        return [each for each in (self.active, self.pending, *self.old) if each is not None]
+
+    @property
+    def pods(self) -> list[Pod]:
+        return [pod for cluster in self.clusters for pod in cluster.pods]
+
+    def apply(self, rayservice: Object) -> None:
+        """What `kubectl apply` does."""
+        self._service = deepcopy(rayservice)
+
+    def until(self, condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+        """Reconcile until it holds."""
+        deadline = time.monotonic() + timeout_s
+        while not (found := self._reconciled(condition)):
+            assert time.monotonic() < deadline, f"{what}: not within {timeout_s:.0f} s\n{self.describe()}"
+            time.sleep(LOOK_EVERY_S)
+        return found
+
+    def _reconciled(self, condition: Callable[[], Any]) -> Any:
+        self.reconcile()
+        return condition()
+
+    def reconcile(self) -> None:
+        self._prepare_cluster()
+        for cluster in self.clusters:
+            self._reconcile_pods(cluster)
+            self._publish()
+        for each in filter(None, (self.active, self.pending)):
+            self._reconcile_serve(each)
+        self._promote()
+        self._delete_old()
+
+    def endpoints(self) -> list[Pod]:
+        """The pods behind ltx2-serve-svc: the workers of the active cluster that are ready."""
+        if self.active is None:
+            return []
+        return [pod for pod in self.active.pods if pod.ready and pod.labels["ray.io/serve"] == "true"]
+
+    def describe(self) -> str:
+        lines = list(self.said)
+        for cluster in self.clusters:
+            lines.append(f"{cluster.name}: {json.dumps(cluster.applications)[:3000]}")
+            for pod in cluster.pods:
+                restarts = [each.restarts for each in pod.containers]
+                lines.append(f"{pod.name}: ready {pod.ready}, leaving {pod.leaving}, restarts {restarts}, {pod.events}")
+                lines.append(pod.log()[-1500:])
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        for pod in self.pods:
+            if not pod.gone:
+                pod.lose()
+        self._holder.close()
+
+    def _prepare_cluster(self) -> None:
+        newest = self.pending or self.active
+        spec = self._service["spec"]["rayClusterConfig"]
+        if newest is not None:
+            strategy = self._service["spec"].get("upgradeStrategy", {}).get("type", "NewCluster")
+            if strategy != "NewCluster" or without_scale(newest.made["spec"]) == without_scale(spec):
+                return
+        if self.pending is not None:
+            self._retire(self.pending)
+        self.pending = self._make_cluster(spec)
+
+    def _make_cluster(self, spec: Object) -> Cluster:
+        name = f"{self._service['metadata']['name']}-{_suffix()}"
+        metadata = {"name": name, "namespace": NAMESPACE, "uid": secrets.token_hex(16)}
+        made = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayCluster",
+            "metadata": metadata,
+            "spec": deepcopy(spec),
+            "status": {},
+        }
+        cluster = Cluster(made)
+        if secret := token_secret(cluster.made):
+            self._shared.secrets[secret] = {"auth_token": secrets.token_urlsafe(32)}
+        self.said.append(f"made {name}")
+        return cluster
+
+    def _reconcile_pods(self, cluster: Cluster) -> None:
+        if cluster.ends_at is not None and time.monotonic() > cluster.ends_at:
+            return
+        for pod in cluster.pods:
+            if pod.failed and not pod.leaving:
+                pod.delete()
+        cluster.pods = [pod for pod in cluster.pods if not pod.gone]
+        if cluster.head is None:
+            self._start(cluster, head_pod(cluster.made, f"{cluster.name}-head-{_suffix()}"))
+        for name, group in groups(cluster.made).items():
+            self._scale(cluster, name, group)
+
+    def _scale(self, cluster: Cluster, name: str, group: Object) -> None:
+        for doomed in group.get("scaleStrategy", {}).get("workersToDelete", []):
+            for pod in cluster.of(name):
+                if pod.name == doomed:
+                    pod.delete()
+        wanted = min(max(group.get("replicas", 0), group["minReplicas"]), group["maxReplicas"])
+        for _ in range(wanted - len(cluster.of(name))):
+            made = worker_pod(cluster.made, name, f"{cluster.name}-{name}-worker-{_suffix()}")
+            if _gpus(made) > self._free_gpus():
+                return
+            self._start(cluster, made)
+
+    def _free_gpus(self) -> int:
+        return self._gpus - sum(_gpus(pod.made) for pod in self.pods if not pod.gone)
+
+    def _start(self, cluster: Cluster, made: Object) -> None:
+        pod = Pod(made, self._shared, self._network)
+        cluster.pods.append(pod)
+        self._publish()
+        pod.start()
+
+    def _publish(self) -> None:
+        """What the cluster's name server says about services; one without an address of its own has that of its pod."""
+        names = {f"{name}.{DOMAIN}": address for name, (address, _) in self._shared.services.items()}
+        for cluster in self.clusters:
+            if cluster.head is not None:
+                names[head_address(cluster.made)] = cluster.head.address
+        self._backends.publish(names)
+
+    def _reconcile_serve(self, cluster: Cluster) -> None:
+        if cluster.head is None or not cluster.head.ready:
+            return
+        config = self._service["spec"]["serveConfigV2"]
+        if config != self._wanted(cluster):
+            return
+        try:
+            with entered(self._holder), self._dashboard(cluster) as dashboard:
+                cluster.applications = dashboard.get(APPLICATIONS).raise_for_status().json()["applications"]
+                if cluster.submitted != config or not cluster.applications:
+                    answer = dashboard.put(APPLICATIONS, json=yaml.safe_load(config))
+                    assert answer.is_success, answer.text
+                    cluster.submitted = config
+                    cluster.applications = {}
+        except httpx.HTTPError as error:
+            self.said.append(f"{cluster.name}: {type(error).__name__}: {error}")
+
+    def _wanted(self, cluster: Cluster) -> str:
+        """The config is for the newest cluster; the active one keeps its own while another is prepared."""
+        if cluster is self.active and self.pending is not None:
+            return cluster.submitted
+        return str(self._service["spec"]["serveConfigV2"])
+
+    def _dashboard(self, cluster: Cluster) -> httpx.Client:
+        assert cluster.head is not None
+        secret = token_secret(cluster.made)
+        token = self._shared.secrets[secret]["auth_token"] if secret else ""
+        headers = {"x-ray-authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=f"http://{cluster.head.address}:8265", headers=headers, timeout=10)
+
+    def _promote(self) -> None:
+        if self.pending is None or not self.pending.running:
+            return
+        if self.active is not None:
+            self._retire(self.active)
+        self.active, self.pending = self.pending, None
+        self._shared.services["ltx2-serve-svc"] = (SERVE_SERVICE_ADDRESS, {"serve": 8004})
+        self.said.append(f"switched to {self.active.name}")
+
+    def _retire(self, cluster: Cluster) -> None:
+        delay_s = self._service["spec"].get("rayClusterDeletionDelaySeconds", 60)
+        cluster.ends_at = time.monotonic() + delay_s
+        self.old.append(cluster)
+
+    def _delete_old(self) -> None:
+        for cluster in list(self.old):
+            assert cluster.ends_at is not None
+            if time.monotonic() < cluster.ends_at:
+                continue
+            for pod in cluster.pods:
+                pod.delete()
+            cluster.pods = [pod for pod in cluster.pods if not pod.gone]
+            if not cluster.pods:
+                self.old.remove(cluster)
+                self.said.append(f"deleted {cluster.name}")
+
+
+def _suffix() -> str:
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
+
+
+def _gpus(pod: Object) -> int:
+    limits = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
+    return whole(limits.get("nvidia.com/gpu", 0))

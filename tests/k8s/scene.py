@@ -1,0 +1,131 @@
+"""What the tests of the fake cluster look at: the overlay as an operator fills it in, and a client of the server."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import yaml
+
+from deployments.settings.keys import hash_key
+from tests.e2e.server import QUICK
+from tests.k8s.backends import BUCKET, REDIS_PASSWORD, S3_PORT, Backends
+from tests.k8s.kubelet import Pod, Shared
+from tests.k8s.kuberay import Operator
+from tests.k8s.network import Holder, Network, entered
+from tests.k8s.pods import Object
+from tests.kubernetes import of_kind, render
+from tests.s3 import CREDENTIALS, REGION
+
+OBJECT_STORE_BYTES = "100000000"
+START_TIMEOUT_S = 400
+TASK_TIMEOUT_S = 240
+KEY = "ltx_" + "1" * 32
+DELETION_DELAY_S = 60
+
+
+def production(**changes: Any) -> Object:
+    """The overlay's RayService with what an operator fills in, and what makes it small: the tiny model, little memory.
+
+    The tests ask for GPU workers themselves: no autoscaler runs. `changes` go into `args`.
+    """
+    service = deepcopy(of_kind(render("production"), "RayService"))
+    service["spec"]["rayClusterDeletionDelaySeconds"] = DELETION_DELAY_S
+    cluster = service["spec"]["rayClusterConfig"]
+    cluster["enableInTreeAutoscaling"] = False
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        group["rayStartParams"] |= {"object-store-memory": OBJECT_STORE_BYTES, "include-log-monitor": "false"}
+        group["rayStartParams"].setdefault("num-cpus", "1")  # Ray starts so many idle workers
+    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    (application,) = config["applications"]
+    application["import_path"] = "tests.k8s.app:build"
+    s3 = {"region": REGION, "endpoint_url": f"http://s3:{S3_PORT}"}
+    application["args"] |= {"model": "tiny", "outputs": {"url": f"s3://{BUCKET}", "s3": s3}, **changes}
+    service["spec"]["serveConfigV2"] = yaml.safe_dump(config)
+    return service
+
+
+def keys_of_alice(key: str) -> str:
+    """What `deployments.admin new-key` shows for the settings."""
+    return json.dumps([{"name": "alice", "sha256": hash_key(key)}])
+
+
+def secret(backends: Backends) -> dict[str, str]:
+    """The secret `ltx2`, as docs/kubernetes.md makes it."""
+    return {
+        "database-url": backends.database_url,
+        "api-keys": keys_of_alice(KEY),
+        "redis-password": REDIS_PASSWORD,
+        "s3-access-key-id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        "s3-secret-access-key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    }
+
+
+@dataclass
+class Scene:
+    """The cluster and a client that comes in by the service, from a namespace of its own."""
+
+    operator: Operator
+    shared: Shared
+    network: Network
+    client: Holder
+    key: str
+    submitted: list[str] = field(default_factory=list)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """By any endpoint of the service; tried again on the next while nobody answers, as clients do."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        headers = {"Authorization": f"Bearer {self.key}"}
+        while True:
+            self.operator.reconcile()
+            for pod in self.operator.endpoints():
+                with suppress(httpx.HTTPError), entered(self.client):
+                    answer = httpx.request(
+                        method, f"http://{pod.address}:8004{path}", headers=headers, timeout=10, **options
+                    )
+                    if answer.status_code < 500:
+                        return answer
+            assert time.monotonic() < deadline, self.operator.describe()
+            time.sleep(0.5)
+
+    def submit(self, **fields: Any) -> str:
+        answer = self.request("POST", "/v1/video/async_t2v", json={**QUICK, **fields})
+        assert answer.status_code == 200, answer.text
+        self.submitted.append(str(answer.json()["task_id"]))
+        return self.submitted[-1]
+
+    def poll(self, task_id: str) -> dict[str, Any]:
+        return dict(self.request("GET", f"/v1/video/tasks/{task_id}").raise_for_status().json())
+
+    def wait_until(self, task_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        deadline = time.monotonic() + TASK_TIMEOUT_S
+        while not condition(body := self.poll(task_id)):
+            assert time.monotonic() < deadline, f"still {body}\n{self.operator.describe()}"
+            time.sleep(0.3)
+        return body
+
+    def wait(self, task_id: str) -> dict[str, Any]:
+        return self.wait_until(task_id, lambda body: body["status"] != "processing")
+
+    def replicas(self, pod: Pod, deployment: str) -> int:
+        """How many replicas of a deployment run in a pod."""
+        mark = f"ray::ServeReplica:ltx2:{deployment}"
+        found = 0
+        for process in pod.ray.processes():
+            with suppress(Exception):
+                found += mark in " ".join(process.cmdline())
+        return found
+
+
+@contextmanager
+def running_scene(operator: Operator, shared: Shared, network: Network) -> Iterator[Scene]:
+    client = Holder("net", "uts")
+    try:
+        network.join(client)
+        yield Scene(operator, shared, network, client, KEY)
+    finally:
+        client.close()
