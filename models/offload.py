@@ -18,6 +18,10 @@ PASSING_PARTS = MappingProxyType({TRANSFORMER: ("transformer_blocks",), "vae": (
 """The parts that pass, of components that do not pass whole. Hooks stand on modules whose `forward` is called; that of
 a VAE is not, and diffusers' hook for it would note every call of every layer for ever, and never prefetch."""
 
+RECORD_STREAM = False
+"""Whether a block that is done is left to the allocator, without waiting for the GPU. It saves a synchronisation each,
+and costs memory that no plan counts: a block cannot be used again before the GPU is through with it. Owed."""
+
 
 def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
     """Move the components of `pipe`, and return how they stand then.
@@ -40,14 +44,14 @@ def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
     if placement.place is Place.CPU:
         return placement
     passing = _modules(pipe, STREAMED[placement.place])
-    pinned = _pin(passing) if device == "cuda" else frozenset()
+    pinned = pin(passing) if device == "cuda" else frozenset()
     for name, component in passing.items():
-        _let_pass(name, component, torch.device(device))
+        let_pass(name, component, torch.device(device))
     transfer.to_device(resident_weights(pipe, placement), torch.device(device))
     return placement.with_pinned(pinned)
 
 
-def _pin(passing: "Mapping[str, Module]") -> frozenset[str]:
+def pin(passing: "Mapping[str, Module]") -> frozenset[str]:
     """Pin what passes through the GPU, as far as host memory goes; returns the components that are pinned whole."""
     weights = {name: _passing_weights(name, component) for name, component in passing.items()}
     sizes = {name: pinned_bytes(weight.nbytes for weight in each) for name, each in weights.items()}
@@ -107,7 +111,7 @@ def _passing_weights(name: str, component: "Module") -> "list[Tensor]":
     return weights_of([component.get_submodule(part) for part in PASSING_PARTS.get(name, ("",))])
 
 
-def _let_pass(name: str, component: Any, device: Any) -> None:
+def let_pass(name: str, component: Any, device: Any) -> None:
     """Keep a component in host memory and bring its parts to `device` as they are called.
 
     The transformer by blocks, each bringing in the next while it works: its calls differ in the layers that they skip,
@@ -122,6 +126,7 @@ def _let_pass(name: str, component: Any, device: Any) -> None:
         "offload_device": torch.device("cpu"),
         "use_stream": device.type == "cuda",
         "low_cpu_mem_usage": device.type == "cuda",
+        "record_stream": device.type == "cuda" and RECORD_STREAM,
     }
     if name == TRANSFORMER:
         apply_group_offloading(component, offload_type="block_level", num_blocks_per_group=1, **how)

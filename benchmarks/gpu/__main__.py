@@ -7,40 +7,61 @@
 
 | part | what it measures |
 |---|---|
-| `steps` | diffusers as it comes, each speed-up, several together: seconds a step, peak memory, the share of the measured matrix rate that the work of plain diffusers makes of that time, the latents' difference to plain diffusers |
-| `compile` | the same with compiled blocks, on a GPU alone: compiling takes minutes |
-| `fast` | what `quality: fast` is made of: steps without guidance (it takes half of them so), products in float8 |
-| `decode` | the picture's decoder, whole and in tiles |
+| `steps` | diffusers as it comes, first and last, each speed-up, several together: seconds a step, memory that tensors held and that torch reserved, the share of the measured matrix rate that the work of plain diffusers makes of that time (also where a row does less work), whether all are numbers, the latents' difference to plain diffusers |
+| `attention` | the kernels of attention that ran, then a step with each that can be asked for, FA3 and SageAttention where their packages are there |
+| `compile` | compiled blocks, on a GPU alone: compiling takes minutes, so take `--options` one or two at a time |
+| `fast` | what `quality: fast` is made of: steps without guidance (it takes half of them so), products in float8, with exact sums, with fused rounding |
+| `decode` | the picture's decoder, whole and in tiles, and with what cuDNN may choose |
+| `sound` | the vocoder as loaded, in float32 and in bfloat16 |
 | `frames` | the frames' way to host memory, as YUV 4:2:0 and as RGB |
-| `moves` | the transformer's weights to host memory and back: sleep and wake |
+| `moves` | the transformer's weights to host memory and back, twice: sleep and wake |
 | `profile` | the kernels of two steps that take longest |
 | `tasks` | whole tasks as the server renders them: where the seconds go, peak memory beside the estimate; whether memory creeps |
-| `cards` | the placements of smaller cards, each under a bound of the allocator as large as the card |
+| `text` | the text encoder on the GPU, in 4 bits, and passing through it, pinned or not: one text, both in one pass; distance of the embeddings |
+| `cards` | the placements of smaller cards, each under a bound of the allocator as large as the card; blocks also with `record_stream` |
 
 Each row is printed and written down when it is measured, and what fails says so in its place while the next goes on: who
-ends a run early keeps what there is. Where a command may not take that long, `--only` splits the work: `steps fast decode
-frames moves profile`, `compile`, `tasks` and `cards` share nothing. Needs torch, diffusers, transformers and accelerate,
-with random weights about 90 GB of host memory for `tasks` and 120 for `cards`, and neither Ray nor a network.
+ends a run early keeps what there is. `machine` has clocks, power, heat and throttling before and after each part.
+
+A machine that has torch, transformers and accelerate needs the packages of `benchmarks/gpu/wheels.txt` beside them
+(`pip download --no-deps -c constraints.txt -r benchmarks/gpu/wheels.txt -d wheels`, then there `pip install --no-index --no-deps wheels/*`), and neither Ray nor
+a network. With random weights about 90 GB of host memory for `tasks` and 120 for `cards`. Where a command may run for ten
+minutes only, in this order, each with `--json NAME.json`:
+
+    python -m benchmarks.gpu --only steps attention fast --profile-file profile.txt
+    python -m benchmarks.gpu --only decode sound frames moves profile --profile-file profile.txt
+    python -m benchmarks.gpu --only tasks
+    TORCHINDUCTOR_CACHE_DIR=compiled python -m benchmarks.gpu --only compile --options "auto + compile"
+    TORCHINDUCTOR_CACHE_DIR=compiled python -m benchmarks.gpu --only compile --options "compile dynamic"
+    TORCHINDUCTOR_CACHE_DIR=compiled python -m benchmarks.gpu --only compile --options "compile autotune"
+    python -m benchmarks.gpu --only steps compile --size 256x384x25 --options auto "compile graphs"
+    python -m benchmarks.gpu --only text
+    python -m benchmarks.gpu --only cards
+    python -m benchmarks.gpu --family 2.3 --only steps decode sound tasks
 """  # noqa: E501
 
 import argparse
 import functools
 import json
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.gpu.measure import Shape, gemm_tflops, write_profile
-from benchmarks.gpu.parts import measure_decoding, measure_frames, measure_moves
+from benchmarks.gpu.machine import look
+from benchmarks.gpu.measure import Shape, gemm_tflops, outside_gb, write_profile
+from benchmarks.gpu.parts import measure_decoding, measure_frames, measure_moves, measure_sound
 from benchmarks.gpu.report import Report, rows_of
 from benchmarks.gpu.rows import ERROR, Row, explain
 from benchmarks.gpu.steps import Steps
 from benchmarks.gpu.subject import RANDOM, TINY, Source, open_subject
 from benchmarks.gpu.tasks import measure_cards, measure_tasks
+from benchmarks.gpu.text import measure_text
 from models.memory import free_memory, free_pinned_memory
 from models.recipes import Family
 
@@ -48,7 +69,10 @@ FULL = Shape(512, 768, 121, steps=5)
 LARGE = Shape(1088, 1920, 121, steps=3)
 SMALL = Shape(64, 128, 9, steps=3)
 TASK_STEPS = 40
-PARTS = ("steps", "compile", "fast", "decode", "frames", "moves", "profile", "tasks", "cards")
+PARTS = (
+    "steps", "attention", "compile", "fast", "decode", "sound", "frames", "moves", "profile", "tasks", "text", "cards",
+)  # fmt: skip
+SIZE = re.compile(r"(\d+)x(\d+)x(\d+)")
 
 Part = Callable[[], Any]
 """What measures a part: rows, one after the other, or all that it found."""
@@ -61,10 +85,12 @@ class Bench:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.found: dict[str, Any] = {}
         self._report = Report()
+        self._looks = {"before": look()}
         self._source = source or Source(TINY if arguments.tiny else arguments.model, arguments.family)
         self._small = arguments.tiny
-        self._shape = SMALL if self._small else FULL
-        self._task = SMALL if self._small else Shape(512, 768, 121, arguments.task_steps)
+        self._shape = arguments.size or (SMALL if self._small else FULL)
+        self._task = replace(self._shape, steps=SMALL.steps if self._small else arguments.task_steps)
+        self._options = arguments.options
         self._only = arguments.only
         self._json = arguments.json
         self._profile_file = arguments.profile_file
@@ -76,10 +102,17 @@ class Bench:
             "torch": torch.__version__,
             "model": f"{self._source.model} {self._source.family}",
             "shape": vars(self._shape),
-            "gemm_tflops": gemm_tflops(self.device, 512 if self._small else 8192),
+            "gemm_tflops": self._gemm_tflops(),
+            "outside_gb": outside_gb(self.device),
+            "machine": self._looks,
         }
         self.run_parts(self.diffusers_parts())
         self.run_parts(self.server_parts())
+        self.found["gemm_tflops_after"] = self._gemm_tflops()
+        self._write()
+
+    def _gemm_tflops(self) -> float:
+        return gemm_tflops(self.device, 512 if self._small else 8192)
 
     def run_parts(self, parts: Mapping[str, Part]) -> None:
         """Measure those that are wanted. One that fails does not end the others: a GPU is dear."""
@@ -91,6 +124,7 @@ class Bench:
                 self._measure(name, measure)
             except Exception as error:
                 self._note(name, [*rows_of(self.found.get(name)), explain(error)])
+            self._looks[f"after {name}"] = look()
             free_memory()
             free_pinned_memory()
 
@@ -108,19 +142,26 @@ class Bench:
         """Write down what a part has found by now, and print its last row, or all that it did not find row by row."""
         self.found[name] = found
         self._report.show(found)
+        self._write()
+
+    def _write(self) -> None:
         if self._json:
             self._json.write_text(json.dumps(self.found, indent=2), encoding="utf-8")
 
     def diffusers_parts(self) -> Mapping[str, Part]:
         """On one pipeline of diffusers: made by the first that is wanted, and gone when the next parts begin."""
         subject = functools.cache(lambda: open_subject(self._source, self.device))
-        steps = functools.cache(lambda: Steps(subject(), self._shape, self.found["gemm_tflops"]))
-        parts: dict[str, Part] = {"steps": lambda: steps().measure_options()}
+        steps = functools.cache(lambda: Steps(subject(), self._shape, self.found["gemm_tflops"], self._options))
+        parts: dict[str, Part] = {
+            "steps": lambda: steps().measure_options(),
+            "attention": lambda: steps().measure_attention(),
+        }
         if self.device == "cuda":
             parts["compile"] = lambda: steps().measure_compiled()
         parts |= {
             "fast": lambda: steps().measure_fast(),
             "decode": lambda: measure_decoding(subject(), self._shape, steps().reference.video),
+            "sound": lambda: measure_sound(subject(), steps().reference.audio),
             "frames": lambda: measure_frames(subject(), self._shape),
             "moves": lambda: measure_moves(subject()),
         }
@@ -133,6 +174,7 @@ class Bench:
         large = SMALL if self._small else LARGE
         return {
             "tasks": lambda: measure_tasks(self._source, self.device, self._task, large),
+            "text": lambda: measure_text(self._source, self.device),
             "cards": lambda: measure_cards(self._source, self.device, self._task),
         }
 
@@ -140,6 +182,14 @@ class Bench:
     def failed(self) -> list[str]:
         """The parts that could not be measured whole."""
         return [name for name in PARTS if any(ERROR in row for row in rows_of(self.found.get(name)))]
+
+
+def parse_size(text: str) -> Shape:
+    """HEIGHTxWIDTHxFRAMES."""
+    if (found := SIZE.fullmatch(text)) is None:
+        raise argparse.ArgumentTypeError("HEIGHTxWIDTHxFRAMES, such as 256x384x25")
+    height, width, num_frames = (int(side) for side in found.groups())
+    return Shape(height, width, num_frames, FULL.steps)
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -151,6 +201,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--family", type=Family, choices=list(Family), default=Family.LTX_2_0, help="of random weights")
     parser.add_argument("--tiny", action="store_true", help="the tiny model at a small size")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help="these parts alone")
+    parser.add_argument("--options", nargs="+", metavar="OPTION", help="of steps, attention, compile and fast, these")
+    parser.add_argument("--size", type=parse_size, metavar="HxWxFRAMES", help="in place of 512x768x121")
     parser.add_argument("--task-steps", type=int, default=TASK_STEPS, help="of the tasks that are measured whole")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--profile-file", type=Path, help="where a profile of two steps goes")
@@ -164,7 +216,14 @@ def main() -> None:
     """Measure, and end with 1 where something could not be measured."""
     bench = Bench(parse())
     bench.run()
-    print(json.dumps({name: bench.found[name] for name in ("device", "torch", "model", "shape", "gemm_tflops")}))
+    print(
+        json.dumps(
+            {
+                name: bench.found[name]
+                for name in ("device", "torch", "model", "shape", "gemm_tflops", "gemm_tflops_after", "outside_gb")
+            }
+        )
+    )
     sys.exit(1 if bench.failed else 0)
 
 

@@ -16,6 +16,9 @@ from benchmarks.gpu.subject import Subject
 
 GB = 10**9
 GEMM_ROUNDS = 10
+OF_ATTENTION = ("attention", "flash", "fmha", "sdpa", "sage", "cudnn_generated")
+"""Words in the names of attention's kernels, torch's and others'."""
+MOST_KERNELS = 12
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,13 @@ class Denoised:
     step_s: float
     """The median of all steps but the first, which warms up."""
     peak_gb: float
+    reserved_gb: float
+    """The most that torch's allocator took for them: what it cannot use of that is fragments."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether all of it is numbers: nothing else of a row counts where it is not."""
+        return bool(self.video.isfinite().all() and self.audio.isfinite().all())
 
 
 def denoise(subject: Subject, shape: Shape) -> Denoised:
@@ -65,7 +75,7 @@ def denoise(subject: Subject, shape: Shape) -> Denoised:
         return_dict=False,
     )
     steps = sorted(later - earlier for earlier, later in itertools.pairwise(ends))
-    return Denoised(video, audio, ends[-1] - start, steps[len(steps) // 2], peak_gb(subject.device))
+    return Denoised(video, audio, ends[-1] - start, steps[len(steps) // 2], *peaks_gb(subject.device))
 
 
 def count_tflop_a_step(subject: Subject, shape: Shape) -> float:
@@ -84,14 +94,15 @@ def gemm_tflops(device: str, side: int) -> float:
     return 2 * side**3 / best / 1e12
 
 
-def decode(subject: Subject, latents: torch.Tensor) -> tuple[float, float]:
-    """Decode a video: seconds and peak GB."""
+def decode(subject: Subject, latents: torch.Tensor) -> dict[str, float]:
+    """Decode a video: seconds, and the most memory that was held and reserved."""
     vae = subject.pipe.vae
     timestep = latents.new_zeros(1, dtype=vae.dtype) if vae.config.timestep_conditioning else None
     forget_peak(subject.device)
     with torch.no_grad():
         seconds = timed(lambda: vae.decode(latents.to(vae.dtype), timestep, return_dict=False), subject.device)
-    return seconds, peak_gb(subject.device)
+    held, reserved = peaks_gb(subject.device)
+    return {"seconds": seconds, "peak_gb": held, "reserved_gb": reserved}
 
 
 def difference(one: Denoised, other: Denoised) -> float:
@@ -102,12 +113,18 @@ def difference(one: Denoised, other: Denoised) -> float:
 
 def write_profile(subject: Subject, shape: Shape, path: Path) -> None:
     """Profile two steps, and write the kernels that took longest."""
+    order = "self_cuda_time_total" if subject.device == "cuda" else "self_cpu_time_total"
+    profiled = run_profiled(subject, shape)
+    path.write_text(profiled.key_averages().table(sort_by=order, row_limit=40), encoding="utf-8")
+
+
+def run_profiled(subject: Subject, shape: Shape) -> Any:
+    """Two steps under torch's profiler."""
     on_gpu = subject.device == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities, acc_events=True) as profiled:  # torch 2.11 warns where it is left open
         denoise(subject, Shape(shape.height, shape.width, shape.num_frames, steps=2))
-    order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
-    path.write_text(profiled.key_averages().table(sort_by=order, row_limit=40), encoding="utf-8")
+    return profiled
 
 
 def timed(work: Callable[[], Any], device: str) -> float:
@@ -135,6 +152,35 @@ def forget_peak(device: str) -> None:
 def peak_gb(device: str) -> float:
     """The most memory that was taken, weights included; 0 on a CPU, which does not tell."""
     return torch.cuda.max_memory_allocated() / GB if device == "cuda" else 0.0
+
+
+def peaks_gb(device: str) -> tuple[float, float]:
+    """The most memory that tensors held, and that torch's allocator took for them; zeros on a CPU."""
+    return peak_gb(device), torch.cuda.max_memory_reserved() / GB if device == "cuda" else 0.0
+
+
+def outside_gb(device: str) -> float:
+    """What of the GPU is taken and not torch's: CUDA's context, kernels and libraries, and other processes."""
+    if device != "cuda":
+        return 0.0
+    free, total = torch.cuda.mem_get_info()
+    return (total - free - torch.cuda.memory_reserved()) / GB
+
+
+def attention_kernels(subject: Subject, shape: Shape) -> list[dict[str, Any]]:
+    """The kernels of attention that ran in two steps, those that took longest first."""
+    profiled = run_profiled(subject, shape)
+    on_gpu = subject.device == "cuda"
+    rows = [
+        {
+            "kernel": event.key[:60],
+            "calls": event.count,
+            "seconds": (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6,
+        }
+        for event in profiled.key_averages()
+        if any(word in event.key.lower() for word in OF_ATTENTION)
+    ]
+    return sorted(rows, key=lambda row: -row["seconds"])[:MOST_KERNELS]
 
 
 def held_gb(device: str) -> float:

@@ -1,20 +1,27 @@
 """What a step takes: diffusers as it comes, each speed-up alone and together, and the ways of `quality: fast`."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import replace
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from benchmarks.gpu.measure import Denoised, Shape, count_tflop_a_step, denoise, difference
+from benchmarks.gpu.measure import Denoised, Shape, attention_kernels, count_tflop_a_step, denoise, difference
 from benchmarks.gpu.rows import Row, tried
 from benchmarks.gpu.subject import Subject
+from models.fast import fp8
 from models.fast.fp8 import MIN_WEIGHTS, Fp8Linears
 from models.fast.interval import GuidanceInterval
 from models.speedup_choice import LESS_WORK, Speedup
 from models.speedups import forget, install
+from models.speedups.compiled import compile_blocks
+from models.speedups.kernels import use_backend
 
 PLAIN = "diffusers"
+AGAIN = "diffusers again"
+"""The baseline at the end of a part: what it differs from the first by is the machine's."""
 TASK_STEPS = 40
 TINY_WEIGHTS = 256
 """Layers of the tiny model that stand for large ones."""
@@ -33,19 +40,38 @@ def options(device: str) -> Options:
     return {**alone, **together}
 
 
-def compiled_options() -> Options:
-    """The same with compiled blocks."""
+@dataclass(frozen=True)
+class Compiled:
+    """Blocks that are compiled in a mode of torch's, for one size or (`dynamic`) for all; beside these speed-ups."""
+
+    speedups: tuple[Speedup, ...]
+    mode: str = "default"
+    dynamic: bool | None = None
+
+
+def compiled_options() -> Mapping[str, Compiled]:
+    """Ways to compile the blocks; each may take minutes, so `--options` chooses."""
     return {
-        "auto + compile": (*LESS_WORK, Speedup.COMPILE),
-        "all": tuple(Speedup),
-        str(Speedup.COMPILE): (Speedup.COMPILE,),
+        "auto + compile": Compiled(LESS_WORK),
+        "compile": Compiled(()),
+        "compile dynamic": Compiled(LESS_WORK, dynamic=True),
+        "compile autotune": Compiled(LESS_WORK, "max-autotune-no-cudagraphs"),
+        "compile graphs": Compiled((Speedup.MASK, Speedup.TIMESTEPS), "reduce-overhead"),
+        "compile cudnn": Compiled((*LESS_WORK, Speedup.CUDNN)),
     }
+
+
+ATTENTION = ("_native_flash", "_native_cudnn", "_native_efficient", "_flash_3", "sage")
+"""diffusers' names of kernels for the picture's self-attention that a GPU may have, with the package that some need."""
 
 
 class Steps:
     """Measures one subject at one shape. `gemm_tflops` is the matrix rate of its device."""
 
-    def __init__(self, subject: Subject, shape: Shape, gemm_tflops: float) -> None:
+    def __init__(
+        self, subject: Subject, shape: Shape, gemm_tflops: float, wanted: Collection[str] | None = None
+    ) -> None:
+        self._wanted = wanted
         self._subject = subject
         self._shape = shape
         self._gemm_tflops = gemm_tflops
@@ -56,11 +82,22 @@ class Steps:
     def measure_options(self) -> Iterator[Row]:
         """A row for diffusers as it comes, and one for each option without compiled blocks."""
         yield tried({"option": PLAIN}, lambda: self._figures(self.reference))
-        yield from self._measure(options(self._subject.device))
+        for name, speedups in self._chosen(options(self._subject.device)).items():
+            yield tried({"option": name}, lambda speedups=speedups: self._render(speedups))
+        yield tried({"option": AGAIN}, lambda: self._figures_warm(self._subject))
+
+    def measure_attention(self) -> Iterator[Row]:
+        """The kernels that torch takes by itself, then a row for each that can be asked for."""
+        yield from attention_kernels(self._subject, self._shape)
+        names = ATTENTION if self._subject.device == "cuda" else ("native",)
+        for name in self._chosen(dict.fromkeys(names)):
+            yield tried({"option": name}, lambda name=name: self._render_with(name))
 
     def measure_compiled(self) -> Iterator[Row]:
-        """A row for each option with compiled blocks."""
-        yield from self._measure(compiled_options())
+        """A row for each way of compiling the blocks, and diffusers as it comes once more."""
+        for name, option in self._chosen(compiled_options()).items():
+            yield tried({"option": name}, lambda option=option: self._render_compiled(option))
+        yield tried({"option": AGAIN}, lambda: self._figures_warm(self._subject))
 
     def measure_fast(self) -> Iterator[Row]:
         """A row for each way of `quality: fast`, on top of the speed-ups of `auto`."""
@@ -69,22 +106,43 @@ class Steps:
         interval = GuidanceInterval(transformer)
         install(transformer, LESS_WORK, twin.stg_blocks)
         linears = Fp8Linears(transformer, MIN_WEIGHTS if twin.device == "cuda" else TINY_WEIGHTS)
-        for name, way in {"unguided": interval.only(0), "float8": linears.on()}.items():
-            yield tried({"option": f"fast: {name}"}, lambda way=way: self._render_fast(twin, way))
+        ways: dict[str, Callable[[], AbstractContextManager[None]]] = {
+            "unguided": lambda: interval.only(0),
+            "float8": linears.on,
+            "float8, exact sums": lambda: _products(linears, fast_sums=False),
+        }
+        if twin.device == "cuda":
+            ways["float8, fused"] = lambda: _products(linears, fast_sums=True, fused=True)
+        for name, way in self._chosen(ways).items():
+            yield tried({"option": f"fast: {name}"}, lambda way=way: self._render_fast(twin, way()))
 
-    def _measure(self, given: Options) -> Iterator[Row]:
-        for name, speedups in given.items():
-            yield tried({"option": name}, lambda speedups=speedups: self._render(speedups))
+    def _chosen(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: each for name, each in given.items() if self._wanted is None or name in self._wanted}
 
     def _render(self, speedups: tuple[Speedup, ...]) -> Row:
-        """What is compiled is forgotten after it: torch counts the variants of a block over all options."""
         twin = self._subject.with_twin()
         install(twin.pipe.transformer, speedups, twin.stg_blocks)
+        return self._figures_warm(twin)
+
+    def _render_with(self, backend: str) -> Row:
+        """The mask is left out: most of these kernels bear none."""
+        twin = self._subject.with_twin()
+        install(twin.pipe.transformer, (Speedup.MASK,), twin.stg_blocks)
+        use_backend(twin.pipe.transformer, backend)
+        return self._figures_warm(twin)
+
+    def _render_compiled(self, option: Compiled) -> Row:
+        """What is compiled is forgotten after it: torch counts the variants of a block over all options."""
+        twin = self._subject.with_twin()
+        names = tuple(name for name in option.speedups if name is not Speedup.TEXT_KEYS)
+        install(twin.pipe.transformer, names, twin.stg_blocks)
+        compile_blocks(twin.pipe.transformer, mode=option.mode, dynamic=option.dynamic)
+        start = time.perf_counter()
         try:
-            return self._figures_warm(twin)
+            denoise(twin, replace(self._shape, steps=2))
+            return {"compile_s": time.perf_counter() - start, **self._figures_warm(twin)}
         finally:
-            if Speedup.COMPILE in speedups:
-                torch.compiler.reset()
+            torch.compiler.reset()
 
     def _render_fast(self, twin: Subject, way: AbstractContextManager[None]) -> Row:
         try:
@@ -104,6 +162,22 @@ class Steps:
             "steps_40_s": TASK_STEPS * done.step_s,
             "faster": self.reference.step_s / done.step_s,
             "peak_gb": done.peak_gb,
-            "gemm_share": self._tflop / done.step_s / self._gemm_tflops,
+            "reserved_gb": done.reserved_gb,
+            "plain_gemm_share": self._tflop / done.step_s / self._gemm_tflops,
+            "finite": done.finite,
             "difference": difference(done, self.reference),
         }
+
+
+@contextmanager
+def _products(linears: Fp8Linears, *, fast_sums: bool, fused: bool = False) -> Iterator[None]:
+    """Products in float8 with sums of less precision, and with one kernel for the rounding."""
+    plain = fp8.FAST_SUMS, fp8.round_rows
+    fp8.FAST_SUMS = fast_sums
+    if fused:
+        fp8.round_rows = torch.compile(fp8.round_rows, dynamic=True)
+    try:
+        with linears.on():
+            yield
+    finally:
+        fp8.FAST_SUMS, fp8.round_rows = plain

@@ -30,7 +30,7 @@ from models.memory import free_memory
 from models.options import LoadOptions
 from models.placement import Place, Placement, Sizes
 from models.recipes import Family, choose_recipe, read_recipe
-from models.sizes import measure_sizes
+from models.sizes import in_4_bits, measure_sizes
 from models.tiny import TRANSFORMER, build_tiny
 from models.transfer import weights_of
 
@@ -153,7 +153,19 @@ def held_sizes(source: Source) -> Sizes:
             return measure_sizes(build_tiny(Path(folder)) if source.model == TINY else Path(source.model))
     parts = {**draw_components(source.drawn, "meta", fill=False), "text_encoder": _text_encoder(source, "meta")}
     weights = {name: sum(weight.nbytes for weight in weights_of([part])) for name, part in parts.items()}
-    return Sizes(weights, parts["transformer"].config.num_layers)
+    transformer = parts["transformer"]
+    in_blocks = sum(weight.nbytes for weight in weights_of([transformer.transformer_blocks]))
+    matrices = (
+        parameter.nbytes
+        for name, parameter in parts["text_encoder"].named_parameters()
+        if in_4_bits(name, parameter.ndim)
+    )
+    return Sizes(
+        weights,
+        transformer.config.num_layers,
+        outside_blocks=weights["transformer"] - in_blocks,
+        text_matrices=sum(matrices),
+    )
 
 
 def open_model(

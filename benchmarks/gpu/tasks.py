@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from benchmarks.creep import creep_bytes, held_after, sizes_for
-from benchmarks.gpu.measure import GB, Shape, forget_peak, held_gb, peak_gb, wait
+from benchmarks.gpu.measure import GB, Shape, forget_peak, held_gb, peaks_gb, wait
 from benchmarks.gpu.rows import Row, tried
 from benchmarks.gpu.subject import Source, held_sizes, open_model
 from models import offload
@@ -101,9 +102,11 @@ def measure_task(model: Ltx2, task: Task, device: str) -> Row:
     clock = Clock(device)
     model.render(task.request, image, clock.note)
     parts = clock.parts()
+    peak, reserved = peaks_gb(device)
     return {
         **parts,
-        "peak_gb": peak_gb(device) - held,
+        "peak_gb": peak - held,
+        "reserved_gb": reserved - held,
         "told_gb": estimate_peak(request, from_image=task.from_image).bytes / GB,
         "left_gb": held_gb(device) - held,
     }
@@ -137,6 +140,20 @@ def measure_cards(source: Source, device: str, shape: Shape) -> Iterator[Row]:
         names = {"card_gb": card_gb, "place": str(placed.place), "weights": str(placed.weights)}
         card = SmallCard(card_gb, device)
         yield tried(names, lambda card=card, placed=placed: _measure_card(source, device, few, card, placed))
+        if placed.place is Place.BLOCKS:
+            with _recorded_streams():
+                told = {**names, "place": f"{placed.place}, record_stream"}
+                yield tried(told, lambda card=card, placed=placed: _measure_card(source, device, few, card, placed))
+
+
+@contextmanager
+def _recorded_streams() -> Iterator[None]:
+    """Blocks that are done are left to the allocator, instead of waiting for the GPU at the end of each."""
+    offload.RECORD_STREAM = True
+    try:
+        yield
+    finally:
+        offload.RECORD_STREAM = False
 
 
 def _measure_card(source: Source, device: str, shape: Shape, card: "SmallCard", placed: Placement) -> Row:

@@ -23,10 +23,16 @@ def keep_compiled(folder: Path) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.absolute()))
 
 
-def compile_blocks(transformer: Any, backend: str | Callable[..., Any] = "inductor") -> bool:
-    """Compile the blocks of `transformer`, at their first call."""
+def compile_blocks(
+    transformer: Any,
+    backend: str | Callable[..., Any] = "inductor",
+    *,
+    mode: str | None = None,
+    dynamic: bool | None = None,
+) -> bool:
+    """Compile the blocks of `transformer`, at their first call. `mode` and `dynamic` are torch.compile's."""
     from torch._dynamo import config
 
     config.recompile_limit = max(MOST_VARIANTS, config.recompile_limit)
-    transformer.compile_repeated_blocks(fullgraph=False, backend=backend)
+    transformer.compile_repeated_blocks(fullgraph=False, backend=backend, mode=mode, dynamic=dynamic)
     return True

@@ -48,7 +48,6 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> None:
             offload_type=group_offloading.GroupOffloadingType(offload_type),
             stream=Stream(),
             non_blocking=False,
-            record_stream=False,
             **{**how, "low_cpu_mem_usage": True},
         )
         group_offloading._apply_group_offloading(module, config)
@@ -118,10 +117,10 @@ def test_pinning_stops_where_others_take_the_memory(tiny_folder: Path, monkeypat
     monkeypatch.setattr(offload, "pinnable_bytes", lambda: next(room))
     blocks = list(pipe.transformer.transformer_blocks.parameters())
     stood = {id(weight): weight.data_ptr() for weight in blocks}
-    assert offload._pin({"transformer": pipe.transformer}) == frozenset()
+    assert offload.pin({"transformer": pipe.transformer}) == frozenset()
     assert sum(weight.data_ptr() != stood[id(weight)] for weight in blocks) == 5
     monkeypatch.setattr(offload, "pinnable_bytes", lambda: 80 * GB)
-    assert offload._pin({"transformer": pipe.transformer, "vae": pipe.vae}) == {"transformer", "vae"}
+    assert offload.pin({"transformer": pipe.transformer, "vae": pipe.vae}) == {"transformer", "vae"}
 
 
 def hooks(module: Any, name: str) -> list[Any]:
