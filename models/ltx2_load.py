@@ -17,7 +17,6 @@ from models.fixes import Fix
 from models.fixes.vocoder import VOCODER, in_float32, load_vocoder
 from models.host_memory import free_host_bytes
 from models.memory import drop_locals, free_memory, free_pinned_memory, free_reserve, is_out_of_memory
-from models.nf4 import import_bitsandbytes
 from models.options import LoadOptions
 from models.recipes import Recipe
 from models.sizes import measure_sizes
@@ -56,6 +55,8 @@ def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOpt
     """
     if device == "cuda":
         if options.text_encoder_weights is placement.TextWeights.NF4:
+            from models.nf4 import import_bitsandbytes  # torch comes with it
+
             import_bitsandbytes()
         free_memory()
         free_pinned_memory()

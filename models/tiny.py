@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.hidden_packages import UNUSED, without
 from models.names import TINY_MODEL_NAME
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def build_tiny(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as temporary:
         draft = Path(temporary) / target.name
-        _write(draft)
+        with without(UNUSED):
+            _write(draft)
         with contextlib.suppress(OSError):
             draft.rename(target)
         if not target.exists():

@@ -6,20 +6,15 @@ Knows no Ray. Nothing here decides anything or fails: what goes wrong comes up a
 import contextlib
 import logging
 import os
-import sys
 import threading
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.checkpoint import find_checkpoint
+from models.hidden_packages import UNUSED, without
 from models.ltx2_load import let_threads_sleep
 from models.read_ahead import read_ahead
 from models.recipes import Training
 from models.timeline import Mark, Timeline
-
-UNUSED = ("scipy", "bitsandbytes")
-"""Packages that diffusers and transformers import where they are installed, and that no render uses: a third of all
-imports. Packages that another part of a Generator may import must not stand here."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,18 +77,6 @@ def import_pipelines(device: str) -> None:
         from diffusers import LTX2ImageToVideoPipeline, LTX2Pipeline, LTX2VideoTransformer3DModel  # noqa: F401
 
         import models.ltx2  # noqa: F401
-
-
-@contextlib.contextmanager
-def without(packages: Sequence[str]) -> Iterator[None]:
-    """Hide packages that are not imported yet, so that code which can do without them does."""
-    hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: Python's own mark for "not there"
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
 
 
 def _make_context() -> None:

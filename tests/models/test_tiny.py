@@ -59,4 +59,4 @@ def test_every_prompt_is_read_to_the_byte(model: Ltx2, prompt: str) -> None:
     tokenizer = model._text_to_video.tokenizer
     tokens = tokenizer(prompt)["input_ids"]
     assert tokenizer.unk_token_id not in tokens
-    assert tokenizer.decode(tokens) == prompt
+    assert tokenizer.decode(tokens) == tokenizer.bos_token + prompt
