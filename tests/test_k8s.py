@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.serve._private.constants import (
+    DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S,
+    PROXY_DRAIN_CHECK_PERIOD_S,
+    PROXY_MIN_DRAINING_PERIOD_S,
+)
 
+from deployments.app import STOP_MARGIN_S
 from deployments.settings import PREFIX, Settings, SettingsError
 from tests.e2e.server import ROOT
 from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
@@ -439,11 +445,30 @@ def test_the_pod_of_a_worker_outlives_its_way_out() -> None:
         assert grace_s >= seconds_to_leave(group) + 30
 
 
+@pytest.mark.usefixtures("_secret")
+def test_replicas_of_a_cpu_worker_end_at_once_and_it_waits_for_its_proxy() -> None:
+    """Where there is one of each on every other worker none can start: Serve would wait until the deadline."""
+    (group,) = [
+        each
+        for each in rayservice("production")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+        if each["groupName"] == "cpu"
+    ]
+    seconds, deadline_s = [int(each) for each in leave_command(group)[3:]]
+    ends_s = settings("production").dispatcher.drain_s + STOP_MARGIN_S
+    assert deadline_s <= min(ends_s, DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S)
+    assert seconds >= 2 * (PROXY_MIN_DRAINING_PERIOD_S + PROXY_DRAIN_CHECK_PERIOD_S)
+    assert seconds >= deadline_s + DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S
+
+
 def seconds_to_leave(group: dict[str, Any]) -> int:
     """For how long the pod waits for its replicas before Ray is told to end."""
-    command = group["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    return int(leave_command(group)[3])
+
+
+def leave_command(group: dict[str, Any]) -> list[str]:
+    command: list[str] = group["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert command[1:3] == ["-m", "deployments.leave"]
-    return int(command[3])
+    return command
 
 
 @each_overlay

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from deployments import leave
-from deployments.leave import MOST_SILENT, REPLICA, Departure, head_answers, process_names
+from deployments.leave import MOST_SILENT, REPLICA, Departure, head_answers, node_option, process_names
 from tests.ports import free_port
 
 GENERATOR = f"{REPLICA}:ltx2:Generator.generate"
@@ -71,15 +71,23 @@ def test_a_drain_that_is_not_granted_in_time_or_has_no_head_to_ask_is_given_up(h
     assert not leaving([GENERATOR], answers=itertools.repeat(head), seconds=seconds).drain(lambda _seconds: False)
 
 
-def test_ray_is_told_how_long_the_drain_may_take() -> None:
+@pytest.mark.parametrize(("seconds", "least", "most"), [((900,), 890, 900), ((75, 15), 15, 15), ((10, 15), 5, 10)])
+def test_ray_is_told_how_long_the_drain_may_take(seconds: tuple[int, ...], least: int, most: int) -> None:
     told: list[int] = []
 
     def drain(seconds: int) -> bool:
         told.append(seconds)
         return True
 
-    assert leaving([], seconds=900).drain(drain)
-    assert 890 <= told[0] <= 900
+    assert Departure(list, lambda: True, *seconds).drain(drain)
+    assert least <= told[0] <= most
+
+
+def test_ray_is_told_which_node_it_is_if_a_raylet_says_so() -> None:
+    assert node_option(["ray::Replica --node_id=12", f"{RAYLET} --node_id=ad9b --temp_dir=/tmp/ray"]) == [
+        "--node-id=ad9b"
+    ]
+    assert node_option([RAYLET, "sh"]) == []
 
 
 def test_a_replica_is_known_by_the_name_of_its_process() -> None:

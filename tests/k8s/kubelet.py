@@ -184,7 +184,8 @@ class Pod:
         self.events: list[str] = []
         self.looked_at: dict[tuple[str, str], float] = {}
         self.failures: dict[str, int] = {}
-        self.leaving = self.gone = self.failed = False
+        self.leaving = self.gone = self.failed = self.killed = False
+        self.pre_stop_s = 0.0
         self.holder = Holder("net", "uts", "ipc")
         self.holder.run("hostname", self.name)
         self.address = network.join(self.holder)
@@ -315,6 +316,7 @@ class Pod:
         for each in running:
             if not each.wait(ends_at - time.monotonic()):
                 self.events.append(f"{each.spec['name']}: killed when the grace period was over")
+                self.killed = True
                 each.kill()
         self.holder.close()
         self.gone = True
@@ -330,7 +332,8 @@ class Pod:
             said = f"preStop ended with {ended.returncode}: {ended.stderr.decode()[-500:]}"
         except (subprocess.TimeoutExpired, psutil.NoSuchProcess, ValueError) as error:
             said = f"preStop broke off: {error}"
-        self.events.append(f"{said} after {time.monotonic() - began:.1f} s")
+        self.pre_stop_s = time.monotonic() - began
+        self.events.append(f"{said} after {self.pre_stop_s:.1f} s")
 
 
 def _expand(text: str, environment: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from tests.k8s.backends import Backends
 from tests.k8s.kubelet import Pod, Shared
 from tests.k8s.network import Holder, Network, entered
 from tests.k8s.pods import Object, groups, head_address, head_pod, token_secret, whole, without_scale, worker_pod
+from tests.k8s.policy import selects
 
 NAMESPACE = "ltx2"
 DOMAIN = f"{NAMESPACE}.svc.cluster.local"
@@ -105,6 +107,17 @@ class Operator:
         self._promote()
         self._delete_old()
 
+    def evict(self, pod: Pod, budget: Object) -> bool:
+        """What `kubectl drain` asks for. False where the disruption budget refuses, as a 429 does."""
+        spec = budget["spec"]
+        bound = [each for each in self.pods if selects(spec["selector"], each.labels)]
+        healthy = [each for each in bound if each.ready]
+        spare = not pod.ready and spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow"
+        if pod in bound and not spare and len(healthy) <= spec["minAvailable"]:
+            return False
+        pod.delete()
+        return True
+
     def endpoints(self) -> list[Pod]:
         """The pods behind ltx2-serve-svc: the workers of the active cluster that are ready."""
         if self.active is None:
@@ -120,6 +133,9 @@ class Operator:
                 lines.append(f"{pod.name}: ready {pod.ready}, leaving {pod.leaving}, restarts {restarts}, {pod.events}")
                 lines.append(pod.log()[-1500:])
         return "\n".join(lines)
+
+    def _say(self, what: str) -> None:
+        self.said.append(f"{datetime.now(UTC):%H:%M:%S} {what}")
 
     def close(self) -> None:
         for pod in self.pods:
@@ -151,7 +167,7 @@ class Operator:
         cluster = Cluster(made)
         if secret := token_secret(cluster.made):
             self._shared.secrets[secret] = {"auth_token": secrets.token_urlsafe(32)}
-        self.said.append(f"made {name}")
+        self._say(f"made {name}")
         return cluster
 
     def _reconcile_pods(self, cluster: Cluster) -> None:
@@ -210,7 +226,7 @@ class Operator:
                     cluster.submitted = config
                     cluster.applications = {}
         except httpx.HTTPError as error:
-            self.said.append(f"{cluster.name}: {type(error).__name__}: {error}")
+            self._say(f"{cluster.name}: {type(error).__name__}: {error}")
 
     def _wanted(self, cluster: Cluster) -> str:
         """The config is for the newest cluster; the active one keeps its own while another is prepared."""
@@ -232,7 +248,7 @@ class Operator:
             self._retire(self.active)
         self.active, self.pending = self.pending, None
         self._shared.services["ltx2-serve-svc"] = (SERVE_SERVICE_ADDRESS, {"serve": 8004})
-        self.said.append(f"switched to {self.active.name}")
+        self._say(f"switched to {self.active.name}")
 
     def _retire(self, cluster: Cluster) -> None:
         delay_s = self._service["spec"].get("rayClusterDeletionDelaySeconds", 60)
@@ -249,7 +265,7 @@ class Operator:
             cluster.pods = [pod for pod in cluster.pods if not pod.gone]
             if not cluster.pods:
                 self.old.remove(cluster)
-                self.said.append(f"deleted {cluster.name}")
+                self._say(f"deleted {cluster.name}")
 
 
 def _suffix() -> str:

@@ -24,14 +24,15 @@ from tests.s3 import CREDENTIALS, REGION
 OBJECT_STORE_BYTES = "100000000"
 START_TIMEOUT_S = 400
 TASK_TIMEOUT_S = 240
-KEY = "ltx_" + "1" * 32
+FIRST_KEY, SECOND_KEY = "ltx_" + "1" * 32, "ltx_" + "2" * 32
 DELETION_DELAY_S = 60
 
 
-def production(**changes: Any) -> Object:
+def production(version: str = "0.1.0", *, cpu_workers: int = 2, **changes: Any) -> Object:
     """The overlay's RayService with what an operator fills in, and what makes it small: the tiny model, little memory.
 
-    The tests ask for GPU workers themselves: no autoscaler runs. `changes` go into `args`.
+    The tests ask for GPU workers themselves: no autoscaler runs. `version` is the tag of the images. `changes` go into
+    `args`.
     """
     service = deepcopy(of_kind(render("production"), "RayService"))
     service["spec"]["rayClusterDeletionDelaySeconds"] = DELETION_DELAY_S
@@ -40,11 +41,17 @@ def production(**changes: Any) -> Object:
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         group["rayStartParams"] |= {"object-store-memory": OBJECT_STORE_BYTES, "include-log-monitor": "false"}
         group["rayStartParams"].setdefault("num-cpus", "1")  # Ray starts so many idle workers
+        for container in group["template"]["spec"]["containers"]:
+            container["image"] = f"{container['image'].split(':')[0]}:{version}"
+        if group.get("groupName") == "cpu":
+            group |= {"replicas": cpu_workers, "minReplicas": cpu_workers}
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
     (application,) = config["applications"]
     application["import_path"] = "tests.k8s.app:build"
     s3 = {"region": REGION, "endpoint_url": f"http://s3:{S3_PORT}"}
     application["args"] |= {"model": "tiny", "outputs": {"url": f"s3://{BUCKET}", "s3": s3}, **changes}
+    for name in ("ingress", "dispatcher", "encode"):
+        application["args"][name]["replicas"] = cpu_workers
     service["spec"]["serveConfigV2"] = yaml.safe_dump(config)
     return service
 
@@ -58,7 +65,7 @@ def secret(backends: Backends) -> dict[str, str]:
     """The secret `ltx2`, as docs/kubernetes.md makes it."""
     return {
         "database-url": backends.database_url,
-        "api-keys": keys_of_alice(KEY),
+        "api-keys": keys_of_alice(FIRST_KEY),
         "redis-password": REDIS_PASSWORD,
         "s3-access-key-id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
         "s3-secret-access-key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
@@ -79,18 +86,21 @@ class Scene:
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """By any endpoint of the service; tried again on the next while nobody answers, as clients do."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        headers = {"Authorization": f"Bearer {self.key}"}
         while True:
             self.operator.reconcile()
             for pod in self.operator.endpoints():
-                with suppress(httpx.HTTPError), entered(self.client):
-                    answer = httpx.request(
-                        method, f"http://{pod.address}:8004{path}", headers=headers, timeout=10, **options
-                    )
+                with suppress(httpx.HTTPError):
+                    answer = self.ask(pod, method, path, **options)
                     if answer.status_code < 500:
                         return answer
             assert time.monotonic() < deadline, self.operator.describe()
             time.sleep(0.5)
+
+    def ask(self, pod: Pod, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask one pod, once."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        with entered(self.client):
+            return httpx.request(method, f"http://{pod.address}:8004{path}", headers=headers, timeout=10, **options)
 
     def submit(self, **fields: Any) -> str:
         answer = self.request("POST", "/v1/video/async_t2v", json={**QUICK, **fields})
@@ -126,6 +136,6 @@ def running_scene(operator: Operator, shared: Shared, network: Network) -> Itera
     client = Holder("net", "uts")
     try:
         network.join(client)
-        yield Scene(operator, shared, network, client, KEY)
+        yield Scene(operator, shared, network, client, FIRST_KEY)
     finally:
         client.close()
