@@ -47,11 +47,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM ${BASE} AS server
 # The folders exist before the volumes, so that those belong to the user; the group 0 is that of OpenShift's users.
+# Nobody else enters the data: a volume that Docker makes takes the mode of its folder, too.
 # No program gains rights: without sudo and su, root stays out of reach also where nobody says no-new-privileges.
 RUN (getent passwd 1000 >/dev/null || useradd --uid 1000 --gid 100 --no-create-home ltx2) \
     && mkdir -p /srv/ltx2/data/cache /tmp/ray \
     && chown -R 1000:0 /srv/ltx2 /tmp/ray \
     && chmod -R g=u /srv/ltx2 /tmp/ray \
+    && chmod -R o= /srv/ltx2/data \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 # Two layers: the dependencies, several GB that stay as they are from release to release, and our code, about 2 MB.
 COPY --from=dependencies /opt/ltx2 /opt/ltx2

@@ -64,7 +64,7 @@ def _warn_of_readers(database_url: str) -> None:
     with suppress(OSError):
         if folder.stat().st_mode & OTHERS:
             logger.warning(
-                "%s can be entered by every user of this host: chmod 700, unless they may see the videos", folder
+                "%s can be entered by every user of this host: chmod o-rwx, unless they may see the videos", folder
             )
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -20,6 +21,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
 
+from deployments.preflight import OTHERS
 from deployments.settings import PREFIX, Settings
 from tests.e2e.server import ray_environment
 
@@ -131,6 +133,34 @@ def test_the_image_says_what_it_is() -> None:
 
 def test_the_image_is_not_roots() -> None:
     assert last("USER") == "1000:100"
+
+
+def folder_commands(root: Path) -> str:
+    """What the image does to its folders before the server's files come, below `root` in place of `/`."""
+    (setup,) = [rest for name, rest in stages()["server"] if name == "RUN" and "mkdir" in rest]
+    programs = ("mkdir", "chown", "chmod")
+    commands = [each.strip() for each in setup.split("&&") if each.split()[0] in programs]
+    return " && ".join(re.sub(r" /(?=srv|tmp)", f" {root}/", command) for command in commands)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_the_images_data_is_its_users_and_that_of_openshifts_any_user_with_group_0() -> None:
+    """Not below `tmp_path`, which nobody but root enters."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        subprocess.run(["/bin/sh", "-c", f"umask 022; {folder_commands(root)}"], check=True)
+        data = root / "srv/ltx2/data"
+        assert not data.stat().st_mode & OTHERS, "the start would warn of it"
+        for user, group, enters in ((1000, 100, True), (1_000_650_000, 0, True), (1001, 100, False)):
+            for each in (data, data / "cache"):
+                wrote = _run_as(user, group, f"ls {each} && touch {each}/file && rm {each}/file")
+                assert (wrote == 0) == enters, (user, group, each)
+
+
+def _run_as(user: int, group: int, script: str) -> int:
+    command = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "/bin/sh", "-c", script]
+    return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
 
 
 def test_the_image_starts_as_make_run_does_and_takes_the_signal_of_docker_stop() -> None:

@@ -58,10 +58,10 @@ def test_a_mistyped_variable_ends_the_start_with_its_name(tmp_path: Path) -> Non
 
 def test_a_folder_of_an_older_version_is_named_that_lets_every_user_in(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    for mode, named in ((0o755, True), (0o700, False)):
+    for mode, named in ((0o755, True), (0o770, False), (0o700, False)):
         (tmp_path / "data").chmod(mode)
         answer = _preflight(tmp_path, free_port())
-        assert (f"{tmp_path}/data can be entered by every user of this host: chmod 700" in answer.stderr) == named
+        assert (f"{tmp_path}/data can be entered by every user of this host: chmod o-rwx" in answer.stderr) == named
         assert answer.returncode == 0
 
 
