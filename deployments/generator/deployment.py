@@ -66,6 +66,7 @@ class Generator:
         settings = settings.with_secrets()
         self._settings = settings
         self._metrics = metrics
+        metrics.start_at_zero(DECODES_AGAIN)
         self._traces = open_traces(settings.traces, "Generator")
         engine = open_engine(settings.database_url)
         self._tasks = SqlTaskStore(engine)
