@@ -135,6 +135,12 @@ def test_the_image_is_not_roots() -> None:
     assert last("USER") == "1000:100"
 
 
+def test_docker_run_in_the_readme_waits_for_a_stop_as_long_as_compose_does() -> None:
+    """Docker kills after 10 s unless it is told otherwise: a stop takes more."""
+    (timeout_s,) = re.findall(r"`docker run .*--stop-timeout (\d+) .*ltx2-server`", (ROOT / "README.md").read_text())
+    assert f"{timeout_s}s" == SERVICES["server"]["stop_grace_period"]
+
+
 def folder_commands(root: Path) -> str:
     """What the image does to its folders before the server's files come, below `root` in place of `/`."""
     (setup,) = [rest for name, rest in stages()["server"] if name == "RUN" and "mkdir" in rest]
