@@ -204,18 +204,15 @@ class Dispatcher:
             logger.info("task %s: its file was already there", task.id)
             await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
             return None
-        clip = self._generator.generate.remote(task)
-        watch = asyncio.create_task(self._watch_generator(clip, task))
-        try:
-            return await self._encode(clip, task)
-        finally:
-            watch.cancel()
+        return await self._encode(self._generator.generate.remote(task), task)
 
-    async def _encode(self, clip: Any, task: Task) -> str | None:
-        failed = None
+    async def _encode(self, response: Any, task: Task) -> str | None:
+        """Encode the clip of a Generator's response when it is rendered, again where the Encoder was lost."""
+        failed, clip = None, None
         encodes = Encodes()
         while True:
             try:
+                clip = clip or await self._wait_for_clip(response, task)
                 await self._encoder.encode.remote(clip, task)
             except Exception as wrapped:  # the task's boundary: whatever happened ends here
                 error = unwrap(wrapped)
@@ -232,13 +229,19 @@ class Dispatcher:
         await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
         return failed
 
-    async def _watch_generator(self, clip: Any, task: Task) -> None:
-        """Notice when the clip is rendered, without fetching it."""
-        reference = await clip._to_object_ref()  # noqa: SLF001  # the way that Serve's own documentation names
+    async def _wait_for_clip(self, response: Any, task: Task) -> Any:
+        """The reference of a clip, once it is rendered; the frames stay where they are.
+
+        Serve takes a response as an argument too. But it then waits by a callback (`ObjectRef._ready`) that Ray 2.60
+        keeps after it ran, and the clip with it: it fills shared memory, and its node is never idle, so that neither a
+        drain nor the autoscaler lets the GPU go.
+        """
+        reference = await response._to_object_ref()  # noqa: SLF001  # the way that Serve's own documentation names
         # Awaiting the reference would bring the frames here, and a thread for each would use up the pool.
         while not ray.wait([reference], timeout=0, fetch_local=False)[0]:  # noqa: ASYNC110
             await asyncio.sleep(RENDERED_CHECK_S)
         self._generated(task)
+        return reference
 
 
 def _claim(task: Task) -> Claim:

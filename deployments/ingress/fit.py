@@ -23,7 +23,7 @@ OUTLIER = 3
 MIN_AMOUNTS = 3
 """Of so many amounts one can be called an outlier."""
 UNTOLD_FIXED = 0.5
-"""The fixed part of a task, where all were of one amount and nothing tells it."""
+"""The fixed part, where all were of one amount and nothing tells it. Steps have less of it: `untold_fixed`."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ NOTHING = Fit()
 """Where no task has ended yet."""
 
 
-def fit(points: Sequence[Point]) -> Fit:
-    """The fit of tasks that took so long."""
+def fit(points: Sequence[Point], *, untold_fixed: float = UNTOLD_FIXED) -> Fit:
+    """The fit of tasks that took so long. `untold_fixed` is the part that is fixed where all were of one amount."""
     groups = defaultdict[float, list[float]](list)
     for amount, seconds in points:
         groups[amount].append(seconds)
@@ -65,13 +65,13 @@ def fit(points: Sequence[Point]) -> Fit:
     if len(groups) == 1:
         ((amount, taken),) = groups.items()
         usual_s = median(taken)
-        return Fit(((amount, usual_s),), UNTOLD_FIXED * usual_s, usual_s / amount, FAR * amount)
+        return Fit(((amount, usual_s),), untold_fixed * usual_s, usual_s / amount, FAR * amount)
     slope = max(0.0, _slope(points))
     fixed_s = max(0.0, median(seconds - slope * amount for amount, seconds in points))
     kept = {amount: taken for amount, taken in groups.items() if _fits(taken, fixed_s + slope * amount, len(groups))}
     known = _pool(sorted((amount, median(taken), len(taken)) for amount, taken in (kept or groups).items()))
     (_, first_s), (last, last_s) = known[0], known[-1]
-    return Fit(known, min(fixed_s, first_s), slope or UNTOLD_FIXED * last_s / last)
+    return Fit(known, min(fixed_s, first_s), slope or untold_fixed * last_s / last)
 
 
 def _between(low: Point, high: Point, amount: float) -> float:

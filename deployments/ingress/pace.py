@@ -18,6 +18,8 @@ LOOKED_AT = 50
 REMEMBERED_S = 5.0
 UNKNOWN_RETRY_S = 30
 MAX_RETRY_S = 600
+BEFORE_FIXED = 0.05
+"""The part of a task to the end of its last step that is no step: the text, where all tasks were of one amount."""
 AFTER_PART = 0.15
 """The part of a task after its last step, where none that ended tells it; as `progress` has it."""
 
@@ -26,12 +28,14 @@ AFTER_PART = 0.15
 class Measured:
     """What a look at the store told, and the Generators that work.
 
-    `whole` has a task's seconds by its pixels x frames x evaluations, `after` those after its last step by its pixels x
-    frames. `usual_s` is the median of all tasks, whatever their size.
+    `before` has a task's seconds to the end of its last step by its pixels x frames x evaluations, `after` those after
+    it by its pixels x frames: a decode costs the same after two steps and after forty. `whole` has both together, for
+    tasks of versions that did not write down where the one ends. `usual_s` is the median of all, whatever their size.
     """
 
-    whole: Fit = NOTHING
+    before: Fit = NOTHING
     after: Fit = NOTHING
+    whole: Fit = NOTHING
     usual_s: float | None = None
     generators: int = 1
 
@@ -63,7 +67,7 @@ class Pace:
         measured = self._look()
         if task.state == State.PROCESSING:
             return self._left_s(task, measured)
-        own_s, usual_s = measured.whole.seconds(self._work(task.rendered_request)), measured.usual_s
+        own_s, usual_s = self._whole_s(task.rendered_request, measured), measured.usual_s
         if own_s is None or usual_s is None:
             return None
         place = place or Place(1)
@@ -71,7 +75,7 @@ class Pace:
 
     def seconds(self, request: VideoRequest) -> float | None:
         """How long a task renders, or None when nothing tells it. `request` is as it is rendered."""
-        return self._look().whole.seconds(self._work(request))
+        return self._whole_s(request, self._look())
 
     def retry_after_s(self) -> int:
         """In how many seconds a place in the queue will be free."""
@@ -81,7 +85,7 @@ class Pace:
     def _left_s(self, task: Task, measured: Measured) -> float | None:
         """What is left of a running task: by the speed of its own steps, once one is done."""
         request = task.rendered_request
-        whole_s, after_s = measured.whole.seconds(self._work(request)), measured.after.seconds(_pixels(request))
+        whole_s, after_s = self._whole_s(request, measured), measured.after.seconds(_pixels(request))
         if task.stage in (Stage.DECODING, Stage.ENCODING) and after_s is not None and task.decoding_at is not None:
             return max(0.0, after_s - (time.time() - task.decoding_at))
         if task.stage is not Stage.DENOISING or not task.step or task.rendering_at is None:
@@ -90,6 +94,14 @@ class Pace:
             return None
         left_s = self._denoising_left_s(request, task.step, time.time() - task.rendering_at)
         return left_s + (after_s if after_s is not None else (whole_s or 0.0) * AFTER_PART)
+
+    def _whole_s(self, request: VideoRequest, measured: Measured) -> float | None:
+        """How long a task of this size takes, or None when nothing tells it."""
+        before_s = measured.before.seconds(self._work(request))
+        after_s = measured.after.seconds(_pixels(request))
+        if before_s is None or after_s is None:
+            return measured.whole.seconds(self._work(request))
+        return before_s + after_s
 
     def _denoising_left_s(self, request: VideoRequest, step: int, elapsed_s: float) -> float:
         """What the steps that are left take, if they go as those that are done: the first are guided, and cost more."""
@@ -112,6 +124,14 @@ class Pace:
             whole=fit(
                 [(self._work(task.rendered_request), seconds) for task, seconds in zip(ended, taken_s, strict=True)]
             ),
+            before=fit(
+                [
+                    (self._work(each.rendered_request), until)
+                    for each in ended
+                    if (until := _before_s(each)) is not None
+                ],
+                untold_fixed=BEFORE_FIXED,
+            ),
             after=fit(
                 [(_pixels(each.rendered_request), since) for each in ended if (since := _after_s(each)) is not None]
             ),
@@ -131,6 +151,13 @@ def _pixels(request: VideoRequest) -> float:
 def _seconds(task: Task) -> float:
     """How long a task took once the model was there."""
     return max(0.0, (task.finished_at or 0.0) - (task.rendering_at or task.started_at or 0.0))
+
+
+def _before_s(task: Task) -> float | None:
+    """How long it took to the end of its last step; None for tasks of versions that did not write it down."""
+    if task.decoding_at is None:
+        return None
+    return max(0.0, task.decoding_at - (task.rendering_at or task.started_at or 0.0))
 
 
 def _after_s(task: Task) -> float | None:

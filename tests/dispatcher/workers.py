@@ -102,9 +102,10 @@ class PlainDispatcher(Dispatcher):
     def _serve_says_running(self) -> bool:
         return self.serve_says_running
 
-    async def _watch_generator(self, clip: "asyncio.Task[str]", task: Task) -> None:
-        await asyncio.wait([clip])
+    async def _wait_for_clip(self, response: "asyncio.Task[str]", task: Task) -> "asyncio.Task[str]":
+        await asyncio.wait([response])
         self._generated(task)
+        return response
 
 
 def dispatcher(

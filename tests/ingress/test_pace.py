@@ -58,6 +58,21 @@ def test_small_tasks_and_a_large_one_tell_all_between(box, measured):
     assert estimate(box, **SMALL) == pytest.approx(0.4, abs=0.1)
 
 
+def test_a_task_of_few_steps_says_what_a_decode_takes_and_not_what_a_step_does(box, measured):
+    """Two steps and a long decode, beside forty steps with the same decode: 149 s were told for 26."""
+    for seconds, fields in ((11.0, {"num_inference_steps": 2}), (28.0, {})):
+        finish_in(box, seconds, **fields)
+    for _ in range(20):
+        finish_in(box, 0.8, **SMALL, num_inference_steps=2)
+    with box.tasks._engine.begin() as connection:
+        small = tasks.c.finished_at - tasks.c.started_at < 5
+        connection.execute(update(tasks).where(small).values(decoding_at=tasks.c.finished_at - 0.4))
+        connection.execute(update(tasks).where(~small).values(decoding_at=tasks.c.finished_at - 10))
+    told = [estimate(box, num_inference_steps=steps) for steps in (2, 20, 40, 80)]
+    assert told == sorted(told)
+    assert told == pytest.approx([11, 19, 28, 46], rel=0.1)
+
+
 def test_tasks_of_one_size_say_nothing_of_one_far_larger(box, measured):
     """Nobody knows how much of them was fixed: null is better than hours."""
     finish_in(box, 0.4, **SMALL)
