@@ -1,9 +1,6 @@
 """The seed's document against the real server: submit, poll, download, and what goes wrong."""
 
 import io
-import re
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -185,25 +182,6 @@ def test_prometheus_finds_every_metric_with_its_labels(server: Server) -> None:
         for name in metric.series:
             assert seen[name] >= {"application", "deployment", *(label.name for label in metric.labels)}, name
             assert not values[name] & set(server.submitted), "a task's id is no label"
-
-
-def test_no_clip_stays_in_shared_memory_after_its_task(server: Server) -> None:
-    """What holds one keeps its node from being idle: neither a drain nor an autoscaler lets the GPU go then."""
-    size = {"height": 256, "width": 384, "num_frames": 25}
-    for _ in range(2):
-        assert server.wait(server.submit(**size))["status"] == "completed"
-    deadline = time.monotonic() + 30
-    while large := [size_bytes for size_bytes in held_objects(server) if size_bytes > 256 * 384 * 25]:
-        assert time.monotonic() < deadline, large
-
-
-def held_objects(server: Server) -> list[float]:
-    """The sizes in bytes of the objects that any process of the cluster refers to."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "memory", "--units", "B", "--no-format"]
-    environment = {**server.environment, "RAY_AUTH_MODE": "token"}
-    told = subprocess.run(command, env=environment, cwd=server.folder, capture_output=True, text=True, check=True)
-    assert "LOCAL_REFERENCE" in told.stdout
-    return [float(size) for size in re.findall(r"\b(\d+\.\d+) B\b", told.stdout)]
 
 
 def test_health_says_that_the_tiny_model_draws_noise(server: Server) -> None:

@@ -29,7 +29,9 @@ def test_no_cache_keeps_how_a_task_stood_or_that_a_file_was_not_there_yet(box):
     task_id = box.submit()
     for path in (f"/v1/video/tasks/{task_id}", f"/outputs/ltx2_{task_id}.mp4", "/v1/video/tasks", "/health"):
         assert box.client.get(path).headers["cache-control"] == "no-store", path
-    for path in ("/", "/docs", "/page/main.js", "/skill.md"):
+    guide = box.client.get("/skill.md").headers
+    assert (guide["cache-control"], guide["vary"]) == ("no-store", "Host"), "it repeats the client's Host"
+    for path in ("/", "/docs", "/page/main.js"):
         assert box.client.get(path).headers["cache-control"] == "no-cache", path
 
 

@@ -74,7 +74,8 @@ def test_a_text_encoder_that_streams_is_read_once_for_both_texts(
         plain(group)
 
     monkeypatch.setattr(group_offloading.ModuleGroup, "_onload_from_memory", count)
-    for words in ({"prompt": "a cat"}, {"prompt": "a dog"}, {"prompt": "a dog", "negative_prompt": "rain"}):
+    for prompt, negative in (("a cat", "fog"), ("a dog", "fog"), ("a dog", "rain")):
+        words = {"prompt": prompt, "negative_prompt": negative}
         passed.clear()
         assert distance(latents(model, **words), latents(resident, **words)) == 0
         assert passed
