@@ -21,9 +21,11 @@ def make_private_database(file: Path) -> None:
 
     SQLite gives the files beside it (`-wal`, `-shm`) the mode of the database. One of another user stays as it is.
     """
-    with contextlib.suppress(FileExistsError):
+    try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
-        return
-    for suffix in SQLITE_SUFFIXES:
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            file.with_name(file.name + suffix).chmod(FILE_MODE)
+    except FileExistsError:
+        for suffix in SQLITE_SUFFIXES:
+            with contextlib.suppress(OSError):
+                file.with_name(file.name + suffix).chmod(FILE_MODE)
+    except OSError:
+        return  # SQLite meets the same, and says it as a database's error

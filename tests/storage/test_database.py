@@ -273,3 +273,11 @@ def test_a_backup_is_for_this_user_alone(tmp_path):
     back_up(tmp_path / "ltx2.db", tmp_path / "copy.db")
     engine.dispose()
     assert modes(tmp_path)["copy.db"] == 0o600
+
+
+def test_a_database_whose_folder_has_gone_is_a_store_that_does_not_answer(tmp_path):
+    engine = open_engine(f"sqlite:///{tmp_path / 'data' / 'ltx2.db'}")
+    (tmp_path / "data").rmdir()
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        migrate(engine)
+    engine.dispose()
