@@ -45,13 +45,7 @@ def find_unneeded(rows: SqlRetentionStore, listed: list[ListedFile]) -> list[str
     """The keys of files that are old enough to be judged and that no task needs."""
     old = (each.key for each in listed if each.modified_at < time.time() - ORPHAN_MIN_AGE_S)
     task_ids = {key: task_id for key in old if (task_id := task_id_of(key)) is not None}
-    unneeded: list[str] = []
-    keys = list(task_ids)
-    for start in range(0, len(keys), PAGE_SIZE):
-        page = keys[start : start + PAGE_SIZE]
-        states = rows.states({task_ids[key] for key in page})
-        unneeded += [key for key in page if _is_unneeded(key, task_ids[key], states.get(task_ids[key]))]
-    return unneeded
+    return [key for key, state in _states(rows, task_ids) if _is_unneeded(key, task_ids[key], state)]
 
 
 def task_id_of(key: str) -> str | None:
@@ -87,11 +81,14 @@ def _walk(outputs: OutputStore, folder: str) -> Iterator[ListedFile]:
 
 def _confirm_missing(rows: SqlRetentionStore, outputs: OutputStore, absent: dict[str, str]) -> list[str]:
     """Of keys and the tasks that name them, the keys whose task is still completed and whose file is not there."""
-    missing: list[str] = []
-    keys = sorted(absent)
+    completed = (key for key, state in _states(rows, absent) if state == State.COMPLETED)
+    return sorted(key for key in completed if outputs.stat(key) is None)
+
+
+def _states(rows: SqlRetentionStore, task_ids: dict[str, str]) -> Iterator[tuple[str, State | None]]:
+    """Each key with the state of the task that `task_ids` has for it, None where it has no row; asked page by page."""
+    keys = list(task_ids)
     for start in range(0, len(keys), PAGE_SIZE):
         page = keys[start : start + PAGE_SIZE]
-        states = rows.states({absent[key] for key in page})
-        completed = (key for key in page if states.get(absent[key]) == State.COMPLETED)
-        missing += [key for key in completed if outputs.stat(key) is None]
-    return missing
+        states = rows.states({task_ids[key] for key in page})
+        yield from ((key, states.get(task_ids[key])) for key in page)
