@@ -57,7 +57,7 @@ class S3OutputStore:
         with answering():
             size_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
             self._upload(name, source, _media_type(key))
-            if self._await_size(name, size_bytes) is None:
+            if self._await_file(name, size_bytes) is None:
                 raise StoreUnavailable(f"the output store took {key} and does not show it with its {size_bytes} bytes")
 
     def publish(self, staged: str, key: str) -> StoredFile:
@@ -137,20 +137,12 @@ class S3OutputStore:
         extra = {"ContentType": media_type}
         self._client.upload_file(str(source), self._bucket, name, ExtraArgs=extra, Config=self._transfer)
 
-    def _await_file(self, name: str) -> StoredFile | None:
-        """Look until the file is there; None where it does not come."""
-        for delay_s in LOOK_DELAYS_S:
-            time.sleep(delay_s)
-            if found := self._describe(name):
-                return found
-        return None
-
-    def _await_size(self, name: str, size_bytes: int) -> StoredFile | None:
-        """Look until the file is there with this size; None where it does not come to that."""
+    def _await_file(self, name: str, size_bytes: int | None = None) -> StoredFile | None:
+        """Look until the file is there, with this size where one is named; None where it does not come to that."""
         for delay_s in LOOK_DELAYS_S:
             time.sleep(delay_s)
             found = self._describe(name)
-            if found and found.size_bytes == size_bytes:
+            if found and size_bytes in (None, found.size_bytes):
                 return found
         return None
 
@@ -166,7 +158,7 @@ class S3OutputStore:
         if there is None and self._knows_conditions and (found := self._copy_if_absent(source, target, size_bytes)):
             return found
         failure = self._copy(source, target)
-        if found := self._await_size(target, size_bytes):
+        if found := self._await_file(target, size_bytes):
             return found
         raise failure or StoreUnavailable(
             f"the output store says that it copied {target} and does not show it with its {size_bytes} bytes"
@@ -182,7 +174,7 @@ class S3OutputStore:
         if code in NOT_CONDITIONAL:
             self._knows_conditions = False
             return None
-        found = self._await_size(target, size_bytes)
+        found = self._await_file(target, size_bytes)
         if found is None and code in PRECONDITION_FAILED and self._describe(target) is None:
             self._knows_conditions = False
             logger.warning("the output store does not judge If-None-Match of a copy by its target: copied without it")
