@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from models.read_ahead import read_ahead, weight_files
+from models.read_ahead import list_weight_files, prefetch
 from models.transfer import to_device
 
 GB = 10**9
@@ -49,7 +49,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def measure_reading(folder: Path) -> dict[str, float]:
     """GB/s of each way to read the weights of `folder`."""
-    files = weight_files(folder)
+    files = list_weight_files(folder)
     gb = sum(path.stat().st_size for path in files) / GB
 
     def one_reader() -> None:
@@ -57,7 +57,7 @@ def measure_reading(folder: Path) -> dict[str, float]:
             subprocess.run(["dd", f"if={path}", "of=/dev/null", "bs=4M"], check=True, capture_output=True)
 
     def ours() -> None:
-        read_ahead(folder, threading.Event())
+        prefetch(folder, threading.Event())
 
     ways: dict[str, Callable[[], None]] = {"one reader (dd)": one_reader, "read ahead": ours}
     rates = dict.fromkeys(ways, 0.0)

@@ -20,9 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.progress import Progress
-from models.request import Limits, VideoRequest, parse_request
+from models.request import RequestLimits, VideoRequest, parse_request
 from storage.task_store import SqlTaskStore
 from tests.e2e.server import ROOT, TASK_TIMEOUT_S, Server
 
@@ -109,7 +109,7 @@ def ignore(_progress: Progress) -> None:
 def measure(folder: Path, request: VideoRequest, rounds: int) -> None:
     """Run the two in turns, and print."""
     cache = folder / "cache"
-    Ltx2.load("tiny", "cpu", cache, ignore).close()
+    Ltx2Model.load("tiny", "cpu", cache, ignore).close()
     database_url = f"sqlite:///{folder}/ltx2.db"
     args = {
         "model": "tiny",
@@ -145,7 +145,7 @@ def main() -> None:
     fields = {"prompt": "A lighthouse in the fog.", "seed": 7, "num_inference_steps": STEPS, **size}
     print(f"{asked.width}x{asked.height}, {asked.frames} frames, {os.cpu_count()} cores, {asked.rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), parse_request(fields, Limits()), asked.rounds)
+        measure(Path(folder), parse_request(fields, RequestLimits()), asked.rounds)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main() -> None:
     from models.warm_up import import_pipelines
 
     import_pipelines("cpu")
-    from models.ltx2 import Ltx2
+    from models.ltx2 import Ltx2Model
     from models.progress import Progress
     from models.request import VideoRequest
 
@@ -36,7 +36,7 @@ def main() -> None:
     def ignore(_progress: Progress) -> None:
         """Take a report of loading."""
 
-    model = Ltx2.load("tiny", "cpu", Path(sys.argv[1]), ignore)
+    model = Ltx2Model.load("tiny", "cpu", Path(sys.argv[1]), ignore)
     times["loaded"] = time.time()
     try:
         model.render(VideoRequest.model_validate_json(sys.argv[2]), None, stop_at_first_step)

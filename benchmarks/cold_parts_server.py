@@ -14,7 +14,7 @@ import deployments.generator.deployment
 from deployments.settings import Settings
 
 if TYPE_CHECKING:
-    from models.ltx2 import Ltx2
+    from models.ltx2 import Ltx2Model
     from models.progress import Progress, ReportProgress
 
 logger = logging.getLogger("ray.serve")
@@ -34,7 +34,7 @@ class Generator(deployments.generator.deployment.Generator):
         note("constructed")
         load = self._residence._load  # noqa: SLF001  # the seam between two of the parts
 
-        def load_noted(report: "ReportProgress") -> "Ltx2":
+        def load_noted(report: "ReportProgress") -> "Ltx2Model":
             note("called")
             self._residence._warm_up.wait_for_imports()  # noqa: SLF001
             note("imported")
@@ -46,7 +46,7 @@ class Generator(deployments.generator.deployment.Generator):
         self._residence._load = load_noted  # type: ignore[method-assign]  # noqa: SLF001
 
 
-def note_first_step(model: "Ltx2") -> None:
+def note_first_step(model: "Ltx2Model") -> None:
     """Have the model note when the first step of a task is over."""
     render = model.render
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.progress import Progress
 from models.request import VideoRequest
 
@@ -31,12 +31,12 @@ def ignore(_progress: Progress) -> None:
     """A report that nobody reads."""
 
 
-def sizes_for(model: Ltx2, device: str) -> Sizes:
+def sizes_for(model: Ltx2Model, device: str) -> Sizes:
     """Height, width and frames of the tasks."""
-    return GPU_SIZES if device == "cuda" and not model.recipe.tiny else SIZES
+    return GPU_SIZES if device == "cuda" and not model.profile.tiny else SIZES
 
 
-def held_after(model: Ltx2, num_tasks: int, steps: int, device: str) -> list[int]:
+def held_after(model: Ltx2Model, num_tasks: int, steps: int, device: str) -> list[int]:
     """What is held after each of so many tasks, in bytes."""
     sizes, held = sizes_for(model, device), []
     for number in range(num_tasks):
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--steps", type=int, default=2)
     arguments = parser.parse_args()
-    model = Ltx2.load(arguments.model, arguments.device, Path("data/cache"), ignore)
+    model = Ltx2Model.load(arguments.model, arguments.device, Path("data/cache"), ignore)
     held = held_after(model, arguments.tasks, arguments.steps, arguments.device)
     crept = creep_bytes(held, len(sizes_for(model, arguments.device)))
     print(

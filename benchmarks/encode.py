@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deployments.encoder.bitrate import first_settings, lowest_level
+from deployments.encoder.bitrate import initial_params, lowest_level
 from deployments.encoder.mp4 import PRESET, write_mp4
 from models.clip import Clip
 
@@ -57,19 +57,19 @@ def ffmpeg(clip: Clip, path: Path) -> None:
     """The command line with the same settings."""
     num_frames, height, width, _ = clip.frames.shape
     duration_s = float(num_frames / clip.frame_rate)
-    settings = first_settings(lowest_level(width, height, clip.frame_rate), num_frames, duration_s, MAX_BYTES)
+    settings = initial_params(lowest_level(width, height, clip.frame_rate), num_frames, duration_s, MAX_BYTES)
     sound = path.with_suffix(".f32")
-    sound.write_bytes(clip.sound.T.tobytes())
+    sound.write_bytes(clip.audio.T.tobytes())
     command = [
         *("ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
         *("-r", str(clip.frame_rate), "-i", "-"),
-        *("-f", "f32le", "-ar", str(clip.sample_rate_hz), "-ac", str(len(clip.sound)), "-i", str(sound)),
+        *("-f", "f32le", "-ar", str(clip.sample_rate_hz), "-ac", str(len(clip.audio)), "-i", str(sound)),
         *("-vf", "scale=flags=bilinear:out_color_matrix=bt709:out_range=tv", "-pix_fmt", "yuv420p"),
         *("-c:v", "libx264", "-preset", PRESET, "-profile:v", "main", "-level", settings.level, "-bf", "0"),
         *("-crf", str(settings.crf), "-maxrate", str(settings.max_bit_rate)),
         *("-bufsize", str(settings.buffer_bits), "-colorspace", "bt709", "-color_primaries", "bt709"),
         *("-color_trc", "bt709", "-color_range", "tv", "-c:a", "aac", "-ar", "48000"),
-        *("-b:a", str(settings.sound_bit_rate), "-movflags", "+faststart", str(path)),
+        *("-b:a", str(settings.audio_bit_rate), "-movflags", "+faststart", str(path)),
     ]
     subprocess.run(command, input=memoryview(clip.frames).cast("B"), check=True)
 
@@ -83,7 +83,7 @@ def diffusers(clip: Clip, path: Path) -> None:
         torch.from_numpy(clip.frames),
         fps=int(clip.frame_rate),
         output_path=str(path),
-        audio=torch.from_numpy(clip.sound),
+        audio=torch.from_numpy(clip.audio),
         audio_sample_rate=clip.sample_rate_hz,
     )
 

@@ -20,7 +20,7 @@ from deployments.ingress.images.decoding import Bounds, decode
 from deployments.ingress.images.formats import BYTES_PER_PIXEL, Format
 from deployments.ingress.images.heif import trim
 from deployments.ingress.images.reading import LEAST_SIDE
-from models.request import Limits
+from models.request import RequestLimits
 
 CASES: tuple[tuple[str, Format, str, dict[str, object]], ...] = (
     ("JPEG", Format.JPEG, "RGB", {}),
@@ -46,10 +46,10 @@ GB = 1e9
 def main() -> None:
     """Print one line a case."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--decode-bytes", type=int, default=Limits().max_decode_bytes)
+    parser.add_argument("--decode-bytes", type=int, default=RequestLimits().max_decode_bytes)
     parser.add_argument("--only", default="")
     chosen = parser.parse_args()
-    bounds = Bounds(Limits().max_image_pixels, chosen.decode_bytes, LEAST_SIDE)
+    bounds = Bounds(RequestLimits().max_image_pixels, chosen.decode_bytes, LEAST_SIDE)
     pillow_heif.register_heif_opener()
     context = multiprocessing.get_context("spawn")
     for name, kind, mode, options in CASES:

@@ -17,9 +17,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from deployments.encoder.mp4 import write_mp4
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.progress import Progress
-from models.request import Limits, VideoRequest, parse_request
+from models.request import RequestLimits, VideoRequest, parse_request
 from tests.e2e.server import Server, running_server
 
 POLL_INTERVAL_S = 0.02
@@ -52,7 +52,7 @@ def through_server(server: Server, request: VideoRequest) -> Seconds:
     }
 
 
-def direct(model: Ltx2, request: VideoRequest, path: Path) -> Seconds:
+def direct(model: Ltx2Model, request: VideoRequest, path: Path) -> Seconds:
     """The same work in this process."""
     start = time.perf_counter()
     clip = model.render(request, None, ignore)
@@ -66,7 +66,9 @@ def ignore(_progress: Progress) -> None:
     """Take a report and do nothing."""
 
 
-def measure(server: Server, model: Ltx2, request: VideoRequest, rounds: int) -> tuple[list[Seconds], list[Seconds]]:
+def measure(
+    server: Server, model: Ltx2Model, request: VideoRequest, rounds: int
+) -> tuple[list[Seconds], list[Seconds]]:
     """Run the two in turns; the first turn only warms up."""
     through, alone = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -111,10 +113,10 @@ def main() -> None:
     asked = parser.parse_args()
     size = {"height": asked.height, "width": asked.width, "num_frames": asked.frames}
     fields = {"prompt": "A lighthouse in the fog.", "seed": 7, "num_inference_steps": asked.steps, **size}
-    request = parse_request(fields, Limits())
+    request = parse_request(fields, RequestLimits())
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
-        model = Ltx2.load("tiny", "cpu", cache, ignore)
+        model = Ltx2Model.load("tiny", "cpu", cache, ignore)
         with running_server(Path(folder), {"model": "tiny", "device": "cpu", "cache_dir": str(cache)}) as server:
             print(
                 f"{asked.width}x{asked.height}, {asked.frames} frames, {asked.steps} steps, "

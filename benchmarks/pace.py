@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
 from typing import Any
 
-from deployments.ingress.pace import Pace
-from models.estimate import evaluations, evaluations_of_steps, video_tokens
-from models.options import FAST_GUIDED_SHARE
+from deployments.ingress.pace import ThroughputEstimator
+from models.estimate import transformer_calls, transformer_calls_of_steps, video_tokens
+from models.options import FAST_GUIDANCE_FRACTION
 from models.progress import Progress, Stage
 from models.request import VideoRequest
 from storage.tasks import State, Task
@@ -83,11 +83,11 @@ def running_task(ended: Task, elapsed_s: float, denoising_s: float) -> Task:
     if elapsed_s >= denoising_s:
         stage, step = Stage.DECODING, request.num_inference_steps
     else:
-        done = elapsed_s / denoising_s * evaluations(request, FAST_GUIDED_SHARE)
+        done = elapsed_s / denoising_s * transformer_calls(request, FAST_GUIDANCE_FRACTION)
         steps = range(request.num_inference_steps)
         stage, step = (
             Stage.DENOISING,
-            sum(evaluations_of_steps(request, FAST_GUIDED_SHARE, k + 1) <= done for k in steps),
+            sum(transformer_calls_of_steps(request, FAST_GUIDANCE_FRACTION, k + 1) <= done for k in steps),
         )
     decoding_at = None if stage is Stage.DENOISING else now - (elapsed_s - denoising_s)
     progress = Progress(stage, step).fraction(request.num_inference_steps)
@@ -98,10 +98,10 @@ def running_task(ended: Task, elapsed_s: float, denoising_s: float) -> Task:
 def simulate(count: int, draw: random.Random) -> dict[str, list[float]]:
     """By what was told, the errors as parts of what a task took in the whole."""
     store, errors = EndedTasks(), dict[str, list[float]]()
-    pace: Any = Pace(store, "m", FAST_GUIDED_SHARE)  # type: ignore[arg-type]
+    pace: Any = ThroughputEstimator(store, "m", FAST_GUIDANCE_FRACTION)  # type: ignore[arg-type]
     for number, request in enumerate(draw_requests(count, draw)):
         noise = draw.lognormvariate(0, 0.06) * (draw.uniform(2, 6) if draw.random() < 0.03 else 1)
-        denoising_s = noise * evaluations(request, FAST_GUIDED_SHARE) * evaluation_s(request)
+        denoising_s = noise * transformer_calls(request, FAST_GUIDANCE_FRACTION) * evaluation_s(request)
         rest_s = noise * after_s(request)
         task, whole_s = ended_task(request, number, denoising_s, rest_s), denoising_s + rest_s
         pace._until = 0.0  # noqa: SLF001 # each look is a new one

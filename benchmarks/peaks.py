@@ -21,7 +21,7 @@ from benchmarks.full_size import FULL_SIZE, draw_components, draw_text_encoder, 
 from benchmarks.live_bytes import LiveBytes, TrueScheduler
 from models.estimate import GB, decode_bytes, denoise_bytes, text_bytes, tiled_decode_bytes
 from models.ltx2_denoise import denoise
-from models.recipes import UNGUIDED, Family, choose_recipe
+from models.recipes import NO_GUIDANCE, Family, choose_profile
 from models.request import VideoRequest
 from models.tiling import use_tiles
 
@@ -50,7 +50,7 @@ class Counted:
 def cases() -> Iterator[Case]:
     """Small, usual, long and large, from text and from an image, guided or not."""
     for height, width, num_frames in ((256, 384, 25), (512, 768, 121), (512, 768, 481), (1088, 1920, 121)):
-        for more in ({}, UNGUIDED):
+        for more in ({}, NO_GUIDANCE):
             size = {"height": height, "width": width, "num_frames": num_frames, "num_inference_steps": STEPS}
             request = VideoRequest(prompt="a cat", seed=1, **size, **more)
             yield from (Case(request), Case(request, from_image=True))
@@ -61,7 +61,7 @@ class Counter:
 
     def __init__(self, family: Family) -> None:
         configs = FULL_SIZE[family]
-        self._recipe = replace(choose_recipe(configs["transformer"]), stg_blocks=(BLOCKS - 1,))
+        self._recipe = replace(choose_profile(configs["transformer"]), stg_blocks=(BLOCKS - 1,))
         short = {**configs, "transformer": {**configs["transformer"], "num_layers": BLOCKS}}
         self._live = LiveBytes()
         with self._live.counting():

@@ -20,10 +20,10 @@ import numpy.typing as npt
 from skimage.metrics import structural_similarity
 
 from models.choices import Quality
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.options import LoadOptions
 from models.progress import Progress
-from models.request import Limits, VideoRequest, parse_request
+from models.request import RequestLimits, VideoRequest, parse_request
 from models.yuv import to_rgb
 
 Frames = npt.NDArray[np.uint8]
@@ -37,7 +37,7 @@ def ignore(_progress: Progress) -> None:
     """Take a report and do nothing."""
 
 
-def render(model: Ltx2, request: VideoRequest, seed: int, quality: Quality) -> tuple[Frames, float]:
+def render(model: Ltx2Model, request: VideoRequest, seed: int, quality: Quality) -> tuple[Frames, float]:
     """The frames, and the seconds that they took."""
     start = time.perf_counter()
     clip = model.render(request.model_copy(update={"seed": seed, "quality": quality}), None, ignore)
@@ -72,7 +72,7 @@ class Lpips:
         return float(distances.mean())
 
 
-def judge(model: Ltx2, request: VideoRequest, seeds: int, device: str) -> list[dict[str, float]]:
+def judge(model: Ltx2Model, request: VideoRequest, seeds: int, device: str) -> list[dict[str, float]]:
     """One row for each seed: what fast has in common with exact, and what another seed has."""
     lpips = Lpips(device) if importlib.util.find_spec("lpips") else None
     render(model, request, seeds, Quality.EXACT)  # warms up, and encodes the prompt
@@ -88,10 +88,10 @@ def judge(model: Ltx2, request: VideoRequest, seeds: int, device: str) -> list[d
     return rows
 
 
-def show(rows: list[dict[str, float]], model: Ltx2, left_out: str) -> None:
+def show(rows: list[dict[str, float]], model: Ltx2Model, left_out: str) -> None:
     """Print mean, worst and best of each figure."""
     print(f"{model.name}, {len(rows)} seeds; fast: {left_out}")
-    if model.recipe.tiny:
+    if model.profile.tiny:
         print(NOTHING)
     print(f"{'':<18}{'mean':>10}{'least':>10}{'most':>10}")
     for name in rows[0]:
@@ -107,18 +107,18 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--cache-dir", type=Path, default=Path("data/cache"))
-    parser.add_argument("--guided-share", type=float, default=LoadOptions().fast_guided_share)
+    parser.add_argument("--guided-share", type=float, default=LoadOptions().fast_guidance_fraction)
     parser.add_argument("--prompt", default=PROMPT)
     for name, default in {"seeds": 3, "height": 512, "width": 768, "frames": 121, "steps": 40}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     size = {"height": asked.height, "width": asked.width, "num_frames": asked.frames}
-    request = parse_request({"prompt": asked.prompt, "num_inference_steps": asked.steps, **size}, Limits())
-    options = LoadOptions(fast_guided_share=asked.guided_share)
-    model = Ltx2.load(asked.model, asked.device, asked.cache_dir, ignore, options)
+    request = parse_request({"prompt": asked.prompt, "num_inference_steps": asked.steps, **size}, RequestLimits())
+    options = LoadOptions(fast_guidance_fraction=asked.guided_share)
+    model = Ltx2Model.load(asked.model, asked.device, asked.cache_dir, ignore, options)
     rows = judge(model, request, asked.seeds, asked.device)
     render(model, request, 0, Quality.FAST)
-    show(rows, model, model.left_out)
+    show(rows, model, model.fast_summary)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Engine, Integer, String, cast, func, insert, 
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.names import TINY_MODEL_NAME
-from models.request import Limits, parse_request
+from models.request import RequestLimits, parse_request
 from storage.database import is_sqlite, migrate, open_engine
 from storage.schema import tasks
-from storage.tasks import NOBODY, State
+from storage.tasks import ANONYMOUS, State
 from tests.e2e.server import QUICK
 
 FINISHED = {
@@ -81,9 +81,9 @@ def _values(connection: Connection, state: State, number: ColumnElement[int]) ->
     now = time.time()
     plain = {
         "state": state,
-        "request": parse_request({**QUICK, "seed": 7}, Limits()).model_dump_json(),
+        "request": parse_request({**QUICK, "seed": 7}, RequestLimits()).model_dump_json(),
         "base_url": "http://127.0.0.1",
-        "owner": NOBODY,
+        "owner": ANONYMOUS,
         "given": "[]",
         "claim": 1,
         "restarts": 0,

@@ -10,7 +10,7 @@ import numpy as np
 import deployments.app
 import deployments.generator.residence
 from deployments.generator.deployment import Generator
-from deployments.generator.hearing import Hearing
+from deployments.generator.hearing import ProgressDispatcher
 from deployments.settings import Settings
 from models.clip import Clip
 from models.progress import Progress, Stage
@@ -36,7 +36,7 @@ class NothingToWarm:
 class SleepingGenerator(Generator):
     """Takes `RENDER_S` for each task. Its notes are lines of two times: when a render began, and when it ended."""
 
-    def _render(self, _task: Task, hearing: Hearing) -> Clip:
+    def _render(self, _task: Task, hearing: ProgressDispatcher) -> Clip:
         began = time.monotonic()
         for step in range(1, STEPS + 1):
             time.sleep(RENDER_S / STEPS)

@@ -35,7 +35,7 @@ def serve_bare(folder: Path, port: int) -> None:
     import uvicorn
 
     from deployments.ingress.app import create_app
-    from deployments.ingress.rooms import Rooms
+    from deployments.ingress.rooms import AppContext
     from deployments.settings import Settings
     from storage.outputs import open_output_store
     from storage.task_store import SqlTaskStore
@@ -45,7 +45,7 @@ def serve_bare(folder: Path, port: int) -> None:
 
     settings = Settings.model_validate({"ingress": NO_BOUND})
     store = SqlTaskStore.open(f"sqlite:///{folder}/ltx2.db")
-    app = create_app(Rooms(settings, TINY_MODEL_NAME, store, open_output_store(f"file:{folder}"), nudge))
+    app = create_app(AppContext(settings, TINY_MODEL_NAME, store, open_output_store(f"file:{folder}"), nudge))
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 

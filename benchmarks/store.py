@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.rows import fill, task_id
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.request import Limits, parse_request
+from models.request import RequestLimits, parse_request
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State
 from tests.e2e.server import QUICK
@@ -35,19 +35,19 @@ Operation = Callable[[SqlTaskStore], object]
 
 def operations(tasks: int) -> dict[str, Operation]:
     """Each operation on a store that holds `tasks` tasks."""
-    request = parse_request({**QUICK, "seed": 7}, Limits())
+    request = parse_request({**QUICK, "seed": 7}, RequestLimits())
     last = task_id(tasks)
 
     def claim(store: SqlTaskStore) -> None:
         (task,) = store.claim("alice", TINY_MODEL_NAME, 1, 60)
-        store.start(task)
-        store.report(task, Progress(Stage.DENOISING, 1))
+        store.start_run(task)
+        store.report_progress(task, Progress(Stage.DENOISING, 1))
         store.requeue(task, attempt_lost=False)
 
     def place(store: SqlTaskStore) -> int:
         task = store.get(last)
         assert task is not None
-        return store.place(task).number
+        return store.queue_position(task).position
 
     return {
         "poll, completed": lambda store: store.get(task_id(1)),

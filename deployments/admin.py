@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from deployments.settings import SQLITE, ApiKey, Settings, SettingsError
+from deployments.settings import SQLITE_SCHEME, ApiKey, Settings, SettingsError
 from deployments.settings.keys import hash_key
 from models.errors import StoreUnavailable
 from storage.audit import audit_outputs
@@ -22,17 +22,17 @@ from storage.outputs import open_output_store
 from storage.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
-from storage.upkeep import back_up, find_damage
+from storage.upkeep import back_up, check_integrity
 
 KEY_PREFIX = "ltx2_"
 """So that a key is known for what it is where it should not be: in a log, in a repository."""
 KEY_BYTES = 32
-LOOK_EVERY_S = 1.0
+CHECK_INTERVAL_S = 1.0
 MAX_KEYS_SHOWN = 50
 ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --format=custom`, by your own schedule"
 
 
-class Refused(Exception):
+class CommandError(Exception):
     """What was asked for cannot be done; the message says why."""
 
 
@@ -40,35 +40,35 @@ def main(arguments: list[str] | None = None) -> str:
     """Do what the arguments say and return what to tell. Raises SystemExit with the reason."""
     asked = _parser().parse_args(arguments)
     try:
-        return _do(asked)
-    except (Refused, SettingsError, StoreUnavailable, OSError, sqlite3.Error) as error:
+        return _run_command(asked)
+    except (CommandError, SettingsError, StoreUnavailable, OSError, sqlite3.Error) as error:
         raise SystemExit(str(error)) from None
 
 
-def _do(asked: argparse.Namespace) -> str:
+def _run_command(asked: argparse.Namespace) -> str:
     if asked.command == "new-key":
-        return new_key(asked.name)
+        return create_api_key(asked.name)
     settings = _settings(asked.config)
     if asked.command == "backup":
-        return backup(settings, asked.path)
+        return back_up_store(settings, asked.path)
     if asked.command == "requeue":
-        return requeue(settings, asked.task_id)
+        return requeue_task(settings, asked.task_id)
     if asked.command == "webhook-secret":
-        return webhook_secret(settings, asked.name)
+        return create_webhook_secret(settings, asked.name)
     if asked.command == "drain":
-        return drain(settings, asked.seconds)
-    plain = {"check": check, "pause": pause, "resume": resume, "usage": usage}
+        return drain_server(settings, asked.seconds)
+    plain = {"check": check_store, "pause": pause_dispatch, "resume": resume_dispatch, "usage": show_usage}
     return plain[asked.command](settings)
 
 
-def check(settings: Settings) -> str:
+def check_store(settings: Settings) -> str:
     """Look whether the database is whole, count what waits, and compare the output store with the rows.
 
     Raises Refused when the database is damaged, or when files of completed tasks are missing.
     """
     url = settings.database_url
-    if url.startswith(SQLITE) and (damage := find_damage(sqlite_file(url))):
-        raise Refused("the database is damaged; restore a backup:\n" + "\n".join(damage))
+    if url.startswith(SQLITE_SCHEME) and (damage := check_integrity(sqlite_file(url))):
+        raise CommandError("the database is damaged; restore a backup:\n" + "\n".join(damage))
     tasks = _open(settings)
     found = [f"{count} {state}" for state, count in sorted(tasks.counts().items())]
     paused = "; claims are paused" if tasks.paused_at() is not None else ""
@@ -77,7 +77,7 @@ def check(settings: Settings) -> str:
     audit = audit_outputs(SqlRetentionStore(open_engine(url)), outputs)
     if audit.missing:
         told = "\n".join(audit.missing[:MAX_KEYS_SHOWN])
-        raise Refused(
+        raise CommandError(
             f"{whole}\n{len(audit.missing)} files of completed tasks are missing from {settings.outputs.url}:\n{told}"
             + _and_more(audit.missing)
         )
@@ -90,40 +90,40 @@ def check(settings: Settings) -> str:
     return f"{whole}\nevery completed task has its files, and no file is without a task"
 
 
-def backup(settings: Settings, target: Path) -> str:
+def back_up_store(settings: Settings, target: Path) -> str:
     """Copy the SQLite database while the server runs. The outputs are files, for any tool that copies files."""
-    if not settings.database_url.startswith(SQLITE):
-        raise Refused(ONLY_SQLITE)
+    if not settings.database_url.startswith(SQLITE_SCHEME):
+        raise CommandError(ONLY_SQLITE)
     size_bytes = back_up(sqlite_file(settings.database_url), target)
     return f"{target}: {size_bytes} bytes"
 
 
-def requeue(settings: Settings, task_id: str) -> str:
+def requeue_task(settings: Settings, task_id: str) -> str:
     """Put a failed task back into the queue."""
     tasks = _open(settings)
     task = tasks.get(task_id)
     if task is None:
-        raise Refused(f"there is no task {task_id}")
-    if reason := _reason_against(task):
-        raise Refused(f"task {task_id} stays as it is: {reason}")
+        raise CommandError(f"there is no task {task_id}")
+    if reason := _find_conflict(task):
+        raise CommandError(f"task {task_id} stays as it is: {reason}")
     if not tasks.retry(task_id):
-        raise Refused(f"task {task_id} has changed just now; look again")
+        raise CommandError(f"task {task_id} has changed just now; look again")
     return f"task {task_id} is queued again"
 
 
-def pause(settings: Settings) -> str:
+def pause_dispatch(settings: Settings) -> str:
     """Let no server on this database begin a task until `resume`. What a Generator has begun goes on to its end."""
     tasks = _open(settings)
     done = "paused" if tasks.pause() else "it was paused already"
     return f"{done}; {tasks.counts()[State.PROCESSING]} tasks that run go on to their end, new ones are taken and wait"
 
 
-def resume(settings: Settings) -> str:
+def resume_dispatch(settings: Settings) -> str:
     """Let tasks begin again."""
     return "resumed" if _open(settings).resume() else "it was not paused"
 
 
-def drain(settings: Settings, seconds: float) -> str:
+def drain_server(settings: Settings, seconds: float) -> str:
     """Begin no task, wait until those that run have ended, then let tasks begin again: the server is about to end.
 
     A pause that an operator has made before stays.
@@ -133,14 +133,14 @@ def drain(settings: Settings, seconds: float) -> str:
     try:
         give_up = time.monotonic() + seconds
         while (running := tasks.counts()[State.PROCESSING]) and time.monotonic() < give_up:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(CHECK_INTERVAL_S)
     finally:
         if ours:
             tasks.resume()
     return f"{running} tasks still run" if running else "no task runs"
 
 
-def usage(settings: Settings) -> str:
+def show_usage(settings: Settings) -> str:
     """Add up for each key how long GPUs rendered for it, month by month. Tasks without a key stand under `-`."""
     counted: dict[tuple[str, str], tuple[int, float]] = {}
     for each in _open(settings).usage():
@@ -155,13 +155,15 @@ def usage(settings: Settings) -> str:
     )
 
 
-def new_key(name: str) -> str:
+def create_api_key(name: str) -> str:
     """Make an API key. Nothing keeps it: what is told here is all there will ever be of it."""
     key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
     try:
         record = ApiKey(name=name, sha256=hash_key(key))
     except ValidationError:
-        raise Refused("a name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit") from None
+        raise CommandError(
+            "a name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
+        ) from None
     return (
         f"the key of {name}, which is shown this once:\n\n  {key}\n\n"
         f"its record, for api_keys in the settings or for the list in LTX2_API_KEYS:\n\n"
@@ -170,13 +172,13 @@ def new_key(name: str) -> str:
     )
 
 
-def webhook_secret(settings: Settings, name: str) -> str:
+def create_webhook_secret(settings: Settings, name: str) -> str:
     """Tell what the owner of an API key checks its webhooks with."""
     owners = sorted({key.name for key in settings.api_keys})
     if name not in owners:
-        raise Refused(f"api_keys has no {name!r}; it has {', '.join(owners) or 'none'}")
+        raise CommandError(f"api_keys has no {name!r}; it has {', '.join(owners) or 'none'}")
     if not (secrets_of_name := settings.webhooks.secrets_of(name)):
-        raise Refused("webhooks.secret (LTX2_WEBHOOKS__SECRET) is not set: nothing is signed")
+        raise CommandError("webhooks.secret (LTX2_WEBHOOKS__SECRET) is not set: nothing is signed")
     return secrets_of_name[0]
 
 
@@ -188,12 +190,12 @@ def _and_more(keys: list[str]) -> str:
 def _open(settings: Settings) -> SqlTaskStore:
     """The store of a database that is there already: a mistyped path must not make one."""
     url = settings.database_url
-    if url.startswith(SQLITE) and not sqlite_file(url).is_file():
-        raise Refused(f"there is no database at {sqlite_file(url)}")
+    if url.startswith(SQLITE_SCHEME) and not sqlite_file(url).is_file():
+        raise CommandError(f"there is no database at {sqlite_file(url)}")
     return SqlTaskStore.open(url)
 
 
-def _reason_against(task: Task) -> str | None:
+def _find_conflict(task: Task) -> str | None:
     if task.state != State.FAILED:
         return f"it is {task.state}, and only a failed task can be queued again"
     if task.input_key is not None:
@@ -203,7 +205,7 @@ def _reason_against(task: Task) -> str | None:
 
 def _settings(config: Path) -> Settings:
     applications = yaml.safe_load(config.read_text())["applications"]
-    return Settings.model_validate(applications[0].get("args") or {}).located()
+    return Settings.model_validate(applications[0].get("args") or {}).with_absolute_paths()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,18 +14,18 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import LoggingConfig
 
-from deployments.choice import Choice, choose_model
+from deployments.choice import ModelSelection, resolve_model
 from deployments.dispatcher.deployment import Dispatcher
 from deployments.encoder.deployment import Encoder
 from deployments.generator.deployment import Generator
 from deployments.generator.policy import GeneratorPolicy
 from deployments.ingress.deployment import Ingress
-from deployments.metrics.serve import ServeMetrics
-from deployments.object_store import find_shortages
-from deployments.one_host import pin, refuse_neighbours
-from deployments.serve_logs import logging_config, tell_controller_and_proxies
-from deployments.settings import SQLITE, GeneratorSettings, Settings
-from storage.apps import SqlAppStore
+from deployments.metrics.serve import RayMetricsRecorder
+from deployments.object_store import check_shared_memory
+from deployments.one_host import node_affinity, require_single_node
+from deployments.serve_logs import configure_system_logging, make_logging_config
+from deployments.settings import SQLITE_SCHEME, GeneratorSettings, Settings
+from storage.apps import SqlDispatcherRegistry
 from storage.database import SqliteLock, migrate, open_engine
 from storage.task_store import SqlTaskStore
 
@@ -38,39 +38,39 @@ STOP_MARGIN_S = 5.0
 
 def build(settings: Settings) -> Application:
     """Make the application. Raises SettingsError, and StoreUnavailable for a database that cannot be used."""
-    settings = settings.located().without_secrets()
+    settings = settings.with_absolute_paths().without_secrets()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     home = ray.get_runtime_context().get_node_id()
-    if settings.database_url.startswith(SQLITE):
-        refuse_neighbours(home, nodes)
-    shared = _Shared(logging_config(settings.log), pin(settings.database_url, home))
-    tell_controller_and_proxies(shared.logging)
+    if settings.database_url.startswith(SQLITE_SCHEME):
+        require_single_node(home, nodes)
+    shared = _Shared(make_logging_config(settings.log), node_affinity(settings.database_url, home))
+    configure_system_logging(shared.logging)
     server = f"{socket.gethostname()}/{ray.get_runtime_context().gcs_address}"
     choice, app = _prepare(settings.with_secrets(), server)
-    notices = [*choice.notices, *find_shortages(settings.limits, nodes)]
+    notices = [*choice.notices, *check_shared_memory(settings.limits, nodes)]
     generator = shared.wrap(
         Generator,
         {"num_cpus": settings.generator.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0},
         **_generator_options(settings.generator),
-    ).bind(settings, choice.model, choice.name, choice.device, app=app, metrics=ServeMetrics())
+    ).bind(settings, choice.model, choice.name, choice.device, app=app, metrics=RayMetricsRecorder())
     encoder = shared.wrap(
         Encoder,
         {"num_cpus": settings.encode.num_cpus},
         num_replicas=settings.encode.replicas,
         max_ongoing_requests=ENCODER_QUEUE,
-    ).bind(settings, metrics=ServeMetrics())
+    ).bind(settings, metrics=RayMetricsRecorder())
     dispatcher = shared.wrap(
         Dispatcher,
         {"num_cpus": settings.dispatcher.num_cpus},
         num_replicas=settings.dispatcher.replicas,
         graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
-    ).bind(settings, choice.name, generator, encoder, server=server, app=app, metrics=ServeMetrics())
+    ).bind(settings, choice.name, generator, encoder, server=server, app=app, metrics=RayMetricsRecorder())
     return shared.wrap(
         serve.ingress()(Ingress),
         {"num_cpus": settings.ingress.num_cpus},
         num_replicas=settings.ingress.replicas,
         max_ongoing_requests=settings.ingress.max_ongoing_requests,
-    ).bind(settings, choice.name, server, notices, dispatcher, metrics=ServeMetrics())
+    ).bind(settings, choice.name, server, notices, dispatcher, metrics=RayMetricsRecorder())
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,17 @@ def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:
     }
 
 
-def _prepare(settings: Settings, server: str) -> tuple[Choice, int]:
+def _prepare(settings: Settings, server: str) -> tuple[ModelSelection, int]:
     """Bring the database to this version, choose the model and number this app, before any replica starts."""
-    lock = SqliteLock(settings.database_url, server) if settings.database_url.startswith(SQLITE) else None
+    lock = SqliteLock(settings.database_url, server) if settings.database_url.startswith(SQLITE_SCHEME) else None
     engine = open_engine(settings.database_url)
     try:
         migrate(engine)
         gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
         store = SqlTaskStore(engine)
-        store.forget_learned()  # other settings or another GPU may hold from now on
-        choice = choose_model(settings.model, settings.device, gpus, store.last_real_model())
-        return choice, SqlAppStore(engine).register()
+        store.delete_model_info()  # other settings or another GPU may hold from now on
+        choice = resolve_model(settings.model, settings.device, gpus, store.last_real_model())
+        return choice, SqlDispatcherRegistry(engine).register()
     finally:
         engine.dispose()
         if lock is not None:

@@ -12,7 +12,7 @@ TINY_NOTICE = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelSelection:
     """`model` is what to load, `name` what stands in tasks."""
 
     model: str
@@ -25,27 +25,27 @@ class Choice:
         return model_name(self.model)
 
 
-def choose_model(model: str, device: str, gpus: float, served_before: str | None) -> Choice:
+def resolve_model(model: str, device: str, gpus: float, served_before: str | None) -> ModelSelection:
     """Resolve `auto`. `gpus` is what the cluster has now; `served_before` the real model of this database.
 
     Raises SettingsError for a real model without CUDA.
     """
     cuda = device == "cuda" or (device == "auto" and gpus >= 1)
     if model == TINY:
-        return Choice(TINY, "cuda" if device == "cuda" else "cpu", (TINY_NOTICE,))
+        return ModelSelection(TINY, "cuda" if device == "cuda" else "cpu", (TINY_NOTICE,))
     if model != "auto":
         if not cuda:
             raise SettingsError(
                 f"model is {model}, which needs a CUDA device, and this cluster has none. Set device to cuda if a "
                 "GPU node joins later, or model to tiny for a trial without a GPU"
             )
-        return Choice(model, "cuda")
+        return ModelSelection(model, "cuda")
     if cuda:
-        return Choice(REAL_MODEL_NAME, "cuda")
+        return ModelSelection(REAL_MODEL_NAME, "cuda")
     if served_before is None:
-        return Choice(TINY, "cpu", (TINY_NOTICE,))
+        return ModelSelection(TINY, "cpu", (TINY_NOTICE,))
     waiting = (
         f"This database has served {served_before}, and now the cluster has no CUDA device: tasks wait until one is "
         "there (look at the driver: nvidia-smi). To serve the tiny random-weight model instead, set model to tiny."
     )
-    return Choice(served_before, "cuda", (waiting,))
+    return ModelSelection(served_before, "cuda", (waiting,))

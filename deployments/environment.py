@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-WANTED = {
+EXPECTED_VARIABLES = {
     "RAY_SERVE_ENABLE_HA_PROXY": "requests go through Ray's Python proxy, at a quarter of the rate",
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "a lost proxy is noticed after 23 s instead of 6",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "a lost proxy is noticed after 23 s instead of 6",
@@ -27,7 +27,7 @@ LINUX_ONLY = "RAY_SERVE_ENABLE_HA_PROXY"
 
 def missing_variables() -> list[str]:
     """One sentence for each variable that is not set where Ray started."""
-    wanted = {name: cost for name, cost in WANTED.items() if sys.platform == "linux" or name != LINUX_ONLY}
+    wanted = {name: cost for name, cost in EXPECTED_VARIABLES.items() if sys.platform == "linux" or name != LINUX_ONLY}
     return [f"{name} is not set: {cost} (ray.env has it)" for name, cost in wanted.items() if name not in os.environ]
 
 

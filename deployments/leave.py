@@ -25,13 +25,13 @@ REPLICA = "ray::ServeReplica"
 RAYLET = "/raylet/raylet"
 """How the command of a node's own process ends. Drained, it ends when nothing is left here, objects included."""
 NODE_ID = re.compile(r" --node_id=(\w+)")
-LOOK_EVERY_S = 1.0
-MOST_SILENT = 120
+CHECK_INTERVAL_S = 1.0
+MAX_HEAD_FAILURES = 120
 """A head that does not answer so many looks has gone with the cluster: nobody is left to end the replicas."""
-DRAIN_PATIENCE_S = 30.0
+DRAIN_TIMEOUT_S = 30.0
 
 
-class Departure:
+class NodeDrain:
     """The way out of one node, which takes `seconds` at most. `names` tells the commands of its processes.
 
     The drain is granted for `deadline_s`, or for what is left of `seconds`.
@@ -44,53 +44,61 @@ class Departure:
         seconds: float,
         deadline_s: float = math.inf,
     ) -> None:
-        self._names = names
-        self._head_answers = head_answers
-        self._give_up = time.monotonic() + seconds
+        self._list_process_names = names
+        self._is_head_reachable = head_answers
+        self._deadline = time.monotonic() + seconds
         self._deadline_s = deadline_s
-        self._silent = 0
+        self._head_failures = 0
 
-    def drain(self, drain: Callable[[int], bool]) -> bool:
+    def request_drain(self, drain: Callable[[int], bool]) -> bool:
         """Ask for the drain until it is granted: a head that is being replaced is away for a minute or two."""
-        while self._may_go_on():
-            if self._head_hears() and drain(self._left_s()):
+        while self._has_time_left():
+            if self._check_head() and drain(self._left_s()):
                 return True
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(CHECK_INTERVAL_S)
         return False
 
-    def wait(self) -> bool:
+    def wait_for_node_to_end(self) -> bool:
         """Wait until this node has ended: no replica runs, and the last clip has left its object store.
 
         False if a replica is left when the time is over, or the head is gone.
         """
-        while self._may_go_on() and any(_is_raylet(name) or name.startswith(REPLICA) for name in self._names()):
-            self._head_hears()
-            time.sleep(LOOK_EVERY_S)
-        return not any(name.startswith(REPLICA) for name in self._names())
+        while self._has_time_left() and any(
+            _is_raylet(name) or name.startswith(REPLICA) for name in self._list_process_names()
+        ):
+            self._check_head()
+            time.sleep(CHECK_INTERVAL_S)
+        return not any(name.startswith(REPLICA) for name in self._list_process_names())
 
     def _left_s(self) -> int:
-        return max(1, int(min(self._deadline_s, self._give_up - time.monotonic())))
+        return max(1, int(min(self._deadline_s, self._deadline - time.monotonic())))
 
-    def _head_hears(self) -> bool:
-        hears = self._head_answers()
-        self._silent = 0 if hears else self._silent + 1
+    def _check_head(self) -> bool:
+        hears = self._is_head_reachable()
+        self._head_failures = 0 if hears else self._head_failures + 1
         return hears
 
-    def _may_go_on(self) -> bool:
-        return time.monotonic() < self._give_up and self._silent < MOST_SILENT
+    def _has_time_left(self) -> bool:
+        return time.monotonic() < self._deadline and self._head_failures < MAX_HEAD_FAILURES
 
 
 def _is_raylet(name: str) -> bool:
     return name.split(" ", 1)[0].endswith(RAYLET)
 
 
-def drain(seconds: int) -> bool:
+def drain_node(seconds: int) -> bool:
     """Ask Ray to take this node out of service. Whether it is granted."""
     ray = shutil.which("ray") or "ray"
     reason = ("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=its pod ends")
-    command = [ray, "drain-node", *reason, *node_option(process_names()), f"--deadline-remaining-seconds={seconds}"]
+    command = [
+        ray,
+        "drain-node",
+        *reason,
+        *node_option(list_process_names()),
+        f"--deadline-remaining-seconds={seconds}",
+    ]
     try:
-        return subprocess.run(command, check=False, timeout=DRAIN_PATIENCE_S).returncode == 0  # noqa: S603
+        return subprocess.run(command, check=False, timeout=DRAIN_TIMEOUT_S).returncode == 0  # noqa: S603
     except subprocess.TimeoutExpired:
         return False
 
@@ -104,12 +112,12 @@ def node_option(names: Iterable[str]) -> list[str]:
     return [f"--node-id={match[1]}" for match in found if match][:1]
 
 
-def process_names() -> list[str]:
+def list_process_names() -> list[str]:
     """What the processes are called; in a pod they are the pod's own."""
     return [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
 
 
-def head_answers() -> bool:
+def is_head_reachable() -> bool:
     """Whether somebody listens where KubeRay says that the head is."""
     host, _, port = os.environ["RAY_ADDRESS"].rpartition(":")
     try:
@@ -121,8 +129,8 @@ def head_answers() -> bool:
 
 def main() -> int:
     """Drain, then wait. 1 if the drain was not granted or replicas were left."""
-    departure = Departure(process_names, head_answers, *map(int, sys.argv[1:3]))
-    return 0 if departure.drain(drain) and departure.wait() else 1
+    departure = NodeDrain(list_process_names, is_head_reachable, *map(int, sys.argv[1:3]))
+    return 0 if departure.request_drain(drain_node) and departure.wait_for_node_to_end() else 1
 
 
 if __name__ == "__main__":

@@ -17,52 +17,54 @@ LOGGER = "ray.serve"
 
 
 @dataclass
-class _AtHand:
+class LogContext:
+    """The task that this thread or coroutine works on, and its stage."""
+
     task: Task
     stage: Stage | None
 
 
-_at_hand: ContextVar[_AtHand | None] = ContextVar("task at hand", default=None)
+_log_context: ContextVar[LogContext | None] = ContextVar("task at hand", default=None)
 
 
 @contextmanager
-def about(task: Task, stage: Stage | None = None) -> Iterator[None]:
+def bind_task(task: Task, stage: Stage | None = None) -> Iterator[None]:
     """Mark what is logged within, in this context and in copies of it, as being about `task`."""
-    token = _at_hand.set(_AtHand(task, stage))
+    token = _log_context.set(LogContext(task, stage))
     try:
         yield
     finally:
-        _at_hand.reset(token)
+        _log_context.reset(token)
 
 
-def reached(stage: Stage) -> None:
+def set_stage(stage: Stage) -> None:
     """Note that the task at hand has come to `stage`."""
-    if (at_hand := _at_hand.get()) is not None:
+    if (at_hand := _log_context.get()) is not None:
         at_hand.stage = stage
 
 
-def mark_lines() -> None:
+def install_filter() -> None:
     """Put the fields on all lines of this process. A replica calls it once, when Serve has set up its logger."""
-    logging.getLogger(LOGGER).addFilter(_LAST)
+    logging.getLogger(LOGGER).addFilter(_FILTER_INSTALLER)
 
 
-class TaskFields(logging.Filter):
+class TaskContextFilter(logging.Filter):
     """Adds the fields of the task at hand."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every line pass."""
-        if (at_hand := _at_hand.get()) is None:
+        if (at_hand := _log_context.get()) is None:
             return True
         record.task_id = at_hand.task.id
         record.attempt = at_hand.task.attempts + 1
         if at_hand.stage is not None:
             record.stage = at_hand.stage.value
-        if at_hand.task.origin.request_id:
-            record.request_id = at_hand.task.origin.request_id
+        if at_hand.task.context.request_id:
+            record.request_id = at_hand.task.context.request_id
         return True
 
 
-class _Last(logging.Filter):
+class _HandlerFilterInstaller(logging.Filter):
     """Keeps TaskFields on each handler, behind Serve's own filters.
 
     Those name the call as the request, and remove `task_id`, which is Ray's word for a call, too. Serve makes
@@ -71,7 +73,7 @@ class _Last(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._fields = TaskFields()
+        self._fields = TaskContextFilter()
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
         for handler in logging.getLogger(LOGGER).handlers:
@@ -79,4 +81,4 @@ class _Last(logging.Filter):
         return True
 
 
-_LAST = _Last()
+_FILTER_INSTALLER = _HandlerFilterInstaller()

@@ -6,7 +6,7 @@ from typing import Any
 Node = Mapping[str, Any]
 
 
-def works(node: Node) -> bool:
+def can_host_replicas(node: Node) -> bool:
     """Whether replicas may run on a node: a head with neither CPUs nor GPUs takes none."""
     found = node["Resources"]
     return bool(node["Alive"]) and (found.get("CPU", 0) > 0 or found.get("GPU", 0) > 0)

@@ -8,19 +8,19 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deployments.nodes import Node, works
+from deployments.nodes import Node, can_host_replicas
 from models.clip import largest_clip_bytes
-from models.request import Limits
+from models.request import RequestLimits
 
 CLIPS = 2
 GB = 1e9
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps the store on Linux
 
 
-def find_shortages(limits: Limits, nodes: Iterable[Node]) -> list[str]:
+def check_shared_memory(limits: RequestLimits, nodes: Iterable[Node]) -> list[str]:
     """One sentence for each thing that is too small; `nodes` are those of `ray.nodes()`."""
     needed = CLIPS * largest_clip_bytes(limits)
-    stores = [each["Resources"].get("object_store_memory", 0.0) for each in nodes if works(each)]
+    stores = [each["Resources"].get("object_store_memory", 0.0) for each in nodes if can_host_replicas(each)]
     short = [_short_store(needed, min(stores))] if stores and min(stores) < needed else []
     shared = _size_bytes(SHARED_MEMORY)
     return short if shared is None or shared >= needed else [*short, _short_shared_memory(needed, shared)]

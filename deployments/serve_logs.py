@@ -6,12 +6,12 @@ from ray.serve.schema import LoggingConfig
 from deployments.settings import LogSettings
 
 
-def logging_config(settings: LogSettings) -> LoggingConfig:
+def make_logging_config(settings: LogSettings) -> LoggingConfig:
     """The settings in Serve's words."""
     return LoggingConfig(encoding="JSON" if settings.format == "json" else "TEXT", log_level=settings.level)
 
 
-def tell_controller_and_proxies(config: LoggingConfig) -> None:
+def configure_system_logging(config: LoggingConfig) -> None:
     """Have them write so too, from now on and after a restart.
 
     Only `serve deploy` hands them the `logging_config` of a config file; `serve run` does not (Ray 2.60, scripts.py),

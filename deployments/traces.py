@@ -26,13 +26,13 @@ class Span(Protocol):
         """End it now; `failed` is the code of the error that ended it. A second end changes nothing."""
 
 
-class Traces(Protocol):
+class Tracer(Protocol):
     """The spans of one process. Never raises and never waits for the receiver, but for `close`."""
 
-    def begin(self, name: str, parent: str | None, **attributes: Value) -> Span:
+    def start_span(self, name: str, parent: str | None, **attributes: Value) -> Span:
         """Begin a span now."""
 
-    def record(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
+    def record_span(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
         """Note a span that took `seconds` and ends now."""
 
     def close(self) -> None:
@@ -40,40 +40,40 @@ class Traces(Protocol):
 
 
 @dataclass(frozen=True)
-class _NoSpan:
+class _NoopSpan:
     traceparent: str | None
 
     def end(self, failed: str | None = None) -> None:
         pass
 
 
-class _NoTraces:
-    def begin(self, name: str, parent: str | None, **attributes: Value) -> Span:  # noqa: ARG002
-        return _NoSpan(parent)
+class _NoopTracer:
+    def start_span(self, name: str, parent: str | None, **attributes: Value) -> Span:  # noqa: ARG002
+        return _NoopSpan(parent)
 
-    def record(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
+    def record_span(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
         pass
 
     def close(self) -> None:
         pass
 
 
-NO_TRACES: Traces = _NoTraces()
+NOOP_TRACER: Tracer = _NoopTracer()
 
 
-def open_traces(settings: TraceSettings, deployment: str) -> Traces:
+def open_tracer(settings: TraceSettings, deployment: str) -> Tracer:
     """The traces of a replica of `deployment`; none where no endpoint is configured."""
     if settings.endpoint is None:
-        return NO_TRACES
-    from deployments.otlp import OtlpTraces
+        return NOOP_TRACER
+    from deployments.otlp import OtlpTracer
 
-    return OtlpTraces(settings.endpoint, deployment)
+    return OtlpTracer(settings.endpoint, deployment)
 
 
 @contextmanager
-def spanned(traces: Traces, name: str, parent: str | None, **attributes: Value) -> Iterator[Span]:
+def in_span(traces: Tracer, name: str, parent: str | None, **attributes: Value) -> Iterator[Span]:
     """A span around what is done within; it fails with the error that leaves it."""
-    span = traces.begin(name, parent, **attributes)
+    span = traces.start_span(name, parent, **attributes)
     try:
         yield span
     except BaseException as error:
@@ -82,9 +82,9 @@ def spanned(traces: Traces, name: str, parent: str | None, **attributes: Value) 
     span.end()
 
 
-def under(task: Task, span: Span) -> Task:
+def with_parent(task: Task, span: Span) -> Task:
     """The task as the next deployment gets it: its spans come under `span`."""
-    return replace(task, origin=replace(task.origin, traceparent=span.traceparent))
+    return replace(task, context=replace(task.context, traceparent=span.traceparent))
 
 
 def error_code(error: BaseException) -> str:

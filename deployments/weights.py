@@ -11,22 +11,22 @@ from deployments.settings import Settings, SettingsError
 from models.checkpoint import fetch_checkpoint, find_folder, is_repository
 from models.checkpoint_check import check_checkpoint
 from models.errors import ModelUnavailable
-from models.licence import find_licence
+from models.licence import find_license
 from models.names import REAL_MODEL_NAME, TINY
 from models.progress import Progress, ReportProgress
-from models.recipes import Training, read_recipe
-from models.repository import Repository
+from models.recipes import CheckpointType, read_profile
+from models.repository import RepoRef
 
-SAY_EVERY_S = 5.0
-TERMS = (
+PRINT_INTERVAL_S = 5.0
+LICENSE_TERMS = (
     'The weights have terms of their own: read https://huggingface.co/{id}, and "The weights" in README.md, before you '
     "use them."
 )
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 
-def fetch(model: str, cache_dir: Path, say: Say, training: Training = Training.AUTO) -> Path:
+def prefetch_model(model: str, cache_dir: Path, say: Echo, training: CheckpointType = CheckpointType.AUTO) -> Path:
     """Fetch the files of `model` that rendering uses into `cache_dir`; what is there already is kept.
 
     Says under which licence it stands, before it fetches anything. Returns the folder. Raises ModelUnavailable, also
@@ -35,31 +35,31 @@ def fetch(model: str, cache_dir: Path, say: Say, training: Training = Training.A
     model = REAL_MODEL_NAME if model == "auto" else model
     say(f"{model} -> {cache_dir}")
     if model != TINY and find_folder(model) is None and is_repository(model):
-        _say_terms(Repository.parse(model), say)
-    folder = fetch_checkpoint(model, cache_dir, _teller(say), training)
-    recipe = read_recipe(folder, training, model)
+        _print_license_terms(RepoRef.parse(model), say)
+    folder = fetch_checkpoint(model, cache_dir, _progress_printer(say), training)
+    recipe = read_profile(folder, training, model)
     try:
         check_checkpoint(folder)
     except OSError as exc:
         raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
     say(f"it is whole, and in {folder}")
-    say(f"it will be run as {recipe.words}")
+    say(f"it will be run as {recipe.summary}")
     return folder
 
 
-def _say_terms(repository: Repository, say: Say) -> None:
-    licence = find_licence(repository)
+def _print_license_terms(repository: RepoRef, say: Echo) -> None:
+    licence = find_license(repository)
     say(f"licence: {licence or 'the hub names none, or cannot be asked'}")
-    say(TERMS.format(id=repository.id))
+    say(LICENSE_TERMS.format(id=repository.id))
 
 
-def _teller(say: Say) -> ReportProgress:
+def _progress_printer(say: Echo) -> ReportProgress:
     """Says how far a download is, every few seconds."""
     said_at = time.monotonic()
 
     def report(progress: Progress) -> None:
         nonlocal said_at
-        if time.monotonic() - said_at < SAY_EVERY_S or not progress.bytes_total:
+        if time.monotonic() - said_at < PRINT_INTERVAL_S or not progress.bytes_total:
             return
         said_at = time.monotonic()
         say(f"{progress.bytes_done / 1e9:.1f} of {progress.bytes_total / 1e9:.1f} GB")
@@ -73,8 +73,8 @@ def main() -> None:
     chosen = sys.argv[2] if len(sys.argv) > 2 else ""  # noqa: PLR2004
     try:
         for application in config["applications"]:
-            settings = Settings.model_validate(application.get("args") or {}).located()
-            fetch(chosen or settings.model, settings.cache_dir, _print, settings.generator.recipe)
+            settings = Settings.model_validate(application.get("args") or {}).with_absolute_paths()
+            prefetch_model(chosen or settings.model, settings.cache_dir, _print, settings.generator.recipe)
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -8,11 +8,12 @@ with Client("http://localhost:8004") as client:
 
 from ltx2_client.aclient import AsyncClient
 from ltx2_client.client import Client
-from ltx2_client.errors import ClientError, DownloadFailed, Refused, TaskFailed, Unreachable, WrongUse
+from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
 from ltx2_client.options import Options
 from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
 
 __all__ = [
+    "ApiError",
     "AsyncClient",
     "Cancellation",
     "Client",
@@ -21,11 +22,10 @@ __all__ = [
     "Estimate",
     "Health",
     "Options",
-    "Refused",
     "Submitted",
     "Task",
     "TaskFailed",
     "TaskPage",
     "Unreachable",
-    "WrongUse",
+    "UsageError",
 ]

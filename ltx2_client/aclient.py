@@ -10,7 +10,7 @@ import httpx
 from ltx2_client import talks, wire
 from ltx2_client.options import Options
 from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
-from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Result, Talk
+from ltx2_client.talk import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
 
 
 class AsyncClient:
@@ -26,7 +26,7 @@ class AsyncClient:
     ) -> None:
         self.server = wire.server_url(server)
         self._key = wire.key_headers(api_key)
-        self._manner = Manner(patience_s, poll_interval_s)
+        self._manner = RetryPolicy(patience_s, poll_interval_s)
         self._http = wire.open_http(httpx.AsyncClient, httpx.AsyncHTTPTransport, self.server)
 
     async def __aenter__(self) -> Self:
@@ -58,7 +58,7 @@ class AsyncClient:
         self, prompt: str, *, image: talks.Image | None = None, key: str | None = None, **options: Unpack[Options]
     ) -> Submitted:
         """Hand in a task. The same `key` again, with the same request, gives the same task."""
-        return await self._run(talks.submit(prompt, image, options, key or talks.new_key(), self._manner))
+        return await self._run(talks.submit(prompt, image, options, key or talks.new_idempotency_key(), self._manner))
 
     async def estimate(self, prompt: str, *, image: talks.Image | None = None, **options: Unpack[Options]) -> Estimate:
         """Ask whether a task would fit, and how long it would take. Nothing is made."""
@@ -88,8 +88,8 @@ class AsyncClient:
         """Whether the server can work now. Asks once."""
         return await self._run(talks.health())
 
-    async def _run(self, talk: Talk[Result]) -> Result:
-        came: Answer | Lost | None = None
+    async def _run(self, talk: Operation[Result]) -> Result:
+        came: Response | NoResponse | None = None
         try:
             while True:
                 came = await self._do(talk.send(came))
@@ -99,25 +99,25 @@ class AsyncClient:
         finally:
             talk.close()
 
-    async def _do(self, what: Call | Pause) -> Answer | Lost | None:
-        if isinstance(what, Pause):
+    async def _do(self, what: Request | Sleep) -> Response | NoResponse | None:
+        if isinstance(what, Sleep):
             await asyncio.sleep(what.seconds)
             return None
         try:
             return await self._send(what)
         except Exception as error:  # what httpx may raise is more than it says
-            return wire.lose(self.server, error)
+            return wire.describe_failure(self.server, error)
 
-    async def _send(self, call: Call) -> Answer:
-        request = wire.build(self._http, self.server, call, self._key)
+    async def _send(self, call: Request) -> Response:
+        request = wire.build_request(self._http, self.server, call, self._key)
         if call.sink is None:
             response = await self._http.send(request)
-            return wire.answer(response, response.content)
+            return wire.to_response(response, response.content)
         response = await self._http.send(request, stream=True)
         async with contextlib.aclosing(response):
-            answer = wire.answer(response)
+            answer = wire.to_response(response)
             if not call.sink.begin(answer):
-                return wire.answer(response, await response.aread())
+                return wire.to_response(response, await response.aread())
             async for chunk in response.aiter_raw():
                 call.sink.write(chunk)
             return answer

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from ltx2_client.arguments import options, parser
 from ltx2_client.client import Client
-from ltx2_client.errors import ClientError, Refused, WrongUse
+from ltx2_client.errors import ApiError, ClientError, UsageError
 from ltx2_client.progress import ProgressLine, activity
 from ltx2_client.records import Submitted, Task
-from ltx2_client.talks import check_target, new_key
+from ltx2_client.talks import check_target, new_idempotency_key
 from ltx2_client.wire import KEY_VARIABLE, PROXIES
 
 HEADINGS = ("task", "created", "state", "progress", "model")
 POLL_INTERVAL_S = 1.0
-CANCEL_PATIENCE_S = 5.0
+CANCEL_TIMEOUT_S = 5.0
 """Whoever pressed Ctrl-C does not want to wait for a server that is away."""
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 NO_KEY, UNKNOWN_ROUTE = 401, 405
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except ClientError as error:
         _explain(error, console)
-        return WRONG_USE if isinstance(error, WrongUse) else FAILED
+        return WRONG_USE if isinstance(error, UsageError) else FAILED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does: no news to anyone
         _drop_output()
         return FAILED
@@ -90,7 +90,7 @@ def _write(text: str) -> None:
 
 def _generate(client: Client, arguments: argparse.Namespace, console: Console) -> int:
     check_target(arguments.output or Path("ltx2.mp4"))
-    key, submitted = new_key(), None
+    key, submitted = new_idempotency_key(), None
     with ProgressLine(console) as line:
         try:
             submitted = _submit(client, arguments, key)
@@ -122,7 +122,7 @@ def _give_up(
     client: Client, arguments: argparse.Namespace, key: str, submitted: Submitted | None, console: Console
 ) -> None:
     """Cancel what was begun. Whether a submit without an answer made a task, only the same submit again can tell."""
-    patience_s = 0.0 if submitted is None else CANCEL_PATIENCE_S
+    patience_s = 0.0 if submitted is None else CANCEL_TIMEOUT_S
     with Client(client.server, patience_s=patience_s) as brief, contextlib.suppress(KeyboardInterrupt):
         try:
             task_id = (submitted or _submit(brief, arguments, key)).task_id
@@ -134,7 +134,7 @@ def _give_up(
 def _cancel(client: Client, arguments: argparse.Namespace, _console: Console) -> int:
     try:
         canceled = client.cancel(arguments.task_id)
-    except Refused as error:
+    except ApiError as error:
         raise _in_words(error) from error
     _write(f"{canceled.task_id}: {canceled.outcome.replace('_', ' ')}")
     return OK
@@ -192,16 +192,16 @@ def _health(client: Client, _arguments: argparse.Namespace, console: Console) ->
 
 def _in_words(error: ClientError) -> ClientError:
     """A server of an earlier version does not know how to cancel."""
-    if isinstance(error, Refused) and error.status == UNKNOWN_ROUTE:
+    if isinstance(error, ApiError) and error.status == UNKNOWN_ROUTE:
         return ClientError("this server cannot cancel tasks")
     return error
 
 
 def _explain(error: Exception, console: Console) -> None:
     _say(console, f"error: {error}")
-    if isinstance(error, Refused) and error.status == NO_KEY:
+    if isinstance(error, ApiError) and error.status == NO_KEY:
         _say(console, f"  the key is taken from {KEY_VARIABLE}")
-    if isinstance(error, Refused) and error.field:
+    if isinstance(error, ApiError) and error.field:
         for name in ("field", "given", "allowed"):
             _say(console, f"  {name:8}{getattr(error, name)}")
 

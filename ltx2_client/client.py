@@ -10,7 +10,7 @@ import httpx
 from ltx2_client import talks, wire
 from ltx2_client.options import Options
 from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
-from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Result, Talk
+from ltx2_client.talk import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
 
 
 class Client:
@@ -26,7 +26,7 @@ class Client:
     ) -> None:
         self.server = wire.server_url(server)
         self._key = wire.key_headers(api_key)
-        self._manner = Manner(patience_s, poll_interval_s)
+        self._manner = RetryPolicy(patience_s, poll_interval_s)
         self._http = wire.open_http(httpx.Client, httpx.HTTPTransport, self.server)
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class Client:
         self, prompt: str, *, image: talks.Image | None = None, key: str | None = None, **options: Unpack[Options]
     ) -> Submitted:
         """Hand in a task. The same `key` again, with the same request, gives the same task."""
-        return self._run(talks.submit(prompt, image, options, key or talks.new_key(), self._manner))
+        return self._run(talks.submit(prompt, image, options, key or talks.new_idempotency_key(), self._manner))
 
     def estimate(self, prompt: str, *, image: talks.Image | None = None, **options: Unpack[Options]) -> Estimate:
         """Ask whether a task would fit, and how long it would take. Nothing is made."""
@@ -88,8 +88,8 @@ class Client:
         """Whether the server can work now. Asks once."""
         return self._run(talks.health())
 
-    def _run(self, talk: Talk[Result]) -> Result:
-        came: Answer | Lost | None = None
+    def _run(self, talk: Operation[Result]) -> Result:
+        came: Response | NoResponse | None = None
         try:
             while True:
                 came = self._do(talk.send(came))
@@ -99,24 +99,24 @@ class Client:
         finally:
             talk.close()
 
-    def _do(self, what: Call | Pause) -> Answer | Lost | None:
-        if isinstance(what, Pause):
+    def _do(self, what: Request | Sleep) -> Response | NoResponse | None:
+        if isinstance(what, Sleep):
             time.sleep(what.seconds)
             return None
         try:
             return self._send(what)
         except Exception as error:  # what httpx may raise is more than it says
-            return wire.lose(self.server, error)
+            return wire.describe_failure(self.server, error)
 
-    def _send(self, call: Call) -> Answer:
-        request = wire.build(self._http, self.server, call, self._key)
+    def _send(self, call: Request) -> Response:
+        request = wire.build_request(self._http, self.server, call, self._key)
         if call.sink is None:
             response = self._http.send(request)
-            return wire.answer(response, response.content)
+            return wire.to_response(response, response.content)
         with contextlib.closing(self._http.send(request, stream=True)) as response:
-            answer = wire.answer(response)
+            answer = wire.to_response(response)
             if not call.sink.begin(answer):
-                return wire.answer(response, response.read())
+                return wire.to_response(response, response.read())
             for chunk in response.iter_raw():
                 call.sink.write(chunk)
             return answer

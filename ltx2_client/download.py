@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Self
 
 from ltx2_client.errors import DownloadFailed
-from ltx2_client.talk import Answer
+from ltx2_client.talk import Response
 
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 LENGTH = re.compile(r"[0-9]{1,18}")
 
 
-class Part:
+class ResumableDownload:
     """A sink that can be begun more than once. Left without `publish`, it leaves nothing behind."""
 
     def __init__(self, target: Path) -> None:
@@ -57,7 +57,7 @@ class Part:
             return {"Accept-Encoding": "identity"}
         return {"Accept-Encoding": "identity", "Range": f"bytes={self.size}-", "If-Range": self._etag}
 
-    def begin(self, answer: Answer) -> bool:
+    def begin(self, answer: Response) -> bool:
         """Take note of what comes: the rest, all of it from the start, or nothing."""
         span = CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
         if answer.status == PARTIAL and span and int(span[1]) == self.size:

@@ -22,7 +22,7 @@ class ClientError(Exception):
         self.message = message
 
 
-class WrongUse(ClientError):
+class UsageError(ClientError):
     """Nothing was sent: an argument, a file or a variable of the environment cannot be used."""
 
 
@@ -34,7 +34,7 @@ class DownloadFailed(ClientError):
     """The file did not arrive whole."""
 
 
-class Refused(ClientError):
+class ApiError(ClientError):
     """The server answered with an error. For a wrong request, `field`, `given` and `allowed` say what to change."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:

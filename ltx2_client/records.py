@@ -98,7 +98,7 @@ class Health:
     versions: Mapping[str, str] | None = None
 
 
-def read(kind: type[Record], body: Mapping[str, Any]) -> Record:
+def from_json(kind: type[Record], body: Mapping[str, Any]) -> Record:
     """Make a record of an answer. Raises TypeError where a field is missing, or is not what it has to be."""
     hints = get_type_hints(kind)
     values = {field.name: body[field.name] for field in fields(kind) if field.name in body}  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def _value(name: str, value: Any, hint: Any) -> Any:
         return tuple(_value(name, each, of[0]) for each in value)
     if is_dataclass(hint) and isinstance(value, dict):
         record: Any = hint
-        return read(record, value)
+        return from_json(record, value)
     allowed: Any = {float: (int, float), Literal: str, Mapping: dict}.get(kind, kind)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from ltx2_client.errors import Refused, Unreachable, error_body
+from ltx2_client.errors import ApiError, Unreachable, error_body
 
-PASSING = (500, 502, 503, 504)
+TRANSIENT = (500, 502, 503, 504)
 """What a server that restarts answers, or the proxy in front of it."""
 NO_ROUTE = 404
 """Passes too unless the server itself says it: its proxy is there before the routes are (measured)."""
@@ -18,7 +18,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What the server answered. `content` is empty where the body went into a sink."""
 
     status: int
@@ -27,7 +27,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Lost:
+class NoResponse:
     """No answer, or not all of it."""
 
     reason: str
@@ -36,7 +36,7 @@ class Lost:
 class Sink(Protocol):
     """Takes a body as it arrives."""
 
-    def begin(self, answer: Answer) -> bool:
+    def begin(self, answer: Response) -> bool:
         """Whether the body is wanted."""
         ...
 
@@ -46,7 +46,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Call:
+class Request:
     """To do: send this. `path` may also be a whole url. With a sink, the body goes there."""
 
     method: str
@@ -60,61 +60,61 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Pause:
+class Sleep:
     """To do: wait."""
 
     seconds: float
 
 
 Result = TypeVar("Result")
-Talk: TypeAlias = Generator[Call | Pause, Answer | Lost | None, Result]
+Operation: TypeAlias = Generator[Request | Sleep, Response | NoResponse | None, Result]
 
 
 @dataclass(frozen=True)
-class Manner:
+class RetryPolicy:
     """How long a server that does not answer is asked again, and how often a task is polled, in seconds."""
 
-    patience_s: float = 120.0
+    retry_timeout_s: float = 120.0
     poll_interval_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
 
     def pauses(self) -> Iterator[float]:
         """How long to wait before each further try, until patience ends."""
-        end, pause = self.clock() + self.patience_s, FIRST_PAUSE_S
+        end, pause = self.clock() + self.retry_timeout_s, FIRST_PAUSE_S
         while (left := end - self.clock()) > 0:
             yield min(pause, left)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-def ask(call: Call, manner: Manner) -> Talk[Answer]:
+def send_with_retry(call: Request, manner: RetryPolicy) -> Operation[Response]:
     """Send until there is an answer that is more than "not now". Raises Unreachable, Refused."""
     pauses = manner.pauses()
     while True:
         answer = yield call
-        if isinstance(answer, Answer) and not passing(answer):
+        if isinstance(answer, Response) and not is_transient(answer):
             return _accepted(answer)
         pause = next(pauses, None)
         if pause is None:
             raise Unreachable(reason(answer))
-        yield Pause(pause)
+        yield Sleep(pause)
 
 
-def passing(answer: Answer) -> bool:
+def is_transient(answer: Response) -> bool:
     """Whether the same request may well be answered soon. A server that is up says so itself."""
     body = error_body(answer.content)
     if body:
-        return answer.status in PASSING and bool(body.get("retryable"))
-    return answer.status in (*PASSING, NO_ROUTE)
+        return answer.status in TRANSIENT and bool(body.get("retryable"))
+    return answer.status in (*TRANSIENT, NO_ROUTE)
 
 
-def _accepted(answer: Answer) -> Answer:
+def _accepted(answer: Response) -> Response:
     if answer.status >= 400:  # noqa: PLR2004
-        raise Refused(answer.status, error_body(answer.content))
+        raise ApiError(answer.status, error_body(answer.content))
     return answer
 
 
-def reason(answer: Answer | Lost | None) -> str:
+def reason(answer: Response | NoResponse | None) -> str:
     """Why there is nothing better, in words."""
-    if isinstance(answer, Answer):
+    if isinstance(answer, Response):
         return str(error_body(answer.content).get("error") or f"the server answers {answer.status}")
-    return answer.reason if isinstance(answer, Lost) else "no answer"
+    return answer.reason if isinstance(answer, NoResponse) else "no answer"

@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, Part
-from ltx2_client.errors import DownloadFailed, Refused, TaskFailed, Unreachable, WrongUse
+from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, ResumableDownload
+from ltx2_client.errors import ApiError, DownloadFailed, TaskFailed, Unreachable, UsageError
 from ltx2_client.options import Options
-from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage, read
-from ltx2_client.talk import Answer, Call, Lost, Manner, Pause, Talk, ask, passing, reason
+from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage, from_json
+from ltx2_client.talk import (
+    NoResponse,
+    Operation,
+    Request,
+    Response,
+    RetryPolicy,
+    Sleep,
+    is_transient,
+    reason,
+    send_with_retry,
+)
 
 Image = str | Path | bytes
 OnProgress = Callable[[Task], None]
@@ -20,37 +30,37 @@ Record = TypeVar("Record")
 STRANGER = "what answers there is no LTX-2 video server"
 
 
-def new_key() -> str:
+def new_idempotency_key() -> str:
     """An Idempotency-Key: a submit that is sent again with it makes no second task."""
     return secrets.token_hex(16)
 
 
-def submit(prompt: str, image: Image | None, options: Options, key: str, manner: Manner) -> Talk[Submitted]:
+def submit(prompt: str, image: Image | None, options: Options, key: str, manner: RetryPolicy) -> Operation[Submitted]:
     """Hand in a task. Sent again while the server does not answer, which is safe because of `key`."""
     headers, fields = {"Idempotency-Key": key}, {"prompt": prompt, **options}
     if image is None:
-        call = Call("POST", "/v1/video/async_t2v", headers, json=fields)
+        call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
     else:
-        call = Call("POST", "/v1/video/async_i2v", headers, form=_form(fields), image=_file(image))
-    return _parse(Submitted, (yield from ask(call, manner)))
+        call = Request("POST", "/v1/video/async_i2v", headers, form=_form(fields), image=_file(image))
+    return _parse(Submitted, (yield from send_with_retry(call, manner)))
 
 
-def estimate(prompt: str, image: Image | None, options: Options, manner: Manner) -> Talk[Estimate]:
+def estimate(prompt: str, image: Image | None, options: Options, manner: RetryPolicy) -> Operation[Estimate]:
     """Ask what a task would take. Nothing is made."""
     fields = {"prompt": prompt, **options}
     if image is None:
-        call = Call("POST", "/v1/video/estimate", json=fields)
+        call = Request("POST", "/v1/video/estimate", json=fields)
     else:
-        call = Call("POST", "/v1/video/estimate", form=_form(fields), image=_file(image))
-    return _parse(Estimate, (yield from ask(call, manner)))
+        call = Request("POST", "/v1/video/estimate", form=_form(fields), image=_file(image))
+    return _parse(Estimate, (yield from send_with_retry(call, manner)))
 
 
-def poll(task_id: str, manner: Manner) -> Talk[Task]:
+def poll(task_id: str, manner: RetryPolicy) -> Operation[Task]:
     """Ask once how a task stands."""
-    return _parse(Task, (yield from ask(Call("GET", _task_path(task_id)), manner)))
+    return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), manner)))
 
 
-def wait(task_id: str, manner: Manner, on_progress: OnProgress | None) -> Talk[Task]:
+def wait(task_id: str, manner: RetryPolicy, on_progress: OnProgress | None) -> Operation[Task]:
     """Poll until the task is completed. Raises TaskFailed if it ended otherwise."""
     while True:
         task = yield from poll(task_id, manner)
@@ -60,54 +70,54 @@ def wait(task_id: str, manner: Manner, on_progress: OnProgress | None) -> Talk[T
             return task
         if task.finished:
             raise TaskFailed(task)
-        yield Pause(manner.poll_interval_s)
+        yield Sleep(manner.poll_interval_s)
 
 
-def list_tasks(states: Sequence[str], limit: int, cursor: str | None, manner: Manner) -> Talk[TaskPage]:
+def list_tasks(states: Sequence[str], limit: int, cursor: str | None, manner: RetryPolicy) -> Operation[TaskPage]:
     """One page of tasks, newest first."""
     query = {"limit": limit, **({"state": list(states)} if states else {}), **({"cursor": cursor} if cursor else {})}
-    return _parse(TaskPage, (yield from ask(Call("GET", "/v1/video/tasks", query=query), manner)))
+    return _parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), manner)))
 
 
-def cancel(task_id: str, manner: Manner) -> Talk[Cancellation]:
+def cancel(task_id: str, manner: RetryPolicy) -> Operation[Cancellation]:
     """Cancel a task; a finished one is deleted with its files."""
-    return _parse(Cancellation, (yield from ask(Call("DELETE", _task_path(task_id)), manner)))
+    return _parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), manner)))
 
 
-def health() -> Talk[Health]:
+def health() -> Operation[Health]:
     """Ask once whether the server can work; that it cannot is an answer too."""
-    answer = yield Call("GET", "/health")
-    if not isinstance(answer, Answer):
+    answer = yield Request("GET", "/health")
+    if not isinstance(answer, Response):
         raise Unreachable(reason(answer))
     return _parse(Health, answer)
 
 
-def download(task: Task, target: Path, manner: Manner) -> Talk[Path]:
+def download(task: Task, target: Path, manner: RetryPolicy) -> Operation[Path]:
     """Bring a video to `target`, which is there whole or not at all. Goes on where a broken connection left off."""
     if (url := task.url) is None:
         raise DownloadFailed(f"the task has no video: its state is {task.state}")
-    with Part(target) as part:
+    with ResumableDownload(target) as part:
         pauses = manner.pauses()
         while not part.whole:
             had = part.size
-            answer = yield Call("GET", url, part.headers(), sink=part)
+            answer = yield Request("GET", url, part.headers(), sink=part)
             if part.size > had:
                 pauses = manner.pauses()
             if _arrived(url, answer, part):
                 break
             if (pause := next(pauses, None)) is None:
                 raise DownloadFailed(f"{url}: {reason(answer)}")
-            yield Pause(pause)
+            yield Sleep(pause)
         return part.publish()
 
 
-def _arrived(url: str, answer: Answer | Lost | None, part: Part) -> bool:
+def _arrived(url: str, answer: Response | NoResponse | None, part: ResumableDownload) -> bool:
     """Whether all is here now. Raises DownloadFailed where asking again cannot help."""
-    if not isinstance(answer, Answer):
+    if not isinstance(answer, Response):
         return part.whole
     if answer.status in (OK, PARTIAL):
         part.end()
-    elif answer.status != UNSATISFIABLE and not passing(answer):
+    elif answer.status != UNSATISFIABLE and not is_transient(answer):
         raise DownloadFailed(f"{url}: {reason(answer)}")
     return part.whole
 
@@ -118,12 +128,12 @@ def generate(
     *,
     image: Image | None,
     options: Options,
-    manner: Manner,
+    manner: RetryPolicy,
     on_progress: OnProgress | None,
-) -> Talk[Task]:
+) -> Operation[Task]:
     """Submit, wait and download."""
     check_target(target)
-    submitted = yield from submit(prompt, image, options, new_key(), manner)
+    submitted = yield from submit(prompt, image, options, new_idempotency_key(), manner)
     task = yield from wait(submitted.task_id, manner, on_progress)
     yield from download(task, target, manner)
     return task
@@ -137,13 +147,13 @@ def check_target(target: Path) -> None:
     """See before the video is rendered that it can be saved. Raises WrongUse."""
     try:
         if target.is_dir():
-            raise WrongUse(f"{target} is a folder; name a file in it")
+            raise UsageError(f"{target} is a folder; name a file in it")
         if not target.absolute().parent.is_dir():
-            raise WrongUse(f"{target.parent} is no folder")
+            raise UsageError(f"{target.parent} is no folder")
     except (OSError, ValueError) as error:  # a name that no file can have
-        raise WrongUse(f"{str(target)!a} cannot be the name of a file: {error}") from error
+        raise UsageError(f"{str(target)!a} cannot be the name of a file: {error}") from error
     if not os.access(target.absolute().parent, os.W_OK):
-        raise WrongUse(f"{target.parent} is not writable")
+        raise UsageError(f"{target.parent} is not writable")
 
 
 def _form(fields: Mapping[str, object]) -> dict[str, str]:
@@ -158,21 +168,21 @@ def _file(image: Image) -> tuple[str, bytes]:
         return Path(image).name, Path(image).read_bytes()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise WrongUse(f"{image} cannot be read: {why}") from error
+        raise UsageError(f"{image} cannot be read: {why}") from error
 
 
-def _json(answer: Answer) -> dict[str, Any]:
+def _json(answer: Response) -> dict[str, Any]:
     try:
         body = json.loads(answer.content)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise Refused(answer.status, {"error": STRANGER})
+        raise ApiError(answer.status, {"error": STRANGER})
     return body
 
 
-def _parse(kind: type[Record], answer: Answer) -> Record:
+def _parse(kind: type[Record], answer: Response) -> Record:
     try:
-        return read(kind, _json(answer))
+        return from_json(kind, _json(answer))
     except TypeError:
-        raise Refused(answer.status, {"error": STRANGER}) from None
+        raise ApiError(answer.status, {"error": STRANGER}) from None

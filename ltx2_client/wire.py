@@ -8,8 +8,8 @@ from urllib.request import proxy_bypass
 
 import httpx
 
-from ltx2_client.errors import ClientError, Unreachable, WrongUse
-from ltx2_client.talk import Answer, Call, Lost
+from ltx2_client.errors import ClientError, Unreachable, UsageError
+from ltx2_client.talk import NoResponse, Request, Response
 
 DEFAULT_SERVER = "http://localhost:8004"
 SERVER_VARIABLE = "LTX_SERVER"
@@ -33,7 +33,7 @@ def server_url(server: str | None) -> str:
         parsed = httpx.URL()
     whole = parsed.scheme in ("http", "https") and parsed.host and not (parsed.query or parsed.fragment)
     if not whole or any(char.isspace() for char in url) or not 0 < (parsed.port or 80) <= MAX_PORT:
-        raise WrongUse(f"{url!a} is no address of a server, such as {DEFAULT_SERVER}")
+        raise UsageError(f"{url!a} is no address of a server, such as {DEFAULT_SERVER}")
     return url.rstrip("/")
 
 
@@ -43,11 +43,11 @@ def key_headers(api_key: str | None) -> dict[str, str]:
     if not key:
         return {}
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise WrongUse(f"{KEY_VARIABLE} or api_key is no key: it holds a blank, or what no header can")
+        raise UsageError(f"{KEY_VARIABLE} or api_key is no key: it holds a blank, or what no header can")
     return {"Authorization": f"Bearer {key}"}
 
 
-def arguments(base_url: str, call: Call, key: Mapping[str, str]) -> dict[str, Any]:
+def arguments(base_url: str, call: Request, key: Mapping[str, str]) -> dict[str, Any]:
     """A call as httpx's `request` and `stream` take it. The key goes to the server alone: signed urls need none."""
     url = call.path if "://" in call.path else base_url + call.path
     own = key if url.startswith(base_url + "/") else {}
@@ -62,10 +62,10 @@ def arguments(base_url: str, call: Call, key: Mapping[str, str]) -> dict[str, An
     }
 
 
-def answer(response: httpx.Response, content: bytes = b"") -> Answer:
+def to_response(response: httpx.Response, content: bytes = b"") -> Response:
     """A response as talks know it."""
     headers: Mapping[str, str] = response.headers
-    return Answer(response.status_code, headers, content)
+    return Response(response.status_code, headers, content)
 
 
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
@@ -86,21 +86,21 @@ def open_http(kind: type[Http], transport: Callable[[], Any], server: str) -> Ht
             return kind(**options, transport=transport())
     except ImportError as error:
         how = "pip install 'httpx[socks]', or NO_PROXY with the server's name goes past it"
-        raise WrongUse(f"{_variables(PROXIES)} names a SOCKS proxy, which needs a package: {how}") from error
+        raise UsageError(f"{_variables(PROXIES)} names a SOCKS proxy, which needs a package: {how}") from error
     except Exception as error:  # whatever reading proxies and certificates runs into: ValueError, OSError, ...
         names = _variables((*PROXIES, *CERTIFICATES)) or "the environment"
-        raise WrongUse(f"{names} cannot be used: {_in_one_line(error)}") from error
+        raise UsageError(f"{names} cannot be used: {_in_one_line(error)}") from error
 
 
-def build(http: Http, base_url: str, call: Call, key: Mapping[str, str]) -> httpx.Request:
+def build_request(http: Http, base_url: str, call: Request, key: Mapping[str, str]) -> httpx.Request:
     """The request of a call. Raises WrongUse where no request can hold what it says, such as half a character."""
     try:
         return http.build_request(**arguments(base_url, call, key))
     except (ValueError, TypeError, httpx.InvalidURL) as error:
-        raise WrongUse(f"this cannot be sent: {_in_one_line(error)}") from error
+        raise UsageError(f"this cannot be sent: {_in_one_line(error)}") from error
 
 
-def lose(base_url: str, error: Exception) -> Lost:
+def describe_failure(base_url: str, error: Exception) -> NoResponse:
     """What happened to a call, in words. Raises Unreachable where asking again cannot help, and what is ours."""
     if isinstance(error, ClientError):
         raise error
@@ -109,7 +109,7 @@ def lose(base_url: str, error: Exception) -> Lost:
     reason = f"no answer from {base_url}{through} ({_in_one_line(error)})"
     lasting = isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError) or _is_untrusted(error)
     if isinstance(error, httpx.TransportError) and not lasting:
-        return Lost(reason)
+        return NoResponse(reason)
     raise Unreachable(reason) from error
 
 

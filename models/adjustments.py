@@ -6,15 +6,15 @@ Two reasons: it cannot use what was asked for, or a parameter was left out and i
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from models.choices import CHOICES, Length, Quality
-from models.recipes import Recipe
+from models.choices import CHOICES, DurationMode, Quality
+from models.recipes import CheckpointProfile
 from models.request import VideoRequest
 
 FIXED_STEPS = "a distilled model has fixed steps"
 NO_GUIDANCE = "a distilled model has its guidance built in"
 NO_DURATION_HEAD = "the model cannot tell how long a video should be"
 CHOSEN = "the model chose it for this prompt"
-CUT_SHORT = "the model reads no more of a text, and leaves out its end"
+TRUNCATED = "the model reads no more of a text, and leaves out its end"
 OWN_DEFAULT = "it was left out, and this is the model's own default"
 
 
@@ -28,19 +28,19 @@ class Adjustment:
     reason: str
 
 
-def find_adjustments(request: VideoRequest, recipe: Recipe) -> tuple[Adjustment, ...]:
+def find_adjustments(request: VideoRequest, recipe: CheckpointProfile) -> tuple[Adjustment, ...]:
     """What must change in `request` for a checkpoint with this recipe. Nothing changes twice."""
     return (*_defaults(request, recipe), *_refused(request, recipe))
 
 
-def told(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
+def visible_to_client(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
     """Those that a client should hear of: it asked for something else."""
     return [each for each in adjustments if each.given is not None]
 
 
-def adjust(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
+def apply_adjustments(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
     """The request as it is rendered. A text that is cut short goes to the model as it is, which does that itself."""
-    changed = [each for each in adjustments if each.reason != CUT_SHORT]
+    changed = [each for each in adjustments if each.reason != TRUNCATED]
     return request.model_copy(update={each.field: _as_field(each.field, each.used) for each in changed})
 
 
@@ -49,27 +49,27 @@ def _as_field(name: str, used: float | str) -> float | str:
     return CHOICES[name](str(used)) if name in CHOICES else used
 
 
-def _defaults(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
+def _defaults(request: VideoRequest, recipe: CheckpointProfile) -> Iterator[Adjustment]:
     for field, used in recipe.defaults.items():
         if field not in request.model_fields_set and getattr(request, field) != used:
             yield Adjustment(field, None, used, OWN_DEFAULT)
 
 
-def chosen_length(request: VideoRequest, num_frames: int) -> tuple[Adjustment, ...]:
+def chosen_duration(request: VideoRequest, num_frames: int) -> tuple[Adjustment, ...]:
     """What a render of `num_frames` tells about a request that left its length to the model."""
-    if request.length is Length.EXACT or request.num_frames == num_frames:
+    if request.length is DurationMode.EXACT or request.num_frames == num_frames:
         return ()
     return (Adjustment("num_frames", None, num_frames, CHOSEN),)
 
 
-def cut_short(field: str, tokens: int, most: int) -> Adjustment:
+def truncation(field: str, tokens: int, most: int) -> Adjustment:
     """A text of more tokens than the model reads: told by their number, as a client knows its text."""
-    return Adjustment(field, f"{tokens} tokens", f"{most} tokens", CUT_SHORT)
+    return Adjustment(field, f"{tokens} tokens", f"{most} tokens", TRUNCATED)
 
 
-def _refused(request: VideoRequest, recipe: Recipe) -> Iterator[Adjustment]:
-    if request.length is Length.AUTO and not recipe.duration_head:
-        yield Adjustment("length", Length.AUTO.value, Length.EXACT.value, NO_DURATION_HEAD)
+def _refused(request: VideoRequest, recipe: CheckpointProfile) -> Iterator[Adjustment]:
+    if request.length is DurationMode.AUTO and not recipe.duration_head:
+        yield Adjustment("length", DurationMode.AUTO.value, DurationMode.EXACT.value, NO_DURATION_HEAD)
     if recipe.sigmas is None:
         return
     fixed: dict[str, float | str] = {**recipe.defaults, "negative_prompt": "", "quality": Quality.EXACT}

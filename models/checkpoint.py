@@ -7,15 +7,17 @@ from pathlib import Path
 
 from models.download import download, find_download
 from models.errors import ModelNotFound, ModelUnavailable
-from models.full_transformer import full_view, has_full, with_full
+from models.full_transformer import has_base_variant, materialize, view_path
 from models.names import TINY
 from models.progress import ReportProgress
-from models.recipes import Training
-from models.repository import Repository
+from models.recipes import CheckpointType
+from models.repository import RepoRef
 from models.tiny import build_tiny, tiny_folder
 
 
-def fetch_checkpoint(model: str, cache_dir: Path, report: ReportProgress, training: Training = Training.AUTO) -> Path:
+def fetch_checkpoint(
+    model: str, cache_dir: Path, report: ReportProgress, training: CheckpointType = CheckpointType.AUTO
+) -> Path:
     """The folder of `model` on this machine, in the layout of diffusers.
 
     `model` is "tiny", a folder, or a repository of the hub (owner/name, or owner/name@revision); `cache_dir`
@@ -26,23 +28,25 @@ def fetch_checkpoint(model: str, cache_dir: Path, report: ReportProgress, traini
         if model == TINY:
             return build_tiny(cache_dir)
         folder = find_folder(model) or _download(model, cache_dir, report, training)
-        return with_full(folder, cache_dir) if training is Training.BASE and has_full(folder) else folder
+        return (
+            materialize(folder, cache_dir) if training is CheckpointType.BASE and has_base_variant(folder) else folder
+        )
     except PermissionError as exc:
         raise ModelUnavailable(f"no permission to write the model to {cache_dir}: {exc}") from exc
     except OSError as exc:
         raise ModelUnavailable(f"the model {model} could not be stored in {cache_dir}: {exc}") from exc
 
 
-def find_checkpoint(model: str, cache_dir: Path, training: Training = Training.AUTO) -> Path | None:
+def find_checkpoint(model: str, cache_dir: Path, training: CheckpointType = CheckpointType.AUTO) -> Path | None:
     """The folder of `model` if it is on this machine, whole or not. Builds nothing and asks no hub."""
     if model == TINY:
         return found if (found := tiny_folder(cache_dir)).is_dir() else None
     folder = find_folder(model)
     if folder is None and is_repository(model):
-        folder = find_download(Repository.parse(model), cache_dir)
-    if folder is None or training is not Training.BASE:
+        folder = find_download(RepoRef.parse(model), cache_dir)
+    if folder is None or training is not CheckpointType.BASE:
         return folder
-    return view if (view := full_view(folder, cache_dir)).exists() else folder
+    return view if (view := view_path(folder, cache_dir)).exists() else folder
 
 
 def find_folder(model: str) -> Path | None:
@@ -59,10 +63,10 @@ def is_repository(model: str) -> bool:
     return not model.startswith(("/", ".", "~")) and model.partition("@")[0].count("/") == 1
 
 
-def _download(model: str, cache_dir: Path, report: ReportProgress, training: Training) -> Path:
+def _download(model: str, cache_dir: Path, report: ReportProgress, training: CheckpointType) -> Path:
     if not is_repository(model):
         raise ModelNotFound(
             f"{model!r} is no folder on this machine, and no repository of the Hugging Face hub "
             "(owner/name, or owner/name@revision)"
         )
-    return download(Repository.parse(model), cache_dir, report, wants_full=training is Training.BASE)
+    return download(RepoRef.parse(model), cache_dir, report, wants_full=training is CheckpointType.BASE)

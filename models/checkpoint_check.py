@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint_files import CONFIGS, INDEX, components, names_in, shard_index, weight_files, whole_file
+from models.checkpoint_files import CONFIGS, INDEX, components, names_in, shard_index, unsharded_name, weight_files
 from models.errors import ModelBroken, ModelUnavailable
 
 LENGTH_BYTES = 8
@@ -19,7 +19,7 @@ REQUIRED = frozenset(
     {"scheduler", "tokenizer", "text_encoder", "connectors", "transformer", "vae", "audio_vae", "vocoder"}
 )
 """What every LTX-2 has."""
-WORDS = ("tokenizer.json", "tokenizer.model")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 """A tokenizer has one of them, or both."""
 
 
@@ -34,18 +34,18 @@ def check_checkpoint(folder: Path) -> None:
     for component in named:
         read_object(folder / component / CONFIGS.get(component, "config.json"))
         if component == "tokenizer":
-            _check_words(folder / component)
+            _check_tokenizer(folder / component)
         elif component not in CONFIGS:
             _check_weights(folder, component)
 
 
-def check_names(folder: Path, component: str, wanted: Iterable[str]) -> None:
+def check_tensor_names(folder: Path, component: str, wanted: Iterable[str]) -> None:
     """Look whether the weights of a component have all tensors of these names."""
     found = {name for file in weight_files(folder, component) for name in _read_header(file)[0]}
-    tell_missing(folder, component, set(wanted) - found)
+    raise_if_missing(folder, component, set(wanted) - found)
 
 
-def tell_missing(folder: Path, component: str, missing: Iterable[str]) -> None:
+def raise_if_missing(folder: Path, component: str, missing: Iterable[str]) -> None:
     """Raise ModelBroken if tensors of a component are missing: they would be left as they happen to be."""
     if names := sorted(missing):
         raise ModelBroken(
@@ -70,7 +70,7 @@ def read_object(file: Path) -> dict[str, Any]:
 
 def _check_weights(folder: Path, component: str) -> None:
     index = shard_index(component, names_in(folder, component))
-    named = {whole_file(component)} if index is None else _named_shards(folder / component / index)
+    named = {unsharded_name(component)} if index is None else _named_shards(folder / component / index)
     for name in sorted(named):
         if not (folder / component / name).exists():
             raise ModelBroken(f"{folder / component / name} is missing: fetch the model again")
@@ -112,11 +112,11 @@ def _ends(file: Path, header: Mapping[str, Any]) -> Iterator[int]:
             raise _broken(file, "its header is none of safetensors") from None
 
 
-def _check_words(tokenizer: Path) -> None:
+def _check_tokenizer(tokenizer: Path) -> None:
     """The words of a tokenizer are tens of MB: whether they end as they should tells whether they were cut off."""
-    words = [tokenizer / name for name in WORDS if (tokenizer / name).exists()]
+    words = [tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).exists()]
     if not words:
-        raise ModelBroken(f"{tokenizer / WORDS[0]} is missing: fetch the model again")
+        raise ModelBroken(f"{tokenizer / TOKENIZER_FILES[0]} is missing: fetch the model again")
     content = words[0].read_bytes().strip()
     if not content or (words[0].suffix == ".json" and not (content.startswith(b"{") and content.endswith(b"}"))):
         raise _broken(words[0], "it was cut off")

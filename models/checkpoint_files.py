@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import filter as matching
 from pathlib import Path
 
-from models.full_transformer import FULL, TRANSFORMER
+from models.full_transformer import BASE_VARIANT, TRANSFORMER
 
 INDEX = "model_index.json"
 OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer")
@@ -37,17 +37,17 @@ def needed_files(index: Path, *, full: bool = False) -> list[str]:
     `full` takes the full transformer in the place of the one that the index names (see models/full_transformer).
     """
     names = components(json.loads(index.read_text(encoding="utf-8")))
-    return [INDEX, *(f"{FULL if full and name == TRANSFORMER else name}/*" for name in names)]
+    return [INDEX, *(f"{BASE_VARIANT if full and name == TRANSFORMER else name}/*" for name in names)]
 
 
 def used_weights(component: str, names: Collection[str]) -> set[str]:
     """Those of a component's files, by name, that its weights are read from."""
     if shard_index(component, names) is None:
-        return {whole_file(component)} & set(names)
-    return set(matching(names, whole_file(component).replace(SUFFIX, f"-*-of-*{SUFFIX}")))
+        return {unsharded_name(component)} & set(names)
+    return set(matching(names, unsharded_name(component).replace(SUFFIX, f"-*-of-*{SUFFIX}")))
 
 
-def whole_file(component: str) -> str:
+def unsharded_name(component: str) -> str:
     """The name of a component's weights where they are one file."""
     return STEMS[component != OF_TRANSFORMERS] + SUFFIX
 
@@ -58,12 +58,12 @@ def shard_index(component: str, names: Collection[str]) -> str | None:
     Some repositories have the same weights twice, whole and in shards: diffusers then reads the shards, transformers
     the whole file.
     """
-    index = f"{whole_file(component)}.index.json"
-    whole_comes_first = component == OF_TRANSFORMERS and whole_file(component) in names
+    index = f"{unsharded_name(component)}.index.json"
+    whole_comes_first = component == OF_TRANSFORMERS and unsharded_name(component) in names
     return index if index in names and not whole_comes_first else None
 
 
-def second_copies(files: Collection[str]) -> list[str]:
+def duplicate_weights(files: Collection[str]) -> list[str]:
     """Patterns of weights that nothing reads, given a repository's files, `component/name`, with or without them."""
     names: dict[str, set[str]] = {}
     for component, _, name in (file.partition("/") for file in files):
@@ -72,7 +72,7 @@ def second_copies(files: Collection[str]) -> list[str]:
 
 
 def _unused(component: str, names: Collection[str]) -> list[str]:
-    stem = whole_file(component).removesuffix(SUFFIX)
+    stem = unsharded_name(component).removesuffix(SUFFIX)
     unused = [f"{other}*{SUFFIX}" for other in STEMS if other != stem]
     if shard_index(component, names) is not None:
         unused.append(f"{stem}{SUFFIX}")

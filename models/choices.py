@@ -5,7 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class Fit(StrEnum):
+class ImageFit(StrEnum):
     """How a picture of another shape is brought to the size of the video."""
 
     CROP = "crop"
@@ -16,7 +16,7 @@ class Fit(StrEnum):
     """Choose the size nearest to the picture's own shape, with about as many pixels as were asked for."""
 
 
-class Length(StrEnum):
+class DurationMode(StrEnum):
     """Who says how long the video is."""
 
     EXACT = "exact"
@@ -34,5 +34,5 @@ class Quality(StrEnum):
     """Guidance on a part of the steps: nearly the same video, sooner."""
 
 
-CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType({"fit": Fit, "length": Length, "quality": Quality})
+CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType({"fit": ImageFit, "length": DurationMode, "quality": Quality})
 """These words, by the name of the parameter."""

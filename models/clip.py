@@ -7,11 +7,11 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from models.request import Limits
+from models.request import RequestLimits
 from models.stopwatch import Timings
 from models.yuv import PLANES_NDIM
 
-MOST_SOUND_BYTES_PER_S = 2 * 48_000 * 4
+MAX_AUDIO_BYTES_PER_S = 2 * 48_000 * 4
 """Two channels of float32 at the highest rate of all vocoders."""
 
 
@@ -25,7 +25,7 @@ class Clip:
     """
 
     frames: npt.NDArray[np.uint8]
-    sound: npt.NDArray[np.float32]
+    audio: npt.NDArray[np.float32]
     sample_rate_hz: int
     frame_rate: Fraction
     timings: Timings = field(default_factory=Timings)
@@ -49,10 +49,10 @@ class Clip:
     @property
     def size_bytes(self) -> int:
         """What the clip occupies in memory."""
-        return self.frames.nbytes + self.sound.nbytes
+        return self.frames.nbytes + self.audio.nbytes
 
 
-def largest_clip_bytes(limits: Limits) -> int:
+def largest_clip_bytes(limits: RequestLimits) -> int:
     """What the largest clip occupies that a client may ask for."""
     pixels = min(limits.max_pixel_frames, limits.max_side**2 * limits.max_frames)
-    return 3 * pixels + math.ceil(limits.max_duration_s * MOST_SOUND_BYTES_PER_S)
+    return 3 * pixels + math.ceil(limits.max_duration_s * MAX_AUDIO_BYTES_PER_S)

@@ -8,9 +8,9 @@ import sys
 
 ACCELERATOR_ERROR = "AcceleratorError"
 """torch's class for an error that the driver reported."""
-PASSING = ("out of memory", "no kernel image is available", "invalid device function", "invalid argument")
+TRANSIENT = ("out of memory", "no kernel image is available", "invalid device function", "invalid argument")
 """CUDA errors of one call, after which the next one works."""
-LASTING = (
+FATAL = (
     "illegal memory access",
     "device-side assert",
     "unspecified launch failure",
@@ -27,12 +27,12 @@ LASTING = (
 """What CUDA says once a context is broken."""
 
 
-def find_fault(error: BaseException) -> str | None:
+def find_fatal_error(error: BaseException) -> str | None:
     """What broke the GPU's context for good, now that `error` has ended what was done on it; None if nothing did."""
-    return broken_device(error) or ask_device()
+    return fatal_message(error) or probe_device()
 
 
-def ask_device() -> str | None:
+def probe_device() -> str | None:
     """What the GPU of this process answers to the next call, if that is an error after which it is of no more use.
 
     Waits for what is under way on it. A kernel that failed is heard of late, and by whatever call comes next.
@@ -43,26 +43,26 @@ def ask_device() -> str | None:
     try:
         torch.cuda.synchronize()
     except Exception as error:
-        return broken_device(error)
+        return fatal_message(error)
     return None
 
 
-def broken_device(error: BaseException) -> str | None:
+def fatal_message(error: BaseException) -> str | None:
     """What broke the GPU's context for good, from `error` or one that it came from; None if nothing did."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
-        if _breaks(cause):
+        if _is_fatal(cause):
             return str(cause).splitlines()[0]
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def _breaks(error: BaseException) -> bool:
+def _is_fatal(error: BaseException) -> bool:
     said = str(error).lower()
-    if not isinstance(error, RuntimeError) or not said or any(words in said for words in PASSING):
+    if not isinstance(error, RuntimeError) or not said or any(words in said for words in TRANSIENT):
         return False
     if type(error).__name__ == ACCELERATOR_ERROR:
         return True
-    return "cuda error" in said and any(words in said for words in LASTING)
+    return "cuda error" in said and any(words in said for words in FATAL)

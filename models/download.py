@@ -9,17 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from models.download_faults import explain
-from models.download_leftovers import clear_leftovers
+from models.download_faults import translate_error
+from models.download_leftovers import remove_stale_partials
 from models.errors import ModelDiskFull
-from models.hub_files import Wanted, choose_files, find_in_user_cache, find_index, offers_full
+from models.hub_files import FileSelection, find_in_user_cache, find_index, offers_base_variant, select_files
 from models.progress import Progress, ReportProgress, Stage
-from models.repository import Repository
+from models.repository import RepoRef
 
 REPORT_EVERY_S = 0.5
 
 
-def download(repository: Repository, cache_dir: Path, report: ReportProgress, *, wants_full: bool = False) -> Path:
+def download(repository: RepoRef, cache_dir: Path, report: ReportProgress, *, wants_full: bool = False) -> Path:
     """The folder of `repository`: from the user's own cache of the hub if that has it whole, else in `cache_dir`.
 
     `wants_full` takes the full transformer of a repository that has one (see models/full_transformer). Asks the hub
@@ -28,27 +28,27 @@ def download(repository: Repository, cache_dir: Path, report: ReportProgress, *,
     """
     report(Progress(Stage.DOWNLOADING))
     try:
-        full = wants_full and offers_full(repository, cache_dir)
+        full = wants_full and offers_base_variant(repository, cache_dir)
         if (found := find_in_user_cache(repository, cache_dir, full=full)) is not None:
             return found
-        wanted, missing_bytes = choose_files(repository, cache_dir, full=full)
-        clear_leftovers(repository, cache_dir)
+        wanted, missing_bytes = select_files(repository, cache_dir, full=full)
+        remove_stale_partials(repository, cache_dir)
         _check_disk(repository, cache_dir, missing_bytes)
         return _download_files(wanted, cache_dir, missing_bytes, report)
     except Exception as exc:
-        if explained := explain(repository, exc):
+        if explained := translate_error(repository, exc):
             raise explained from exc
         raise
 
 
-def find_download(repository: Repository, cache_dir: Path) -> Path | None:
+def find_download(repository: RepoRef, cache_dir: Path) -> Path | None:
     """The folder of a download that is here, whole or not, in `cache_dir` or in the user's own cache. Asks no hub."""
     from huggingface_hub import constants
 
     return find_index(repository, cache_dir) or find_index(repository, Path(constants.HF_HUB_CACHE))
 
 
-def _check_disk(repository: Repository, cache_dir: Path, needed: int) -> None:
+def _check_disk(repository: RepoRef, cache_dir: Path, needed: int) -> None:
     free = shutil.disk_usage(cache_dir).free
     if needed > free:
         raise ModelDiskFull(
@@ -90,7 +90,7 @@ def _counting_bar(counter: _Counter) -> Any:
     return CountingBar
 
 
-def _download_files(wanted: Wanted, cache_dir: Path, total: int, report: ReportProgress) -> Path:
+def _download_files(wanted: FileSelection, cache_dir: Path, total: int, report: ReportProgress) -> Path:
     """Download in a thread of its own, so that `report` is called from the caller's and may raise.
 
     The bar ends a plain download where it stands, and one through Xet between two files: that one is called back from

@@ -15,14 +15,14 @@ from models.errors import (
     ModelUnavailable,
     RevisionNotFound,
 )
-from models.repository import Repository
+from models.repository import RepoRef
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (401, 403)
 """The HTTP statuses of the hub for a token that it does not know, or that may not read this."""
 
 
-def explain(repository: Repository, error: Exception) -> ModelUnavailable | None:
+def translate_error(repository: RepoRef, error: Exception) -> ModelUnavailable | None:
     """What an error means that came up in a download; None for one that is not a download's."""
     found = _why_absent(error) or _why_refused(error) or _why_broken(error)
     if found is None:

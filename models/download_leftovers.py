@@ -7,14 +7,14 @@ import contextlib
 import time
 from pathlib import Path
 
-from models.repository import Repository
+from models.repository import RepoRef
 
 UNFINISHED = ".incomplete"
-QUIET_S = 600.0
+STALE_AFTER_S = 600.0
 """Nothing was written for so long: nobody writes it."""
 
 
-def clear_leftovers(repository: Repository, cache_dir: Path) -> int:
+def remove_stale_partials(repository: RepoRef, cache_dir: Path) -> int:
     """Delete unfinished files of `repository` that nobody writes any more. Returns how many bytes that freed."""
     from huggingface_hub.file_download import repo_folder_name
 
@@ -30,7 +30,7 @@ def _clear(file: Path, lock: Path) -> int:
 
     with contextlib.suppress(Timeout, OSError), WeakFileLock(lock, timeout=0.01):
         found = file.stat()
-        if time.time() - found.st_mtime > QUIET_S:
+        if time.time() - found.st_mtime > STALE_AFTER_S:
             file.unlink()
             return found.st_size
     return 0

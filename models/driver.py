@@ -12,7 +12,7 @@ FLOORS: Mapping[int, int] = MappingProxyType({11: 450, 12: 525, 13: 580})
 """The oldest driver for each major version of CUDA, by NVIDIA's table of minor version compatibility."""
 
 
-def explain_old_driver() -> str | None:
+def find_old_driver() -> str | None:
     """One sentence where the driver is older than torch's CUDA wants, else None. Does not import torch."""
     cuda, version = _read_cuda(_find_torch_version()), _read_driver(DRIVER)
     if cuda is None or version is None:

@@ -95,7 +95,7 @@ class QueueFull(VideoError):
         self.retry_after_s = retry_after_s
 
 
-class TaskCancelled(VideoError):
+class TaskCanceled(VideoError):
     """The task does not belong to this worker any more; whatever it holds is to be dropped."""
 
     code = "canceled"

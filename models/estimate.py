@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from models.choices import Quality
 from models.errors import DoesNotFit
-from models.request import SIDE_MULTIPLE, Limits, VideoRequest
+from models.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 
 GB = 10**9
 LATENT_SIDE = 32
@@ -45,7 +45,7 @@ SHAPE = ("height", "width", "num_frames")
 
 
 @dataclass(frozen=True)
-class Peak:
+class PeakMemory:
     """The largest memory that the stages of a request take beside the weights, in bytes."""
 
     text_bytes: int
@@ -63,13 +63,13 @@ class Peak:
         return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
 
 
-def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> Peak:
+def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> PeakMemory:
     """What `request` takes. Decoding goes in tiles where the whole is larger than denoising was."""
     frames = request.num_rendered_frames
     denoise = denoise_bytes(request, from_image=from_image)
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
-    return Peak(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
+    return PeakMemory(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
 
 
 def denoise_bytes(request: VideoRequest, *, from_image: bool) -> int:
@@ -85,7 +85,7 @@ def text_bytes(request: VideoRequest) -> int:
 
 def _rows(request: VideoRequest) -> int:
     """How many prompts go through the model at once."""
-    return 2 if request.reads_negative_prompt else 1
+    return 2 if request.uses_cfg else 1
 
 
 def video_tokens(request: VideoRequest) -> int:
@@ -94,18 +94,18 @@ def video_tokens(request: VideoRequest) -> int:
     return latents * (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
 
 
-def evaluations(request: VideoRequest, fast_guided_share: float) -> int:
+def transformer_calls(request: VideoRequest, fast_guided_share: float) -> int:
     """How often the transformer looks at the video: four times a step with all guidance, once without.
 
     `fast_guided_share` is the share of its steps that a task of quality fast guides.
     """
-    guiding = request.reads_negative_prompt + (request.stg_scale_video > 0) + (request.modality_scale > 1)
+    guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
     return request.num_inference_steps + guiding * guided_steps(request, fast_guided_share)
 
 
-def evaluations_of_steps(request: VideoRequest, fast_guided_share: float, steps: float) -> float:
+def transformer_calls_of_steps(request: VideoRequest, fast_guided_share: float, steps: float) -> float:
     """The evaluations of its first `steps`, which may be a fraction: those that are guided come first."""
-    guiding = request.reads_negative_prompt + (request.stg_scale_video > 0) + (request.modality_scale > 1)
+    guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
     return steps + guiding * min(steps, guided_steps(request, fast_guided_share))
 
 
@@ -126,8 +126,8 @@ def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
     return num_frames * (tile + height * width * TILED_BYTES_PER_PIXEL)
 
 
-def nearest_that_fit(
-    request: VideoRequest, free_bytes: int, limits: Limits, *, from_image: bool = False
+def nearest_fitting(
+    request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
 ) -> tuple[VideoRequest, ...]:
     """The requests nearest to one that does not fit: fewer frames at its size, and a smaller size at its length."""
     shorter = _first_that_fits(_shorter(request, limits), free_bytes, from_image=from_image)
@@ -135,8 +135,8 @@ def nearest_that_fit(
     return tuple(found for found in (shorter, smaller) if found is not None)
 
 
-def instead_of(
-    request: VideoRequest, free_bytes: int, limits: Limits, *, from_image: bool = False
+def suggest_alternatives(
+    request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
 ) -> tuple[VideoRequest, ...]:
     """The nearest that fit into `free_bytes`, or nothing where `request` does itself.
 
@@ -144,12 +144,12 @@ def instead_of(
     """
     if estimate_peak(request, from_image=from_image).sized_bytes <= free_bytes:
         return ()
-    return nearest_that_fit(request, free_bytes, limits, from_image=from_image)
+    return nearest_fitting(request, free_bytes, limits, from_image=from_image)
 
 
-def check_fits(request: VideoRequest, free_bytes: int, limits: Limits, *, from_image: bool = False) -> None:
+def check_fits(request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False) -> None:
     """Raise DoesNotFit for a request that takes more than `free_bytes`."""
-    nearest = [shape_of(each) for each in instead_of(request, free_bytes, limits, from_image=from_image)]
+    nearest = [shape_of(each) for each in suggest_alternatives(request, free_bytes, limits, from_image=from_image)]
     if not nearest:
         return
     field = next(name for name in reversed(SHAPE) if nearest[0][name] != getattr(request, name))
@@ -173,7 +173,7 @@ def _first_that_fits(requests: Iterator[VideoRequest], free_bytes: int, *, from_
     )
 
 
-def _shorter(request: VideoRequest, limits: Limits) -> Iterator[VideoRequest]:
+def _shorter(request: VideoRequest, limits: RequestLimits) -> Iterator[VideoRequest]:
     frames = request.num_rendered_frames - LATENT_FRAMES
     while frames >= limits.min_frames:
         yield request.model_copy(update={"num_frames": frames})

@@ -11,26 +11,26 @@ import tempfile
 from pathlib import Path
 
 TRANSFORMER = "transformer"
-FULL = "transformer_full"
-FULL_CONFIG = f"{FULL}/config.json"
+BASE_VARIANT = "transformer_full"
+BASE_VARIANT_CONFIG = f"{BASE_VARIANT}/config.json"
 
 
-def has_full(folder: Path) -> bool:
+def has_base_variant(folder: Path) -> bool:
     """Whether a checkpoint comes with a full transformer beside the one that its index names."""
-    return (folder / FULL_CONFIG).is_file()
+    return (folder / BASE_VARIANT_CONFIG).is_file()
 
 
-def full_view(folder: Path, cache_dir: Path) -> Path:
+def view_path(folder: Path, cache_dir: Path) -> Path:
     """Where in `cache_dir` the links stand for the checkpoint in `folder`, once they are made."""
     return cache_dir / f"full-{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]}"
 
 
-def with_full(folder: Path, cache_dir: Path) -> Path:
+def materialize(folder: Path, cache_dir: Path) -> Path:
     """The checkpoint in `folder` with its full transformer in the place of the other. Raises OSError.
 
     Two processes may do this at once: each makes links of its own, and the first to finish names them.
     """
-    target = full_view(folder, cache_dir)
+    target = view_path(folder, cache_dir)
     if target.exists():
         return target
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -38,9 +38,9 @@ def with_full(folder: Path, cache_dir: Path) -> Path:
         draft = Path(temporary) / target.name
         draft.mkdir()
         for entry in folder.absolute().iterdir():
-            if entry.name not in (TRANSFORMER, FULL):
+            if entry.name not in (TRANSFORMER, BASE_VARIANT):
                 (draft / entry.name).symlink_to(entry)
-        (draft / TRANSFORMER).symlink_to(folder.absolute() / FULL)
+        (draft / TRANSFORMER).symlink_to(folder.absolute() / BASE_VARIANT)
         with contextlib.suppress(OSError):
             draft.rename(target)
         if not target.exists():

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOCK_FILE = Path("/dev/shm/ltx2-host-memory.lock")  # noqa: S108  # shared by all processes of the host, and by no disk
-MOST_WAIT_S = 10.0
+MAX_WAIT_S = 10.0
 """A holder that was stopped (SIGSTOP, a debugger) does not stop the others for longer. One that died holds nothing."""
 POLL_S = 0.005
 
 
 @contextlib.contextmanager
-def host_lock(file: Path = LOCK_FILE, most_wait_s: float = MOST_WAIT_S) -> Iterator[bool]:
+def host_lock(file: Path = LOCK_FILE, most_wait_s: float = MAX_WAIT_S) -> Iterator[bool]:
     """Hold the lock in this context; yields whether it is held. Without it the work goes on as on a machine of its own.
 
     Containers share it where they share /dev/shm; elsewhere each of them has a memory limit of its own.

@@ -19,7 +19,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Names:
+class CgroupFiles:
     """The files of a limit, and what its statistics call the page cache."""
 
     limit: str
@@ -27,14 +27,14 @@ class Names:
     cached: tuple[str, str]
 
 
-V1 = Names("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
-V2 = Names("memory.max", "memory.current", ("inactive_file", "active_file"))
+V1 = CgroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+V2 = CgroupFiles("memory.max", "memory.current", ("inactive_file", "active_file"))
 MEMORY = "memory"
 """The controller of version 1, and the folder that it is mounted under."""
 NO_LIMIT = "max"
-MARGIN_BYTES = 8 * 10**9
+RESERVED_BYTES = 8 * 10**9
 """Host memory that is left for clips, the page cache and everybody else, at least."""
-MARGIN_SHARE = 0.08
+RESERVED_FRACTION = 0.08
 """And at least so much of all of it: Ray ends processes of a node of which 95 % is taken (2.60, its default)."""
 
 
@@ -50,14 +50,14 @@ def all_host_bytes() -> int:
     return min([total, *(limit.all_bytes for limit in _limits(CGROUPS, OWN_CGROUP))])
 
 
-def margin_bytes(all_bytes: int) -> int:
+def reserved_bytes(all_bytes: int) -> int:
     """What stays free of `all_bytes` of memory."""
-    return max(MARGIN_BYTES, int(all_bytes * MARGIN_SHARE))
+    return max(RESERVED_BYTES, int(all_bytes * RESERVED_FRACTION))
 
 
-def pinnable_bytes() -> int:
+def max_pinned_bytes() -> int:
     """What may be taken for good, as pinned memory is: the kernel cannot take it back."""
-    return max(0, free_host_bytes() - margin_bytes(all_host_bytes()))
+    return max(0, free_host_bytes() - reserved_bytes(all_host_bytes()))
 
 
 def pinned_bytes(sizes: Iterable[int]) -> int:
@@ -85,7 +85,7 @@ def _limits(root: Path, own: Path) -> list[Limit]:
     ]
 
 
-def _place(root: Path, line: str) -> Iterator[tuple[Path, str, Names]]:
+def _place(root: Path, line: str) -> Iterator[tuple[Path, str, CgroupFiles]]:
     """Where the limits stand that a line of `/proc/self/cgroup` (number:controllers:path) speaks of."""
     _, _, rest = line.partition(":")
     controllers, _, path = rest.partition(":")
@@ -95,7 +95,7 @@ def _place(root: Path, line: str) -> Iterator[tuple[Path, str, Names]]:
         yield root / MEMORY, path.lstrip("/"), V1
 
 
-def _limit(folder: Path, names: Names) -> Limit | None:
+def _limit(folder: Path, names: CgroupFiles) -> Limit | None:
     try:
         limit = (folder / names.limit).read_text().strip()
         if limit == NO_LIMIT:

@@ -9,20 +9,20 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint_files import INDEX, UNUSED_FILES, needed_files, second_copies
-from models.full_transformer import FULL_CONFIG, has_full
-from models.repository import Repository
+from models.checkpoint_files import INDEX, UNUSED_FILES, duplicate_weights, needed_files
+from models.full_transformer import BASE_VARIANT_CONFIG, has_base_variant
+from models.repository import RepoRef
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FileSelection:
     """The files of a repository that match one of `patterns` and none of `ignored`."""
 
-    repository: Repository
+    repository: RepoRef
     patterns: tuple[str, ...]
     ignored: tuple[str, ...] = UNUSED_FILES
 
-    def without(self, patterns: Sequence[str]) -> "Wanted":
+    def without(self, patterns: Sequence[str]) -> "FileSelection":
         """The same, but for files that match one of `patterns`."""
         return replace(self, ignored=(*self.ignored, *patterns))
 
@@ -41,20 +41,20 @@ class Wanted:
         }
 
 
-def choose_files(repository: Repository, cache_dir: Path, *, full: bool) -> tuple[Wanted, int]:
+def select_files(repository: RepoRef, cache_dir: Path, *, full: bool) -> tuple[FileSelection, int]:
     """What is wanted of `repository`, and how many bytes of it are still to come into `cache_dir`."""
     from huggingface_hub import hf_hub_download
 
     index = Path(hf_hub_download(repository.id, INDEX, revision=repository.revision, cache_dir=cache_dir))
-    wanted = Wanted(repository, tuple(needed_files(index, full=full)))
+    wanted = FileSelection(repository, tuple(needed_files(index, full=full)))
     listed = _list(wanted, cache_dir)
     if listed is None:
-        return wanted.without(second_copies(_names_under(index.parent))), 0
-    wanted = wanted.without(second_copies([file.filename for file in listed]))
+        return wanted.without(duplicate_weights(_names_under(index.parent))), 0
+    wanted = wanted.without(duplicate_weights([file.filename for file in listed]))
     return wanted, sum(file.file_size or 0 for file in listed if file.will_download and wanted.takes(file.filename))
 
 
-def find_index(repository: Repository, cache_dir: Path) -> Path | None:
+def find_index(repository: RepoRef, cache_dir: Path) -> Path | None:
     """The folder in `cache_dir` with the repository's model_index.json, if that is there. Asks no hub."""
     from huggingface_hub import errors, try_to_load_from_cache
 
@@ -65,7 +65,7 @@ def find_index(repository: Repository, cache_dir: Path) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def find_in_user_cache(repository: Repository, cache_dir: Path, *, full: bool) -> Path | None:
+def find_in_user_cache(repository: RepoRef, cache_dir: Path, *, full: bool) -> Path | None:
     """What another program of this user has downloaded already, if it is whole. Ours comes first, once it is begun."""
     from huggingface_hub import constants
 
@@ -73,33 +73,33 @@ def find_in_user_cache(repository: Repository, cache_dir: Path, *, full: bool) -
     folder = find_index(repository, user_cache)
     if folder is None or find_index(repository, cache_dir) is not None:
         return None
-    wanted = Wanted(repository, tuple(needed_files(folder / INDEX, full=full)))
+    wanted = FileSelection(repository, tuple(needed_files(folder / INDEX, full=full)))
     return folder if _is_whole(wanted, user_cache, folder) else None
 
 
-def offers_full(repository: Repository, cache_dir: Path) -> bool:
+def offers_base_variant(repository: RepoRef, cache_dir: Path) -> bool:
     """Whether there is a full transformer (see models/full_transformer): in a cache, or on the hub."""
     from huggingface_hub import constants, errors, hf_hub_download
 
     found = find_index(repository, Path(constants.HF_HUB_CACHE))
-    if found is not None and has_full(found):
+    if found is not None and has_base_variant(found):
         return True
     try:
-        hf_hub_download(repository.id, FULL_CONFIG, revision=repository.revision, cache_dir=cache_dir)
+        hf_hub_download(repository.id, BASE_VARIANT_CONFIG, revision=repository.revision, cache_dir=cache_dir)
     except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError):
         return False
     return True
 
 
-def _is_whole(wanted: Wanted, cache_dir: Path, folder: Path) -> bool:
+def _is_whole(wanted: FileSelection, cache_dir: Path, folder: Path) -> bool:
     from huggingface_hub import errors, snapshot_download
 
     listed = _list(wanted, cache_dir)
     if listed is not None:
         names = [file.filename for file in listed]
-        wanted = wanted.without(second_copies(names))
+        wanted = wanted.without(duplicate_weights(names))
         return all((folder / name).exists() for name in names if wanted.takes(name))
-    wanted = wanted.without(second_copies(_names_under(folder)))
+    wanted = wanted.without(duplicate_weights(_names_under(folder)))
     try:
         snapshot_download(local_files_only=True, **wanted.arguments(cache_dir))
     except errors.LocalEntryNotFoundError:
@@ -107,7 +107,7 @@ def _is_whole(wanted: Wanted, cache_dir: Path, folder: Path) -> bool:
     return True
 
 
-def _list(wanted: Wanted, cache_dir: Path) -> list[Any] | None:
+def _list(wanted: FileSelection, cache_dir: Path) -> list[Any] | None:
     """The files that the hub has, as huggingface_hub tells of them. None where the hub cannot be asked."""
     from huggingface_hub import errors, snapshot_download
     from tqdm.std import tqdm

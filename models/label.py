@@ -20,7 +20,7 @@ HEIGHT_SHARE = 0.8
 """How much of a frame a label may take: a small frame keeps a strip of its picture."""
 
 
-def draw_label(frames: npt.NDArray[np.uint8]) -> None:
+def draw_watermark(frames: npt.NDArray[np.uint8]) -> None:
     """Draw the label into `frames`, uint8 (T, H, W, 3), in place: white on black, at the top left corner."""
     _, height, width, _ = frames.shape
     patch = _patch(height, width)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from models.repository import Repository
+from models.repository import RepoRef
 
 OTHER = "other"
 """What the hub calls a licence that it has no name for; the card then has one of its own."""
 
 
 @dataclass(frozen=True)
-class Licence:
+class License:
     """Its name, and where its text is if the card says so."""
 
     name: str
@@ -19,7 +19,7 @@ class Licence:
         return self.name if self.link is None else f"{self.name} ({self.link})"
 
 
-def find_licence(repository: Repository) -> Licence | None:
+def find_license(repository: RepoRef) -> License | None:
     """The licence of `repository`. None where its card names none, or the hub cannot be asked."""
     import httpx2
     from huggingface_hub import HfApi, errors
@@ -31,10 +31,10 @@ def find_licence(repository: Repository) -> Licence | None:
     if card is None or not card.license:
         return None
     name = card.license_name if card.license == OTHER and card.license_name else card.license
-    return Licence(str(name), _address(repository, card.license_link))
+    return License(str(name), _address(repository, card.license_link))
 
 
-def _address(repository: Repository, link: str | None) -> str | None:
+def _address(repository: RepoRef, link: str | None) -> str | None:
     """A card may name a file of its own repository."""
     if not link or link.startswith("http"):
         return link or None

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from models import offload
 from models.estimate import CUDA_BYTES, decode_bytes
-from models.memory import drop_locals, free_memory, is_out_of_memory
+from models.memory import clear_traceback_frames, collect_and_empty_cache, is_out_of_memory
 from models.request import VideoRequest
 from models.tiling import use_tiles
 from models.yuv import to_planes
@@ -22,7 +22,7 @@ FRAMES_AT_ONCE = 8
 
 
 Frames = npt.NDArray[np.uint8]
-Sound = npt.NDArray[np.float32]
+AudioTensor = npt.NDArray[np.float32]
 Decoded = TypeVar("Decoded")
 
 
@@ -45,29 +45,29 @@ def decode_frames(
     try:
         if on_gpu and needs_tiles(request):
             return in_tiles(), False
-        return _try_again(whole, in_tiles)
+        return _retry_decode(whole, in_tiles)
     finally:
         vae.disable_tiling()
 
 
-def decode_sound_or_again(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> tuple[Sound, bool]:
+def decode_audio_or_retry(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> tuple[AudioTensor, bool]:
     """The sound, and whether memory ran out the first time: what the frames gave up meanwhile may do for it."""
 
-    def decode() -> Sound:
-        return decode_sound(pipe, latents, request)
+    def decode() -> AudioTensor:
+        return decode_audio(pipe, latents, request)
 
-    return _try_again(decode, decode)
+    return _retry_decode(decode, decode)
 
 
-def _try_again(first: Callable[[], Decoded], second: Callable[[], Decoded]) -> tuple[Decoded, bool]:
+def _retry_decode(first: Callable[[], Decoded], second: Callable[[], Decoded]) -> tuple[Decoded, bool]:
     """What `first` gives, or `second` where memory runs out, with all that `first` held given back; and which."""
     try:
         return first(), False
     except Exception as exc:
         if not is_out_of_memory(exc):
             raise
-        drop_locals(exc)
-    free_memory()
+        clear_traceback_frames(exc)
+    collect_and_empty_cache()
     return second(), True
 
 
@@ -86,7 +86,7 @@ def _decode(vae: Any, latents: "torch.Tensor", request: VideoRequest, as_planes:
         return (to_planes if as_planes else to_bytes)(video[0], request.num_frames)
 
 
-def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> Sound:
+def decode_audio(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> AudioTensor:
     """Sound latents to a waveform, float32 (channels, samples), cut where the picture ends."""
     import torch
 
@@ -94,7 +94,7 @@ def decode_sound(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> S
         spectrogram = pipe.audio_vae.decode(latents.to(pipe.audio_vae.dtype), return_dict=False)[0]
         wave = pipe.vocoder(spectrogram.to(pipe.vocoder.dtype))[0]
     samples = math.floor(request.num_frames / request.exact_frame_rate * sample_rate_hz(pipe))
-    sound: Sound = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
+    sound: AudioTensor = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
     return sound
 
 

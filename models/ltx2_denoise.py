@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.choices import Length
+from models.choices import DurationMode
 from models.errors import RenderFailed
 from models.progress import Progress, ReportProgress, Stage
-from models.recipes import Recipe
+from models.recipes import CheckpointProfile
 from models.request import FRAMES_PER_LATENT, VideoRequest
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ scale is used as `scale - 1`, and 1e-30 - 1 is the same float as 0.0 - 1."""
 GUIDANCE_RESCALE = 0.7
 """How far guidance is brought back to the deviation that it started from, for picture and sound: Lightricks'
 LTX_2_PARAMS, and diffusers' default since 0.42."""
-LEAST_AUTO_S = 1.0
+MIN_AUTO_DURATION_S = 1.0
 """The shortest video that a duration head may choose, in seconds: diffusers' own bound."""
 
 
@@ -39,7 +39,7 @@ class Latents:
         return int(self.video.shape[2] - 1) * FRAMES_PER_LATENT + 1
 
 
-def round_first(pipe: Any) -> None:
+def patch_denormalize_dtype(pipe: Any) -> None:
     """Have `pipe` denormalise latents of pictures in the VAE's own type, as it does where it decodes them itself.
 
     Asked for latents it denormalises them in float32, and in bfloat16 they would then round to others here and there.
@@ -51,7 +51,7 @@ def round_first(pipe: Any) -> None:
 
 
 def denoise(
-    pipe: Any, recipe: Recipe, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
+    pipe: Any, recipe: CheckpointProfile, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
 ) -> Latents:
     """Run `pipe`, the one for text or the one for an image, up to its latents. Raises RenderFailed for NaN.
 
@@ -92,7 +92,7 @@ def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[N
         hook.remove()
 
 
-def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
+def _arguments(request: VideoRequest, recipe: CheckpointProfile) -> dict[str, Any]:
     """The request, but its text, in the words of diffusers."""
     return {
         "height": request.height,
@@ -116,10 +116,10 @@ def _arguments(request: VideoRequest, recipe: Recipe) -> dict[str, Any]:
 
 def _length(request: VideoRequest) -> dict[str, Any]:
     """How long it is to be. Without a number the pipeline asks the duration head, within bounds."""
-    if request.length is Length.EXACT:
+    if request.length is DurationMode.EXACT:
         return {"num_frames": request.num_rendered_frames}
     most_s = request.num_frames / float(request.exact_frame_rate)
-    return {"num_frames": None, "min_seconds": min(LEAST_AUTO_S, most_s / 2), "max_seconds": most_s}
+    return {"num_frames": None, "min_seconds": min(MIN_AUTO_DURATION_S, most_s / 2), "max_seconds": most_s}
 
 
 def _seeded(request: VideoRequest) -> "torch.Generator":

@@ -7,26 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from models import offload, placement, speedup_choice
-from models.checkpoint_check import check_names, read_object, tell_missing
+from models.checkpoint_check import check_tensor_names, raise_if_missing, read_object
 from models.checkpoint_files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
-from models.driver import explain_old_driver
+from models.driver import find_old_driver
 from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.estimate import TEXT_KEYS_BYTES
 from models.fixes import ALL as ALL_FIXES
 from models.fixes import Fix
-from models.fixes.vocoder import VOCODER, in_float32, load_vocoder
+from models.fixes.vocoder import VOCODER, load_vocoder, run_in_float32
 from models.host_memory import free_host_bytes
-from models.memory import drop_locals, free_memory, free_pinned_memory, free_reserve, is_out_of_memory
+from models.memory import (
+    clear_traceback_frames,
+    collect_and_empty_cache,
+    empty_cuda_cache,
+    free_pinned_memory,
+    is_out_of_memory,
+)
 from models.options import LoadOptions
-from models.recipes import Recipe
+from models.recipes import CheckpointProfile
 from models.sizes import measure_sizes
-from models.speedup_choice import Speedup
+from models.speedup_choice import Optimization
 from models.text_encoding import drop_head
 
 DEVICES = ("cpu", "cuda")
 
 
-def let_threads_sleep() -> None:
+def set_omp_passive_wait() -> None:
     """Have torch's CPU threads sleep, not spin, while they wait for each other.
 
     The encoder and the HTTP side share the processors. Measured on 2 cores with two more busy threads: a small render
@@ -44,21 +50,21 @@ def check_device(device: str) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            reason = explain_old_driver() or "torch finds no NVIDIA GPU with a working driver"
+            reason = find_old_driver() or "torch finds no NVIDIA GPU with a working driver"
             raise ModelUnavailable(f"device is cuda, but {reason}")
 
 
-def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOptions) -> placement.Placement:
+def choose_placement(folder: Path, recipe: CheckpointProfile, device: str, options: LoadOptions) -> placement.Placement:
     """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits.
 
     What a load before it left behind when it failed does not count as taken.
     """
     if device == "cuda":
-        if options.text_encoder_weights is placement.TextWeights.NF4:
+        if options.text_encoder_dtype is placement.TextEncoderDtype.NF4:
             from models.nf4 import import_bitsandbytes  # torch comes with it
 
             import_bitsandbytes()
-        free_memory()
+        collect_and_empty_cache()
         free_pinned_memory()
     sizes = measure_sizes(folder, _dtype(recipe, device))
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
@@ -68,19 +74,19 @@ def choose_placement(folder: Path, recipe: Recipe, device: str, options: LoadOpt
         offload.free_vram_bytes(),
         host_bytes,
         sizes,
-        place=options.place,
-        weights=options.weights,
-        text_weights=options.text_encoder_weights,
+        place=options.offload,
+        weights=options.weight_dtype,
+        text_weights=options.text_encoder_dtype,
         card_bytes=offload.card_bytes(),
     )
 
 
-def _dtype(recipe: Recipe, device: str) -> str:
+def _dtype(recipe: CheckpointProfile, device: str) -> str:
     """What weights are read as: bfloat16, but float32 for the tiny model on a CPU, where that is faster."""
     return "float32" if recipe.tiny and device == "cpu" else "bfloat16"
 
 
-def load_pipeline(folder: Path, recipe: Recipe, device: str, fixes: Collection[Fix] = ALL_FIXES) -> Any:
+def load_pipeline(folder: Path, recipe: CheckpointProfile, device: str, fixes: Collection[Fix] = ALL_FIXES) -> Any:
     """Read all components into host memory, and put `fixes` on them."""
     import torch
     from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
@@ -96,7 +102,7 @@ def load_pipeline(folder: Path, recipe: Recipe, device: str, fixes: Collection[F
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
         folder, subfolder="transformer", perturbed_attn=recipe.perturbed_attn, **how
     )
-    own_dtype = {VOCODER: load_vocoder(folder, how)} if Fix.VOCODER in fixes and in_float32(folder) else {}
+    own_dtype = {VOCODER: load_vocoder(folder, how)} if Fix.VOCODER in fixes and run_in_float32(folder) else {}
     pipe = LTX2Pipeline.from_pretrained(
         folder,
         transformer=transformer,
@@ -116,7 +122,7 @@ def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:
 
     kind = getattr(transformers, read_object(folder / INDEX)[OF_TRANSFORMERS][1])
     text_encoder, told = kind.from_pretrained(folder / OF_TRANSFORMERS, output_loading_info=True, **how)
-    tell_missing(folder, OF_TRANSFORMERS, (name for name in told["missing_keys"] if "language_model" in name))
+    raise_if_missing(folder, OF_TRANSFORMERS, (name for name in told["missing_keys"] if "language_model" in name))
     drop_head(text_encoder)
     return text_encoder
 
@@ -127,31 +133,31 @@ def _check_loaded(folder: Path, pipe: Any) -> None:
 
     for name, component in pipe.components.items():
         if name != OF_TRANSFORMERS and isinstance(component, torch.nn.Module):
-            check_names(folder, name, component.state_dict())
+            check_tensor_names(folder, name, component.state_dict())
 
 
-def choose_speedups(placed: placement.Placement, device: str, options: LoadOptions) -> tuple[Speedup, ...]:
+def choose_optimizations(placed: placement.Placement, device: str, options: LoadOptions) -> tuple[Optimization, ...]:
     """What the operator's choice means for a model that stands as `placed` says.
 
     `auto` spends no memory that a render of the usual size needs.
     """
-    room_bytes = measure_room(placed, ())
-    roomy = room_bytes is None or room_bytes >= placement.WORKING_BYTES + TEXT_KEYS_BYTES
-    streamed = placed.place is placement.Place.BLOCKS
-    return speedup_choice.choose(options.speedups, device, streamed=streamed, roomy=roomy)
+    room_bytes = measure_free_vram(placed, ())
+    roomy = room_bytes is None or room_bytes >= placement.RESERVED_VRAM_BYTES + TEXT_KEYS_BYTES
+    streamed = placed.mode is placement.OffloadMode.BLOCK
+    return speedup_choice.choose_optimizations(options.optimizations, device, streamed=streamed, roomy=roomy)
 
 
-def measure_room(placed: placement.Placement, kept: Collection[Speedup]) -> int | None:
+def measure_free_vram(placed: placement.Placement, kept: Collection[Optimization]) -> int | None:
     """GPU memory that a render may take from now on, in bytes; None on a CPU, where no card bounds it."""
-    if placed.place is placement.Place.CPU:
+    if placed.mode is placement.OffloadMode.CPU:
         return None
-    free_reserve()
-    kept_bytes = TEXT_KEYS_BYTES if Speedup.TEXT_KEYS in kept else 0
-    return max(0, offload.free_vram_bytes() - placed.window_bytes - kept_bytes)
+    empty_cuda_cache()
+    kept_bytes = TEXT_KEYS_BYTES if Optimization.TEXT_KV_CACHE in kept else 0
+    return max(0, offload.free_vram_bytes() - placed.stream_buffer_bytes - kept_bytes)
 
 
 @contextlib.contextmanager
-def explained_load(model: str) -> Iterator[None]:
+def translate_load_errors(model: str) -> Iterator[None]:
     """Whatever goes wrong while the weights are read is a ModelUnavailable: files break in many ways.
 
     A ValueError is what diffusers and transformers raise for weights that do not fit their config.
@@ -162,7 +168,7 @@ def explained_load(model: str) -> Iterator[None]:
         raise
     except Exception as exc:
         if is_out_of_memory(exc):
-            drop_locals(exc)
+            clear_traceback_frames(exc)
             raise ModelUnavailable(f"there is not enough memory to load {model}: {exc}") from exc
         if isinstance(exc, PermissionError):
             raise ModelUnavailable(f"{model} may not be read by this user: {exc}") from exc

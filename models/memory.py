@@ -18,10 +18,10 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
-def drop_locals(error: Exception) -> None:
+def clear_traceback_frames(error: Exception) -> None:
     """Let go of the tensors that an error's frames hold, and of what torch keeps in reserve."""
     traceback.clear_frames(error.__traceback__)
-    free_memory()
+    collect_and_empty_cache()
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ def read_gpu_memory() -> GpuMemory:
     return GpuMemory(int(torch.cuda.get_device_properties(0).total_memory), peak_bytes)
 
 
-def free_memory() -> None:
+def collect_and_empty_cache() -> None:
     """Collect what nobody holds any more, and give torch's reserve on the GPU back."""
     gc.collect()
-    free_reserve()
+    empty_cuda_cache()
 
 
-def free_reserve() -> None:
+def empty_cuda_cache() -> None:
     """Give torch's reserve on the GPU back, which no tensor holds. Collects nothing: that takes 0.25 s."""
     import torch
 

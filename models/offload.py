@@ -5,8 +5,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from models.host_lock import host_lock
-from models.host_memory import pinnable_bytes, pinned_bytes
-from models.placement import STREAMED, TEXT_ENCODER, TRANSFORMER, Place, Placement, TextWeights, Weights
+from models.host_memory import max_pinned_bytes, pinned_bytes
+from models.placement import (
+    OFFLOADED_COMPONENTS,
+    TEXT_ENCODER,
+    TRANSFORMER,
+    OffloadMode,
+    Placement,
+    TextEncoderDtype,
+    WeightDtype,
+)
 from models.text_encoding import multiply_by_rows
 
 if TYPE_CHECKING:
@@ -14,7 +22,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-PASSING_PARTS = MappingProxyType({TRANSFORMER: ("transformer_blocks",), "vae": ("encoder", "decoder")})
+STREAMED_PARTS = MappingProxyType({TRANSFORMER: ("transformer_blocks",), "vae": ("encoder", "decoder")})
 """The parts that pass, of components that do not pass whole. Hooks stand on modules whose `forward` is called; that of
 a VAE is not, and diffusers' hook for it would note every call of every layer for ever, and never prefetch."""
 
@@ -33,29 +41,29 @@ def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
     from models import transfer
     from models.nf4 import store_in_4_bits
 
-    if placement.weights is Weights.FP8:
+    if placement.weights is WeightDtype.FP8:
         from models.fp8_weights import round_weights
 
-        on_cpu = placement.place is Place.CPU
-        back = on_cpu or TRANSFORMER in STREAMED[placement.place]
+        on_cpu = placement.mode is OffloadMode.CPU
+        back = on_cpu or TRANSFORMER in OFFLOADED_COMPONENTS[placement.mode]
         round_weights(pipe.transformer, torch.device("cpu" if on_cpu else device), back=back)
-    if placement.text_weights is TextWeights.NF4:
+    if placement.text_weights is TextEncoderDtype.NF4:
         store_in_4_bits(pipe.text_encoder, torch.device(device))
-    if placement.place is Place.CPU:
+    if placement.mode is OffloadMode.CPU:
         return placement
-    passing = _modules(pipe, STREAMED[placement.place])
+    passing = _modules(pipe, OFFLOADED_COMPONENTS[placement.mode])
     pinned = pin(passing) if device == "cuda" else frozenset()
     for name, component in passing.items():
-        let_pass(name, component, torch.device(device))
+        enable_group_offload(name, component, torch.device(device))
     transfer.to_device(resident_weights(pipe, placement), torch.device(device))
     return placement.with_pinned(pinned)
 
 
 def pin(passing: "Mapping[str, Module]") -> frozenset[str]:
     """Pin what passes through the GPU, as far as host memory goes; returns the components that are pinned whole."""
-    weights = {name: _passing_weights(name, component) for name, component in passing.items()}
+    weights = {name: _streamed_weights(name, component) for name, component in passing.items()}
     sizes = {name: pinned_bytes(weight.nbytes for weight in each) for name, each in weights.items()}
-    chosen = choose_pinned(sizes, pinnable_bytes())
+    chosen = choose_pinned(sizes, max_pinned_bytes())
     return frozenset(name for name in passing if name in chosen and all(map(_pin_weight, weights[name])))
 
 
@@ -64,7 +72,7 @@ def _pin_weight(weight: "Tensor") -> bool:
     from models import transfer
 
     with host_lock():
-        if pinned_bytes([weight.nbytes]) > pinnable_bytes():
+        if pinned_bytes([weight.nbytes]) > max_pinned_bytes():
             return False
         target = transfer.allocate_host(weight)
     weight.data = target.copy_(weight.data)
@@ -89,10 +97,10 @@ def resident_weights(pipe: Any, placement: Placement) -> "list[Tensor]":
     """The weights that stay on the GPU: all but those that pass through it."""
     from models.transfer import weights_of
 
-    if placement.place is Place.CPU:
+    if placement.mode is OffloadMode.CPU:
         return []
-    passing = _modules(pipe, STREAMED[placement.place])
-    gone = {id(weight) for name, component in passing.items() for weight in _passing_weights(name, component)}
+    passing = _modules(pipe, OFFLOADED_COMPONENTS[placement.mode])
+    gone = {id(weight) for name, component in passing.items() for weight in _streamed_weights(name, component)}
     return [weight for weight in weights_of(_modules(pipe, pipe.components).values()) if id(weight) not in gone]
 
 
@@ -104,14 +112,14 @@ def _modules(pipe: Any, names: Iterable[str]) -> "dict[str, Module]":
     return {name: value for name, value in found.items() if isinstance(value, torch.nn.Module)}
 
 
-def _passing_weights(name: str, component: "Module") -> "list[Tensor]":
+def _streamed_weights(name: str, component: "Module") -> "list[Tensor]":
     """What of a component passes: what of it is in no block, or in neither encoder nor decoder, stays on the GPU."""
     from models.transfer import weights_of
 
-    return weights_of([component.get_submodule(part) for part in PASSING_PARTS.get(name, ("",))])
+    return weights_of([component.get_submodule(part) for part in STREAMED_PARTS.get(name, ("",))])
 
 
-def let_pass(name: str, component: Any, device: Any) -> None:
+def enable_group_offload(name: str, component: Any, device: Any) -> None:
     """Keep a component in host memory and bring its parts to `device` as they are called.
 
     The transformer by blocks, each bringing in the next while it works: its calls differ in the layers that they skip,
@@ -134,7 +142,7 @@ def let_pass(name: str, component: Any, device: Any) -> None:
         return
     if name == TEXT_ENCODER:
         multiply_by_rows(component)
-    for part in PASSING_PARTS.get(name, ("",)):
+    for part in STREAMED_PARTS.get(name, ("",)):
         apply_group_offloading(component.get_submodule(part), offload_type="leaf_level", **how)
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.fixes import ALL, Fix
-from models.placement import Place, TextWeights, Weights
-from models.recipes import Training
-from models.speedup_choice import AUTO, Speedup
+from models.placement import OffloadMode, TextEncoderDtype, WeightDtype
+from models.recipes import CheckpointType
+from models.speedup_choice import AUTO, Optimization
 
 PROMPT_CACHE_BYTES = 268_435_456
 """Some twenty prompts of LTX-2."""
 
-FAST_GUIDED_SHARE = 0.5
+FAST_GUIDANCE_FRACTION = 0.5
 """40 steps take 98 evaluations instead of 156, with the STG pass as the speed-up `prefix` has it (counted)."""
 
 
@@ -26,12 +26,12 @@ class LoadOptions:
     setting names them.
     """
 
-    speedups: str | Sequence[Speedup] = AUTO
-    place: Place | None = None
-    weights: Weights = Weights.BF16
-    text_encoder_weights: TextWeights = TextWeights.BF16
-    training: Training = Training.AUTO
+    optimizations: str | Sequence[Optimization] = AUTO
+    offload: OffloadMode | None = None
+    weight_dtype: WeightDtype = WeightDtype.BF16
+    text_encoder_dtype: TextEncoderDtype = TextEncoderDtype.BF16
+    checkpoint_type: CheckpointType = CheckpointType.AUTO
     prompt_cache_bytes: int = PROMPT_CACHE_BYTES
-    fast_guided_share: float = FAST_GUIDED_SHARE
+    fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION
     fast_float8: bool = False
     fixes: frozenset[Fix] = ALL

@@ -17,34 +17,34 @@ from models.recipes import BLOCKS_OF_LTX2
 GB = 10**9
 TRANSFORMER = "transformer"
 TEXT_ENCODER = "text_encoder"
-WORKING_BYTES = 9 * GB
+RESERVED_VRAM_BYTES = 9 * GB
 """Beside the weights, at 512x768, 121 frames."""
-HOST_WORKING_BYTES = 4 * GB
+RESERVED_HOST_BYTES = 4 * GB
 BLOCKS_IN_FLIGHT = 2
 """A streamed transformer keeps the block that works and the block that comes next."""
 
 
-class Place(StrEnum):
+class OffloadMode(StrEnum):
     """Ways to hold a model, from the fastest to the smallest. All give the same result."""
 
     CPU = "cpu"
     """All on the CPU."""
-    RESIDENT = "resident"
+    NONE = "resident"
     """All on the GPU."""
-    TEXT_STREAMED = "text_streamed"
+    TEXT_ENCODER = "text_streamed"
     """The text encoder passes through the GPU layer by layer while it encodes; all else stays on it."""
-    TRANSFORMER = "transformer"
+    ALL_BUT_TRANSFORMER = "transformer"
     """The transformer stays on the GPU; text encoder, connectors and VAE pass through it."""
-    BLOCKS = "blocks"
+    BLOCK = "blocks"
     """The transformer passes through the GPU too, block by block, at every step."""
 
 
-STREAMED = MappingProxyType(
+OFFLOADED_COMPONENTS = MappingProxyType(
     {
-        Place.RESIDENT: (),
-        Place.TEXT_STREAMED: (TEXT_ENCODER,),
-        Place.TRANSFORMER: (TEXT_ENCODER, "connectors", "vae"),
-        Place.BLOCKS: (TEXT_ENCODER, "connectors", "vae", TRANSFORMER),
+        OffloadMode.NONE: (),
+        OffloadMode.TEXT_ENCODER: (TEXT_ENCODER,),
+        OffloadMode.ALL_BUT_TRANSFORMER: (TEXT_ENCODER, "connectors", "vae"),
+        OffloadMode.BLOCK: (TEXT_ENCODER, "connectors", "vae", TRANSFORMER),
     }
 )
 """The components that pass through the GPU, by place."""
@@ -53,7 +53,7 @@ STREAMED = MappingProxyType(
 PASSING = "host, passes through GPU"
 
 
-class Weights(StrEnum):
+class WeightDtype(StrEnum):
     """How the transformer's weights are stored. Everything is computed in bfloat16."""
 
     BF16 = "bf16"
@@ -63,7 +63,7 @@ class Weights(StrEnum):
     asks for it."""
 
 
-class TextWeights(StrEnum):
+class TextEncoderDtype(StrEnum):
     """How the text encoder's weights are stored on a GPU. Everything is computed in bfloat16."""
 
     BF16 = "bf16"
@@ -104,10 +104,10 @@ class Sizes:
         """What a component is made of where the others are made of `dtype`."""
         return "float32" if name in self.float32 else dtype
 
-    def stored(self, weights: Weights, text_weights: TextWeights = TextWeights.BF16) -> "Sizes":
+    def stored(self, weights: WeightDtype, text_weights: TextEncoderDtype = TextEncoderDtype.BF16) -> "Sizes":
         """The sizes once transformer and text encoder are stored so. What is rounded is made in host memory."""
         stored = self._with_transformer(weights)
-        return stored if text_weights is TextWeights.BF16 else stored.with_text_encoder_in_4_bits()
+        return stored if text_weights is TextEncoderDtype.BF16 else stored.with_text_encoder_in_4_bits()
 
     def with_text_encoder_in_4_bits(self) -> "Sizes":
         """The sizes once the text encoder's matrices are stored in 4 bits."""
@@ -120,8 +120,8 @@ class Sizes:
             converted={**self.converted, TEXT_ENCODER: rounded},
         )
 
-    def _with_transformer(self, weights: Weights) -> "Sizes":
-        if weights is Weights.BF16:
+    def _with_transformer(self, weights: WeightDtype) -> "Sizes":
+        if weights is WeightDtype.BF16:
             return self
         outside = self.outside_blocks
         rounded = self.fp8_bytes or outside + (self.weights.get(TRANSFORMER, outside) - outside) // 2
@@ -129,7 +129,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComponentPlacement:
     """Where one component goes."""
 
     component: str
@@ -142,13 +142,13 @@ class Row:
 class Placement:
     """Where a model goes, and what it takes: GPU bytes with a render's working memory in them, and host bytes."""
 
-    place: Place
+    mode: OffloadMode
     gpu_bytes: int
     host_bytes: int
-    rows: tuple[Row, ...] = ()
-    weights: Weights = Weights.BF16
-    text_weights: TextWeights = TextWeights.BF16
-    window_bytes: int = 0
+    rows: tuple[ComponentPlacement, ...] = ()
+    weights: WeightDtype = WeightDtype.BF16
+    text_weights: TextEncoderDtype = TextEncoderDtype.BF16
+    stream_buffer_bytes: int = 0
     """What of the GPU the blocks of a streamed transformer take while it works. What is in no block stands there
     already, so that memory that is free is without it."""
 
@@ -174,9 +174,9 @@ def plan(
     host_bytes: int,
     sizes: Sizes,
     *,
-    place: Place | None = None,
-    weights: Weights = Weights.BF16,
-    text_weights: TextWeights = TextWeights.BF16,
+    place: OffloadMode | None = None,
+    weights: WeightDtype = WeightDtype.BF16,
+    text_weights: TextEncoderDtype = TextEncoderDtype.BF16,
     card_bytes: int | None = None,
 ) -> Placement:
     """The fastest placement that fits, for `free_vram_bytes` on the GPU and `host_bytes` of free host memory.
@@ -184,16 +184,16 @@ def plan(
     `place` leaves only that one to choose. `card_bytes` is all that the GPU has, for the error. Raises
     ModelUnavailable where none fits, saying what each would need.
     """
-    options = [option for option in gpu_placements(sizes, weights, text_weights) if place in (None, option.place)]
+    options = [option for option in gpu_placements(sizes, weights, text_weights) if place in (None, option.mode)]
     for option in options:
         if option.gpu_bytes <= free_vram_bytes and option.host_bytes <= host_bytes:
             return option
     needs = "; ".join(
-        f"{option.place}: {_gb(option.gpu_bytes)} on the GPU and {_gb(option.host_bytes)} in host memory"
+        f"{option.mode}: {_gb(option.gpu_bytes)} on the GPU and {_gb(option.host_bytes)} in host memory"
         for option in options
     )
-    advice = ". generator.weights: fp8 halves the transformer and is not exact" if weights is Weights.BF16 else ""
-    if text_weights is TextWeights.BF16:
+    advice = ". generator.weights: fp8 halves the transformer and is not exact" if weights is WeightDtype.BF16 else ""
+    if text_weights is TextEncoderDtype.BF16:
         advice += ". generator.text_encoder_weights: nf4 takes two thirds off the text encoder and is not exact"
     raise ModelUnavailable(
         f"the model does not fit: {_free(free_vram_bytes, card_bytes)} on the GPU and {_gb(host_bytes)} in host "
@@ -214,31 +214,33 @@ def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placemen
         raise ModelUnavailable(
             f"the model does not fit: it needs {_gb(needed)} of host memory on the CPU, and {_gb(host_bytes)} is free"
         )
-    rows = tuple(Row(name, sizes.dtype_of(name, dtype), "CPU", size) for name, size in sizes.weights.items())
-    return Placement(Place.CPU, gpu_bytes=0, host_bytes=needed, rows=rows)
+    rows = tuple(
+        ComponentPlacement(name, sizes.dtype_of(name, dtype), "CPU", size) for name, size in sizes.weights.items()
+    )
+    return Placement(OffloadMode.CPU, gpu_bytes=0, host_bytes=needed, rows=rows)
 
 
 def gpu_placements(
-    sizes: Sizes, weights: Weights = Weights.BF16, text_weights: TextWeights = TextWeights.BF16
+    sizes: Sizes, weights: WeightDtype = WeightDtype.BF16, text_weights: TextEncoderDtype = TextEncoderDtype.BF16
 ) -> tuple[Placement, ...]:
     """What each way on a GPU takes, the fastest first."""
     stored = sizes.stored(weights, text_weights)
-    return tuple(_place(place, stored, weights, text_weights) for place in STREAMED)
+    return tuple(_place(place, stored, weights, text_weights) for place in OFFLOADED_COMPONENTS)
 
 
-def _place(place: Place, sizes: Sizes, weights: Weights, text_weights: TextWeights) -> Placement:
+def _place(place: OffloadMode, sizes: Sizes, weights: WeightDtype, text_weights: TextEncoderDtype) -> Placement:
     """What one way takes. The text encoder is gone from the GPU before denoising asks for its memory.
 
     Host memory has to hold the blocks that pass at every step, and what a load makes there. What is mapped from its
     file and passes once a task is the kernel's to keep or to read again.
     """
-    passing = [name for name in STREAMED[place] if name in sizes.weights]
+    passing = [name for name in OFFLOADED_COMPONENTS[place] if name in sizes.weights]
     held_bytes = sum(sizes.weights[name] for name in passing)
     blocks_bytes = sizes.weights[TRANSFORMER] - sizes.outside_blocks if TRANSFORMER in passing else 0
     window = blocks_bytes // sizes.blocks * BLOCKS_IN_FLIGHT
     staying = sizes.outside_blocks if TRANSFORMER in passing else 0
     rows = tuple(
-        Row(
+        ComponentPlacement(
             name,
             sizes.dtype_of(name, _dtype(name, weights, text_weights)),
             PASSING if name in passing else "GPU",
@@ -246,15 +248,15 @@ def _place(place: Place, sizes: Sizes, weights: Weights, text_weights: TextWeigh
         )
         for name, size in sizes.weights.items()
     )
-    gpu_bytes = sizes.total - held_bytes + staying + window + WORKING_BYTES
-    host_bytes = blocks_bytes + _made_bytes(sizes, passing) + HOST_WORKING_BYTES
+    gpu_bytes = sizes.total - held_bytes + staying + window + RESERVED_VRAM_BYTES
+    host_bytes = blocks_bytes + _made_bytes(sizes, passing) + RESERVED_HOST_BYTES
     return Placement(place, gpu_bytes, host_bytes, rows, weights, text_weights, window)
 
 
-def _dtype(name: str, weights: Weights, text_weights: TextWeights) -> str:
-    if name == TRANSFORMER and weights is Weights.FP8:
+def _dtype(name: str, weights: WeightDtype, text_weights: TextEncoderDtype) -> str:
+    if name == TRANSFORMER and weights is WeightDtype.FP8:
         return "float8"
-    return "nf4" if name == TEXT_ENCODER and text_weights is TextWeights.NF4 else "bfloat16"
+    return "nf4" if name == TEXT_ENCODER and text_weights is TextEncoderDtype.NF4 else "bfloat16"
 
 
 def _made_bytes(sizes: Sizes, passing: Collection[str]) -> int:

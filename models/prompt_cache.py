@@ -32,12 +32,12 @@ class Key:
 
 def keys_of(request: VideoRequest) -> tuple[Key, ...]:
     """The texts that a request has the model read, in the order of their rows: the negative one first."""
-    texts = (request.negative_prompt, request.prompt) if request.reads_negative_prompt else (request.prompt,)
+    texts = (request.negative_prompt, request.prompt) if request.uses_cfg else (request.prompt,)
     return tuple(Key(text, row, len(texts)) for row, text in enumerate(texts))
 
 
 @dataclass(frozen=True)
-class Text:
+class EncodedPrompt:
     """An encoded text, in host memory: embeddings for picture and sound and their mask, a row of each.
 
     `shape` is that of the text encoder's embeddings, and `dtype` theirs, which the pipeline takes for all its inputs;
@@ -64,13 +64,13 @@ class PromptCache:
     def __init__(self, connectors: Any, max_bytes: int) -> None:
         self._encode = connectors.forward
         self._max_bytes = max_bytes
-        self._texts: OrderedDict[Key, Text] = OrderedDict()
+        self._texts: OrderedDict[Key, EncodedPrompt] = OrderedDict()
         self._keys: tuple[Key, ...] = ()
-        self._known: Mapping[Key, Text] = {}
+        self._known: Mapping[Key, EncodedPrompt] = {}
         connectors.forward = self._forward
 
     @contextlib.contextmanager
-    def text_of(self, request: VideoRequest) -> Iterator[dict[str, Any]]:
+    def inputs_for(self, request: VideoRequest) -> Iterator[dict[str, Any]]:
         """What the pipeline is to be told of a request's text, while it runs in this context."""
         self._keys = keys_of(request)
         self._known = {key: self._texts[key] for key in self._keys if key in self._texts}
@@ -129,12 +129,12 @@ class PromptCache:
             rows = [output[key.row : key.row + 1].detach() for output in outputs]
             if sum(row.nbytes for row in rows) <= self._max_bytes:
                 kept = tuple(row.to("cpu", copy=True) for row in rows)
-                self._texts[key] = Text(kept, tuple(embeddings.shape[1:]), embeddings.dtype, embeddings.device)
+                self._texts[key] = EncodedPrompt(kept, tuple(embeddings.shape[1:]), embeddings.dtype, embeddings.device)
         while self.size_bytes > self._max_bytes:
             self._texts.popitem(last=False)
 
 
-def _placeholder(name: str, text: Text, *, short: bool) -> dict[str, Any]:
+def _placeholder(name: str, text: EncodedPrompt, *, short: bool) -> dict[str, Any]:
     """Embeddings that nobody reads: they tell the pipeline that there is a text, and of which dtype.
 
     Beside a text that is encoded they are as long as its own. What is made of them is thrown away.

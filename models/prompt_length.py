@@ -3,26 +3,26 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.adjustments import Adjustment, cut_short
+from models.adjustments import Adjustment, truncation
 from models.request import VideoRequest
 
-MOST_TOKENS = 1024
+MAX_TOKENS = 1024
 """What LTX2Pipeline reads unless it is told otherwise, and what LTX-2 was trained with."""
 OWN_TOKENS = 2
 """Tokens that a tokenizer may put around a text."""
 
 
-def find_cuts(request: VideoRequest, tokenizer: Any) -> Iterator[Adjustment]:
+def find_truncations(request: VideoRequest, tokenizer: Any) -> Iterator[Adjustment]:
     """The texts that `request` brings, as it is rendered, and that are longer than the model reads."""
     read = {"prompt": request.prompt}
-    if request.reads_negative_prompt:
+    if request.uses_cfg:
         read["negative_prompt"] = request.negative_prompt
     for field, text in read.items():
-        if field in request.model_fields_set and (tokens := count_tokens(text, tokenizer)) > MOST_TOKENS:
-            yield cut_short(field, tokens, MOST_TOKENS)
+        if field in request.model_fields_set and (tokens := count_tokens(text, tokenizer)) > MAX_TOKENS:
+            yield truncation(field, tokens, MAX_TOKENS)
 
 
 def count_tokens(text: str, tokenizer: Any) -> int:
     """The tokens of a text, counted only where they can be too many: none is shorter than a byte."""
     most = len(text.encode()) + OWN_TOKENS
-    return most if most <= MOST_TOKENS else len(tokenizer(text.strip(), verbose=False).input_ids)
+    return most if most <= MAX_TOKENS else len(tokenizer(text.strip(), verbose=False).input_ids)

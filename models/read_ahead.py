@@ -18,12 +18,12 @@ from models.host_memory import free_host_bytes
 
 STREAMS = 8
 """Pieces that are read at once: one reader does not fill a fast disk."""
-PIECE_BYTES = 256 * 1024 * 1024
+RANGE_BYTES = 256 * 1024 * 1024
 BUFFER_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Piece:
+class FileRange:
     """A part of a file that one reader reads from its start to its end."""
 
     path: Path
@@ -31,7 +31,7 @@ class Piece:
     stop: int
 
 
-def weight_files(folder: Path) -> list[Path]:
+def list_weight_files(folder: Path) -> list[Path]:
     """The files of the weights in a checkpoint's folder that a load reads, the largest first.
 
     Beside them a repository may hold more than it has in use: a second transformer and a second decoder (LTX-2.5), or
@@ -46,7 +46,7 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(filter(Path.is_file, files), key=lambda path: path.stat().st_size, reverse=True)
 
 
-def choose_files(files: Sequence[Path], room_bytes: int) -> list[Path]:
+def select_weight_files(files: Sequence[Path], room_bytes: int) -> list[Path]:
     """Those of `files` that fit into `room_bytes` together: more would push the first of them out again."""
     chosen = []
     for path in files:
@@ -57,25 +57,25 @@ def choose_files(files: Sequence[Path], room_bytes: int) -> list[Path]:
     return chosen
 
 
-def cut(files: Sequence[Path]) -> Iterator[Piece]:
+def split_ranges(files: Sequence[Path]) -> Iterator[FileRange]:
     """Pieces of `files`, so that one large file keeps all readers at work."""
     for path in files:
         size_bytes = path.stat().st_size
-        for start in range(0, size_bytes, PIECE_BYTES):
-            yield Piece(path, start, min(start + PIECE_BYTES, size_bytes))
+        for start in range(0, size_bytes, RANGE_BYTES):
+            yield FileRange(path, start, min(start + RANGE_BYTES, size_bytes))
 
 
-def read_ahead(folder: Path, ended: threading.Event) -> int:
+def prefetch(folder: Path, ended: threading.Event) -> int:
     """Bring the weights of `folder` into the page cache; returns how many bytes were read.
 
     Stops soon after `ended` is set. Raises OSError for a file that cannot be read.
     """
-    pieces = list(cut(choose_files(weight_files(folder), free_host_bytes())))
+    pieces = list(split_ranges(select_weight_files(list_weight_files(folder), free_host_bytes())))
     with ThreadPoolExecutor(min(STREAMS, len(pieces)) or 1, thread_name_prefix="read-ahead") as pool:
         return sum(pool.map(lambda piece: _read(piece, ended), pieces))
 
 
-def _read(piece: Piece, ended: threading.Event) -> int:
+def _read(piece: FileRange, ended: threading.Event) -> int:
     """Read a piece and let go of it. The interpreter is free meanwhile."""
     buffer = bytearray(BUFFER_BYTES)
     at = piece.start

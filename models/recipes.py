@@ -45,7 +45,7 @@ class Family(StrEnum):
     """LTX-2.3 and what came after it."""
 
 
-class Training(StrEnum):
+class CheckpointType(StrEnum):
     """What an operator may say of a checkpoint."""
 
     AUTO = "auto"
@@ -61,14 +61,14 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 DISTILLED_MARK = "distilled"
 STEPS = MappingProxyType({Family.LTX_2_0: 40, Family.LTX_2_3: 30})
 NAMES = MappingProxyType({Family.LTX_2_0: "LTX-2", Family.LTX_2_3: "LTX-2.3 or later"})
-UNGUIDED = MappingProxyType(
+NO_GUIDANCE = MappingProxyType(
     {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
 )
 """The scales at which guidance is off."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CheckpointProfile:
     """What LTX2Pipeline must be told about a checkpoint.
 
     `duration_head` says whether the checkpoint can tell from a prompt how long its video should be (LTX-2.5).
@@ -92,25 +92,25 @@ class Recipe:
     def defaults(self) -> dict[str, float]:
         """What a parameter means that is left out; for those that are not named, what models/request.py says."""
         if self.sigmas is not None:
-            return {"num_inference_steps": len(self.sigmas), **UNGUIDED}
+            return {"num_inference_steps": len(self.sigmas), **NO_GUIDANCE}
         return {"num_inference_steps": STEPS[self.family]}
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """What it says, for the log."""
         if self.sigmas is not None:
             return f"{NAMES[self.family]}, distilled: {len(self.sigmas)} steps without guidance"
         return f"{NAMES[self.family]}: {STEPS[self.family]} guided steps, STG at block {self.stg_blocks[0]}"
 
 
-def choose_recipe(transformer: Mapping[str, object]) -> Recipe:
+def choose_profile(transformer: Mapping[str, object]) -> CheckpointProfile:
     """The recipe for a transformer's config. Keys that the config leaves out have diffusers' defaults, LTX-2 (19B)."""
     blocks = _whole_number(transformer, "num_layers", BLOCKS_OF_LTX2)
     heads = _whole_number(transformer, "num_attention_heads", HEADS_OF_LTX2)
     tiny = heads * _whole_number(transformer, "attention_head_dim", HEAD_WIDTH_OF_LTX2) < TINY_WIDTH
     if transformer.get("use_prompt_embeddings", True):
-        return Recipe(Family.LTX_2_0, (min(STG_BLOCK_2_0, blocks - 1),), use_cross_timestep=False, tiny=tiny)
-    return Recipe(Family.LTX_2_3, (min(STG_BLOCK_2_3, blocks - 1),), use_cross_timestep=True, tiny=tiny)
+        return CheckpointProfile(Family.LTX_2_0, (min(STG_BLOCK_2_0, blocks - 1),), use_cross_timestep=False, tiny=tiny)
+    return CheckpointProfile(Family.LTX_2_3, (min(STG_BLOCK_2_3, blocks - 1),), use_cross_timestep=True, tiny=tiny)
 
 
 def _whole_number(config: Mapping[str, object], name: str, default: int) -> int:
@@ -120,14 +120,14 @@ def _whole_number(config: Mapping[str, object], name: str, default: int) -> int:
     return value
 
 
-def is_distilled(training: Training, scheduler: Mapping[str, object], name: str) -> bool:
+def is_distilled(training: CheckpointType, scheduler: Mapping[str, object], name: str) -> bool:
     """Whether a checkpoint is distilled, by what the operator says or else by its scheduler's config.
 
     Raises ModelUnavailable where the config tells nothing and the name (a repository or a folder) says distilled: run
     as the wrong one of the two, it makes a bad video without a word.
     """
-    if training is not Training.AUTO:
-        return training is Training.DISTILLED
+    if training is not CheckpointType.AUTO:
+        return training is CheckpointType.DISTILLED
     if scheduler.get("use_dynamic_shifting") is False:
         return True
     if any(DISTILLED_MARK in called.lower() for called in _last_names(name)):
@@ -138,9 +138,9 @@ def is_distilled(training: Training, scheduler: Mapping[str, object], name: str)
     return False
 
 
-def suits(training: Training, recipe: Recipe) -> bool:
+def matches(training: CheckpointType, recipe: CheckpointProfile) -> bool:
     """Whether a recipe is one that the operator's word allows: it may be from before that was said."""
-    return training is Training.AUTO or (training is Training.DISTILLED) == (recipe.sigmas is not None)
+    return training is CheckpointType.AUTO or (training is CheckpointType.DISTILLED) == (recipe.sigmas is not None)
 
 
 def _last_names(name: str) -> tuple[str, str]:
@@ -149,7 +149,7 @@ def _last_names(name: str) -> tuple[str, str]:
     return whole.rpartition("/")[2], whole.partition("@")[0].rpartition("/")[2]
 
 
-def read_recipe(folder: Path, training: Training = Training.AUTO, name: str = "") -> Recipe:
+def read_profile(folder: Path, training: CheckpointType = CheckpointType.AUTO, name: str = "") -> CheckpointProfile:
     """The recipe for a checkpoint that diffusers saved in `folder`, known to the operator as `name`.
 
     Raises ModelUnavailable if it is none of LTX-2, ModelBroken if it is no checkpoint at all, and as `is_distilled`.
@@ -158,6 +158,6 @@ def read_recipe(folder: Path, training: Training = Training.AUTO, name: str = ""
     if not str(index.get("_class_name", "")).startswith("LTX2"):
         raise ModelUnavailable(f"{folder} holds a {index.get('_class_name')}, not an LTX-2 pipeline")
     config = read_object(folder / "transformer" / "config.json")
-    recipe = replace(choose_recipe(config), duration_head="duration_head" in components(index))
+    recipe = replace(choose_profile(config), duration_head="duration_head" in components(index))
     scheduler = read_object(folder / "scheduler" / "scheduler_config.json")
     return replace(recipe, sigmas=DISTILLED_SIGMAS) if is_distilled(training, scheduler, name) else recipe

@@ -6,14 +6,14 @@ from models.errors import ModelNotFound
 
 
 @dataclass(frozen=True)
-class Repository:
+class RepoRef:
     """A repository of the hub at one revision: a branch, a tag or a commit. None is its main branch."""
 
     id: str
     revision: str | None
 
     @classmethod
-    def parse(cls, model: str) -> "Repository":
+    def parse(cls, model: str) -> "RepoRef":
         """Read `owner/name` or `owner/name@revision`. Raises ModelNotFound for an empty revision."""
         name, at, revision = model.partition("@")
         if at and not revision:

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from models.choices import CHOICES, Fit, Length, Quality
+from models.choices import CHOICES, DurationMode, ImageFit, Quality
 from models.errors import InvalidRequest
 from models.json_words import NOTHING
 from models.negative_prompt import DEFAULT_NEGATIVE_PROMPT
@@ -82,9 +82,9 @@ class VideoRequest(BaseModel):
         Field(ge=1, description="Frames in the video: 49 is about 2 s, 97 about 4 s, 121 about 5 s at 24 fps."),
     ] = 121
     length: Annotated[
-        Length,
+        DurationMode,
         Field(description="auto has the model choose the length from the prompt, num_frames at most (LTX-2.5)."),
-    ] = Length.EXACT
+    ] = DurationMode.EXACT
     frame_rate: Annotated[
         float,
         NotBool,
@@ -108,9 +108,9 @@ class VideoRequest(BaseModel):
     modality_scale: Annotated[
         float, NotBool, Field(ge=0, description="How strongly picture and sound follow each other. 1 is off.")
     ] = 3.0
-    fit: Annotated[Fit, Field(description="Image-to-video: how a picture of another shape is brought to the size.")] = (
-        Fit.CROP
-    )
+    fit: Annotated[
+        ImageFit, Field(description="Image-to-video: how a picture of another shape is brought to the size.")
+    ] = ImageFit.CROP
     quality: Annotated[
         Quality, Field(description="fast leaves out work that shows little: nearly the same video, sooner.")
     ] = Quality.EXACT
@@ -131,7 +131,7 @@ class VideoRequest(BaseModel):
     ] = None
 
     @property
-    def reads_negative_prompt(self) -> bool:
+    def uses_cfg(self) -> bool:
         """Whether its prompt guides: then both prompts go through the model, and else the negative one is not read."""
         return max(self.cfg_scale_video, self.cfg_scale_audio) > 1
 
@@ -154,7 +154,7 @@ class VideoRequest(BaseModel):
         return float(self.num_frames / self.exact_frame_rate)
 
 
-class Limits(BaseModel):
+class RequestLimits(BaseModel):
     """Bounds on what a client may ask for. The defaults are what LTX-2 is made for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -199,7 +199,7 @@ class Limits(BaseModel):
         }
 
 
-def parse_request(fields: Mapping[str, object], limits: Limits) -> VideoRequest:
+def parse_request(fields: Mapping[str, object], limits: RequestLimits) -> VideoRequest:
     """Check what a client sent, and draw the seed if it left that open.
 
     null and the empty text mean the same as leaving a field out, but for the prompts and the seed. Unknown fields are
@@ -255,7 +255,7 @@ def unknown_fields(fields: Mapping[str, object]) -> list[str]:
     return [name.encode(errors="backslashreplace").decode() for name in unknown]
 
 
-def _check_bounds(request: VideoRequest, limits: Limits) -> None:
+def _check_bounds(request: VideoRequest, limits: RequestLimits) -> None:
     for name in TEXTS:
         text: str = getattr(request, name)
         if len(text) > limits.max_prompt_chars and text != VideoRequest.model_fields[name].default:
@@ -282,14 +282,14 @@ def _check_bounds(request: VideoRequest, limits: Limits) -> None:
         )
 
 
-def _explain(error: ErrorDetails, limits: Limits) -> InvalidRequest:
+def _explain(error: ErrorDetails, limits: RequestLimits) -> InvalidRequest:
     """Say in our words what pydantic found."""
     field = str(error["loc"][0]) if error["loc"] else "body"
     given = NOTHING if error["type"] == "missing" else error["input"]
     return InvalidRequest(field, given, _allowed(field, limits))
 
 
-def _allowed(name: str, limits: Limits) -> str:
+def _allowed(name: str, limits: RequestLimits) -> str:
     """What a field may be, in words."""
     if name in TEXTS:
         return f"a text of {int(name == 'prompt')} to {limits.max_prompt_chars} characters"

@@ -5,10 +5,10 @@ from types import MappingProxyType
 from typing import Any
 
 from models.choices import CHOICES
-from models.request import Limits, VideoRequest
+from models.request import RequestLimits, VideoRequest
 
 
-def request_schema(limits: Limits, defaults: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
+def request_schema(limits: RequestLimits, defaults: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
     """The JSON schema of VideoRequest with the bounds of this server and the `defaults` of its model, for OpenAPI."""
     schema = VideoRequest.model_json_schema()
     del schema["$defs"]

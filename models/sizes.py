@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from models.checkpoint_files import INDEX, components, weight_files
-from models.fixes.vocoder import VOCODER, in_float32
+from models.fixes.vocoder import VOCODER, run_in_float32
 from models.placement import TEXT_ENCODER, TRANSFORMER, Sizes
 from models.recipes import BLOCKS_OF_LTX2
 
@@ -40,7 +40,7 @@ def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
     """Sizes of the checkpoint that diffusers saved in `folder`, loaded as `dtype`."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     config = json.loads((folder / TRANSFORMER / "config.json").read_text(encoding="utf-8"))
-    dtypes = {VOCODER: "float32"} if in_float32(folder) else {}
+    dtypes = {VOCODER: "float32"} if run_in_float32(folder) else {}
     found = {name: _read(weight_files(folder, name), dtypes.get(name, dtype)) for name in components(index)}
     weights = {name: sum(each.size_bytes for each in tensors) for name, tensors in found.items() if tensors}
     converted = {name: sum(each.size_bytes for each in tensors if each.converted) for name, tensors in found.items()}
@@ -58,7 +58,7 @@ def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """One weight in a file: its bytes once it is loaded, and whether it is stored as other numbers."""
 
     name: str
@@ -79,7 +79,7 @@ def is_rounded(name: str) -> bool:
     return name.startswith(BLOCKS) and name.removesuffix(".weight").endswith(ROUNDED)
 
 
-def _read(files: Sequence[Path], dtype: str) -> list[Stored]:
+def _read(files: Sequence[Path], dtype: str) -> list[StoredTensor]:
     """All weights in `files`."""
     found = []
     for file in files:
@@ -88,5 +88,5 @@ def _read(files: Sequence[Path], dtype: str) -> list[Stored]:
                 each = tensors.get_slice(name)
                 shape = each.get_shape()
                 size_bytes = math.prod(shape) * NUMBER_BYTES[dtype]
-                found.append(Stored(name, size_bytes, shape, each.get_dtype() != STORED_AS[dtype]))
+                found.append(StoredTensor(name, size_bytes, shape, each.get_dtype() != STORED_AS[dtype]))
     return found

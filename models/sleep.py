@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any
 from models import offload
 from models.errors import ModelUnavailable
 from models.host_lock import host_lock
-from models.host_memory import all_host_bytes, free_host_bytes, margin_bytes, pinned_bytes
-from models.memory import drop_locals, free_memory, free_pinned_memory, is_out_of_memory, kept_pinned_bytes
+from models.host_memory import all_host_bytes, free_host_bytes, pinned_bytes, reserved_bytes
+from models.memory import (
+    clear_traceback_frames,
+    collect_and_empty_cache,
+    free_pinned_memory,
+    is_out_of_memory,
+    kept_pinned_bytes,
+)
 from models.placement import GB, Placement
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Bed:
+class SleepMode:
     """Where a model's resident weights sleep. `device` is where they work."""
 
     def __init__(self, pipe: Any, placement: Placement, device: str = "cuda") -> None:
@@ -33,12 +39,12 @@ class Bed:
         """What the weights occupy; 0 where nothing stays on a GPU."""
         return _size_bytes(self._weights)
 
-    def has_room(self) -> bool:
+    def has_host_memory(self) -> bool:
         """Whether there is something to move, and host memory for it: what is free, or kept from the last sleep."""
         rest = self._weights[self._gone :]
         return bool(rest) and _has_room(rest)
 
-    def lie_down(self, wanted: Callable[[], bool]) -> bool:
+    def sleep(self, wanted: Callable[[], bool]) -> bool:
         """Move the weights to host memory; stops when `wanted`. Returns whether all have gone.
 
         Where others take the host memory meanwhile, those that have gone come back and give theirs back. Raises
@@ -51,13 +57,13 @@ class Bed:
                 if not transfer.to_host([weight], wanted, _allocate):
                     break
                 self._gone += 1
-        except HostMemoryShort:
-            self.get_up()
+        except HostMemoryShortage:
+            self.wake_up()
             free_pinned_memory()
-        free_memory()
+        collect_and_empty_cache()
         return self._gone == len(self._weights)
 
-    def get_up(self) -> None:
+    def wake_up(self) -> None:
         """Move those that have gone back. Raises ModelUnavailable, and then they are where they were."""
         import torch
 
@@ -69,7 +75,7 @@ class Bed:
         except Exception as exc:
             said = f"{type(exc).__name__}: {exc}"
             if is_out_of_memory(exc):
-                drop_locals(exc)
+                clear_traceback_frames(exc)
                 said = f"the GPU has no room for them any more, another process may have taken it ({exc})"
             raise ModelUnavailable(
                 f"the model slept, and {_size_bytes(gone) / GB:.1f} GB of its weights could not come back: {said}"
@@ -77,7 +83,7 @@ class Bed:
         self._gone = 0
 
 
-class HostMemoryShort(Exception):
+class HostMemoryShortage(Exception):
     """Others have taken the host memory that a weight was to go to."""
 
 
@@ -87,12 +93,12 @@ def _allocate(weight: "Tensor") -> "Tensor":
 
     with host_lock():
         if not _has_room([weight]):
-            raise HostMemoryShort
+            raise HostMemoryShortage
         return transfer.allocate_host(weight)
 
 
 def _has_room(weights: "Sequence[Tensor]") -> bool:
-    needed = pinned_bytes(weight.nbytes for weight in weights) + margin_bytes(all_host_bytes())
+    needed = pinned_bytes(weight.nbytes for weight in weights) + reserved_bytes(all_host_bytes())
     return needed <= free_host_bytes() + kept_pinned_bytes()
 
 

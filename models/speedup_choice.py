@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 
-class Speedup(StrEnum):
+class Optimization(StrEnum):
     """The speed-ups by name, in the order in which they are installed."""
 
-    PREFIX = "prefix"
+    STG_PREFIX_REUSE = "prefix"
     """The STG pass begins at its block, from what the conditional pass had there."""
-    MASK = "mask"
+    DROP_NOOP_MASK = "mask"
     """A text mask of ones is left out."""
-    TEXT_KEYS = "text_keys"
+    TEXT_KV_CACHE = "text_keys"
     """Keys and values of the text are kept from step to step. Costs about 2.4 GB with LTX-2 (19B)."""
-    TIMESTEPS = "timesteps"
+    DEDUP_TIMESTEPS = "timesteps"
     """Timestep tables are computed once for each distinct timestep."""
     CUDNN = "cudnn"
     """cuDNN's kernel for the picture's self-attention. Not chosen by `auto` until it is measured."""
@@ -23,16 +23,21 @@ class Speedup(StrEnum):
 
 AUTO = "auto"
 OFF = "off"
-LESS_WORK = (Speedup.PREFIX, Speedup.MASK, Speedup.TEXT_KEYS, Speedup.TIMESTEPS)
+ALWAYS_FASTER = (
+    Optimization.STG_PREFIX_REUSE,
+    Optimization.DROP_NOOP_MASK,
+    Optimization.TEXT_KV_CACHE,
+    Optimization.DEDUP_TIMESTEPS,
+)
 """What only leaves work out: faster on every card, with no time to warm up."""
-SKIPS_NO_MODULE = (Speedup.MASK, Speedup.TIMESTEPS, Speedup.CUDNN)
+SKIPS_NO_MODULE = (Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS, Optimization.CUDNN)
 """What a streamed transformer bears: there, each block brings in the next, and memory is short."""
-ONLY_ON_CUDA = (Speedup.CUDNN, Speedup.COMPILE)
+ONLY_ON_CUDA = (Optimization.CUDNN, Optimization.COMPILE)
 
 
-def choose(
-    setting: str | Sequence[Speedup], device: str, *, streamed: bool = False, roomy: bool = True
-) -> tuple[Speedup, ...]:
+def choose_optimizations(
+    setting: str | Sequence[Optimization], device: str, *, streamed: bool = False, roomy: bool = True
+) -> tuple[Optimization, ...]:
     """The speed-ups that a setting means on "cpu" or "cuda", in the order of Speedup.
 
     `streamed` says that the transformer's blocks come and go, `roomy` that there is GPU memory to spend. `auto` takes
@@ -42,9 +47,11 @@ def choose(
         return ()
     wanted = setting
     if setting == AUTO:
-        wanted = [name for name in LESS_WORK if device == "cuda" and (roomy or name is not Speedup.TEXT_KEYS)]
-    return tuple(name for name in Speedup if name in wanted and _can(name, device, streamed))
+        wanted = [
+            name for name in ALWAYS_FASTER if device == "cuda" and (roomy or name is not Optimization.TEXT_KV_CACHE)
+        ]
+    return tuple(name for name in Optimization if name in wanted and _can(name, device, streamed))
 
 
-def _can(name: Speedup, device: str, streamed: bool) -> bool:
+def _can(name: Optimization, device: str, streamed: bool) -> bool:
     return (device == "cuda" or name not in ONLY_ON_CUDA) and (not streamed or name in SKIPS_NO_MODULE)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from models.progress import Progress, Stage
 
 
-class Lap(StrEnum):
+class TimedStage(StrEnum):
     """What the time of a task is spent on, in order."""
 
     CLAIM = "claim"
@@ -43,24 +43,24 @@ class Timings:
     cold_start: Mapping[str, float] = field(default_factory=dict)
 
 
-def _tell_nobody(_lap: Lap, _seconds: float) -> None:
+def _ignore(_lap: TimedStage, _seconds: float) -> None:
     pass
 
 
-class Stopwatch:
+class StageTimer:
     """Adds up the seconds of each lap of one run, and tells each as it ends. `clock` gives seconds."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, tell: Callable[[Lap, float], None] = _tell_nobody
+        self, clock: Callable[[], float] = time.monotonic, tell: Callable[[TimedStage, float], None] = _ignore
     ) -> None:
         self._clock = clock
         self._tell = tell
         self._seconds: dict[str, float] = {}
         self._steps = 0
-        self._lap: Lap | None = None
+        self._lap: TimedStage | None = None
         self._began_at = clock()
 
-    def begin(self, lap: Lap | None) -> None:
+    def start_stage(self, lap: TimedStage | None) -> None:
         """End the lap at hand and begin `lap`, or none."""
         now = self._clock()
         if self._lap is not None:
@@ -68,14 +68,14 @@ class Stopwatch:
             self._tell(self._lap, now - self._began_at)
         self._lap, self._began_at = lap, now
 
-    def saw(self, progress: Progress) -> None:
+    def observe(self, progress: Progress) -> None:
         """Note a report. The first of denoising begins with the text; each later one says that steps are made."""
-        lap = LAPS[progress.stage]
+        lap = TIMED_STAGES[progress.stage]
         self._steps = max(self._steps, progress.step if progress.stage is Stage.DENOISING else 0)
-        if progress.stage is Stage.DENOISING and self._lap not in (Lap.ENCODE_TEXT, Lap.DENOISE):
-            lap = Lap.ENCODE_TEXT
+        if progress.stage is Stage.DENOISING and self._lap not in (TimedStage.ENCODE_TEXT, TimedStage.DENOISE):
+            lap = TimedStage.ENCODE_TEXT
         if lap is not self._lap:
-            self.begin(lap)
+            self.start_stage(lap)
 
     @property
     def timings(self) -> Timings:
@@ -83,12 +83,12 @@ class Stopwatch:
         return Timings(dict(self._seconds), self._steps)
 
 
-LAPS: dict[Stage, Lap | None] = {
+TIMED_STAGES: dict[Stage, TimedStage | None] = {
     Stage.STARTING: None,
-    Stage.DOWNLOADING: Lap.DOWNLOAD,
-    Stage.LOADING: Lap.LOAD,
-    Stage.DENOISING: Lap.DENOISE,
-    Stage.DECODING: Lap.DECODE,
+    Stage.DOWNLOADING: TimedStage.DOWNLOAD,
+    Stage.LOADING: TimedStage.LOAD,
+    Stage.DENOISING: TimedStage.DENOISE,
+    Stage.DECODING: TimedStage.DECODE,
     Stage.ENCODING: None,
 }
 """The lap that a report of each stage begins."""

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.prompt_length import MOST_TOKENS, count_tokens
+from models.prompt_length import MAX_TOKENS, count_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ def _by_rows(forward: Callable[["Tensor"], "Tensor"]) -> Callable[["Tensor"], "T
     return multiply
 
 
-class OnePass:
+class OnePassTextEncoder:
     """Reads the prompt and the negative prompt in one call, where layers pass through the GPU: each passes once.
 
     Stands in the way of how `pipes` encode a text: they encode the prompt, then the negative one.
@@ -84,4 +84,4 @@ class OnePass:
 
     def _fills(self, text: str) -> bool:
         """Whether a text leaves nothing to pad: then it gets no mask where it stands alone, and another kernel."""
-        return count_tokens(text, self._tokenizer) >= MOST_TOKENS
+        return count_tokens(text, self._tokenizer) >= MAX_TOKENS

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import psutil
 
 
-class Mark(StrEnum):
+class Milestone(StrEnum):
     """Moments of a cold start. Reading ahead and importing go on at the same time as what comes after them."""
 
     PROCESS = "process"
@@ -33,16 +33,16 @@ class Mark(StrEnum):
     """The first denoising step is done."""
 
 
-class Timeline:
+class ColdStartTimeline:
     """Notes when each mark is first reached. Safe between threads."""
 
     def __init__(self) -> None:
         self._zero = time.monotonic()
         self._lock = threading.Lock()
         age_s = time.time() - psutil.Process().create_time()
-        self._marks: dict[Mark, float] = {Mark.PROCESS: -age_s, Mark.REPLICA: 0.0}
+        self._marks: dict[Milestone, float] = {Milestone.PROCESS: -age_s, Milestone.REPLICA: 0.0}
 
-    def mark(self, mark: Mark) -> bool:
+    def record(self, mark: Milestone) -> bool:
         """Note that `mark` is reached. Only the first time counts: returns whether this was it."""
         now = time.monotonic() - self._zero
         with self._lock:
@@ -51,12 +51,12 @@ class Timeline:
         return new
 
     @property
-    def marks(self) -> Mapping[Mark, float]:
+    def milestones(self) -> Mapping[Milestone, float]:
         """Seconds from the replica's construction to each mark that is reached; negative for what was before it."""
         with self._lock:
             return MappingProxyType(dict(self._marks))
 
-    def line(self) -> str:
+    def summary(self) -> str:
         """The marks in one line, in the order in which they were reached."""
-        reached = sorted(self.marks.items(), key=lambda item: item[1])
+        reached = sorted(self.milestones.items(), key=lambda item: item[1])
         return ", ".join(f"{mark} {at:.2f} s" for mark, at in reached)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.hidden_packages import UNUSED, without
+from models.hidden_packages import HIDDEN_PACKAGES, hide_modules
 from models.names import TINY_MODEL_NAME
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def build_tiny(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as temporary:
         draft = Path(temporary) / target.name
-        with without(UNUSED):
+        with hide_modules(HIDDEN_PACKAGES):
             _write(draft)
         with contextlib.suppress(OSError):
             draft.rename(target)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LANES = 4
+COPY_STREAMS = 4
 BUFFER_BYTES = 32 * 1024 * 1024
 
 
@@ -32,8 +32,8 @@ def to_device(weights: Sequence[Tensor], device: torch.device) -> None:
     """Bring `weights` to `device`, in place, but those that stand there. Returns when they are there."""
     away = [weight for weight in weights if weight.device.type != device.type or device.type == "cpu"]
     pairs = [(weight, torch.empty_like(weight.data, device=device)) for weight in away]
-    with ThreadPoolExecutor(LANES, thread_name_prefix="to-device", initializer=_use, initargs=(device,)) as pool:
-        lanes = [pool.submit(_copy_all, pairs[lane::LANES], device) for lane in range(LANES)]
+    with ThreadPoolExecutor(COPY_STREAMS, thread_name_prefix="to-device", initializer=_use, initargs=(device,)) as pool:
+        lanes = [pool.submit(_copy_all, pairs[lane::COPY_STREAMS], device) for lane in range(COPY_STREAMS)]
         for lane in lanes:
             lane.result()
     for weight, target in pairs:
@@ -65,13 +65,13 @@ def _use(device: torch.device) -> None:
 
 
 def _copy_all(pairs: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
-    lane = Lane(device)
+    lane = CopyStream(device)
     for weight, target in pairs:
         lane.copy(weight.data, target)
     lane.finish()
 
 
-class Lane:
+class CopyStream:
     """One way to a device: a stream, and two buffers that take turns."""
 
     def __init__(self, device: torch.device) -> None:

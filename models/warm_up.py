@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 from models.checkpoint import find_checkpoint
-from models.hidden_packages import UNUSED, without
-from models.ltx2_load import let_threads_sleep
-from models.read_ahead import read_ahead
-from models.recipes import Training
-from models.timeline import Mark, Timeline
+from models.hidden_packages import HIDDEN_PACKAGES, hide_modules
+from models.ltx2_load import set_omp_passive_wait
+from models.read_ahead import prefetch
+from models.recipes import CheckpointType
+from models.timeline import ColdStartTimeline, Milestone
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,12 @@ class WarmUp:
     """Imports and reads ahead, each in a thread of its own."""
 
     def __init__(
-        self, model: str, cache_dir: Path, device: str, timeline: Timeline, training: Training = Training.AUTO
+        self,
+        model: str,
+        cache_dir: Path,
+        device: str,
+        timeline: ColdStartTimeline,
+        training: CheckpointType = CheckpointType.AUTO,
     ) -> None:
         self._model = model
         self._cache_dir = cache_dir
@@ -51,24 +56,24 @@ class WarmUp:
     def _import(self) -> None:
         with contextlib.suppress(Exception):
             import_pipelines(self._device)
-            self._timeline.mark(Mark.IMPORTED)
+            self._timeline.record(Milestone.IMPORTED)
 
     def _read(self) -> None:
         try:
             folder = find_checkpoint(self._model, self._cache_dir, self._training)
-            if folder is not None and read_ahead(folder, self._ended):
-                self._timeline.mark(Mark.READ)
+            if folder is not None and prefetch(folder, self._ended):
+                self._timeline.record(Milestone.READ)
         except Exception as error:  # the load reads the same files, and says what is wrong with them
             logger.warning("the weights were not read ahead: %s", error)
 
 
 def import_pipelines(device: str) -> None:
     """Import all that a load and a render need. On a GPU its context is made meanwhile."""
-    let_threads_sleep()
+    set_omp_passive_wait()
     if device == "cpu":
         # Ray gives a replica of less than one CPU a single thread; on a CPU the render is all there is to do.
         os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
-    with without(UNUSED):
+    with hide_modules(HIDDEN_PACKAGES):
         import torch  # noqa: F401
 
         if device == "cuda":

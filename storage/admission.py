@@ -12,26 +12,26 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from models.errors import IdempotencyKeyReused, QueueFull
 from storage.schema import IN_QUEUE, idempotency_keys, tasks
-from storage.shares import Share
+from storage.shares import Quota
 from storage.tasks import Idempotency
 
-KEPT_S = 24 * 3600.0
+IDEMPOTENCY_TTL_S = 24 * 3600.0
 """How long a key is remembered."""
-FORGOTTEN_AT_ONCE = 20
+DELETE_BATCH_SIZE = 20
 
 
-def find_repeated(connection: Connection, owner: str, idempotency: Idempotency, task_id: str) -> Row[Any] | None:
+def find_idempotent(connection: Connection, owner: str, idempotency: Idempotency, task_id: str) -> Row[Any] | None:
     """The task that the key of this owner stands for, or None when it is new, and stands for `task_id` from now.
 
     A key whose task is no longer kept is new again: there is nothing to repeat, whatever the clock says.
     Raises IdempotencyKeyReused when the first submit was another one.
     """
-    _forget_old(connection)
+    _delete_expired(connection)
     now = time.time()
     values = {"digest": idempotency.digest, "task_id": task_id, "created_at": now}
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     fresh = dialect.insert(idempotency_keys).values(owner=owner, key=idempotency.key, **values)
-    too_old = idempotency_keys.c.created_at < now - KEPT_S
+    too_old = idempotency_keys.c.created_at < now - IDEMPOTENCY_TTL_S
     # Written or not, the key's row is ours until the transaction ends.
     connection.execute(fresh.on_conflict_do_update(index_elements=["owner", "key"], set_=values, where=too_old))
     named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
@@ -42,32 +42,32 @@ def find_repeated(connection: Connection, owner: str, idempotency: Idempotency, 
     if task is None:
         connection.execute(update(idempotency_keys).where(named).values(values))
         return None
-    _check_same(known.digest, idempotency)
+    _check_same_request(known.digest, idempotency)
     return task
 
 
-def look_up_repeated(connection: Connection, owner: str, idempotency: Idempotency) -> Row[Any] | None:
+def look_up_idempotent(connection: Connection, owner: str, idempotency: Idempotency) -> Row[Any] | None:
     """The same without writing: the task that the key of this owner stands for, or None when it is new.
 
     Raises IdempotencyKeyReused when the first submit was another one.
     """
     named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
-    fresh = idempotency_keys.c.created_at >= time.time() - KEPT_S
+    fresh = idempotency_keys.c.created_at >= time.time() - IDEMPOTENCY_TTL_S
     query = select(idempotency_keys.c.digest, tasks).join(tasks, tasks.c.id == idempotency_keys.c.task_id)
     known = connection.execute(query.where(named, fresh)).one_or_none()
     if known is not None:
-        _check_same(known.digest, idempotency)
+        _check_same_request(known.digest, idempotency)
     return known
 
 
-def _check_same(digest: str, idempotency: Idempotency) -> None:
+def _check_same_request(digest: str, idempotency: Idempotency) -> None:
     if digest != idempotency.digest:
         raise IdempotencyKeyReused(
             "Idempotency-Key: it came with another request before; take a new key for a new request"
         )
 
 
-def check_room(connection: Connection, model: str, max_queued: int) -> None:
+def check_queue_limit(connection: Connection, model: str, max_queued: int) -> None:
     """Raise QueueFull when so many tasks wait for the model. Submits at the same moment may exceed it by their number.
 
     Those of another model are not in the way: of one that was served before, they may take an hour to fail.
@@ -77,7 +77,7 @@ def check_room(connection: Connection, model: str, max_queued: int) -> None:
         raise QueueFull(f"the queue is full: {max_queued} tasks wait; try again later")
 
 
-def check_share(connection: Connection, model: str, owner: str, share: Share) -> None:
+def check_owner_limit(connection: Connection, model: str, owner: str, share: Quota) -> None:
     """Raise QueueFull when as many of the owner's tasks wait for the model as may. Exact as `check_room` is."""
     if share.max_queued is None:
         return
@@ -87,13 +87,13 @@ def check_share(connection: Connection, model: str, owner: str, share: Share) ->
         raise QueueFull(f"the queue of the key {owner} is full: {share.max_queued} of its tasks wait; try again later")
 
 
-def _forget_old(connection: Connection) -> None:
+def _delete_expired(connection: Connection) -> None:
     """Remove a few old keys, so that they do not pile up. Those that another submit is removing are passed over."""
     old = (
         select(idempotency_keys.c.owner, idempotency_keys.c.key)
-        .where(idempotency_keys.c.created_at < time.time() - KEPT_S)
+        .where(idempotency_keys.c.created_at < time.time() - IDEMPOTENCY_TTL_S)
         .order_by(idempotency_keys.c.created_at)
-        .limit(FORGOTTEN_AT_ONCE)
+        .limit(DELETE_BATCH_SIZE)
         .with_for_update(skip_locked=True)
         .cte("old")
         .prefix_with("MATERIALIZED")

@@ -17,14 +17,14 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from models.errors import StoreUnavailable
-from storage.postgres import BoundedConnection, open_postgres
+from storage.postgres import TimeoutConnection, open_postgres
 from storage.private_files import FILE_MODE, make_private_database, make_private_folder
 from storage.schema import missing_columns
 
 BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's write to SQLite."""
 WAL_RETRY_S = 0.02
-READING = "only_reads"
+READ_ONLY = "only_reads"
 """The mark of a connection that begins no transaction."""
 MIGRATION_LOCK = 7_216_094_052
 """The number of PostgreSQL's advisory lock under which one process at a time migrates. Any fixed number would do."""
@@ -44,14 +44,14 @@ def open_engine(url: str) -> Engine:
     event.listen(engine, "do_connect", functools.partial(_keep_private, sqlite_file(url)))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
-    event.listen(engine, "checkout", functools.partial(_refuse_removed, sqlite_file(url)))
+    event.listen(engine, "checkout", functools.partial(_reject_removed_columns, sqlite_file(url)))
     return engine
 
 
-def reader(engine: Engine) -> Engine:
+def read_only_engine(engine: Engine) -> Engine:
     """The same engine for statements that only read, each of them by itself."""
     if is_sqlite(engine):  # without a BEGIN it is so; SQLAlchemy's own AUTOCOMMIT asks the file three times a statement
-        return engine.execution_options(**{READING: True})
+        return engine.execution_options(**{READ_ONLY: True})
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -91,7 +91,7 @@ def _switch_to_wal(connection: Any) -> None:
             return
 
 
-def _refuse_removed(file: Path, _connection: object, record: Any, _proxy: object) -> None:
+def _reject_removed_columns(file: Path, _connection: object, record: Any, _proxy: object) -> None:
     """An open connection would go on writing to a file that was removed or replaced, and nobody would ever read it."""
     try:
         found = file.stat()
@@ -104,12 +104,12 @@ def _refuse_removed(file: Path, _connection: object, record: Any, _proxy: object
 
 def _begin_immediate(connection: Connection) -> None:
     # A transaction that begins as a reader and then writes can fail at once with "database is locked".
-    if not connection.get_execution_options().get(READING):
+    if not connection.get_execution_options().get(READ_ONLY):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[None]:
+def translate_db_errors() -> Iterator[None]:
     """Turn every database error into StoreUnavailable."""
     try:
         yield
@@ -131,9 +131,9 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    with answering(), engine.begin() as connection, contextlib.ExitStack() as stack:
+    with translate_db_errors(), engine.begin() as connection, contextlib.ExitStack() as stack:
         if not is_sqlite(engine):
-            stack.enter_context(_migration_turn(connection))
+            stack.enter_context(_migration_lock(connection))
         current = MigrationContext.configure(connection).get_current_revision()
         if current is not None and current not in known:
             return
@@ -147,18 +147,18 @@ def migrate(engine: Engine) -> None:
 
 
 @contextlib.contextmanager
-def _migration_turn(connection: Connection) -> Iterator[None]:
+def _migration_lock(connection: Connection) -> Iterator[None]:
     """One process at a time, with patience for tables of millions of rows."""
-    driver = cast("BoundedConnection", connection.connection.dbapi_connection)
-    driver.patience_s = MIGRATION_TIMEOUT_S
+    driver = cast("TimeoutConnection", connection.connection.dbapi_connection)
+    driver.timeout_s = MIGRATION_TIMEOUT_S
     try:
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
         yield
     finally:
-        driver.patience_s = BoundedConnection.patience_s
+        driver.timeout_s = TimeoutConnection.timeout_s
 
 
-def storable(value: str) -> str:
+def sanitize_text(value: str) -> str:
     """The text without what a database cannot hold: NUL characters and halves of surrogate pairs."""
     return value.replace("\0", "").encode(errors="replace").decode()
 

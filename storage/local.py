@@ -27,7 +27,7 @@ class LocalOutputStore:
     def put(self, key: str, source: Path | bytes) -> None:
         """Write beside the final place, make it durable, then rename."""
         target = self._path(key)
-        with _answering():
+        with translate_os_errors():
             target.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.", suffix=".part")
             try:
@@ -42,7 +42,7 @@ class LocalOutputStore:
     def publish(self, staged: str, key: str) -> StoredFile:
         """Link the file to its final name, which replaces none that is there, and look before the staged one goes."""
         source, target = self._path(staged), self._path(key)
-        with _answering():
+        with translate_os_errors():
             size_bytes = source.stat().st_size
             _link(source, target)
             if target.stat().st_size != size_bytes:
@@ -53,7 +53,7 @@ class LocalOutputStore:
 
     def stat(self, key: str) -> StoredFile | None:
         """Describe a file."""
-        with _answering():
+        with translate_os_errors():
             try:
                 return _stored(self._path(key))
             except FileNotFoundError:
@@ -72,13 +72,13 @@ class LocalOutputStore:
 
     def delete(self, key: str) -> None:
         """Remove a file."""
-        with _answering():
+        with translate_os_errors():
             self._path(key).unlink(missing_ok=True)
 
     def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
         """Read all names of the folder, and look at the files asked for."""
         folder = self._root / prefix
-        with _answering():
+        with translate_os_errors():
             try:
                 keys = [prefix + file.name for file in folder.iterdir()]
             except FileNotFoundError:
@@ -86,19 +86,19 @@ class LocalOutputStore:
             wanted = heapq.nsmallest(limit, (key for key in keys if key > after))
             return [found for key in wanted if (found := self._listed(key))]
 
-    def sign(self, key: str, expires_s: int, filename: str) -> None:
+    def presign_url(self, key: str, expires_s: int, filename: str) -> None:
         """A folder signs nothing: the files are served by the way in."""
 
     def free_bytes(self) -> int:
         """The room on the disk under the folder that this process may use."""
         there = next(each for each in (self._root, *self._root.parents) if each.exists())
-        with _answering():
+        with translate_os_errors():
             return shutil.disk_usage(there).free
 
-    def check(self) -> None:
+    def check_health(self) -> None:
         """Write and remove a small file where the videos go."""
         folder = self._root / "outputs"
-        with _answering():
+        with translate_os_errors():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(b"ok")
@@ -165,7 +165,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _answering() -> Iterator[None]:
+def translate_os_errors() -> Iterator[None]:
     """Say in our words what the file system refused."""
     try:
         yield

@@ -62,13 +62,13 @@ class OutputStore(Protocol):
         None says that there are no more; fewer than `limit` does not.
         """
 
-    def sign(self, key: str, expires_s: int, filename: str) -> str | None:
+    def presign_url(self, key: str, expires_s: int, filename: str) -> str | None:
         """A url that reads the file for `expires_s` seconds, shown as `filename`; None where there are none."""
 
     def free_bytes(self) -> int | None:
         """The room that is left; None where there is no end to it."""
 
-    def check(self) -> None:
+    def check_health(self) -> None:
         """Raise StoreUnavailable unless the store answers and can be written."""
 
 
@@ -87,7 +87,7 @@ def input_key(task_id: str) -> str:
     return f"inputs/{task_id}"
 
 
-def staged(key: str, claim: int) -> str:
+def staging_key(key: str, claim: int) -> str:
     """The name under which attempt number `claim` writes a file, so that no two attempts share one."""
     return f"{key}.{claim}.part"
 

@@ -12,16 +12,16 @@ import psycopg
 from sqlalchemy import URL, Engine, create_engine, event
 
 CONNECT_TIMEOUT_S = 5
-ANSWER_TIMEOUT_S = 10.0
+QUERY_TIMEOUT_S = 10.0
 """How long one statement may take. Every statement of the task store is an indexed one of milliseconds."""
 POOL_SIZE = 10
 """Connections that one process holds at most."""
 
 
-class BoundedConnection(psycopg.Connection[Any]):
+class TimeoutConnection(psycopg.Connection[Any]):
     """Closes itself when a statement is not answered in `patience_s`; the pool then opens another."""
 
-    patience_s: float = ANSWER_TIMEOUT_S
+    timeout_s: float = QUERY_TIMEOUT_S
 
     def __del__(self, *args: Any) -> None:  # psycopg's takes one
         """Close in silence: an engine that is disposed of while a thread still reads leaves that connection to us."""
@@ -33,14 +33,14 @@ class BoundedConnection(psycopg.Connection[Any]):
         return super().wait(self._bounded(gen), *args, **kwargs)
 
     def _bounded(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.timeout_s
         try:
             wanted = next(steps)
             while True:
                 ready = yield wanted
                 if time.monotonic() > deadline:
                     self.close()
-                    raise psycopg.OperationalError(f"no answer in {self.patience_s:g} s")
+                    raise psycopg.OperationalError(f"no answer in {self.timeout_s:g} s")
                 wanted = steps.send(ready)
         except StopIteration as end:
             return end.value
@@ -56,7 +56,7 @@ def open_postgres(url: URL) -> Engine:
         hide_parameters=True,  # an error may be logged, and the values of a row hold the prompt
         pool_size=POOL_SIZE,
         max_overflow=0,
-        pool_timeout=ANSWER_TIMEOUT_S,
+        pool_timeout=QUERY_TIMEOUT_S,
         # A plan that is kept fits no value in particular: once psycopg had prepared a submit, PostgreSQL read the whole
         # table for the length of the queue (0.2 s with a million tasks). Connection poolers like it better, too.
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None},
@@ -65,5 +65,5 @@ def open_postgres(url: URL) -> Engine:
     return engine
 
 
-def _connect(_dialect: object, _record: object, args: list[Any], parameters: dict[str, Any]) -> BoundedConnection:
-    return BoundedConnection.connect(*args, **parameters)
+def _connect(_dialect: object, _record: object, args: list[Any], parameters: dict[str, Any]) -> TimeoutConnection:
+    return TimeoutConnection.connect(*args, **parameters)

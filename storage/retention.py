@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import CTE, Engine, delete, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.database import answering
+from storage.database import translate_db_errors
 from storage.schema import tasks, webhooks
-from storage.tasks import TERMINAL, State, sources
+from storage.tasks import TERMINAL, State, allowed_from
 
 REMOVABLE = TERMINAL - {State.COMPLETED}
 """A completed task keeps its row as long as it has its file: it comes to be expired first."""
@@ -25,24 +25,24 @@ class SqlRetentionStore:
 
     def expire(self, ended_before: float, limit: int) -> list[str]:
         """Bring the oldest completed tasks to `expired`, and name them. Their files are the caller's to remove."""
-        old = _oldest(tasks.c.state.in_(sources(State.EXPIRED)), ended_before, limit)
+        old = _oldest(tasks.c.state.in_(allowed_from(State.EXPIRED)), ended_before, limit)
         expired = update(tasks).where(tasks.c.sequence.in_(select(old.c.sequence))).values(state=State.EXPIRED)
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             return [str(row.id) for row in connection.execute(expired.returning(tasks.c.id))]
 
     def old(self, ended_before: float, limit: int) -> list[str]:
         """Name the tasks that ended so long ago and whose rows may go."""
         old = _oldest(tasks.c.state.in_(REMOVABLE), ended_before, limit)
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             return [str(row.id) for row in connection.execute(select(old.c.id))]
 
     def remove(self, task_ids: Collection[str], ended_before: float) -> None:
         """Remove rows, unless something has brought them back to life meanwhile."""
         still = tasks.c.state.in_(REMOVABLE) & (tasks.c.finished_at < ended_before)
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             connection.execute(delete(tasks).where(tasks.c.id.in_(task_ids), still))
 
-    def forget_webhooks(self, made_before: float, limit: int) -> int:
+    def delete_webhooks(self, made_before: float, limit: int) -> int:
         """Remove the oldest deliveries that were made so long ago, and count them."""
         old = (
             select(webhooks.c.sequence)
@@ -54,7 +54,7 @@ class SqlRetentionStore:
             .prefix_with("MATERIALIZED")
         )
         gone = delete(webhooks).where(webhooks.c.sequence.in_(select(old.c.sequence)))
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             return len(connection.execute(gone.returning(webhooks.c.sequence)).all())
 
     def completed(self, after: str, limit: int) -> list[tuple[str, tuple[str, ...]]]:
@@ -65,14 +65,14 @@ class SqlRetentionStore:
             .order_by(tasks.c.id)
             .limit(limit)
         )
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             rows = connection.execute(found).all()
         return [(row.id, tuple(key for key in (row.output_key, row.poster_key) if key)) for row in rows]
 
     def states(self, task_ids: Collection[str]) -> dict[str, State]:
         """Say where these tasks stand; those without a row are left out."""
         wanted = select(tasks.c.id, tasks.c.state).where(tasks.c.id.in_(task_ids))
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             return {row.id: State(row.state) for row in connection.execute(wanted)}
 
 

@@ -12,15 +12,25 @@ from sqlalchemy import Row
 
 from models.adjustments import Adjustment
 from models.progress import Stage
-from models.recipes import Family, Recipe
+from models.recipes import CheckpointProfile, Family
 from models.request import VideoRequest
-from storage.database import storable
-from storage.tasks import Failure, NewTask, Origin, Output, Replica, ReplicaState, ServedModel, State, Task
+from storage.database import sanitize_text
+from storage.tasks import (
+    Failure,
+    GeneratorReplica,
+    NewTask,
+    Output,
+    ReplicaState,
+    RequestContext,
+    ServedModel,
+    State,
+    Task,
+)
 
 logger = logging.getLogger("ray.serve")
 
 
-def new_row(new: NewTask) -> dict[str, Any]:
+def task_to_row(new: NewTask) -> dict[str, Any]:
     """The first values of a task's row."""
     now, timeout_s = time.time(), new.request.timeout_s
     return {
@@ -30,15 +40,15 @@ def new_row(new: NewTask) -> dict[str, Any]:
         "owner": new.owner,
         "request": new.request.model_dump_json(),
         "given": json.dumps(sorted(new.request.model_fields_set)),
-        "base_url": storable(new.base_url),
+        "base_url": sanitize_text(new.base_url),
         "input_key": new.input_key,
-        "request_id": new.origin.request_id,
-        "traceparent": new.origin.traceparent,
+        "request_id": new.context.request_id,
+        "traceparent": new.context.traceparent,
         "claim": 0,
         "attempts": 0,
         "restarts": 0,
         "step": 0,
-        "adjusted": adjusted_value(new.adjusted),
+        "adjusted": adjusted_value(new.adjustments),
         "progress": 0.0,
         "bytes_done": 0,
         "bytes_total": 0,
@@ -52,29 +62,29 @@ def adjusted_value(adjustments: Collection[Adjustment]) -> str | None:
     return json.dumps([asdict(each) for each in adjustments]) if adjustments else None
 
 
-def read_replica(row: Row[Any]) -> Replica:
+def row_to_replica(row: Row[Any]) -> GeneratorReplica:
     """The Generator that a row describes."""
     state, room_bytes = ReplicaState(row.state), row.working_bytes
-    return Replica(row.id, row.model, state, row.message, row.bytes_done, row.bytes_total, room_bytes)
+    return GeneratorReplica(row.id, row.model, state, row.message, row.bytes_done, row.bytes_total, room_bytes)
 
 
-def recipe_value(recipe: Recipe | None) -> str | None:
+def recipe_value(recipe: CheckpointProfile | None) -> str | None:
     """What the column `recipe` holds for it: a JSON object, or nothing."""
     return None if recipe is None else json.dumps(asdict(recipe))
 
 
-def read_served_model(row: Row[Any]) -> ServedModel:
+def row_to_served_model(row: Row[Any]) -> ServedModel:
     """The model that a row describes."""
     return ServedModel(row.model, _recipe(json.loads(row.recipe)) if row.recipe else None, row.working_bytes)
 
 
-def _recipe(values: dict[str, Any]) -> Recipe:
+def _recipe(values: dict[str, Any]) -> CheckpointProfile:
     sigmas = values["sigmas"]
     lists = {"stg_blocks": tuple(values["stg_blocks"]), "sigmas": None if sigmas is None else tuple(sigmas)}
-    return Recipe(**{**values, **lists, "family": Family(values["family"])})
+    return CheckpointProfile(**{**values, **lists, "family": Family(values["family"])})
 
 
-def read_task(row: Row[Any] | SimpleNamespace) -> Task:
+def row_to_task(row: Row[Any] | SimpleNamespace) -> Task:
     """The task that a row holds."""
     return Task(
         id=row.id,
@@ -85,9 +95,9 @@ def read_task(row: Row[Any] | SimpleNamespace) -> Task:
         request=_request(row),
         base_url=row.base_url,
         input_key=row.input_key,
-        claim=row.claim,
+        claim_token=row.claim,
         attempts=row.attempts,
-        restarts=row.restarts,
+        requeues=row.restarts,
         stage=Stage(row.stage) if row.stage else None,
         step=row.step,
         progress=row.progress,
@@ -100,15 +110,15 @@ def read_task(row: Row[Any] | SimpleNamespace) -> Task:
         finished_at=row.finished_at,
         output=_output(row),
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
-        adjusted=tuple(Adjustment(**each) for each in json.loads(row.adjusted or "[]")),
-        origin=Origin(row.request_id, row.traceparent),
+        adjustments=tuple(Adjustment(**each) for each in json.loads(row.adjusted or "[]")),
+        context=RequestContext(row.request_id, row.traceparent),
     )
 
 
-def read_known(row: Row[Any]) -> Task | None:
+def task_or_none(row: Row[Any]) -> Task | None:
     """The task that a row holds, or None where it is in the words of a newer version of the server."""
     try:
-        return read_task(row)
+        return row_to_task(row)
     except (TypeError, ValueError) as error:
         logger.warning("task %s is in words that this version does not know: %s", row.id, error)
         return None

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StoreUnavailable
 from storage.outputs import CHUNK_BYTES, ListedFile, StoredFile, check_key
-from storage.s3_client import answering, code_of, open_clients
+from storage.s3_client import code_of, open_clients, translate_s3_errors
 from storage.s3_options import S3Options
 
 MISSING = frozenset({"404", "NoSuchKey"})
@@ -54,7 +54,7 @@ class S3OutputStore:
     def put(self, key: str, source: Path | bytes) -> None:
         """Upload, in parts when the file is large, and look. boto3 ends an upload that fails half-way."""
         name = self._name(key)
-        with answering():
+        with translate_s3_errors():
             size_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
             self._upload(name, source, _media_type(key))
             if self._await_file(name, size_bytes) is None:
@@ -63,18 +63,18 @@ class S3OutputStore:
     def publish(self, staged: str, key: str) -> StoredFile:
         """Copy within the bucket, unless the final name is taken, look, and only then remove the staged file."""
         source, target = self._name(staged), self._name(key)
-        with answering():
+        with translate_s3_errors():
             waiting = self._await_file(source)
             if waiting is None:
                 raise StoreUnavailable(f"{staged} is not in the output store")
-            found = self._bring(source, target, waiting.size_bytes)
+            found = self._move_into_place(source, target, waiting.size_bytes)
         self._delete_staged(staged)
         return found
 
     def stat(self, key: str) -> StoredFile | None:
         """Describe a file."""
         name = self._name(key)
-        with answering():
+        with translate_s3_errors():
             return self._describe(name)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -84,7 +84,7 @@ class S3OutputStore:
             return iter(())
         end = "" if length is None else start + length - 1
         wanted = {"Range": f"bytes={start}-{end}"} if start or length is not None else {}
-        with answering():
+        with translate_s3_errors():
             found = _unless_missing(self._client.get_object, Bucket=self._bucket, Key=name, **wanted)
         if found is None:
             raise FileNotFoundError(key)
@@ -95,24 +95,24 @@ class S3OutputStore:
     def delete(self, key: str) -> None:
         """Remove a file."""
         name = self._name(key)
-        with answering():
+        with translate_s3_errors():
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
         """One request; S3 lists at most 1000."""
         where = {"Prefix": self._prefix + prefix, "StartAfter": self._prefix + (after or prefix)}
-        with answering():
+        with translate_s3_errors():
             found = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=limit, **where).get("Contents", [])
         return [_listed(each, each["Key"].removeprefix(self._prefix)) for each in found]
 
     def free_bytes(self) -> None:
         """A bucket has no end."""
 
-    def check(self) -> None:
+    def check_health(self) -> None:
         """Write, list and remove a small file, at most every CHECK_INTERVAL_S; in between, say what came of it last."""
         self._check()
 
-    def sign(self, key: str, expires_s: int, filename: str) -> str:
+    def presign_url(self, key: str, expires_s: int, filename: str) -> str:
         """A url that reads the file without credentials for `expires_s`, to be shown under `filename`."""
         wanted = {
             "Bucket": self._bucket,
@@ -120,7 +120,7 @@ class S3OutputStore:
             "ResponseContentType": _media_type(key),
             "ResponseContentDisposition": f'inline; filename="{filename}"',
         }
-        with answering():
+        with translate_s3_errors():
             return str(self._signer.generate_presigned_url("get_object", Params=wanted, ExpiresIn=expires_s))
 
     def _name(self, key: str) -> str:
@@ -146,7 +146,7 @@ class S3OutputStore:
                 return found
         return None
 
-    def _bring(self, source: str, target: str, size_bytes: int) -> StoredFile:
+    def _move_into_place(self, source: str, target: str, size_bytes: int) -> StoredFile:
         """Have the file under its final name. Raises what the last copy met, unless the file was seen after it.
 
         A file of the same size is one that an earlier try has published: it stays. One of another size is no file of
@@ -219,7 +219,7 @@ class _Check:
 
     def _ask(self) -> str | None:
         try:
-            with answering():
+            with translate_s3_errors():
                 self._client.put_object(**self._names, Body=b"ok")
                 self._client.list_objects_v2(**self._listed)  # who may not list is told 403 of a file that is not there
                 self._client.delete_object(**self._names)
@@ -259,7 +259,7 @@ def _modified_at(found: dict[str, Any]) -> float:
 
 def _chunks(body: Any) -> Iterator[bytes]:
     """First nothing: a generator that has begun ends the answer, also when nobody reads on."""
-    with answering(), contextlib.closing(body):
+    with translate_s3_errors(), contextlib.closing(body):
         yield b""
         yield from body.iter_chunks(CHUNK_BYTES)
 

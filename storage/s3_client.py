@@ -17,7 +17,7 @@ MAX_CONNECTIONS = 50
 
 def open_clients(*choices: S3Options) -> list[Any]:
     """One client for each choice, of one session: that is what takes time to open. Asks nothing of the server yet."""
-    with answering():
+    with translate_s3_errors():
         session = boto3.session.Session()
         return [
             session.client("s3", endpoint_url=each.endpoint_url, region_name=each.region, config=_config(each))
@@ -45,7 +45,7 @@ def code_of(error: ClientError) -> str:
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[None]:
+def translate_s3_errors() -> Iterator[None]:
     """Say in our words what the server, the network or the file refused."""
     try:
         yield

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.estimate import evaluations
+from models.estimate import transformer_calls
 from models.request import VideoRequest
 
 UNIT = 512 * 768 * 121 * 160
@@ -20,7 +20,7 @@ DIGITS = 9
 
 
 @dataclass(frozen=True)
-class Share:
+class Quota:
     """What an owner may take: its weight against others, and how many of its tasks may run and wait; None is no end."""
 
     weight: float = 1.0
@@ -29,49 +29,49 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Turn:
+class VirtualTime:
     """How far an owner is in virtual time: where its last task began, and where its next may begin."""
 
-    began: float = 0.0
-    ends: float = 0.0
+    start: float = 0.0
+    finish: float = 0.0
 
 
-Turns = Mapping[str, Turn]
+VirtualTimes = Mapping[str, VirtualTime]
 
 
-def work(request: VideoRequest, fast_guided_share: float) -> float:
+def task_cost(request: VideoRequest, fast_guided_share: float) -> float:
     """How much of a GPU's time a task takes, in default videos. `request` is as it is rendered.
 
     Guidance counts: with all of it the transformer looks at the video four times a step.
     """
     pixels = request.height * request.width * request.num_rendered_frames
-    return pixels * evaluations(request, fast_guided_share) / UNIT
+    return pixels * transformer_calls(request, fast_guided_share) / UNIT
 
 
-def next_begin(turns: Turns, owner: str) -> float:
+def next_start(turns: VirtualTimes, owner: str) -> float:
     """Where the next task of `owner` begins: where its last one ends, and never behind the one that began last."""
-    now = max((turn.began for turn in turns.values()), default=0.0)
-    return round(max(turns.get(owner, Turn()).ends, now), DIGITS)
+    now = max((turn.start for turn in turns.values()), default=0.0)
+    return round(max(turns.get(owner, VirtualTime()).finish, now), DIGITS)
 
 
-def take(turns: Turns, owner: str, amount: float, share: Share) -> Turn:
+def advance(turns: VirtualTimes, owner: str, amount: float, share: Quota) -> VirtualTime:
     """The turn of `owner` after a task of so much work."""
-    begin = next_begin(turns, owner)
-    return Turn(begin, begin + amount / share.weight)
+    begin = next_start(turns, owner)
+    return VirtualTime(begin, begin + amount / share.weight)
 
 
-def begin_of(turns: Turns, owner: str, number: int, amount: float, share: Share) -> float:
+def start_of(turns: VirtualTimes, owner: str, number: int, amount: float, share: Quota) -> float:
     """Where the n-th waiting task of `owner` begins, if each before it is of so much work."""
-    return next_begin(turns, owner) + (number - 1) * amount / share.weight
+    return next_start(turns, owner) + (number - 1) * amount / share.weight
 
 
-def count_before(turns: Turns, owner: str, begin: float, amount: float, share: Share, *, ties: bool) -> int:
+def tasks_ahead(turns: VirtualTimes, owner: str, begin: float, amount: float, share: Quota, *, ties: bool) -> int:
     """How many tasks of `owner`, each of so much work, begin before `begin`, with `ties` at it too, if it has them."""
-    steps = round((begin - next_begin(turns, owner)) * share.weight / amount, DIGITS)
+    steps = round((begin - next_start(turns, owner)) * share.weight / amount, DIGITS)
     return max(0, math.floor(steps) + 1 if ties else math.ceil(steps))
 
 
-def rounds_before(share: Share, processing: int, number: int) -> float:
+def own_rounds(share: Quota, processing: int, number: int) -> float:
     """For how many lengths of a task the n-th waiting task of an owner waits for its owner's own, `processing` now.
 
     `max_running` of them run side by side, so that many end in one length; 0.0 while the owner is not at its bound.

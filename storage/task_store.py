@@ -8,21 +8,32 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from models.adjustments import Adjustment
-from models.options import FAST_GUIDED_SHARE
+from models.options import FAST_GUIDANCE_FRACTION
 from models.progress import Progress
 from storage.database import open_engine
-from storage.shares import Share
-from storage.sql.claims import ClaimStatements
-from storage.sql.clients import ClientStatements
-from storage.sql.dispatchers import DispatcherStatements
-from storage.sql.pauses import PauseStatements
-from storage.sql.positions import PositionStatements
-from storage.sql.replicas import ReplicaStatements
-from storage.sql.secrets import SecretStatements
-from storage.sql.usage import UsageStatements
+from storage.shares import Quota
+from storage.sql.claims import ClaimQueries
+from storage.sql.clients import ApiQueries
+from storage.sql.dispatchers import DispatcherQueries
+from storage.sql.pauses import PauseQueries
+from storage.sql.positions import PositionQueries
+from storage.sql.replicas import ReplicaQueries
+from storage.sql.secrets import SecretQueries
+from storage.sql.usage import UsageQueries
 from storage.sql.webhooks import WebhookStatements
-from storage.sql.workers import WorkerStatements
-from storage.tasks import Census, Failure, NewTask, Output, Place, Replica, ServedModel, State, Task, Usage
+from storage.sql.workers import WorkerQueries
+from storage.tasks import (
+    Failure,
+    GeneratorReplica,
+    NewTask,
+    Output,
+    QueueCounts,
+    QueuePosition,
+    ServedModel,
+    State,
+    Task,
+    Usage,
+)
 from storage.webhooks import WebhookStore
 
 
@@ -36,7 +47,7 @@ class TaskStore(WebhookStore, Protocol):
         owner's as may.
         """
 
-    def check_room(self, new: NewTask, max_queued: int | None = None) -> Task | None:
+    def check_queue_limit(self, new: NewTask, max_queued: int | None = None) -> Task | None:
         """Look at what `submit` would do now, without writing.
 
         Returns the task that its idempotency key stands for, if there is one. Raises what `submit` raises.
@@ -62,10 +73,10 @@ class TaskStore(WebhookStore, Protocol):
         With `owner`, only that one's. What this version of the server cannot read is left out.
         """
 
-    def place(self, task: Task) -> Place:
+    def queue_position(self, task: Task) -> QueuePosition:
         """Count what waits for the model of this queued task, up to the task, by the turns that owners will have."""
 
-    def places(self, queued: Collection[Task]) -> dict[str, Place]:
+    def queue_positions(self, queued: Collection[Task]) -> dict[str, QueuePosition]:
         """The same for tasks between which no other of their owners is queued, by their ids."""
 
     def counts(self) -> dict[State, int]:
@@ -77,28 +88,28 @@ class TaskStore(WebhookStore, Protocol):
         The owners take turns by their weights, and of each one the oldest tasks go first.
         """
 
-    def census(self, model: str) -> Census:
+    def count_queue(self, model: str) -> QueueCounts:
         """Count the tasks of `model` that have not ended."""
 
-    def renew(self, dispatcher: str, lease_s: float) -> None:
+    def renew_leases(self, dispatcher: str, lease_s: float) -> None:
         """Hold on to everything that `dispatcher` has claimed, for another `lease_s`."""
 
-    def claimants(self) -> list[str]:
+    def list_dispatchers(self) -> list[str]:
         """Name the dispatchers that hold tasks."""
 
     def reclaim(self, dead: Collection[str]) -> list[Task]:
         """Put back to the queue what the `dead` dispatchers held, and what was held past its lease."""
 
-    def start(self, task: Task) -> bool:
+    def start_run(self, task: Task) -> bool:
         """A Generator takes the task: it is processing from now."""
 
-    def report(self, task: Task, progress: Progress) -> bool:
+    def report_progress(self, task: Task, progress: Progress) -> bool:
         """Write down how far it is."""
 
-    def adjust(self, task: Task, adjustments: Collection[Adjustment]) -> bool:
+    def record_adjustments(self, task: Task, adjustments: Collection[Adjustment]) -> bool:
         """Write down what of its request is rendered otherwise, in place of what stood there."""
 
-    def owns(self, task: Task) -> bool:
+    def owns_task(self, task: Task) -> bool:
         """Ask whether the task still belongs to this claim, without writing."""
 
     def requeue(self, task: Task, *, attempt_lost: bool) -> bool:
@@ -137,16 +148,16 @@ class TaskStore(WebhookStore, Protocol):
     def paused_at(self) -> float | None:
         """Since when claims are paused, in seconds since the epoch; None while they are not."""
 
-    def put_replica(self, replica: Replica) -> None:
+    def put_replica(self, replica: GeneratorReplica) -> None:
         """Write down what a Generator is doing."""
 
-    def drop_replica(self, replica_id: str) -> None:
+    def delete_replica(self, replica_id: str) -> None:
         """Forget a Generator."""
 
-    def live_replicas(self) -> list[Replica]:
+    def live_replicas(self) -> list[GeneratorReplica]:
         """The Generators that wrote lately."""
 
-    def remember_model(self, model: ServedModel) -> None:
+    def record_model(self, model: ServedModel) -> None:
         """Note that this database serves `model`, and what its Generator learned of it.
 
         Of room, the least is kept: its own, or that of another that lives.
@@ -155,7 +166,7 @@ class TaskStore(WebhookStore, Protocol):
     def served_model(self, name: str) -> ServedModel:
         """What is known of a model. Room is the least of the Generators that live, or of the last that did."""
 
-    def forget_learned(self) -> None:
+    def delete_model_info(self) -> None:
         """Forget what Generators learned of models, but not that they were served."""
 
     def last_real_model(self) -> str | None:
@@ -172,15 +183,15 @@ class TaskStore(WebhookStore, Protocol):
 
 
 class SqlTaskStore(
-    ClientStatements,
-    PositionStatements,
-    ClaimStatements,
-    DispatcherStatements,
-    WorkerStatements,
-    UsageStatements,
-    PauseStatements,
-    ReplicaStatements,
-    SecretStatements,
+    ApiQueries,
+    PositionQueries,
+    ClaimQueries,
+    DispatcherQueries,
+    WorkerQueries,
+    UsageQueries,
+    PauseQueries,
+    ReplicaQueries,
+    SecretQueries,
     WebhookStatements,
 ):
     """The task store on SQLite or PostgreSQL."""
@@ -190,8 +201,8 @@ class SqlTaskStore(
         cls,
         url: str,
         on_end: Callable[[Task], None] | None = None,
-        shares: Mapping[str, Share] | None = None,
-        fast_guided_share: float = FAST_GUIDED_SHARE,
+        shares: Mapping[str, Quota] | None = None,
+        fast_guided_share: float = FAST_GUIDANCE_FRACTION,
     ) -> "SqlTaskStore":
         """Open the database at `url`. Its tables must be there (`storage.database.migrate`)."""
         return cls(open_engine(url), on_end, shares, fast_guided_share)

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from models.adjustments import Adjustment, adjust
+from models.adjustments import Adjustment, apply_adjustments
 from models.progress import Stage
-from models.recipes import Recipe
+from models.recipes import CheckpointProfile
 from models.request import VideoRequest
 
 TASK_ID_BYTES = 16
 """128 random bits: a task id cannot be guessed. Without keys, knowing it is what gives access to the video."""
-NOBODY = ""
+ANONYMOUS = ""
 """The owner of tasks that came without a key. No key has this name."""
 
 
@@ -51,7 +51,7 @@ TERMINAL = frozenset(TRANSITIONS) - UNFINISHED
 """The states of a task on which no work will be done any more."""
 
 
-def sources(target: State) -> frozenset[State]:
+def allowed_from(target: State) -> frozenset[State]:
     """The states from which a task may come to `target`."""
     return frozenset(state for state, following in TRANSITIONS.items() if target in following)
 
@@ -65,7 +65,7 @@ class Idempotency:
 
 
 @dataclass(frozen=True)
-class Origin:
+class RequestContext:
     """The request that a task came with, as logs and traces name it."""
 
     request_id: str | None = None
@@ -83,9 +83,9 @@ class NewTask:
     input_key: str | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(TASK_ID_BYTES))
     idempotency: Idempotency | None = None
-    owner: str = NOBODY
-    adjusted: tuple[Adjustment, ...] = ()
-    origin: Origin = Origin()
+    owner: str = ANONYMOUS
+    adjustments: tuple[Adjustment, ...] = ()
+    context: RequestContext = RequestContext()
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ class Task:
     request: VideoRequest
     base_url: str
     input_key: str | None
-    claim: int
+    claim_token: int
     attempts: int
-    restarts: int
+    requeues: int
     stage: Stage | None
     step: int
     progress: float
@@ -138,42 +138,42 @@ class Task:
     finished_at: float | None
     output: Output | None
     failure: Failure | None
-    adjusted: tuple[Adjustment, ...] = ()
-    owner: str = NOBODY
-    origin: Origin = Origin()
+    adjustments: tuple[Adjustment, ...] = ()
+    owner: str = ANONYMOUS
+    context: RequestContext = RequestContext()
     rendering_at: float | None = None
     decoding_at: float | None = None
 
     @property
     def rendered_request(self) -> VideoRequest:
         """What is rendered: the request, with what the model cannot use replaced."""
-        return adjust(self.request, self.adjusted)
+        return apply_adjustments(self.request, self.adjustments)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether the task has ended, one way or another."""
         return self.state in TERMINAL
 
 
 @dataclass(frozen=True)
-class Place:
+class QueuePosition:
     """Where a queued task stands: 1 is next.
 
     `own_rounds` says for how many lengths of a task it waits because its owner has no more than `max_running` at once.
     """
 
-    number: int
+    position: int
     own_rounds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Census:
+class QueueCounts:
     """The tasks of one model that have not ended: how many stand where, and how long the oldest in the queue waits.
 
     `places` is keyed by `queued` or the stage. `oldest_queued_s` is None where none is queued.
     """
 
-    places: Mapping[str, int]
+    counts_by_stage: Mapping[str, int]
     oldest_queued_s: float | None
 
 
@@ -205,7 +205,7 @@ class ReplicaState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Replica:
+class GeneratorReplica:
     """A Generator, as it last described itself.
 
     `working_bytes` is GPU memory for a render beside the weights, once it has loaded them; None where nothing bounds
@@ -218,7 +218,7 @@ class Replica:
     message: str = ""
     bytes_done: int = 0
     bytes_total: int = 0
-    working_bytes: int | None = None
+    free_vram_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -230,5 +230,5 @@ class ServedModel:
     """
 
     name: str
-    recipe: Recipe | None = None
-    working_bytes: int | None = None
+    recipe: CheckpointProfile | None = None
+    free_vram_bytes: int | None = None

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from storage.private_files import make_private_database
 
-PAGES_AT_ONCE = 256
+PAGES_PER_STEP = 256
 """A megabyte: so long at most does a copy hold up a write of the server."""
 
 
-def find_damage(file: Path) -> list[str]:
+def check_integrity(file: Path) -> list[str]:
     """Say what is wrong with the database, nothing where it is whole. Raises FileNotFoundError, sqlite3.Error."""
     with _opened(file) as database:
         found = [str(row[0]) for row in database.execute("PRAGMA integrity_check")]
@@ -33,7 +33,7 @@ def back_up(file: Path, target: Path) -> int:
     make_private_database(unfinished)
     try:
         with _opened(file) as database, contextlib.closing(sqlite3.connect(unfinished)) as copy:
-            database.backup(copy, pages=PAGES_AT_ONCE)
+            database.backup(copy, pages=PAGES_PER_STEP)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, without companions
         unfinished.rename(target)
     except BaseException:

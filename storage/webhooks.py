@@ -29,7 +29,7 @@ MAX_HOST_CHARS = 255
 
 
 @dataclass(frozen=True)
-class Lane:
+class DeliveryGroup:
     """The messages of one owner to one host. They wait for each other, and for those of no other lane.
 
     `host` is the host and port of their urls.
@@ -39,12 +39,12 @@ class Lane:
     host: str
 
     @classmethod
-    def of(cls, owner: str, url: str) -> "Lane":
+    def from_url(cls, owner: str, url: str) -> "DeliveryGroup":
         """The lane of a message about a task of `owner`."""
         return cls(owner, urlsplit(url).netloc.lower()[:MAX_HOST_CHARS])
 
     @classmethod
-    def parse(cls, written: str) -> "Lane":
+    def parse(cls, written: str) -> "DeliveryGroup":
         """Read what `str` wrote. Neither a name nor a host has a space."""
         return cls(*written.split(" ", 1))
 
@@ -53,11 +53,11 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Due:
+class DueDelivery:
     """The message of a lane that is due the longest; `sequence` names it."""
 
     sequence: int
-    lane: Lane
+    group: DeliveryGroup
     due_at: float
 
 
@@ -67,13 +67,13 @@ class Delivery:
 
     id: str
     url: str
-    lane: Lane
+    group: DeliveryGroup
     task: Task
     attempt: int
 
 
 @dataclass(frozen=True)
-class Standing:
+class DeliveryStatus:
     """What a client sees of its webhook."""
 
     state: DeliveryState
@@ -84,7 +84,7 @@ class Standing:
 class WebhookStore(Protocol):
     """What senders ask of it. Times are seconds since the epoch."""
 
-    def due_webhooks(self, now: float) -> list[Due]:
+    def due_webhooks(self, now: float) -> list[DueDelivery]:
         """What is due at `now`: one message of each lane, however many wait in it."""
 
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:
@@ -93,10 +93,10 @@ class WebhookStore(Protocol):
         What its sender does not settle within `lease_s` is due again.
         """
 
-    def settle_webhook(self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0) -> bool:
+    def record_attempt(self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0) -> bool:
         """Write down what came of this attempt; one that stays pending is due at `due_at`."""
 
-    def end_webhooks(self, task_id: str) -> None:
+    def fail_webhooks(self, task_id: str) -> None:
         """Give up what is still to be told about a task: nobody wants to know any more."""
 
     def pending_webhooks(self, ids: Collection[str]) -> set[str]:
@@ -108,5 +108,5 @@ class WebhookStore(Protocol):
         False where there is none, or where it has been delivered.
         """
 
-    def webhooks_of(self, task_ids: Collection[str]) -> dict[str, Standing]:
+    def webhooks_of(self, task_ids: Collection[str]) -> dict[str, DeliveryStatus]:
         """How the last delivery of each task stands; those without one are left out."""

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from deployments.admin import main
-from deployments.ingress.keys import Keyring
+from deployments.ingress.keys import ApiKeyStore
 from deployments.settings import Settings
 from models.request import VideoRequest
 from storage.audit import ORPHAN_MIN_AGE_S
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
-from storage.outputs import output_key, poster_key, staged
+from storage.outputs import output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, Failure, NewTask, Output, State, Task
+from storage.tasks import ANONYMOUS, Failure, NewTask, Output, State, Task
 
 MODEL = "Lightricks/LTX-2"
 Admin = Callable[..., str]
@@ -43,7 +43,7 @@ def admin(tmp_path: Path) -> Admin:
 def failed(tasks: SqlTaskStore, input_key: str | None = None) -> Task:
     tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x", input_key))
     (task,) = tasks.claim("alice", MODEL, 1, 60)
-    assert tasks.start(task)
+    assert tasks.start_run(task)
     assert tasks.fail(task, Failure("no room", "out_of_memory", retryable=False))
     return task
 
@@ -58,7 +58,7 @@ def test_a_whole_database_is_said_to_be_whole_with_what_waits(tasks, admin):
 def completed(tasks: SqlTaskStore, outputs: LocalOutputStore) -> Task:
     tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
     (task,) = tasks.claim("alice", MODEL, 1, 60)
-    assert tasks.start(task)
+    assert tasks.start_run(task)
     for key in (output_key(task.id), poster_key(task.id)):
         outputs.put(key, b"content")
     assert tasks.complete(task, Output(output_key(task.id), poster_key(task.id), 4.84, 7))
@@ -81,8 +81,8 @@ def test_a_check_names_the_files_that_completed_tasks_have_lost(tasks, admin, tm
 def test_a_check_names_old_files_that_no_task_needs_and_leaves_those_under_way(tasks, admin, tmp_path):
     outputs = LocalOutputStore(tmp_path / "outputs")
     task = completed(tasks, outputs)
-    unneeded = [output_key("0" * 32), staged(output_key(task.id), 1), f"inputs/{task.id}"]
-    young = [staged(output_key("1" * 32), 1), f"inputs/{'2' * 32}"]
+    unneeded = [output_key("0" * 32), staging_key(output_key(task.id), 1), f"inputs/{task.id}"]
+    young = [staging_key(output_key("1" * 32), 1), f"inputs/{'2' * 32}"]
     for key in (*unneeded, *young, "outputs/of-somebody-else.mp4"):
         outputs.put(key, b"content")
     long_ago = time.time() - ORPHAN_MIN_AGE_S - 60
@@ -134,14 +134,14 @@ def test_a_failed_task_is_queued_again_as_new(tasks, admin):
     assert (again.state, again.attempts, again.failure, again.finished_at) == (State.QUEUED, 0, None, None)
     (claimed,) = tasks.claim("bob", MODEL, 1, 60)
     assert claimed.id == task.id
-    assert not tasks.start(task), "the claim of the failed try is void"
-    assert tasks.start(claimed)
+    assert not tasks.start_run(task), "the claim of the failed try is void"
+    assert tasks.start_run(claimed)
 
 
 def test_a_drain_begins_nothing_waits_for_what_runs_and_lets_tasks_begin_again(tasks, admin):
     tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
     (task,) = tasks.claim("alice", MODEL, 1, 60)
-    assert tasks.start(task)
+    assert tasks.start_run(task)
     seen: list[bool] = []
 
     def end_it_once_paused() -> None:
@@ -161,7 +161,7 @@ def test_a_drain_begins_nothing_waits_for_what_runs_and_lets_tasks_begin_again(t
 def test_a_drain_gives_up_after_its_seconds_and_leaves_the_pause_of_an_operator(tasks, admin):
     tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
     (task,) = tasks.claim("alice", MODEL, 1, 60)
-    assert tasks.start(task)
+    assert tasks.start_run(task)
     admin("pause")
     assert admin("drain", 0) == "1 tasks still run"
     assert tasks.paused_at() is not None
@@ -206,8 +206,8 @@ def test_a_new_key_opens_the_server_whose_settings_have_its_record(tmp_path, mon
     (key,) = re.findall(r"^  (ltx2_\S{43})$", told, re.MULTILINE)
     (record,) = re.findall(r"^  (\{.*\})$", told, re.MULTILINE)
     monkeypatch.setenv("LTX2_API_KEYS", f"[{record}]")
-    ring = Keyring(Settings().api_keys)
-    assert (ring.owner(key), ring.owner(key[:-1])) == ("alice", None)
+    ring = ApiKeyStore(Settings().api_keys)
+    assert (ring.find_owner(key), ring.find_owner(key[:-1])) == ("alice", None)
     assert key not in record
     assert main(["new-key", "alice"]) != told
 
@@ -222,7 +222,7 @@ def test_usage_is_told_for_each_key_and_month(tasks, admin):
     assert admin("usage") == "nothing has been rendered yet"
     tasks.add_usage("alice", 90.25)
     tasks.add_usage("alice", 10.0)
-    tasks.add_usage(NOBODY, 1.0)
+    tasks.add_usage(ANONYMOUS, 1.0)
     nobody, alice = admin("usage").splitlines()
     assert nobody.startswith("- ")
     assert alice.split()[:1] + alice.split()[2:] == ["alice", "2", "runs", "100.2", "GPU", "seconds"]

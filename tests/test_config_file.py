@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.settings import PREFIX, Settings
+from deployments.settings import ENV_PREFIX, Settings
 
 CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
 
@@ -15,7 +15,7 @@ def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for name in list(os.environ):
-        if name.upper().startswith(PREFIX):
+        if name.upper().startswith(ENV_PREFIX):
             monkeypatch.delenv(name)
 
 

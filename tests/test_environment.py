@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.environment import LINUX_ONLY, WANTED, missing_variables
+from deployments.environment import EXPECTED_VARIABLES, LINUX_ONLY, missing_variables
 
 RAY_ENV = Path(__file__).parents[1] / "ray.env"
 NOT_MISSED = {"RAY_USAGE_STATS_ENABLED", "PYTORCH_ALLOC_CONF"}
@@ -19,7 +19,7 @@ def variables() -> dict[str, str]:
 
 
 def test_ray_env_sets_exactly_what_the_server_misses_without_it() -> None:
-    assert set(variables()) == set(WANTED) | NOT_MISSED
+    assert set(variables()) == set(EXPECTED_VARIABLES) | NOT_MISSED
 
 
 def test_ray_env_can_be_read_by_a_shell_and_by_a_container() -> None:
@@ -56,7 +56,7 @@ def test_a_missing_variable_is_named_with_what_it_costs(monkeypatch: pytest.Monk
     monkeypatch.delenv("FORWARDED_ALLOW_IPS")
     (notice,) = missing_variables()
     assert "FORWARDED_ALLOW_IPS" in notice
-    assert WANTED["FORWARDED_ALLOW_IPS"] in notice
+    assert EXPECTED_VARIABLES["FORWARDED_ALLOW_IPS"] in notice
 
 
 def test_haproxy_is_not_missed_where_there_is_no_wheel_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

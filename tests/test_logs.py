@@ -18,11 +18,11 @@ from ray.serve.context import _get_serve_request_context, _RequestContext, _serv
 from ray.serve.schema import LoggingConfig
 
 from deployments import logs
-from deployments.serve_logs import logging_config
+from deployments.serve_logs import make_logging_config
 from deployments.settings import LogSettings
 from models.progress import Stage
 from models.request import VideoRequest
-from storage.tasks import Origin, State
+from storage.tasks import RequestContext, State
 from tests.tasks import WAITING
 
 LOGGER = logging.getLogger(logs.LOGGER)
@@ -31,9 +31,9 @@ TASK = replace(
     id="f00d" * 8,
     state=State.PROCESSING,
     request=VideoRequest(prompt="a lighthouse"),
-    claim=3,
+    claim_token=3,
     attempts=1,
-    origin=Origin(request_id="request-7"),
+    context=RequestContext(request_id="request-7"),
 )
 
 
@@ -43,7 +43,7 @@ def replica_log(folder: Path, settings: LogSettings) -> Iterator[Path]:
     before = (LOGGER.handlers[:], LOGGER.filters[:], LOGGER.propagate, LOGGER.level)
     LOGGER.handlers = []
     configure(folder, settings)
-    logs.mark_lines()
+    logs.install_filter()
     yield folder / "replica_ltx2_Generator_abc.log"
     close_handlers()
     LOGGER.handlers, LOGGER.filters, LOGGER.propagate = before[0], before[1], before[2]
@@ -58,7 +58,7 @@ def close_handlers() -> None:
 
 
 def configure(folder: Path, settings: LogSettings) -> None:
-    config = logging_config(settings).model_copy(update={"logs_dir": str(folder)})
+    config = make_logging_config(settings).model_copy(update={"logs_dir": str(folder)})
     configure_component_logger(
         component_name="ltx2_Generator",
         component_id="abc",
@@ -81,7 +81,7 @@ def lines(file: Path) -> list[dict]:
 
 def test_a_line_about_a_task_has_its_fields_and_another_line_has_none(log):
     LOGGER.info("before")
-    with logs.about(TASK, Stage.ENCODING):
+    with logs.bind_task(TASK, Stage.ENCODING):
         LOGGER.info("within")
     LOGGER.info("after")
     before, within, after = lines(log)
@@ -92,11 +92,11 @@ def test_a_line_about_a_task_has_its_fields_and_another_line_has_none(log):
 
 
 def test_the_stage_is_the_one_that_was_reached_last_also_in_another_thread(log):
-    with logs.about(TASK):
+    with logs.bind_task(TASK):
         LOGGER.info("first")
-        logs.reached(Stage.LOADING)
+        logs.set_stage(Stage.LOADING)
         thread = threading.Thread(target=copy_context().run, args=(LOGGER.info, "beside"))
-        logs.reached(Stage.DENOISING)
+        logs.set_stage(Stage.DENOISING)
         thread.start()
         thread.join()
     first, beside = lines(log)
@@ -106,7 +106,7 @@ def test_the_stage_is_the_one_that_was_reached_last_also_in_another_thread(log):
 
 def test_tasks_that_run_beside_each_other_keep_their_own_fields(log):
     async def see_through(task_id: str) -> None:
-        with logs.about(replace(TASK, id=task_id)):
+        with logs.bind_task(replace(TASK, id=task_id)):
             await asyncio.sleep(0)
             await asyncio.to_thread(LOGGER.info, task_id)
 
@@ -123,7 +123,7 @@ def test_the_tasks_request_stands_above_the_call_that_serve_names(log):
     try:
         assert _get_serve_request_context().request_id == "a call"
         LOGGER.info("a call's own")
-        with logs.about(TASK):
+        with logs.bind_task(TASK):
             LOGGER.info("the task's")
     finally:
         _serve_request_context.reset(token)
@@ -133,13 +133,13 @@ def test_the_tasks_request_stands_above_the_call_that_serve_names(log):
 def test_the_fields_outlast_a_change_of_serves_logging(log, tmp_path):
     close_handlers()
     configure(tmp_path, LogSettings(level="DEBUG"))
-    with logs.about(TASK):
+    with logs.bind_task(TASK):
         LOGGER.debug("still marked")
     assert lines(log)[-1]["task_id"] == TASK.id
 
 
 def test_an_error_has_its_traceback_in_the_same_line(log):
-    with logs.about(TASK), contextlib.suppress(ValueError):
+    with logs.bind_task(TASK), contextlib.suppress(ValueError):
         try:
             raise ValueError("the cause")
         except ValueError:
@@ -152,13 +152,13 @@ def test_an_error_has_its_traceback_in_the_same_line(log):
 
 def test_the_console_and_the_console_format_are_text_for_people(tmp_path, capsys):
     for name in ("json", "console"):
-        with replica_log(tmp_path / name, LogSettings(format=name)) as file, logs.about(TASK):
+        with replica_log(tmp_path / name, LogSettings(format=name)) as file, logs.bind_task(TASK):
             LOGGER.info("task %s: rendered", TASK.id)
         assert f"request-7 -- task {TASK.id}: rendered" in capsys.readouterr().err
         assert file.read_text().startswith("{" if name == "json" else "INFO ")
 
 
 def test_serve_takes_the_level_and_the_encoding():
-    assert logging_config(LogSettings(format="console", level="ERROR")) == LoggingConfig(
+    assert make_logging_config(LogSettings(format="console", level="ERROR")) == LoggingConfig(
         encoding="TEXT", log_level="ERROR"
     )

@@ -165,26 +165,26 @@ def test_a_password_in_a_refused_url_is_not_shown(url, monkeypatch):
 
 def test_located_settings_have_absolute_paths(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    located = settings().located()
+    located = settings().with_absolute_paths()
     assert located.database_url == f"sqlite:///{tmp_path}/data/ltx2.db"
     assert located.outputs.url == f"file:{tmp_path}/data/outputs"
     assert located.cache_dir == tmp_path / "data" / "cache"
-    assert located.located() == located
+    assert located.with_absolute_paths() == located
 
 
 def test_a_home_folder_is_found(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    located = settings(database_url="sqlite:///~/x.db", cache_dir="~/cache").located()
+    located = settings(database_url="sqlite:///~/x.db", cache_dir="~/cache").with_absolute_paths()
     assert (located.database_url, located.cache_dir) == (f"sqlite:///{tmp_path}/x.db", Path(tmp_path / "cache"))
 
 
 def test_a_postgresql_url_stays_as_it_is():
     url = "postgresql+psycopg://app@db/ltx2"
-    assert settings(database_url=url).located().database_url == url
+    assert settings(database_url=url).with_absolute_paths().database_url == url
 
 
 def test_a_bucket_stays_where_it_is():
-    located = settings(outputs={"url": "s3://videos/of/ours", "s3": {"addressing_style": "path"}}).located()
+    located = settings(outputs={"url": "s3://videos/of/ours", "s3": {"addressing_style": "path"}}).with_absolute_paths()
     assert (located.outputs.url, located.outputs.s3.addressing_style) == ("s3://videos/of/ours", "path")
 
 

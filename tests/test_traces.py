@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from deployments.settings import Settings, SettingsError, TraceSettings
-from deployments.traces import NO_TRACES, open_traces, spanned, under
+from deployments.traces import NOOP_TRACER, in_span, open_tracer, with_parent
 from models.errors import EncodeFailed
-from storage.tasks import Origin
+from storage.tasks import RequestContext
 from tests.otlp import receiving
 from tests.test_logs import TASK
 
@@ -27,7 +27,7 @@ def receiver():
 
 @pytest.fixture
 def traces(receiver):
-    traces = open_traces(TraceSettings(endpoint=receiver.endpoint), "Generator")
+    traces = open_tracer(TraceSettings(endpoint=receiver.endpoint), "Generator")
     yield traces
     traces.close()
 
@@ -69,10 +69,10 @@ def test_a_client_that_samples_its_trace_out_is_heeded(receiver, traces):
 
 
 def test_a_failed_span_has_the_errors_code_and_not_its_words(receiver, traces):
-    task = under(TASK, traces.begin("claim", CLIENTS))
-    with pytest.raises(EncodeFailed), spanned(traces, "encode", task.origin.traceparent):
+    task = with_parent(TASK, traces.begin("claim", CLIENTS))
+    with pytest.raises(EncodeFailed), in_span(traces, "encode", task.context.traceparent):
         raise EncodeFailed("words of a client")
-    with pytest.raises(KeyError), spanned(traces, "store", task.origin.traceparent):
+    with pytest.raises(KeyError), in_span(traces, "store", task.context.traceparent):
         raise KeyError("words of a client")
     traces.close()
     found = receiver.wait_for("encode", "store")
@@ -83,9 +83,9 @@ def test_a_failed_span_has_the_errors_code_and_not_its_words(receiver, traces):
 
 
 def test_a_receiver_that_is_away_costs_a_task_nothing_and_an_end_a_few_seconds():
-    traces = open_traces(TraceSettings(endpoint="http://127.0.0.1:1/v1/traces"), "Generator")
+    traces = open_tracer(TraceSettings(endpoint="http://127.0.0.1:1/v1/traces"), "Generator")
     began_at = time.monotonic()
-    with spanned(traces, "encode", None):
+    with in_span(traces, "encode", None):
         pass
     assert time.monotonic() - began_at < 5
     traces.close()
@@ -95,13 +95,13 @@ def test_a_receiver_that_is_away_costs_a_task_nothing_and_an_end_a_few_seconds()
 def test_without_an_endpoint_a_task_goes_on_with_what_its_client_said(monkeypatch):
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
-    traces = open_traces(Settings().traces, "Generator")
-    assert traces is NO_TRACES
-    span = traces.begin("submit", CLIENTS)
+    traces = open_tracer(Settings().traces, "Generator")
+    assert traces is NOOP_TRACER
+    span = traces.start_span("submit", CLIENTS)
     assert span.traceparent == CLIENTS
     span.end()
-    task = replace(TASK, origin=Origin("r", CLIENTS))
-    assert under(task, span) == task
+    task = replace(TASK, context=RequestContext("r", CLIENTS))
+    assert with_parent(task, span) == task
     traces.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from deployments import weights
-from deployments.weights import fetch
+from deployments.weights import prefetch_model
 from models.checkpoint import fetch_checkpoint
 from models.errors import ModelBroken
 from tests.hub import REPOSITORY, FakeHub
@@ -30,9 +30,9 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 def test_what_is_fetched_ahead_is_what_a_load_finds(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(weights, "PRINT_INTERVAL_S", 0.0)
     said: list[str] = []
-    folder = fetch(REPOSITORY, tmp_path / "cache", said.append)
+    folder = prefetch_model(REPOSITORY, tmp_path / "cache", said.append)
     assert any(line.endswith(" GB") for line in said)
     assert f"https://huggingface.co/{REPOSITORY}" in said[2]
     assert str(folder) in said[-2]
@@ -63,27 +63,27 @@ def test_the_licence_is_said_before_anything_is_fetched(
 ) -> None:
     hub.card = card
     served_by_then: list[tuple[str, int]] = []
-    fetch(REPOSITORY, tmp_path / "cache", lambda line: served_by_then.append((line, len(hub.served))))
+    prefetch_model(REPOSITORY, tmp_path / "cache", lambda line: served_by_then.append((line, len(hub.served))))
     assert (said, 0) in served_by_then
 
 
 def test_without_the_hub_what_is_there_is_found_and_its_licence_is_not(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch(REPOSITORY, tmp_path / "cache", print)
+    prefetch_model(REPOSITORY, tmp_path / "cache", print)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     said: list[str] = []
-    fetch(REPOSITORY, tmp_path / "cache", said.append)
+    prefetch_model(REPOSITORY, tmp_path / "cache", said.append)
     assert "licence: the hub names none, or cannot be asked" in said
 
 
 def test_what_is_there_and_is_no_model_or_a_broken_one_is_said(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelBroken, match=r"model_index.json is missing: a model is a folder that diffusers saved"):
-        fetch(str(tmp_path), tmp_path / "cache", print)
+        prefetch_model(str(tmp_path), tmp_path / "cache", print)
     broken = shutil.copytree(tiny_folder, tmp_path / "broken")
     (broken / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     with pytest.raises(ModelBroken, match="is broken"):
-        fetch(str(broken), tmp_path / "cache", print)
+        prefetch_model(str(broken), tmp_path / "cache", print)
 
 
 def test_the_command_takes_the_model_that_is_named_and_the_cache_of_the_settings(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ from benchmarks.gpu.steps import Steps
 from benchmarks.gpu.subject import RANDOM, TINY, Source, open_subject
 from benchmarks.gpu.tasks import measure_cards, measure_tasks
 from benchmarks.gpu.text import measure_text
-from models.memory import free_memory, free_pinned_memory
+from models.memory import collect_and_empty_cache, free_pinned_memory
 from models.recipes import Family
 
 FULL = Shape(512, 768, 121, steps=5)
@@ -125,7 +125,7 @@ class Bench:
             except Exception as error:
                 self._note(name, [*rows_of(self.found.get(name)), explain(error)])
             self._looks[f"after {name}"] = look()
-            free_memory()
+            collect_and_empty_cache()
             free_pinned_memory()
 
     def _measure(self, name: str, measure: Part) -> None:

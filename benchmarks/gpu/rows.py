@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.memory import free_memory
+from models.memory import collect_and_empty_cache
 
 Row = dict[str, Any]
 ERROR = "error"
@@ -17,7 +17,7 @@ def tried(names: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]) ->
     except Exception as error:
         return {**names, **explain(error)}
     finally:
-        free_memory()
+        collect_and_empty_cache()
 
 
 def explain(error: Exception) -> Row:

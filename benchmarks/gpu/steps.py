@@ -14,7 +14,7 @@ from benchmarks.gpu.subject import Subject
 from models.fast import fp8
 from models.fast.fp8 import MIN_WEIGHTS, Fp8Linears
 from models.fast.interval import GuidanceInterval
-from models.speedup_choice import LESS_WORK, Speedup
+from models.speedup_choice import ALWAYS_FASTER, Optimization
 from models.speedups import forget, install
 from models.speedups.compiled import compile_blocks
 from models.speedups.kernels import use_backend
@@ -27,16 +27,16 @@ TINY_WEIGHTS = 256
 """Layers of the tiny model that stand for large ones."""
 
 
-Options = Mapping[str, tuple[Speedup, ...]]
+Options = Mapping[str, tuple[Optimization, ...]]
 
 
 def options(device: str) -> Options:
     """Each speed-up alone, then those of `auto`, then with all that this device has."""
-    alone = {str(name): (name,) for name in LESS_WORK}
-    together: dict[str, tuple[Speedup, ...]] = {"auto": LESS_WORK}
+    alone = {str(name): (name,) for name in ALWAYS_FASTER}
+    together: dict[str, tuple[Optimization, ...]] = {"auto": ALWAYS_FASTER}
     if device == "cuda":
-        alone[str(Speedup.CUDNN)] = (Speedup.CUDNN,)
-        together["auto + cudnn"] = (*LESS_WORK, Speedup.CUDNN)
+        alone[str(Optimization.CUDNN)] = (Optimization.CUDNN,)
+        together["auto + cudnn"] = (*ALWAYS_FASTER, Optimization.CUDNN)
     return {**alone, **together}
 
 
@@ -44,7 +44,7 @@ def options(device: str) -> Options:
 class Compiled:
     """Blocks that are compiled in a mode of torch's, for one size or (`dynamic`) for all; beside these speed-ups."""
 
-    speedups: tuple[Speedup, ...]
+    speedups: tuple[Optimization, ...]
     mode: str = "default"
     dynamic: bool | None = None
 
@@ -52,12 +52,12 @@ class Compiled:
 def compiled_options() -> Mapping[str, Compiled]:
     """Ways to compile the blocks; each may take minutes, so `--options` chooses."""
     return {
-        "auto + compile": Compiled(LESS_WORK),
+        "auto + compile": Compiled(ALWAYS_FASTER),
         "compile": Compiled(()),
-        "compile dynamic": Compiled(LESS_WORK, dynamic=True),
-        "compile autotune": Compiled(LESS_WORK, "max-autotune-no-cudagraphs"),
-        "compile graphs": Compiled((Speedup.MASK, Speedup.TIMESTEPS), "reduce-overhead"),
-        "compile cudnn": Compiled((*LESS_WORK, Speedup.CUDNN)),
+        "compile dynamic": Compiled(ALWAYS_FASTER, dynamic=True),
+        "compile autotune": Compiled(ALWAYS_FASTER, "max-autotune-no-cudagraphs"),
+        "compile graphs": Compiled((Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS), "reduce-overhead"),
+        "compile cudnn": Compiled((*ALWAYS_FASTER, Optimization.CUDNN)),
     }
 
 
@@ -104,7 +104,7 @@ class Steps:
         twin = self._subject.with_twin()
         transformer = twin.pipe.transformer
         interval = GuidanceInterval(transformer)
-        install(transformer, LESS_WORK, twin.stg_blocks)
+        install(transformer, ALWAYS_FASTER, twin.stg_blocks)
         linears = Fp8Linears(transformer, MIN_WEIGHTS if twin.device == "cuda" else TINY_WEIGHTS)
         ways: dict[str, Callable[[], AbstractContextManager[None]]] = {
             "unguided": lambda: interval.only(0),
@@ -119,7 +119,7 @@ class Steps:
     def _chosen(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: each for name, each in given.items() if self._wanted is None or name in self._wanted}
 
-    def _render(self, speedups: tuple[Speedup, ...]) -> Row:
+    def _render(self, speedups: tuple[Optimization, ...]) -> Row:
         twin = self._subject.with_twin()
         install(twin.pipe.transformer, speedups, twin.stg_blocks)
         return self._figures_warm(twin)
@@ -127,14 +127,14 @@ class Steps:
     def _render_with(self, backend: str) -> Row:
         """The mask is left out: most of these kernels bear none."""
         twin = self._subject.with_twin()
-        install(twin.pipe.transformer, (Speedup.MASK,), twin.stg_blocks)
+        install(twin.pipe.transformer, (Optimization.DROP_NOOP_MASK,), twin.stg_blocks)
         use_backend(twin.pipe.transformer, backend)
         return self._figures_warm(twin)
 
     def _render_compiled(self, option: Compiled) -> Row:
         """What is compiled is forgotten after it: torch counts the variants of a block over all options."""
         twin = self._subject.with_twin()
-        names = tuple(name for name in option.speedups if name is not Speedup.TEXT_KEYS)
+        names = tuple(name for name in option.speedups if name is not Optimization.TEXT_KV_CACHE)
         install(twin.pipe.transformer, names, twin.stg_blocks)
         compile_blocks(twin.pipe.transformer, mode=option.mode, dynamic=option.dynamic)
         start = time.perf_counter()

@@ -24,12 +24,12 @@ from benchmarks.full_size import (
     pipeline,
 )
 from models import offload
-from models.ltx2 import Ltx2
-from models.ltx2_load import choose_speedups, measure_room
-from models.memory import free_memory
+from models.ltx2 import Ltx2Model
+from models.ltx2_load import choose_optimizations, measure_free_vram
+from models.memory import collect_and_empty_cache
 from models.options import LoadOptions
-from models.placement import Place, Placement, Sizes
-from models.recipes import Family, choose_recipe, read_recipe
+from models.placement import OffloadMode, Placement, Sizes
+from models.recipes import Family, choose_profile, read_profile
 from models.sizes import in_4_bits, measure_sizes
 from models.tiny import TRANSFORMER, build_tiny
 from models.transfer import weights_of
@@ -97,7 +97,7 @@ def _tiny(_source: Source, device: str) -> Subject:
 
 def _stored(source: Source, device: str) -> Subject:
     folder = Path(source.model)
-    recipe = read_recipe(folder)
+    recipe = read_profile(folder)
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
         folder, subfolder="transformer", perturbed_attn=recipe.perturbed_attn, dtype=torch.bfloat16
     )
@@ -119,7 +119,7 @@ def _random(source: Source, device: str) -> Subject:
         "negative_prompt_embeds": embeddings[1],
         "negative_prompt_attention_mask": mask,
     }
-    recipe = choose_recipe(pipe.transformer.config)
+    recipe = choose_profile(pipe.transformer.config)
     guidance = {**_guidance(*recipe.stg_blocks), "use_cross_timestep": recipe.use_cross_timestep}
     return Subject(random_name(source), pipe, device, {**text, **guidance})
 
@@ -170,21 +170,21 @@ def held_sizes(source: Source) -> Sizes:
 
 def open_model(
     source: Source, device: str, placed: Placement, options: LoadOptions, cap: Callable[[], None] = lambda: None
-) -> Ltx2:
+) -> Ltx2Model:
     """The server's model of `source`, placed as `placed` says. `cap` is called before the GPU holds anything of it."""
     if source.model != RANDOM:
         cap()
         folder = Path("data/cache")
-        return Ltx2.load(source.model, device, folder, ignore, replace(options, place=_asked(placed)))
+        return Ltx2Model.load(source.model, device, folder, ignore, replace(options, offload=_asked(placed)))
     components = draw_components(source.drawn, device, held="cpu")
     text_encoder = _text_encoder(source, device).to("cpu")
-    free_memory()
+    collect_and_empty_cache()
     cap()
     pipe = pipeline(components, text_encoder)
     placed = offload.apply(pipe, placed, device)
-    model = Ltx2(random_name(source), choose_recipe(pipe.transformer.config), pipe, placed, options)
-    model.speed_up(choose_speedups(placed, device, options))
-    model.working_bytes = measure_room(placed, model.speedups)
+    model = Ltx2Model(random_name(source), choose_profile(pipe.transformer.config), pipe, placed, options)
+    model.apply_optimizations(choose_optimizations(placed, device, options))
+    model.free_vram_bytes = measure_free_vram(placed, model.optimizations)
     return model
 
 
@@ -193,5 +193,5 @@ def _text_encoder(source: Source, device: str) -> nn.Module:
     return draw_text_encoder(device, config, fill=device != "meta")
 
 
-def _asked(placed: Placement) -> Place | None:
-    return None if placed.place is Place.CPU else placed.place
+def _asked(placed: Placement) -> OffloadMode | None:
+    return None if placed.mode is OffloadMode.CPU else placed.mode

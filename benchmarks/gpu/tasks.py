@@ -14,16 +14,16 @@ from benchmarks.gpu.measure import GB, Shape, forget_peak, held_gb, peaks_gb, wa
 from benchmarks.gpu.rows import Row, tried
 from benchmarks.gpu.subject import Source, held_sizes, open_model
 from models import offload
-from models.adjustments import adjust
+from models.adjustments import apply_adjustments
 from models.choices import Quality
 from models.estimate import estimate_peak
 from models.host_memory import free_host_bytes
-from models.ltx2 import Ltx2
-from models.memory import free_memory
+from models.ltx2 import Ltx2Model
+from models.memory import collect_and_empty_cache
 from models.options import LoadOptions
-from models.placement import Place, Placement, Sizes, Weights, plan, plan_cpu
+from models.placement import OffloadMode, Placement, Sizes, WeightDtype, plan, plan_cpu
 from models.progress import Progress, Stage
-from models.recipes import UNGUIDED
+from models.recipes import NO_GUIDANCE
 from models.request import VideoRequest
 
 CARDS_GB = (16, 24, 48)
@@ -56,7 +56,7 @@ def tasks(shape: Shape, large: Shape) -> list[Task]:
         ask("known prompt", shape),
         ask("from an image", few, from_image=True),
         ask("quality fast", shape, quality=Quality.FAST),
-        ask("8 steps, unguided", replace(shape, steps=8), **UNGUIDED),
+        ask("8 steps, unguided", replace(shape, steps=8), **NO_GUIDANCE),
         ask("large", replace(large, steps=CARD_STEPS)),
     ]
 
@@ -92,11 +92,11 @@ class Clock:
         }
 
 
-def measure_task(model: Ltx2, task: Task, device: str) -> Row:
+def measure_task(model: Ltx2Model, task: Task, device: str) -> Row:
     """Render one task. Memory is what it takes beside what was held before: with weights that pass through the GPU."""
-    request = adjust(task.request, model.find_adjustments(task.request))
+    request = apply_adjustments(task.request, model.find_adjustments(task.request))
     image = Image.new("RGB", (request.width, request.height), "teal") if task.from_image else None
-    free_memory()
+    collect_and_empty_cache()
     forget_peak(device)
     held = held_gb(device)
     clock = Clock(device)
@@ -116,7 +116,7 @@ def measure_tasks(source: Source, device: str, shape: Shape, large: Shape) -> It
     """All tasks on the fastest placement that this machine has room for, then whether memory creeps."""
     model = open_model(source, device, choose(source, device), LoadOptions())
     try:
-        yield {"place": str(model.placement.place), "speedups": [str(name) for name in model.speedups]}
+        yield {"place": str(model.placement.mode), "speedups": [str(name) for name in model.optimizations]}
         for task in tasks(shape, large):
             yield tried({"task": task.name}, lambda task=task: measure_task(model, task, device))
         yield tried({"task": f"{CREEP_TASKS} of mixed sizes"}, lambda: _measure_creep(model, device))
@@ -124,7 +124,7 @@ def measure_tasks(source: Source, device: str, shape: Shape, large: Shape) -> It
         model.close()
 
 
-def _measure_creep(model: Ltx2, device: str) -> Row:
+def _measure_creep(model: Ltx2Model, device: str) -> Row:
     held = held_after(model, CREEP_TASKS, CREEP_STEPS, device)
     return {"crept_gb": creep_bytes(held, len(sizes_for(model, device))) / GB}
 
@@ -137,12 +137,12 @@ def measure_cards(source: Source, device: str, shape: Shape) -> Iterator[Row]:
         needed = needed_by_cards(held_sizes(source), free_host_bytes())
     few = replace(shape, steps=CARD_STEPS)
     for card_gb, placed in needed:
-        names = {"card_gb": card_gb, "place": str(placed.place), "weights": str(placed.weights)}
+        names = {"card_gb": card_gb, "place": str(placed.mode), "weights": str(placed.weights)}
         card = SmallCard(card_gb, device)
         yield tried(names, lambda card=card, placed=placed: _measure_card(source, device, few, card, placed))
-        if placed.place is Place.BLOCKS:
+        if placed.mode is OffloadMode.BLOCK:
             with _recorded_streams():
-                told = {**names, "place": f"{placed.place}, record_stream"}
+                told = {**names, "place": f"{placed.mode}, record_stream"}
                 yield tried(told, lambda card=card, placed=placed: _measure_card(source, device, few, card, placed))
 
 
@@ -158,7 +158,7 @@ def _recorded_streams() -> Iterator[None]:
 
 def _measure_card(source: Source, device: str, shape: Shape, card: "SmallCard", placed: Placement) -> Row:
     try:
-        model = open_model(source, device, placed, LoadOptions(weights=placed.weights), card.take_rest)
+        model = open_model(source, device, placed, LoadOptions(weight_dtype=placed.weights), card.take_rest)
         try:
             return measure_task(model, tasks(shape, shape)[0], device)
         finally:
@@ -169,11 +169,11 @@ def _measure_card(source: Source, device: str, shape: Shape, card: "SmallCard", 
 
 def needed_by_cards(sizes: Sizes, host_bytes: int) -> list[tuple[int, Placement]]:
     """The smallest card, in GB, for each placement. Raises ModelUnavailable where host memory is too small for one."""
-    found: dict[tuple[Place, Weights], tuple[int, Placement]] = {}
+    found: dict[tuple[OffloadMode, WeightDtype], tuple[int, Placement]] = {}
     for card_gb in CARDS_GB:
-        for weights in Weights:
+        for weights in WeightDtype:
             placed = plan(card_gb * GB, host_bytes, sizes, weights=weights)
-            found.setdefault((placed.place, weights), (card_gb, placed))
+            found.setdefault((placed.mode, weights), (card_gb, placed))
     return list(found.values())
 
 
@@ -182,7 +182,7 @@ def choose(source: Source, device: str) -> Placement:
     sizes = held_sizes(source)
     if device == "cpu":
         return plan_cpu(free_host_bytes(), sizes)
-    free_memory()
+    collect_and_empty_cache()
     return plan(offload.free_vram_bytes(), free_host_bytes(), sizes)
 
 
@@ -203,4 +203,4 @@ class SmallCard:
     def give_back(self) -> None:
         """Have the whole GPU again."""
         self._rest = None
-        free_memory()
+        collect_and_empty_cache()

@@ -11,10 +11,10 @@ from benchmarks.gpu.measure import forget_peak, peaks_gb, timed
 from benchmarks.gpu.rows import Row, tried
 from benchmarks.gpu.subject import RANDOM, Source, prompts
 from models import offload
-from models.memory import free_memory, free_pinned_memory
+from models.memory import collect_and_empty_cache, free_pinned_memory
 from models.nf4 import store_in_4_bits
 from models.placement import TEXT_ENCODER
-from models.text_encoding import OnePass
+from models.text_encoding import OnePassTextEncoder
 from models.tiny import TEXT_ENCODER as TINY_TEXT_ENCODER
 from models.tiny import byte_tokenizer
 
@@ -34,7 +34,7 @@ def measure_text(source: Source, device: str) -> Iterator[Row]:
             lambda place=place, held=held, beside=reference: _measure(source, device, place, held, beside),
         )
         reference = held[0] if reference is None and held else reference
-        free_memory()
+        collect_and_empty_cache()
         free_pinned_memory()
 
 
@@ -43,7 +43,7 @@ def _measure(
 ) -> Row:
     pipe = _pipeline(source, device)
     place(pipe.text_encoder, torch.device(device))
-    one_pass = OnePass([pipe])
+    one_pass = OnePassTextEncoder([pipe])
     words = prompts()
     forget_peak(device)
 
@@ -92,19 +92,19 @@ def _stay_in_4_bits(text_encoder: Any, device: torch.device) -> None:
 
 
 def _pass(text_encoder: Any, device: torch.device) -> None:
-    offload.let_pass(TEXT_ENCODER, text_encoder, device)
+    offload.enable_group_offload(TEXT_ENCODER, text_encoder, device)
 
 
 def _pass_pinned(text_encoder: Any, device: torch.device) -> None:
     if not offload.pin({TEXT_ENCODER: text_encoder}):
         raise MemoryError("host memory has no room to pin it")
-    offload.let_pass(TEXT_ENCODER, text_encoder, device)
+    offload.enable_group_offload(TEXT_ENCODER, text_encoder, device)
 
 
 def _pass_in_4_bits(text_encoder: Any, device: torch.device) -> None:
     store_in_4_bits(text_encoder, device)
     offload.pin({TEXT_ENCODER: text_encoder})
-    offload.let_pass(TEXT_ENCODER, text_encoder, device)
+    offload.enable_group_offload(TEXT_ENCODER, text_encoder, device)
 
 
 WAYS: dict[str, Place] = {

@@ -8,48 +8,48 @@ from collections import Counter
 from collections.abc import Mapping
 
 from deployments.metrics.labels import GENERATOR, STATE
-from deployments.metrics.metrics import Metrics
+from deployments.metrics.metrics import MetricsRecorder
 from deployments.metrics.table import CENSUS_AT_S, GENERATORS, OLDEST_QUEUED_S, PAUSED, TASKS
 from storage.task_store import TaskStore
 
-EVERY_S = 5.0
+SAMPLE_INTERVAL_S = 5.0
 """Twice in the 10 s after which Ray passes gauges on."""
 
 
-class CensusTaker:
+class QueueGauges:
     """Counts the tasks and Generators of one model."""
 
-    def __init__(self, tasks: TaskStore, model: str, metrics: Metrics) -> None:
+    def __init__(self, tasks: TaskStore, model: str, metrics: MetricsRecorder) -> None:
         self._tasks = tasks
         self._model = model
         self._metrics = metrics
-        self._taken_at = -EVERY_S
+        self._taken_at = -SAMPLE_INTERVAL_S
 
-    def take_if_due(self, *, mine: bool) -> None:
+    def publish_if_due(self, *, mine: bool) -> None:
         """Show what is, if it is `mine` to show, or 0. Blocks; raises StoreUnavailable, and then shows what it knew."""
-        if time.monotonic() - self._taken_at < EVERY_S:
+        if time.monotonic() - self._taken_at < SAMPLE_INTERVAL_S:
             return
         self._taken_at = time.monotonic()
         if mine:
-            self._take()
+            self._sample()
         else:
-            self._show({}, {})
-            self._show_rest(oldest_queued_s=0.0, paused=False, at_s=0.0)
+            self._publish({}, {})
+            self._publish_pause(oldest_queued_s=0.0, paused=False, at_s=0.0)
 
-    def _take(self) -> None:
-        found = self._tasks.census(self._model)
+    def _sample(self) -> None:
+        found = self._tasks.count_queue(self._model)
         generators = Counter(each.state.value for each in self._tasks.live_replicas() if each.model == self._model)
         paused = self._tasks.paused_at() is not None
-        self._show(found.places, generators)
-        self._show_rest(oldest_queued_s=found.oldest_queued_s or 0.0, paused=paused, at_s=time.time())
+        self._publish(found.counts_by_stage, generators)
+        self._publish_pause(oldest_queued_s=found.oldest_queued_s or 0.0, paused=paused, at_s=time.time())
 
-    def _show(self, places: Mapping[str, int], generators: Mapping[str, int]) -> None:
+    def _publish(self, places: Mapping[str, int], generators: Mapping[str, int]) -> None:
         for state in STATE.values:
             self._metrics.set(TASKS, places.get(state, 0), state=state)
         for state in GENERATOR.values:
             self._metrics.set(GENERATORS, generators.get(state, 0), state=state)
 
-    def _show_rest(self, *, oldest_queued_s: float, paused: bool, at_s: float) -> None:
+    def _publish_pause(self, *, oldest_queued_s: float, paused: bool, at_s: float) -> None:
         self._metrics.set(OLDEST_QUEUED_S, oldest_queued_s)
         self._metrics.set(PAUSED, float(paused))
         self._metrics.set(CENSUS_AT_S, at_s)

@@ -15,30 +15,30 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from deployments import logs
-from deployments.dispatcher.census import CensusTaker
+from deployments.dispatcher.census import QueueGauges
 from deployments.dispatcher.finished import complete_if_published
-from deployments.dispatcher.house import House
-from deployments.dispatcher.leases import DispatcherName
-from deployments.dispatcher.outcomes import BREATHER_S, Outcomes
-from deployments.dispatcher.place import Place
+from deployments.dispatcher.house import Maintenance
+from deployments.dispatcher.leases import DispatcherId
+from deployments.dispatcher.outcomes import RETRY_DELAY_S, OutcomeHandler
+from deployments.dispatcher.place import DispatcherMembership
 from deployments.dispatcher.retention import Retention
-from deployments.dispatcher.retries import Encodes, Verdict, judge, unwrap
-from deployments.metrics.ends import count_ends
+from deployments.dispatcher.retries import EncodeRetryBudget, RetryDecision, decide_retry, unwrap_ray_error
+from deployments.metrics.ends import task_end_recorder
 from deployments.metrics.labels import ENCODER_LOST
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.metrics.table import STAGE_S, TASK_RETRIES
-from deployments.settings import SQLITE, Settings
-from deployments.traces import error_code, open_traces, spanned, under
+from deployments.settings import SQLITE_SCHEME, Settings
+from deployments.traces import error_code, in_span, open_tracer, with_parent
 from models.errors import StoreUnavailable
-from models.stopwatch import Lap
-from storage.apps import Dispatching, SqlAppStore
+from models.stopwatch import TimedStage
+from storage.apps import DispatcherRegistration, SqlDispatcherRegistry
 from storage.database import SqliteLock, open_engine
 from storage.outputs import open_output_store
 from storage.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 
-LOOK_AHEAD = 1
+PREFETCH = 1
 """Tasks handed out beyond the Generators there may be, so that the next waits at the GPU, not in the queue."""
 RENDERED_CHECK_S = 0.02
 
@@ -60,34 +60,36 @@ class Dispatcher:
         *,
         server: str,
         app: int,
-        metrics: Metrics = NO_METRICS,
+        metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        if settings.database_url.startswith(SQLITE):
+        if settings.database_url.startswith(SQLITE_SCHEME):
             self._lock = SqliteLock(settings.database_url, server)
-        logs.mark_lines()
+        logs.install_filter()
         settings = settings.with_secrets()
         self._settings = settings.dispatcher
         self._model_name = model_name
         engine = open_engine(settings.database_url)
         self._metrics = metrics
-        metrics.start_at_zero(TASK_RETRIES)
+        metrics.initialize(TASK_RETRIES)
         self._tasks = SqlTaskStore(
             engine,
-            count_ends(metrics, State.FAILED, State.COMPLETED),
-            settings.shares,
+            task_end_recorder(metrics, State.FAILED, State.COMPLETED),
+            settings.quotas,
             settings.generator.fast_guided_share,
         )
-        self._census = CensusTaker(self._tasks, model_name, metrics)
+        self._census = QueueGauges(self._tasks, model_name, metrics)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
-        self._outcomes = Outcomes(settings.dispatcher, self._tasks, self._outputs, metrics)
+        self._outcomes = OutcomeHandler(settings.dispatcher, self._tasks, self._outputs, metrics)
         self._retention = Retention(settings.retention, SqlRetentionStore(engine), self._outputs)
-        self._traces = open_traces(settings.traces, "Dispatcher")
+        self._traces = open_tracer(settings.traces, "Dispatcher")
         self._generator = generator
         self._encoder = encoder
-        self._name = DispatcherName.of_this_process()
-        self._house = House(settings, self._name, model_name, self._tasks, self._outcomes)
-        me = Dispatching(str(self._name), app, model_name, ready=False)
-        self._place = Place(SqlAppStore(engine), me, _in_flight(settings.generator.max_replicas))
+        self._name = DispatcherId.current()
+        self._house = Maintenance(settings, self._name, model_name, self._tasks, self._outcomes)
+        me = DispatcherRegistration(str(self._name), app, model_name, ready=False)
+        self._place = DispatcherMembership(
+            SqlDispatcherRegistry(engine), me, _in_flight(settings.generator.max_replicas)
+        )
         self._generating: set[Claim] = set()
         self._running: dict[Claim, tuple[Task, asyncio.Task[None]]] = {}
         self._mending: set[asyncio.Task[None]] = set()
@@ -97,7 +99,7 @@ class Dispatcher:
         self._app_watch = asyncio.get_running_loop().create_task(self._watch_app())
         self._loop = asyncio.get_running_loop().create_task(self._run())
 
-    async def nudge(self) -> None:
+    async def notify(self) -> None:
         """Look for tasks now. Only saves time: nothing depends on it."""
         self._nudged.set()
 
@@ -112,12 +114,12 @@ class Dispatcher:
         self._app_watch.cancel()
         self._nudged.set()
         with contextlib.suppress(StoreUnavailable):
-            await asyncio.to_thread(self._place.leave)
+            await asyncio.to_thread(self._place.deregister)
         await self._drain()
         await asyncio.wait([self._loop])  # a claim that was under way ends, and what it brought goes back too
         for task, work in list(self._running.values()):
             work.cancel()
-            await self._outcomes.write(self._tasks.requeue, task, attempt_lost=False)
+            await self._outcomes.retry_until_available(self._tasks.requeue, task, attempt_lost=False)
         self._tasks.close()
         await asyncio.to_thread(self._traces.close)
 
@@ -125,10 +127,10 @@ class Dispatcher:
         """Wait until Serve has brought up every deployment of this app: what an upgrade waits for."""
         while not self._app_runs:
             with contextlib.suppress(Exception):  # a controller that is away is asked again
-                self._app_runs = await asyncio.to_thread(self._serve_says_running)
+                self._app_runs = await asyncio.to_thread(self._is_app_running)
             await asyncio.sleep(self._settings.poll_interval_s)
 
-    def _serve_says_running(self) -> bool:
+    def _is_app_running(self) -> bool:
         found = serve.status().applications.get(serve.get_replica_context().app_name)
         return found is not None and found.status == ApplicationStatus.RUNNING
 
@@ -139,16 +141,16 @@ class Dispatcher:
             running = [work for _, work in self._running.values()]
             await asyncio.wait(running, timeout=min(left_s, self._settings.lease_s / 3))
             with contextlib.suppress(StoreUnavailable):
-                await self._house.renew()
+                await self._house.renew_leases()
 
     async def _run(self) -> None:
         while not self._stopping:
             self._nudged.clear()  # before the look, so that a nudge during it means another
             try:
-                await self._house.keep()
-                self._retention.begin_if_due()
+                await self._house.run_due()
+                self._retention.start_if_due()
                 await self._start_tasks()
-                await asyncio.to_thread(self._census.take_if_due, mine=self._place.first)
+                await asyncio.to_thread(self._census.publish_if_due, mine=self._place.is_leader)
             except StoreUnavailable as error:
                 logger.warning("waiting for the task store: %s", error.message)
                 await asyncio.sleep(self._settings.poll_interval_s)
@@ -156,77 +158,77 @@ class Dispatcher:
                 await asyncio.wait_for(self._nudged.wait(), self._settings.poll_interval_s)
 
     async def _start_tasks(self) -> None:
-        await asyncio.to_thread(self._place.update, ready=self._app_runs)
-        free = self._place.share - len(self._generating)
+        await asyncio.to_thread(self._place.heartbeat, ready=self._app_runs)
+        free = self._place.in_flight_limit - len(self._generating)
         if free <= 0 or self._stopping:
             return
         claim = self._tasks.claim
         for task in await asyncio.to_thread(claim, str(self._name), self._model_name, free, self._settings.lease_s):
-            if task.claim == 1:
-                self._metrics.observe(STAGE_S, time.time() - task.created_at, stage=Lap.CLAIM)
+            if task.claim_token == 1:
+                self._metrics.observe(STAGE_S, time.time() - task.created_at, stage=TimedStage.CLAIM)
             self._generating.add(_claim(task))
-            work = asyncio.create_task(self._see_through(task))
+            work = asyncio.create_task(self._process_task(task))
             self._running[_claim(task)] = (task, work)
-            work.add_done_callback(self._ended(task))
+            work.add_done_callback(self._on_done(task))
 
-    def _ended(self, task: Task) -> Callable[[asyncio.Task[None]], None]:
+    def _on_done(self, task: Task) -> Callable[[asyncio.Task[None]], None]:
         def forget(work: asyncio.Task[None]) -> None:
             self._running.pop(_claim(task), None)
-            self._generated(task)
+            self._release_slot(task)
             if not work.cancelled() and (error := work.exception()):
-                with logs.about(task):
+                with logs.bind_task(task):
                     logger.error("task %s: lost by the dispatcher", task.id, exc_info=error)
-                    mending = asyncio.create_task(self._outcomes.settle(task, error, Verdict.GO_BACK))
+                    mending = asyncio.create_task(self._outcomes.apply(task, error, RetryDecision.REQUEUE))
                 self._mending.add(mending)
                 mending.add_done_callback(self._mending.discard)
 
         return forget
 
-    def _generated(self, task: Task) -> None:
+    def _release_slot(self, task: Task) -> None:
         """The Generator is done with the task: there is room for the next."""
         if _claim(task) in self._generating:
             self._generating.discard(_claim(task))
             self._nudged.set()
 
-    async def _see_through(self, task: Task) -> None:
-        parent, attempt = task.origin.traceparent, task.attempts + 1
-        if task.claim == 1:
-            self._traces.record("queue", parent, time.time() - task.created_at, task_id=task.id)
-        with logs.about(task), spanned(self._traces, "claim", parent, task_id=task.id, attempt=attempt) as span:
-            span.end(await self._run_task(under(task, span)))
+    async def _process_task(self, task: Task) -> None:
+        parent, attempt = task.context.traceparent, task.attempts + 1
+        if task.claim_token == 1:
+            self._traces.record_span("queue", parent, time.time() - task.created_at, task_id=task.id)
+        with logs.bind_task(task), in_span(self._traces, "claim", parent, task_id=task.id, attempt=attempt) as span:
+            span.end(await self._run_task(with_parent(task, span)))
 
     async def _run_task(self, task: Task) -> str | None:
         """The heart of the server: the clip goes from the Generator to the Encoder and never passes here.
 
         Returns the code of the error that the run ended with.
         """
-        if await self._outcomes.ask(complete_if_published, task, self._tasks, self._outputs):
+        if await self._outcomes.try_until_timeout(complete_if_published, task, self._tasks, self._outputs):
             logger.info("task %s: its file was already there", task.id)
-            await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
+            await self._outcomes.retry_until_available(self._outcomes.delete_input_of_ended, task)
             return None
         return await self._encode(self._generator.generate.remote(task), task)
 
     async def _encode(self, response: Any, task: Task) -> str | None:
         """Encode the clip of a Generator's response when it is rendered, again where the Encoder was lost."""
         failed, clip = None, None
-        encodes = Encodes()
+        encodes = EncodeRetryBudget()
         while True:
             try:
                 clip = clip or await self._wait_for_clip(response, task)
                 await self._encoder.encode.remote(clip, task)
             except Exception as wrapped:  # the task's boundary: whatever happened ends here
-                error = unwrap(wrapped)
-                row = await self._outcomes.write(self._tasks.get, task.id)
-                verdict = judge(error, row, may_encode_again=encodes.may_go_on(error))
-                if verdict == Verdict.ENCODE_AGAIN:
+                error = unwrap_ray_error(wrapped)
+                row = await self._outcomes.retry_until_available(self._tasks.get, task.id)
+                verdict = decide_retry(error, row, may_encode_again=encodes.allow_retry(error))
+                if verdict == RetryDecision.ENCODE_AGAIN:
                     logger.warning("task %s: encoding again: %s", task.id, error)
                     self._metrics.add(TASK_RETRIES, reason=ENCODER_LOST)
-                    await asyncio.sleep(BREATHER_S)
+                    await asyncio.sleep(RETRY_DELAY_S)
                     continue
                 failed = error_code(error)
-                await self._outcomes.settle(task, error, verdict)
+                await self._outcomes.apply(task, error, verdict)
             break
-        await self._outcomes.write(self._outcomes.forget_input_of_ended, task)
+        await self._outcomes.retry_until_available(self._outcomes.delete_input_of_ended, task)
         return failed
 
     async def _wait_for_clip(self, response: Any, task: Task) -> Any:
@@ -240,14 +242,14 @@ class Dispatcher:
         # Awaiting the reference would bring the frames here, and a thread for each would use up the pool.
         while not ray.wait([reference], timeout=0, fetch_local=False)[0]:  # noqa: ASYNC110
             await asyncio.sleep(RENDERED_CHECK_S)
-        self._generated(task)
+        self._release_slot(task)
         return reference
 
 
 def _claim(task: Task) -> Claim:
-    return (task.id, task.claim)
+    return (task.id, task.claim_token)
 
 
 def _in_flight(max_replicas: int) -> int:
     """Tasks handed out: one for each Generator there may be, and so many that a few may end at the same moment."""
-    return max_replicas + max(LOOK_AHEAD, max_replicas // 2)
+    return max_replicas + max(PREFETCH, max_replicas // 2)

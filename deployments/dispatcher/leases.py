@@ -19,7 +19,7 @@ START_TOLERANCE_S = 5.0
 
 
 @dataclass(frozen=True)
-class DispatcherName:
+class DispatcherId:
     """One dispatcher process, told from all that were before it."""
 
     host: str
@@ -28,12 +28,12 @@ class DispatcherName:
     started_at: float
 
     @classmethod
-    def of_this_process(cls) -> "DispatcherName":
+    def current(cls) -> "DispatcherId":
         """The name of the process that asks."""
-        return cls(socket.gethostname(), _boot(), os.getpid(), psutil.Process().create_time())
+        return cls(socket.gethostname(), _read_boot_id(), os.getpid(), psutil.Process().create_time())
 
     @classmethod
-    def parse(cls, text: str) -> "DispatcherName":
+    def parse(cls, text: str) -> "DispatcherId":
         """Read what `str` wrote."""
         host, boot, pid, started_at = text.rsplit("/", 3)
         return cls(host, boot, int(pid), float(started_at))
@@ -43,7 +43,7 @@ class DispatcherName:
 
     def is_dead(self, *, one_host: bool) -> bool:
         """Whether the process is known to be gone. With `one_host`, a name of another host or boot is, too."""
-        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+        if (self.host, self.boot) != (socket.gethostname(), _read_boot_id()):
             return one_host
         try:
             started_at = psutil.Process(self.pid).create_time()
@@ -53,7 +53,7 @@ class DispatcherName:
 
 
 @functools.cache
-def _boot() -> str:
+def _read_boot_id() -> str:
     """The boot of this host, and the process numbers' own space: containers of one host and name are told apart."""
     try:
         return f"{BOOT_ID.read_text().strip()}:{PID_NAMESPACE.readlink()}"
@@ -61,7 +61,7 @@ def _boot() -> str:
         return f"{psutil.boot_time():.0f}"
 
 
-class LeaseClock:
+class LeaseTimer:
     """Says when to renew, and whether it is safe to take over what others let lapse.
 
     After a gap in its own loop (a suspended laptop, a database that was away) a dispatcher cannot know whose lease
@@ -73,11 +73,11 @@ class LeaseClock:
         self._renewed_at = time.monotonic()
         self._quiet_until = 0.0
 
-    def due(self) -> bool:
+    def should_renew(self) -> bool:
         """Whether a third of the lease has gone by."""
         return time.monotonic() - self._renewed_at > self._lease_s / 3
 
-    def renewed(self) -> None:
+    def mark_renewed(self) -> None:
         """Note a renewal that went through, and how late it was."""
         now = time.monotonic()
         if now - self._renewed_at > self._lease_s * 2 / 3:

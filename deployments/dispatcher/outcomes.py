@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from deployments.dispatcher.retries import STORE_PATIENCE_S, Verdict, failure, lost
+from deployments.dispatcher.retries import STORE_TIMEOUT_S, RetryDecision, failure_from, replica_lost_failure
 from deployments.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.metrics.table import TASK_RETRIES
 from deployments.settings import DispatcherSettings
 from models.errors import StoreUnavailable
@@ -15,51 +15,55 @@ from storage.outputs import OutputStore
 from storage.task_store import TaskStore
 from storage.tasks import Failure, Task
 
-BREATHER_S = 1.0
+RETRY_DELAY_S = 1.0
 """What a fault outside the task gets to pass, before the task is tried again."""
 
 logger = logging.getLogger("ray.serve")
 
 
-class Outcomes:
+class OutcomeHandler:
     """Writes down what has become of tasks, and removes the pictures of those that have ended."""
 
     def __init__(
-        self, settings: DispatcherSettings, tasks: TaskStore, outputs: OutputStore, metrics: Metrics = NO_METRICS
+        self,
+        settings: DispatcherSettings,
+        tasks: TaskStore,
+        outputs: OutputStore,
+        metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
         self._settings = settings
         self._tasks = tasks
         self._outputs = outputs
         self._metrics = metrics
 
-    async def settle(self, task: Task, error: BaseException, verdict: Verdict) -> None:
+    async def apply(self, task: Task, error: BaseException, verdict: RetryDecision) -> None:
         """Carry out the verdict on a task whose run ended with `error`."""
         match verdict:
-            case Verdict.DROP:
+            case RetryDecision.IGNORE:
                 logger.info("task %s: dropped: %s", task.id, error)
-            case Verdict.GO_BACK if task.restarts < self._settings.max_restarts:
+            case RetryDecision.REQUEUE if task.requeues < self._settings.max_restarts:
                 logger.warning("task %s: back in the queue: %s", task.id, error)
                 self._metrics.add(TASK_RETRIES, reason=PUT_BACK)
-                await asyncio.sleep(BREATHER_S)
-                await self.write(self._tasks.requeue, task, attempt_lost=False)
-            case Verdict.GO_BACK:
-                await self.write(self.end, task, self.too_many_restarts())
-            case Verdict.COUNT_ATTEMPT if task.attempts + 1 < self._settings.max_attempts:
+                await asyncio.sleep(RETRY_DELAY_S)
+                await self.retry_until_available(self._tasks.requeue, task, attempt_lost=False)
+            case RetryDecision.REQUEUE:
+                await self.retry_until_available(self.record_end, task, self.too_many_restarts())
+            case RetryDecision.RETRY_COUNTED if task.attempts + 1 < self._settings.max_attempts:
                 logger.warning("task %s: its replica was lost, attempt %d: %s", task.id, task.attempts + 1, error)
                 self._metrics.add(TASK_RETRIES, reason=GENERATOR_LOST)
-                await self.write(self._tasks.requeue, task, attempt_lost=True)
-            case Verdict.COUNT_ATTEMPT:
-                await self.write(self.end, task, lost(error, task.attempts + 1))
+                await self.retry_until_available(self._tasks.requeue, task, attempt_lost=True)
+            case RetryDecision.RETRY_COUNTED:
+                await self.retry_until_available(self.record_end, task, replica_lost_failure(error, task.attempts + 1))
             case _:
                 logger.error("task %s: failed: %s", task.id, error, exc_info=error)
-                await self.write(self.end, task, failure(error))
+                await self.retry_until_available(self.record_end, task, failure_from(error))
 
-    def reclaimed(self, task: Task) -> None:
+    def record_reclaimed(self, task: Task) -> None:
         """Count a task that a lost Dispatcher had held."""
         logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
         self._metrics.add(TASK_RETRIES, reason=DISPATCHER_LOST)
 
-    async def write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def retry_until_available(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the store until it answers: what has happened to a task must be written down."""
         while True:
             try:
@@ -68,14 +72,14 @@ class Outcomes:
                 logger.warning("waiting for the store: %s", error.message)
                 await asyncio.sleep(self._settings.poll_interval_s)
 
-    async def ask(self, operation: Callable[..., bool], *args: Any) -> bool:
+    async def try_until_timeout(self, operation: Callable[..., bool], *args: Any) -> bool:
         """Call the stores until they answer, or take it for a no when they have not in STORE_PATIENCE_S.
 
         A store that refuses for good holds nobody's place for ever: the run goes on, and says at its end what it met.
         """
         try:
-            async with asyncio.timeout(STORE_PATIENCE_S):
-                return bool(await self.write(operation, *args))
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                return bool(await self.retry_until_available(operation, *args))
         except TimeoutError:
             return False
 
@@ -84,22 +88,22 @@ class Outcomes:
         message = f"the server was stopped under it, or lost its stores, {self._settings.max_restarts} times"
         return Failure(message, "too_many_restarts", retryable=True)
 
-    def end(self, task: Task, why: Failure) -> None:
+    def record_end(self, task: Task, why: Failure) -> None:
         """Fail a task. Blocks, and raises StoreUnavailable, as the next one does."""
         self._tasks.fail(task, why)
-        self.forget_input(task)
+        self.delete_input(task)
 
-    def forget_input_of_ended(self, task: Task) -> None:
+    def delete_input_of_ended(self, task: Task) -> None:
         """Remove the picture of a task, unless it is to run again."""
         row = self._tasks.get(task.id)
-        if row is None or row.finished:
-            self.forget_input(task)
+        if row is None or row.is_finished:
+            self.delete_input(task)
 
-    def forget_input(self, task: Task) -> None:
+    def delete_input(self, task: Task) -> None:
         """Remove the picture of a task that has ended."""
-        self.forget_inputs([task])
+        self.delete_inputs([task])
 
-    def forget_inputs(self, ended: Iterable[Task]) -> None:
+    def delete_inputs(self, ended: Iterable[Task]) -> None:
         """Remove the pictures of tasks that have ended, until one cannot be: the wait for a store that is away is one.
 
         What is left is met again by the retention.

@@ -15,8 +15,8 @@ from storage.audit import FOLDERS, find_unneeded
 from storage.outputs import OutputStore, input_key, output_key, poster_key
 from storage.retention import SqlRetentionStore
 
-EVERY_S = 60.0
-WEBHOOK_S = 2 * 24 * 3600.0
+INTERVAL_S = 60.0
+WEBHOOK_TTL_S = 2 * 24 * 3600.0
 """For so long a webhook may still be tried."""
 logger = logging.getLogger("ray.serve")
 
@@ -28,30 +28,30 @@ class Retention:
         self._settings = settings
         self._rows = rows
         self._outputs = outputs
-        self._began_at = -EVERY_S
+        self._began_at = -INTERVAL_S
         self._under_way: asyncio.Task[None] | None = None
         self._seen = dict.fromkeys(FOLDERS, "")
 
-    def begin_if_due(self) -> None:
+    def start_if_due(self) -> None:
         """Start a round in a thread, once a minute and one at a time. The event loop does not wait for it."""
         running = self._under_way is not None and not self._under_way.done()
-        if running or time.monotonic() - self._began_at < EVERY_S:
+        if running or time.monotonic() - self._began_at < INTERVAL_S:
             return
         self._began_at = time.monotonic()
-        self._under_way = asyncio.create_task(self._round_in_thread())
+        self._under_way = asyncio.create_task(self._run_round_in_thread())
 
-    async def _round_in_thread(self) -> None:
+    async def _run_round_in_thread(self) -> None:
         try:
-            await asyncio.to_thread(self.round)
+            await asyncio.to_thread(self.run_round)
         except StoreUnavailable as error:
             logger.warning("old files and rows wait for the stores: %s", error.message)
 
-    def round(self) -> None:
+    def run_round(self) -> None:
         """Remove what is due. Blocks; raises StoreUnavailable, and nothing is lost by it."""
-        self._outputs.check()  # or each file would be a wait of its own
+        self._outputs.check_health()  # or each file would be a wait of its own
         self._expire_outputs()
         self._remove_rows()
-        self._forget_webhooks()
+        self._delete_webhooks()
         for folder in FOLDERS:
             self._remove_orphans(folder)
 
@@ -74,12 +74,12 @@ class Retention:
             self._rows.remove(without_files, ended_before)
             logger.info("removed %d tasks, which ended before retention.rows_s", len(without_files))
 
-    def _forget_webhooks(self) -> None:
+    def _delete_webhooks(self) -> None:
         """How the message about a task stands is kept as long as a task without a video."""
         if self._settings.rows_s is None:
             return
-        made_before = time.time() - self._settings.rows_s - WEBHOOK_S
-        if forgotten := self._rows.forget_webhooks(made_before, self._settings.batch):
+        made_before = time.time() - self._settings.rows_s - WEBHOOK_TTL_S
+        if forgotten := self._rows.delete_webhooks(made_before, self._settings.batch):
             logger.info("forgot %d webhooks, which are older than retention.rows_s", forgotten)
 
     def _remove_orphans(self, folder: str) -> None:

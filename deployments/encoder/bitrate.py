@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 CRF = 18
 """Visually lossless for x264. Where the cap or the level is tighter, they decide."""
-LAST_CRF = 51
+MAX_CRF = 51
 CRF_STEP = 6
 """Six steps halve the bits, about."""
-SOUND_BIT_RATE = 128_000
-LAST_SOUND_BIT_RATE = 32_000
+AUDIO_BIT_RATE = 128_000
+MIN_AUDIO_BIT_RATE = 32_000
 MIN_BIT_RATE = 1_000
 BUFFER_S = 1.0
 """Length of x264's rate buffer, in seconds: within it the rate may be above the maximum."""
@@ -43,13 +43,13 @@ LEVELS = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class EncodeParams:
     """What one try asks of the codecs. Rates in bits per second."""
 
     level: str
     crf: int
     max_bit_rate: int
-    sound_bit_rate: int = SOUND_BIT_RATE
+    audio_bit_rate: int = AUDIO_BIT_RATE
 
     @property
     def buffer_bits(self) -> int:
@@ -71,26 +71,26 @@ def lowest_level(width: int, height: int, frame_rate: Fraction) -> Level:
     return LEVELS[-1]
 
 
-def first_settings(level: Level, num_frames: int, duration_s: float, max_bytes: int | None) -> Settings:
+def initial_params(level: Level, num_frames: int, duration_s: float, max_bytes: int | None) -> EncodeParams:
     """The best settings that the level and the cap allow."""
-    settings = Settings(level.name, CRF, level.max_bit_rate)
+    settings = EncodeParams(level.name, CRF, level.max_bit_rate)
     if max_bytes is None:
         return settings
     container_bytes = CONTAINER_BYTES + CONTAINER_BYTES_PER_FRAME * num_frames
-    room_bits = (max_bytes - container_bytes) * 8 - settings.sound_bit_rate * duration_s
+    room_bits = (max_bytes - container_bytes) * 8 - settings.audio_bit_rate * duration_s
     return _with_bit_rate(settings, MARGIN * room_bits / (duration_s + BUFFER_S))
 
 
-def lower_settings(settings: Settings, size_bytes: int, max_bytes: int) -> Settings:
+def reduced_params(settings: EncodeParams, size_bytes: int, max_bytes: int) -> EncodeParams:
     """What to try after `settings` gave a file of `size_bytes`."""
-    settings = replace(settings, crf=min(settings.crf + CRF_STEP, LAST_CRF))
+    settings = replace(settings, crf=min(settings.crf + CRF_STEP, MAX_CRF))
     return _with_bit_rate(settings, settings.max_bit_rate * MARGIN**2 * max_bytes / size_bytes)
 
 
-def last_settings(settings: Settings) -> Settings:
+def minimum_params(settings: EncodeParams) -> EncodeParams:
     """The smallest file that the codecs make."""
-    return replace(settings, crf=LAST_CRF, max_bit_rate=MIN_BIT_RATE, sound_bit_rate=LAST_SOUND_BIT_RATE)
+    return replace(settings, crf=MAX_CRF, max_bit_rate=MIN_BIT_RATE, audio_bit_rate=MIN_AUDIO_BIT_RATE)
 
 
-def _with_bit_rate(settings: Settings, bit_rate: float) -> Settings:
+def _with_bit_rate(settings: EncodeParams, bit_rate: float) -> EncodeParams:
     return replace(settings, max_bit_rate=min(settings.max_bit_rate, max(MIN_BIT_RATE, int(bit_rate))))

@@ -9,19 +9,19 @@ from pathlib import Path
 from deployments import logs
 from deployments.encoder.mp4 import Mp4, write_mp4
 from deployments.encoder.poster import representative_frame, write_poster
-from deployments.metrics.ends import count_ends
-from deployments.metrics.metrics import NO_METRICS, Metrics
-from deployments.metrics.runs import count_run
+from deployments.metrics.ends import task_end_recorder
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
+from deployments.metrics.runs import record_run
 from deployments.metrics.table import COLD_STARTS
 from deployments.settings import Settings
-from deployments.traces import open_traces, spanned
+from deployments.traces import in_span, open_tracer
 from models.choices import Quality
 from models.clip import Clip
-from models.errors import StorageFull, TaskCancelled
+from models.errors import StorageFull, TaskCanceled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
-from models.stopwatch import Lap, Stopwatch
-from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staged
+from models.stopwatch import StageTimer, TimedStage
+from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore, TaskStore
 from storage.tasks import Output, State, Task
 
@@ -33,14 +33,14 @@ logger = logging.getLogger("ray.serve")
 class Encoder:
     """Encodes on the CPU, beside the Generators. Knows nothing of the model."""
 
-    def __init__(self, settings: Settings, *, metrics: Metrics = NO_METRICS) -> None:
-        logs.mark_lines()
+    def __init__(self, settings: Settings, *, metrics: MetricsRecorder = NOOP_METRICS) -> None:
+        logs.install_filter()
         settings = settings.with_secrets()
         self._settings = settings.encode
         self._metrics = metrics
-        metrics.start_at_zero(COLD_STARTS)
-        self._tasks: TaskStore = SqlTaskStore.open(settings.database_url, count_ends(metrics, State.COMPLETED))
-        self._traces = open_traces(settings.traces, "Encoder")
+        metrics.initialize(COLD_STARTS)
+        self._tasks: TaskStore = SqlTaskStore.open(settings.database_url, task_end_recorder(metrics, State.COMPLETED))
+        self._traces = open_tracer(settings.traces, "Encoder")
         self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
 
     def encode(self, clip: Clip, task: Task) -> None:
@@ -49,16 +49,16 @@ class Encoder:
         A file stands under a name with the claim in it until the row says that the claim still holds; it has its
         final name before the row says completed. Raises TaskCancelled, EncodeFailed, StoreUnavailable.
         """
-        started, stopwatch = time.monotonic(), Stopwatch()
-        stopwatch.begin(Lap.ENCODE)
-        with logs.about(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-            with spanned(self._traces, Lap.ENCODE, task.origin.traceparent):
+        started, stopwatch = time.monotonic(), StageTimer()
+        stopwatch.start_stage(TimedStage.ENCODE)
+        with logs.bind_task(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
+            with in_span(self._traces, TimedStage.ENCODE, task.context.traceparent):
                 written = self._write(clip, task, Path(folder))
-            stopwatch.begin(Lap.STORE)
-            with spanned(self._traces, Lap.STORE, task.origin.traceparent, size_bytes=written.size_bytes):
+            stopwatch.start_stage(TimedStage.STORE)
+            with in_span(self._traces, TimedStage.STORE, task.context.traceparent, size_bytes=written.size_bytes):
                 self._store(task, Path(folder), written)
-            stopwatch.begin(None)
-            count_run(self._metrics, clip.timings, stopwatch.timings)
+            stopwatch.start_stage(None)
+            record_run(self._metrics, clip.timings, stopwatch.timings)
             seconds = time.monotonic() - started
             logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, seconds)
 
@@ -75,29 +75,29 @@ class Encoder:
 
     def _store(self, task: Task, folder: Path, written: Mp4) -> None:
         video, poster = output_key(task.id), poster_key(task.id)
-        waiting = staged(video, task.claim), staged(poster, task.claim)
+        waiting = staging_key(video, task.claim_token), staging_key(poster, task.claim_token)
         try:
             self._outputs.put(waiting[0], folder / VIDEO)
             self._outputs.put(waiting[1], folder / POSTER)
         except StorageFull:
-            self._drop(*waiting)  # the half that found room takes it from videos that would be whole
+            self._delete_keys(*waiting)  # the half that found room takes it from videos that would be whole
             raise
-        if not self._tasks.owns(task):
-            self._drop(*waiting)
-            raise TaskCancelled("the task was canceled, or taken over by another worker")
-        self._outputs.publish(staged(poster, task.claim), poster)
-        published = self._outputs.publish(staged(video, task.claim), video)
+        if not self._tasks.owns_task(task):
+            self._delete_keys(*waiting)
+            raise TaskCanceled("the task was canceled, or taken over by another worker")
+        self._outputs.publish(staging_key(poster, task.claim_token), poster)
+        published = self._outputs.publish(staging_key(video, task.claim_token), video)
         if not self._tasks.complete(task, Output(video, poster, written.duration_s, published.size_bytes)):
-            self._give_up(task, video, poster)
+            self._discard_outputs(task, video, poster)
 
-    def _give_up(self, task: Task, *keys: str) -> None:
+    def _discard_outputs(self, task: Task, *keys: str) -> None:
         """The claim was lost between the two looks at the row: a canceled task keeps no file."""
         now = self._tasks.get(task.id)
-        if now is None or (now.finished and now.state != State.COMPLETED):
-            self._drop(*keys)
-        raise TaskCancelled("the task was canceled, or taken over by another worker")
+        if now is None or (now.is_finished and now.state != State.COMPLETED):
+            self._delete_keys(*keys)
+        raise TaskCanceled("the task was canceled, or taken over by another worker")
 
-    def _drop(self, *keys: str) -> None:
+    def _delete_keys(self, *keys: str) -> None:
         for key in keys:
             self._outputs.delete(key)
 

@@ -22,13 +22,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
-from deployments.encoder.bitrate import Settings, first_settings, last_settings, lower_settings, lowest_level
-from deployments.encoder.sound import SAMPLE_RATE_HZ, Sound, audio_frame, fit_sound, layout
-from deployments.encoder.whole_file import whole_file
+from deployments.encoder.bitrate import EncodeParams, initial_params, lowest_level, minimum_params, reduced_params
+from deployments.encoder.sound import SAMPLE_RATE_HZ, AudioArray, audio_frame, layout, prepare_audio
+from deployments.encoder.whole_file import atomic_write
 from models.clip import Clip
 from models.errors import EncodeFailed
 
-SoundPacket: TypeAlias = "Packet[AudioStream]"
+AudioPacket: TypeAlias = "Packet[AudioStream]"
 PRESET = "veryfast"
 """A third of the time of x264's `medium`, for 4 % more bytes and 0.1 dB (moving waves with grain, crf 18)."""
 MAX_TRIES = 4
@@ -66,8 +66,8 @@ def write_mp4(
         **metadata,
         CREATION_TIME: (made_at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    sound = fit_sound(clip.sound, clip.sample_rate_hz, round(duration * SAMPLE_RATE_HZ))
-    with whole_file(path) as temporary:
+    sound = prepare_audio(clip.audio, clip.sample_rate_hz, round(duration * SAMPLE_RATE_HZ))
+    with atomic_write(path) as temporary:
         size_bytes = _encode_within(max_bytes, clip, sound, temporary, metadata)
     return Mp4(float(duration), size_bytes)
 
@@ -82,31 +82,33 @@ def _check(clip: Clip, metadata: Mapping[str, str]) -> None:
         raise EncodeFailed(
             f"frames must be uint8 (T, H, W, 3), or planes (T, H * 3 / 2, W), not {clip.frames.dtype} {shape}"
         )
-    if clip.sound.ndim != 2:  # noqa: PLR2004
-        raise EncodeFailed(f"sound must be (channels, samples), not {clip.sound.shape}")
+    if clip.audio.ndim != 2:  # noqa: PLR2004
+        raise EncodeFailed(f"sound must be (channels, samples), not {clip.audio.shape}")
 
 
-def _encode_within(max_bytes: int | None, clip: Clip, sound: Sound, path: Path, metadata: Mapping[str, str]) -> int:
+def _encode_within(
+    max_bytes: int | None, clip: Clip, sound: AudioArray, path: Path, metadata: Mapping[str, str]
+) -> int:
     """Encode with lower and lower settings until the file fits. Returns its size in bytes."""
     num_frames = len(clip.frames)
     level = lowest_level(clip.width, clip.height, clip.frame_rate)
-    settings = first_settings(level, num_frames, float(num_frames / clip.frame_rate), max_bytes)
+    settings = initial_params(level, num_frames, float(num_frames / clip.frame_rate), max_bytes)
     for tries_left in reversed(range(MAX_TRIES)):
         _encode(clip, sound, settings, path, metadata)
         size_bytes = path.stat().st_size
         if max_bytes is None or size_bytes <= max_bytes:
             return size_bytes
-        settings = lower_settings(settings, size_bytes, max_bytes) if tries_left > 1 else last_settings(settings)
+        settings = reduced_params(settings, size_bytes, max_bytes) if tries_left > 1 else minimum_params(settings)
     raise EncodeFailed(f"the video needs {size_bytes} bytes at the lowest quality; {max_bytes} are allowed")
 
 
-def _encode(clip: Clip, sound: Sound, settings: Settings, path: Path, metadata: Mapping[str, str]) -> None:
+def _encode(clip: Clip, sound: AudioArray, settings: EncodeParams, path: Path, metadata: Mapping[str, str]) -> None:
     try:
         with av.open(str(path), "w", format="mp4", container_options=CONTAINER_OPTIONS) as container:
             container.metadata.update({key: _clean(text) for key, text in metadata.items()})
-            picture = _picture_stream(container, clip, settings)
-            sound_stream = _sound_stream(container, sound, settings)
-            _mux(container, picture, clip, _sound_packets(sound_stream, sound))
+            picture = _add_video_stream(container, clip, settings)
+            sound_stream = _add_audio_stream(container, sound, settings)
+            _mux(container, picture, clip, _encode_audio(sound_stream, sound))
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise
@@ -118,7 +120,7 @@ def _clean(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def _picture_stream(container: OutputContainer, clip: Clip, settings: Settings) -> VideoStream:
+def _add_video_stream(container: OutputContainer, clip: Clip, settings: EncodeParams) -> VideoStream:
     options = {
         "preset": PRESET,
         "profile": "main",
@@ -141,14 +143,14 @@ def _picture_stream(container: OutputContainer, clip: Clip, settings: Settings) 
     return stream
 
 
-def _sound_stream(container: OutputContainer, sound: Sound, settings: Settings) -> AudioStream:
+def _add_audio_stream(container: OutputContainer, sound: AudioArray, settings: EncodeParams) -> AudioStream:
     stream = container.add_stream("aac", rate=SAMPLE_RATE_HZ, options={"profile": "aac_low"})
     stream.layout = layout(sound)
-    stream.bit_rate = settings.sound_bit_rate
+    stream.bit_rate = settings.audio_bit_rate
     return stream
 
 
-def _sound_packets(stream: AudioStream, sound: Sound) -> Iterator[SoundPacket]:
+def _encode_audio(stream: AudioStream, sound: AudioArray) -> Iterator[AudioPacket]:
     """Encode the sound a packet at a time, so that it costs its time while x264's threads work."""
     for start in range(0, sound.shape[1], AAC_FRAME):
         frame = audio_frame(sound[:, start : start + AAC_FRAME], SAMPLE_RATE_HZ)
@@ -161,7 +163,7 @@ def _mux(
     container: OutputContainer,
     stream: VideoStream,
     clip: Clip,
-    sound: Iterator[SoundPacket],
+    sound: Iterator[AudioPacket],
 ) -> None:
     """Encode and write the picture, with each packet of sound at its place in time."""
     reformatter = VideoReformatter()
@@ -170,13 +172,13 @@ def _mux(
         frame = _from_planes(pixels) if clip.has_planes else _to_yuv(reformatter, pixels)
         frame.pts, frame.time_base = index, time_base
         container.mux(stream.encode(frame))
-        _mux_sound_until(container, sound, index * time_base)
+        _mux_audio_until(container, sound, index * time_base)
     container.mux(stream.encode(None))
     for packet in sound:
         container.mux(packet)
 
 
-def _mux_sound_until(container: OutputContainer, sound: Iterator[SoundPacket], time_s: Fraction) -> None:
+def _mux_audio_until(container: OutputContainer, sound: Iterator[AudioPacket], time_s: Fraction) -> None:
     for packet in sound:
         packet_s = (packet.pts or 0) * packet.time_base
         container.mux(packet)

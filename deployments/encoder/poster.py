@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deployments.encoder.whole_file import whole_file
+from deployments.encoder.whole_file import atomic_write
 from models.yuv import PLANES_NDIM, to_rgb
 
 QUALITY = 85
@@ -30,5 +30,5 @@ def representative_frame(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]
 def write_poster(frame: npt.NDArray[np.uint8], path: Path) -> None:
     """Write `frame`, RGB (H, W, 3) or planes of YUV, as a JPEG. `path` is whole or not there. Raises EncodeFailed."""
     rgb = to_rgb(frame) if frame.ndim == PLANES_NDIM else frame
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(np.ascontiguousarray(rgb)).save(temporary, "JPEG", quality=QUALITY, optimize=True)

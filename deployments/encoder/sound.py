@@ -11,16 +11,16 @@ from av.audio.resampler import AudioResampler
 SAMPLE_RATE_HZ = 48_000
 MAX_CHANNELS = 2
 
-Sound = npt.NDArray[np.float32]
+AudioArray = npt.NDArray[np.float32]
 
 
-def fit_sound(sound: Sound, sample_rate_hz: int, num_samples: int) -> Sound:
+def prepare_audio(sound: AudioArray, sample_rate_hz: int, num_samples: int) -> AudioArray:
     """Bring `sound` (channels, samples) to 48 kHz and to `num_samples`: padded with silence, or cut.
 
     One channel stays one; of more than two, the first two are kept; without any it is silence in stereo. NaN
     becomes silence, and what lies beyond [-1, 1] is clipped.
     """
-    sound = _make_safe(sound[:MAX_CHANNELS])
+    sound = _sanitize(sound[:MAX_CHANNELS])
     fitted = np.zeros((len(sound) or MAX_CHANNELS, num_samples), np.float32)
     if sound.size:
         resampled = _resample(sound, sample_rate_hz)[:, :num_samples]
@@ -28,12 +28,12 @@ def fit_sound(sound: Sound, sample_rate_hz: int, num_samples: int) -> Sound:
     return fitted
 
 
-def layout(sound: Sound) -> str:
+def layout(sound: AudioArray) -> str:
     """The channel layout of `sound`, as FFmpeg calls it."""
     return "mono" if len(sound) == 1 else "stereo"
 
 
-def audio_frame(sound: Sound, sample_rate_hz: int) -> AudioFrame:
+def audio_frame(sound: AudioArray, sample_rate_hz: int) -> AudioFrame:
     """All of `sound` as one planar frame that starts at 0."""
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout(sound))
     frame.sample_rate = sample_rate_hz
@@ -42,12 +42,12 @@ def audio_frame(sound: Sound, sample_rate_hz: int) -> AudioFrame:
     return frame
 
 
-def _make_safe(sound: Sound) -> Sound:
+def _sanitize(sound: AudioArray) -> AudioArray:
     finite = np.nan_to_num(sound.astype(np.float32), copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
     return np.clip(finite, -1.0, 1.0, out=finite)
 
 
-def _resample(sound: Sound, sample_rate_hz: int) -> Sound:
+def _resample(sound: AudioArray, sample_rate_hz: int) -> AudioArray:
     if sample_rate_hz == SAMPLE_RATE_HZ:
         return sound
     resampler = AudioResampler(format="fltp", layout=layout(sound), rate=SAMPLE_RATE_HZ)

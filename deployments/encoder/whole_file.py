@@ -12,7 +12,7 @@ DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the folder of `path`; what is written there becomes `path` at the end.
 
     On any error the temporary file is removed and `path` stays as it was. Raises EncodeFailed for an OSError,
@@ -23,13 +23,13 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise explain(error, path) from error
+        raise translate_os_error(error, path) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def explain(error: OSError, path: Path) -> EncodeFailed:
+def translate_os_error(error: OSError, path: Path) -> EncodeFailed:
     """Say in words why `path` could not be written."""
     if error.errno in DISK_IS_FULL:
         return EncodeFailed(f"no space left to write {path.name}: the disk or the quota is full")

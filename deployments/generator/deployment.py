@@ -13,32 +13,32 @@ from contextlib import suppress
 from dataclasses import replace
 
 from deployments import logs
-from deployments.generator.fitting import adjust, check_room, read_picture, write_length
-from deployments.generator.hearing import Hearing
-from deployments.generator.learned import Learned
-from deployments.generator.meter import Meter
+from deployments.generator.fitting import apply_adjustments, check_memory, load_input_image, record_duration
+from deployments.generator.hearing import ProgressDispatcher
+from deployments.generator.learned import ModelInfoWriter
+from deployments.generator.meter import UsageMeter
 from deployments.generator.policy import SUPERSEDED
-from deployments.generator.presence import Presence
-from deployments.generator.reports import Reporter
-from deployments.generator.residence import Residence, idle_s
+from deployments.generator.presence import ReplicaStatus
+from deployments.generator.reports import ProgressReporter
+from deployments.generator.residence import ModelManager, idle_s
 from deployments.generator.supersession import Supersession
-from deployments.generator.turns import Turns, Wanted
-from deployments.generator.waiting_clips import WaitingClips
-from deployments.generator.watch import Watch
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.generator.turns import GpuLock, HasWaiters
+from deployments.generator.waiting_clips import PendingClips
+from deployments.generator.watch import Watchdog
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.metrics.table import DECODES_AGAIN, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
-from deployments.traces import open_traces
+from deployments.traces import open_tracer
 from models.clip import Clip
-from models.device_faults import find_fault
-from models.errors import RenderFailed, StoreUnavailable, TaskCancelled, VideoError
+from models.device_faults import find_fatal_error
+from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
 from models.memory import GpuMemory, read_gpu_memory
 from models.progress import Progress, Stage
 from models.request import VideoRequest
-from models.speedup_choice import Speedup
-from models.stopwatch import Lap, Stopwatch
-from models.timeline import Mark
-from storage.apps import SqlAppStore
+from models.speedup_choice import Optimization
+from models.stopwatch import StageTimer, TimedStage
+from models.timeline import Milestone
+from storage.apps import SqlDispatcherRegistry
 from storage.database import open_engine
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
@@ -60,44 +60,44 @@ class Generator:
         device: str,
         *,
         app: int = 0,
-        metrics: Metrics = NO_METRICS,
+        metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        logs.mark_lines()
+        logs.install_filter()
         settings = settings.with_secrets()
         self._settings = settings
         self._metrics = metrics
-        metrics.start_at_zero(DECODES_AGAIN)
-        self._traces = open_traces(settings.traces, "Generator")
+        metrics.initialize(DECODES_AGAIN)
+        self._traces = open_tracer(settings.traces, "Generator")
         engine = open_engine(settings.database_url)
         self._tasks = SqlTaskStore(engine)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
-        self._meter = Meter(self._tasks)
-        self._waiting_clips = WaitingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
+        self._meter = UsageMeter(self._tasks)
+        self._waiting_clips = PendingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
         self._gpu_memory: GpuMemory | None = None
-        self._watch = Watch(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
-        self._presence = Presence(self._tasks, model_name, self._at_each_beat)
-        self._learned = Learned(self._tasks, model_name)
-        self._supersession = Supersession(SqlAppStore(engine), app, model_name)
-        self._residence = Residence(settings, model, device, self._presence, self._learned.note)
-        self._turns = Turns(idle_s(settings.generator.sleep_after_s, device), self._fall_asleep)
-        self._presence.begin()
+        self._watch = Watchdog(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
+        self._presence = ReplicaStatus(self._tasks, model_name, self._on_heartbeat)
+        self._learned = ModelInfoWriter(self._tasks, model_name)
+        self._supersession = Supersession(SqlDispatcherRegistry(engine), app, model_name)
+        self._residence = ModelManager(settings, model, device, self._presence, self._learned.record)
+        self._turns = GpuLock(idle_s(settings.generator.sleep_after_s, device), self._sleep)
+        self._presence.start()
 
     def generate(self, task: Task) -> Clip:
         """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
 
         Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
         """
-        with self._turns.take(), logs.about(task):
-            self._watch.hold_if_broken()
-            if not self._tasks.start(task):
-                raise TaskCancelled("the task was canceled, or taken over by another worker")
-            hearing = self._hearing(task)
+        with self._turns.acquire(), logs.bind_task(task):
+            self._watch.block_if_broken()
+            if not self._tasks.start_run(task):
+                raise TaskCanceled("the task was canceled, or taken over by another worker")
+            hearing = self._make_progress_dispatcher(task)
             try:
                 return self._render(task, hearing)
-            except TaskCancelled:
+            except TaskCanceled:
                 raise
             except Exception as error:
-                self._look_for_fault(error)
+                self._check_device(error)
                 if isinstance(error, VideoError):
                     raise
                 raise RenderFailed(f"{type(error).__name__}: {error}") from error
@@ -111,7 +111,7 @@ class Generator:
         hang. Raising would not do: Serve stops an unhealthy replica gracefully, and that waits for the very call
         that hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
         """
-        if reason := self._watch.verdict():
+        if reason := self._watch.failure_reason():
             logger.error("this replica ends: %s", reason)
             logging.shutdown()
             os._exit(1)
@@ -123,78 +123,78 @@ class Generator:
     def __del__(self) -> None:
         """Say that this replica is gone."""
         with suppress(StoreUnavailable, AttributeError):
-            self._presence.end()
-            self._residence.end()
-            self._turns.end()
-            self._meter.write()
-            self._presence.withdraw()
+            self._presence.close()
+            self._residence.close()
+            self._turns.close()
+            self._meter.flush()
+            self._presence.deregister()
         with suppress(AttributeError):
             self._traces.close()
 
-    def _hearing(self, task: Task) -> Hearing:
-        reporter = Reporter(self._tasks, task, self._meter.write_if_worth_it)
-        stopwatch, timeline = Stopwatch(tell=self._teller(task)), self._residence.timeline
-        return Hearing(reporter, stopwatch, timeline, self._watch, self._presence, self._waiting_clips)
+    def _make_progress_dispatcher(self, task: Task) -> ProgressDispatcher:
+        reporter = ProgressReporter(self._tasks, task, self._meter.flush_if_large)
+        stopwatch, timeline = StageTimer(tell=self._make_progress_callback(task)), self._residence.timeline
+        return ProgressDispatcher(reporter, stopwatch, timeline, self._watch, self._presence, self._waiting_clips)
 
-    def _teller(self, task: Task) -> Callable[[Lap, float], None]:
+    def _make_progress_callback(self, task: Task) -> Callable[[TimedStage, float], None]:
         """Makes a span of each lap; those of no length are between two reports, and nothing is in them."""
 
-        def tell(lap: Lap, seconds: float) -> None:
+        def tell(lap: TimedStage, seconds: float) -> None:
             if seconds >= SHORTEST_SPAN_S:
-                self._traces.record(lap, task.origin.traceparent, seconds)
+                self._traces.record_span(lap, task.context.traceparent, seconds)
 
         return tell
 
-    def _render(self, task: Task, hearing: Hearing) -> Clip:
+    def _render(self, task: Task, hearing: ProgressDispatcher) -> Clip:
         cold, timeline = self._residence.model is None, self._residence.timeline
-        timeline.mark(Mark.TASK)
+        timeline.record(Milestone.TASK)
         hearing(Progress(Stage.STARTING))
-        picture = read_picture(task, self._outputs)
-        model = self._residence.find(hearing)
+        picture = load_input_image(task, self._outputs)
+        model = self._residence.get_or_load(hearing)
         started = time.monotonic()
-        task = adjust(task, model, self._tasks)
-        hearing.reporter.carry(task)
-        check_room(task, model, self._settings.limits)
-        if Speedup.COMPILE in model.speedups:
+        task = apply_adjustments(task, model, self._tasks)
+        hearing.reporter.update_task(task)
+        check_memory(task, model, self._settings.limits)
+        if Optimization.COMPILE in model.optimizations:
             self._watch.expect_compiling(_kind(task.rendered_request, from_image=picture is not None))
-        with self._meter.running(task.owner):
+        with self._meter.measure(task.owner):
             clip = model.render(task.request, picture, hearing)
-        if model.left_out:
-            logger.info("task %s: quality fast: %s", task.id, model.left_out)
+        if model.fast_summary:
+            logger.info("task %s: quality fast: %s", task.id, model.fast_summary)
         for part in model.decoded_again:
             logger.warning("task %s: ran out of memory when it was decoded, and was decoded again: %s", task.id, part)
             self._metrics.add(DECODES_AGAIN)
-        write_length(task, clip, self._tasks)
+        record_duration(task, clip, self._tasks)
         self._waiting_clips.add(task, clip.size_bytes)
         hearing(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
         self._gpu_memory = read_gpu_memory()
-        self._show_gpu_memory()
-        marks = {str(mark): at for mark, at in timeline.marks.items()} if cold else {}
+        self._publish_gpu_memory()
+        marks = {str(mark): at for mark, at in timeline.milestones.items()} if cold else {}
         return replace(clip, timings=replace(hearing.stopwatch.timings, cold_start=marks))
 
-    def _fall_asleep(self, wanted: Wanted) -> None:
+    def _sleep(self, wanted: HasWaiters) -> None:
         """In the idle thread. What goes wrong leaves weights on both sides, and a wake collects them."""
-        self._watch.saw(Stage.LOADING)  # a task that waits for the turn is watched by nobody
+        self._watch.feed(Stage.LOADING)  # a task that waits for the turn is watched by nobody
         try:
-            self._residence.fall_asleep(wanted)
+            self._residence.sleep(wanted)
         except Exception as error:
             logger.warning("the weights could not all be moved to host memory: %s", error)
-            self._look_for_fault(error)
+            self._check_device(error)
         finally:
             self._watch.stop()
 
-    def _look_for_fault(self, error: Exception) -> None:
-        if fault := find_fault(error):
-            self._watch.broke(fault)
+    def _check_device(self, error: Exception) -> None:
+        if fault := find_fatal_error(error):
+            self._watch.mark_broken(fault)
 
-    def _at_each_beat(self) -> None:
-        self._meter.write()
+    def _on_heartbeat(self) -> None:
+        self._meter.flush()
         self._learned.write()
-        self._supersession.look()
-        self._show_gpu_memory()
+        self._supersession.check_app()
+        self._publish_gpu_memory()
 
-    def _show_gpu_memory(self) -> None:
+    def _publish_gpu_memory(self) -> None:
         """Ray passes a gauge on once: what is to stay is shown with every heartbeat."""
         if self._gpu_memory is not None:
             self._metrics.set(GPU_MEMORY_PEAK_BYTES, self._gpu_memory.peak_bytes)
@@ -203,5 +203,5 @@ class Generator:
 
 def _kind(request: VideoRequest, *, from_image: bool) -> Hashable:
     """What the graphs that a render compiles depend on, as far as a request tells."""
-    guided = (request.reads_negative_prompt, request.stg_scale_video > 0, request.modality_scale > 1)
+    guided = (request.uses_cfg, request.stg_scale_video > 0, request.modality_scale > 1)
     return request.height, request.width, request.num_frames, request.length, request.quality, *guided, from_image

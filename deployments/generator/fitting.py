@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.adjustments import chosen_length
+from models.adjustments import chosen_duration
 from models.clip import Clip
 from models.errors import RenderFailed, StoreUnavailable
 from models.estimate import check_fits
-from models.request import Limits
+from models.request import RequestLimits
 from storage.outputs import OutputStore
 from storage.task_store import TaskStore
 from storage.tasks import Task
@@ -18,37 +18,37 @@ from storage.tasks import Task
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from models.ltx2 import Ltx2
+    from models.ltx2 import Ltx2Model
 
 logger = logging.getLogger("ray.serve")
 
 
-def adjust(task: Task, model: "Ltx2", tasks: TaskStore) -> Task:
+def apply_adjustments(task: Task, model: "Ltx2Model", tasks: TaskStore) -> Task:
     """The task with what the model cannot use of its request, written down for the client."""
     adjustments = model.find_adjustments(task.request)
-    if adjustments == task.adjusted:
+    if adjustments == task.adjustments:
         return task
     for each in adjustments:
         logger.info("task %s: %s is %s: %s", task.id, each.field, each.used, each.reason)
     with suppress(StoreUnavailable):
-        tasks.adjust(task, adjustments)
-    return replace(task, adjusted=adjustments)
+        tasks.record_adjustments(task, adjustments)
+    return replace(task, adjustments=adjustments)
 
 
-def check_room(task: Task, model: "Ltx2", limits: Limits) -> None:
+def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits) -> None:
     """Refuse at once what would run out of memory later: the first task of a model was accepted unmeasured."""
-    if model.working_bytes is not None:
-        check_fits(task.rendered_request, model.working_bytes, limits, from_image=task.input_key is not None)
+    if model.free_vram_bytes is not None:
+        check_fits(task.rendered_request, model.free_vram_bytes, limits, from_image=task.input_key is not None)
 
 
-def write_length(task: Task, clip: Clip, tasks: TaskStore) -> None:
+def record_duration(task: Task, clip: Clip, tasks: TaskStore) -> None:
     """Write down how long the video came to be, where that was left to the model."""
-    if chosen := chosen_length(task.rendered_request, len(clip.frames)):
+    if chosen := chosen_duration(task.rendered_request, len(clip.frames)):
         with suppress(StoreUnavailable):
-            tasks.adjust(task, (*task.adjusted, *chosen))
+            tasks.record_adjustments(task, (*task.adjustments, *chosen))
 
 
-def read_picture(task: Task, outputs: OutputStore) -> "Image | None":
+def load_input_image(task: Task, outputs: OutputStore) -> "Image | None":
     """The image that an image-to-video task starts from, of the video's size or larger.
 
     Raises RenderFailed when it is gone.

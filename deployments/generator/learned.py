@@ -9,12 +9,12 @@ from storage.task_store import TaskStore
 from storage.tasks import ServedModel
 
 if TYPE_CHECKING:
-    from models.ltx2 import Ltx2
+    from models.ltx2 import Ltx2Model
 
 logger = logging.getLogger("ray.serve")
 
 
-class Learned:
+class ModelInfoWriter:
     """Of one Generator. What could not be written is written with a later heartbeat."""
 
     def __init__(self, tasks: TaskStore, model_name: str) -> None:
@@ -23,10 +23,10 @@ class Learned:
         self._lock = threading.Lock()
         self._unwritten: ServedModel | None = None
 
-    def note(self, model: "Ltx2") -> None:
+    def record(self, model: "Ltx2Model") -> None:
         """Write down which recipe it has, and how much room there is beside it now."""
         with self._lock:
-            self._unwritten = ServedModel(self._model_name, model.recipe, model.working_bytes)
+            self._unwritten = ServedModel(self._model_name, model.profile, model.free_vram_bytes)
         self.write()
 
     def write(self) -> None:
@@ -35,7 +35,7 @@ class Learned:
             if self._unwritten is None:
                 return
             try:
-                self._tasks.remember_model(self._unwritten)
+                self._tasks.record_model(self._unwritten)
             except StoreUnavailable as error:
                 logger.warning("what is known of the model is written down later: %s", error.message)
                 return

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from models.errors import StoreUnavailable
 from storage.task_store import TaskStore
 
-WORTH_WRITING_S = 0.25
+FLUSH_THRESHOLD_S = 0.25
 """So much is written with the next report of a run: a process that is killed takes no more with it, and one step."""
 
 logger = logging.getLogger("ray.serve")
 
 
-class Meter:
+class UsageMeter:
     """Of one Generator, which runs one task at a time. What could not be written is kept."""
 
     def __init__(self, tasks: TaskStore, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class Meter:
         self._counted_at = 0.0
 
     @contextmanager
-    def running(self, owner: str) -> Iterator[None]:
+    def measure(self, owner: str) -> Iterator[None]:
         """Count what is done within as a run for `owner`, however it ends, and also while it goes on."""
         with self._lock:
             self._owner, self._counted_at = owner, self._clock()
@@ -36,21 +36,21 @@ class Meter:
             yield
         finally:
             with self._lock:
-                self._catch_up()
+                self._count_current_run()
                 self._owner = None
 
-    def write_if_worth_it(self) -> None:
+    def flush_if_large(self) -> None:
         """Write if so much has come together that its loss would matter."""
         with self._lock:
-            self._catch_up()
-            worth_it = sum(seconds for seconds, _ in self._unwritten.values()) >= WORTH_WRITING_S
+            self._count_current_run()
+            worth_it = sum(seconds for seconds, _ in self._unwritten.values()) >= FLUSH_THRESHOLD_S
         if worth_it:
-            self.write()
+            self.flush()
 
-    def write(self) -> None:
+    def flush(self) -> None:
         """Write down what is not yet. Never raises for a store that is away."""
         with self._lock:
-            self._catch_up()
+            self._count_current_run()
             waiting, self._unwritten = self._unwritten, {}
         for owner, (seconds, runs) in waiting.items():
             try:
@@ -60,7 +60,7 @@ class Meter:
                 with self._lock:
                     self._count(owner, seconds, runs)
 
-    def _catch_up(self) -> None:
+    def _count_current_run(self) -> None:
         """Count what the run that goes on has taken since it was last counted."""
         if self._owner is not None:
             now = self._clock()

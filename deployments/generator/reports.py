@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from models.errors import StoreUnavailable, TaskCancelled
+from models.errors import StoreUnavailable, TaskCanceled
 from models.progress import Progress
 from storage.task_store import TaskStore
 from storage.tasks import Task
@@ -19,7 +19,7 @@ ANSWER_TIMEOUT_S = 0.2
 logger = logging.getLogger("ray.serve")
 
 
-class Reporter:
+class ProgressReporter:
     """Carries the reports of one task to the store. Call it with each Progress; it raises TaskCancelled.
 
     `after_each` is called in its thread when a report has been answered: nobody waits for it.
@@ -52,9 +52,9 @@ class Reporter:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._answered >= number or self._lost, ANSWER_TIMEOUT_S)
             if self._lost:
-                raise TaskCancelled("the task was canceled, or taken over by another worker")
+                raise TaskCanceled("the task was canceled, or taken over by another worker")
 
-    def carry(self, task: Task) -> None:
+    def update_task(self, task: Task) -> None:
         """Go on for the same claim with more that is known of the task."""
         self._task = task
 
@@ -89,6 +89,6 @@ class Reporter:
         assert progress is not None  # noqa: S101  # _next waits for one
         same_stage = self._written is not None and self._written.stage == progress.stage
         if same_stage and time.monotonic() - self._written_at < WRITE_INTERVAL_S:
-            return self._store.owns(self._task)
+            return self._store.owns_task(self._task)
         self._written, self._written_at = progress, time.monotonic()
-        return self._store.report(self._task, progress)
+        return self._store.report_progress(self._task, progress)

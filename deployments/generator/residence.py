@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from deployments.generator.presence import Presence
-from deployments.generator.turns import Wanted
+from deployments.generator.presence import ReplicaStatus
+from deployments.generator.turns import HasWaiters
 from deployments.settings import GeneratorSettings, Settings
-from models.errors import ModelUnavailable, TaskCancelled, VideoError
+from models.errors import ModelUnavailable, TaskCanceled, VideoError
 from models.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
-from models.timeline import Timeline
+from models.timeline import ColdStartTimeline
 from models.warm_up import WarmUp
 from storage.tasks import ReplicaState
 
 if TYPE_CHECKING:
-    from models.ltx2 import Ltx2
+    from models.ltx2 import Ltx2Model
 
 SLEEP_AFTER_S = 120.0
 """What `generator.sleep_after_s: auto` means."""
@@ -26,27 +26,27 @@ SLEEP_AFTER_S = 120.0
 logger = logging.getLogger("ray.serve")
 
 
-class Residence:
+class ModelManager:
     """Begins at once to import and to read ahead: a replica starts because a task waits.
 
     `source` and `device` are what the app resolved `auto` to. `note` is called with a model that was loaded or woken.
     """
 
     def __init__(
-        self, settings: Settings, source: str, device: str, presence: Presence, note: Callable[["Ltx2"], None]
+        self, settings: Settings, source: str, device: str, presence: ReplicaStatus, note: Callable[["Ltx2Model"], None]
     ) -> None:
-        self._knobs = settings.generator
+        self._settings = settings.generator
         self._cache_dir = Path(settings.cache_dir)
         self._source = source
         self._device = device
         self._presence = presence
-        self._note = note
-        self.model: Ltx2 | None = None
-        self.timeline = Timeline()
-        self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline, self._knobs.recipe)
+        self._on_loaded = note
+        self.model: Ltx2Model | None = None
+        self.timeline = ColdStartTimeline()
+        self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline, self._settings.recipe)
         self._warm_up.start()
 
-    def find(self, report: ReportProgress) -> "Ltx2":
+    def get_or_load(self, report: ReportProgress) -> "Ltx2Model":
         """The model, where it can render. Raises what loading or waking raises, and the next call tries again."""
         if self.model is None:
             self.model = self._load(report)
@@ -54,30 +54,30 @@ class Residence:
             self._wake(self.model, report)
         return self.model
 
-    def fall_asleep(self, wanted: Wanted) -> None:
+    def sleep(self, wanted: HasWaiters) -> None:
         """Free the GPU while nobody asks. Raises whatever moving raises."""
         if self.model is None or not self._can_sleep(self.model):
             return
-        self._presence.describe(ReplicaState.SLEEPING)
+        self._presence.set_state(ReplicaState.SLEEPING)
         started = time.monotonic()
         try:
             gone = self.model.sleep(wanted)
         finally:
             if not self.model.asleep:
-                self._presence.describe(ReplicaState.READY)
-        logger.info("%s in %.1f s", self._how_it_went(gone, wanted), time.monotonic() - started)
+                self._presence.set_state(ReplicaState.READY)
+        logger.info("%s in %.1f s", self._describe_sleep(gone, wanted), time.monotonic() - started)
 
     @staticmethod
-    def _how_it_went(gone: bool, wanted: Wanted) -> str:
+    def _describe_sleep(gone: bool, wanted: HasWaiters) -> str:
         if gone:
             return "the GPU is free"
         return "called back from sleep" if wanted() else "awake again, as others took the host memory meanwhile:"
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Read ahead no more."""
         self._warm_up.end()
 
-    def _can_sleep(self, model: "Ltx2") -> bool:
+    def _can_sleep(self, model: "Ltx2Model") -> bool:
         """Say, where an operator may wonder, why it stays awake."""
         if model.can_sleep():
             return True
@@ -85,47 +85,47 @@ class Residence:
             logger.info("the model stays awake: host memory has no room for its weights, or none stand on a GPU")
         return False
 
-    def _load(self, report: ReportProgress) -> "Ltx2":
+    def _load(self, report: ReportProgress) -> "Ltx2Model":
         started = time.monotonic()
-        with self._described(ReplicaState.UNLOADED):
+        with self._report_state(ReplicaState.UNLOADED):
             report(Progress(Stage.LOADING))
             self._warm_up.wait_for_imports()
-            from models.ltx2 import Ltx2
+            from models.ltx2 import Ltx2Model
 
-            options = _load_options(self._knobs)
-            model = Ltx2.load(self._source, self._device, self._cache_dir, report, options, timeline=self.timeline)
-            self._presence.measure(model.working_bytes)
-            self._note(model)
+            options = _load_options(self._settings)
+            model = Ltx2Model.load(self._source, self._device, self._cache_dir, report, options, timeline=self.timeline)
+            self._presence.set_free_memory(model.free_vram_bytes)
+            self._on_loaded(model)
         logger.info("model loaded from %s on %s in %.1f s", self._source, self._device, time.monotonic() - started)
-        logger.info("recipe: %s", model.recipe.words)
-        logger.info("placement: %s\n%s", model.placement.place, model.placement.table())
-        logger.info("speed-ups: %s", ", ".join(model.speedups) or "none")
+        logger.info("recipe: %s", model.profile.summary)
+        logger.info("placement: %s\n%s", model.placement.mode, model.placement.table())
+        logger.info("speed-ups: %s", ", ".join(model.optimizations) or "none")
         return model
 
-    def _wake(self, model: "Ltx2", report: ReportProgress) -> None:
+    def _wake(self, model: "Ltx2Model", report: ReportProgress) -> None:
         started = time.monotonic()
-        with self._described(ReplicaState.SLEEPING):
+        with self._report_state(ReplicaState.SLEEPING):
             report(Progress(Stage.LOADING))
             model.wake()
-            self._presence.measure(model.working_bytes)
-            self._note(model)
+            self._presence.set_free_memory(model.free_vram_bytes)
+            self._on_loaded(model)
         logger.info("the weights were back on the GPU in %.1f s", time.monotonic() - started)
 
     @contextmanager
-    def _described(self, before: ReplicaState) -> Iterator[None]:
+    def _report_state(self, before: ReplicaState) -> Iterator[None]:
         """Say what came of bringing the model where it can render; a cancel leaves it as it was `before`."""
         try:
             yield
-        except TaskCancelled:
-            self._presence.describe(before)
+        except TaskCanceled:
+            self._presence.set_state(before)
             raise
         except Exception as error:
             message = error.message if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
-            self._presence.describe(ReplicaState.FAILED, message)
+            self._presence.set_state(ReplicaState.FAILED, message)
             if isinstance(error, VideoError):
                 raise
             raise ModelUnavailable(f"the model could not be loaded: {message}") from error
-        self._presence.describe(ReplicaState.READY)
+        self._presence.set_state(ReplicaState.READY)
 
 
 def idle_s(sleep_after_s: float | Literal["auto"] | None, device: str) -> float | None:
@@ -140,9 +140,9 @@ def _load_options(knobs: GeneratorSettings) -> LoadOptions:
         knobs.speedups,
         None if knobs.placement == "auto" else knobs.placement,
         knobs.weights,
-        text_encoder_weights=knobs.text_encoder_weights,
-        training=knobs.recipe,
+        text_encoder_dtype=knobs.text_encoder_weights,
+        checkpoint_type=knobs.recipe,
         prompt_cache_bytes=knobs.prompt_cache_bytes,
-        fast_guided_share=knobs.fast_guided_share,
+        fast_guidance_fraction=knobs.fast_guided_share,
         fast_float8=knobs.fast_float8,
     )

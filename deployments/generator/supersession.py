@@ -4,7 +4,7 @@ import logging
 from contextlib import suppress
 
 from models.errors import StoreUnavailable
-from storage.apps import SqlAppStore
+from storage.apps import SqlDispatcherRegistry
 
 logger = logging.getLogger("ray.serve")
 
@@ -12,14 +12,14 @@ logger = logging.getLogger("ray.serve")
 class Supersession:
     """What is known of the servers that are newer than app number `app` and serve the same model."""
 
-    def __init__(self, apps: SqlAppStore, app: int, model_name: str) -> None:
+    def __init__(self, apps: SqlDispatcherRegistry, app: int, model_name: str) -> None:
         self._apps = apps
         self._app = app
         self._model_name = model_name
         self.known = False
         """As the last look found it. It ends when the newer server dies, and this one claims again."""
 
-    def look(self) -> None:
+    def check_app(self) -> None:
         """Ask the database. While it is away, what was known last counts."""
         with suppress(StoreUnavailable):
             found = self._apps.is_superseded(self._app, self._model_name)

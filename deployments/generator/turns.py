@@ -4,18 +4,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Wanted = Callable[[], bool]
+HasWaiters = Callable[[], bool]
 """Says whether a task waits for its turn."""
 
 
-class Turns:
+class GpuLock:
     """A lock that knows who waits for it.
 
     After `idle_s` seconds in which nobody had a turn, `fall_asleep` is called once, in a thread of its own that has
     the turn meanwhile; it is given a function that says whether it is waited for. `idle_s` None: never.
     """
 
-    def __init__(self, idle_s: float | None, fall_asleep: Callable[[Wanted], None]) -> None:
+    def __init__(self, idle_s: float | None, fall_asleep: Callable[[HasWaiters], None]) -> None:
         self._idle_s = idle_s
         self._fall_asleep = fall_asleep
         self._turn = threading.Lock()
@@ -25,10 +25,10 @@ class Turns:
         """Turns that were taken and given back: an even number while nobody has one."""
         self._ended = False
         if idle_s is not None:
-            threading.Thread(target=self._watch, args=(idle_s,), name="sleeper", daemon=True).start()
+            threading.Thread(target=self._watch_idle, args=(idle_s,), name="sleeper", daemon=True).start()
 
     @contextmanager
-    def take(self) -> Iterator[None]:
+    def acquire(self) -> Iterator[None]:
         """Wait for a turn, and have it in this context."""
         with self._changed:
             self._waiting += 1
@@ -44,33 +44,33 @@ class Turns:
                     self._changes += 1
                     self._changed.notify_all()
 
-    def wanted(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether somebody waits for a turn."""
         return self._waiting > 0
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Never fall asleep again."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
-    def _watch(self, idle_s: float) -> None:
+    def _watch_idle(self, idle_s: float) -> None:
         slept = 0
-        while (rest := self._next_rest(slept)) is not None:
-            if self._disturbed(rest, idle_s):
+        while (rest := self._wait_for_release(slept)) is not None:
+            if self._is_acquired_within(rest, idle_s):
                 continue
             with self._turn:
                 if self._changes == rest:
-                    self._fall_asleep(self.wanted)
+                    self._fall_asleep(self.has_waiters)
                     slept = rest
 
-    def _next_rest(self, slept: int) -> int | None:
+    def _wait_for_release(self, slept: int) -> int | None:
         """Wait until nobody has the turn, for another time than `slept`. None when it is ended."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or (self._changes > slept and self._changes % 2 == 0))
             return None if self._ended else self._changes
 
-    def _disturbed(self, rest: int, idle_s: float) -> bool:
+    def _is_acquired_within(self, rest: int, idle_s: float) -> bool:
         """Whether the turn is taken, or all is ended, within `idle_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._ended or self._changes != rest, idle_s)

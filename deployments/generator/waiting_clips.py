@@ -8,7 +8,7 @@ from storage.task_store import TaskStore
 from storage.tasks import Task
 
 
-class WaitingClips:
+class PendingClips:
     """Counts the bytes of clips that were made here and are not yet files, by asking for their rows."""
 
     def __init__(self, tasks: TaskStore, max_bytes: int) -> None:
@@ -18,20 +18,20 @@ class WaitingClips:
 
     def add(self, task: Task, size_bytes: int) -> None:
         """Note a clip that goes to an Encoder."""
-        self._clips[task.id, task.claim] = size_bytes
+        self._clips[task.id, task.claim_token] = size_bytes
 
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the next clip must wait. While the store is away, what was known last counts."""
-        if not self._over():
+        if not self._exceeds_limit():
             return False
         with suppress(StoreUnavailable):
-            self._forget_encoded()
-        return self._over()
+            self._remove_encoded()
+        return self._exceeds_limit()
 
-    def _over(self) -> bool:
+    def _exceeds_limit(self) -> bool:
         return sum(self._clips.values()) >= self._max_bytes
 
-    def _forget_encoded(self) -> None:
+    def _remove_encoded(self) -> None:
         rows = self._tasks.get_many([task_id for task_id, _ in self._clips])
-        waiting = {(row.id, row.claim) for row in rows if row.stage == Stage.ENCODING}
+        waiting = {(row.id, row.claim_token) for row in rows if row.stage == Stage.ENCODING}
         self._clips = {clip: size for clip, size in self._clips.items() if clip in waiting}

@@ -10,7 +10,7 @@ REPORT_GRACE_S = 1.0
 """How long the answer of the task that broke the GPU has to leave the process."""
 
 
-class Watch:
+class Watchdog:
     """Hears every report of a Generator."""
 
     def __init__(self, stall_timeout_s: float, load_timeout_s: float) -> None:
@@ -29,7 +29,7 @@ class Watch:
         """
         self._compiling = None if kind in self._compiled else kind
 
-    def saw(self, stage: Stage) -> None:
+    def feed(self, stage: Stage) -> None:
         """Note that the stage at hand has reported."""
         if stage is Stage.DECODING and self._compiling is not None:
             self._compiled.add(self._compiling)
@@ -39,23 +39,23 @@ class Watch:
         """Note that no stage is at hand."""
         self._seen = self._compiling = None
 
-    def broke(self, fault: str) -> None:
+    def mark_broken(self, fault: str) -> None:
         """Note that this process can use its GPU no more."""
         self._broken = (fault, time.monotonic())
 
-    def hold_if_broken(self) -> None:
+    def block_if_broken(self) -> None:
         """Never return once the GPU is broken: a task that waits here is not started, and goes to the next replica."""
         if self._broken is not None:
             threading.Event().wait()
 
-    def verdict(self) -> str | None:
+    def failure_reason(self) -> str | None:
         """Say why this process must end, if it must."""
         if self._broken is not None:
             fault, at = self._broken
             return f"its GPU is broken: {fault}" if time.monotonic() - at >= REPORT_GRACE_S else None
-        return self._stalled()
+        return self._find_stall()
 
-    def _stalled(self) -> str | None:
+    def _find_stall(self) -> str | None:
         if (seen := self._seen) is None:
             return None
         stage, at = seen

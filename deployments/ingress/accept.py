@@ -5,20 +5,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from deployments.ingress.decoder import DECODERS
+from deployments.ingress.decoder import DECODER_POOL
 from deployments.ingress.estimate import adjust_to_model
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from deployments.ingress.webhooks.url import check_webhook
 from deployments.metrics.table import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request import VideoRequest, draws_seed, parse_request
 from storage.outputs import input_key
-from storage.tasks import NOBODY, Idempotency, NewTask, Origin, Task
+from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
-KEY_HEADER = "Idempotency-Key"
-KEY = re.compile(r"[ -~]{1,255}")
-KEY_PARAMETER = {
-    "name": KEY_HEADER,
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
+IDEMPOTENCY_PARAMETER = {
+    "name": IDEMPOTENCY_HEADER,
     "in": "header",
     "required": False,
     "description": "The same key with the same request gives the same task, for a day; with another one a 422.",
@@ -34,36 +34,36 @@ class Submission:
     fields: Mapping[str, object]
     image: bytes | None
     key: str | None
-    owner: str = NOBODY
-    origin: Origin = field(default_factory=Origin)
+    owner: str = ANONYMOUS
+    context: RequestContext = field(default_factory=RequestContext)
 
 
-def check_admission(rooms: Rooms, submission: Submission) -> Task | None:
+def check_admission(rooms: AppContext, submission: Submission) -> Task | None:
     """Look at all that can refuse a submit before its image is decoded, which costs the most.
 
     Returns the task of an earlier submit when this one repeats it. Raises what `accept` raises.
     """
     new = _new_task(rooms, submission)
     try:
-        return rooms.tasks.check_room(new, rooms.settings.ingress.max_queued)
+        return rooms.tasks.check_queue_limit(new, rooms.settings.ingress.max_queued)
     except QueueFull as error:
         raise _with_retry_after(rooms, error) from None
 
 
-def accept(rooms: Rooms, submission: Submission) -> Task:
+def submit_request(rooms: AppContext, submission: Submission) -> Task:
     """Check everything, then write: the picture first, so that no row waits for one that is not there.
 
     Returns the task of an earlier submit when this one repeats it.
     """
     new = _new_task(rooms, submission)
     if submission.image is None:
-        return _submit(rooms, replace(new, adjusted=adjust_to_model(rooms, new.request, from_image=False)))
-    fitted = DECODERS.fit(submission.image, new.request, rooms.settings.limits)
+        return _submit(rooms, replace(new, adjustments=adjust_to_model(rooms, new.request, from_image=False)))
+    fitted = DECODER_POOL.fit(submission.image, new.request, rooms.settings.limits)
     request, key = fitted.request, input_key(new.id)
     adjusted = adjust_to_model(rooms, request, from_image=True)
     rooms.outputs.put(key, fitted.content)
     try:
-        task = _submit(rooms, replace(new, request=request, input_key=key, adjusted=adjusted))
+        task = _submit(rooms, replace(new, request=request, input_key=key, adjustments=adjusted))
     except BaseException:
         rooms.outputs.delete(key)
         raise
@@ -72,7 +72,7 @@ def accept(rooms: Rooms, submission: Submission) -> Task:
     return task
 
 
-def _new_task(rooms: Rooms, submission: Submission) -> NewTask:
+def _new_task(rooms: AppContext, submission: Submission) -> NewTask:
     """The task as its fields have it, before its image is looked at. Raises for what cannot be taken."""
     settings = rooms.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
@@ -84,11 +84,11 @@ def _new_task(rooms: Rooms, submission: Submission) -> NewTask:
         submission.base_url,
         idempotency=idempotency,
         owner=submission.owner,
-        origin=submission.origin,
+        context=submission.context,
     )
 
 
-def _check_space(rooms: Rooms) -> None:
+def _check_space(rooms: AppContext) -> None:
     """Refuse before the work what could not be kept after it."""
     least = rooms.settings.outputs.min_free_bytes
     free = rooms.outputs.free_bytes() if least else None
@@ -96,7 +96,7 @@ def _check_space(rooms: Rooms) -> None:
         raise StorageFull(f"the output store has {free} bytes left, and outputs.min_free_bytes keeps {least} free")
 
 
-def _submit(rooms: Rooms, new: NewTask) -> Task:
+def _submit(rooms: AppContext, new: NewTask) -> Task:
     try:
         task = rooms.tasks.submit(new, rooms.settings.ingress.max_queued)
     except QueueFull as error:
@@ -106,16 +106,16 @@ def _submit(rooms: Rooms, new: NewTask) -> Task:
     return task
 
 
-def _with_retry_after(rooms: Rooms, error: QueueFull) -> QueueFull:
-    return QueueFull(error.message, rooms.pace.retry_after_s())
+def _with_retry_after(rooms: AppContext, error: QueueFull) -> QueueFull:
+    return QueueFull(error.message, rooms.throughput.retry_after_s())
 
 
 def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:
     """The digest is over what the fields mean: a default that is spelt out, or another order, is the same request."""
     if submission.key is None:
         return None
-    if not KEY.fullmatch(submission.key):
-        raise InvalidRequest(KEY_HEADER, submission.key, "1 to 255 printable ASCII characters")
+    if not IDEMPOTENCY_KEY.fullmatch(submission.key):
+        raise InvalidRequest(IDEMPOTENCY_HEADER, submission.key, "1 to 255 printable ASCII characters")
     meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
     picture = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
     return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {picture}".encode()).hexdigest())

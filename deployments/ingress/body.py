@@ -8,9 +8,9 @@ from fastapi import Request
 from starlette.types import Message
 
 from deployments.ingress.data_url import image_in_fields
-from deployments.ingress.errors import TooLarge, TooSlow
+from deployments.ingress.errors import PayloadTooLarge, RequestTimeout
 from deployments.ingress.form import form_fields, form_image, missing_image, parse_form
-from deployments.ingress.long_texts import RestTooLarge, spell_out, split_long_text
+from deployments.ingress.long_texts import RemainderTooLarge, spell_out, split_long_text
 from deployments.settings import Settings
 from models.errors import InvalidRequest
 from models.json_words import Described
@@ -89,12 +89,12 @@ def _parse_long(
     request: Request, content: bytearray, names: ImageNames, allowed: str
 ) -> tuple[dict[str, object], bytes | None]:
     """Parse what is longer than fields may be: one text of it may be an image."""
-    too_large = TooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
+    too_large = PayloadTooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
     try:
         split = split_long_text(content, MAX_FIELDS_BYTES)
-    except RestTooLarge:
+    except RemainderTooLarge:
         raise too_large from None
-    fields = _parse_object(request, split.rest, allowed)
+    fields = _parse_object(request, split.remainder, allowed)
     if split.text is not None and not _put_back(fields, names, split.token, split.text):
         raise too_large
     return _take_image(fields, names)
@@ -171,7 +171,7 @@ def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
         raise InvalidRequest("Content-Encoding", coding, "left out: a body is taken as it is")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
-        raise TooLarge(f"{declared} bytes", max_bytes)
+        raise PayloadTooLarge(f"{declared} bytes", max_bytes)
     received = 0
     deadline = asyncio.get_running_loop().time() + max_s
 
@@ -181,14 +181,14 @@ def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
             async with asyncio.timeout_at(deadline):
                 message = await request.receive()
         except TimeoutError:
-            raise TooSlow(f"the body was not complete after {max_s:g} s") from None
+            raise RequestTimeout(f"the body was not complete after {max_s:g} s") from None
         if message["type"] == "http.disconnect":
             raise InvalidRequest(
                 "body", Described(f"{received} bytes and no end"), "sent to its end"
             )  # nobody hears it
         received += len(message.get("body", b""))
         if received > max_bytes:
-            raise TooLarge("more than that", max_bytes)
+            raise PayloadTooLarge("more than that", max_bytes)
         return message
 
     return Request(request.scope, receive)

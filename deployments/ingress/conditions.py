@@ -11,21 +11,21 @@ from storage.outputs import StoredFile
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
 
 
-class Unsatisfiable(HTTPException):
+class RangeNotSatisfiable(HTTPException):
     """The range asked for lies outside the file."""
 
     def __init__(self, file: StoredFile) -> None:
         super().__init__(416, f"the file has {file.size_bytes} bytes", {"Content-Range": f"bytes */{file.size_bytes}"})
 
 
-class AnotherFile(HTTPException):
+class PreconditionFailed(HTTPException):
     """The file is not the one that the client wants a part of."""
 
     def __init__(self, file: StoredFile) -> None:
         super().__init__(412, f'the file is another one than you name: its ETag is "{file.etag}"')
 
 
-def check_same(request: Request, file: StoredFile) -> None:
+def check_preconditions(request: Request, file: StoredFile) -> None:
     """Raise AnotherFile unless the file is the one that the client began with (sections 13.1.1 and 13.1.4)."""
     if (known := request.headers.get("if-match")) is not None:
         same = not {"*", f'"{file.etag}"'}.isdisjoint(_tags(known))
@@ -33,10 +33,10 @@ def check_same(request: Request, file: StoredFile) -> None:
         until = _time(request.headers.get("if-unmodified-since"))
         same = until is None or int(file.modified_at) <= until
     if not same:
-        raise AnotherFile(file)
+        raise PreconditionFailed(file)
 
 
-def unchanged(request: Request, file: StoredFile) -> bool:
+def is_not_modified(request: Request, file: StoredFile) -> bool:
     """Whether the client's own copy is still good (section 13.2.2)."""
     if (known := request.headers.get("if-none-match")) is not None:
         tags = {tag.removeprefix("W/") for tag in _tags(known)}
@@ -45,7 +45,7 @@ def unchanged(request: Request, file: StoredFile) -> bool:
     return since is not None and int(file.modified_at) <= since
 
 
-def part_asked(request: Request, file: StoredFile) -> tuple[int, int] | None:
+def parse_range(request: Request, file: StoredFile) -> tuple[int, int] | None:
     """The start and length that were asked for; None for the whole file, which several ranges get too.
 
     Raises Unsatisfiable.
@@ -62,7 +62,7 @@ def part_asked(request: Request, file: StoredFile) -> tuple[int, int] | None:
         if last and int(last) < int(first):
             return None
     if start >= end:
-        raise Unsatisfiable(file)
+        raise RangeNotSatisfiable(file)
     return start, end - start
 
 

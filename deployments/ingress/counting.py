@@ -4,17 +4,17 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.metrics.metrics import Metrics
+from deployments.metrics.metrics import MetricsRecorder
 from deployments.metrics.table import HTTP_ANSWER_S, HTTP_REQUESTS
 
 UNMATCHED = "unmatched"
 """The route of a path that there is not: a client may choose it, so it is no label."""
 
 
-class CountedAnswers:
+class MetricsMiddleware:
     """Wraps the app. It never reads a body, so streams pass as they come."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: MetricsRecorder) -> None:
         self._app = app
         self._metrics = metrics
 
@@ -29,17 +29,17 @@ class CountedAnswers:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                self._count(scope, message["status"], time.monotonic() - began_at)
+                self._record(scope, message["status"], time.monotonic() - began_at)
             await send(message)
 
         try:
             await self._app(scope, receive, send_counted)
         except Exception:
             if not answered:  # a 500 is made further out
-                self._count(scope, 500, time.monotonic() - began_at)
+                self._record(scope, 500, time.monotonic() - began_at)
             raise
 
-    def _count(self, scope: Scope, status: int, answer_s: float) -> None:
+    def _record(self, scope: Scope, status: int, answer_s: float) -> None:
         route = getattr(scope.get("route"), "path", UNMATCHED)
         self._metrics.add(HTTP_REQUESTS, route=route, method=scope["method"], status=str(status))
         self._metrics.observe(HTTP_ANSWER_S, answer_s, route=route)

@@ -22,39 +22,39 @@ from deployments.ingress.images.fitting import encode_input, fit_image
 from deployments.ingress.images.reading import read_image
 from models.errors import InvalidRequest, VideoError
 from models.json_words import Described
-from models.request import Limits, VideoRequest
+from models.request import RequestLimits, VideoRequest
 
 MAX_DECODE_S = 60.0
-NICENESS = 5
+CPU_NICENESS = 5
 START = "from deployments.ingress.decoder import main; main()"
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+RERAISED_ERRORS = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """What a decoder is given of the environment: no secret is among it."""
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedImage:
     """An image as its task keeps it, and the request with the size that it gave the video."""
 
     content: bytes
     request: VideoRequest
 
 
-def fit(data: bytes, request: VideoRequest, limits: Limits) -> Fitted:
+def fit_image_apart(data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
     """Decode an image and bring it to the size of the video. Raises InvalidRequest."""
     image, fitted = fit_image(read_image(data, limits), request, limits)
-    return Fitted(encode_input(image, fitted), fitted)
+    return FittedImage(encode_input(image, fitted), fitted)
 
 
-class Decoders:
+class DecoderPool:
     """As many processes as decode at once, each started when it is needed first. Safe to call from several threads."""
 
     def __init__(self) -> None:
         self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
 
-    def fit(self, data: bytes, request: VideoRequest, limits: Limits) -> Fitted:
+    def fit(self, data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
         """`fit`, in a process. Raises InvalidRequest."""
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
@@ -94,12 +94,12 @@ class _Decoder:
                 command, pass_fds=[theirs.fileno()], env=_environment(os.environ), stdin=subprocess.DEVNULL
             )
 
-    def ask(self, question: tuple[bytes, VideoRequest, Limits]) -> Fitted | VideoError:
+    def ask(self, question: tuple[bytes, VideoRequest, RequestLimits]) -> FittedImage | VideoError:
         """Have it fit an image. Raises EOFError, OSError, and TimeoutError when it takes too long."""
         self._connection.send(question)
         if not self._connection.poll(MAX_DECODE_S):
             raise TimeoutError
-        answer: Fitted | VideoError = self._connection.recv()
+        answer: FittedImage | VideoError = self._connection.recv()
         return answer
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class _Decoder:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    known = {name: environment[name] for name in PASSED_ON if name in environment}
+    known = {name: environment[name] for name in RERAISED_ERRORS if name in environment}
     return {**known, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
 
 
@@ -119,7 +119,7 @@ def serve(connection: Connection) -> None:
         while True:
             data, request, limits = connection.recv()
             try:
-                answer: Fitted | VideoError = fit(data, request, limits)
+                answer: FittedImage | VideoError = fit_image_apart(data, request, limits)
             except VideoError as error:
                 answer = error
             connection.send(answer)
@@ -128,10 +128,10 @@ def serve(connection: Connection) -> None:
 def main() -> None:
     """Be such a process; its one argument is the connection's descriptor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the end comes with the Ingress's
-    os.nice(NICENESS)
+    os.nice(CPU_NICENESS)
     serve(Connection(int(sys.argv[1])))
 
 
-DECODERS = Decoders()
+DECODER_POOL = DecoderPool()
 """One set for a process: the images of all its apps are decoded here."""
-atexit.register(DECODERS.close)
+atexit.register(DECODER_POOL.close)

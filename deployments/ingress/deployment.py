@@ -11,15 +11,15 @@ from fastapi import FastAPI
 from deployments import logs
 from deployments.environment import missing_variables
 from deployments.ingress.app import create_app
-from deployments.ingress.keys import OPEN_NOTICE
-from deployments.ingress.nudge import Nudge
-from deployments.ingress.rooms import Rooms
-from deployments.metrics.ends import count_ends
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.ingress.keys import NO_KEYS_NOTICE
+from deployments.ingress.nudge import DispatcherNotifier
+from deployments.ingress.rooms import AppContext
+from deployments.metrics.ends import task_end_recorder
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.metrics.table import TASKS_SUBMITTED, WEBHOOKS
-from deployments.one_host import Neighbourhood
-from deployments.settings import SQLITE, Settings
-from deployments.traces import open_traces
+from deployments.one_host import NodeMonitor
+from deployments.settings import SQLITE_SCHEME, Settings
+from deployments.traces import open_tracer
 from storage.database import SqliteLock
 from storage.outputs import open_output_store
 from storage.task_store import SqlTaskStore
@@ -39,35 +39,35 @@ class Ingress:
         notices: list[str],
         dispatcher: Any,
         *,
-        metrics: Metrics = NO_METRICS,
+        metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        logs.mark_lines()
+        logs.install_filter()
         settings = settings.with_secrets()
-        neighbourhood = Neighbourhood(ray.get_runtime_context().get_node_id(), ray.nodes)
-        if settings.database_url.startswith(SQLITE):
+        neighbourhood = NodeMonitor(ray.get_runtime_context().get_node_id(), ray.nodes)
+        if settings.database_url.startswith(SQLITE_SCHEME):
             self._lock = SqliteLock(settings.database_url, server)
-            self._node_watch = asyncio.get_running_loop().create_task(neighbourhood.watch())
-        notices = [*notices, *missing_variables(), *([] if settings.api_keys else [OPEN_NOTICE])]
+            self._node_watch = asyncio.get_running_loop().create_task(neighbourhood.run())
+        notices = [*notices, *missing_variables(), *([] if settings.api_keys else [NO_KEYS_NOTICE])]
         for notice in notices:
             logger.warning(notice)
-        metrics.start_at_zero(TASKS_SUBMITTED)
-        metrics.start_at_zero(WEBHOOKS)
+        metrics.initialize(TASKS_SUBMITTED)
+        metrics.initialize(WEBHOOKS)
         self._dispatcher = dispatcher
-        self._rooms = Rooms(
+        self._rooms = AppContext(
             settings=settings,
             model=model_name,
             tasks=SqlTaskStore.open(
                 settings.database_url,
-                count_ends(metrics, State.CANCELED),
-                settings.shares,
+                task_end_recorder(metrics, State.CANCELED),
+                settings.quotas,
                 settings.generator.fast_guided_share,
             ),
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
-            nudge=Nudge(self._send_nudge),
+            notify_dispatchers=DispatcherNotifier(self._send_nudge),
             notices=tuple(notices),
-            passing_notices=lambda: neighbourhood.notices,
+            dynamic_notices=lambda: neighbourhood.notices,
             metrics=metrics,
-            traces=open_traces(settings.traces, "Ingress"),
+            tracer=open_tracer(settings.traces, "Ingress"),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Serve's
@@ -77,7 +77,7 @@ class Ingress:
     def __del__(self) -> None:
         """Send what is left of traces."""
         with contextlib.suppress(AttributeError):  # the constructor may have raised
-            self._rooms.traces.close()
+            self._rooms.tracer.close()
 
     async def _send_nudge(self) -> None:
         with contextlib.suppress(Exception):  # a nudge only saves time; the Dispatcher polls

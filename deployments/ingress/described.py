@@ -10,10 +10,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 
 
-def describe_defaults(app: FastAPI, rooms: Rooms) -> None:
+def install_openapi_route(app: FastAPI, rooms: AppContext) -> None:
     """Put a route of our own in the place of FastAPI's, which would ask the store on the event loop."""
     path = app.openapi_url
     app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != path]
@@ -21,7 +21,7 @@ def describe_defaults(app: FastAPI, rooms: Rooms) -> None:
     @app.head(str(path), include_in_schema=False)
     @app.get(str(path), include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
-        defaults = await rooms.reading.run(rooms.served.defaults)
+        defaults = await rooms.reading.run(rooms.model_info.defaults)
         described = with_defaults(app.openapi(), defaults)
         return JSONResponse({**described, "servers": [{"url": rooms.base_url(request)}]})
 

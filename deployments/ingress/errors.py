@@ -8,10 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from deployments.ingress.headers import SAFE_HEADERS
+from deployments.ingress.headers import SECURITY_HEADERS
 from deployments.ingress.openai_shapes import PATHS, openai_error
 from deployments.ingress.paths import explain_path
-from deployments.ingress.schemas import ErrorBody, Shape
+from deployments.ingress.schemas import Dimensions, ErrorBody
 from models.errors import (
     DoesNotFit,
     IdempotencyKeyReused,
@@ -25,7 +25,7 @@ from models.errors import (
 from models.json_words import Described
 
 
-class TooLarge(InvalidRequest):
+class PayloadTooLarge(InvalidRequest):
     """The body is over its bound."""
 
     code = "too_large"
@@ -35,7 +35,7 @@ class TooLarge(InvalidRequest):
 
 
 STATUS: dict[type[VideoError], int] = {
-    TooLarge: 413,
+    PayloadTooLarge: 413,
     ImageTooLarge: 413,
     InvalidRequest: 422,
     IdempotencyKeyReused: 422,
@@ -82,7 +82,7 @@ class Conflict(HTTPException):
         super().__init__(409, why)
 
 
-class TooSlow(HTTPException):
+class RequestTimeout(HTTPException):
     """The body did not come in time."""
 
     def __init__(self, what: str) -> None:
@@ -114,12 +114,12 @@ def add_error_handlers(app: FastAPI) -> None:
         if isinstance(error, InvalidRequest):
             body = body.model_copy(update={"field": error.field, "given": error.given, "allowed": error.allowed})
         if isinstance(error, DoesNotFit):
-            body = body.model_copy(update={"nearest": [Shape.model_validate(each) for each in error.nearest]})
-        return answer_error(request, status, body, _retry_headers(error))
+            body = body.model_copy(update={"nearest": [Dimensions.model_validate(each) for each in error.nearest]})
+        return error_response(request, status, body, _retry_headers(error))
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         error = explain_path(request, error)
-        return answer_error(request, error.status_code, error_body(error), error.headers)
+        return error_response(request, error.status_code, error_body(error), error.headers)
 
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
@@ -130,7 +130,7 @@ def add_error_handlers(app: FastAPI) -> None:
         logger.error("unexpected error", exc_info=error)
         body = ErrorBody(error="the server met an error of its own", error_code="internal_error")
         # Starlette answers this one outside of all middleware.
-        return answer_error(request, 500, body, dict(SAFE_HEADERS))
+        return error_response(request, 500, body, dict(SECURITY_HEADERS))
 
     handlers: list[tuple[type[Exception], Callable[..., Awaitable[JSONResponse]]]] = [
         (VideoError, video_error),
@@ -157,7 +157,7 @@ def name_fields(request: Request, names: Mapping[str, str]) -> None:
     request.state.field_names = names
 
 
-def answer_error(
+def error_response(
     request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The body as an answer, in the shape that the path has for errors."""

@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 
 from deployments.ingress.bodies import form_body, json_image_body
 from deployments.ingress.body import read_any
-from deployments.ingress.decoder import DECODERS
-from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import ErrorBody, Shape
-from deployments.ingress.uploads import upload_seat
+from deployments.ingress.decoder import DECODER_POOL
+from deployments.ingress.rooms import AppContext
+from deployments.ingress.schemas import Dimensions, ErrorBody
+from deployments.ingress.uploads import upload_slot
 from deployments.ingress.webhooks.url import check_webhook
-from models.adjustments import Adjustment, adjust, find_adjustments
-from models.estimate import GB, check_fits, estimate_peak, instead_of, shape_of
+from models.adjustments import Adjustment, apply_adjustments, find_adjustments
+from models.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import TINY_MODEL_NAME
 from models.request import VideoRequest, parse_request
 from models.request_schema import request_schema
@@ -40,22 +40,22 @@ class Estimate(BaseModel):
             "none is like it"
         ),
     ]
-    nearest: Annotated[list[Shape], Field(description="Where it does not fit: the nearest that do.")]
+    nearest: Annotated[list[Dimensions], Field(description="Where it does not fit: the nearest that do.")]
 
 
-def adjust_to_model(rooms: Rooms, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
+def adjust_to_model(rooms: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
     """What of `request` the served model renders otherwise, where that is known already. Blocks on the store.
 
     Raises DoesNotFit where the memory that the last Generator found is too small for it.
     """
-    recipe, free_bytes = rooms.served.recipe(), rooms.served.learned().working_bytes
+    recipe, free_bytes = rooms.model_info.recipe(), rooms.model_info.stored().free_vram_bytes
     adjusted = () if recipe is None else find_adjustments(request, recipe)
     if free_bytes is not None:
-        check_fits(adjust(request, adjusted), free_bytes, rooms.settings.limits, from_image=from_image)
+        check_fits(apply_adjustments(request, adjusted), free_bytes, rooms.settings.limits, from_image=from_image)
     return adjusted
 
 
-def estimate_router(rooms: Rooms) -> APIRouter:
+def estimate_router(rooms: AppContext) -> APIRouter:
     """The route that estimates."""
     router = APIRouter(tags=["video"])
     schema = request_schema(rooms.settings.limits)
@@ -67,7 +67,7 @@ def estimate_router(rooms: Rooms) -> APIRouter:
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
     async def estimate_video(request: Request) -> Estimate:
         """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
-        with upload_seat(rooms.uploads, request):
+        with upload_slot(rooms.uploads, request):
             fields, picture = await read_any(request, rooms.settings)
             threads = rooms.reading if picture is None else rooms.decoding
             return await threads.run(estimate, rooms, fields, picture)
@@ -75,26 +75,26 @@ def estimate_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def estimate(rooms: Rooms, fields: Mapping[str, object], image: bytes | None) -> Estimate:
+def estimate(rooms: AppContext, fields: Mapping[str, object], image: bytes | None) -> Estimate:
     """Look at the memory and at the pace. Blocks on the store. Raises what a submit of the same raises."""
     request, from_image = _as_submitted(rooms, fields, image), image is not None
-    recipe, learned = rooms.served.recipe(), rooms.served.learned()
-    rendered = request if recipe is None else adjust(request, find_adjustments(request, recipe))
-    free_bytes = learned.working_bytes
+    recipe, learned = rooms.model_info.recipe(), rooms.model_info.stored()
+    rendered = request if recipe is None else apply_adjustments(request, find_adjustments(request, recipe))
+    free_bytes = learned.free_vram_bytes
     counted = free_bytes is not None or (learned.recipe is None and rooms.model != TINY_MODEL_NAME)
     limits = rooms.settings.limits
-    nearest = () if free_bytes is None else instead_of(rendered, free_bytes, limits, from_image=from_image)
-    seconds = rooms.pace.seconds(rendered)
+    nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, from_image=from_image)
+    seconds = rooms.throughput.render_s(rendered)
     return Estimate(
         fits=not nearest,
         gb=round(estimate_peak(rendered, from_image=from_image).bytes / GB, 1) if counted else None,
         seconds=None if seconds is None else round(seconds, 1),
-        nearest=[Shape.model_validate(shape_of(each)) for each in nearest],
+        nearest=[Dimensions.model_validate(shape_of(each)) for each in nearest],
     )
 
 
-def _as_submitted(rooms: Rooms, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
+def _as_submitted(rooms: AppContext, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
     """The request as a submit takes it: a picture may change its size. Raises InvalidRequest."""
     limits = rooms.settings.limits
     request = check_webhook(parse_request(fields, limits), rooms.settings.webhooks)
-    return request if image is None else DECODERS.fit(image, request, limits).request
+    return request if image is None else DECODER_POOL.fit(image, request, limits).request

@@ -8,11 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from deployments.ingress.schemas import ErrorBody
-from deployments.ingress.seats import Seats
-from deployments.ingress.tasks import describe, find_task
-from deployments.ingress.watch import Looks, Watch
+from deployments.ingress.seats import ConcurrencyLimit
+from deployments.ingress.tasks import get_task_or_404, task_response
+from deployments.ingress.watch import TaskUpdates, TaskWatcher
 from models.errors import StoreUnavailable
 from models.progress import Stage
 from storage.tasks import Task
@@ -31,10 +31,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def events_router(rooms: Rooms, watch: Watch) -> APIRouter:
+def events_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
     """The route that streams."""
     router = APIRouter(tags=["tasks"])
-    streams = rooms.seats(rooms.settings.ingress.max_streams, "event streams", "too_many_event_streams", "poll instead")
+    streams = rooms.concurrency_limit(
+        rooms.settings.ingress.max_streams, "event streams", "too_many_event_streams", "poll instead"
+    )
 
     @router.get(
         "/v1/video/tasks/{task_id}/events",
@@ -47,24 +49,26 @@ def events_router(rooms: Rooms, watch: Watch) -> APIRouter:
 
         A client that comes back with `Last-Event-ID` gets what has changed since.
         """
-        task = await rooms.reading.run(find_task, rooms, task_id, request)
+        task = await rooms.reading.run(get_task_or_404, rooms, task_id, request)
         known = request.headers.get("last-event-id", "")
-        if task.finished and known == str(revision(task)):
+        if task.is_finished and known == str(revision(task)):
             return Response(status_code=204)  # what tells an EventSource to stop
-        streams.check()
+        streams.check_free()
         return StreamingResponse(_stream(rooms, watch, streams, task_id, request), 200, HEADERS, "text/event-stream")
 
     return router
 
 
-async def _stream(rooms: Rooms, watch: Watch, streams: Seats, task_id: str, request: Request) -> AsyncIterator[str]:
+async def _stream(
+    rooms: AppContext, watch: TaskWatcher, streams: ConcurrencyLimit, task_id: str, request: Request
+) -> AsyncIterator[str]:
     known = request.headers.get("last-event-id", "")
-    with streams.take(), watch.follow(task_id) as looks:
+    with streams.acquire(), watch.subscribe(task_id) as looks:
         async for task in _changes(looks, known, rooms.settings.ingress.heartbeat_s):
             yield STILL_HERE if task is None else await _event(rooms, task, request)
 
 
-async def _changes(looks: Looks, known: str, heartbeat_s: float) -> AsyncIterator[Task | None]:
+async def _changes(looks: TaskUpdates, known: str, heartbeat_s: float) -> AsyncIterator[Task | None]:
     """The task whenever it is another than the `known` one; None after `heartbeat_s` of silence."""
     loop = asyncio.get_running_loop()
     spoken_at = loop.time()
@@ -80,28 +84,28 @@ async def _changes(looks: Looks, known: str, heartbeat_s: float) -> AsyncIterato
             return
         known, spoken_at = str(revision(task)), loop.time()
         yield task
-        if task.finished:
+        if task.is_finished:
             return
 
 
-async def _next_change(looks: Looks, known: str) -> Task | None:
+async def _next_change(looks: TaskUpdates, known: str) -> Task | None:
     """Wait for a look that shows something new; None where the row is gone."""
     while (task := await looks.get()) is not None:
-        if task.finished or str(revision(task)) != known:
+        if task.is_finished or str(revision(task)) != known:
             return task
     return None
 
 
-async def _event(rooms: Rooms, task: Task, request: Request) -> str:
+async def _event(rooms: AppContext, task: Task, request: Request) -> str:
     try:
-        body = await rooms.reading.run(describe, rooms, task, request)
+        body = await rooms.reading.run(task_response, rooms, task, request)
     except StoreUnavailable:
         return STILL_HERE  # the place in the queue was not to be had; the next change brings it
-    name = body["status"] if task.finished else "progress"
+    name = body["status"] if task.is_finished else "progress"
     return f"id: {revision(task)}\nevent: {name}\ndata: {json.dumps(body)}\n\n"
 
 
 def revision(task: Task) -> int:
     """A number made of the row alone, so that all replicas agree; it rises with each change."""
-    rank = len(STAGES) + 1 if task.finished else 0 if task.stage is None else 1 + STAGES.index(task.stage)
-    return (task.claim * 10 + rank) * PROGRESS_PARTS + min(round(task.progress * 1e6), PROGRESS_PARTS - 1)
+    rank = len(STAGES) + 1 if task.is_finished else 0 if task.stage is None else 1 + STAGES.index(task.stage)
+    return (task.claim_token * 10 + rank) * PROGRESS_PARTS + min(round(task.progress * 1e6), PROGRESS_PARTS - 1)

@@ -22,56 +22,56 @@ OUTLIER = 3
 """A single task that is so many times over or under the line is left out."""
 MIN_AMOUNTS = 3
 """Of so many amounts one can be called an outlier."""
-UNTOLD_FIXED = 0.5
+DEFAULT_FIXED = 0.5
 """The fixed part, where all were of one amount and nothing tells it. Steps have less of it: `untold_fixed`."""
 
 
 @dataclass(frozen=True)
-class Fit:
+class LinearFit:
     """What tasks of some amounts took: `known` has each amount with its seconds, which never fall.
 
     Nothing is said of more than `most`.
     """
 
-    known: tuple[Point, ...] = ()
+    has_data: tuple[Point, ...] = ()
     fixed_s: float = 0.0
     s_per_amount: float = 0.0
     most: float = math.inf
 
     def seconds(self, amount: float) -> float | None:
         """What a task takes. Never negative, never less than one of less work; None where nothing tells it."""
-        if not self.known:
+        if not self.has_data:
             return None
-        (first, first_s), (last, last_s) = self.known[0], self.known[-1]
+        (first, first_s), (last, last_s) = self.has_data[0], self.has_data[-1]
         if amount <= first:
             return _between((0.0, self.fixed_s), (first, first_s), amount)
         if amount >= last:
             return None if amount > self.most else last_s + self.s_per_amount * (amount - last)
-        after = bisect_left(self.known, (amount, 0.0))
-        return _between(self.known[after - 1], self.known[after], amount)
+        after = bisect_left(self.has_data, (amount, 0.0))
+        return _between(self.has_data[after - 1], self.has_data[after], amount)
 
 
-NOTHING = Fit()
+NO_FIT = LinearFit()
 """Where no task has ended yet."""
 
 
-def fit(points: Sequence[Point], *, untold_fixed: float = UNTOLD_FIXED) -> Fit:
+def fit_line(points: Sequence[Point], *, untold_fixed: float = DEFAULT_FIXED) -> LinearFit:
     """The fit of tasks that took so long. `untold_fixed` is the part that is fixed where all were of one amount."""
     groups = defaultdict[float, list[float]](list)
     for amount, seconds in points:
         groups[amount].append(seconds)
     if not groups:
-        return NOTHING
+        return NO_FIT
     if len(groups) == 1:
         ((amount, taken),) = groups.items()
         usual_s = median(taken)
-        return Fit(((amount, usual_s),), untold_fixed * usual_s, usual_s / amount, FAR * amount)
+        return LinearFit(((amount, usual_s),), untold_fixed * usual_s, usual_s / amount, FAR * amount)
     slope = max(0.0, _slope(points))
     fixed_s = max(0.0, median(seconds - slope * amount for amount, seconds in points))
     kept = {amount: taken for amount, taken in groups.items() if _fits(taken, fixed_s + slope * amount, len(groups))}
     known = _pool(sorted((amount, median(taken), len(taken)) for amount, taken in (kept or groups).items()))
     (_, first_s), (last, last_s) = known[0], known[-1]
-    return Fit(known, min(fixed_s, first_s), slope or untold_fixed * last_s / last)
+    return LinearFit(known, min(fixed_s, first_s), slope or untold_fixed * last_s / last)
 
 
 def _between(low: Point, high: Point, amount: float) -> float:

@@ -26,10 +26,10 @@ POLICY = "; ".join(
 )
 
 
-def handbook_router() -> APIRouter:
+def swagger_ui_router() -> APIRouter:
     """The routes of the page."""
     router = APIRouter(include_in_schema=False)
-    page = read_handbook()
+    page = read_swagger_ui()
 
     @router.api_route("/docs", methods=["GET", "HEAD"])
     async def index(request: Request) -> Response:
@@ -44,7 +44,7 @@ def handbook_router() -> APIRouter:
     return router
 
 
-def read_handbook() -> dict[str, PageFile]:
+def read_swagger_ui() -> dict[str, PageFile]:
     """All files of the page by name: our two, and those of Swagger UI."""
     shipped = read_files(files("fastapi_offline") / "static")
     return read_files(files(__package__) / "docs_page") | {name: shipped[name] for name in FROM_PACKAGE}

@@ -3,7 +3,7 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SAFE_HEADERS = {
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -15,7 +15,7 @@ address that it came from: in it stands the id that opens a task. No cache betwe
 file was not there yet. A room's own value wins."""
 
 
-class SafeHeaders:
+class SecurityHeadersMiddleware:
     """Adds them on the way out. It never reads a body, so streams pass as they come."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -30,7 +30,7 @@ class SafeHeaders:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SAFE_HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from models.errors import StoreUnavailable
-from storage.tasks import Replica, ReplicaState
+from storage.tasks import GeneratorReplica, ReplicaState
 
 PACKAGES = ("ray", "diffusers", "torch", "av")
 
@@ -40,7 +40,7 @@ class Health(BaseModel):
     versions: dict[str, str]
 
 
-def health_router(rooms: Rooms) -> APIRouter:
+def health_router(rooms: AppContext) -> APIRouter:
     """The route about the server itself."""
     router = APIRouter(tags=["health"])
     versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
@@ -50,7 +50,7 @@ def health_router(rooms: Rooms) -> APIRouter:
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
     async def get_health() -> JSONResponse:
         """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
-        notices = [*rooms.notices, *rooms.passing_notices(), *rooms.missing_files.notices()]
+        notices = [*rooms.notices, *rooms.dynamic_notices(), *rooms.missing_files.notices()]
         same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
         try:
             found = await rooms.checking.run(_look, rooms)
@@ -63,12 +63,12 @@ def health_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def _look(rooms: Rooms) -> dict[str, Any]:
+def _look(rooms: AppContext) -> dict[str, Any]:
     """What both stores say. Raises StoreUnavailable when one of them does not answer."""
     replicas = [each for each in rooms.tasks.live_replicas() if each.model == rooms.model]
     queue = {state.value: count for state, count in rooms.tasks.counts().items()}
     paused_at = rooms.tasks.paused_at()
-    rooms.outputs.check()
+    rooms.outputs.check_health()
     return {"model": model_health(rooms.model, replicas), "queue": queue, "paused_at": paused_at}
 
 
@@ -83,7 +83,7 @@ READINESS = (
 """Of several replicas, the one that is nearest to work speaks for the model."""
 
 
-def model_health(name: str, replicas: list[Replica]) -> ModelHealth:
+def model_health(name: str, replicas: list[GeneratorReplica]) -> ModelHealth:
     """Sum up the Generators that there are."""
     if not replicas:
         return ModelHealth(name=name, state=ReplicaState.UNLOADED, replicas=0)

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from deployments.ingress.keys import owner_of
-from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import ErrorBody, TaskPage, Waiting
-from deployments.ingress.tasks import describe_at, find_own, webhooks
+from deployments.ingress.keys import request_owner
+from deployments.ingress.rooms import AppContext
+from deployments.ingress.schemas import ErrorBody, QueueStatus, TaskPage
+from deployments.ingress.tasks import get_owned_task, task_response_at, webhook_bodies
 from models.errors import InvalidRequest
 from storage.tasks import State, Task
 
@@ -40,12 +40,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def listing_router(rooms: Rooms) -> APIRouter:
+def listing_router(rooms: AppContext) -> APIRouter:
     """The route that lists tasks."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/tasks", summary="List tasks", response_model=TaskPage, responses=RESPONSES)
-    @rooms.reading.serve
+    @rooms.reading.offload
     def list_tasks(
         request: Request,
         state: Annotated[list[State] | None, Query(description="Only these states; may repeat.")] = None,
@@ -54,7 +54,7 @@ def listing_router(rooms: Rooms) -> APIRouter:
     ) -> JSONResponse:
         """Newest first. Tasks that a client deleted are left out, and with keys those of others."""
         wanted = LISTED & set(state) if state else LISTED
-        owner = owner_of(request)
+        owner = request_owner(request)
         beyond = None if cursor is None else _sequence(rooms, cursor, owner)
         found = rooms.tasks.page(wanted, limit + 1, beyond, owner=owner)
         shown = found[:limit]
@@ -64,18 +64,18 @@ def listing_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def _sequence(rooms: Rooms, cursor: str, owner: str | None) -> int:
+def _sequence(rooms: AppContext, cursor: str, owner: str | None) -> int:
     """Where a page goes on. A task that was deleted meanwhile still tells."""
-    task = find_own(rooms, cursor, owner)
+    task = get_owned_task(rooms, cursor, owner)
     if task is None:
         raise InvalidRequest("cursor", cursor, "`next_cursor` of a page before")
     return task.sequence
 
 
-def _bodies(rooms: Rooms, shown: list[Task], request: Request) -> list[dict[str, Any]]:
+def _bodies(rooms: AppContext, shown: list[Task], request: Request) -> list[dict[str, Any]]:
     queued = [task for task in shown if task.state == State.QUEUED]
-    places = rooms.tasks.places(queued) if queued else {}
+    places = rooms.tasks.queue_positions(queued) if queued else {}
     paused = rooms.tasks.paused_at() is not None if queued else False
-    waiting = {task_id: Waiting(place, paused) for task_id, place in places.items()}
-    told = webhooks(rooms, shown)
-    return [describe_at(rooms, task, request, waiting.get(task.id), told.get(task.id)) for task in shown]
+    waiting = {task_id: QueueStatus(place, paused) for task_id, place in places.items()}
+    told = webhook_bodies(rooms, shown)
+    return [task_response_at(rooms, task, request, waiting.get(task.id), told.get(task.id)) for task in shown]

@@ -10,7 +10,7 @@ MAX_BACKSLASHES = 1000
 """In a row, before a quote; with more of them the JSON is read wrongly, and refused."""
 
 
-class RestTooLarge(Exception):
+class RemainderTooLarge(Exception):
     """What is not the long text is over the bound, or there is a second one."""
 
 
@@ -18,7 +18,7 @@ class RestTooLarge(Exception):
 class Split:
     """JSON whose long text, if there is one, is replaced by the word `token`."""
 
-    rest: bytes
+    remainder: bytes
     token: str
     text: bytes | None
 
@@ -32,18 +32,18 @@ def split_long_text(content: bytes | bytearray, max_rest_bytes: int) -> Split:
         closing = _closing_quote(content, opening, max_rest_bytes)
         is_long = closing - opening > LONG_BYTES
         if is_long and text is not None:
-            raise RestTooLarge
+            raise RemainderTooLarge
         end = opening + 1 if is_long else closing + 1
         size += end - at
         if size > max_rest_bytes:
-            raise RestTooLarge
+            raise RemainderTooLarge
         kept.append(bytes(content[at:end]))
         if is_long:
             text = bytes(content[opening + 1 : closing])
             kept.append(token.encode() + b'"')
         at = closing + 1
     if size + len(content) - at > max_rest_bytes:
-        raise RestTooLarge
+        raise RemainderTooLarge
     return Split(b"".join([*kept, bytes(content[at:])]), token, text)
 
 
@@ -62,4 +62,4 @@ def _closing_quote(content: bytes | bytearray, opening: int, max_escaped: int) -
         before = content[max(opening, at - MAX_BACKSLASHES) : at]
         if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
             return at
-    raise RestTooLarge
+    raise RemainderTooLarge

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 
-REMEMBERED_S = 24 * 3600.0
+CACHE_TTL_S = 24 * 3600.0
 MAX_REMEMBERED = 1000
 
 logger = logging.getLogger("ray.serve")
@@ -35,7 +35,7 @@ class MissingFiles:
     def notices(self) -> tuple[str, ...]:
         """One sentence for an operator while files are missing."""
         with self._lock:
-            newest = time.monotonic() - REMEMBERED_S
+            newest = time.monotonic() - CACHE_TTL_S
             self._since = {key: since for key, since in self._since.items() if since > newest}
             keys = list(self._since)
         if not keys:

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-REST_S = 0.05
+MIN_INTERVAL_S = 0.05
 """A call to another process costs more than a submit. A Dispatcher with room takes all that waits at one nudge."""
 
 
-class Nudge:
+class DispatcherNotifier:
     """Calls `send` for everyone who asks. Who asks while it rests is covered by one more call after it."""
 
     def __init__(self, send: Callable[[], Awaitable[None]]) -> None:
@@ -25,4 +25,4 @@ class Nudge:
         while self._asked:
             self._asked = False
             await self._send()
-            await asyncio.sleep(REST_S)
+            await asyncio.sleep(MIN_INTERVAL_S)

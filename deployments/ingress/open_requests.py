@@ -6,34 +6,36 @@ Stands after the door, which says whose a request is. What needs no key is not c
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress.errors import TooManyRequests, answer_error, error_body
-from deployments.ingress.keys import is_open
-from deployments.ingress.seats import Seats
-from deployments.ingress.tenants import bound_per_owner
+from deployments.ingress.errors import TooManyRequests, error_body, error_response
+from deployments.ingress.keys import is_public
+from deployments.ingress.seats import ConcurrencyLimit
+from deployments.ingress.tenants import limit_per_owner
 from deployments.settings import Settings
 
 KEPT_FREE = 10
 """One in so many places is kept for /health and what else needs no key."""
 
 
-class OpenRequests:
+class RequestLimitMiddleware:
     """Wraps the app. It never reads a body."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         most = settings.ingress.max_ongoing_requests
-        per_owner, advice = bound_per_owner(settings, most), "wait for one of them to end"
-        self._seats = Seats(most - most // KEPT_FREE, per_owner, "requests", "too_many_open_requests", advice)
+        per_owner, advice = limit_per_owner(settings, most), "wait for one of them to end"
+        self._seats = ConcurrencyLimit(
+            most - most // KEPT_FREE, per_owner, "requests", "too_many_open_requests", advice
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, or with a 429."""
-        if scope["type"] != "http" or is_open(scope["path"]):
+        if scope["type"] != "http" or is_public(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:
-            self._seats.check()
+            self._seats.check_free()
         except TooManyRequests as error:
-            await answer_error(Request(scope), 429, error_body(error), error.headers)(scope, receive, send)
+            await error_response(Request(scope), 429, error_body(error), error.headers)(scope, receive, send)
             return
-        with self._seats.take():
+        with self._seats.acquire():
             await self._app(scope, receive, send)

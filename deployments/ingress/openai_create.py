@@ -6,17 +6,17 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from deployments.ingress.accept import KEY_PARAMETER
+from deployments.ingress.accept import IDEMPOTENCY_PARAMETER
 from deployments.ingress.body import read_any
-from deployments.ingress.errors import NotFound, answer_error, name_fields
+from deployments.ingress.errors import NotFound, error_response, name_fields
 from deployments.ingress.openai_fields import IMAGE_NAMES, create_schema, translate
 from deployments.ingress.openai_shapes import ANSWER, PREFIX, CreatedVideo, VideoFailure, errors, failure_of, video_of
 from deployments.ingress.outputs import described_files, explain_absence, save_as
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from deployments.ingress.schemas import ErrorBody, adjusted_fields
-from deployments.ingress.uploads import upload_seat
+from deployments.ingress.uploads import upload_slot
 from deployments.ingress.video import STATUS, submit_task
-from deployments.ingress.watch import Watch
+from deployments.ingress.watch import TaskWatcher
 from models.request import unknown_fields
 from storage.tasks import Task
 
@@ -24,11 +24,11 @@ REFUSALS = (408, 413, 422, 429, 503, 507)
 MP4: dict[int | str, dict[str, Any]] = {200: {"description": "The MP4", "content": described_files("video/mp4")}}
 
 
-def create_router(rooms: Rooms, watch: Watch) -> APIRouter:
+def create_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
     """The routes that make a video."""
     router = APIRouter(tags=["openai"])
     kept_s = rooms.settings.retention.outputs_s
-    body = {"parameters": [KEY_PARAMETER], "requestBody": create_schema(rooms.model, rooms.settings.limits)}
+    body = {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": create_schema(rooms.model, rooms.settings.limits)}
 
     @router.post(
         "/v1/videos",
@@ -38,7 +38,7 @@ def create_router(rooms: Rooms, watch: Watch) -> APIRouter:
     )
     async def create_video(request: Request) -> CreatedVideo:
         """Answers at once with a video to poll. All fields of the other submit routes may be given too."""
-        with upload_seat(rooms.uploads, request):
+        with upload_slot(rooms.uploads, request):
             task, ignored = await _submit(rooms, request, await _read(rooms, request))
         shown = video_of(task, kept_s).model_dump()
         return CreatedVideo(**shown, ignored=ignored, adjusted=adjusted_fields(task))
@@ -53,9 +53,9 @@ def create_router(rooms: Rooms, watch: Watch) -> APIRouter:
     async def create_video_sync(request: Request) -> Response:
         """Takes the same and holds the connection until the MP4 is there, as vLLM-Omni does. Prefer the other."""
         with contextlib.ExitStack() as seats:
-            with upload_seat(rooms.uploads, request):
+            with upload_slot(rooms.uploads, request):
                 fields = await _read(rooms, request)
-                seats.enter_context(rooms.waiting.take())
+                seats.enter_context(rooms.sync_requests.acquire())
                 task, _ = await _submit(rooms, request, fields)
             task = await watch.wait(task.id)
         return await _send(rooms, request, task)
@@ -63,7 +63,7 @@ def create_router(rooms: Rooms, watch: Watch) -> APIRouter:
     return router
 
 
-async def _read(rooms: Rooms, request: Request) -> tuple[dict[str, object], bytes | None]:
+async def _read(rooms: AppContext, request: Request) -> tuple[dict[str, object], bytes | None]:
     """The fields by our names, and the image. Errors name the fields as the client did."""
     fields, image = await read_any(request, rooms.settings, IMAGE_NAMES)
     translated = translate(fields, rooms.model, rooms.settings.limits)
@@ -72,21 +72,21 @@ async def _read(rooms: Rooms, request: Request) -> tuple[dict[str, object], byte
 
 
 async def _submit(
-    rooms: Rooms, request: Request, given: tuple[dict[str, object], bytes | None]
+    rooms: AppContext, request: Request, given: tuple[dict[str, object], bytes | None]
 ) -> tuple[Task, list[str]]:
     """Make a task. Returns what was ignored of the fields too."""
     fields, image = given
     return await submit_task(rooms, request, fields, image), unknown_fields(fields)
 
 
-async def _send(rooms: Rooms, request: Request, task: Task) -> Response:
+async def _send(rooms: AppContext, request: Request, task: Task) -> Response:
     """The MP4 of a task that has ended, or why there is none."""
     failure = failure_of(task)
     if failure is not None or task.output is None:
         failure = failure or VideoFailure(code="internal_error", message="the video has no file")
         retryable = task.failure is not None and task.failure.retryable
         body = ErrorBody(error=failure.message, error_code=failure.code, retryable=retryable)
-        return answer_error(request, STATUS.get(task.state, 409), body)
+        return error_response(request, STATUS.get(task.state, 409), body)
     file = await rooms.reads.stat(task.output.key)
     if file is None:
         raise NotFound(await explain_absence(rooms, task.output.key))

@@ -9,7 +9,7 @@ from typing import Any
 from deployments.ingress.bodies import form_body, json_body
 from deployments.ingress.body import ImageNames
 from models.errors import InvalidRequest
-from models.request import SIDE_MULTIPLE, Limits, VideoRequest
+from models.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 from models.request_schema import request_schema
 
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
@@ -46,7 +46,7 @@ class Translated:
     names: dict[str, str]
 
 
-def translate(fields: Mapping[str, object], model: str, limits: Limits) -> Translated:
+def translate(fields: Mapping[str, object], model: str, limits: RequestLimits) -> Translated:
     """Put our names for theirs. A field of ours that is given too wins.
 
     Raises InvalidRequest for a model that is not served, a size, a length, and what there is not.
@@ -106,7 +106,7 @@ def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
     return named
 
 
-def _size(size: object, limits: Limits) -> dict[str, object]:
+def _size(size: object, limits: RequestLimits) -> dict[str, object]:
     """Each side as the nearest multiple that a model can render."""
     found = SIZE.fullmatch(size) if isinstance(size, str) else None
     sides = [_round_side(int(side)) for side in found.groups()] if found else []
@@ -116,7 +116,7 @@ def _size(size: object, limits: Limits) -> dict[str, object]:
     return {"width": sides[0], "height": sides[1]}
 
 
-def _nearest_side(side: object, limits: Limits) -> object:
+def _nearest_side(side: object, limits: RequestLimits) -> object:
     """A side that no model renders as the nearest that one does; what is no side stays, to be refused by its name."""
     number = _number(side)
     if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side:
@@ -128,7 +128,7 @@ def _round_side(side: int) -> int:
     return (side + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE
 
 
-def _frames(seconds: object, own: Mapping[str, object], limits: Limits) -> int:
+def _frames(seconds: object, own: Mapping[str, object], limits: RequestLimits) -> int:
     """As many frames as play for `seconds`."""
     rate, width, height = (_number_of(own, name) for name in ("frame_rate", "width", "height"))
     rate = rate if limits.min_frame_rate <= rate <= limits.max_frame_rate else float(DEFAULTS["frame_rate"])
@@ -155,7 +155,7 @@ def _number(value: object) -> float | None:
         return None
 
 
-def create_schema(model: str, limits: Limits) -> dict[str, Any]:
+def create_schema(model: str, limits: RequestLimits) -> dict[str, Any]:
     """The bodies of a create for OpenAPI: a form that may carry an image, or JSON with a data url."""
     schema = request_schema(limits)
     scale = {"type": "number", "minimum": 0, "maximum": limits.max_scale}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from deployments.ingress.schemas import ADJUSTED, GONE, AdjustedField, ErrorBody
+from deployments.ingress.schemas import ADJUSTED, GONE_MESSAGES, AdjustedField, ErrorBody
 from storage.tasks import State, Task
 
 PREFIX = "video_"
@@ -170,8 +170,8 @@ def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 def failure_of(task: Task) -> VideoFailure | None:
     """Why there is no video, of a task that has ended without one."""
-    if task.state in GONE:
-        return VideoFailure(code=task.state, message=GONE[task.state])
+    if task.state in GONE_MESSAGES:
+        return VideoFailure(code=task.state, message=GONE_MESSAGES[task.state])
     if task.failure is not None and task.state == State.FAILED:
         return VideoFailure(code=task.failure.code, message=task.failure.message)
     return None

@@ -7,16 +7,16 @@ import re
 
 from fastapi import Request
 
-from storage.tasks import Origin
+from storage.tasks import RequestContext
 
 REQUEST_ID = re.compile(r"[!-~]{1,128}")
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """Version 00 of W3C's Trace Context. Of a later version we would not know what we pass on."""
 
 
-def read_origin(request: Request) -> Origin:
+def read_request_context(request: Request) -> RequestContext:
     """Read both headers. What is not well-formed counts as missing."""
-    return Origin(
+    return RequestContext(
         _matching(REQUEST_ID, request.headers.get("x-request-id")),
         _matching(TRACEPARENT, request.headers.get("traceparent")),
     )

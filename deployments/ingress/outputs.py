@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from deployments.ingress.conditions import check_same, part_asked, unchanged
+from deployments.ingress.conditions import check_preconditions, is_not_modified, parse_range
 from deployments.ingress.errors import Forbidden, NotFound
-from deployments.ingress.keys import Unauthorized, owner_of, presented_key
-from deployments.ingress.reads import Reads
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.keys import Unauthorized, bearer_token, request_owner
+from deployments.ingress.reads import AsyncOutputReader
+from deployments.ingress.rooms import AppContext
 from deployments.ingress.schemas import ErrorBody
-from deployments.ingress.tasks import find_own
+from deployments.ingress.tasks import get_owned_task
 from storage.outputs import StoredFile
 from storage.tasks import State
 
@@ -39,7 +39,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def outputs_router(rooms: Rooms) -> APIRouter:
+def outputs_router(rooms: AppContext) -> APIRouter:
     """The routes about files."""
     router = APIRouter(tags=["outputs"])
 
@@ -66,20 +66,20 @@ def outputs_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def admit(rooms: Rooms, filename: str, request: Request, signed: tuple[str, str]) -> None:
+def admit(rooms: AppContext, filename: str, request: Request, signed: tuple[str, str]) -> None:
     """Let in a signed url, or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
-    signer, owner = rooms.signer, owner_of(request)
-    problem = signer.problem(f"outputs/{filename}", *signed) if signer else None
-    if problem is None or (owner and find_own(rooms, filename[TASK_ID], owner)):
+    signer, owner = rooms.signer, request_owner(request)
+    problem = signer.find_problem(f"outputs/{filename}", *signed) if signer else None
+    if problem is None or (owner and get_owned_task(rooms, filename[TASK_ID], owner)):
         return
     if any(signed):
         raise Forbidden(problem)
     if owner:
         raise NotFound("there is no such file")
-    raise Unauthorized(presented_key(request))
+    raise Unauthorized(bearer_token(request))
 
 
-async def deliver(rooms: Rooms, key: str, filename: str, request: Request) -> Response:
+async def deliver(rooms: AppContext, key: str, filename: str, request: Request) -> Response:
     """The file, a part of it, or where it is; saved as `filename`, if it is. Raises NotFound."""
     reads, settings = rooms.reads, rooms.settings.outputs
     file = await reads.stat(key)
@@ -93,7 +93,7 @@ async def deliver(rooms: Rooms, key: str, filename: str, request: Request) -> Re
     return await _serve(reads, key, file, filename, request)
 
 
-async def explain_absence(rooms: Rooms, key: str) -> str:
+async def explain_absence(rooms: AppContext, key: str) -> str:
     """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
     task = await rooms.reading.run(rooms.tasks.get, key.removeprefix("outputs/")[TASK_ID])
     named = task is not None and task.state == State.COMPLETED and await rooms.reads.stat(key) is None
@@ -108,7 +108,7 @@ def save_as(filename: str) -> dict[str, str]:
     return {"Content-Disposition": f'inline; filename="{filename}"'}
 
 
-async def _serve(reads: Reads, key: str, file: StoredFile, filename: str, request: Request) -> Response:
+async def _serve(reads: AsyncOutputReader, key: str, file: StoredFile, filename: str, request: Request) -> Response:
     media_type = MEDIA_TYPES[key.rpartition(".")[2]]
     headers = {
         "ETag": f'"{file.etag}"',
@@ -117,10 +117,10 @@ async def _serve(reads: Reads, key: str, file: StoredFile, filename: str, reques
         **save_as(filename),
         "Cache-Control": "private, max-age=31536000, immutable",
     }
-    check_same(request, file)
-    if unchanged(request, file):
+    check_preconditions(request, file)
+    if is_not_modified(request, file):
         return Response(status_code=304, headers=headers)
-    part = part_asked(request, file)
+    part = parse_range(request, file)
     start, length = part or (0, file.size_bytes)
     headers["Content-Length"] = str(length)
     if part:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request, Response
 
 from deployments.ingress.errors import NotFound
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from models.errors import StoreUnavailable
 from storage.outputs import output_key
 
@@ -36,7 +36,7 @@ class PageFile:
         return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
 
-def page_router(rooms: Rooms) -> APIRouter:
+def page_router(rooms: AppContext) -> APIRouter:
     """The routes of the page; it talks to the API like any other client."""
     router = APIRouter(include_in_schema=False)
     page = read_page()
@@ -68,7 +68,7 @@ def read_files(folder: Traversable) -> dict[str, PageFile]:
     }
 
 
-async def _bucket_origin(rooms: Rooms) -> str:
+async def _bucket_origin(rooms: AppContext) -> str:
     """Where files come from when clients are sent to the bucket for them; empty where they come from here."""
     if rooms.settings.outputs.delivery != "redirect":
         return ""

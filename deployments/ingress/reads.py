@@ -2,17 +2,17 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-from deployments.ingress.threads import Threads
+from deployments.ingress.threads import ThreadPool
 from storage.outputs import OutputStore, StoredFile
 
 MAX_READS = 32
 """At once. Between two chunks a download holds none, so that slow clients take nothing."""
 
 
-class Reads:
+class AsyncOutputReader:
     """The reading half of an output store, for the event loop."""
 
-    def __init__(self, outputs: OutputStore, threads: Threads) -> None:
+    def __init__(self, outputs: OutputStore, threads: ThreadPool) -> None:
         self._outputs = outputs
         self._threads = threads
 
@@ -22,7 +22,7 @@ class Reads:
 
     async def sign(self, key: str, expires_s: int, filename: str) -> str | None:
         """A url that reads the file for `expires_s` seconds. Credentials may have to be fetched for it."""
-        return await self._threads.run(self._outputs.sign, key, expires_s, filename)
+        return await self._threads.run(self._outputs.presign_url, key, expires_s, filename)
 
     async def open(self, key: str, start: int, length: int) -> AsyncIterator[bytes]:
         """Read `length` bytes from `start`, in chunks. Raises FileNotFoundError before the first."""

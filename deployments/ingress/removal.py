@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request
 
 from deployments import logs
 from deployments.ingress.errors import NotFound
-from deployments.ingress.keys import owner_of
-from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import ErrorBody, Removed
-from deployments.ingress.tasks import find_own
+from deployments.ingress.keys import request_owner
+from deployments.ingress.rooms import AppContext
+from deployments.ingress.schemas import DeleteResult, ErrorBody
+from deployments.ingress.tasks import get_owned_task
 from storage.outputs import input_key, output_key, poster_key
 from storage.tasks import State, Task
 
@@ -29,18 +29,18 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 logger = logging.getLogger("ray.serve")
 
 
-def removal_router(rooms: Rooms) -> APIRouter:
+def deletion_router(rooms: AppContext) -> APIRouter:
     """The route that ends and deletes tasks."""
     router = APIRouter(tags=["tasks"])
 
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
-    @rooms.removing.serve
-    def delete_task(task_id: str, request: Request) -> Removed:
+    @rooms.removing.offload
+    def delete_task(task_id: str, request: Request) -> DeleteResult:
         """A queued task never starts, a running one stops within a step, a finished one goes with its files.
 
         `outcome` says which it was. Asking again does no harm.
         """
-        removed = remove_task(rooms, task_id, owner_of(request))
+        removed = cancel_or_delete_task(rooms, task_id, request_owner(request))
         if removed is None:
             raise NotFound(f"there is no task {task_id[:64]!r}")
         return removed
@@ -48,36 +48,36 @@ def removal_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def remove_task(rooms: Rooms, task_id: str, owner: str | None) -> Removed | None:
+def cancel_or_delete_task(rooms: AppContext, task_id: str, owner: str | None) -> DeleteResult | None:
     """Cancel the task, or delete it if it has ended; None where this owner has no such task. Blocks on the stores."""
-    if owner is not None and find_own(rooms, task_id, owner) is None:
+    if owner is not None and get_owned_task(rooms, task_id, owner) is None:
         return None
     removed = _cancel(rooms, task_id) or _delete(rooms, task_id)
     if removed is not None and (task := rooms.tasks.get(task_id)) is not None:
-        with logs.about(task):
+        with logs.bind_task(task):
             logger.info("task %s: %s by a client", task.id, removed.outcome)
     return removed
 
 
-def _cancel(rooms: Rooms, task_id: str) -> Removed | None:
+def _cancel(rooms: AppContext, task_id: str) -> DeleteResult | None:
     """End the task if it has not ended. Whoever works on it writes no more, so nobody misses the picture."""
     if not rooms.tasks.cancel(task_id):
         return None
     rooms.outputs.delete(input_key(task_id))
-    return Removed(task_id=task_id, state=State.CANCELED, outcome="canceled")
+    return DeleteResult(task_id=task_id, state=State.CANCELED, outcome="canceled")
 
 
-def _delete(rooms: Rooms, task_id: str) -> Removed | None:
+def _delete(rooms: AppContext, task_id: str) -> DeleteResult | None:
     """The row says so first: no poll names a file that is gone. A second call removes what the first could not."""
     deleted = rooms.tasks.delete(task_id)
     task = rooms.tasks.get(task_id)
     if task is None:
         return None
-    rooms.tasks.end_webhooks(task.id)
-    _remove_files(rooms, task)
-    return Removed(task_id=task.id, state=task.state, outcome="deleted" if deleted else "already_deleted")
+    rooms.tasks.fail_webhooks(task.id)
+    _delete_files(rooms, task)
+    return DeleteResult(task_id=task.id, state=task.state, outcome="deleted" if deleted else "already_deleted")
 
 
-def _remove_files(rooms: Rooms, task: Task) -> None:
+def _delete_files(rooms: AppContext, task: Task) -> None:
     for key in (output_key(task.id), poster_key(task.id), input_key(task.id)):
         rooms.outputs.delete(key)

@@ -7,90 +7,92 @@ from functools import cached_property
 from fastapi import Request
 
 from deployments.ingress.missing_files import MissingFiles
-from deployments.ingress.pace import Pace
-from deployments.ingress.reads import MAX_READS, Reads
-from deployments.ingress.seats import Seats
-from deployments.ingress.served import Served
-from deployments.ingress.tenants import bound_per_owner
-from deployments.ingress.threads import Threads
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.ingress.pace import ThroughputEstimator
+from deployments.ingress.reads import MAX_READS, AsyncOutputReader
+from deployments.ingress.seats import ConcurrencyLimit
+from deployments.ingress.served import ModelInfoCache
+from deployments.ingress.tenants import limit_per_owner
+from deployments.ingress.threads import ThreadPool
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.settings import Settings
-from deployments.signing import Links, Signer, make_links
-from deployments.traces import NO_TRACES, Traces
+from deployments.signing import Signer, UrlBuilder, make_url_builder
+from deployments.traces import NOOP_TRACER, Tracer
 from storage.outputs import OutputStore
 from storage.task_store import TaskStore
 
-READING_THREADS = 8
-SUBMITTING_THREADS = 4
-REMOVING_THREADS = 4
-CHECKING_THREADS = 4
-SIGNING = "urls"
+READ_THREADS = 8
+SUBMIT_THREADS = 4
+DELETE_THREADS = 4
+CHECK_THREADS = 4
+URL_SIGNING = "urls"
 """The name of the secret that urls are signed with."""
 
 
 @dataclass(frozen=True)
-class Rooms:
+class AppContext:
     """Handed to each router by `create_app`."""
 
     settings: Settings
     model: str
     tasks: TaskStore
     outputs: OutputStore
-    nudge: Callable[[], Awaitable[None]]
+    notify_dispatchers: Callable[[], Awaitable[None]]
     notices: tuple[str, ...] = ()
-    metrics: Metrics = NO_METRICS
-    traces: Traces = NO_TRACES
-    passing_notices: Callable[[], tuple[str, ...]] = tuple
+    metrics: MetricsRecorder = NOOP_METRICS
+    tracer: Tracer = NOOP_TRACER
+    dynamic_notices: Callable[[], tuple[str, ...]] = tuple
     """Those that come and go while the server runs."""
 
     @cached_property
-    def reading(self) -> Threads:
+    def reading(self) -> ThreadPool:
         """For what reads the task store."""
-        return self._threads("reading", READING_THREADS)
+        return self._threads("reading", READ_THREADS)
 
     @cached_property
-    def submitting(self) -> Threads:
+    def submitting(self) -> ThreadPool:
         """For submits without a picture."""
-        return self._threads("submitting", SUBMITTING_THREADS)
+        return self._threads("submitting", SUBMIT_THREADS)
 
     @cached_property
-    def decoding(self) -> Threads:
+    def decoding(self) -> ThreadPool:
         """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
         return self._threads("decoding", self.settings.ingress.max_decoding)
 
     @cached_property
-    def removing(self) -> Threads:
+    def removing(self) -> ThreadPool:
         """For what deletes files: a store that hangs takes no thread of the polls."""
-        return self._threads("removing", REMOVING_THREADS)
+        return self._threads("removing", DELETE_THREADS)
 
     @cached_property
-    def checking(self) -> Threads:
+    def checking(self) -> ThreadPool:
         """For /health, which asks the output store too: one that hangs takes no thread of the polls."""
-        return Threads("checking", CHECKING_THREADS)
+        return ThreadPool("checking", CHECK_THREADS)
 
     @cached_property
-    def uploads(self) -> Seats:
+    def uploads(self) -> ConcurrencyLimit:
         """For requests with a file, from the first byte of the body until the image is decoded."""
-        return self.seats(self.settings.ingress.max_uploads, "uploads", "too_many_uploads", "send one after the other")
+        return self.concurrency_limit(
+            self.settings.ingress.max_uploads, "uploads", "too_many_uploads", "send one after the other"
+        )
 
     @cached_property
-    def waiting(self) -> Seats:
+    def sync_requests(self) -> ConcurrencyLimit:
         """For requests that wait until their video is done."""
         most, advice = self.settings.ingress.max_waiting, "use the asynchronous route"
-        return self.seats(most, "synchronous requests", "too_many_waiting_requests", advice)
+        return self.concurrency_limit(most, "synchronous requests", "too_many_waiting_requests", advice)
 
-    def seats(self, limit: int, kind: str, code: str, advice: str) -> Seats:
+    def concurrency_limit(self, limit: int, kind: str, code: str, advice: str) -> ConcurrencyLimit:
         """Seats for requests of one kind, a part of them for each owner."""
-        return Seats(limit, bound_per_owner(self.settings, limit), kind, code, advice)
+        return ConcurrencyLimit(limit, limit_per_owner(self.settings, limit), kind, code, advice)
 
-    def _threads(self, name: str, size: int) -> Threads:
+    def _threads(self, name: str, size: int) -> ThreadPool:
         """Threads for work of one kind, a part of them for each owner."""
-        return Threads(name, size, bound_per_owner(self.settings, size))
+        return ThreadPool(name, size, limit_per_owner(self.settings, size))
 
     @cached_property
-    def reads(self) -> Reads:
+    def reads(self) -> AsyncOutputReader:
         """The output store, for downloads."""
-        return Reads(self.outputs, self._threads("outputs", MAX_READS))
+        return AsyncOutputReader(self.outputs, self._threads("outputs", MAX_READS))
 
     @cached_property
     def missing_files(self) -> MissingFiles:
@@ -98,25 +100,25 @@ class Rooms:
         return MissingFiles()
 
     @cached_property
-    def pace(self) -> Pace:
+    def throughput(self) -> ThroughputEstimator:
         """How fast tasks go here."""
-        return Pace(self.tasks, self.model, self.settings.generator.fast_guided_share)
+        return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guided_share)
 
     @cached_property
     def signer(self) -> Signer | None:
         """Signs urls of files where there are keys. Its secret is one for all replicas. Blocks on the store."""
         if not self.settings.api_keys:
             return None
-        return Signer(self.tasks.shared_secret(SIGNING), self.settings.outputs.signed_url_s)
+        return Signer(self.tasks.shared_secret(URL_SIGNING), self.settings.outputs.signed_url_s)
 
-    def links(self, request: Request) -> Links:
+    def urls(self, request: Request) -> UrlBuilder:
         """The urls of files in the answer to `request`. Blocks on the store, once."""
-        return make_links(self.base_url(request), self.signer)
+        return make_url_builder(self.base_url(request), self.signer)
 
     @cached_property
-    def served(self) -> Served:
+    def model_info(self) -> ModelInfoCache:
         """What is known of the model."""
-        return Served(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.recipe)
+        return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.recipe)
 
     def base_url(self, request: Request) -> str:
         """What urls in the answer to `request` begin with, without a slash at the end."""

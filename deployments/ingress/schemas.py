@@ -5,15 +5,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from deployments.signing import Links
-from models.adjustments import told
+from deployments.signing import UrlBuilder
+from models.adjustments import visible_to_client
 from models.choices import Quality
 from models.progress import Stage
-from storage.tasks import Place, State, Task
-from storage.webhooks import DeliveryState, Standing
+from storage.tasks import QueuePosition, State, Task
+from storage.webhooks import DeliveryState, DeliveryStatus
 
 Status = Literal["processing", "completed", "failed"]
-GONE = {
+GONE_MESSAGES = {
     State.CANCELED: "the task was canceled",
     State.EXPIRED: "the video was removed because of its age",
     State.DELETED: "the video was deleted",
@@ -22,7 +22,7 @@ ADJUSTED = "What this model renders otherwise than you asked for, as far as the 
 QUEUED_MESSAGE = "Task queued. Poll GET /v1/video/tasks/{task_id}"
 
 
-class Shape(BaseModel):
+class Dimensions(BaseModel):
     """A size and a length."""
 
     height: int
@@ -41,7 +41,7 @@ class ErrorBody(BaseModel):
     given: Annotated[str | None, Field(description="What it held.")] = None
     allowed: Annotated[str | None, Field(description="What it may hold.")] = None
     nearest: Annotated[
-        list[Shape] | None, Field(description="For does_not_fit: the nearest sizes and lengths that fit.")
+        list[Dimensions] | None, Field(description="For does_not_fit: the nearest sizes and lengths that fit.")
     ] = None
 
 
@@ -125,7 +125,7 @@ class TaskBody(BaseModel):
     webhook: Annotated[WebhookBody | None, Field(description="Where a `webhook_url` was given.")] = None
 
 
-class Removed(BaseModel):
+class DeleteResult(BaseModel):
     """The answer to a DELETE."""
 
     task_id: str
@@ -145,21 +145,21 @@ class TaskPage(BaseModel):
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueueStatus:
     """How a queued task stands: its place, and whether an operator lets no task begin for now."""
 
-    place: Place
+    place: QueuePosition
     paused: bool
 
 
 def task_body(
     task: Task,
-    links: Links,
+    links: UrlBuilder,
     *,
-    waiting: Waiting | None = None,
+    waiting: QueueStatus | None = None,
     eta_s: float | None = None,
     kept_s: float | None = None,
-    webhook: Standing | None = None,
+    webhook: DeliveryStatus | None = None,
 ) -> dict[str, Any]:
     """What a client sees of a row. Its file is removed `kept_s` after the end, if that is known."""
     body = TaskBody(
@@ -174,7 +174,7 @@ def task_body(
         progress=round(task.progress, 4),
         bytes_done=task.bytes_done if task.bytes_total else None,
         bytes_total=task.bytes_total or None,
-        queue_position=waiting.place.number if waiting else None,
+        queue_position=waiting.place.position if waiting else None,
         paused=True if waiting and waiting.paused else None,
         eta_s=None if eta_s is None else round(eta_s, 1),
         created_at=task.created_at,
@@ -184,14 +184,14 @@ def task_body(
         seed=task.request.seed,
         model=task.model,
         webhook=None if webhook is None else WebhookBody(**asdict(webhook)),
-        **_ending(task, links, kept_s),
+        **_result_fields(task, links, kept_s),
     )
     return body.model_dump(mode="json", exclude_none=True)
 
 
 def adjusted_fields(task: Task) -> list[AdjustedField]:
     """What the client asked for and does not get."""
-    return [AdjustedField.model_validate(asdict(each)) for each in told(task.adjusted)]
+    return [AdjustedField.model_validate(asdict(each)) for each in visible_to_client(task.adjustments)]
 
 
 def task_status(state: State) -> Status:
@@ -212,19 +212,19 @@ def _step(task: Task) -> int | None:
     return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
 
 
-def _ending(task: Task, links: Links, kept_s: float | None) -> dict[str, Any]:
-    if task.state in GONE:
-        return {"error": GONE[task.state], "error_code": task.state, "retryable": False}
+def _result_fields(task: Task, links: UrlBuilder, kept_s: float | None) -> dict[str, Any]:
+    if task.state in GONE_MESSAGES:
+        return {"error": GONE_MESSAGES[task.state], "error_code": task.state, "retryable": False}
     if task.failure is not None and task.state == State.FAILED:
         failure = task.failure
         return {"error": failure.message, "error_code": failure.code, "retryable": failure.retryable}
     if task.output is None:
         return {}
     return {
-        "url": links.to(task.output.key),
+        "url": links.url_for(task.output.key),
         "expires_at": None if kept_s is None or task.finished_at is None else task.finished_at + kept_s,
         "url_expires_at": links.expires_at,
-        "poster_url": links.to(task.output.poster_key),
+        "poster_url": links.url_for(task.output.poster_key),
         "duration_s": round(task.output.duration_s, 6),
         "size_bytes": task.output.size_bytes,
     }

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from deployments.ingress.errors import TooManyRequests
-from deployments.ingress.tenants import OWNER
-from storage.tasks import NOBODY
+from deployments.ingress.tenants import current_owner
+from storage.tasks import ANONYMOUS
 
 
-class Seats:
+class ConcurrencyLimit:
     """Counts the open requests of one kind, and refuses more than there are seats for.
 
     `kind` is what they are called in a refusal. `code` is its error code where the owner's own seats are taken.
@@ -23,20 +23,20 @@ class Seats:
         self._advice = advice
         self._taken = Counter[str]()
 
-    def check(self) -> None:
+    def check_free(self) -> None:
         """Raise a 429 where no seat is free."""
-        owner = OWNER.get()
-        if owner != NOBODY and self._taken[owner] >= self._per_owner:
+        owner = current_owner.get()
+        if owner != ANONYMOUS and self._taken[owner] >= self._per_owner:
             own = f"{self._per_owner} {self._kind} of the key {owner} are open, as many as may; {self._advice}"
             raise TooManyRequests(own, self._code)
         if self._taken.total() >= self._limit:
             raise TooManyRequests(f"too many {self._kind} are open; {self._advice}")
 
     @contextlib.contextmanager
-    def take(self) -> Iterator[None]:
+    def acquire(self) -> Iterator[None]:
         """Hold a seat until the context ends. Raises a 429 where none is free."""
-        self.check()
-        owner = OWNER.get()
+        self.check_free()
+        owner = current_owner.get()
         self._taken[owner] += 1
         try:
             yield

@@ -8,34 +8,34 @@ from pathlib import Path
 from models.checkpoint import find_checkpoint
 from models.errors import ModelUnavailable, StoreUnavailable
 from models.names import TINY, TINY_MODEL_NAME
-from models.recipes import Recipe, Training, read_recipe, suits
+from models.recipes import CheckpointProfile, CheckpointType, matches, read_profile
 from storage.task_store import TaskStore
 from storage.tasks import ServedModel
 
-REMEMBERED_S = 5.0
+CACHE_TTL_S = 5.0
 
 
 @dataclass
-class Served:
+class ModelInfoCache:
     """Remembers each look for a few seconds, so that a submit costs no more than before. Blocks on the store."""
 
     store: TaskStore
     name: str
     cache_dir: Path
-    training: Training
+    training: CheckpointType
     _known: ServedModel | None = None
-    _from_files: Recipe | None = None
+    _from_files: CheckpointProfile | None = None
     _until: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def learned(self) -> ServedModel:
+    def stored(self) -> ServedModel:
         """What its Generator wrote when it had loaded it; without a recipe, none has."""
         return self._look()[0]
 
-    def recipe(self) -> Recipe | None:
+    def recipe(self) -> CheckpointProfile | None:
         """How it wants to be run; None while neither a Generator nor files on this machine tell."""
         known, from_files = self._look()
-        if known.recipe is not None and suits(self.training, known.recipe):
+        if known.recipe is not None and matches(self.training, known.recipe):
             return known.recipe
         return from_files
 
@@ -47,21 +47,21 @@ class Served:
             return {}
         return {} if recipe is None else recipe.defaults
 
-    def _look(self) -> tuple[ServedModel, Recipe | None]:
+    def _look(self) -> tuple[ServedModel, CheckpointProfile | None]:
         with self._lock:
             if self._known is None or time.monotonic() >= self._until:
                 self._known = self.store.served_model(self.name)
                 told = self._known.recipe
-                if self._from_files is None and (told is None or not suits(self.training, told)):
+                if self._from_files is None and (told is None or not matches(self.training, told)):
                     self._from_files = self._read_files()
-                self._until = time.monotonic() + REMEMBERED_S
+                self._until = time.monotonic() + CACHE_TTL_S
             return self._known, self._from_files
 
-    def _read_files(self) -> Recipe | None:
+    def _read_files(self) -> CheckpointProfile | None:
         """From a checkpoint on this machine. That it is broken, or no LTX-2, is the Generator's to report."""
         try:
             model = TINY if self.name == TINY_MODEL_NAME else self.name
             folder = find_checkpoint(model, self.cache_dir, self.training)
-            return None if folder is None else read_recipe(folder, self.training, self.name)
+            return None if folder is None else read_profile(folder, self.training, self.name)
         except ModelUnavailable:
             return None

@@ -9,14 +9,14 @@ from collections.abc import Collection
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress.errors import answer_error
+from deployments.ingress.errors import error_response
 from deployments.ingress.schemas import ErrorBody
 
-HARMLESS = ("GET", "HEAD", "OPTIONS")
+SAFE_SITES = ("GET", "HEAD", "OPTIONS")
 REFUSAL = "a page of another site sent this; cors_origins has the sites that may"
 
 
-class OtherSites:
+class CrossSiteRequestMiddleware:
     """Goes by Sec-Fetch-Site: the browser alone writes it, and no proxy changes it. Other programs send none.
 
     A neighbour (`same-site`: another port of localhost, another host of one domain) is another site where there are no
@@ -32,13 +32,13 @@ class OtherSites:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, or with a 403."""
-        if scope["type"] == "http" and self._comes_from_elsewhere(request := Request(scope)):
+        if scope["type"] == "http" and self._is_cross_site(request := Request(scope)):
             body = ErrorBody(error=REFUSAL, error_code="forbidden")
-            await answer_error(request, 403, body)(scope, receive, send)
+            await error_response(request, 403, body)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _comes_from_elsewhere(self, request: Request) -> bool:
-        if request.method in HARMLESS or request.headers.get("sec-fetch-site") not in self._refused:
+    def _is_cross_site(self, request: Request) -> bool:
+        if request.method in SAFE_SITES or request.headers.get("sec-fetch-site") not in self._refused:
             return False
         return request.headers.get("origin") not in self._allowed

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from models.names import TINY_MODEL_NAME
-from models.request import Limits, VideoRequest, spell_number
+from models.request import RequestLimits, VideoRequest, spell_number
 from models.request_schema import request_schema
 
 MARKDOWN = "text/markdown"
@@ -27,7 +27,7 @@ the header, also for those whom you send them to, until `url_expires_at`; after 
 """
 
 
-def skill_router(rooms: Rooms) -> APIRouter:
+def skill_router(rooms: AppContext) -> APIRouter:
     """The routes for agents."""
     router = APIRouter(tags=["agents"])
     skill, llms = _template("skill.md"), _template("llms.txt")
@@ -39,14 +39,14 @@ def skill_router(rooms: Rooms) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {MARKDOWN: {}}}},
     )
-    @rooms.reading.serve
+    @rooms.reading.offload
     def get_skill(request: Request) -> PlainTextResponse:
         """The whole workflow as Markdown, with this server's own address, limits and defaults."""
         return _answer(skill, server_facts(rooms), rooms.base_url(request), MARKDOWN)
 
     @router.head("/llms.txt", include_in_schema=False)
     @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
-    @rooms.reading.serve
+    @rooms.reading.offload
     def get_llms_txt(request: Request) -> PlainTextResponse:
         """Points to /skill.md."""
         return _answer(llms, server_facts(rooms), rooms.base_url(request), "text/plain")
@@ -54,10 +54,10 @@ def skill_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def server_facts(rooms: Rooms) -> dict[str, object]:
+def server_facts(rooms: AppContext) -> dict[str, object]:
     """Everything in the documents that is this server's own, except its address. Blocks on the store."""
     limits = rooms.settings.limits
-    properties = request_schema(limits, rooms.served.defaults())["properties"]
+    properties = request_schema(limits, rooms.model_info.defaults())["properties"]
     defaults = {name: schema.get("default") for name, schema in properties.items()}
     largest = rooms.settings.encode.max_bytes
     return {
@@ -72,7 +72,7 @@ def server_facts(rooms: Rooms) -> dict[str, object]:
     }
 
 
-def _shared_limits(limits: Limits) -> dict[str, object]:
+def _shared_limits(limits: RequestLimits) -> dict[str, object]:
     """The bounds that belong to no single number."""
     return {
         "max_pixel_frames": limits.max_pixel_frames,

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from deployments.ingress.errors import NotFound
-from deployments.ingress.keys import owner_of
-from deployments.ingress.rooms import Rooms
-from deployments.ingress.schemas import ErrorBody, TaskBody, Waiting, task_body
+from deployments.ingress.keys import request_owner
+from deployments.ingress.rooms import AppContext
+from deployments.ingress.schemas import ErrorBody, QueueStatus, TaskBody, task_body
 from storage.tasks import State, Task
-from storage.webhooks import DeliveryState, Standing
+from storage.webhooks import DeliveryState, DeliveryStatus
 
 
-def tasks_router(rooms: Rooms) -> APIRouter:
+def tasks_router(rooms: AppContext) -> APIRouter:
     """The routes about tasks that exist."""
     router = APIRouter(tags=["tasks"])
 
@@ -31,45 +31,45 @@ def tasks_router(rooms: Rooms) -> APIRouter:
     return router
 
 
-def _look(rooms: Rooms, task_id: str, request: Request) -> dict[str, Any]:
-    return describe(rooms, find_task(rooms, task_id, request), request)
+def _look(rooms: AppContext, task_id: str, request: Request) -> dict[str, Any]:
+    return task_response(rooms, get_task_or_404(rooms, task_id, request), request)
 
 
-def find_task(rooms: Rooms, task_id: str, request: Request) -> Task:
+def get_task_or_404(rooms: AppContext, task_id: str, request: Request) -> Task:
     """The task, if whoever asks may know of it. Raises NotFound. Blocks on the store."""
-    task = find_own(rooms, task_id, owner_of(request))
+    task = get_owned_task(rooms, task_id, request_owner(request))
     if task is None:
         raise NotFound(f"there is no task {task_id[:64]!r}")
     return task
 
 
-def find_own(rooms: Rooms, task_id: str, owner: str | None) -> Task | None:
+def get_owned_task(rooms: AppContext, task_id: str, owner: str | None) -> Task | None:
     """The same for an owner: another one's task is as good as none. Blocks on the store."""
     task = rooms.tasks.get(task_id)
     return task if task is not None and owner in (None, task.owner) else None
 
 
-def describe(rooms: Rooms, task: Task, request: Request) -> dict[str, Any]:
+def task_response(rooms: AppContext, task: Task, request: Request) -> dict[str, Any]:
     """The poll body of a task, with urls that whoever asks can reach. Blocks on the store."""
     waiting = None
     if task.state == State.QUEUED:
-        waiting = Waiting(rooms.tasks.place(task), rooms.tasks.paused_at() is not None)
-    return describe_at(rooms, task, request, waiting, webhooks(rooms, [task]).get(task.id))
+        waiting = QueueStatus(rooms.tasks.queue_position(task), rooms.tasks.paused_at() is not None)
+    return task_response_at(rooms, task, request, waiting, webhook_bodies(rooms, [task]).get(task.id))
 
 
-def describe_at(
-    rooms: Rooms, task: Task, request: Request, waiting: Waiting | None, webhook: Standing | None
+def task_response_at(
+    rooms: AppContext, task: Task, request: Request, waiting: QueueStatus | None, webhook: DeliveryStatus | None
 ) -> dict[str, Any]:
     """The same, of a task whose place in the queue and whose webhook are known."""
     eta_s = None
     if waiting is None or not waiting.paused:
-        eta_s = rooms.pace.eta_s(task, waiting.place if waiting else None)
+        eta_s = rooms.throughput.eta_s(task, waiting.place if waiting else None)
     kept_s = rooms.settings.retention.outputs_s
-    return task_body(task, rooms.links(request), waiting=waiting, eta_s=eta_s, kept_s=kept_s, webhook=webhook)
+    return task_body(task, rooms.urls(request), waiting=waiting, eta_s=eta_s, kept_s=kept_s, webhook=webhook)
 
 
-def webhooks(rooms: Rooms, tasks: Collection[Task]) -> dict[str, Standing]:
+def webhook_bodies(rooms: AppContext, tasks: Collection[Task]) -> dict[str, DeliveryStatus]:
     """How the messages stand of those tasks that asked for one and have it still. Blocks on the store."""
     asked = [task for task in tasks if task.request.webhook_url is not None]
-    to_come = {task.id: Standing(DeliveryState.PENDING) for task in asked if not task.finished}
-    return to_come | rooms.tasks.webhooks_of([task.id for task in asked if task.finished])
+    to_come = {task.id: DeliveryStatus(DeliveryState.PENDING) for task in asked if not task.is_finished}
+    return to_come | rooms.tasks.webhooks_of([task.id for task in asked if task.is_finished])

@@ -8,14 +8,14 @@ alone, nobody is told apart, and the whole bound holds.
 from contextvars import ContextVar
 
 from deployments.settings import Settings
-from storage.tasks import NOBODY
+from storage.tasks import ANONYMOUS
 
-OWNER: ContextVar[str] = ContextVar("owner", default=NOBODY)
+current_owner: ContextVar[str] = ContextVar("owner", default=ANONYMOUS)
 """The owner of the key that came with the request; set by the door, for all that is done for the request."""
 
 
-def bound_per_owner(settings: Settings, bound: int) -> int:
+def limit_per_owner(settings: Settings, bound: int) -> int:
     """How much of `bound` one owner may hold."""
-    if len(settings.shares) <= 1:
+    if len(settings.quotas) <= 1:
         return bound
     return max(1, int(bound * settings.ingress.max_fraction_per_key))

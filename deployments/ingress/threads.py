@@ -13,13 +13,13 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from deployments.ingress.tenants import OWNER
+from deployments.ingress.tenants import current_owner
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Threads:
+class ThreadPool:
     """At most `size` threads, started as they are needed, of them `per_owner` for one owner.
 
     Work beyond that waits. The owners take turns, so that nobody waits for all that another has sent.
@@ -27,28 +27,28 @@ class Threads:
 
     def __init__(self, name: str, size: int, per_owner: int | None = None) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._turns = Turns(size, size if per_owner is None else per_owner)
+        self._turns = FairSlots(size, size if per_owner is None else per_owner)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do it in a thread, in the caller's context. When the caller is canceled, work that has begun goes on."""
-        owner = OWNER.get()
-        await self._turns.take(owner)
+        owner = current_owner.get()
+        await self._turns.acquire(owner)
         context = contextvars.copy_context()
         try:
             begun = self._pool.submit(functools.partial(context.run, work, *args, **kwargs))
         except BaseException:
-            self._turns.give_back(owner)
+            self._turns.release(owner)
             raise
         loop = asyncio.get_running_loop()
 
         def give_back(_begun: Future[T]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(self._turns.give_back, owner)
+                loop.call_soon_threadsafe(self._turns.release, owner)
 
         begun.add_done_callback(give_back)
         return await asyncio.wrap_future(begun)
 
-    def serve(self, work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    def offload(self, work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Turn a route that blocks into one that does it here; FastAPI sees the same parameters."""
 
         @functools.wraps(work)
@@ -58,7 +58,7 @@ class Threads:
         return served
 
 
-class Turns:
+class FairSlots:
     """A semaphore that the owners take by turns. Belongs to one event loop."""
 
     def __init__(self, size: int, per_owner: int) -> None:
@@ -70,26 +70,26 @@ class Turns:
         """The number of the turn that each owner had last: who waits longest since then is next."""
         self._number = 0
 
-    async def take(self, owner: str) -> None:
+    async def acquire(self, owner: str) -> None:
         """Return when it is the owner's turn; it ends with `give_back`."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(turn)
-        self._hand_out()
+        self._grant()
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # it had come
-                self.give_back(owner)
+                self.release(owner)
             raise
 
-    def give_back(self, owner: str) -> None:
+    def release(self, owner: str) -> None:
         """End a turn of the owner."""
         self._held[owner] -= 1
         if not self._held[owner]:
             del self._held[owner]
-        self._hand_out()
+        self._grant()
 
-    def _hand_out(self) -> None:
+    def _grant(self) -> None:
         while self._held.total() < self._size and (turn := self._next()) is not None:
             turn.set_result(None)
 

@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from fastapi import Request
 
 from deployments.ingress.body import MAX_FIELDS_BYTES
-from deployments.ingress.seats import Seats
+from deployments.ingress.seats import ConcurrencyLimit
 
 
 @contextmanager
-def upload_seat(uploads: Seats, request: Request) -> Iterator[None]:
+def upload_slot(uploads: ConcurrencyLimit, request: Request) -> Iterator[None]:
     """Hold a seat until the context ends where the body may hold a file. Raises a 429 where none is free."""
     if not _may_hold_file(request):
         yield
         return
-    with uploads.take():
+    with uploads.acquire():
         yield
 
 

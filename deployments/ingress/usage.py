@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from deployments.ingress.keys import owner_of
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.keys import request_owner
+from deployments.ingress.rooms import AppContext
 from deployments.ingress.schemas import ErrorBody
 from storage.tasks import Usage
 
@@ -30,19 +30,19 @@ class UsageBody(BaseModel):
     days: Annotated[list[DayOfUse], Field(description=f"The last {SHOWN_DAYS} with a run, newest first.")]
 
 
-def usage_router(rooms: Rooms) -> APIRouter:
+def usage_router(rooms: AppContext) -> APIRouter:
     """The route about usage."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
-    @rooms.reading.serve
+    @rooms.reading.offload
     def get_usage(request: Request) -> UsageBody:
         """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody.
 
         A run counts from its start and while it goes on. What a GPU's process that is killed has rendered in its last
         step, or in the last seconds of decoding, is not counted.
         """
-        owner = owner_of(request)
+        owner = request_owner(request)
         return _sum_up(owner, rooms.tasks.usage(owner))
 
     return router

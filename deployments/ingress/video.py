@@ -11,28 +11,34 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from deployments import logs
-from deployments.ingress.accept import KEY_HEADER, KEY_PARAMETER, Submission, accept, check_admission
+from deployments.ingress.accept import (
+    IDEMPOTENCY_HEADER,
+    IDEMPOTENCY_PARAMETER,
+    Submission,
+    check_admission,
+    submit_request,
+)
 from deployments.ingress.bodies import form_body, json_body, json_image_body
 from deployments.ingress.body import read_any, read_json
 from deployments.ingress.images.formats import TAKEN
-from deployments.ingress.keys import owner_of
-from deployments.ingress.origin import read_origin
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.keys import request_owner
+from deployments.ingress.origin import read_request_context
+from deployments.ingress.rooms import AppContext
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
-from deployments.ingress.tasks import describe
-from deployments.ingress.uploads import upload_seat
-from deployments.ingress.watch import Watch
-from deployments.traces import spanned
+from deployments.ingress.tasks import task_response
+from deployments.ingress.uploads import upload_slot
+from deployments.ingress.watch import TaskWatcher
+from deployments.traces import in_span
 from models.request import unknown_fields
 from models.request_schema import request_schema
-from storage.tasks import NOBODY, State, Task
+from storage.tasks import ANONYMOUS, State, Task
 
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
 
 logger = logging.getLogger("ray.serve")
 
 
-class EndedTask(TaskBody):
+class CompletedTask(TaskBody):
     """The answer of a synchronous route: the final poll body, and what was ignored."""
 
     ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
@@ -40,16 +46,16 @@ class EndedTask(TaskBody):
 
 STATUS = {State.COMPLETED: 200, State.FAILED: 500}
 """Of a task that was waited for. Else somebody ended it: 409, no fault of the server, and nothing to send again."""
-ENDED_OTHERWISE: dict[int | str, dict[str, Any]] = {
-    409: {"model": EndedTask, "description": "The task was canceled or deleted meanwhile"},
-    500: {"model": EndedTask, "description": "The task failed"},
+STATUS_BY_END: dict[int | str, dict[str, Any]] = {
+    409: {"model": CompletedTask, "description": "The task was canceled or deleted meanwhile"},
+    500: {"model": CompletedTask, "description": "The task failed"},
 }
 
 
-def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
+def video_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
     """The routes that make videos."""
     router = APIRouter(tags=["video"])
-    waiting = rooms.waiting
+    waiting = rooms.sync_requests
     text_body, image_body = _text_body(rooms), _image_body(rooms)
 
     @router.post(
@@ -72,66 +78,66 @@ def video_router(rooms: Rooms, watch: Watch) -> APIRouter:
     )
     async def submit_image_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll. The picture becomes the first frame."""
-        with upload_seat(rooms.uploads, request):
+        with upload_slot(rooms.uploads, request):
             return await _submit(rooms, request, *await read_any(request, rooms.settings, needs_image=True))
 
     @router.post(
         "/v1/video/t2v",
         summary="Text to video, waiting for it",
-        response_model=EndedTask,
-        responses={**REFUSALS, **ENDED_OTHERWISE},
+        response_model=CompletedTask,
+        responses={**REFUSALS, **STATUS_BY_END},
         openapi_extra=text_body,
     )
     async def make_text_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         fields, _ = await read_json(request, rooms.settings)
-        with waiting.take():  # not before the body is there: a client that sends none holds no seat
+        with waiting.acquire():  # not before the body is there: a client that sends none holds no seat
             submitted = await _submit(rooms, request, fields, None)
             return await _wait(rooms, request, watch, submitted)
 
     @router.post(
         "/v1/video/i2v",
         summary="Image to video, waiting for it",
-        response_model=EndedTask,
-        responses={**REFUSALS, **ENDED_OTHERWISE},
+        response_model=CompletedTask,
+        responses={**REFUSALS, **STATUS_BY_END},
         openapi_extra=image_body,
     )
     async def make_image_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with contextlib.ExitStack() as seats:
-            with upload_seat(rooms.uploads, request):
+            with upload_slot(rooms.uploads, request):
                 fields, image = await read_any(request, rooms.settings, needs_image=True)
-                seats.enter_context(waiting.take())
+                seats.enter_context(waiting.acquire())
                 submitted = await _submit(rooms, request, fields, image)
             return await _wait(rooms, request, watch, submitted)
 
     return router
 
 
-async def submit_task(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
+async def submit_task(rooms: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
     """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
     threads = rooms.submitting if image is None else rooms.decoding
-    origin = read_origin(request)
-    with spanned(rooms.traces, "submit", origin.traceparent) as span:
+    origin = read_request_context(request)
+    with in_span(rooms.tracer, "submit", origin.traceparent) as span:
         submission = Submission(
             rooms.base_url(request),
             fields,
             image,
-            request.headers.get(KEY_HEADER),
-            owner_of(request) or NOBODY,
+            request.headers.get(IDEMPOTENCY_HEADER),
+            request_owner(request) or ANONYMOUS,
             replace(origin, traceparent=span.traceparent),
         )
         known = None if image is None else await rooms.submitting.run(check_admission, rooms, submission)
-        task = await threads.run(accept, rooms, submission) if known is None else known
-    await rooms.nudge()
-    with logs.about(task):
+        task = await threads.run(submit_request, rooms, submission) if known is None else known
+    await rooms.notify_dispatchers()
+    with logs.bind_task(task):
         logger.info("task %s: accepted", task.id)
         if rooms.settings.log.prompts:
             logger.info("task %s: its prompt is %r", task.id, task.request.prompt)
     return task
 
 
-async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
+async def _submit(rooms: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
     task = await submit_task(rooms, request, fields, image)
     return Submitted(
         task_id=task.id,
@@ -143,20 +149,20 @@ async def _submit(rooms: Rooms, request: Request, fields: Mapping[str, object], 
     )
 
 
-async def _wait(rooms: Rooms, request: Request, watch: Watch, submitted: Submitted) -> JSONResponse:
+async def _wait(rooms: AppContext, request: Request, watch: TaskWatcher, submitted: Submitted) -> JSONResponse:
     task = await watch.wait(submitted.task_id)
-    body = await rooms.reading.run(describe, rooms, task, request)
+    body = await rooms.reading.run(task_response, rooms, task, request)
     return JSONResponse({**body, "ignored": submitted.ignored}, STATUS.get(task.state, 409))
 
 
-def _text_body(rooms: Rooms) -> dict[str, Any]:
+def _text_body(rooms: AppContext) -> dict[str, Any]:
     """The body for OpenAPI, with the bounds of this server."""
     schema = request_schema(rooms.settings.limits)
     del schema["properties"]["fit"]
     return _described(json_body(schema))
 
 
-def _image_body(rooms: Rooms) -> dict[str, Any]:
+def _image_body(rooms: AppContext) -> dict[str, Any]:
     limits = rooms.settings.limits
     schema, description = request_schema(limits), f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
     form = form_body(schema, "image", description, required=True)
@@ -164,4 +170,4 @@ def _image_body(rooms: Rooms) -> dict[str, Any]:
 
 
 def _described(content: dict[str, Any]) -> dict[str, Any]:
-    return {"parameters": [KEY_PARAMETER], "requestBody": {"required": True, "content": content}}
+    return {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": {"required": True, "content": content}}

@@ -13,25 +13,25 @@ from storage.tasks import Task
 
 WATCH_INTERVAL_S = 0.2
 
-Looks = asyncio.Queue[Task | None]
+TaskUpdates = asyncio.Queue[Task | None]
 """Holds the last look at a task that its reader has not taken yet; None where the row is gone."""
 
 
-class Watch:
+class TaskWatcher:
     """Lets many requests follow their tasks without a thread or a query each."""
 
     def __init__(self, tasks: TaskStore) -> None:
         self._tasks = tasks
-        self._readers: dict[str, list[Looks]] = defaultdict(list)
+        self._readers: dict[str, list[TaskUpdates]] = defaultdict(list)
         self._watcher: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def follow(self, task_id: str) -> Iterator[Looks]:
+    def subscribe(self, task_id: str) -> Iterator[TaskUpdates]:
         """Look at a task again and again, until the context ends. A store that is away gives no look."""
-        looks: Looks = asyncio.Queue(maxsize=1)
+        looks: TaskUpdates = asyncio.Queue(maxsize=1)
         self._readers[task_id].append(looks)
         if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._run())
         try:
             yield looks
         finally:
@@ -41,22 +41,22 @@ class Watch:
 
     async def wait(self, task_id: str) -> Task:
         """Return the task once it has ended. Raises NotFound where its row is gone."""
-        with self.follow(task_id) as looks:
+        with self.subscribe(task_id) as looks:
             while (task := await looks.get()) is not None:
-                if task.finished:
+                if task.is_finished:
                     return task
         raise NotFound(f"there is no task {task_id[:64]!r}")
 
-    async def _watch(self) -> None:
+    async def _run(self) -> None:
         while self._readers:
             started = time.monotonic()
             asked = list(self._readers)
             with contextlib.suppress(StoreUnavailable):
                 found = {task.id: task for task in await asyncio.to_thread(self._tasks.get_many, asked)}
-                self._hand_out(asked, found)
+                self._publish(asked, found)
             await asyncio.sleep(max(WATCH_INTERVAL_S, time.monotonic() - started))
 
-    def _hand_out(self, asked: list[str], found: dict[str, Task]) -> None:
+    def _publish(self, asked: list[str], found: dict[str, Task]) -> None:
         for task_id in asked:
             for looks in self._readers.get(task_id, []):
                 if looks.full():

@@ -3,19 +3,19 @@
 from collections.abc import Callable
 
 from deployments.metrics.labels import NONE
-from deployments.metrics.metrics import Metrics
+from deployments.metrics.metrics import MetricsRecorder
 from deployments.metrics.table import OUTPUT_BYTES, OUTPUT_VIDEO_S, TASK_S, TASK_WAIT_S, TASKS_ENDED
 from storage.tasks import State, Task
 
 
-def count_ends(metrics: Metrics, *outcomes: State) -> Callable[[Task], None]:
+def task_end_recorder(metrics: MetricsRecorder, *outcomes: State) -> Callable[[Task], None]:
     """What a store is opened with, by a deployment that brings tasks to these ends."""
     for outcome in outcomes:
         code = {} if outcome is State.FAILED else {"code": NONE}
-        metrics.start_at_zero(TASKS_ENDED, outcome=outcome.value, **code)
+        metrics.initialize(TASKS_ENDED, outcome=outcome.value, **code)
     if State.COMPLETED in outcomes:
-        metrics.start_at_zero(OUTPUT_BYTES)
-        metrics.start_at_zero(OUTPUT_VIDEO_S)
+        metrics.initialize(OUTPUT_BYTES)
+        metrics.initialize(OUTPUT_VIDEO_S)
 
     def count(task: Task) -> None:
         outcome = task.state.value

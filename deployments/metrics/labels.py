@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from models.errors import DoesNotFit, IdempotencyKeyReused, InvalidRequest, QueueFull, TaskCancelled, VideoError
+from models.errors import DoesNotFit, IdempotencyKeyReused, InvalidRequest, QueueFull, TaskCanceled, VideoError
 from models.progress import Stage
-from models.stopwatch import Lap
-from models.timeline import Mark
+from models.stopwatch import TimedStage
+from models.timeline import Milestone
 from storage.tasks import ReplicaState, State
 
 OTHER = "other"
@@ -21,13 +21,13 @@ class Label:
     values: tuple[str, ...] = ()
     bounds: str = ""
 
-    def admit(self, value: str) -> str:
+    def normalize(self, value: str) -> str:
         """The value as it is recorded."""
         return value if not self.values or value in self.values else OTHER
 
 
 OUTCOME = Label("outcome", (State.COMPLETED.value, State.FAILED.value, State.CANCELED.value))
-END_NO_TASK = (InvalidRequest, IdempotencyKeyReused, QueueFull, TaskCancelled)
+END_NO_TASK = (InvalidRequest, IdempotencyKeyReused, QueueFull, TaskCanceled)
 """Refused before a task is there, or taking it away from its worker."""
 
 
@@ -53,7 +53,7 @@ CODE = Label(
     ),
     "the error_code of a failed task, `none` or `other`",
 )
-SOURCE = Label("kind", ("text", "image"))
+KIND = Label("kind", ("text", "image"))
 GENERATOR_LOST, ENCODER_LOST, DISPATCHER_LOST, PUT_BACK = (
     "generator_lost",
     "encoder_lost",
@@ -63,8 +63,8 @@ GENERATOR_LOST, ENCODER_LOST, DISPATCHER_LOST, PUT_BACK = (
 REASON = Label("reason", (GENERATOR_LOST, ENCODER_LOST, DISPATCHER_LOST, PUT_BACK))
 STATE = Label("state", (State.QUEUED.value, *(stage.value for stage in Stage)))
 GENERATOR = Label("state", tuple(state.value for state in ReplicaState))
-STAGE = Label("stage", tuple(lap.value for lap in Lap))
-MARK = Label("mark", tuple(mark.value for mark in Mark if mark not in (Mark.PROCESS, Mark.REPLICA)))
+STAGE = Label("stage", tuple(lap.value for lap in TimedStage))
+MILESTONE = Label("mark", tuple(mark.value for mark in Milestone if mark not in (Milestone.PROCESS, Milestone.REPLICA)))
 DELIVERED, TRIED_AGAIN, GIVEN_UP = "delivered", "tried_again", "given_up"
 DELIVERY = Label("outcome", (DELIVERED, TRIED_AGAIN, GIVEN_UP))
 ROUTE = Label("route", bounds="the paths of the API as /openapi.json has them, or `unmatched`")

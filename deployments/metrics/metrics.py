@@ -5,10 +5,10 @@ from typing import Protocol
 from deployments.metrics.table import Metric
 
 
-class Metrics(Protocol):
+class MetricsRecorder(Protocol):
     """Takes records. Never raises for a value that came from outside, and never blocks for long."""
 
-    def start_at_zero(self, counter: Metric, **fixed: str) -> None:
+    def initialize(self, counter: Metric, **fixed: str) -> None:
         """Show a counter's series with these labels before the first event: Prometheus sees no rise from nothing."""
 
     def add(self, counter: Metric, amount: float = 1.0, **labels: str) -> None:
@@ -21,10 +21,10 @@ class Metrics(Protocol):
         """Count one observation."""
 
 
-class NoMetrics:
+class NoopMetrics:
     """Records nothing: what a deployment has outside of Ray Serve."""
 
-    def start_at_zero(self, counter: Metric, **fixed: str) -> None:
+    def initialize(self, counter: Metric, **fixed: str) -> None:
         """Do nothing."""
 
     def add(self, counter: Metric, amount: float = 1.0, **labels: str) -> None:
@@ -37,4 +37,4 @@ class NoMetrics:
         """Do nothing."""
 
 
-NO_METRICS = NoMetrics()
+NOOP_METRICS = NoopMetrics()

@@ -4,19 +4,19 @@ Generators come and go with their GPU, and a series that is new tells Prometheus
 the clip to one who stays.
 """
 
-from deployments.metrics.labels import MARK
-from deployments.metrics.metrics import Metrics
+from deployments.metrics.labels import MILESTONE
+from deployments.metrics.metrics import MetricsRecorder
 from deployments.metrics.table import COLD_START_S, COLD_STARTS, STAGE_S, STEP_S
-from models.stopwatch import Lap, Timings
+from models.stopwatch import TimedStage, Timings
 
 
-def count_run(metrics: Metrics, rendered: Timings, encoded: Timings) -> None:
+def record_run(metrics: MetricsRecorder, rendered: Timings, encoded: Timings) -> None:
     """Count the laps of a run: those that made its clip and those that made its file."""
     for lap, seconds in (*rendered.seconds.items(), *encoded.seconds.items()):
         metrics.observe(STAGE_S, seconds, stage=lap)
-    if rendered.steps and (denoise_s := rendered.seconds.get(Lap.DENOISE)) is not None:
+    if rendered.steps and (denoise_s := rendered.seconds.get(TimedStage.DENOISE)) is not None:
         metrics.observe(STEP_S, denoise_s / rendered.steps)
     if rendered.cold_start:
         metrics.add(COLD_STARTS)
-        for mark in set(rendered.cold_start).intersection(MARK.values):
+        for mark in set(rendered.cold_start).intersection(MILESTONE.values):
             metrics.observe(COLD_START_S, rendered.cold_start[mark], mark=mark)

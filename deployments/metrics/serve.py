@@ -11,13 +11,13 @@ _making = threading.Lock()
 """One for the process, as an instance travels to its replica."""
 
 
-class ServeMetrics:
+class RayMetricsRecorder:
     """Made in the driver and bound to a deployment; it makes Ray's own metrics in the replica, at the first record."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
 
-    def start_at_zero(self, counter: Metric, **fixed: str) -> None:
+    def initialize(self, counter: Metric, **fixed: str) -> None:
         """Show a counter's series with these labels before the first event."""
         for tags in counter.all_tags(fixed):
             # `inc` refuses 0 (Ray 2.60). Without it the first event of a series makes it appear at 1: no rise is seen.

@@ -12,12 +12,12 @@ from deployments.metrics.labels import (
     CODE,
     DELIVERY,
     GENERATOR,
-    MARK,
+    KIND,
     METHOD,
+    MILESTONE,
     OUTCOME,
     REASON,
     ROUTE,
-    SOURCE,
     STAGE,
     STATE,
     STATUS,
@@ -71,7 +71,7 @@ class Metric:
         """
         if sorted(given) != sorted(self._names):
             raise ValueError(f"{self.name} has the labels {self._names}, not {sorted(given)}")
-        return {label.name: label.admit(given[label.name]) for label in self.labels}
+        return {label.name: label.normalize(given[label.name]) for label in self.labels}
 
     def all_tags(self, fixed: dict[str, str]) -> list[dict[str, str]]:
         """Every combination of labels that has these values."""
@@ -83,9 +83,7 @@ class Metric:
         return [label.name for label in self.labels]
 
 
-TASKS_SUBMITTED = Metric(
-    "ltx2_tasks_submitted", Kind.COUNTER, "tasks", "Tasks that were put into the queue.", (SOURCE,)
-)
+TASKS_SUBMITTED = Metric("ltx2_tasks_submitted", Kind.COUNTER, "tasks", "Tasks that were put into the queue.", (KIND,))
 TASKS_ENDED = Metric(
     "ltx2_tasks_ended",
     Kind.COUNTER,
@@ -141,7 +139,7 @@ COLD_START_S = Metric(
     Kind.HISTOGRAM,
     "seconds",
     "From the construction of a Generator's replica to each mark of its time line; `first_step` is all of it.",
-    (MARK,),
+    (MILESTONE,),
     SECONDS,
 )
 GPU_MEMORY_PEAK_BYTES = Metric(
@@ -180,7 +178,7 @@ HTTP_ANSWER_S = Metric(
     ANSWER_SECONDS,
 )
 
-TABLE = (
+ALL_METRICS = (
     TASKS_SUBMITTED,
     TASKS_ENDED,
     TASK_RETRIES,

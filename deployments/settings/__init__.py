@@ -5,12 +5,12 @@
 """
 
 from deployments.settings.dispatcher import DispatcherSettings
-from deployments.settings.encode import EncodeSettings
+from deployments.settings.encode import EncoderSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
 from deployments.settings.keys import ApiKey
 from deployments.settings.log import LogSettings
-from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
+from deployments.settings.names import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
 from deployments.settings.outputs import OutputSettings
 from deployments.settings.refusals import SettingsError
 from deployments.settings.retention import RetentionSettings
@@ -19,13 +19,13 @@ from deployments.settings.traces import TraceSettings
 from deployments.settings.webhooks import WebhookSettings
 
 __all__ = [
-    "FOLDER",
-    "NESTING",
-    "PREFIX",
-    "SQLITE",
+    "ENV_NESTED_DELIMITER",
+    "ENV_PREFIX",
+    "FILE_SCHEME",
+    "SQLITE_SCHEME",
     "ApiKey",
     "DispatcherSettings",
-    "EncodeSettings",
+    "EncoderSettings",
     "GeneratorSettings",
     "IngressSettings",
     "LogSettings",

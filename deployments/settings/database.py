@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from sqlalchemy import URL, make_url
 
-from deployments.settings.names import PREFIX
+from deployments.settings.names import ENV_PREFIX
 
-URL_VARIABLE = f"{PREFIX}DATABASE_URL"
+URL_VARIABLE = f"{ENV_PREFIX}DATABASE_URL"
 
 
 def without_password(url: str) -> str:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import Section
+from deployments.settings.section import SettingsModel
 
 
-class DispatcherSettings(Section):
+class DispatcherSettings(SettingsModel):
     """The loop that claims tasks."""
 
     replicas: Annotated[

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import Section
+from deployments.settings.section import SettingsModel
 
 
-class EncodeSettings(Section):
+class EncoderSettings(SettingsModel):
     """How a clip becomes a file."""
 
     max_bytes: Annotated[

@@ -4,14 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployments.settings.section import Section
-from models.options import FAST_GUIDED_SHARE, PROMPT_CACHE_BYTES
-from models.placement import Place, TextWeights, Weights
-from models.recipes import Training
-from models.speedup_choice import Speedup
+from deployments.settings.section import SettingsModel
+from models.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
+from models.placement import OffloadMode, TextEncoderDtype, WeightDtype
+from models.recipes import CheckpointType
+from models.speedup_choice import Optimization
 
 
-class GeneratorSettings(Section):
+class GeneratorSettings(SettingsModel):
     """The replicas that hold the model, one a GPU."""
 
     min_replicas: Annotated[int, Field(ge=0, description="Replicas kept when idle; 0 frees the GPU.")] = 0
@@ -46,38 +46,38 @@ class GeneratorSettings(Section):
     ] = 900.0
 
     placement: Annotated[
-        Literal["auto"] | Place,
+        Literal["auto"] | OffloadMode,
         Field(
             description="Where the weights go on a GPU: auto (the fastest that fits), resident, text_streamed, "
             "transformer or blocks."
         ),
     ] = "auto"
     weights: Annotated[
-        Weights,
+        WeightDtype,
         Field(
             description="How the transformer is stored on a GPU: bf16, or fp8 (attention and feed-forward weights), "
             "half as large and not exact."
         ),
-    ] = Weights.BF16
+    ] = WeightDtype.BF16
     text_encoder_weights: Annotated[
-        TextWeights,
+        TextEncoderDtype,
         Field(
             description="How the text encoder is stored on a GPU: bf16, or nf4, 4 bits, a third as large and not "
             "exact; needs the extra nf4."
         ),
-    ] = TextWeights.BF16
+    ] = TextEncoderDtype.BF16
     recipe: Annotated[
-        Training,
+        CheckpointType,
         Field(
             description="How the checkpoint was trained: auto (its scheduler's config tells), base (of LTX-2.5, its "
             "full transformer), or distilled (8 steps, no guidance)."
         ),
-    ] = Training.AUTO
+    ] = CheckpointType.AUTO
     speedups: Annotated[
-        Literal["auto", "off"] | tuple[Speedup, ...],
+        Literal["auto", "off"] | tuple[Optimization, ...],
         Field(
             description="auto (on a GPU, those that leave out needless work), off, or a list of: "
-            + ", ".join(Speedup)
+            + ", ".join(Optimization)
             + "."
         ),
     ] = "auto"
@@ -90,7 +90,7 @@ class GeneratorSettings(Section):
     fast_guided_share: Annotated[
         float,
         Field(gt=0, le=1, description="The share of its steps that a task of quality fast guides, from the first on."),
-    ] = FAST_GUIDED_SHARE
+    ] = FAST_GUIDANCE_FRACTION
     fast_float8: Annotated[
         bool,
         Field(

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import Section
+from deployments.settings.section import SettingsModel
 
 
-class IngressSettings(Section):
+class IngressSettings(SettingsModel):
     """The way in."""
 
     replicas: Annotated[int, Field(ge=1, description="Ingress replicas.")] = 1

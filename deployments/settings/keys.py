@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import Section
+from deployments.settings.section import SettingsModel
 
 
-class ApiKey(Section):
+class ApiKey(SettingsModel):
     """One key, and what its owner may take. `python -m deployments.admin new-key NAME` makes such a record.
 
     Two records of one name are two keys of one owner: so a key is changed without a gap.

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployments.settings.section import Section
+from deployments.settings.section import SettingsModel
 
 
-class LogSettings(Section):
+class LogSettings(SettingsModel):
     """What is logged, and how."""
 
     format: Annotated[

@@ -1,6 +1,6 @@
 """What the settings are called in the environment and in urls."""
 
-PREFIX = "LTX2_"
-NESTING = "__"
-SQLITE = "sqlite:///"
-FOLDER = "file:"
+ENV_PREFIX = "LTX2_"
+ENV_NESTED_DELIMITER = "__"
+SQLITE_SCHEME = "sqlite:///"
+FILE_SCHEME = "file:"

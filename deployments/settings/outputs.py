@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployments.settings.section import Section
+from deployments.settings.section import SettingsModel
 from storage.s3_options import S3Options
 
 
-class OutputSettings(Section):
+class OutputSettings(SettingsModel):
     """Where finished videos go."""
 
     url: Annotated[

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from deployments.settings.database import URL_VARIABLE, without_password
-from deployments.settings.names import NESTING, PREFIX
+from deployments.settings.names import ENV_NESTED_DELIMITER, ENV_PREFIX
 
 CREDENTIALS = re.compile(r"//.*@")
 """What a url may hold that no log should."""
@@ -28,15 +28,15 @@ def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
         variable = f"{prefix}{name}".upper()
         yield variable
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _names(field.annotation, f"{variable}{NESTING}")
+            yield from _names(field.annotation, f"{variable}{ENV_NESTED_DELIMITER}")
 
 
-def refuse_unknown_variables(settings: type[BaseModel], environment: Mapping[str, str]) -> None:
+def reject_unknown_variables(settings: type[BaseModel], environment: Mapping[str, str]) -> None:
     """Pydantic passes over a mistyped variable in silence; an operator wants to know."""
-    known = list(_names(settings, PREFIX))
+    known = list(_names(settings, ENV_PREFIX))
     links = _service_links(environment)
     for name in environment:
-        if name.upper().startswith(PREFIX) and name.upper() not in known and not name.startswith(links):
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known and not name.startswith(links):
             close = difflib.get_close_matches(name.upper(), known, n=3) or known
             raise SettingsError(f"the environment variable {name} is no setting; did you mean {' or '.join(close)}?")
 
@@ -50,7 +50,7 @@ def _service_links(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT"))
 
 
-def refuse_written_password(database_url: str, environment: Mapping[str, str]) -> None:
+def reject_password_in_config(database_url: str, environment: Mapping[str, str]) -> None:
     """Serve writes the `args` of its config into a log, and shows them in its dashboard, word by word."""
     given = {name.upper(): value for name, value in environment.items()}
     if without_password(database_url) != database_url != given.get(URL_VARIABLE):
@@ -59,23 +59,24 @@ def refuse_written_password(database_url: str, environment: Mapping[str, str]) -
         )
 
 
-def explain(settings: type[BaseModel], error: ValidationError) -> str:
+def format_error(settings: type[BaseModel], error: ValidationError) -> str:
     """Say which settings are wrong and what is allowed."""
     return "\n".join(
-        f"setting {'.'.join(str(part) for part in problem['loc'])}: {_say(settings, problem)}"
+        f"setting {'.'.join(str(part) for part in problem['loc'])}: {_describe_error(settings, problem)}"
         for problem in error.errors(include_url=False)
     )
 
 
-def _say(settings: type[BaseModel], problem: Any) -> str:
+def _describe_error(settings: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
-        return f"there is no such setting; there are {', '.join(_room(settings, problem['loc']).model_fields)}"
+        known = _enclosing_section(settings, problem["loc"]).model_fields
+        return f"there is no such setting; there are {', '.join(known)}"
     if HIDDEN.intersection(problem["loc"]):
         return str(problem["msg"])
     return f"{problem['msg']}; {CREDENTIALS.sub('//***@', repr(problem['input']))} was given"
 
 
-def _room(settings: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+def _enclosing_section(settings: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
     """The section, or the record of a list, that the last name of `location` should stand in."""
     room = settings
     for part in location[:-1]:

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import Section
-from storage.admission import KEPT_S
+from deployments.settings.section import SettingsModel
+from storage.admission import IDEMPOTENCY_TTL_S
 
 
-class RetentionSettings(Section):
+class RetentionSettings(SettingsModel):
     """What is forgotten, and when."""
 
     outputs_s: Annotated[
@@ -18,7 +18,7 @@ class RetentionSettings(Section):
     rows_s: Annotated[
         float | None,
         Field(
-            ge=KEPT_S,
+            ge=IDEMPOTENCY_TTL_S,
             description="How long a task without a video can be asked for after its end; null keeps it.",
         ),
     ] = 30 * 86_400.0

@@ -10,21 +10,26 @@ from pydantic_settings import SettingsError as SourceError
 
 from deployments.settings.database import with_password, without_password
 from deployments.settings.dispatcher import DispatcherSettings
-from deployments.settings.encode import EncodeSettings
+from deployments.settings.encode import EncoderSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
 from deployments.settings.keys import ApiKey, check_keys
 from deployments.settings.log import LogSettings
-from deployments.settings.names import FOLDER, NESTING, PREFIX, SQLITE
+from deployments.settings.names import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
 from deployments.settings.outputs import OutputSettings
-from deployments.settings.refusals import SettingsError, explain, refuse_unknown_variables, refuse_written_password
+from deployments.settings.refusals import (
+    SettingsError,
+    format_error,
+    reject_password_in_config,
+    reject_unknown_variables,
+)
 from deployments.settings.retention import RetentionSettings
 from deployments.settings.traces import TraceSettings
 from deployments.settings.webhooks import SECRET_VARIABLE, WebhookSettings
-from models.request import Limits
-from storage.shares import Share
+from models.request import RequestLimits
+from storage.shares import Quota
 
-Origin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
+CorsOrigin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
 """Exactly as a browser sends it: scheme, host and port, without a slash at the end."""
 
 
@@ -32,7 +37,11 @@ class Settings(BaseSettings):
     """The settings of one app: one model, one queue."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter=NESTING, extra="forbid", frozen=True, validate_default=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_NESTED_DELIMITER,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
     )
 
     model: Annotated[
@@ -80,12 +89,12 @@ class Settings(BaseSettings):
         Field(description="Who may use the server, best in LTX2_API_KEYS; empty lets in whoever reaches it."),
     ] = ()
     cors_origins: Annotated[
-        tuple[Origin, ...],
+        tuple[CorsOrigin, ...],
         Field(description="Sites whose scripts may call this server from a browser, such as https://app.example.com."),
     ] = ()
     outputs: OutputSettings = OutputSettings()
-    encode: EncodeSettings = EncodeSettings()
-    limits: Limits = Limits()
+    encode: EncoderSettings = EncoderSettings()
+    limits: RequestLimits = RequestLimits()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
     ingress: IngressSettings = IngressSettings()
@@ -95,13 +104,13 @@ class Settings(BaseSettings):
     traces: TraceSettings = Field(default_factory=TraceSettings)
 
     @property
-    def shares(self) -> dict[str, Share]:
+    def quotas(self) -> dict[str, Quota]:
         """What the owner of each key may take."""
-        return {each.name: Share(each.weight, each.max_running, each.max_queued) for each in self.api_keys}
+        return {each.name: Quota(each.weight, each.max_running, each.max_queued) for each in self.api_keys}
 
     @model_validator(mode="after")
     def _check_dispatchers(self) -> Self:
-        if self.dispatcher.replicas > 1 and self.database_url.startswith(SQLITE):
+        if self.dispatcher.replicas > 1 and self.database_url.startswith(SQLITE_SCHEME):
             raise ValueError("dispatcher.replicas must be 1 with SQLite; several Dispatchers need PostgreSQL")
         return self
 
@@ -111,11 +120,11 @@ class Settings(BaseSettings):
         return self
 
     def __init__(self, **values: Any) -> None:
-        refuse_unknown_variables(type(self), os.environ)
+        reject_unknown_variables(type(self), os.environ)
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise SettingsError(explain(type(self), error)) from None
+            raise SettingsError(format_error(type(self), error)) from None
         except SourceError as error:  # a variable that should hold JSON
             raise SettingsError(f"{error}: it must be JSON") from None
 
@@ -136,7 +145,7 @@ class Settings(BaseSettings):
 
         Raises SettingsError for a secret that the replicas would not find in their environment.
         """
-        refuse_written_password(self.database_url, os.environ)
+        reject_password_in_config(self.database_url, os.environ)
         webhooks = self.webhooks
         if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
             raise SettingsError(f"setting webhooks.secret: it comes from the environment alone, as {SECRET_VARIABLE}")
@@ -149,16 +158,16 @@ class Settings(BaseSettings):
         webhooks = self.webhooks.with_secret(os.environ)
         return self.model_copy(update={"webhooks": webhooks, "database_url": database_url})
 
-    def located(self) -> "Settings":
+    def with_absolute_paths(self) -> "Settings":
         """The same settings with absolute paths: replicas need not share this process's folder."""
         changes: dict[str, Any] = {"cache_dir": self.cache_dir.expanduser().absolute()}
-        if self.outputs.url.startswith(FOLDER):
-            folder = _absolute(self.outputs.url.removeprefix(FOLDER))
-            changes["outputs"] = self.outputs.model_copy(update={"url": f"{FOLDER}{folder}"})
+        if self.outputs.url.startswith(FILE_SCHEME):
+            folder = _absolute(self.outputs.url.removeprefix(FILE_SCHEME))
+            changes["outputs"] = self.outputs.model_copy(update={"url": f"{FILE_SCHEME}{folder}"})
         if (folder := _absolute(self.model)).is_dir():
             changes["model"] = str(folder)
-        if self.database_url.startswith(SQLITE):
-            changes["database_url"] = SQLITE + str(_absolute(self.database_url.removeprefix(SQLITE)))
+        if self.database_url.startswith(SQLITE_SCHEME):
+            changes["database_url"] = SQLITE_SCHEME + str(_absolute(self.database_url.removeprefix(SQLITE_SCHEME)))
         return self.model_copy(update=changes)
 
 

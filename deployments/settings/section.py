@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 
-class Section(BaseModel):
+class SettingsModel(BaseModel):
     """One part of the settings: it does not change, and a name that it does not have is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import Section
+from deployments.settings.section import SettingsModel
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 BASE_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -19,7 +19,7 @@ def _standard_endpoint() -> str | None:
     return f"{base.rstrip('/')}/v1/traces" if base else None
 
 
-class TraceSettings(Section):
+class TraceSettings(SettingsModel):
     """Where traces go."""
 
     endpoint: Annotated[

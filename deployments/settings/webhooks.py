@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from deployments.settings.names import NESTING, PREFIX
-from deployments.settings.section import Section
+from deployments.settings.names import ENV_NESTED_DELIMITER, ENV_PREFIX
+from deployments.settings.section import SettingsModel
 
-SECRET_VARIABLE = f"{PREFIX}WEBHOOKS{NESTING}SECRET"
+SECRET_VARIABLE = f"{ENV_PREFIX}WEBHOOKS{ENV_NESTED_DELIMITER}SECRET"
 SECRET_PREFIX = "whsec_"  # noqa: S105
 SECRET_BYTES = range(24, 65)
 """What Standard Webhooks asks of a symmetric secret."""
@@ -39,7 +39,7 @@ def _derive(secret: str, owner: str) -> str:
     return SECRET_PREFIX + base64.b64encode(digest).decode()
 
 
-class WebhookSettings(Section):
+class WebhookSettings(SettingsModel):
     """How clients are told that their tasks have ended."""
 
     secret: Annotated[

@@ -8,6 +8,6 @@
 Neither copies diffusers, and neither touches a task that is `exact`.
 """
 
-from models.fast.fast import Fast
+from models.fast.fast import FastMode
 
-__all__ = ["Fast"]
+__all__ = ["FastMode"]

@@ -9,12 +9,12 @@ from models.choices import Quality
 from models.estimate import estimate_peak, guided_steps
 from models.fast.fp8 import Fp8Linears, can_multiply
 from models.fast.interval import GuidanceInterval
-from models.memory import free_reserve
-from models.placement import STREAMED, TRANSFORMER, Place, Placement, Weights
+from models.memory import empty_cuda_cache
+from models.placement import OFFLOADED_COMPONENTS, TRANSFORMER, OffloadMode, Placement, WeightDtype
 from models.request import VideoRequest
 
 
-class Fast:
+class FastMode:
     """`guided_share` of a fast task's steps are guided: 1 is all of them. `float8` multiplies in it where it can."""
 
     def __init__(self, transformer: Any, placed: Placement, guided_share: float, *, float8: bool = False) -> None:
@@ -43,11 +43,11 @@ class Fast:
         """The layers to round, where that is wanted, the device multiplies float8 and has room for a second copy."""
         if not self._float8:
             return None
-        place = self._placed.place
-        streamed = place is Place.CPU or TRANSFORMER in STREAMED[place]
-        if streamed or self._placed.weights is Weights.FP8 or not can_multiply(self._transformer.device):
+        place = self._placed.mode
+        streamed = place is OffloadMode.CPU or TRANSFORMER in OFFLOADED_COMPONENTS[place]
+        if streamed or self._placed.weights is WeightDtype.FP8 or not can_multiply(self._transformer.device):
             return None
-        free_reserve()
+        empty_cuda_cache()
         linears = Fp8Linears(self._transformer)
         needed = linears.size_bytes + estimate_peak(request, from_image=from_image).bytes
         return linears if needed <= offload.free_vram_bytes() else None

@@ -8,12 +8,12 @@ from models.fixes.cross_timesteps import separate
 from models.fixes.fix import Fix
 from models.fixes.keyframes import mark_first_frame
 from models.fixes.leading_bos import lead_with_bos
-from models.fixes.schedule import suit_scheduler
+from models.fixes.schedule import set_shift
 
 
 def install(pipe: Any, fixes: Collection[Fix], *, distilled: bool) -> None:
     """Put `fixes` on `pipe`, for good; that of the vocoder is made when it is loaded."""
-    suit_scheduler(pipe, distilled=distilled, fixed=Fix.SCHEDULE in fixes)
+    set_shift(pipe, distilled=distilled, fixed=Fix.SCHEDULE in fixes)
     if distilled and Fix.ANCESTRAL in fixes:
         use_ancestral(pipe)
     if Fix.CROSS_TIMESTEPS in fixes:

@@ -16,7 +16,7 @@ FIXED: Mapping[str, Any] = MappingProxyType(
 """diffusers interpolates between the two shifts by the number of tokens: alike, they are the shift of any number."""
 
 
-def suit_scheduler(pipe: Any, *, distilled: bool, fixed: bool) -> None:
+def set_shift(pipe: Any, *, distilled: bool, fixed: bool) -> None:
     """Have the scheduler take a distilled model's noise levels as they are given, and shift all others.
 
     The two may have come together otherwise: a conversion of a distilled model may keep the scheduler of its base, and

@@ -15,7 +15,7 @@ WITH_EXTENSION = "LTX2VocoderWithBWE"
 """diffusers' class for it, as a checkpoint's index names it. That of LTX-2 (19B) is another, and stays in bfloat16."""
 
 
-def in_float32(folder: Path) -> bool:
+def run_in_float32(folder: Path) -> bool:
     """Whether the checkpoint in `folder` has a vocoder that must be float32."""
     kind = read_object(folder / INDEX).get(VOCODER)
     return isinstance(kind, list) and WITH_EXTENSION in kind

@@ -13,6 +13,6 @@ No module here copies diffusers: each passes diffusers' own modules other inputs
 or HTTP.
 """
 
-from models.speedups.install import forget, install
+from models.speedups.install import clear_caches, install
 
-__all__ = ["forget", "install"]
+__all__ = ["clear_caches", "install"]

@@ -12,25 +12,25 @@ from torch import Tensor
 MASKS = ("encoder_attention_mask", "audio_encoder_attention_mask")
 
 
-def drop(transformer: Any) -> bool:
+def install_mask_drop(transformer: Any) -> bool:
     """Leave out masks of ones in all calls of `transformer`."""
-    seen = _Seen()
+    seen = _MaskCache()
 
     def leave_out(_transformer: Any, args: Any, call: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        kept = {name: None if name in MASKS and seen.masks_nothing(value) else value for name, value in call.items()}
+        kept = {name: None if name in MASKS and seen.is_noop(value) else value for name, value in call.items()}
         return args, kept
 
     transformer.register_forward_pre_hook(leave_out, with_kwargs=True)
     return True
 
 
-class _Seen:
+class _MaskCache:
     """Looks into each mask once, as a look waits for the GPU: a task passes the same two tensors at every step."""
 
     def __init__(self) -> None:
         self._answers: dict[int, tuple[weakref.ref[Tensor], bool]] = {}
 
-    def masks_nothing(self, mask: Tensor | None) -> bool:
+    def is_noop(self, mask: Tensor | None) -> bool:
         if mask is None or mask.ndim != 2:  # noqa: PLR2004  # of three dimensions, it is added and zero means "counts"
             return False
         known = self._answers.get(id(mask))

@@ -14,18 +14,18 @@ Streams = tuple[Tensor, Tensor]
 """Hidden states of picture and sound, each (rows, tokens, width)."""
 
 
-def share(transformer: Any, stg_blocks: Sequence[int]) -> bool:
+def install_prefix_reuse(transformer: Any, stg_blocks: Sequence[int]) -> bool:
     """Share the prefix of `transformer`. Returns whether there is one: not before block 0."""
     first = min(stg_blocks, default=0)
     if not 0 < first < len(transformer.transformer_blocks):
         return False
-    shared = SharedBlocks(transformer.transformer_blocks, first)
+    shared = PrefixReuseBlocks(transformer.transformer_blocks, first)
     transformer.transformer_blocks = shared
     transformer.register_forward_pre_hook(shared.prepare, with_kwargs=True)
     return True
 
 
-class SharedBlocks(nn.ModuleList):
+class PrefixReuseBlocks(nn.ModuleList):
     """The blocks of a transformer, which enumerates them in each call. `prepare` says what the next call is."""
 
     def __init__(self, blocks: nn.ModuleList, first: int) -> None:
@@ -43,7 +43,7 @@ class SharedBlocks(nn.ModuleList):
         if not self._resumes:
             self._kept = None
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Hold nothing any more: a task has ended."""
         self._kept = None
 

@@ -11,21 +11,21 @@ PLACES = ("attn2", "audio_attn2")
 PROJECTIONS = ("to_k", "to_v")
 
 
-def keep(transformer: Any) -> bool:
+def install_text_kv_cache(transformer: Any) -> bool:
     """Keep the text's keys and values in `transformer`. Returns whether it can: whether its text is not modulated."""
     if any(block.cross_attn_adaln for block in transformer.transformer_blocks):
         return False
-    text = _Text()
+    text = _TextState()
     for block in transformer.transformer_blocks:
         for place in PLACES:
             attention = getattr(block, place)
             for projection in PROJECTIONS:
-                setattr(attention, projection, KeptLinear(getattr(attention, projection), text))
+                setattr(attention, projection, CachedLinear(getattr(attention, projection), text))
     transformer.register_forward_pre_hook(text.prepare, with_kwargs=True)
     return True
 
 
-class _Text:
+class _TextState:
     """The text of the calls at hand. The rows of a second call may be a part of those of the first."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class _Text:
         self.generation += 1
         self.rows = slice(0, len(text))
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Hold no text any more."""
         self._source = None
         self.generation += 1
@@ -65,10 +65,10 @@ class _Text:
         return slice(start, start + len(text)) if 0 <= start <= len(known) - len(text) else None
 
 
-class KeptLinear(nn.Module):
+class CachedLinear(nn.Module):
     """A linear layer that answers from memory while the text stays the same."""
 
-    def __init__(self, linear: nn.Module, text: _Text) -> None:
+    def __init__(self, linear: nn.Module, text: _TextState) -> None:
         super().__init__()
         self.linear = linear
         self._text = text
@@ -82,7 +82,7 @@ class KeptLinear(nn.Module):
             self._kept, self._generation = self.linear(states), self._text.generation
         return self._kept[self._text.rows]
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Hold nothing any more: a task has ended."""
         self._kept = None
-        self._text.forget()
+        self._text.clear_cache()

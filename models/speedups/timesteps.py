@@ -16,16 +16,16 @@ TABLES = ("time_embed", "av_cross_attn_video_scale_shift")
 the sound's sigma (see models/fixes/cross_timesteps), one for each row of the batch."""
 
 
-def compute_distinct(transformer: Any) -> bool:
+def install_timestep_dedup(transformer: Any) -> bool:
     """Have `transformer` compute its timestep tables for distinct timesteps alone."""
-    rows = _Rows()
+    rows = _RowState()
     for name in TABLES:
         setattr(transformer, name, DistinctRows(getattr(transformer, name), rows))
     transformer.register_forward_pre_hook(rows.prepare, with_kwargs=True)
     return True
 
 
-class _Rows:
+class _RowState:
     """Which rows of the call at hand are equal: `where` maps each row to one of `first`, which stand for all."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class _Rows:
     def prepare(self, _transformer: Any, _args: Any, call: dict[str, Any]) -> None:
         """Look at a call of the transformer, before it runs."""
         timestep = call["timestep"].flatten()
-        self.forget()
+        self.clear_cache()
         if len(timestep) <= FEW:
             return
         distinct, where = timestep.unique(return_inverse=True)
@@ -43,7 +43,7 @@ class _Rows:
         self.first = where.new_zeros(len(distinct)).scatter_reduce_(0, where, positions, "amin", include_self=False)
         self.where = where
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Let go of the last call."""
         self.where = self.first = None
 
@@ -51,7 +51,7 @@ class _Rows:
 class DistinctRows(nn.Module):
     """A table of timesteps that sends only distinct rows through diffusers' layer."""
 
-    def __init__(self, table: nn.Module, rows: _Rows) -> None:
+    def __init__(self, table: nn.Module, rows: _RowState) -> None:
         super().__init__()
         self.table = table
         self._rows = rows
@@ -65,6 +65,6 @@ class DistinctRows(nn.Module):
         modulation, embedded = self.table(timestep[first], **options)
         return modulation[where], embedded[where]
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Let go of the last call."""
-        self._rows.forget()
+        self._rows.clear_cache()

@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.database import answering
-from storage.rows import read_known
+from storage.database import translate_db_errors
+from storage.rows import task_or_none
 from storage.schema import tasks, turns
-from storage.shares import Share, Turn, next_begin, take, work
+from storage.shares import Quota, VirtualTime, advance, next_start, task_cost
 from storage.sql.pauses import PAUSED
-from storage.sql.queue import waiting
-from storage.sql.statements import UNENDED, Statements, ended, failure_values
-from storage.sql.walks import Walks
+from storage.sql.queue import oldest_by_owner
+from storage.sql.statements import UNFINISHED_ROWS, SqlStore, end_values, failure_values
+from storage.sql.walks import IndexScans
 from storage.tasks import Failure, State, Task
 
 UNKNOWN = Failure(
@@ -28,28 +28,28 @@ UNKNOWN = Failure(
 CLAIMABLE = (tasks.c.dispatcher.is_(None), ~PAUSED)
 
 
-class ClaimStatements(Statements):
+class ClaimQueries(SqlStore):
     """The fair claim."""
 
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
-        if limit < 1 or not self._read(waiting(self._walks, model, *CLAIMABLE).limit(1)):
+        if limit < 1 or not self._read(oldest_by_owner(self._scans, model, *CLAIMABLE).limit(1)):
             return []  # asked every second: a look costs less than a write
-        with answering(), self._engine.begin() as connection:
-            claim = _Claim(connection, model, self._walks, self.share, self._fast_guided_share)
+        with translate_db_errors(), self._engine.begin() as connection:
+            claim = _ClaimRun(connection, model, self._scans, self.quota, self._fast_guided_share)
             values = {"dispatcher": dispatcher, "claim": tasks.c.claim + 1, "lease_until": self._now() + lease_s}
-            claim.take(limit, values)
+            claim.claim(limit, values)
             return claim.taken
 
 
-class _Claim:
+class _ClaimRun:
     """One claim, within its transaction."""
 
     def __init__(
         self,
         connection: Connection,
         model: str,
-        walks: Walks,
-        share: Callable[[str], Share],
+        walks: IndexScans,
+        share: Callable[[str], Quota],
         fast_guided_share: float,
     ) -> None:
         self._connection = connection
@@ -57,33 +57,33 @@ class _Claim:
         self._walks = walks
         self._share = share
         self._fast_guided_share = fast_guided_share
-        found = connection.execute(waiting(walks, model, *CLAIMABLE))
+        found = connection.execute(oldest_by_owner(walks, model, *CLAIMABLE))
         self._oldest = {str(row.owner): int(row.oldest) for row in found}
-        self._turns = _lock_turns(connection, list(self._oldest))
+        self._turns = _lock_virtual_times(connection, list(self._oldest))
         self._running = self._count_running()
         self.taken: list[Task] = []
 
-    def take(self, limit: int, values: dict[str, Any]) -> None:
+    def claim(self, limit: int, values: dict[str, Any]) -> None:
         """Take tasks turn by turn, until there are `limit` or nobody may have more."""
         while (left := limit - len(self.taken)) > 0 and (owner := self._next_owner()) is not None:
             alone = len(self._oldest) == 1
-            found = self._take_of(owner, min(left, self._room(owner, left)) if alone else 1, values)
+            found = self._claim_of_owner(owner, min(left, self._free_slots(owner, left)) if alone else 1, values)
             if not found:
                 del self._oldest[owner]
                 continue
-            self._note(owner, found)
+            self._record_virtual_time(owner, found)
 
     def _next_owner(self) -> str | None:
-        allowed = [owner for owner in self._oldest if self._room(owner, 1) > 0]
-        return min(allowed, key=lambda owner: (next_begin(self._turns, owner), self._oldest[owner]), default=None)
+        allowed = [owner for owner in self._oldest if self._free_slots(owner, 1) > 0]
+        return min(allowed, key=lambda owner: (next_start(self._turns, owner), self._oldest[owner]), default=None)
 
-    def _room(self, owner: str, wanted: int) -> int:
+    def _free_slots(self, owner: str, wanted: int) -> int:
         most = self._share(owner).max_running
         return wanted if most is None else most - self._running.get(owner, 0)
 
-    def _take_of(self, owner: str, limit: int, values: dict[str, Any]) -> list[Task]:
+    def _claim_of_owner(self, owner: str, limit: int, values: dict[str, Any]) -> list[Task]:
         oldest = (
-            self._walks.queued(select(tasks.c.sequence).where(*CLAIMABLE), self._model, owner)
+            self._walks.queued_by_owner(select(tasks.c.sequence).where(*CLAIMABLE), self._model, owner)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("oldest")
@@ -91,24 +91,24 @@ class _Claim:
         )
         claimed = update(tasks).where(tasks.c.sequence.in_(select(oldest.c.sequence))).values(values)
         rows = self._connection.execute(claimed.returning(tasks)).all()
-        found = {row.sequence: read_known(row) for row in rows}
+        found = {row.sequence: task_or_none(row) for row in rows}
         self._fail_unknown([sequence for sequence, task in found.items() if task is None])
         return sorted((task for task in found.values() if task is not None), key=lambda task: task.sequence)
 
     def _fail_unknown(self, sequences: list[int]) -> None:
         """End what a newer version has accepted, and is not there to run: it would be first in the queue for ever."""
         if sequences:
-            ended_now = {**ended(State.FAILED), **failure_values(UNKNOWN)}
+            ended_now = {**end_values(State.FAILED), **failure_values(UNKNOWN)}
             self._connection.execute(update(tasks).where(tasks.c.sequence.in_(sequences)).values(ended_now))
 
-    def _note(self, owner: str, found: list[Task]) -> None:
+    def _record_virtual_time(self, owner: str, found: list[Task]) -> None:
         """The owner has come further: in the row of its turn, and for the rest of this claim."""
         for task in found:
-            self._turns[owner] = take(
-                self._turns, owner, work(task.rendered_request, self._fast_guided_share), self._share(owner)
+            self._turns[owner] = advance(
+                self._turns, owner, task_cost(task.rendered_request, self._fast_guided_share), self._share(owner)
             )
         turn = self._turns[owner]
-        self._connection.execute(update(turns).where(turns.c.owner == owner).values(began=turn.began, ends=turn.ends))
+        self._connection.execute(update(turns).where(turns.c.owner == owner).values(began=turn.start, ends=turn.finish))
         self._oldest[owner] = found[-1].sequence + 1
         self._running[owner] = self._running.get(owner, 0) + len(found)
         self.taken += found
@@ -116,20 +116,20 @@ class _Claim:
     def _count_running(self) -> dict[str, int]:
         if all(self._share(owner).max_running is None for owner in self._oldest):
             return {}
-        held = tasks.c.dispatcher.is_not(None) & UNENDED
+        held = tasks.c.dispatcher.is_not(None) & UNFINISHED_ROWS
         counted = select(tasks.c.owner, func.count().label("number")).where(held).group_by(tasks.c.owner)
         return {row.owner: row.number for row in self._connection.execute(counted)}
 
 
-def read_turns(rows: Iterable[Row[Any]]) -> dict[str, Turn]:
+def read_virtual_times(rows: Iterable[Row[Any]]) -> dict[str, VirtualTime]:
     """The turns that rows hold."""
-    return {row.owner: Turn(row.began, row.ends) for row in rows}
+    return {row.owner: VirtualTime(row.began, row.ends) for row in rows}
 
 
-def _lock_turns(connection: Connection, owners: list[str]) -> dict[str, Turn]:
+def _lock_virtual_times(connection: Connection, owners: list[str]) -> dict[str, VirtualTime]:
     """The turns of all owners, those that are new among them, held until the transaction ends."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     if owners:
         rows = [{"owner": owner, "began": 0.0, "ends": 0.0} for owner in sorted(owners)]
         connection.execute(dialect.insert(turns).values(rows).on_conflict_do_nothing())
-    return read_turns(connection.execute(select(turns).order_by(turns.c.owner).with_for_update()))
+    return read_virtual_times(connection.execute(select(turns).order_by(turns.c.owner).with_for_update()))

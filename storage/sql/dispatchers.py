@@ -7,26 +7,26 @@ from sqlalchemy import and_, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.progress import Stage
-from storage.database import storable
+from storage.database import sanitize_text
 from storage.schema import IN_QUEUE, dispatchers, tasks
-from storage.sql.queue import queued_models, waiting
+from storage.sql.queue import oldest_by_owner, queued_models
 from storage.sql.statements import (
-    BACK_IN_QUEUE,
     NO_FAILURE,
-    UNENDED,
-    Statements,
+    REQUEUED_VALUES,
+    UNFINISHED_ROWS,
+    SqlStore,
     deadline_after_download,
-    ended,
+    end_values,
     failure_values,
-    held,
+    owned_by,
 )
-from storage.tasks import Census, Failure, State, Task
+from storage.tasks import Failure, QueueCounts, State, Task
 
 
-class DispatcherStatements(Statements):
+class DispatcherQueries(SqlStore):
     """Leases, ways back into the queue, failures."""
 
-    def census(self, model: str) -> Census:  # noqa: D102
+    def count_queue(self, model: str) -> QueueCounts:  # noqa: D102
         waiting_for_it = select(func.count()).where(IN_QUEUE, tasks.c.model == model)
         stages = (
             select(tasks.c.stage, func.count().label("number"))
@@ -34,44 +34,44 @@ class DispatcherStatements(Statements):
             .group_by(tasks.c.stage)
         )
         places = {str(row.stage): int(row.number) for row in self._read(stages)}
-        if queued := self._number(waiting_for_it):
+        if queued := self._count(waiting_for_it):
             places[State.QUEUED.value] = queued
-        return Census(places, self._oldest_queued_s(model) if queued else None)
+        return QueueCounts(places, self._oldest_queued_s(model) if queued else None)
 
     def _oldest_queued_s(self, model: str) -> float | None:
-        oldest = [row.oldest for row in self._read(waiting(self._walks, model))]
+        oldest = [row.oldest for row in self._read(oldest_by_owner(self._scans, model))]
         found = self._read(select(tasks.c.created_at).where(tasks.c.sequence == min(oldest))) if oldest else []
         return time.time() - found[0].created_at if found else None
 
-    def renew(self, dispatcher: str, lease_s: float) -> None:  # noqa: D102
-        mine = update(tasks).where(tasks.c.dispatcher == dispatcher, UNENDED)
+    def renew_leases(self, dispatcher: str, lease_s: float) -> None:  # noqa: D102
+        mine = update(tasks).where(tasks.c.dispatcher == dispatcher, UNFINISHED_ROWS)
         self._write(mine.values(lease_until=self._now() + lease_s))
 
-    def claimants(self) -> list[str]:  # noqa: D102
-        held = tasks.c.dispatcher.is_not(None) & UNENDED
+    def list_dispatchers(self) -> list[str]:  # noqa: D102
+        held = tasks.c.dispatcher.is_not(None) & UNFINISHED_ROWS
         return [row[0] for row in self._read(select(tasks.c.dispatcher).where(held).distinct())]
 
     def reclaim(self, dead: Collection[str]) -> list[Task]:  # noqa: D102
         lost = tasks.c.dispatcher.in_(dead) | (tasks.c.lease_until < self._now())
         return self._write(
             update(tasks)
-            .where(UNENDED, tasks.c.dispatcher.is_not(None), lost)
-            .values(**BACK_IN_QUEUE, deadline_at=deadline_after_download(), restarts=tasks.c.restarts + 1)
+            .where(UNFINISHED_ROWS, tasks.c.dispatcher.is_not(None), lost)
+            .values(**REQUEUED_VALUES, deadline_at=deadline_after_download(), restarts=tasks.c.restarts + 1)
         )
 
     def requeue(self, task: Task, *, attempt_lost: bool) -> bool:  # noqa: D102
         counted = "attempts" if attempt_lost else "restarts"
-        back = {**BACK_IN_QUEUE, "deadline_at": deadline_after_download(), counted: tasks.c[counted] + 1}
-        return bool(self._write(update(tasks).where(held(task)).values(back)))
+        back = {**REQUEUED_VALUES, "deadline_at": deadline_after_download(), counted: tasks.c[counted] + 1}
+        return bool(self._write(update(tasks).where(owned_by(task)).values(back)))
 
     def retry(self, task_id: str) -> bool:  # noqa: D102
-        anew = {key: value for key, value in BACK_IN_QUEUE.items() if key != "state"}
+        anew = {key: value for key, value in REQUEUED_VALUES.items() if key != "state"}
         nothing_failed = {"attempts": 0, "restarts": 0, "finished_at": None, "deadline_at": None, **NO_FAILURE}
-        failed = (tasks.c.id == storable(task_id)) & (tasks.c.state == State.FAILED)
-        return self._move(State.QUEUED, failed & tasks.c.input_key.is_(None), **anew, **nothing_failed)
+        failed = (tasks.c.id == sanitize_text(task_id)) & (tasks.c.state == State.FAILED)
+        return self._transition(State.QUEUED, failed & tasks.c.input_key.is_(None), **anew, **nothing_failed)
 
     def fail(self, task: Task, failure: Failure) -> bool:  # noqa: D102
-        return self._move(State.FAILED, held(task), **failure_values(failure))
+        return self._transition(State.FAILED, owned_by(task), **failure_values(failure))
 
     def fail_unserved(self, model: str, older_than_s: float, limit: int = 200) -> list[Task]:  # noqa: D102
         lately = select(dispatchers.c.model).where(dispatchers.c.alive_until > self._now() - older_than_s)
@@ -88,13 +88,15 @@ class DispatcherStatements(Statements):
     def _fail_first(self, model: str, made_before: float, limit: int, failure: Failure) -> list[Task]:
         """Fail those of the first `limit` tasks of a model that are old enough; its queue gets no new ones."""
         free = (IN_QUEUE, tasks.c.dispatcher.is_(None))
-        first = self._walks.all_queued(select(tasks.c.sequence, tasks.c.created_at).where(*free), model).limit(limit)
+        first = self._scans.queued_of_all_owners(
+            select(tasks.c.sequence, tasks.c.created_at).where(*free), model
+        ).limit(limit)
         old = [row.sequence for row in self._read(first) if row.created_at < made_before]
         return self._fail_all(old, and_(*free), failure)
 
     def fail_overdue(self, limit: int = 200) -> list[Task]:  # noqa: D102
         downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
-        due = UNENDED & (tasks.c.deadline_at < time.time()) & ~downloading
+        due = UNFINISHED_ROWS & (tasks.c.deadline_at < time.time()) & ~downloading
         first = self._read(select(tasks.c.sequence).where(due).order_by(tasks.c.deadline_at).limit(limit))
         failure = Failure("it was not done within its timeout_s", "timeout", retryable=True)
         return self._fail_all([row.sequence for row in first], due, failure)
@@ -111,4 +113,4 @@ class DispatcherStatements(Statements):
             .prefix_with("MATERIALIZED")
         )
         failed = update(tasks).where(tasks.c.sequence.in_(select(still.c.sequence)))
-        return self._end(failed.values(**ended(State.FAILED), **failure_values(failure)))
+        return self._finish(failed.values(**end_values(State.FAILED), **failure_values(failure)))

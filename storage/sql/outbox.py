@@ -9,15 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert
 
-from storage.rows import read_task
+from storage.rows import row_to_task
 from storage.schema import tasks, webhooks
 from storage.tasks import Task
-from storage.webhooks import Delivery, DeliveryState, Lane
+from storage.webhooks import Delivery, DeliveryGroup, DeliveryState
 
 ID_BYTES = 16
 
 
-def post(connection: Connection, ended: Sequence[tuple[Row[Any], Task]]) -> None:
+def insert_deliveries(connection: Connection, ended: Sequence[tuple[Row[Any], Task]]) -> None:
     """Write a delivery for each of these tasks that has asked for one, in the transaction that ends it."""
     asked = [(row, url) for row, task in ended if (url := task.request.webhook_url) is not None]
     if asked:
@@ -26,7 +26,7 @@ def post(connection: Connection, ended: Sequence[tuple[Row[Any], Task]]) -> None
 
 def read_delivery(row: Row[Any]) -> Delivery:
     """The delivery that a row holds, while it is pending."""
-    return Delivery(row.id, row.url, Lane.parse(row.lane), _read_snapshot(row.task), row.attempts)
+    return Delivery(row.id, row.url, DeliveryGroup.parse(row.lane), _read_snapshot(row.task), row.attempts)
 
 
 def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
         "id": f"msg_{secrets.token_hex(ID_BYTES)}",
         "task_id": row.id,
         "url": url,
-        "lane": str(Lane.of(row.owner, url)),
+        "lane": str(DeliveryGroup.from_url(row.owner, url)),
         "state": DeliveryState.PENDING,
         "task": json.dumps(dict(row._mapping)),  # noqa: SLF001  # public in SQLAlchemy, for all its underscore
         "attempts": 0,
@@ -47,4 +47,4 @@ def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
 def _read_snapshot(snapshot: str) -> Task:
     """The task of a snapshot, which an older or a newer version may have written: columns come and go."""
     columns = dict.fromkeys(tasks.c.keys()) | json.loads(snapshot)
-    return read_task(SimpleNamespace(**columns))
+    return row_to_task(SimpleNamespace(**columns))

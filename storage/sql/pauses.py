@@ -4,29 +4,29 @@ import time
 
 from sqlalchemy import delete, insert, literal, select, update
 
-from storage.database import answering
+from storage.database import translate_db_errors
 from storage.schema import pauses, tasks
-from storage.sql.statements import BACK_IN_QUEUE, Statements
+from storage.sql.statements import REQUEUED_VALUES, SqlStore
 from storage.tasks import State
 
 PAUSED = select(literal(1)).select_from(pauses).exists()
 """A condition of the claim itself, so that it holds for every Dispatcher, also for one that has not heard of it."""
 
 
-class PauseStatements(Statements):
+class PauseQueries(SqlStore):
     """Stop and go, for all servers on the database."""
 
     def pause(self) -> bool:  # noqa: D102
         waiting_at_a_generator = tasks.c.dispatcher.is_not(None) & (tasks.c.state == State.QUEUED)
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             if connection.execute(select(pauses)).first() is not None:
                 return False
             connection.execute(insert(pauses).values(paused_at=time.time()))
-            connection.execute(update(tasks).where(waiting_at_a_generator).values(BACK_IN_QUEUE))
+            connection.execute(update(tasks).where(waiting_at_a_generator).values(REQUEUED_VALUES))
             return True
 
     def resume(self) -> bool:  # noqa: D102
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             return connection.execute(delete(pauses)).rowcount > 0
 
     def paused_at(self) -> float | None:  # noqa: D102

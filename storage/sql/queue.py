@@ -6,13 +6,13 @@ from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.schema import IN_QUEUE, tasks
-from storage.sql.walks import Walks, distinct
+from storage.sql.walks import IndexScans, loose_index_scan
 
 
-def waiting(walks: Walks, model: str, *conditions: ColumnElement[bool]) -> Select[Any]:
+def oldest_by_owner(walks: IndexScans, model: str, *conditions: ColumnElement[bool]) -> Select[Any]:
     """Each owner of tasks that wait for `model` and meet the conditions, with the sequence of its oldest."""
-    owners = distinct("owners", lambda last: walks.all_queued(select(tasks.c.owner), model, last))
-    oldest = walks.queued(select(tasks.c.sequence).where(*conditions), model, owners.c.value).limit(1)
+    owners = loose_index_scan("owners", lambda last: walks.queued_of_all_owners(select(tasks.c.owner), model, last))
+    oldest = walks.queued_by_owner(select(tasks.c.sequence).where(*conditions), model, owners.c.value).limit(1)
     found = select(owners.c.value.label("owner"), oldest.scalar_subquery().label("oldest"))
     each = found.where(owners.c.value.is_not(None)).subquery()
     return select(each).where(each.c.oldest.is_not(None))
@@ -20,7 +20,7 @@ def waiting(walks: Walks, model: str, *conditions: ColumnElement[bool]) -> Selec
 
 def queued_models() -> Select[Any]:
     """The models that tasks wait for."""
-    models = distinct("models", _next_model)
+    models = loose_index_scan("models", _next_model)
     return select(models.c.value.label("model")).where(models.c.value.is_not(None))
 
 

@@ -5,14 +5,14 @@ import secrets as random
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.database import answering, is_sqlite
+from storage.database import is_sqlite, translate_db_errors
 from storage.schema import secrets
-from storage.sql.statements import Statements
+from storage.sql.statements import SqlStore
 
 SECRET_BYTES = 32
 
 
-class SecretStatements(Statements):
+class SecretQueries(SqlStore):
     """A table of random numbers with names."""
 
     def shared_secret(self, name: str) -> bytes:  # noqa: D102
@@ -21,6 +21,6 @@ class SecretStatements(Statements):
             return bytes.fromhex(found[0].value)
         insert = (sqlite if is_sqlite(self._engine) else postgresql).insert(secrets)
         fresh = insert.values(name=name, value=random.token_hex(SECRET_BYTES)).on_conflict_do_nothing()
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             connection.execute(fresh)
         return bytes.fromhex(self._read(wanted)[0].value)

@@ -7,26 +7,26 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, case, extract, func, literal, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from models.options import FAST_GUIDED_SHARE
+from models.options import FAST_GUIDANCE_FRACTION
 from models.progress import Stage
-from storage.database import answering, is_sqlite, reader, storable
-from storage.rows import read_known
+from storage.database import is_sqlite, read_only_engine, sanitize_text, translate_db_errors
+from storage.rows import task_or_none
 from storage.schema import tasks
-from storage.shares import Share
-from storage.sql.outbox import post
-from storage.sql.walks import Walks
-from storage.tasks import UNFINISHED, Failure, State, Task, sources
+from storage.shares import Quota
+from storage.sql.outbox import insert_deliveries
+from storage.sql.walks import IndexScans
+from storage.tasks import UNFINISHED, Failure, State, Task, allowed_from
 
 
-class Statements:
+class SqlStore:
     """One database, and the ways to ask it. SQLAlchemy Core, on SQLite or PostgreSQL."""
 
     def __init__(
         self,
         engine: Engine,
         on_end: Callable[[Task], None] | None = None,
-        shares: Mapping[str, Share] | None = None,
-        fast_guided_share: float = FAST_GUIDED_SHARE,
+        shares: Mapping[str, Quota] | None = None,
+        fast_guided_share: float = FAST_GUIDANCE_FRACTION,
     ) -> None:
         """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it.
 
@@ -35,14 +35,14 @@ class Statements:
         """
         self._engine = engine
         self._on_end = on_end
-        self._shares = dict(shares or {})
+        self._quotas = dict(shares or {})
         self._fast_guided_share = fast_guided_share
-        self._walks = Walks(by_rows=not is_sqlite(engine))
-        self._reader = reader(engine)
+        self._scans = IndexScans(by_rows=not is_sqlite(engine))
+        self._reader = read_only_engine(engine)
 
-    def share(self, owner: str) -> Share:
+    def quota(self, owner: str) -> Quota:
         """What this owner may take."""
-        return self._shares.get(owner, Share())
+        return self._quotas.get(owner, Quota())
 
     def _now(self) -> ColumnElement[Any]:
         """The clock of leases: the database's own, so that hosts need not agree, or this host's for a file."""
@@ -51,44 +51,44 @@ class Statements:
         return extract("epoch", func.clock_timestamp())
 
     def _read(self, query: Select[Any] | CompoundSelect[Any]) -> Sequence[Row[Any]]:
-        with answering(), self._reader.connect() as connection:
+        with translate_db_errors(), self._reader.connect() as connection:
             return connection.execute(query).all()
 
-    def _number(self, query: Select[Any]) -> int:
-        with answering(), self._reader.connect() as connection:
+    def _count(self, query: Select[Any]) -> int:
+        with translate_db_errors(), self._reader.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
     def _write(self, statement: Update) -> list[Task]:
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             rows = connection.execute(statement.returning(tasks)).all()
-        return [task for row in rows if (task := read_known(row)) is not None]
+        return [task for row in rows if (task := task_or_none(row)) is not None]
 
-    def _end(self, statement: Update) -> list[Task]:
+    def _finish(self, statement: Update) -> list[Task]:
         """Write the end of tasks, in the same transaction what their webhooks are to be told, and tell of it."""
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             rows = connection.execute(statement.returning(tasks)).all()
-            known = [(row, task) for row in rows if (task := read_known(row)) is not None]
-            post(connection, known)
+            known = [(row, task) for row in rows if (task := task_or_none(row)) is not None]
+            insert_deliveries(connection, known)
         written = [task for _, task in known]
         if self._on_end is not None:
             for task in written:
                 self._on_end(task)
         return written
 
-    def _move(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
+    def _transition(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
         """Bring a task into another state, if the table of transitions allows it from where it is."""
         write = self._write
         if target not in UNFINISHED:
-            values |= ended(target)
-            write = self._end
-        allowed = tasks.c.state.in_(sources(target))
+            values |= end_values(target)
+            write = self._finish
+        allowed = tasks.c.state.in_(allowed_from(target))
         return bool(write(update(tasks).where(condition, allowed).values({"state": target, **values})))
 
 
-UNENDED = tasks.c.finished_at.is_(None)
+UNFINISHED_ROWS = tasks.c.finished_at.is_(None)
 """Says the same as the unfinished states, and leaves the planner free to take the index of what is held or due."""
 
-BACK_IN_QUEUE: dict[str, Any] = {
+REQUEUED_VALUES: dict[str, Any] = {
     "state": State.QUEUED,
     "dispatcher": None,
     "lease_until": None,
@@ -104,22 +104,22 @@ BACK_IN_QUEUE: dict[str, Any] = {
 }
 
 
-def held(task: Task) -> ColumnElement[bool]:
+def owned_by(task: Task) -> ColumnElement[bool]:
     """The row of `task`, while it belongs to the claim that `task` was read with."""
-    return (tasks.c.id == task.id) & (tasks.c.claim == task.claim) & tasks.c.state.in_(UNFINISHED)
+    return (tasks.c.id == task.id) & (tasks.c.claim == task.claim_token) & tasks.c.state.in_(UNFINISHED)
 
 
 NO_FAILURE: dict[str, Any] = {"error": None, "error_code": None, "retryable": None}
 
 
-def ended(state: State) -> dict[str, Any]:
+def end_values(state: State) -> dict[str, Any]:
     """What a row is set to when the task ends in `state`."""
     return {"state": state, "finished_at": time.time(), "stage": None, "dispatcher": None, "lease_until": None}
 
 
 def failure_values(failure: Failure) -> dict[str, Any]:
     """What a row is set to beside that when it ends without a file."""
-    return {"error": storable(failure.message), "error_code": failure.code, "retryable": failure.retryable}
+    return {"error": sanitize_text(failure.message), "error_code": failure.code, "retryable": failure.retryable}
 
 
 def deadline_after_download() -> ColumnElement[Any]:

@@ -5,13 +5,13 @@ import datetime
 from sqlalchemy import select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.database import answering, is_sqlite
+from storage.database import is_sqlite, translate_db_errors
 from storage.schema import usage
-from storage.sql.statements import Statements
+from storage.sql.statements import SqlStore
 from storage.tasks import Usage
 
 
-class UsageStatements(Statements):
+class UsageQueries(SqlStore):
     """One row for an owner and a day of UTC."""
 
     def add_usage(self, owner: str, gpu_s: float, runs: int = 1) -> None:  # noqa: D102
@@ -19,7 +19,7 @@ class UsageStatements(Statements):
         insert = (sqlite if is_sqlite(self._engine) else postgresql).insert(usage)
         added = insert.values(owner=owner, day=day, runs=runs, gpu_s=gpu_s)
         more = {"runs": usage.c.runs + added.excluded.runs, "gpu_s": usage.c.gpu_s + added.excluded.gpu_s}
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             connection.execute(added.on_conflict_do_update(index_elements=["owner", "day"], set_=more))
 
     def usage(self, owner: str | None = None) -> list[Usage]:  # noqa: D102

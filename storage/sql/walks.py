@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from storage.schema import IN_QUEUE, tasks
 from storage.tasks import State
 
-FAR = 2**62
+MAX_SEQUENCE = 2**62
 """Beyond every sequence."""
 Value = ColumnElement[str] | str
 Bound = tuple[ColumnElement[Any], Value]
@@ -23,12 +23,12 @@ Bound = tuple[ColumnElement[Any], Value]
 
 
 @dataclass(frozen=True)
-class Walks:
+class IndexScans:
     """How this database is asked for tasks in order."""
 
     by_rows: bool
 
-    def along(
+    def by_state(
         self,
         query: Select[Any],
         state: State,
@@ -40,18 +40,18 @@ class Walks:
         """Let a query go through the tasks of `state`, and of `owner` if one is named, that come after `beyond`."""
         bounds: list[Bound] = [(tasks.c.state, str(state)), *([] if owner is None else [(tasks.c.owner, owner)])]
         low = beyond + 1 if beyond is not None and oldest_first else 0
-        high = beyond - 1 if beyond is not None and not oldest_first else FAR
+        high = beyond - 1 if beyond is not None and not oldest_first else MAX_SEQUENCE
         columns = [*(column for column, _ in bounds), tasks.c.sequence]
         order = [each if oldest_first else each.desc() for each in columns]
         return query.where(self._within(bounds, low, high)).order_by(*order)
 
-    def queued(self, query: Select[Any], model: str, owner: Value) -> Select[Any]:
+    def queued_by_owner(self, query: Select[Any], model: str, owner: Value) -> Select[Any]:
         """Let a query go through the tasks of an owner that wait for `model`, the oldest first."""
         bounds: list[Bound] = [(tasks.c.model, model), (tasks.c.owner, owner)]
-        within = self._within(bounds, 0, FAR)
+        within = self._within(bounds, 0, MAX_SEQUENCE)
         return query.where(IN_QUEUE, within).order_by(tasks.c.model, tasks.c.owner, tasks.c.sequence)
 
-    def all_queued(self, query: Select[Any], model: str, after_owner: Value | None = None) -> Select[Any]:
+    def queued_of_all_owners(self, query: Select[Any], model: str, after_owner: Value | None = None) -> Select[Any]:
         """The same for all owners, one after the other; or for those whose names come after this one."""
         least: Value = "" if after_owner is None else after_owner
         if self.by_rows:
@@ -71,7 +71,7 @@ class Walks:
         return and_(row >= tuple_(*least), row <= tuple_(*most))
 
 
-def distinct(name: str, following: Callable[[ColumnElement[str] | None], Select[Any]]) -> CTE:
+def loose_index_scan(name: str, following: Callable[[ColumnElement[str] | None], Select[Any]]) -> CTE:
     """Each value that the steps of `following` come to, from the first (after None) to none any more.
 
     One look into an index for each value, however many rows have it. The last row holds no value.

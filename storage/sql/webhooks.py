@@ -7,23 +7,23 @@ from typing import Any
 from sqlalchemy import Row, ScalarSelect, Select, and_, case, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.database import answering, storable
+from storage.database import sanitize_text, translate_db_errors
 from storage.schema import PENDING, webhooks
 from storage.sql.outbox import read_delivery
-from storage.sql.statements import Statements
-from storage.sql.walks import distinct
-from storage.webhooks import Delivery, DeliveryState, Due, Lane, Standing
+from storage.sql.statements import SqlStore
+from storage.sql.walks import loose_index_scan
+from storage.webhooks import Delivery, DeliveryGroup, DeliveryState, DeliveryStatus, DueDelivery
 
 MAX_ERROR_CHARS = 300
 
 logger = logging.getLogger("ray.serve")
 
 
-class WebhookStatements(Statements):
+class WebhookStatements(SqlStore):
     """Claim deliveries, settle them, say how they stand."""
 
-    def due_webhooks(self, now: float) -> list[Due]:  # noqa: D102
-        lanes = distinct("lanes", _next_lane)
+    def due_webhooks(self, now: float) -> list[DueDelivery]:  # noqa: D102
+        lanes = loose_index_scan("lanes", _next_lane)
 
         def first(column: ColumnElement[Any]) -> ScalarSelect[Any]:
             waiting = select(column).where(PENDING, webhooks.c.lane == lanes.c.value, webhooks.c.due_at <= now)
@@ -31,7 +31,11 @@ class WebhookStatements(Statements):
 
         seen = (lanes.c.value, first(webhooks.c.sequence).label("sequence"), first(webhooks.c.due_at).label("due_at"))
         found = self._read(select(*seen).where(lanes.c.value.is_not(None)))
-        return [Due(row.sequence, Lane.parse(row.value), row.due_at) for row in found if row.sequence is not None]
+        return [
+            DueDelivery(row.sequence, DeliveryGroup.parse(row.value), row.due_at)
+            for row in found
+            if row.sequence is not None
+        ]
 
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:  # noqa: D102
         if not sequences:
@@ -46,11 +50,11 @@ class WebhookStatements(Statements):
         )
         taken = update(webhooks).where(webhooks.c.sequence.in_(select(free.c.sequence)))
         values = {"due_at": now + lease_s, "attempts": webhooks.c.attempts + 1}
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             rows = connection.execute(taken.values(values).returning(webhooks)).all()
         return [delivery for row in rows if (delivery := _readable(row)) is not None]
 
-    def settle_webhook(  # noqa: D102
+    def record_attempt(  # noqa: D102
         self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0
     ) -> bool:
         this_attempt = (
@@ -58,20 +62,23 @@ class WebhookStatements(Statements):
             & (webhooks.c.attempts == delivery.attempt)
             & (webhooks.c.state == DeliveryState.PENDING)
         )
-        values: dict[str, Any] = {"state": state, "last_error": storable(error)[:MAX_ERROR_CHARS] if error else None}
+        values: dict[str, Any] = {
+            "state": state,
+            "last_error": sanitize_text(error)[:MAX_ERROR_CHARS] if error else None,
+        }
         if state == DeliveryState.PENDING:
             values["due_at"] = due_at
         if state == DeliveryState.DELIVERED:
             values["task"] = None  # nobody will read it again
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             return bool(connection.execute(update(webhooks).where(this_attempt).values(values)).rowcount)
 
-    def end_webhooks(self, task_id: str) -> None:  # noqa: D102
-        theirs = (webhooks.c.task_id == storable(task_id)) & (webhooks.c.state == DeliveryState.PENDING)
+    def fail_webhooks(self, task_id: str) -> None:  # noqa: D102
+        theirs = (webhooks.c.task_id == sanitize_text(task_id)) & (webhooks.c.state == DeliveryState.PENDING)
         if not self._read(select(webhooks.c.sequence).where(theirs).limit(1)):
             return
         values = {"state": DeliveryState.FAILED, "last_error": "its task was deleted"}
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             connection.execute(update(webhooks).where(theirs).values(values))
 
     def pending_webhooks(self, ids: Collection[str]) -> set[str]:  # noqa: D102
@@ -79,7 +86,9 @@ class WebhookStatements(Statements):
         return {row.id for row in self._read(select(webhooks.c.id).where(pending))}
 
     def resend_webhook(self, task_id: str, now: float) -> bool:  # noqa: D102
-        last = select(func.max(webhooks.c.sequence)).where(webhooks.c.task_id == storable(task_id)).scalar_subquery()
+        last = (
+            select(func.max(webhooks.c.sequence)).where(webhooks.c.task_id == sanitize_text(task_id)).scalar_subquery()
+        )
         unheard = (webhooks.c.sequence == last) & (webhooks.c.state != DeliveryState.DELIVERED)
         given_up = webhooks.c.state == DeliveryState.FAILED
         again = {
@@ -87,15 +96,15 @@ class WebhookStatements(Statements):
             "attempts": case((given_up, 0), else_=webhooks.c.attempts),
             "due_at": now,
         }
-        with answering(), self._engine.begin() as connection:
+        with translate_db_errors(), self._engine.begin() as connection:
             return bool(connection.execute(update(webhooks).where(unheard).values(again)).rowcount)
 
-    def webhooks_of(self, task_ids: Collection[str]) -> dict[str, Standing]:  # noqa: D102
+    def webhooks_of(self, task_ids: Collection[str]) -> dict[str, DeliveryStatus]:  # noqa: D102
         if not task_ids:
             return {}
         seen = (webhooks.c.task_id, webhooks.c.state, webhooks.c.attempts, webhooks.c.last_error)
         found = self._read(select(*seen).where(webhooks.c.task_id.in_(task_ids)).order_by(webhooks.c.sequence))
-        return {row.task_id: Standing(DeliveryState(row.state), row.attempts, row.last_error) for row in found}
+        return {row.task_id: DeliveryStatus(DeliveryState(row.state), row.attempts, row.last_error) for row in found}
 
 
 def _readable(row: Row[Any]) -> Delivery | None:

@@ -9,19 +9,19 @@ from models.adjustments import Adjustment
 from models.progress import Progress, Stage
 from storage.rows import adjusted_value
 from storage.schema import tasks
-from storage.sql.statements import Statements, deadline_after_download, held
+from storage.sql.statements import SqlStore, deadline_after_download, owned_by
 from storage.tasks import Output, State, Task
 
 
-class WorkerStatements(Statements):
+class WorkerQueries(SqlStore):
     """Each is a compare-and-set on (task, claim)."""
 
-    def start(self, task: Task) -> bool:  # noqa: D102
+    def start_run(self, task: Task) -> bool:  # noqa: D102
         anew: dict[str, float | None] = dict.fromkeys(("rendering_at", "decoding_at", "finished_at"))
         values = {"stage": Stage.STARTING, "started_at": time.time(), **anew}
-        return self._move(State.PROCESSING, held(task), **values)
+        return self._transition(State.PROCESSING, owned_by(task), **values)
 
-    def report(self, task: Task, progress: Progress) -> bool:  # noqa: D102
+    def report_progress(self, task: Task, progress: Progress) -> bool:  # noqa: D102
         fraction = progress.fraction(task.rendered_request.num_inference_steps)
         values = {
             "stage": progress.stage,
@@ -37,14 +37,14 @@ class WorkerStatements(Statements):
             values["decoding_at"] = func.coalesce(tasks.c.decoding_at, time.time())
         if progress.stage != Stage.DOWNLOADING:
             values["deadline_at"] = deadline_after_download()
-        mine = held(task) & (tasks.c.state == State.PROCESSING)
+        mine = owned_by(task) & (tasks.c.state == State.PROCESSING)
         return bool(self._write(update(tasks).where(mine).values(values)))
 
-    def adjust(self, task: Task, adjustments: Collection[Adjustment]) -> bool:  # noqa: D102
-        return bool(self._write(update(tasks).where(held(task)).values(adjusted=adjusted_value(adjustments))))
+    def record_adjustments(self, task: Task, adjustments: Collection[Adjustment]) -> bool:  # noqa: D102
+        return bool(self._write(update(tasks).where(owned_by(task)).values(adjusted=adjusted_value(adjustments))))
 
-    def owns(self, task: Task) -> bool:  # noqa: D102
-        return bool(self._read(select(literal(1)).where(held(task), tasks.c.state == State.PROCESSING)))
+    def owns_task(self, task: Task) -> bool:  # noqa: D102
+        return bool(self._read(select(literal(1)).where(owned_by(task), tasks.c.state == State.PROCESSING)))
 
     def complete(self, task: Task, output: Output) -> bool:  # noqa: D102
         values = {
@@ -54,4 +54,4 @@ class WorkerStatements(Statements):
             "size_bytes": output.size_bytes,
             "progress": 1.0,
         }
-        return self._move(State.COMPLETED, held(task), **values)
+        return self._transition(State.COMPLETED, owned_by(task), **values)

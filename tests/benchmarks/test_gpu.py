@@ -17,8 +17,8 @@ from benchmarks.gpu.rows import ERROR, Row, tried
 from benchmarks.gpu.steps import AGAIN, PLAIN, Steps, compiled_options, options
 from benchmarks.gpu.subject import RANDOM, Source, Subject, held_sizes, open_subject
 from benchmarks.gpu.tasks import needed_by_cards
-from models.placement import Place
-from models.speedup_choice import Speedup
+from models.placement import OffloadMode
+from models.speedup_choice import Optimization
 from models.speedups.compiled import compile_blocks
 from models.tiny import AUDIO_VAE, CONNECTORS, TEXT_ENCODER, TRANSFORMER, VIDEO_VAE, VOCODER
 
@@ -187,7 +187,7 @@ def test_a_model_is_made_for_the_parts_that_are_wanted_alone(tmp_path: Path) -> 
 
 def test_on_a_gpu_every_speedup_is_measured_alone() -> None:
     alone = {*options("cuda").values(), *(option.speedups for option in compiled_options().values())}
-    assert {(name,) for name in Speedup if name is not Speedup.COMPILE} <= alone
+    assert {(name,) for name in Optimization if name is not Optimization.COMPILE} <= alone
     assert () in alone, "compiled blocks alone"
 
 
@@ -208,8 +208,8 @@ def test_random_weights_render_whole_tasks(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_each_placement_is_tried_on_the_smallest_card_that_needs_it() -> None:
-    needed = {(placed.place, card_gb) for card_gb, placed in needed_by_cards(held_sizes(Source(RANDOM)), 90 * 10**9)}
-    assert {(Place.BLOCKS, 16), (Place.TRANSFORMER, 48)} <= needed
+    needed = {(placed.mode, card_gb) for card_gb, placed in needed_by_cards(held_sizes(Source(RANDOM)), 90 * 10**9)}
+    assert {(OffloadMode.BLOCK, 16), (OffloadMode.ALL_BUT_TRANSFORMER, 48)} <= needed
 
 
 def _random() -> Subject:

@@ -6,7 +6,7 @@ import torch
 from benchmarks.full_size import FULL_SIZE, draw_components, pipeline
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.peaks import Case, Counter, told
-from models.recipes import UNGUIDED, Family
+from models.recipes import NO_GUIDANCE, Family
 from models.request import VideoRequest
 
 GIGA = 10**9
@@ -15,7 +15,7 @@ DEFAULT = VideoRequest(prompt="a cat", seed=1, num_inference_steps=2, height=512
 CASES = {
     "usual": Case(DEFAULT),
     "from an image": Case(DEFAULT, from_image=True),
-    "unguided": Case(DEFAULT.model_copy(update=UNGUIDED)),
+    "unguided": Case(DEFAULT.model_copy(update=NO_GUIDANCE)),
     "large": Case(DEFAULT.model_copy(update={"height": 1088, "width": 1920}), from_image=True),
 }
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from benchmarks.quality import NOTHING, ignore, judge, show, ssim
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.request import VideoRequest
 
 
 def test_fast_is_judged_against_exact_and_another_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)
-    model = Ltx2.load("tiny", "cpu", tmp_path, ignore)
+    model = Ltx2Model.load("tiny", "cpu", tmp_path, ignore)
     request = VideoRequest(prompt="a cat", height=64, width=128, num_frames=9, num_inference_steps=4)
     rows = judge(model, request, 2, "cpu")
     assert len(rows) == 2

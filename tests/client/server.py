@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from deployments.settings import Settings
 from models.progress import Progress, Stage
 from storage.database import migrate, open_engine
@@ -84,7 +84,7 @@ class Server:
         self._engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
         migrate(self._engine)
         self.tasks, self.outputs = SqlTaskStore(self._engine), LocalOutputStore(folder / "store")
-        self.line = BreakingOff(create_app(Rooms(settings, MODEL, self.tasks, self.outputs, _no_nudge)))
+        self.line = BreakingOff(create_app(AppContext(settings, MODEL, self.tasks, self.outputs, _no_nudge)))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.may_finish = threading.Event()
@@ -128,13 +128,13 @@ class Server:
                 self._render(task)
 
     def _render(self, task: Task) -> None:
-        self.tasks.start(task)
+        self.tasks.start_run(task)
         for step in range(1, task.request.num_inference_steps + 1):
-            if not self.tasks.report(task, Progress(Stage.DENOISING, step)):
+            if not self.tasks.report_progress(task, Progress(Stage.DENOISING, step)):
                 return
             self._closing.wait(PACE_S)
         while not self.may_finish.wait(PACE_S):
-            if not self.tasks.report(task, Progress(Stage.DECODING)):
+            if not self.tasks.report_progress(task, Progress(Stage.DECODING)):
                 return
         if self.failure:
             self.tasks.fail(task, self.failure)

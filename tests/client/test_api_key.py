@@ -6,7 +6,7 @@ import pytest
 
 from ltx2_client import AsyncClient, Client, ClientError, Refused
 from ltx2_client.cli import main
-from ltx2_client.talk import Call
+from ltx2_client.talk import Request
 from ltx2_client.wire import arguments, key_headers
 from tests.client.server import VIDEO, serve
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer
@@ -69,7 +69,7 @@ def test_the_command_takes_it_from_the_environment(server, monkeypatch):
     ],
 )
 def test_the_key_goes_to_the_server_alone(url, sent):
-    headers = arguments("https://box:8004", Call("GET", url), bearer(ALICE))["headers"]
+    headers = arguments("https://box:8004", Request("GET", url), bearer(ALICE))["headers"]
     assert ("Authorization" in headers) == sent
 
 

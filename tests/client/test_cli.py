@@ -15,7 +15,7 @@ import pytest
 
 from ltx2_client.arguments import parser
 from ltx2_client.progress import activity, time_left
-from ltx2_client.records import Task, read
+from ltx2_client.records import Task, from_json
 from storage.tasks import State
 from tests.client.server import MODEL, VIDEO
 from tests.ingress.conftest import picture_file
@@ -76,7 +76,7 @@ def task(**fields):
         "num_inference_steps": 40,
         "progress": 0.1,
     }
-    return read(Task, {**required, "created_at": 1.0, "model": MODEL, **fields})
+    return from_json(Task, {**required, "created_at": 1.0, "model": MODEL, **fields})
 
 
 def test_a_picture_and_a_prompt_become_the_file_that_was_named(ltx2, server, tmp_path):

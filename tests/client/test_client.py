@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from ltx2_client import AsyncClient, Client, ClientError, DownloadFailed, Options, Refused, TaskFailed, Unreachable
-from ltx2_client.records import Task, read
+from ltx2_client.records import Task, from_json
 from models.estimate import estimate_peak
-from models.recipes import choose_recipe
+from models.recipes import choose_profile
 from models.request import VideoRequest
 from storage.tasks import Failure, ServedModel
 from tests.client.server import MODEL, VIDEO
@@ -43,7 +43,7 @@ def test_a_picture_becomes_a_file(client, server, tmp_path):
 
 def test_an_estimate_says_what_fits_and_makes_nothing(client, server):
     free_bytes = estimate_peak(VideoRequest(prompt=PROMPT, num_frames=241)).bytes
-    server.tasks.remember_model(ServedModel(MODEL, choose_recipe({}), free_bytes))
+    server.tasks.remember_model(ServedModel(MODEL, choose_profile({}), free_bytes))
     taken, refused = client.estimate(PROMPT, num_frames=241), client.estimate(PROMPT, num_frames=249)
     assert (taken.fits, taken.nearest) == (True, ())
     assert (refused.fits, refused.nearest[0]["num_frames"]) == (False, 241)
@@ -186,7 +186,7 @@ def test_every_parameter_of_the_server_can_be_asked_for():
 def test_what_a_newer_server_adds_is_passed_over():
     body = {"task_id": "a", "status": "completed", "state": "completed", "num_inference_steps": 2, "progress": 1,
             "created_at": 1.0, "model": "m", "mood": "good"}  # fmt: skip
-    assert read(Task, body).finished
+    assert from_json(Task, body).finished
 
 
 @pytest.mark.parametrize("server", ["ftp://host", "http://", "http://host:port", ""])

@@ -17,7 +17,7 @@ import socksio
 
 from ltx2_client import AsyncClient, Client, ClientError
 from ltx2_client.cli import main
-from ltx2_client.errors import Refused
+from ltx2_client.errors import ApiError
 from ltx2_client.talks import STRANGER
 from tests.client.socks import socks_proxy
 from tests.client.test_cli import task
@@ -114,7 +114,7 @@ def test_whatever_answers_that_is_no_such_server_is_told_so():
                 transport=httpx.MockTransport(lambda _, it=content: httpx.Response(200, content=it))
             )
             for call in (client.health, client.tasks, lambda client=client: client.poll("a")):
-                with pytest.raises(Refused, match=STRANGER):
+                with pytest.raises(ApiError, match=STRANGER):
                     call()
 
 

@@ -42,12 +42,12 @@ def anyio_backend() -> str:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dispatchers look at their place often, and are several in one process: each has a name of its own."""
-    monkeypatch.setattr(place, "STAND_EVERY_S", 0.05)
-    monkeypatch.setattr(place, "ALIVE_S", ALIVE_S)
+    monkeypatch.setattr(place, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(place, "EXPIRY_S", ALIVE_S)
     numbers = iter(range(100))
-    real = leases.DispatcherName.of_this_process()
+    real = leases.DispatcherId.current()
     monkeypatch.setattr(
-        leases.DispatcherName,
+        leases.DispatcherId,
         "of_this_process",
         lambda: replace(real, started_at=real.started_at + next(numbers) / 100),
     )

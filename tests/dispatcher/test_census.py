@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.dispatcher import census
-from deployments.dispatcher.census import CensusTaker
+from deployments.dispatcher.census import QueueGauges
 from deployments.metrics.labels import GENERATOR_LOST, STATE
 from deployments.metrics.table import (
     CENSUS_AT_S,
@@ -16,8 +16,8 @@ from deployments.metrics.table import (
     TASKS_ENDED,
 )
 from models.progress import Stage
-from models.stopwatch import Lap
-from storage.tasks import Replica, ReplicaState
+from models.stopwatch import TimedStage
+from storage.tasks import GeneratorReplica, ReplicaState
 from tests.dispatcher.workers import MODEL, dispatcher, end, kill, submit, until
 from tests.metrics.recorded import RecordedMetrics
 
@@ -28,7 +28,7 @@ def total(recorded: RecordedMetrics) -> float:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(census, "EVERY_S", 0.02)
+    monkeypatch.setattr(census, "SAMPLE_INTERVAL_S", 0.02)
 
 
 @pytest.mark.anyio
@@ -37,7 +37,7 @@ async def test_one_of_several_dispatchers_shows_the_queue_and_another_takes_over
     workers.render_s = 600
     shown = [RecordedMetrics() for _ in range(2)]
     pair = [dispatcher(settings, workers, 1, metrics=recorded) for recorded in shown]
-    await until(lambda: all(each._place.share == 2 for each in pair))
+    await until(lambda: all(each._place.in_flight_limit == 2 for each in pair))
     submit(store, 9)
     await until(lambda: sorted(total(recorded) for recorded in shown) == [0, 9])
     await until(lambda: sum((recorded.value(CENSUS_AT_S) or 0.0) > 0 for recorded in shown) == 1)
@@ -55,19 +55,22 @@ async def test_lost_runs_and_failures_are_counted_where_they_are_settled(setting
     workers.deadly.add(task_id)
     await until(lambda: recorded.value(TASKS_ENDED, outcome="failed", code="replica_lost") == 1)
     assert recorded.value(TASK_RETRIES, reason=GENERATOR_LOST) == settings.dispatcher.max_attempts - 1
-    assert len(recorded.seen(STAGE_S, stage=Lap.CLAIM)) == 1
+    assert len(recorded.seen(STAGE_S, stage=TimedStage.CLAIM)) == 1
     await end(alone)
 
 
 def test_a_census_says_where_tasks_stand_how_long_they_wait_and_what_generators_do(store):
     recorded = RecordedMetrics()
     submit(store, 3)
-    for replica in (Replica("a", MODEL, ReplicaState.READY), Replica("b", "another", ReplicaState.READY)):
+    for replica in (
+        GeneratorReplica("a", MODEL, ReplicaState.READY),
+        GeneratorReplica("b", "another", ReplicaState.READY),
+    ):
         store.put_replica(replica)
     (task,) = store.claim("alice", MODEL, 1, 60)
-    store.start(task)
+    store.start_run(task)
     store.pause()
-    CensusTaker(store, MODEL, recorded).take_if_due(mine=True)
+    QueueGauges(store, MODEL, recorded).publish_if_due(mine=True)
     assert recorded.value(PAUSED) == 1
     assert recorded.value(TASKS, state="queued") == 2
     assert recorded.value(TASKS, state=Stage.STARTING) == 1
@@ -79,8 +82,8 @@ def test_a_census_says_where_tasks_stand_how_long_they_wait_and_what_generators_
 def test_who_no_longer_speaks_shows_nothing(store):
     recorded = RecordedMetrics()
     submit(store, 1)
-    taker = CensusTaker(store, MODEL, recorded)
-    taker.take_if_due(mine=True)
+    taker = QueueGauges(store, MODEL, recorded)
+    taker.publish_if_due(mine=True)
     taker._taken_at -= 1
-    taker.take_if_due(mine=False)
+    taker.publish_if_due(mine=False)
     assert (total(recorded), recorded.value(OLDEST_QUEUED_S), recorded.value(CENSUS_AT_S)) == (0, 0, 0)

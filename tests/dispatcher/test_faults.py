@@ -43,7 +43,7 @@ async def test_what_a_lost_dispatcher_held_is_run_by_the_other_once_its_lease_ha
     await kill(lost)
     await all_end(store, ids)
     rows = store.get_many(ids)
-    assert {row.id for row in rows if row.restarts} == set(held)
+    assert {row.id for row in rows if row.requeues} == set(held)
     assert {row.attempts for row in rows} == {0}
     await end(alive)
 
@@ -80,7 +80,7 @@ async def test_the_first_to_wake_takes_nothing_from_the_one_that_still_sleeps(se
             time.sleep(LONGER_LEASE_S + 1)  # noqa: ASYNC251  # both stand still, and this one comes back first
             before = len(workers.rendered)
             await until(lambda: len(workers.rendered) >= before + settings.generator.max_replicas + 2)
-            restarts = {task.id: task.restarts for task in store.get_many(held)}
+            restarts = {task.id: task.requeues for task in store.get_many(held)}
         finally:
             wake.set()
         assert restarts == dict.fromkeys(held, 0) != {}
@@ -120,7 +120,7 @@ async def test_a_task_that_kills_its_generator_every_time_fails_and_harms_no_oth
     ids = submit(store, IN_FLIGHT)
     poison = ids[7]
     workers.deadly.add(poison)
-    await until(lambda: all(task.finished for task in store.get_many(ids)))
+    await until(lambda: all(task.is_finished for task in store.get_many(ids)))
     failed = store.get(poison)
     assert failed.state == State.FAILED
     assert failed.failure.code == "replica_lost"
@@ -135,7 +135,7 @@ async def test_a_full_output_store_fails_its_tasks_with_that_reason_and_the_next
     workers.store_is_full = True
     one = dispatcher(settings, workers, 1)
     ids = submit(store, 3)
-    await until(lambda: all(task.finished for task in store.get_many(ids)))
+    await until(lambda: all(task.is_finished for task in store.get_many(ids)))
     assert {task.failure.code for task in store.get_many(ids)} == {"storage_full"}
     assert all("no space left" in task.failure.message for task in store.get_many(ids))
     workers.store_is_full = False

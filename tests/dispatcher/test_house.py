@@ -3,9 +3,9 @@
 import pytest
 
 from deployments.dispatcher import house
-from deployments.dispatcher.house import House
-from deployments.dispatcher.leases import DispatcherName
-from deployments.dispatcher.outcomes import Outcomes
+from deployments.dispatcher.house import Maintenance
+from deployments.dispatcher.leases import DispatcherId
+from deployments.dispatcher.outcomes import OutcomeHandler
 from deployments.settings import Settings
 from models.errors import StoreUnavailable
 from models.request import VideoRequest
@@ -29,13 +29,13 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def keeper(store, tmp_path, monkeypatch) -> House:
-    monkeypatch.setattr(house, "ENDED_AT_ONCE", LOT)
-    monkeypatch.setattr(house, "LOOK_EVERY_S", NEVER_S)  # only what says that there is more is looked at again
+def keeper(store, tmp_path, monkeypatch) -> Maintenance:
+    monkeypatch.setattr(house, "BATCH_SIZE", LOT)
+    monkeypatch.setattr(house, "CHECK_INTERVAL_S", NEVER_S)  # only what says that there is more is looked at again
     monkeypatch.setattr(house, "ORPHAN_CHECK_S", NEVER_S)
     settings = Settings(orphan_model_timeout_s=0)
-    outcomes = Outcomes(settings.dispatcher, store, LocalOutputStore(tmp_path))
-    return House(settings, DispatcherName.of_this_process(), MODEL, store, outcomes)
+    outcomes = OutcomeHandler(settings.dispatcher, store, LocalOutputStore(tmp_path))
+    return Maintenance(settings, DispatcherId.current(), MODEL, store, outcomes)
 
 
 def submit(store: SqlTaskStore, model: str = MODEL, input_key: str | None = None, **fields: object) -> None:
@@ -87,9 +87,9 @@ async def test_a_claimant_whose_name_another_version_wrote_is_left_to_its_lease(
     submit(store)
     (held,) = store.claim("a name of tomorrow", MODEL, 1, 60)
     await keeper.keep()
-    assert store.claimants() == ["a name of tomorrow"]
-    store.renew("a name of tomorrow", -1)
+    assert store.list_dispatchers() == ["a name of tomorrow"]
+    store.renew_leases("a name of tomorrow", -1)
     keeper._looked_at = -NEVER_S
     await keeper.keep()
-    assert store.claimants() == []
-    assert store.get(held.id).restarts == 1
+    assert store.list_dispatchers() == []
+    assert store.get(held.id).requeues == 1

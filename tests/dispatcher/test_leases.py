@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import psutil
 
-from deployments.dispatcher.leases import DispatcherName, LeaseClock
+from deployments.dispatcher.leases import DispatcherId, LeaseTimer
 
-ME = DispatcherName.of_this_process()
+ME = DispatcherId.current()
 
 
 def test_a_name_is_read_back_from_its_row():
-    parsed = DispatcherName.parse(str(ME))
+    parsed = DispatcherId.parse(str(ME))
     assert str(parsed) == str(ME)
     assert not parsed.is_dead(one_host=True)
 
@@ -46,19 +46,19 @@ def test_other_hosts_and_boots_are_dead_only_to_a_database_of_one_host():
 
 
 def test_a_lease_is_renewed_in_good_time():
-    clock = LeaseClock(0.3)
-    assert not clock.due()
+    clock = LeaseTimer(0.3)
+    assert not clock.should_renew()
     time.sleep(0.12)
-    assert clock.due()
-    clock.renewed()
-    assert not clock.due()
+    assert clock.should_renew()
+    clock.mark_renewed()
+    assert not clock.should_renew()
     assert clock.may_reclaim()
 
 
 def test_after_a_gap_nothing_is_taken_from_others_for_one_lease():
-    clock = LeaseClock(0.3)
+    clock = LeaseTimer(0.3)
     time.sleep(0.25)
-    clock.renewed()
+    clock.mark_renewed()
     assert not clock.may_reclaim()
     time.sleep(0.35)
     assert clock.may_reclaim()

@@ -34,10 +34,10 @@ def said():
 
 
 async def test_running_tasks_end_and_no_other_begins_until_resume(settings, store, workers, said, monkeypatch):
-    monkeypatch.setattr(house, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(house, "CHECK_INTERVAL_S", 0.05)
     workers.render_s = 60
     pair = [dispatcher(settings, workers, 1) for _ in range(2)]
-    await until(lambda: all(each._place.share == 2 for each in pair))
+    await until(lambda: all(each._place.in_flight_limit == 2 for each in pair))
     ids = submit(store, 8)
     await until(lambda: len(workers.rendered) == 4)
     begun = set(workers.rendered)
@@ -47,7 +47,7 @@ async def test_running_tasks_end_and_no_other_begins_until_resume(settings, stor
     await until(lambda: {row.state for row in store.get_many(list(begun))} == {State.COMPLETED})
     later = submit(store, 1)
     for each in pair:
-        await each.nudge()
+        await each.notify()
     await until(lambda: not any(each._generating for each in pair))
     assert set(workers.rendered) == begun
     assert {row.state for row in store.get_many([*set(ids) - begun, *later])} == {State.QUEUED}

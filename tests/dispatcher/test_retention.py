@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from deployments.dispatcher.retention import WEBHOOK_S, Retention
+from deployments.dispatcher.retention import WEBHOOK_TTL_S, Retention
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
 from models.request import VideoRequest
 from storage.audit import ORPHAN_MIN_AGE_S
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
-from storage.outputs import input_key, output_key, poster_key, staged
+from storage.outputs import input_key, output_key, poster_key, staging_key
 from storage.retention import SqlRetentionStore
 from storage.schema import tasks, webhooks
 from storage.task_store import SqlTaskStore
@@ -77,7 +77,7 @@ def put(outputs, tmp_path: Path) -> Callable[..., str]:
 def begin(rows: SqlTaskStore) -> Task:
     rows.submit(NewTask(VideoRequest(prompt="a lighthouse"), "m", "http://box"))
     (task,) = rows.claim("alice", "m", 1, 60)
-    assert rows.start(task)
+    assert rows.start_run(task)
     return task
 
 
@@ -139,7 +139,12 @@ def test_a_file_that_could_not_be_removed_is_found_by_the_walk(rows, engine, out
 def test_files_of_nobody_go_after_a_day(outputs, rounds, put):
     nobody = "0123456789abcdef" * 2
     young = put(output_key(nobody), ORPHAN_MIN_AGE_S - 60)
-    for key in (poster_key(nobody), input_key(nobody), staged(output_key(nobody), 2), f"{poster_key(nobody)}.x7_.part"):
+    for key in (
+        poster_key(nobody),
+        input_key(nobody),
+        staging_key(output_key(nobody), 2),
+        f"{poster_key(nobody)}.x7_.part",
+    ):
         put(key, ORPHAN_MIN_AGE_S + 60)
     rounds().round()
     assert files(outputs) == {young}
@@ -153,7 +158,7 @@ def test_a_name_that_the_server_does_not_give_is_left_alone(outputs, rounds, put
 
 def test_no_file_of_an_unfinished_task_goes(rows, outputs, rounds, put):
     task = begin(rows)
-    keys = (output_key(task.id), poster_key(task.id), input_key(task.id), staged(output_key(task.id), 1))
+    keys = (output_key(task.id), poster_key(task.id), input_key(task.id), staging_key(output_key(task.id), 1))
     theirs = {put(key, 99 * DAY_S) for key in keys}
     rounds().round()
     assert files(outputs) == theirs
@@ -216,7 +221,7 @@ def test_a_webhook_is_forgotten_when_no_try_of_it_can_be_left_and_its_task_would
     assert rows.cancel(old.id)
     assert rows.cancel(young.id)
     with engine.begin() as connection:
-        made_at = time.time() - DAY_S - WEBHOOK_S - 1
+        made_at = time.time() - DAY_S - WEBHOOK_TTL_S - 1
         connection.execute(update(webhooks).where(webhooks.c.task_id == old.id).values(created_at=made_at))
     rounds(rows_s=None).round()
     assert set(rows.webhooks_of([old.id, young.id])) == {old.id, young.id}

@@ -6,7 +6,16 @@ import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
-from deployments.dispatcher.retries import MAX_ENCODES, STORE_PATIENCE_S, Encodes, Verdict, failure, judge, lost, unwrap
+from deployments.dispatcher.retries import (
+    MAX_ENCODES,
+    STORE_TIMEOUT_S,
+    EncodeRetryBudget,
+    RetryDecision,
+    decide_retry,
+    failure_from,
+    replica_lost_failure,
+    unwrap_ray_error,
+)
 from models.errors import (
     EncodeFailed,
     GpuOutOfMemory,
@@ -14,7 +23,7 @@ from models.errors import (
     RenderFailed,
     StorageFull,
     StoreUnavailable,
-    TaskCancelled,
+    TaskCanceled,
 )
 from models.progress import Stage
 from storage.tasks import State
@@ -29,48 +38,48 @@ UNAVAILABLE = DeploymentUnavailableError("generator")
 @pytest.mark.parametrize(
     ("error", "row", "may_encode_again", "verdict"),
     [
-        (RenderFailed("x"), None, True, Verdict.DROP),
-        (RenderFailed("x"), ENDED, True, Verdict.DROP),
-        (TaskCancelled("x"), RENDERING, True, Verdict.DROP),
-        (ActorDiedError(), ENDED, True, Verdict.DROP),
-        (ActorDiedError(), RENDERING, True, Verdict.COUNT_ATTEMPT),
-        (ActorDiedError(), WAITING, True, Verdict.GO_BACK),
-        (ActorDiedError(), ENCODING, True, Verdict.ENCODE_AGAIN),
-        (ActorDiedError(), ENCODING, False, Verdict.COUNT_ATTEMPT),
-        (StoreUnavailable("x"), ENCODING, True, Verdict.ENCODE_AGAIN),
-        (StoreUnavailable("x"), ENCODING, False, Verdict.FAIL),
-        (StoreUnavailable("x"), WAITING, True, Verdict.GO_BACK),
-        (StoreUnavailable("x"), RENDERING, True, Verdict.GO_BACK),
-        (UNAVAILABLE, WAITING, True, Verdict.GO_BACK),
-        (WorkerCrashedError(), RENDERING, True, Verdict.GO_BACK),
-        (BackPressureError(num_queued_requests=1, max_queued_requests=1), WAITING, True, Verdict.GO_BACK),
-        (RenderFailed("x"), RENDERING, True, Verdict.FAIL),
-        (GpuOutOfMemory("x"), RENDERING, True, Verdict.FAIL),
-        (ModelUnavailable("x"), RENDERING, True, Verdict.FAIL),
-        (EncodeFailed("x"), ENCODING, True, Verdict.FAIL),
-        (RuntimeError("x"), RENDERING, True, Verdict.FAIL),
+        (RenderFailed("x"), None, True, RetryDecision.IGNORE),
+        (RenderFailed("x"), ENDED, True, RetryDecision.IGNORE),
+        (TaskCanceled("x"), RENDERING, True, RetryDecision.IGNORE),
+        (ActorDiedError(), ENDED, True, RetryDecision.IGNORE),
+        (ActorDiedError(), RENDERING, True, RetryDecision.RETRY_COUNTED),
+        (ActorDiedError(), WAITING, True, RetryDecision.REQUEUE),
+        (ActorDiedError(), ENCODING, True, RetryDecision.ENCODE_AGAIN),
+        (ActorDiedError(), ENCODING, False, RetryDecision.RETRY_COUNTED),
+        (StoreUnavailable("x"), ENCODING, True, RetryDecision.ENCODE_AGAIN),
+        (StoreUnavailable("x"), ENCODING, False, RetryDecision.FAIL),
+        (StoreUnavailable("x"), WAITING, True, RetryDecision.REQUEUE),
+        (StoreUnavailable("x"), RENDERING, True, RetryDecision.REQUEUE),
+        (UNAVAILABLE, WAITING, True, RetryDecision.REQUEUE),
+        (WorkerCrashedError(), RENDERING, True, RetryDecision.REQUEUE),
+        (BackPressureError(num_queued_requests=1, max_queued_requests=1), WAITING, True, RetryDecision.REQUEUE),
+        (RenderFailed("x"), RENDERING, True, RetryDecision.FAIL),
+        (GpuOutOfMemory("x"), RENDERING, True, RetryDecision.FAIL),
+        (ModelUnavailable("x"), RENDERING, True, RetryDecision.FAIL),
+        (EncodeFailed("x"), ENCODING, True, RetryDecision.FAIL),
+        (RuntimeError("x"), RENDERING, True, RetryDecision.FAIL),
     ],
     ids=str,
 )
 def test_the_way_on_follows_from_the_error_and_the_row(error, row, may_encode_again, verdict):
-    assert judge(error, row, may_encode_again=may_encode_again) == verdict
+    assert decide_retry(error, row, may_encode_again=may_encode_again) == verdict
 
 
 def test_the_error_that_was_raised_is_found_in_what_ray_wrapped_around_it():
     cause = GpuOutOfMemory("x")
     wrapped = RayTaskError("generate", "traceback", cause)
-    assert unwrap(wrapped) is cause
-    assert unwrap(RayTaskError("encode", "traceback", wrapped)) is cause
-    assert unwrap(cause) is cause
+    assert unwrap_ray_error(wrapped) is cause
+    assert unwrap_ray_error(RayTaskError("encode", "traceback", wrapped)) is cause
+    assert unwrap_ray_error(cause) is cause
 
 
 def test_a_client_reads_the_domains_own_words():
-    shown = failure(GpuOutOfMemory("needs 40 GB, there are 24"))
+    shown = failure_from(GpuOutOfMemory("needs 40 GB, there are 24"))
     assert (shown.message, shown.code, shown.retryable) == ("needs 40 GB, there are 24", "out_of_memory", False)
 
 
 def test_an_error_of_our_own_is_named_as_such():
-    shown = failure(KeyError("x"))
+    shown = failure_from(KeyError("x"))
     assert (shown.code, shown.retryable) == ("internal_error", True)
     assert "KeyError" in shown.message
 
@@ -79,19 +88,19 @@ def test_a_generator_that_died_before_the_encoder_had_its_clip_is_an_actors_deat
     died = ActorDiedError()
     wrapped = RayServeException("Request to deployment 'Encoder' failed because an upstream actor died")
     wrapped.__cause__ = died
-    assert unwrap(wrapped) is died
+    assert unwrap_ray_error(wrapped) is died
 
 
 def test_a_store_that_is_away_is_waited_for_and_one_that_is_full_or_an_encoder_that_dies_is_tried_a_few_times():
-    away, tried = Encodes(), Encodes()
-    assert all(away.may_go_on(StoreUnavailable("x")) for _ in range(50))
-    away._began_at -= STORE_PATIENCE_S
-    assert not away.may_go_on(StoreUnavailable("x"))
+    away, tried = EncodeRetryBudget(), EncodeRetryBudget()
+    assert all(away.allow_retry(StoreUnavailable("x")) for _ in range(50))
+    away._began_at -= STORE_TIMEOUT_S
+    assert not away.allow_retry(StoreUnavailable("x"))
     errors = [StorageFull("x"), ActorDiedError(), StorageFull("x")]
-    assert [tried.may_go_on(error) for error in errors] == [True, True, False]
+    assert [tried.allow_retry(error) for error in errors] == [True, True, False]
     assert len(errors) == MAX_ENCODES
 
 
 def test_a_task_whose_generators_died_says_what_they_died_of():
-    assert "memory ran out" in lost(OutOfMemoryError("x"), 3).message
-    assert "died 3 times" in lost(ActorDiedError(), 3).message
+    assert "memory ran out" in replica_lost_failure(OutOfMemoryError("x"), 3).message
+    assert "died 3 times" in replica_lost_failure(ActorDiedError(), 3).message

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.dispatcher import house
 from models.request import VideoRequest
-from storage.apps import SqlAppStore
+from storage.apps import SqlDispatcherRegistry
 from storage.database import open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import output_key, poster_key
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_two_dispatchers_render_each_task_once_and_keep_within_the_bound(settings, store, workers):
     pair = [dispatcher(settings, workers, 1) for _ in range(2)]
-    await until(lambda: all(each._place.share == 2 for each in pair))
+    await until(lambda: all(each._place.in_flight_limit == 2 for each in pair))
     ids = submit(store, 30)
     await all_end(store, ids)
     assert sorted(workers.rendered) == sorted(ids)
@@ -31,9 +31,9 @@ async def test_two_dispatchers_render_each_task_once_and_keep_within_the_bound(s
 
 async def test_the_share_of_a_lost_dispatcher_goes_to_the_other(settings, store, workers):
     lost, alive = (dispatcher(settings, workers, 1) for _ in range(2))
-    await until(lambda: alive._place.share == 2)
+    await until(lambda: alive._place.in_flight_limit == 2)
     await kill(lost)
-    await until(lambda: alive._place.share == 4)
+    await until(lambda: alive._place.in_flight_limit == 4)
     await all_end(store, submit(store, 5))
     await end(alive)
 
@@ -45,7 +45,7 @@ async def test_what_runs_at_a_shutdown_is_back_in_the_queue_at_once(settings, st
     await until(lambda: len(workers.rendered) == 3)
     await end(ended)
     rows = store.get_many(ids)
-    assert {(row.state, row.attempts, row.restarts) for row in rows} == {(State.QUEUED, 0, 1)}
+    assert {(row.state, row.attempts, row.requeues) for row in rows} == {(State.QUEUED, 0, 1)}
     workers.render_s = 0.05
     successor = dispatcher(settings, workers, 1)
     await all_end(store, ids)
@@ -66,15 +66,15 @@ async def test_what_a_claim_brings_during_a_shutdown_is_back_in_the_queue_too(se
     ids = submit(store, 2)
     await until(claiming.is_set)
     ending = asyncio.create_task(ended.end())
-    apps = SqlAppStore(store._engine)
+    apps = SqlDispatcherRegistry(store._engine)
     await until(lambda: not living(apps))
     may_claim.set()
     await ending
-    assert store.claimants() == []
+    assert store.list_dispatchers() == []
     assert {row.state for row in store.get_many(ids)} == {State.QUEUED}
 
 
-def living(apps: SqlAppStore) -> list[str]:
+def living(apps: SqlDispatcherRegistry) -> list[str]:
     with apps._engine.connect() as connection:
         living = dispatchers.select().where(dispatchers.c.alive_until > apps._now())
         return [row.name for row in connection.execute(living)]
@@ -92,12 +92,12 @@ async def test_a_drain_gives_running_tasks_their_time(settings, store, workers):
 
 
 async def test_a_task_past_its_deadline_fails_and_frees_its_generator(settings, store, workers, monkeypatch):
-    monkeypatch.setattr(house, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(house, "CHECK_INTERVAL_S", 0.05)
     workers.render_s = 60
     alone = dispatcher(settings, workers, 1)
     task = store.submit(NewTask(VideoRequest(prompt="x", timeout_s=1), MODEL, "http://box:8004"))
     await until(lambda: workers.rendered == [task.id])
-    await until(lambda: store.get(task.id).finished)
+    await until(lambda: store.get(task.id).is_finished)
     assert store.get(task.id).failure.code == "timeout"
     await end(alone)
 
@@ -120,7 +120,7 @@ async def test_the_newer_app_takes_over_once_it_is_ready_and_the_older_finishes_
     held = submit(store, 4)
     await until(lambda: len(workers.rendered) == 4)
     newer = dispatcher(settings, newer_workers, 2)
-    await until(lambda: newer._place.share and not older._place.share)
+    await until(lambda: newer._place.in_flight_limit and not older._place.in_flight_limit)
     later = submit(store, 10)
     await all_end(store, held + later)
     assert sorted(workers.rendered) == sorted(held)
@@ -131,7 +131,7 @@ async def test_the_newer_app_takes_over_once_it_is_ready_and_the_older_finishes_
 async def test_a_newer_app_that_never_becomes_ready_leaves_the_tasks_to_the_older(settings, store, workers, tmp_path):
     newer_workers = Workers(store, LocalOutputStore(tmp_path), render_s=0.01)
     older = dispatcher(settings, workers, 1)
-    await until(lambda: older._app_runs and older._place.share)
+    await until(lambda: older._app_runs and older._place.in_flight_limit)
     newer = dispatcher(settings, newer_workers, 2, ready=False)
     await all_end(store, submit(store, 10))
     assert newer_workers.rendered == []
@@ -141,9 +141,9 @@ async def test_a_newer_app_that_never_becomes_ready_leaves_the_tasks_to_the_olde
 async def test_the_older_app_claims_again_when_the_newer_dies(settings, store, workers):
     older = dispatcher(settings, workers, 1)
     newer = dispatcher(settings, workers, 2)
-    await until(lambda: newer._place.share and not older._place.share)
+    await until(lambda: newer._place.in_flight_limit and not older._place.in_flight_limit)
     await kill(newer)
-    await until(lambda: older._place.share)
+    await until(lambda: older._place.in_flight_limit)
     await all_end(store, submit(store, 5))
     await end(older)
 
@@ -159,7 +159,7 @@ async def test_a_task_whose_file_is_already_there_is_completed_and_not_rendered_
 ):
     (task_id,) = submit(store, 1)
     (before,) = store.claim("lost", MODEL, 1, 60)
-    store.start(before)
+    store.start_run(before)
     outputs = LocalOutputStore(tmp_path)
     outputs.put(poster_key(task_id), b"jpeg")
     outputs.put(output_key(task_id), b"a finished video")
@@ -186,6 +186,6 @@ async def test_a_video_without_its_poster_is_rendered_again(settings, store, wor
 
 def test_every_deploy_has_a_higher_number(settings):
     engine = open_engine(settings.database_url)
-    numbers = [SqlAppStore(engine).register() for _ in range(3)]
+    numbers = [SqlDispatcherRegistry(engine).register() for _ in range(3)]
     engine.dispose()
     assert numbers == sorted(set(numbers))

@@ -4,7 +4,7 @@ import pytest
 
 from deployments.settings import TraceSettings
 from models.request import VideoRequest
-from storage.tasks import NewTask, Origin
+from storage.tasks import NewTask, RequestContext
 from tests.dispatcher.workers import MODEL, dispatcher, end, until
 from tests.otlp import receiving
 
@@ -14,13 +14,13 @@ TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 async def test_each_attempt_is_a_span_that_says_how_it_failed(settings, store, workers):
     """The wait in the queue is told once, for the first of them."""
-    origin = Origin("request-7", f"00-{TRACE_ID}-{SPAN_ID}-01")
-    task = store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box", origin=origin))
+    origin = RequestContext("request-7", f"00-{TRACE_ID}-{SPAN_ID}-01")
+    task = store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box", context=origin))
     workers.deadly.add(task.id)
     with receiving() as receiver:
         traced = settings.model_copy(update={"traces": TraceSettings(endpoint=receiver.endpoint)})
         one = dispatcher(traced, workers, 1)
-        await until(lambda: store.get(task.id).finished)
+        await until(lambda: store.get(task.id).is_finished)
         await end(one)
     queued = [span for span in receiver.spans if span.name == "queue"]
     claims = sorted((span for span in receiver.spans if span.name == "claim"), key=lambda span: span.began_at)

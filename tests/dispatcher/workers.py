@@ -9,9 +9,9 @@ from typing import Any
 from ray.exceptions import ActorDiedError
 
 from deployments.dispatcher.deployment import Dispatcher
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.settings import Settings
-from models.errors import StorageFull, StoreUnavailable, TaskCancelled
+from models.errors import StorageFull, StoreUnavailable, TaskCanceled
 from models.progress import Progress, Stage
 from models.request import VideoRequest
 from storage.outputs import OutputStore, output_key, poster_key
@@ -53,11 +53,11 @@ class Workers:
         self._woken.set()
 
     async def _generate(self, task: Task) -> str:
-        if not await self._when_back(self._tasks.start, task):
-            raise TaskCancelled("not ours")
+        if not await self._when_back(self._tasks.start_run, task):
+            raise TaskCanceled("not ours")
         self.rendered.append(task.id)
-        if task.origin.traceparent is not None:
-            self.parents.add(task.origin.traceparent.split("-")[2])
+        if task.context.traceparent is not None:
+            self.parents.add(task.context.traceparent.split("-")[2])
         if task.id in self.deadly:
             raise ActorDiedError
         self.at_once += 1
@@ -65,8 +65,8 @@ class Workers:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), self.render_s)
         self.at_once -= 1
-        if not await self._when_back(self._tasks.report, task, Progress(Stage.ENCODING)):
-            raise TaskCancelled("not ours")
+        if not await self._when_back(self._tasks.report_progress, task, Progress(Stage.ENCODING)):
+            raise TaskCanceled("not ours")
         return task.id
 
     async def _when_back(self, operation: Any, *args: Any) -> Any:
@@ -85,7 +85,7 @@ class Workers:
         self._outputs.put(poster, b"jpeg")
         self._outputs.put(video, b"mp4")
         if not await asyncio.to_thread(self._tasks.complete, task, Output(video, poster, 1.0, 3)):
-            raise TaskCancelled("not ours")
+            raise TaskCanceled("not ours")
 
 
 class PlainDispatcher(Dispatcher):
@@ -104,12 +104,12 @@ class PlainDispatcher(Dispatcher):
 
     async def _wait_for_clip(self, response: "asyncio.Task[str]", task: Task) -> "asyncio.Task[str]":
         await asyncio.wait([response])
-        self._generated(task)
+        self._release_slot(task)
         return response
 
 
 def dispatcher(
-    settings: Settings, workers: Workers, app: int, *, ready: bool = True, metrics: Metrics = NO_METRICS
+    settings: Settings, workers: Workers, app: int, *, ready: bool = True, metrics: MetricsRecorder = NOOP_METRICS
 ) -> PlainDispatcher:
     kind = type("Named", (PlainDispatcher,), {"serve_says_running": ready})
     made: PlainDispatcher = kind(
@@ -129,7 +129,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def all_end(store: SqlTaskStore, ids: list[str]) -> None:
-    await until(lambda: all(task.finished for task in store.get_many(ids)))
+    await until(lambda: all(task.is_finished for task in store.get_many(ids)))
     assert {task.state for task in store.get_many(ids)} == {State.COMPLETED}
 
 

@@ -10,7 +10,7 @@ import torch
 
 import deployments.app
 from deployments.generator.deployment import Generator
-from deployments.generator.hearing import Hearing
+from deployments.generator.hearing import ProgressDispatcher
 from deployments.settings import Settings
 from models.clip import Clip
 from models.progress import Progress, Stage
@@ -24,7 +24,7 @@ CHUNK_BYTES = 256 * 1024 * 1024
 
 
 class FaultyGenerator(Generator):
-    def _render(self, task: Task, hearing: Hearing) -> Clip:
+    def _render(self, task: Task, hearing: ProgressDispatcher) -> Clip:
         prompt = task.request.prompt
         if prompt == POISON_PROMPT:
             hearing(Progress(Stage.DENOISING, 1))

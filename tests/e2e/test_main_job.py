@@ -9,7 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from deployments.metrics.table import TABLE
+from deployments.metrics.table import ALL_METRICS
 from models.names import TINY_MODEL_NAME
 from tests.e2e.conftest import IDLE_UNLOAD_S
 from tests.e2e.scrape import our_samples
@@ -172,13 +172,13 @@ def test_prometheus_finds_every_metric_with_its_labels(server: Server) -> None:
     values: dict[str, set[str]] = {}
     server.client.delete(f"/v1/video/tasks/{server.submit()}")
     deadline = time.monotonic() + 120  # Ray passes values on every 10 s
-    while missing := {name for metric in TABLE for name in metric.series} - set(seen):
+    while missing := {name for metric in ALL_METRICS for name in metric.series} - set(seen):
         assert time.monotonic() < deadline, missing
         server.wait(server.submit())
         for sample in our_samples(server):
             seen.setdefault(sample.name, set()).update(sample.labels)
             values.setdefault(sample.name, set()).update(sample.labels.values())
-    for metric in TABLE:
+    for metric in ALL_METRICS:
         for name in metric.series:
             assert seen[name] >= {"application", "deployment", *(label.name for label in metric.labels)}, name
             assert not values[name] & set(server.submitted), "a task's id is no label"

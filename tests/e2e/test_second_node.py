@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.one_host import LOOK_EVERY_S, WAY_OUT
+from deployments.one_host import CHECK_INTERVAL_S, REMEDY
 from tests.e2e.checks import assert_nothing_lost
 from tests.e2e.server import ROOT, START_TIMEOUT_S, Server, running_server
 
@@ -38,14 +38,14 @@ def second_node(server: Server) -> Iterator[psutil.Process]:
 
 
 def notices(server: Server) -> list[str]:
-    return [each for each in server.client.get("/health").json()["notices"] if WAY_OUT in each]
+    return [each for each in server.client.get("/health").json()["notices"] if REMEDY in each]
 
 
 def test_a_second_node_gets_no_replica_of_a_server_on_sqlite_and_a_start_beside_it_is_refused(tmp_path: Path) -> None:
     with running_server(tmp_path, environment={"RAY_AUTH_MODE": "disabled"}) as server:
         assert notices(server) == []
         with second_node(server) as node:
-            deadline = time.monotonic() + START_TIMEOUT_S + LOOK_EVERY_S
+            deadline = time.monotonic() + START_TIMEOUT_S + CHECK_INTERVAL_S
             while not notices(server):
                 assert time.monotonic() < deadline, (tmp_path / "node.log").read_text()
                 time.sleep(0.5)
@@ -65,4 +65,4 @@ def test_a_second_node_gets_no_replica_of_a_server_on_sqlite_and_a_start_beside_
                 check=False,
             )
             assert build.returncode != 0
-            assert WAY_OUT in build.stderr
+            assert REMEDY in build.stderr

@@ -15,7 +15,7 @@ from models.errors import StoreUnavailable
 from models.progress import Progress, Stage
 from models.request import VideoRequest
 from storage.database import migrate, open_engine
-from storage.outputs import open_output_store, output_key, poster_key, staged
+from storage.outputs import open_output_store, output_key, poster_key, staging_key
 from storage.s3_options import S3Options
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State, Task
@@ -54,8 +54,8 @@ def tasks(settings: Settings):
 def begun(tasks: SqlTaskStore) -> Task:
     tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
     (task,) = tasks.claim("alice", MODEL, 1, 60)
-    assert tasks.start(task)
-    assert tasks.report(task, Progress(Stage.ENCODING))
+    assert tasks.start_run(task)
+    assert tasks.report_progress(task, Progress(Stage.ENCODING))
     return task
 
 
@@ -89,6 +89,6 @@ def test_a_video_that_nobody_has_seen_whole_is_rendered_again(tmp_path, tasks, l
     outputs.put(poster_key(task.id), b"poster")
     outputs.put(output_key(task.id), b"half")
     if left:
-        outputs.put(staged(output_key(task.id), 1), left)
+        outputs.put(staging_key(output_key(task.id), 1), left)
     assert complete_if_published(task, tasks, outputs) == completed
     assert tasks.get(task.id).state == (State.COMPLETED if completed else State.QUEUED)

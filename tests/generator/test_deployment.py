@@ -16,24 +16,24 @@ import torch
 
 from deployments.generator import presence
 from deployments.generator.deployment import Generator
-from deployments.generator.meter import WORTH_WRITING_S
+from deployments.generator.meter import FLUSH_THRESHOLD_S
 from deployments.generator.policy import SUPERSEDED
 from deployments.metrics.table import DECODES_AGAIN, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import GeneratorSettings, Settings
 from models import ltx2_load, offload, sleep, transfer
-from models.adjustments import told
+from models.adjustments import visible_to_client
 from models.clip import Clip
-from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCancelled
+from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCanceled
 from models.estimate import GB
-from models.ltx2 import Ltx2
-from models.placement import Place, Placement, Sizes
+from models.ltx2 import Ltx2Model
+from models.placement import OffloadMode, Placement, Sizes
 from models.progress import Progress, Stage
 from models.recipes import DISTILLED_SIGMAS
-from models.sleep import Bed
-from models.speedup_choice import Speedup
-from models.stopwatch import Lap
-from models.timeline import Mark
-from storage.apps import Dispatching, SqlAppStore
+from models.sleep import SleepMode
+from models.speedup_choice import Optimization
+from models.stopwatch import TimedStage
+from models.timeline import Milestone
+from storage.apps import DispatcherRegistration, SqlDispatcherRegistry
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, ReplicaState, Task
@@ -74,7 +74,7 @@ def test_a_loaded_model_tells_its_recipe_and_its_room(settings: Settings, store:
     learned = store.served_model(MODEL)
     assert learned.recipe is not None
     assert (learned.recipe.tiny, learned.recipe.sigmas) == (True, DISTILLED_SIGMAS)
-    assert learned.working_bytes is None
+    assert learned.free_vram_bytes is None
 
 
 def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: SqlTaskStore) -> None:
@@ -99,11 +99,11 @@ def test_what_is_rendered_is_counted_while_it_goes_on(settings: Settings, store:
     (task,) = store.claim("alice", MODEL, 1, 60)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(generator.generate, task)
-        while sum(usage.gpu_s for usage in store.usage()) < WORTH_WRITING_S:
+        while sum(usage.gpu_s for usage in store.usage()) < FLUSH_THRESHOLD_S:
             assert not running.done(), running.exception()
             time.sleep(0.02)
         assert store.cancel(task.id)
-        with pytest.raises(TaskCancelled):
+        with pytest.raises(TaskCanceled):
             running.result()
 
 
@@ -113,13 +113,13 @@ def test_a_clip_says_what_making_it_took_and_whether_its_replica_was_cold(
     recorded = RecordedMetrics()
     generator = Generator(settings, "tiny", MODEL, "cpu", metrics=recorded)
     cold = generator.generate(claimed(store)).timings
-    assert {Lap.LOAD, Lap.ENCODE_TEXT, Lap.DENOISE, Lap.DECODE} <= set(cold.seconds)
+    assert {TimedStage.LOAD, TimedStage.ENCODE_TEXT, TimedStage.DENOISE, TimedStage.DECODE} <= set(cold.seconds)
     assert all(seconds >= 0 for seconds in cold.seconds.values())
     assert cold.steps == 8
-    assert cold.cold_start[Mark.FIRST_STEP] > 0
+    assert cold.cold_start[Milestone.FIRST_STEP] > 0
     assert recorded.value(GPU_MEMORY_PEAK_BYTES) == 0, "there is no GPU"
     warm = generator.generate(claimed(store)).timings
-    assert Lap.LOAD not in warm.seconds
+    assert TimedStage.LOAD not in warm.seconds
     assert warm.cold_start == {}
 
 
@@ -152,7 +152,7 @@ def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings,
     row = store.get(task.id)
     assert row is not None
     assert row.rendered_request.num_inference_steps == 8
-    assert "num_inference_steps" in [each.field for each in row.adjusted]
+    assert "num_inference_steps" in [each.field for each in row.adjustments]
     assert row.request == task.request
 
 
@@ -164,7 +164,7 @@ def test_a_prompt_that_is_too_long_is_said_in_the_row_and_stays_as_it_is(
     Generator(settings, "tiny", MODEL, "cpu").generate(task)
     row = store.get(task.id)
     assert row is not None
-    assert ("prompt", "2001 tokens") in [(each.field, each.given) for each in told(row.adjusted)]
+    assert ("prompt", "2001 tokens") in [(each.field, each.given) for each in visible_to_client(row.adjustments)]
     assert row.rendered_request.prompt == task.request.prompt
 
 
@@ -178,7 +178,7 @@ def test_the_log_has_the_time_line_of_a_cold_start(
     (line,) = [message for message in caplog.messages if message.startswith("cold start: ")]
     wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
     assert all(f" {mark} " in line for mark in wanted)
-    assert set(wanted) <= set(generator._residence.timeline.marks)
+    assert set(wanted) <= set(generator._residence.timeline.milestones)
 
 
 @pytest.fixture(autouse=True)
@@ -187,13 +187,13 @@ def host_memory_for_a_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sleep, "free_host_bytes", lambda: 1000 * GB)
 
 
-def stand_on_a_gpu(model: Ltx2) -> None:
+def stand_on_a_gpu(model: Ltx2Model) -> None:
     """Have a model's weights go to sleep as those on a GPU do: the CPU stands for it."""
-    resident = Placement(Place.RESIDENT, gpu_bytes=0, host_bytes=0)
-    model.bed = Bed(model._text_to_video, resident, device="cpu")
+    resident = Placement(OffloadMode.NONE, gpu_bytes=0, host_bytes=0)
+    model.sleep_mode = SleepMode(model._text_to_video, resident, device="cpu")
 
 
-def model_on_a_gpu(generator: Generator) -> Ltx2:
+def model_on_a_gpu(generator: Generator) -> Ltx2Model:
     """The model that it has loaded, standing so."""
     model = generator._residence.model
     assert model is not None
@@ -216,13 +216,13 @@ def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, s
     before = generator.generate(claimed(store))
     model = generator._residence.model
     assert model is not None
-    with generator._turns.take():
+    with generator._turns.acquire():
         stand_on_a_gpu(model)
     wait_for(store, ReplicaState.SLEEPING)
     after = generator.generate(claimed(store))
     assert np.array_equal(before.frames, after.frames)
     wait_for(store, ReplicaState.SLEEPING)
-    generator._turns.end()
+    generator._turns.close()
     for thread in sleepers():
         thread.join()
 
@@ -233,14 +233,14 @@ def test_a_task_that_is_canceled_before_the_model_is_awake_leaves_it_to_the_next
     generator = Generator(settings, "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
     model = model_on_a_gpu(generator)
-    generator._residence.fall_asleep(lambda: False)
+    generator._residence.sleep(lambda: False)
     assert model.asleep
 
     def canceled(_progress: Progress) -> None:
-        raise TaskCancelled("the task was canceled")
+        raise TaskCanceled("the task was canceled")
 
-    with pytest.raises(TaskCancelled):
-        generator._residence.find(canceled)
+    with pytest.raises(TaskCanceled):
+        generator._residence.get_or_load(canceled)
     assert model.asleep
     assert generator._presence.state is ReplicaState.SLEEPING
     after = generator.generate(claimed(store))
@@ -254,12 +254,12 @@ def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
     generator = Generator(settings, "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
     model = model_on_a_gpu(generator)
-    generator._residence.fall_asleep(lambda: False)
+    generator._residence.sleep(lambda: False)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_device", fail_with(torch.OutOfMemoryError("CUDA out of memory")))
         with pytest.raises(ModelUnavailable, match="another process may have taken it"):
             generator.generate(claimed(store))
-    assert (model.asleep, generator._watch.verdict()) == (True, None)
+    assert (model.asleep, generator._watch.failure_reason()) == (True, None)
     (replica,) = store.live_replicas()
     assert replica.state is ReplicaState.FAILED
     assert "another process may have taken it" in replica.message
@@ -273,7 +273,7 @@ def test_a_replica_that_is_called_back_before_a_weight_has_moved_is_ready(
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
     model = model_on_a_gpu(generator)
-    generator._residence.fall_asleep(lambda: True)
+    generator._residence.sleep(lambda: True)
     assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
 
 
@@ -285,7 +285,7 @@ def test_one_whose_first_weight_cannot_move_is_ready_and_renders(
     model = model_on_a_gpu(generator)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_host", fail_with(RuntimeError("no pinned memory")))
-        generator._fall_asleep(lambda: False)
+        generator._sleep(lambda: False)
     assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
     generator.generate(claimed(store))
 
@@ -297,13 +297,13 @@ def test_a_replica_that_hangs_on_its_way_to_sleep_is_heard_of(settings: Settings
     class HangingModel(BrokenModel):
         def can_sleep(self) -> bool:
             generator._watch._timeouts_s[Stage.LOADING] = -1.0
-            verdicts.append(generator._watch.verdict())
+            verdicts.append(generator._watch.failure_reason())
             return False
 
     generator._residence.model = HangingModel()  # type: ignore[assignment]
-    generator._fall_asleep(lambda: False)
+    generator._sleep(lambda: False)
     assert verdicts[0] is not None
-    assert generator._watch.verdict() is None
+    assert generator._watch.failure_reason() is None
 
 
 @pytest.mark.parametrize("moment", ["to_host", "to_device"])
@@ -314,7 +314,7 @@ def test_a_gpu_that_breaks_while_weights_move_dooms_the_replica(
     generator.generate(claimed(store))
     model_on_a_gpu(generator)
     monkeypatch.setattr(transfer, moment, fail_with(torch.AcceleratorError(ILLEGAL)))
-    generator._fall_asleep(lambda: False)
+    generator._sleep(lambda: False)
     if moment == "to_device":
         with pytest.raises(ModelUnavailable, match="illegal memory access"):
             generator.generate(claimed(store))
@@ -367,7 +367,7 @@ def test_a_store_that_is_away_loses_no_model_that_has_loaded(
         generator.generate(claimed(store))
     assert generator._residence.model is not None
     assert store.served_model(MODEL).recipe is None
-    generator._at_each_beat()
+    generator._on_heartbeat()
     assert store.served_model(MODEL).recipe is not None
 
 
@@ -382,7 +382,7 @@ def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTask
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
     assert not sleepers()
-    generator._residence.fall_asleep(lambda: False)
+    generator._residence.sleep(lambda: False)
     assert [replica.state for replica in store.live_replicas()] == [ReplicaState.READY]
 
 
@@ -395,7 +395,7 @@ def test_a_length_that_the_model_chose_stands_in_the_row(settings: Settings, sto
     row = store.get(task.id)
     assert row is not None
     assert (row.request.num_frames, row.rendered_request.num_frames) == (49, 25)
-    assert told(row.adjusted) == []
+    assert visible_to_client(row.adjustments) == []
 
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
@@ -407,7 +407,7 @@ class BrokenModel:
     asleep = False
     working_bytes = None
     left_out = ""
-    speedups = frozenset[Speedup]()
+    speedups = frozenset[Optimization]()
     decoded_again = ()
 
     def find_adjustments(self, _request: object) -> tuple[()]:
@@ -454,12 +454,12 @@ def test_a_generator_reports_with_its_heartbeat_that_a_newer_server_runs(
     settings: Settings, store: SqlTaskStore, monkeypatch
 ) -> None:
     monkeypatch.setattr(presence, "HEARTBEAT_S", 0.02)
-    apps = SqlAppStore(store._engine)
+    apps = SqlDispatcherRegistry(store._engine)
     mine, newer = apps.register(), apps.register()
     generator = Generator(settings, "tiny", MODEL, "cpu", app=mine)
-    apps.stand(Dispatching("new", newer, MODEL, ready=True), 60)
+    apps.heartbeat(DispatcherRegistration("new", newer, MODEL, ready=True), 60)
     while generator.record_autoscaling_stats() != {SUPERSEDED: 1.0}:
         time.sleep(0.01)
-    apps.leave("new")
+    apps.deregister("new")
     while generator.record_autoscaling_stats() != {SUPERSEDED: 0.0}:
         time.sleep(0.01)

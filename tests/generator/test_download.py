@@ -12,7 +12,7 @@ from deployments.settings import Settings
 from models.errors import ModelDiskFull
 from models.progress import Progress, Stage
 from storage.task_store import SqlTaskStore
-from storage.tasks import NewTask, Replica, ReplicaState
+from storage.tasks import GeneratorReplica, NewTask, ReplicaState
 from tests.hub import REPOSITORY, FakeHub
 from tests.models.conftest import cache_dir, hub, small, tiny_folder, user_cache
 
@@ -34,7 +34,7 @@ class Seen:
 
     def __init__(self, store: SqlTaskStore) -> None:
         self.store = store
-        self.replicas: list[Replica] = []
+        self.replicas: list[GeneratorReplica] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.getMessage().startswith("downloading the model"):

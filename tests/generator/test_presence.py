@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from deployments.generator.presence import Presence
+from deployments.generator.presence import ReplicaStatus
 from storage.task_store import SqlTaskStore
-from storage.tasks import Replica, ReplicaState
+from storage.tasks import GeneratorReplica, ReplicaState
 
 PATIENCE_S = 30.0
 
@@ -22,7 +22,7 @@ class SlowStore(SqlTaskStore):
         super().__init__(engine)
         self.writing, self.may_write, self.beaten = threading.Event(), threading.Event(), threading.Event()
 
-    def put_replica(self, replica: Replica) -> None:
+    def put_replica(self, replica: GeneratorReplica) -> None:
         if not self.writing.is_set():
             self.writing.set()
             assert self.may_write.wait(PATIENCE_S)
@@ -35,13 +35,13 @@ def store(engine: Engine) -> SlowStore:
 
 
 @pytest.fixture
-def presence(store: SlowStore) -> Iterator[Presence]:
+def presence(store: SlowStore) -> Iterator[ReplicaStatus]:
     """One whose first heartbeat is on its way to the store."""
-    presence = Presence(store, "Lightricks/LTX-2", store.beaten.set)
-    presence.begin()
+    presence = ReplicaStatus(store, "Lightricks/LTX-2", store.beaten.set)
+    presence.start()
     assert store.writing.wait(PATIENCE_S)
     yield presence
-    presence.end()
+    presence.close()
     store.may_write.set()
     assert store.beaten.wait(PATIENCE_S)
 

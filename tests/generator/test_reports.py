@@ -5,8 +5,8 @@ import time
 import pytest
 from sqlalchemy import Engine
 
-from deployments.generator.reports import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, Reporter
-from models.errors import StoreUnavailable, TaskCancelled
+from deployments.generator.reports import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, ProgressReporter
+from models.errors import StoreUnavailable, TaskCanceled
 from models.progress import Progress, Stage
 from models.request import VideoRequest
 from storage.task_store import SqlTaskStore
@@ -46,18 +46,18 @@ def task(store) -> Task:
     """A task that a Generator has started."""
     store.submit(NewTask(VideoRequest(prompt="x"), "model", "http://box"))
     (task,) = store.claim("alice", "model", 1, 60)
-    store.start(task)
+    store.start_run(task)
     return task
 
 
 @pytest.fixture
 def reporter(store, task):
-    reporter = Reporter(store, task)
+    reporter = ProgressReporter(store, task)
     yield reporter
     reporter.close()
 
 
-def step(reporter: Reporter, number: int) -> float:
+def step(reporter: ProgressReporter, number: int) -> float:
     """Report a step and measure how long that held it up."""
     began = time.monotonic()
     reporter(Progress(Stage.DENOISING, number))
@@ -77,15 +77,15 @@ def test_steps_and_stages_are_written(store, task, reporter):
 def test_a_canceled_task_ends_at_the_next_step(store, task, reporter):
     step(reporter, 1)
     store.cancel(task.id)
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         step(reporter, 2)
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         step(reporter, 3)
 
 
 def test_a_task_that_was_taken_over_ends_at_the_next_step(store, task, reporter):
     store.reclaim(["alice"])
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         step(reporter, 1)
 
 
@@ -108,7 +108,7 @@ def test_a_cancel_shows_once_the_store_is_back(store, task, reporter):
     store.cancel(task.id)
     step(reporter, 2)
     store.away = False
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         step(reporter, 3)
 
 
@@ -125,6 +125,6 @@ def test_an_answer_that_comes_late_still_counts(store, task, reporter):
     store.delay_s = 0.4
     step(reporter, 1)
     time.sleep(0.5)
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         step(reporter, 2)
     assert store.get(task.id).state == State.CANCELED

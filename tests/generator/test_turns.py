@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.generator.turns import Turns, Wanted
+from deployments.generator.turns import GpuLock, HasWaiters
 
 LONG_S = 60.0
 """No test waits so long unless it fails."""
@@ -20,7 +20,7 @@ class Bed:
         self.was_wanted = False
         self.go_on = threading.Event()
 
-    def fall_asleep(self, wanted: Wanted) -> None:
+    def fall_asleep(self, wanted: HasWaiters) -> None:
         self.count += 1
         self.sleeps.release()
         while not self.go_on.wait(0.01):
@@ -37,11 +37,11 @@ def bed() -> Iterator[Bed]:
 
 
 def test_only_one_has_the_turn(bed: Bed) -> None:
-    turns = Turns(None, bed.fall_asleep)
-    with turns.take():
-        other = threading.Thread(target=lambda: turns.take().__enter__(), daemon=True)
+    turns = GpuLock(None, bed.fall_asleep)
+    with turns.acquire():
+        other = threading.Thread(target=lambda: turns.acquire().__enter__(), daemon=True)
         other.start()
-        while not turns.wanted():
+        while not turns.has_waiters():
             pass
         assert other.is_alive()
     other.join(LONG_S)
@@ -49,47 +49,47 @@ def test_only_one_has_the_turn(bed: Bed) -> None:
 
 
 def test_before_the_first_task_nothing_falls_asleep(bed: Bed) -> None:
-    turns = Turns(0, bed.fall_asleep)
-    with turns.take():
+    turns = GpuLock(0, bed.fall_asleep)
+    with turns.acquire():
         assert bed.count == 0
-    turns.end()
+    turns.close()
 
 
 def test_it_falls_asleep_once_after_each_busy_time(bed: Bed) -> None:
     bed.go_on.set()
-    turns = Turns(0, bed.fall_asleep)
+    turns = GpuLock(0, bed.fall_asleep)
     for count in (1, 2):
-        with turns.take():
+        with turns.acquire():
             pass
         assert bed.sleeps.acquire(timeout=LONG_S)
         assert bed.count == count
-    turns.end()
+    turns.close()
 
 
 def test_a_task_that_comes_meanwhile_is_heard_of(bed: Bed) -> None:
-    turns = Turns(0, bed.fall_asleep)
-    with turns.take():
+    turns = GpuLock(0, bed.fall_asleep)
+    with turns.acquire():
         pass
     assert bed.sleeps.acquire(timeout=LONG_S)
-    with turns.take():
+    with turns.acquire():
         assert bed.was_wanted
-    turns.end()
+    turns.close()
 
 
 def test_it_never_falls_asleep_where_that_is_off(bed: Bed) -> None:
     before = threading.active_count()
-    turns = Turns(None, bed.fall_asleep)
-    with turns.take():
+    turns = GpuLock(None, bed.fall_asleep)
+    with turns.acquire():
         pass
     assert threading.active_count() == before
     assert bed.count == 0
 
 
 def test_after_its_end_it_stays_awake(bed: Bed) -> None:
-    turns = Turns(LONG_S, bed.fall_asleep)
-    with turns.take():
+    turns = GpuLock(LONG_S, bed.fall_asleep)
+    with turns.acquire():
         pass
-    turns.end()
+    turns.close()
     for thread in threading.enumerate():
         if thread.name == "sleeper":
             thread.join(LONG_S)

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from deployments.generator.waiting_clips import WaitingClips
+from deployments.generator.waiting_clips import PendingClips
 from models.errors import StoreUnavailable
 from models.progress import Progress, Stage
 from models.request import VideoRequest
@@ -18,23 +18,23 @@ def store(engine: Engine) -> SqlTaskStore:
     return SqlTaskStore(engine)
 
 
-def rendered(store: SqlTaskStore, clips: WaitingClips, size_bytes: int) -> Task:
+def rendered(store: SqlTaskStore, clips: PendingClips, size_bytes: int) -> Task:
     store.submit(NewTask(VideoRequest(prompt="x"), "model", "http://box"))
     (task,) = store.claim("alice", "model", 1, 60)
-    store.start(task)
-    store.report(task, Progress(Stage.ENCODING))
+    store.start_run(task)
+    store.report_progress(task, Progress(Stage.ENCODING))
     clips.add(task, size_bytes)
     return task
 
 
 def test_the_generator_waits_at_the_bound_and_goes_on_when_a_clip_is_a_file(store):
-    clips = WaitingClips(store, 1000)
+    clips = PendingClips(store, 1000)
     first = rendered(store, clips, 600)
-    assert not clips.full()
+    assert not clips.is_full()
     rendered(store, clips, 600)
-    assert clips.full()
+    assert clips.is_full()
     store.complete(first, OUTPUT)
-    assert not clips.full()
+    assert not clips.is_full()
 
 
 @pytest.mark.parametrize(
@@ -46,19 +46,19 @@ def test_the_generator_waits_at_the_bound_and_goes_on_when_a_clip_is_a_file(stor
     ],
 )
 def test_a_clip_that_nobody_will_encode_holds_nothing_back(store, end):
-    clips = WaitingClips(store, 1000)
+    clips = PendingClips(store, 1000)
     task = rendered(store, clips, 1000)
-    assert clips.full()
+    assert clips.is_full()
     end(store, task)
-    assert not clips.full()
+    assert not clips.is_full()
 
 
 def test_what_was_known_last_counts_while_the_store_is_away(store, monkeypatch):
-    clips = WaitingClips(store, 1000)
+    clips = PendingClips(store, 1000)
     rendered(store, clips, 1000)
 
     def away(_ids):
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(store, "get_many", away)
-    assert clips.full()
+    assert clips.is_full()

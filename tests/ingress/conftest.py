@@ -18,8 +18,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import Rooms
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.ingress.rooms import AppContext
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.settings import Settings
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
@@ -60,7 +60,7 @@ class Box:
 
     def start(self) -> Task:
         task = self.claim()
-        assert self.tasks.start(task)
+        assert self.tasks.start_run(task)
         return task
 
     def complete(self, task: Task, video: bytes = VIDEO) -> None:
@@ -116,7 +116,7 @@ def build_app(
     *,
     notices: tuple[str, ...] = (),
     store: OutputStore | None = None,
-    metrics: Metrics = NO_METRICS,
+    metrics: MetricsRecorder = NOOP_METRICS,
     **values: Any,
 ) -> tuple[FastAPI, tuple[SqlTaskStore, OutputStore, Path, list[None]]]:
     """The app over stores of its own, and these stores."""
@@ -124,14 +124,14 @@ def build_app(
     engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
     migrate(engine)
     settings = Settings(**values)
-    tasks = SqlTaskStore(engine, shares=settings.shares)
+    tasks = SqlTaskStore(engine, shares=settings.quotas)
     outputs, nudges = store or LocalOutputStore(folder / "store"), []
     stack.callback(tasks.close)
 
     async def nudge() -> None:
         nudges.append(None)
 
-    app = create_app(Rooms(settings, model, tasks, outputs, nudge, notices, metrics))
+    app = create_app(AppContext(settings, model, tasks, outputs, nudge, notices, metrics))
     return app, (tasks, outputs, folder, nudges)
 
 
@@ -143,7 +143,7 @@ def completing(box: Box) -> Iterator[Box]:
     def work() -> None:
         while not stopped.wait(0.02):
             for task in box.tasks.claim("alice", MODEL, 100, 60):
-                if box.tasks.start(task):
+                if box.tasks.start_run(task):
                     box.complete(box.row(task.id))
 
     worker = threading.Thread(target=work)

@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from deployments.settings import Settings
 from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
@@ -24,8 +24,8 @@ def main(port: str, folder: str, values: str) -> None:
     settings = Settings(**json.loads(values))
     engine = open_engine(f"sqlite:///{folder}/tasks.db")
     migrate(engine)
-    tasks = SqlTaskStore(engine, shares=settings.shares)
-    app = create_app(Rooms(settings, "m", tasks, LocalOutputStore(Path(folder) / "store"), nudge))
+    tasks = SqlTaskStore(engine, shares=settings.quotas)
+    app = create_app(AppContext(settings, "m", tasks, LocalOutputStore(Path(folder) / "store"), nudge))
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="error")
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from models.choices import Length, Quality
-from models.recipes import DISTILLED_SIGMAS, choose_recipe
+from models.choices import DurationMode, Quality
+from models.recipes import DISTILLED_SIGMAS, choose_profile
 from storage.tasks import ServedModel
 from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
 
-LTX_2_3 = choose_recipe({"num_layers": 48, "use_prompt_embeddings": False})
+LTX_2_3 = choose_profile({"num_layers": 48, "use_prompt_embeddings": False})
 DISTILLED = replace(LTX_2_3, sigmas=DISTILLED_SIGMAS)
 
 
 @pytest.fixture
 def distilled(box: Box) -> Box:
     """A server whose Generator has loaded a distilled model."""
-    box.tasks.remember_model(ServedModel(MODEL, DISTILLED))
+    box.tasks.record_model(ServedModel(MODEL, DISTILLED))
     return box
 
 
@@ -50,7 +50,7 @@ def test_a_word_that_is_adjusted_comes_back_from_the_row_as_one_of_its_choices(d
     body = submitted(distilled, quality="fast", length="auto")
     assert named(body["adjusted"]) == {"quality": ("fast", "exact"), "length": ("auto", "exact")}
     rendered = distilled.row(body["task_id"]).rendered_request
-    assert (type(rendered.quality), type(rendered.length)) == (Quality, Length)
+    assert (type(rendered.quality), type(rendered.length)) == (Quality, DurationMode)
 
 
 def test_every_door_names_them(distilled: Box) -> None:
@@ -76,7 +76,7 @@ def test_what_a_distilled_model_does_anyway_is_no_adjustment(distilled: Box) -> 
 
 
 def test_ltx_2_3_takes_thirty_steps_unless_it_is_told(box: Box) -> None:
-    box.tasks.remember_model(ServedModel(MODEL, LTX_2_3))
+    box.tasks.record_model(ServedModel(MODEL, LTX_2_3))
     left_out, said = submitted(box), submitted(box, num_inference_steps=40)
     assert box.poll(left_out["task_id"])["num_inference_steps"] == 30
     assert box.poll(said["task_id"])["num_inference_steps"] == 40
@@ -84,10 +84,10 @@ def test_ltx_2_3_takes_thirty_steps_unless_it_is_told(box: Box) -> None:
 
 
 def test_the_seeds_model_has_the_seeds_defaults(box: Box) -> None:
-    box.tasks.remember_model(ServedModel(MODEL, choose_recipe({})))
+    box.tasks.record_model(ServedModel(MODEL, choose_profile({})))
     task = box.row(submitted(box)["task_id"])
     assert task.rendered_request == task.request
-    assert task.adjusted == ()
+    assert task.adjustments == ()
 
 
 def test_the_row_remembers_what_was_left_out(box: Box) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import Rooms
+from deployments.ingress.rooms import AppContext
 from deployments.settings import IngressSettings, Settings
 from storage.local import LocalOutputStore
 from tests.ingress.conftest import picture_file
@@ -75,7 +75,7 @@ def test_pictures_are_decoded_a_few_at_a_time(box, tmp_path):
 
     async def post_all() -> list[int]:
         settings = Settings(ingress=IngressSettings(max_decoding=2))
-        app = create_app(Rooms(settings, "m", box.tasks, store, nudge))
+        app = create_app(AppContext(settings, "m", box.tasks, store, nudge))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             form = {"data": {"prompt": "x"}, "files": {"image": ("a.png", picture_file())}}
             answers = await asyncio.gather(*(client.post("/v1/video/async_i2v", **form) for _ in range(8)))

@@ -12,24 +12,24 @@ import psutil
 import pytest
 
 from deployments.ingress import decoder
-from deployments.ingress.decoder import Decoders, fit
+from deployments.ingress.decoder import DecoderPool, fit_image_apart
 from models.errors import ImageTooLarge, InvalidRequest
-from models.request import Limits, VideoRequest
+from models.request import RequestLimits, VideoRequest
 from tests.ingress.conftest import picture_file
 
-REQUEST, LIMITS = VideoRequest(prompt="x", fit="match"), Limits()
+REQUEST, LIMITS = VideoRequest(prompt="x", fit="match"), RequestLimits()
 UPRIGHT = picture_file(64, 128)
 
 
 @pytest.fixture
 def decoders():
-    made = Decoders()
+    made = DecoderPool()
     yield made
     made.close()
 
 
 def test_a_process_makes_the_same_of_an_image(decoders):
-    here = fit(UPRIGHT, REQUEST, LIMITS)
+    here = fit_image_apart(UPRIGHT, REQUEST, LIMITS)
     assert decoders.fit(UPRIGHT, REQUEST, LIMITS) == here
     assert here.request.height > here.request.width
 
@@ -37,7 +37,7 @@ def test_a_process_makes_the_same_of_an_image(decoders):
 @pytest.mark.parametrize(("data", "error"), [(b"no image", InvalidRequest), (b"\xff" * (20 << 20 | 1), ImageTooLarge)])
 def test_its_refusal_is_the_same_too(decoders, data, error):
     with pytest.raises(error) as here:
-        fit(data, REQUEST, LIMITS)
+        fit_image_apart(data, REQUEST, LIMITS)
     with pytest.raises(error) as there:
         decoders.fit(data, REQUEST, LIMITS)
     assert there.value.message == here.value.message
@@ -69,7 +69,7 @@ def test_it_is_given_no_secret(decoders, monkeypatch):
     monkeypatch.setenv("LTX2_WEBHOOKS__SECRET", "whsec_x")
     decoders.fit(UPRIGHT, REQUEST, LIMITS)
     names = set(psutil.Process(decoders._idle[0]._process.pid).environ())
-    assert names <= {*decoder.PASSED_ON, "PYTHONPATH", "LC_CTYPE"}
+    assert names <= {*decoder.RERAISED_ERRORS, "PYTHONPATH", "LC_CTYPE"}
 
 
 def test_it_ends_with_its_ingress_also_where_that_is_killed():

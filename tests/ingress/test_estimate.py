@@ -9,13 +9,13 @@ from sqlalchemy import update
 from models.estimate import GB, estimate_peak
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.recipes import DISTILLED_SIGMAS, Recipe, choose_recipe
+from models.recipes import DISTILLED_SIGMAS, CheckpointProfile, choose_profile
 from models.request import VideoRequest
 from storage.schema import tasks
-from storage.tasks import Replica, ReplicaState, ServedModel, State
+from storage.tasks import GeneratorReplica, ReplicaState, ServedModel, State
 from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
 
-LTX_2 = choose_recipe({})
+LTX_2 = choose_profile({})
 DISTILLED = replace(LTX_2, sigmas=DISTILLED_SIGMAS)
 LARGE = {"prompt": PROMPT, "height": 1088, "width": 1920, "num_frames": 121}
 SMALL = {"prompt": PROMPT, "height": 256, "width": 384, "num_frames": 25}
@@ -24,9 +24,11 @@ ROOM_BYTES = 9 * GB
 SUBMITS = ["/v1/video/async_t2v", "/v1/video/t2v", "/v1/videos"]
 
 
-def loaded(box: Box, working_bytes: int | None = ROOM_BYTES, recipe: Recipe = LTX_2, model: str = MODEL) -> None:
+def loaded(
+    box: Box, working_bytes: int | None = ROOM_BYTES, recipe: CheckpointProfile = LTX_2, model: str = MODEL
+) -> None:
     """As a Generator writes it when it has loaded the model."""
-    box.tasks.remember_model(ServedModel(model, recipe, working_bytes))
+    box.tasks.record_model(ServedModel(model, recipe, working_bytes))
 
 
 def estimated(box: Box, **fields: Any) -> dict[str, Any]:
@@ -141,14 +143,14 @@ def test_a_picture_that_chooses_the_size_is_estimated_at_that_size(box: Box) -> 
 
 
 def test_the_generator_with_least_room_speaks_for_all_that_live(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.ingress.served.REMEMBERED_S", 0.0)
+    monkeypatch.setattr("deployments.ingress.served.CACHE_TTL_S", 0.0)
     for name, room_gb in (("small", 9), ("large", 40)):
-        box.tasks.put_replica(Replica(name, MODEL, ReplicaState.READY, working_bytes=room_gb * GB))
+        box.tasks.put_replica(GeneratorReplica(name, MODEL, ReplicaState.READY, free_vram_bytes=room_gb * GB))
         loaded(box, room_gb * GB)
     assert not estimated(box, **LARGE)["fits"]
-    box.tasks.drop_replica("small")
+    box.tasks.delete_replica("small")
     assert estimated(box, **LARGE)["fits"]
-    box.tasks.drop_replica("large")
+    box.tasks.delete_replica("large")
     assert not estimated(box, **LARGE)["fits"], "who comes next may be the small one"
 
 
@@ -156,9 +158,9 @@ def test_the_seconds_do_not_count_the_way_to_a_loaded_model(box: Box) -> None:
     size = {name: value for name, value in SMALL.items() if name != "prompt"}
     box.submit(**size)
     task = box.start()
-    box.tasks.report(task, Progress(Stage.DOWNLOADING))
+    box.tasks.report_progress(task, Progress(Stage.DOWNLOADING))
     age(box, 600)
-    box.tasks.report(task, Progress(Stage.DENOISING))
+    box.tasks.report_progress(task, Progress(Stage.DENOISING))
     box.complete(task)
     assert estimated(box, **SMALL)["seconds"] < 100
 

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from deployments.ingress.headers import SAFE_HEADERS
+from deployments.ingress.headers import SECURITY_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from deployments.ingress.headers import SAFE_HEADERS
 def test_every_answer_carries_the_safe_headers(box, method, path, status):
     answer = box.client.request(method, path)
     assert answer.status_code == status
-    assert answer.headers.items() >= {name.lower(): value for name, value in SAFE_HEADERS.items()}.items()
+    assert answer.headers.items() >= {name.lower(): value for name, value in SECURITY_HEADERS.items()}.items()
 
 
 def test_no_cache_keeps_how_a_task_stood_or_that_a_file_was_not_there_yet(box):

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from deployments.ingress.schemas import ErrorBody, Submitted, TaskBody
-from models.request import Limits
-from storage.tasks import Replica, ReplicaState
+from models.request import RequestLimits
+from storage.tasks import GeneratorReplica, ReplicaState
 from tests.ingress.conftest import MODEL
 
 
@@ -27,16 +27,16 @@ def test_a_healthy_server_tells_model_queue_and_versions(box):
 
 @pytest.mark.parametrize("state", ReplicaState)
 def test_the_models_state_is_that_of_its_replica(box, state):
-    box.tasks.put_replica(Replica("r1", MODEL, state, "a reason", 5, 10))
-    box.tasks.put_replica(Replica("r2", "another model", ReplicaState.READY))
+    box.tasks.put_replica(GeneratorReplica("r1", MODEL, state, "a reason", 5, 10))
+    box.tasks.put_replica(GeneratorReplica("r2", "another model", ReplicaState.READY))
     model = box.client.get("/health").json()["model"]
     assert (model["state"], model["message"], model["replicas"]) == (state, "a reason", 1)
     assert (model["bytes_done"], model["bytes_total"]) == (5, 10)
 
 
 def test_the_replica_nearest_to_work_speaks_for_the_model(box):
-    box.tasks.put_replica(Replica("r1", MODEL, ReplicaState.FAILED))
-    box.tasks.put_replica(Replica("r2", MODEL, ReplicaState.READY))
+    box.tasks.put_replica(GeneratorReplica("r1", MODEL, ReplicaState.FAILED))
+    box.tasks.put_replica(GeneratorReplica("r2", MODEL, ReplicaState.READY))
     model = box.client.get("/health").json()["model"]
     assert (model["state"], model["replicas"]) == ("ready", 2)
 
@@ -80,7 +80,7 @@ def test_an_output_folder_that_cannot_be_written_is_503(box, place):
 
 @pytest.fixture
 def openapi(open_box) -> dict:
-    box = open_box(limits=Limits(max_side=1024, max_frames=97, max_image_bytes=12345))
+    box = open_box(limits=RequestLimits(max_side=1024, max_frames=97, max_image_bytes=12345))
     answer = box.client.get("/openapi.json")
     assert answer.status_code == 200
     return json.loads(answer.text)

@@ -15,9 +15,9 @@ from deployments.ingress.images import apart, gif, png, webp
 from deployments.ingress.images.formats import MAX_PARTS, Format, find_format
 from deployments.ingress.images.reading import read_image
 from models.errors import InvalidRequest
-from models.request import Limits
+from models.request import RequestLimits
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 WIDTH, HEIGHT = 64, 48
 RAMP = np.linspace(0, 1, WIDTH)[None].repeat(HEIGHT, 0)
 """From black on the left to white on the right."""
@@ -34,7 +34,7 @@ def ramp(mode: str) -> Image.Image:
     return Image.fromarray((RAMP * 255).astype(np.uint8)).convert(mode)
 
 
-def pixels(data: bytes, limits: Limits = LIMITS) -> npt.NDArray[np.float64]:
+def pixels(data: bytes, limits: RequestLimits = LIMITS) -> npt.NDArray[np.float64]:
     image = read_image(data, limits)
     assert image.mode == "RGB"
     return np.asarray(image, float)
@@ -328,7 +328,7 @@ def test_a_jpeg_of_too_many_scans_is_refused_with_the_bound():
 def test_what_costs_too_much_to_decode_is_refused_with_the_bound_of_its_format(image_format, name):
     side = 1500
     with pytest.raises(InvalidRequest, match=f"a {name} file of at most"):
-        read_image(file_of(Image.new("RGB", (side, side)), image_format), Limits(max_decode_bytes=2**24))
+        read_image(file_of(Image.new("RGB", (side, side)), image_format), RequestLimits(max_decode_bytes=2**24))
 
 
 @pytest.mark.parametrize(("width", "height"), [(12_000, 9_000), (16_320, 12_240)])
@@ -342,9 +342,9 @@ def test_a_photo_of_108_or_200_megapixels_is_taken(width, height):
 def test_a_progressive_photo_holds_all_coefficients_and_has_a_lower_bound():
     data = file_of(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True, subsampling=0)
     with pytest.raises(InvalidRequest, match="a progressive JPEG of this shape of at most"):
-        read_image(data, Limits(max_decode_bytes=60_000_000))
+        read_image(data, RequestLimits(max_decode_bytes=60_000_000))
     plain = file_of(Image.new("RGB", (3000, 3000)), "JPEG", subsampling=0)
-    assert read_image(plain, Limits(max_decode_bytes=90_000_000)).size == (3000, 3000)
+    assert read_image(plain, RequestLimits(max_decode_bytes=90_000_000)).size == (3000, 3000)
 
 
 def test_a_decoder_that_takes_too_long_is_ended(monkeypatch):

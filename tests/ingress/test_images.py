@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from deployments.ingress.images.apart import APART
+from deployments.ingress.images.apart import IN_CHILD_PROCESS
 from deployments.ingress.images.fitting import MAX_KEPT_SIDE, encode_input, fit_image
 from deployments.ingress.images.reading import LEAST_SIDE, read_image
-from models.choices import Fit
+from models.choices import ImageFit
 from models.errors import ImageTooLarge, InvalidRequest
-from models.request import Limits, VideoRequest
+from models.request import RequestLimits, VideoRequest
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 ORANGE = (230, 120, 20)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
 pillow_heif.register_heif_opener()  # to write them
@@ -44,7 +44,7 @@ def close(given: object, wanted: tuple[int, ...], tolerance: int = 8) -> bool:
     return bool(np.abs(np.subtract(given, wanted)).max() <= tolerance)
 
 
-def request(fit: Fit = Fit.CROP, height: int = 512, width: int = 768, num_frames: int = 121) -> VideoRequest:
+def request(fit: ImageFit = ImageFit.CROP, height: int = 512, width: int = 768, num_frames: int = 121) -> VideoRequest:
     return VideoRequest(prompt="x", fit=fit, height=height, width=width, num_frames=num_frames)
 
 
@@ -168,7 +168,7 @@ def test_other_formats_that_pillow_reads_are_refused(image_format):
 
 def test_too_many_bytes_are_told_apart():
     with pytest.raises(ImageTooLarge) as caught:
-        read_image(bytes(101), Limits(max_image_bytes=100))
+        read_image(bytes(101), RequestLimits(max_image_bytes=100))
     assert caught.value.code == "image_too_large"
     assert "101 bytes" in caught.value.message
     assert "100 bytes" in caught.value.message
@@ -177,7 +177,7 @@ def test_too_many_bytes_are_told_apart():
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_too_many_pixels_are_refused(image_format):
     with pytest.raises(InvalidRequest, match=r"at most 0\.001 megapixels"):
-        read_image(file_of(picture(), image_format), Limits(max_image_pixels=1000))
+        read_image(file_of(picture(), image_format), RequestLimits(max_image_pixels=1000))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,9 @@ def samples() -> list[bytes]:
     small = picture(24, 16)
     return [
         *(file_of(small, image_format, **options) for image_format in ("JPEG", "PNG", "WEBP")),
-        *(file_of(small, image_format) for image_format in FORMATS if image_format not in APART),  # a process each
+        *(
+            file_of(small, image_format) for image_format in FORMATS if image_format not in IN_CHILD_PROCESS
+        ),  # a process each
         file_of(small, "JPEG", progressive=True),
         file_of(small.convert("P"), "PNG"),
         file_of(small.convert("RGBA"), "PNG"),
@@ -264,15 +266,15 @@ def test_several_threads_read_at_once():
 
 
 def test_crop_fills_the_size_from_the_centre():
-    image, same = fit_image(picture(150, 50), request(Fit.CROP, 128, 128), LIMITS)
+    image, same = fit_image(picture(150, 50), request(ImageFit.CROP, 128, 128), LIMITS)
     assert image.size == (128, 128)
-    assert same == request(Fit.CROP, 128, 128)
+    assert same == request(ImageFit.CROP, 128, 128)
     assert close(image.getpixel((5, 5)), (200, 0, 0))
     assert close(image.getpixel((122, 122)), (0, 0, 200))
 
 
 def test_pad_shows_all_of_it_between_black_bars():
-    image, _ = fit_image(Image.new("RGB", (180, 60), ORANGE), request(Fit.PAD, 128, 192), LIMITS)
+    image, _ = fit_image(Image.new("RGB", (180, 60), ORANGE), request(ImageFit.PAD, 128, 192), LIMITS)
     assert image.size == (192, 128)
     assert image.getpixel((96, 5)) == image.getpixel((96, 122)) == (0, 0, 0)
     assert image.getpixel((1, 64)) == image.getpixel((190, 64)) == ORANGE
@@ -288,7 +290,7 @@ def test_pad_shows_all_of_it_between_black_bars():
     ],
 )
 def test_match_takes_the_shape_of_the_picture(shape, size):
-    image, changed = fit_image(Image.new("RGB", shape), request(Fit.MATCH), LIMITS)
+    image, changed = fit_image(Image.new("RGB", shape), request(ImageFit.MATCH), LIMITS)
     assert (changed.width, changed.height) == size
     assert_fits(image, shape, changed)
     assert changed.prompt == "x"
@@ -298,7 +300,7 @@ def assert_fits(image: Image.Image, sent: tuple[int, int], asked: VideoRequest) 
     """It has the video's size or, where it was sent larger, its shape to the pixel at a larger size."""
     size = (asked.width, asked.height)
     ratios = [theirs / ours for theirs, ours in zip(sent, size, strict=True)]
-    if (max if asked.fit is Fit.PAD else min)(ratios) <= 1:
+    if (max if asked.fit is ImageFit.PAD else min)(ratios) <= 1:
         assert image.size == size
         return
     assert all(kept >= ours for kept, ours in zip(image.size, size, strict=True))
@@ -309,7 +311,7 @@ def assert_fits(image: Image.Image, sent: tuple[int, int], asked: VideoRequest) 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from(Fit),
+    st.sampled_from(ImageFit),
     st.integers(1, 3000),
     st.integers(1, 3000),
     st.integers(1, 30),
@@ -327,12 +329,12 @@ def test_the_picture_has_the_shape_of_the_request_within_the_limits(  # noqa: PL
     assert max(changed.width, changed.height) <= LIMITS.max_side
     assert_fits(image, (width, height), changed)
     assert changed.width % 64 == changed.height % 64 == 0
-    if fit is not Fit.MATCH:
+    if fit is not ImageFit.MATCH:
         assert changed == asked
 
 
 @pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1)])
-@pytest.mark.parametrize("fit", list(Fit))
+@pytest.mark.parametrize("fit", list(ImageFit))
 def test_a_picture_of_an_extreme_shape_is_fitted(shape, fit):
     image = read_image(file_of(Image.new("RGB", shape, ORANGE), "PNG"), LIMITS)
     fitted, changed = fit_image(image, request(fit), LIMITS)
@@ -341,15 +343,15 @@ def test_a_picture_of_an_extreme_shape_is_fitted(shape, fit):
 
 def test_a_larger_picture_keeps_its_own_resolution_in_the_shape_of_the_video():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 501, 3), dtype=np.uint8))
-    kept, _ = fit_image(noise, request(Fit.CROP, 128, 128), LIMITS)
+    kept, _ = fit_image(noise, request(ImageFit.CROP, 128, 128), LIMITS)
     assert np.array_equal(kept, noise.crop((100, 0, 401, 300)))
-    padded, _ = fit_image(noise, request(Fit.PAD, 128, 128), LIMITS)
+    padded, _ = fit_image(noise, request(ImageFit.PAD, 128, 128), LIMITS)
     assert padded.size == (501, 501)
     assert np.array_equal(padded.crop((0, 100, 501, 400)), noise)
 
 
 def test_a_picture_larger_than_what_is_kept_is_shrunk_to_it():
-    kept, _ = fit_image(Image.new("RGB", (6000, 4000), ORANGE), request(Fit.CROP, 512, 768), LIMITS)
+    kept, _ = fit_image(Image.new("RGB", (6000, 4000), ORANGE), request(ImageFit.CROP, 512, 768), LIMITS)
     assert kept.size == (4608, 3072)
 
 

@@ -5,10 +5,10 @@ import re
 import pytest
 from openai import AuthenticationError, OpenAI
 
-from deployments.ingress.keys import OPEN, Keyring
+from deployments.ingress.keys import PUBLIC_PATHS, ApiKeyStore
 from deployments.settings import Settings
 from models.request import VideoRequest
-from storage.tasks import NOBODY, NewTask, State
+from storage.tasks import ANONYMOUS, NewTask, State
 from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record, speaking_as
 
@@ -27,7 +27,9 @@ def routes(box: Box) -> list[tuple[str, str]]:
 
 
 def test_every_route_but_the_open_ones_wants_a_key(box):
-    closed = [(method, path) for method, path in routes(box) if path not in OPEN and not path.startswith("/outputs/")]
+    closed = [
+        (method, path) for method, path in routes(box) if path not in PUBLIC_PATHS and not path.startswith("/outputs/")
+    ]
     assert len(closed) >= 15
     for method, path in [*closed, ("GET", "/no/such/route"), ("PUT", "/v1/video/tasks")]:
         answer = box.client.request(method, path)
@@ -35,7 +37,7 @@ def test_every_route_but_the_open_ones_wants_a_key(box):
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("path", [*sorted(OPEN), "/page/main.js", "/docs/start.js"])
+@pytest.mark.parametrize("path", [*sorted(PUBLIC_PATHS), "/page/main.js", "/docs/start.js"])
 def test_what_a_client_needs_before_it_has_a_key_is_open(box, path):
     assert box.client.get(path).status_code == 200
 
@@ -167,13 +169,13 @@ def test_two_keys_of_one_name_are_one_owner(open_box):
 def test_without_keys_everybody_sees_everything(open_box):
     box = open_box()
     task_id = box.submit()
-    assert box.row(task_id).owner == NOBODY
+    assert box.row(task_id).owner == ANONYMOUS
     assert box.poll(task_id, headers=bearer("anything"))["state"] == "queued"
 
 
 def test_tasks_from_before_the_keys_belong_to_none_of_them(box):
     task = box.tasks.submit(NewTask(VideoRequest(prompt=PROMPT), MODEL, "http://box"))
-    assert task.owner == NOBODY
+    assert task.owner == ANONYMOUS
     with speaking_as(box, ALICE):
         assert box.client.get(f"/v1/video/tasks/{task.id}").status_code == 404
         assert box.client.get("/v1/video/tasks").json()["tasks"] == []
@@ -190,8 +192,8 @@ def test_the_docs_say_where_a_key_goes_only_where_there_are_keys(box, open_box):
 def test_every_record_is_compared_to_its_end():
     """A key is found wherever it stands, and no earlier record ends the search."""
     keys = Settings(api_keys=[record(f"owner-{number}", f"key-{number}") for number in range(5)]).api_keys
-    ring = Keyring(keys)
-    assert [ring.owner(f"key-{number}") for number in range(6)] == [*(f"owner-{n}" for n in range(5)), None]
+    ring = ApiKeyStore(keys)
+    assert [ring.find_owner(f"key-{number}") for number in range(6)] == [*(f"owner-{n}" for n in range(5)), None]
 
 
 def test_a_key_reads_what_it_has_used_and_no_more(box, open_box):
@@ -202,7 +204,7 @@ def test_a_key_reads_what_it_has_used_and_no_more(box, open_box):
     assert (mine["owner"], mine["runs"], mine["gpu_s"]) == ("alice", 2, 3.5)
     assert [(day["runs"], day["gpu_s"]) for day in mine["days"]] == [(2, 3.5)]
     opened = open_box()
-    opened.tasks.add_usage(NOBODY, 4.0)
+    opened.tasks.add_usage(ANONYMOUS, 4.0)
     assert opened.client.get("/v1/video/usage").json()["gpu_s"] == 4.0
     assert opened.client.get("/v1/video/usage").json()["owner"] is None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from deployments.ingress.nudge import Nudge
+from deployments.ingress.nudge import DispatcherNotifier
 
 
 class Dispatcher:
@@ -21,7 +21,7 @@ class Dispatcher:
 
 async def one_nudge_then_a_burst() -> int:
     dispatcher = Dispatcher()
-    nudge = Nudge(dispatcher.nudge)
+    nudge = DispatcherNotifier(dispatcher.nudge)
     await nudge()
     await dispatcher.nudged.wait()
     dispatcher.nudged.clear()
@@ -41,7 +41,7 @@ def test_a_burst_of_submits_is_covered_by_one_more_nudge() -> None:
 async def two_nudges_apart() -> int:
     dispatcher = Dispatcher()
     dispatcher.may_answer.set()
-    nudge = Nudge(dispatcher.nudge)
+    nudge = DispatcherNotifier(dispatcher.nudge)
     for _ in range(2):
         await nudge()
         assert nudge._sending is not None

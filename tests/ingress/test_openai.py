@@ -199,7 +199,7 @@ def test_deleting_cancels_what_runs_and_does_no_harm_again(box):
     for _ in range(2):
         answer = box.client.delete(f"/v1/videos/{video_id}")
         assert answer.json() == {"id": video_id, "object": "video.deleted", "deleted": True}
-    assert not box.tasks.owns(task)
+    assert not box.tasks.owns_task(task)
     assert refusal(box.client.get(f"/v1/videos/{video_id}")) == (404, None, "not_found")
     assert box.client.get("/v1/videos").json()["data"] == []
 

@@ -4,29 +4,29 @@ import logging
 
 import pytest
 
-from storage.tasks import Origin
+from storage.tasks import RequestContext
 
 REQUEST_ID = "checkout-42/a"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def origin_of(box, **headers: str) -> Origin:
+def origin_of(box, **headers: str) -> RequestContext:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = box.client.post("/v1/video/async_t2v", json={"prompt": "waves"}, headers=named)
     assert answer.status_code == 200, answer.text
-    return box.row(answer.json()["task_id"]).origin
+    return box.row(answer.json()["task_id"]).context
 
 
 def test_request_id_and_traceparent_are_kept(box):
-    assert origin_of(box, x_request_id=REQUEST_ID, traceparent=TRACEPARENT) == Origin(REQUEST_ID, TRACEPARENT)
-    assert origin_of(box) == Origin(None, None)
+    assert origin_of(box, x_request_id=REQUEST_ID, traceparent=TRACEPARENT) == RequestContext(REQUEST_ID, TRACEPARENT)
+    assert origin_of(box) == RequestContext(None, None)
 
 
 @pytest.mark.parametrize("request_id", ["", "two words", "x" * 129, "caf\xe9"])
 def test_a_request_id_that_no_log_should_hold_counts_as_missing(box, request_id):
     headers = {"x-request-id": request_id.encode("latin-1")}
     answer = box.client.post("/v1/video/async_t2v", json={"prompt": "waves"}, headers=headers)
-    assert box.row(answer.json()["task_id"]).origin.request_id is None
+    assert box.row(answer.json()["task_id"]).context.request_id is None
 
 
 @pytest.mark.parametrize(

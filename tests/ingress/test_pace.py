@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from deployments.ingress import pace
-from deployments.ingress.fit import FAR, fit
+from deployments.ingress.fit import FAR, fit_line
 from models.progress import Progress, Stage
 from storage.schema import tasks
 from tests.ingress.conftest import Box
@@ -21,7 +21,7 @@ POINTS = st.lists(st.tuples(st.integers(1, 10**10), st.floats(0, 1e5)), max_size
 @pytest.fixture
 def measured(monkeypatch):
     """Each question looks anew."""
-    monkeypatch.setattr(pace, "REMEMBERED_S", 0.0)
+    monkeypatch.setattr(pace, "CACHE_TTL_S", 0.0)
 
 
 def estimate(box: Box, **fields: object) -> float:
@@ -32,7 +32,7 @@ def estimate(box: Box, **fields: object) -> float:
 
 @given(POINTS, st.lists(st.integers(1, 10**12), min_size=2, max_size=8))
 def test_more_work_never_takes_less_time_and_none_takes_less_than_nothing(points, amounts):
-    found = fit(points)
+    found = fit_line(points)
     told = [seconds for amount in sorted(amounts) if (seconds := found.seconds(amount)) is not None]
     assert told == sorted(told)
     assert all(seconds >= 0 for seconds in told)
@@ -42,7 +42,7 @@ def test_more_work_never_takes_less_time_and_none_takes_less_than_nothing(points
 def test_the_fixed_part_and_the_part_by_work_are_told_apart_in_spite_of_outliers():
     points = [(amount, 3 + 0.5 * amount) for amount in range(10, 50)]
     spoilt = [(amount, seconds * (20 if amount % 9 == 0 else 1)) for amount, seconds in points]
-    found = fit(spoilt)
+    found = fit_line(spoilt)
     for amount in (1, 10, 37, 49, 200, 1000):
         assert found.seconds(amount) == pytest.approx(3 + 0.5 * amount, rel=0.1)
 
@@ -93,9 +93,9 @@ def test_a_running_task_is_judged_by_its_own_steps_and_not_by_what_others_took(b
     finish_in(box, 800)
     task_id = box.submit(num_inference_steps=40)
     task = box.start()
-    assert box.tasks.report(task, Progress(Stage.DENOISING, 0))
+    assert box.tasks.report_progress(task, Progress(Stage.DENOISING, 0))
     assert box.poll(task_id)["eta_s"] > 700
-    assert box.tasks.report(task, Progress(Stage.DENOISING, 20))
+    assert box.tasks.report_progress(task, Progress(Stage.DENOISING, 20))
     started_ago(box, task_id, rendering_at=20.5)
     assert box.poll(task_id)["eta_s"] == pytest.approx(19.5 + 800 * 0.15, rel=0.1)
 
@@ -107,7 +107,7 @@ def test_the_guided_steps_of_a_fast_task_tell_that_the_others_are_shorter(box, m
         connection.execute(update(tasks).values(decoding_at=tasks.c.finished_at))
     task_id = box.submit(num_inference_steps=40, quality="fast")
     task = box.start()
-    assert box.tasks.report(task, Progress(Stage.DENOISING, 20))
+    assert box.tasks.report_progress(task, Progress(Stage.DENOISING, 20))
     started_ago(box, task_id, rendering_at=80.5)
     assert box.poll(task_id)["eta_s"] == pytest.approx(19.5, rel=0.1)
 
@@ -118,10 +118,10 @@ def test_what_comes_after_the_last_step_is_learned_from_others(box, measured):
         connection.execute(update(tasks).values(decoding_at=tasks.c.finished_at - 30))
     task_id = box.submit()
     task = box.start()
-    assert box.tasks.report(task, Progress(Stage.DENOISING, 39))
+    assert box.tasks.report_progress(task, Progress(Stage.DENOISING, 39))
     started_ago(box, task_id, rendering_at=39.5)
     assert box.poll(task_id)["eta_s"] == pytest.approx(30.5, abs=1)
-    assert box.tasks.report(task, Progress(Stage.DECODING, 40))
+    assert box.tasks.report_progress(task, Progress(Stage.DECODING, 40))
     started_ago(box, task_id, decoding_at=20.0)
     assert box.poll(task_id)["eta_s"] == pytest.approx(10, abs=1)
     started_ago(box, task_id, decoding_at=50.0)
@@ -133,10 +133,10 @@ def test_when_decoding_began_is_written_once_and_forgotten_with_the_attempt(box)
     task = box.start()
     assert box.row(task.id).decoding_at is None
     for stage in (Stage.DECODING, Stage.DECODING, Stage.ENCODING):
-        assert box.tasks.report(task, Progress(stage))
+        assert box.tasks.report_progress(task, Progress(stage))
     first = box.row(task.id).decoding_at
     assert first == pytest.approx(time.time(), abs=30)
-    assert box.tasks.report(task, Progress(Stage.DECODING))
+    assert box.tasks.report_progress(task, Progress(Stage.DECODING))
     assert box.row(task.id).decoding_at == first
     assert box.tasks.requeue(task, attempt_lost=False)
     assert box.row(task.id).decoding_at is None

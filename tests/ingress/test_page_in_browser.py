@@ -21,7 +21,7 @@ from models.adjustments import FIXED_STEPS, Adjustment
 from models.clip import Clip
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from storage.tasks import NOBODY, Failure, State, Task
+from storage.tasks import ANONYMOUS, Failure, State, Task
 from tests.ingress.conftest import PROMPT, Box, picture_file
 from tests.ingress.keys import ALICE, KEYS
 
@@ -110,7 +110,7 @@ def walk_to_the_end(here: Visit, video: bytes) -> tuple[Task, Request]:
     with page.expect_request("**/events") as followed:
         task = box.start()
     for step in (10, 30):
-        box.tasks.report(task, Progress(Stage.DENOISING, step))
+        box.tasks.report_progress(task, Progress(Stage.DENOISING, step))
         expect(cards(here)).to_contain_text(f"Step {step} of 40")
     box.complete(task, video)
     expect(cards(here)).to_contain_text("Done in")
@@ -138,7 +138,7 @@ def plays(page: Page) -> bool:
 
 def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, video):
     task, followed = walk_to_the_end(visit(), video)
-    assert task.owner == NOBODY
+    assert task.owner == ANONYMOUS
     assert "authorization" not in followed.headers
 
 

@@ -69,7 +69,7 @@ def test_a_running_task_shows_stage_step_and_progress(box):
         Progress(Stage.DECODING, 40),
         Progress(Stage.ENCODING, 40),
     ):
-        box.tasks.report(task, progress)
+        box.tasks.report_progress(task, progress)
         body = box.poll(task_id)
         assert (body["status"], body["state"], body["stage"]) == ("processing", "processing", progress.stage)
         assert (body["step"], body["num_inference_steps"]) == (progress.step, 40)
@@ -84,7 +84,7 @@ def test_a_running_task_shows_stage_step_and_progress(box):
 
 def test_the_first_bytes_of_a_download_show(box):
     task_id = box.submit()
-    box.tasks.report(box.start(), Progress(Stage.DOWNLOADING, 0, 0, 4_000_000))
+    box.tasks.report_progress(box.start(), Progress(Stage.DOWNLOADING, 0, 0, 4_000_000))
     body = box.poll(task_id)
     assert (body["bytes_done"], body["bytes_total"]) == (0, 4_000_000)
 
@@ -184,7 +184,9 @@ def test_every_state_reads_as_one_of_the_three_words_that_older_clients_know():
 
 def test_what_the_model_cannot_use_is_named_and_its_steps_are_those_it_takes(box):
     task_id = box.submit(num_inference_steps=40)
-    box.tasks.adjust(box.start(), [Adjustment("num_inference_steps", 40, 8, "a distilled model has fixed steps")])
+    box.tasks.record_adjustments(
+        box.start(), [Adjustment("num_inference_steps", 40, 8, "a distilled model has fixed steps")]
+    )
     body = box.poll(task_id)
     assert body["num_inference_steps"] == 8
     assert body["adjusted"] == [

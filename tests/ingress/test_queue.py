@@ -6,7 +6,7 @@ from sqlalchemy import update
 from deployments.ingress import pace
 from models.progress import Progress, Stage
 from storage.schema import tasks
-from storage.tasks import Replica, ReplicaState, State
+from storage.tasks import GeneratorReplica, ReplicaState, State
 from tests.ingress.conftest import MODEL, PROMPT, picture_file
 from tests.ingress.keys import ALICE, BOB, record, speaking_as
 
@@ -14,7 +14,7 @@ from tests.ingress.keys import ALICE, BOB, record, speaking_as
 @pytest.fixture
 def measured(monkeypatch):
     """Each question looks anew."""
-    monkeypatch.setattr(pace, "REMEMBERED_S", 0.0)
+    monkeypatch.setattr(pace, "CACHE_TTL_S", 0.0)
 
 
 def finish_in(box, seconds: float, **fields) -> None:
@@ -43,7 +43,7 @@ def test_retry_after_is_the_time_in_which_a_task_ends(open_box, measured):
     box.submit()
     refused = [box.client.post("/v1/video/async_t2v", json={"prompt": PROMPT}).headers["retry-after"]]
     for number in range(3):
-        box.tasks.put_replica(Replica(f"r{number}", MODEL, ReplicaState.READY))
+        box.tasks.put_replica(GeneratorReplica(f"r{number}", MODEL, ReplicaState.READY))
     refused.append(box.client.post("/v1/video/async_t2v", json={"prompt": PROMPT}).headers["retry-after"])
     assert refused == ["90", "30"]
 
@@ -105,7 +105,7 @@ def test_a_poll_says_when_it_will_be_done_from_tasks_of_its_size(box, measured):
     assert box.poll(second)["eta_s"] == pytest.approx(400 + 2 * 40, abs=0.2)
     task = box.start()
     assert box.poll(first)["eta_s"] == pytest.approx(30, abs=0.2)
-    box.tasks.report(task, Progress(Stage.DENOISING, 20))
+    box.tasks.report_progress(task, Progress(Stage.DENOISING, 20))
     assert 0 < box.poll(first)["eta_s"] < 20
     box.complete(task)
     assert "eta_s" not in box.poll(first)
@@ -119,9 +119,9 @@ def test_a_size_that_was_never_made_is_judged_by_its_work(box, measured):
 
 def test_more_generators_mean_less_waiting(box, measured):
     finish_in(box, 40)
-    box.tasks.put_replica(Replica("r1", MODEL, ReplicaState.READY))
-    box.tasks.put_replica(Replica("r2", MODEL, ReplicaState.READY))
-    box.tasks.put_replica(Replica("r3", "another model", ReplicaState.READY))
+    box.tasks.put_replica(GeneratorReplica("r1", MODEL, ReplicaState.READY))
+    box.tasks.put_replica(GeneratorReplica("r2", MODEL, ReplicaState.READY))
+    box.tasks.put_replica(GeneratorReplica("r3", "another model", ReplicaState.READY))
     assert box.poll(box.submit())["eta_s"] == pytest.approx(40 + 20, abs=0.2)
     assert box.tasks.counts()[State.QUEUED] == 1
 
@@ -129,7 +129,7 @@ def test_more_generators_mean_less_waiting(box, measured):
 def test_a_key_with_a_bound_of_its_own_waits_for_its_own_tasks(open_box, measured):
     box = open_box(api_keys=[record("alice", ALICE, max_running=1), record("bob", BOB)])
     for number in range(4):
-        box.tasks.put_replica(Replica(f"r{number}", MODEL, ReplicaState.READY))
+        box.tasks.put_replica(GeneratorReplica(f"r{number}", MODEL, ReplicaState.READY))
     with speaking_as(box, ALICE):
         finish_in(box, 40)
         box.submit()

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message
 
 from deployments.ingress.schemas import ErrorBody
-from models.request import Limits, VideoRequest
+from models.request import RequestLimits, VideoRequest
 from storage.tasks import State
 from tests.ingress.conftest import picture_file
 from tests.ingress.test_submit import image_part
@@ -212,7 +212,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(box):
 @pytest.fixture
 def small_box(open_box):
     """A server that takes pictures of 10 kB."""
-    return open_box(limits=Limits(max_image_bytes=10_000))
+    return open_box(limits=RequestLimits(max_image_bytes=10_000))
 
 
 def test_a_file_over_the_limit_is_413(small_box):

@@ -30,7 +30,7 @@ def test_a_running_task_is_canceled_and_its_worker_learns_so_at_the_next_report(
     task_id = box.submit()
     task = box.start()
     assert remove(box, task_id)["outcome"] == "canceled"
-    assert not box.tasks.report(task, Progress(Stage.DENOISING, 3))
+    assert not box.tasks.report_progress(task, Progress(Stage.DENOISING, 3))
     assert box.poll(task_id)["state"] == "canceled"
 
 

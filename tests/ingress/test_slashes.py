@@ -5,8 +5,8 @@ import re
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.ingress.keys import is_open
-from deployments.ingress.slashes import plain_path
+from deployments.ingress.keys import is_public
+from deployments.ingress.slashes import normalize_path
 from tests.ingress.conftest import PROMPT, VIDEO
 from tests.ingress.keys import KEYS
 from tests.ingress.test_refusals import refused
@@ -46,8 +46,8 @@ def test_no_spelling_of_a_path_opens_what_needs_a_key(open_box):
         request = box.client.build_request("GET", "http://192.168.1.26:8004/")
         request.url = request.url.copy_with(raw_path=("/" + "".join(pieces)).encode())
         answer = box.client.send(request, follow_redirects=False)
-        path = plain_path(request.url.path)
-        if not is_open(path) and not path.startswith("/outputs/"):
+        path = normalize_path(request.url.path)
+        if not is_public(path) and not path.startswith("/outputs/"):
             assert answer.status_code == 401, (request.url.raw_path, answer.text)
         seen.add(answer.status_code)
 

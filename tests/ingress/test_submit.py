@@ -164,7 +164,7 @@ def work(box, end) -> threading.Thread:
     def run() -> None:
         while not (claimed := box.tasks.claim("alice", MODEL, 1, 60)):
             time.sleep(0.01)
-        box.tasks.start(claimed[0])
+        box.tasks.start_run(claimed[0])
         end(claimed[0])
 
     worker = threading.Thread(target=run)

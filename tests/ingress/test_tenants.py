@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from deployments.ingress.tenants import OWNER
-from deployments.ingress.threads import Threads, Turns
+from deployments.ingress.tenants import current_owner
+from deployments.ingress.threads import FairSlots, ThreadPool
 from tests.ingress.conftest import Box, completing, picture_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record
 
@@ -158,12 +158,12 @@ def test_a_repeated_submit_is_found_before_its_image_is_decoded_also_in_a_full_q
 def test_owners_take_turns_at_the_threads() -> None:
     done: list[str] = []
 
-    async def work(threads: Threads, owner: str) -> None:
-        OWNER.set(owner)
+    async def work(threads: ThreadPool, owner: str) -> None:
+        current_owner.set(owner)
         await threads.run(done.append, owner)
 
     async def all_at_once() -> None:
-        threads = Threads("test", 1)
+        threads = ThreadPool("test", 1)
         await asyncio.gather(*(work(threads, owner) for owner in ["alice"] * 10 + ["bob"] * 2))
 
     asyncio.run(all_at_once())
@@ -173,12 +173,12 @@ def test_owners_take_turns_at_the_threads() -> None:
 
 def test_one_owner_leaves_a_thread_for_others() -> None:
     async def take_all() -> list[bool]:
-        turns = Turns(3, 2)
-        asked = [asyncio.ensure_future(turns.take(owner)) for owner in ["alice"] * 4 + ["bob"]]
+        turns = FairSlots(3, 2)
+        asked = [asyncio.ensure_future(turns.acquire(owner)) for owner in ["alice"] * 4 + ["bob"]]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         came = [each.done() for each in asked]
-        turns.give_back("alice")
+        turns.release("alice")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         came.append(asked[2].done())
@@ -190,19 +190,19 @@ def test_one_owner_leaves_a_thread_for_others() -> None:
 
 def test_who_stops_waiting_keeps_no_turn() -> None:
     async def take_after_cancel() -> bool:
-        turns = Turns(1, 1)
-        await turns.take("alice")
-        gone, patient = (asyncio.ensure_future(turns.take("alice")) for _ in range(2))
+        turns = FairSlots(1, 1)
+        await turns.acquire("alice")
+        gone, patient = (asyncio.ensure_future(turns.acquire("alice")) for _ in range(2))
         await asyncio.sleep(0)
         gone.cancel()
-        turns.give_back("alice")
+        turns.release("alice")
         await asyncio.wait_for(patient, 30)
-        late = asyncio.ensure_future(turns.take("bob"))
+        late = asyncio.ensure_future(turns.acquire("bob"))
         await asyncio.sleep(0)
-        turns.give_back("alice")
+        turns.release("alice")
         late.cancel()  # its turn has come already, and it does not know yet
         await asyncio.wait([late])
-        await asyncio.wait_for(turns.take("carol"), 30)
+        await asyncio.wait_for(turns.acquire("carol"), 30)
         return True
 
     assert asyncio.run(take_after_cancel())

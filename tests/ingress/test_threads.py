@@ -8,19 +8,19 @@ from contextvars import ContextVar
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from deployments.ingress.threads import Threads
+from deployments.ingress.threads import ThreadPool
 from tests.ingress.conftest import Box
 
 ASKED = ContextVar("asked", default="nobody")
 
 
-async def in_turn(threads: Threads, number: int) -> set[int]:
+async def in_turn(threads: ThreadPool, number: int) -> set[int]:
     return {await threads.run(threading.get_ident) for _ in range(number)}
 
 
 def test_calls_one_after_the_other_share_their_thread_in_a_loop_like_a_replicas() -> None:
     """Ray runs the loop of a replica for ever, and each request is a task of it."""
-    loop, threads = asyncio.new_event_loop(), Threads("test", 4)
+    loop, threads = asyncio.new_event_loop(), ThreadPool("test", 4)
     runner = threading.Thread(target=loop.run_forever)
     runner.start()
     used = [asyncio.run_coroutine_threadsafe(in_turn(threads, 5), loop).result(30) for _ in range(3)]
@@ -44,7 +44,7 @@ def test_no_more_work_is_done_at_once_than_there_are_threads() -> None:
             running -= 1
 
     async def all_at_once() -> None:
-        threads = Threads("test", 2)
+        threads = ThreadPool("test", 2)
         await asyncio.gather(*(threads.run(work) for _ in range(6)))
 
     asyncio.run(all_at_once())
@@ -55,8 +55,8 @@ def test_work_sees_the_callers_context_and_its_errors_reach_the_caller() -> None
     async def ask() -> str:
         ASKED.set("alice")
         with pytest.raises(ZeroDivisionError):
-            await Threads("test", 1).run(lambda: 1 // 0)
-        return await Threads("test", 1).run(ASKED.get)
+            await ThreadPool("test", 1).run(lambda: 1 // 0)
+        return await ThreadPool("test", 1).run(ASKED.get)
 
     assert asyncio.run(ask()) == "alice"
 

@@ -2,7 +2,7 @@
 
 import deployments.app
 from deployments.generator.deployment import Generator
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.settings import Settings
 
 
@@ -15,7 +15,7 @@ class PretendingGenerator(Generator):
         _device: str,
         *,
         app: int,
-        metrics: Metrics = NO_METRICS,
+        metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
         super().__init__(settings, model, model_name, "cpu", app=app, metrics=metrics)
 

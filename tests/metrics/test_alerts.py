@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.metrics.table import TABLE
+from deployments.metrics.table import ALL_METRICS
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "observability"
@@ -19,7 +19,7 @@ ALERTS = OBSERVABILITY / "alerts.yaml"
 DASHBOARD: dict[str, Any] = json.loads((OBSERVABILITY / "dashboard.json").read_text(encoding="utf-8"))
 RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]
 PROMTOOL = shutil.which("promtool")
-OURS = {name: metric for metric in TABLE for name in metric.series}
+OURS = {name: metric for metric in ALL_METRICS for name in metric.series}
 RAYS = {
     "ray_serve_deployment_replica_healthy",
     "ray_node_gpus_utilization",

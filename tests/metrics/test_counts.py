@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from deployments.metrics.ends import count_ends
-from deployments.metrics.runs import count_run
+from deployments.metrics.ends import task_end_recorder
+from deployments.metrics.runs import record_run
 from deployments.metrics.table import (
     COLD_START_S,
     COLD_STARTS,
@@ -15,8 +15,8 @@ from deployments.metrics.table import (
     TASK_WAIT_S,
     TASKS_ENDED,
 )
-from models.stopwatch import Lap, Timings
-from models.timeline import Mark
+from models.stopwatch import TimedStage, Timings
+from models.timeline import Milestone
 from storage.tasks import Failure, Output, State, Task
 from tests.metrics.recorded import RecordedMetrics
 from tests.tasks import WAITING
@@ -35,7 +35,7 @@ ALL = (State.COMPLETED, State.FAILED, State.CANCELED)
 
 def counted(*tasks: Task) -> RecordedMetrics:
     recorded = RecordedMetrics()
-    count = count_ends(recorded, *ALL)
+    count = task_end_recorder(recorded, *ALL)
     for task in tasks:
         count(task)
     return recorded
@@ -70,9 +70,9 @@ def test_every_end_that_a_deployment_brings_is_there_before_the_first() -> None:
 
 def test_a_cold_run_counts_its_laps_its_step_and_its_time_line() -> None:
     recorded = RecordedMetrics()
-    marks = {Mark.PROCESS: -3.0, Mark.REPLICA: 0.0, Mark.TASK: 0.5, Mark.FIRST_STEP: 40.0}
-    rendered = Timings({Lap.LOAD: 30.0, Lap.DENOISE: 80.0}, steps=40, cold_start=marks)
-    count_run(recorded, rendered, Timings({Lap.ENCODE: 3.0}))
+    marks = {Milestone.PROCESS: -3.0, Milestone.REPLICA: 0.0, Milestone.TASK: 0.5, Milestone.FIRST_STEP: 40.0}
+    rendered = Timings({TimedStage.LOAD: 30.0, TimedStage.DENOISE: 80.0}, steps=40, cold_start=marks)
+    record_run(recorded, rendered, Timings({TimedStage.ENCODE: 3.0}))
     assert recorded.seen(STAGE_S, stage="load") == [30.0]
     assert recorded.seen(STAGE_S, stage="encode") == [3.0]
     assert recorded.seen(STEP_S) == [2.0]
@@ -82,5 +82,7 @@ def test_a_cold_run_counts_its_laps_its_step_and_its_time_line() -> None:
 
 def test_a_model_that_was_there_or_only_asleep_is_no_cold_start() -> None:
     recorded = RecordedMetrics()
-    count_run(recorded, Timings({Lap.LOAD: 2.0, Lap.DENOISE: 80.0}, steps=40), Timings({Lap.ENCODE: 3.0}))
+    record_run(
+        recorded, Timings({TimedStage.LOAD: 2.0, TimedStage.DENOISE: 80.0}, steps=40), Timings({TimedStage.ENCODE: 3.0})
+    )
     assert recorded.value(COLD_STARTS) is None

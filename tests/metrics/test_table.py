@@ -6,17 +6,17 @@ import re
 import pytest
 
 from deployments.metrics.labels import CODE, OTHER
-from deployments.metrics.metrics import NO_METRICS, Metrics
-from deployments.metrics.serve import ServeMetrics
-from deployments.metrics.table import COLD_STARTS, TABLE, TASKS_ENDED, Kind, Metric
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
+from deployments.metrics.serve import RayMetricsRecorder
+from deployments.metrics.table import ALL_METRICS, COLD_STARTS, TASKS_ENDED, Kind, Metric
 from models import errors
 from models.errors import VideoError
 from tests.metrics.recorded import RecordedMetrics
 
-RECORDERS = (NO_METRICS, RecordedMetrics(), ServeMetrics(), pickle.loads(pickle.dumps(ServeMetrics())))
+RECORDERS = (NOOP_METRICS, RecordedMetrics(), RayMetricsRecorder(), pickle.loads(pickle.dumps(RayMetricsRecorder())))
 CHECKING = RECORDERS[1:]
 
-each_metric = pytest.mark.parametrize("metric", TABLE, ids=lambda metric: metric.name)
+each_metric = pytest.mark.parametrize("metric", ALL_METRICS, ids=lambda metric: metric.name)
 each_recorder = pytest.mark.parametrize("recorder", RECORDERS, ids=lambda recorder: type(recorder).__name__)
 
 
@@ -37,7 +37,7 @@ def test_a_name_says_whose_it_is_and_in_what_unit(metric: Metric) -> None:
 
 
 def test_names_are_given_once() -> None:
-    assert len({metric.name for metric in TABLE}) == len(TABLE)
+    assert len({metric.name for metric in ALL_METRICS}) == len(ALL_METRICS)
 
 
 @each_metric
@@ -49,7 +49,7 @@ def test_every_label_has_a_bounded_set_of_values(metric: Metric) -> None:
 
 @each_metric
 @each_recorder
-def test_every_recorder_takes_every_metric(recorder: Metrics, metric: Metric) -> None:
+def test_every_recorder_takes_every_metric(recorder: MetricsRecorder, metric: Metric) -> None:
     match metric.kind:
         case Kind.COUNTER:
             recorder.add(metric, **labels(metric))
@@ -61,14 +61,16 @@ def test_every_recorder_takes_every_metric(recorder: Metrics, metric: Metric) ->
 
 
 @each_recorder
-def test_every_recorder_starts_a_counter_at_zero(recorder: Metrics) -> None:
-    recorder.start_at_zero(TASKS_ENDED, outcome="failed")
-    recorder.start_at_zero(COLD_STARTS)
+def test_every_recorder_starts_a_counter_at_zero(recorder: MetricsRecorder) -> None:
+    recorder.initialize(TASKS_ENDED, outcome="failed")
+    recorder.initialize(COLD_STARTS)
 
 
 @pytest.mark.parametrize("recorder", CHECKING, ids=lambda recorder: type(recorder).__name__)
 @pytest.mark.parametrize("given", [{}, {"outcome": "failed"}, {"outcome": "failed", "code": "none", "task_id": "x"}])
-def test_a_label_that_is_missing_or_not_in_the_table_is_refused(recorder: Metrics, given: dict[str, str]) -> None:
+def test_a_label_that_is_missing_or_not_in_the_table_is_refused(
+    recorder: MetricsRecorder, given: dict[str, str]
+) -> None:
     with pytest.raises(ValueError, match="has the labels"):
         recorder.add(TASKS_ENDED, **given)
 

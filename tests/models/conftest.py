@@ -6,7 +6,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.progress import Progress
 from models.request import VideoRequest
 from models.tiny import build_tiny
@@ -69,7 +69,7 @@ def hub(tiny_folder: Path, user_cache: Path, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.fixture(scope="session")
-def model(cache_dir: Path, tiny_folder: Path) -> Iterator[Ltx2]:
-    model = Ltx2.load("tiny", "cpu", cache_dir, ignore)
+def model(cache_dir: Path, tiny_folder: Path) -> Iterator[Ltx2Model]:
+    model = Ltx2Model.load("tiny", "cpu", cache_dir, ignore)
     yield model
     model.close()

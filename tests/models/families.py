@@ -21,8 +21,8 @@ from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors, LTX2V
 from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
 
 from benchmarks.full_size import LTX_2_3
-from models.full_transformer import FULL
-from models.recipes import Training
+from models.full_transformer import BASE_VARIANT
+from models.recipes import CheckpointType
 from models.tiny import (
     AUDIO_VAE,
     CONNECTORS,
@@ -99,7 +99,7 @@ def build_2_5(folder: Path) -> Path:
     """LTX-2.5, with Gemma 4: what its index names is distilled, and the full transformer lies beside it."""
     parts = {**_parts_2_3(TRANSFORMER_2_5), "text_encoder": _gemma_4(), "duration_head": _duration_head()}
     _save(folder, **parts, scheduler=SCHEDULER_DISTILLED)
-    _draw(LTX2VideoTransformer3DModel(**TRANSFORMER_2_5), seed=6).save_pretrained(folder / FULL)
+    _draw(LTX2VideoTransformer3DModel(**TRANSFORMER_2_5), seed=6).save_pretrained(folder / BASE_VARIANT)
     return folder
 
 
@@ -109,7 +109,7 @@ class FamilyCase:
 
     build: Callable[[Path], Path]
     distilled: bool
-    training: Training = Training.AUTO
+    training: CheckpointType = CheckpointType.AUTO
     cross_timestep: bool = True
     transformer: str = "transformer"
     sample_rate_hz: int = 48_000
@@ -121,7 +121,7 @@ FAMILIES: Mapping[str, FamilyCase] = {
     "2.3": FamilyCase(build_2_3, distilled=False),
     "2.3 distilled": FamilyCase(build_2_3_distilled, distilled=True),
     "2.5": FamilyCase(build_2_5, distilled=True),
-    "2.5 full": FamilyCase(build_2_5, distilled=False, training=Training.BASE, transformer=FULL),
+    "2.5 full": FamilyCase(build_2_5, distilled=False, training=CheckpointType.BASE, transformer=BASE_VARIANT),
 }
 
 

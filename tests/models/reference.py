@@ -16,8 +16,8 @@ from PIL import Image
 
 from models.clip import Clip
 from models.fixes import NONE, Fix
-from models.label import draw_label
-from models.ltx2 import Ltx2
+from models.label import draw_watermark
+from models.ltx2 import Ltx2Model
 from models.options import LoadOptions
 from models.request import VideoRequest
 from tests.models.conftest import ignore
@@ -39,9 +39,11 @@ def picture() -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8))
 
 
-def load(family: FamilyCase, folder: Path, cache_dir: Path, fixes: frozenset[Fix] = NONE) -> Ltx2:
+def load(family: FamilyCase, folder: Path, cache_dir: Path, fixes: frozenset[Fix] = NONE) -> Ltx2Model:
     """The checkpoint of a family in `folder`, as the server loads it; without fixes, unless they are given."""
-    return Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(training=family.training, fixes=fixes))
+    return Ltx2Model.load(
+        str(folder), "cpu", cache_dir, ignore, LoadOptions(checkpoint_type=family.training, fixes=fixes)
+    )
 
 
 def by_diffusers(
@@ -68,14 +70,14 @@ def by_diffusers(
         **({} if image is None else {"image": image}),
     )
     frames = (video[0] * 255).round().astype(np.uint8)
-    draw_label(frames)
+    draw_watermark(frames)
     return frames, audio[0].float().numpy()
 
 
 def assert_same(rendered: Clip, frames: Any, sound: Any) -> None:
     """Bit for bit; the sound may end where the picture does."""
     assert np.array_equal(rendered.frames, frames)
-    assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
+    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
 
 
 def _pipeline(folder: Path, family: FamilyCase, dtype: torch.dtype, *, from_image: bool) -> Any:

@@ -14,7 +14,7 @@ from models.checkpoint import fetch_checkpoint, find_checkpoint, is_repository
 from models.checkpoint_check import check_checkpoint
 from models.checkpoint_files import components
 from models.errors import ModelBroken, ModelNotFound
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from tests.models.conftest import ignore
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -72,7 +72,7 @@ def test_a_file_that_was_cut_off_is_said_before_anything_is_loaded(folder: Path)
     whole = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(whole[:-1])
     with pytest.raises(ModelBroken, match=rf"{WEIGHTS} is broken: it has {len(whole) - 1} bytes"):
-        Ltx2.load(str(folder), "cpu", folder.parent, ignore)
+        Ltx2Model.load(str(folder), "cpu", folder.parent, ignore)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_of_weights_that_are_there_twice_the_copy_that_is_read_is_the_one_that_i
         if ("-of-" in file.name) != (reads == "shards"):
             file.write_bytes(b"")
     check_checkpoint(folder)
-    Ltx2.load(str(folder), "cpu", folder.parent, ignore).close()
+    Ltx2Model.load(str(folder), "cpu", folder.parent, ignore).close()
 
 
 @pytest.mark.parametrize("component", TENSORS)
@@ -150,7 +150,7 @@ def test_weights_that_lack_a_tensor_are_not_rendered_with(folder: Path, componen
     tensors["something.else"] = tensors.pop(name)
     save_file(tensors, file, {"format": "pt"})
     with pytest.raises(ModelBroken, match=rf"{component} is broken: its weights lack 1 that its config asks for"):
-        Ltx2.load(str(folder), "cpu", folder.parent, ignore)
+        Ltx2Model.load(str(folder), "cpu", folder.parent, ignore)
 
 
 def test_weights_of_another_shape_are_said(folder: Path) -> None:
@@ -158,7 +158,7 @@ def test_weights_of_another_shape_are_said(folder: Path) -> None:
     tensors[TENSORS["transformer"]] = torch.zeros(3, 3)
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     with pytest.raises(ModelBroken, match="could not be loaded, its files may be broken"):
-        Ltx2.load(str(folder), "cpu", folder.parent, ignore)
+        Ltx2Model.load(str(folder), "cpu", folder.parent, ignore)
 
 
 def test_every_file_that_is_gone_or_damaged_is_named(tiny_folder: Path, tmp_path: Path) -> None:

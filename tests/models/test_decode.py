@@ -10,7 +10,7 @@ import torch
 from models import ltx2_decode, offload
 from models.errors import GpuOutOfMemory
 from models.estimate import CUDA_BYTES, decode_bytes
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_decode import needs_tiles
 from models.tiling import use_tiles
 from tests.models.conftest import ignore, small
@@ -20,7 +20,7 @@ WIDE = {"height": 64, "width": 576, "num_inference_steps": 2}
 
 
 @pytest.fixture
-def short_of_memory(model: Ltx2, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def short_of_memory(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A VAE that runs out of memory unless it decodes in tiles; how each decode was asked for."""
     vae: Any = model._text_to_video.vae
     plain, tries = vae.decode, []
@@ -35,14 +35,14 @@ def short_of_memory(model: Ltx2, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return tries
 
 
-def test_a_whole_that_runs_out_of_memory_is_decoded_in_tiles(model: Ltx2, short_of_memory: list[bool]) -> None:
+def test_a_whole_that_runs_out_of_memory_is_decoded_in_tiles(model: Ltx2Model, short_of_memory: list[bool]) -> None:
     clip = model.render(small(**WIDE), None, ignore)
     assert short_of_memory == [False, True]
     assert model.decoded_again == ("video, in tiles",)
     assert clip.frames.shape == (9, 64, 576, 3)
 
 
-def test_it_is_what_tiles_make(model: Ltx2, short_of_memory: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_what_tiles_make(model: Ltx2Model, short_of_memory: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     second = model.render(small(**WIDE), None, ignore).frames
     monkeypatch.setattr(model, "placement", Gpu())
     monkeypatch.setattr(ltx2_decode, "needs_tiles", lambda _request: True)
@@ -58,7 +58,7 @@ class Gpu:
     place = "resident"
 
 
-def test_tiles_that_run_out_of_memory_too_say_so(model: Ltx2, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_that_run_out_of_memory_too_say_so(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_out(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -70,8 +70,8 @@ def test_tiles_that_run_out_of_memory_too_say_so(model: Ltx2, monkeypatch: pytes
     assert model.decoded_again == ()
 
 
-def test_a_sound_that_runs_out_of_memory_is_decoded_again(model: Ltx2, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = model.render(small(), None, ignore).sound
+def test_a_sound_that_runs_out_of_memory_is_decoded_again(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = model.render(small(), None, ignore).audio
     plain: Any = model._text_to_video.vocoder.forward
     tries: Iterator[bool] = iter([True, False])
 
@@ -81,11 +81,11 @@ def test_a_sound_that_runs_out_of_memory_is_decoded_again(model: Ltx2, monkeypat
         return plain(*args, **options)
 
     monkeypatch.setattr(model._text_to_video.vocoder, "forward", run_out_once)
-    assert np.array_equal(model.render(small(), None, ignore).sound, expected)
+    assert np.array_equal(model.render(small(), None, ignore).audio, expected)
     assert model.decoded_again == ("sound",)
 
 
-def test_other_errors_are_not_tried_again(model: Ltx2, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_tried_again(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
 
     def fail(*_: object, **__: object) -> None:
@@ -111,7 +111,7 @@ def test_the_whole_is_decoded_only_where_its_kernels_have_room_too(
     assert needs_tiles(request) is tiles
 
 
-def test_tiles_are_off_after_a_decode(model: Ltx2, short_of_memory: list[bool]) -> None:
+def test_tiles_are_off_after_a_decode(model: Ltx2Model, short_of_memory: list[bool]) -> None:
     """An image that is encoded next would be tiled by what this video bore."""
     use_tiles(model._text_to_video.vae, 64, 576)
     model.render(small(**WIDE), None, ignore)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.device_faults import ask_device, broken_device, find_fault
+from models.device_faults import fatal_message, find_fatal_error, probe_device
 from models.errors import RenderFailed
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported elsewhere"
@@ -25,8 +25,8 @@ def explained(cause: Exception) -> RenderFailed:
 )
 def test_an_error_that_breaks_the_context_is_known_through_what_explains_it(error: Exception) -> None:
     first_line = str(error).splitlines()[0]
-    assert broken_device(error) == first_line
-    assert broken_device(explained(explained(error))) == first_line
+    assert fatal_message(error) == first_line
+    assert fatal_message(explained(explained(error))) == first_line
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def test_an_error_that_breaks_the_context_is_known_through_what_explains_it(erro
     ],
 )
 def test_an_error_of_one_render_breaks_nothing(error: Exception) -> None:
-    assert broken_device(error) is None
+    assert fatal_message(error) is None
 
 
 def test_errors_that_explain_each_other_end() -> None:
     one, other = RuntimeError("one"), RuntimeError("other")
     one.__cause__, other.__cause__ = other, one
-    assert broken_device(one) is None
+    assert fatal_message(one) is None
 
 
 def test_where_no_gpu_is_used_there_is_none_to_ask() -> None:
-    assert ask_device() is None
-    assert find_fault(RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")) is None
+    assert probe_device() is None
+    assert find_fatal_error(RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")) is None
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,6 @@ def test_an_error_that_does_not_tell_has_the_gpu_asked(
 
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    assert find_fault(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasGemmEx")) == fault
+    assert (
+        find_fatal_error(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasGemmEx")) == fault
+    )

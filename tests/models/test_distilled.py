@@ -7,27 +7,29 @@ import pytest
 import torch
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 
-from models.adjustments import adjust, told
+from models.adjustments import apply_adjustments, visible_to_client
 from models.fixes import NONE
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.options import LoadOptions
 from models.progress import Progress, Stage
-from models.recipes import Training
+from models.recipes import CheckpointType
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, build_2_3, build_2_3_distilled
 from tests.models.reference import assert_same, by_diffusers
 
 
 @pytest.fixture(scope="module")
-def distilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2]:
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
     """A checkpoint whose scheduler is still that of its base; the operator says what it is."""
     folder = build_2_3(tmp_path_factory.mktemp("distilled"))
-    model = Ltx2.load(str(folder), "cpu", folder, ignore, LoadOptions(training=Training.DISTILLED, fixes=NONE))
+    model = Ltx2Model.load(
+        str(folder), "cpu", folder, ignore, LoadOptions(checkpoint_type=CheckpointType.DISTILLED, fixes=NONE)
+    )
     yield model
     model.close()
 
 
-def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Ltx2, tmp_path: Path) -> None:
+def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Ltx2Model, tmp_path: Path) -> None:
     frames, sound = by_diffusers(build_2_3(tmp_path), FAMILIES["2.3 distilled"], small(), None)
     assert_same(distilled.render(small(), None, ignore), frames, sound)
 
@@ -35,20 +37,22 @@ def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Lt
 def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: Path) -> None:
     """One whose scheduler's config is that of a distilled one."""
     folder = build_2_3_distilled(tmp_path / "model")
-    base = Ltx2.load(str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(training=Training.BASE, fixes=NONE))
+    base = Ltx2Model.load(
+        str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(checkpoint_type=CheckpointType.BASE, fixes=NONE)
+    )
     frames, sound = by_diffusers(folder, FAMILIES["2.3"], small(), None)
     assert_same(base.render(small(), None, ignore), frames, sound)
     base.close()
 
 
-def test_the_noise_levels_of_a_distilled_model_are_not_shifted(distilled: Ltx2) -> None:
+def test_the_noise_levels_of_a_distilled_model_are_not_shifted(distilled: Ltx2Model) -> None:
     distilled.render(small(), None, ignore)
     sigmas = distilled._text_to_video.scheduler.sigmas
     assert torch.allclose(sigmas, torch.tensor([*DISTILLED_SIGMA_VALUES, 0.0]))
     assert distilled._image_to_video.scheduler is distilled._text_to_video.scheduler
 
 
-def test_what_a_distilled_model_cannot_use_is_named(distilled: Ltx2) -> None:
+def test_what_a_distilled_model_cannot_use_is_named(distilled: Ltx2Model) -> None:
     request = small(num_inference_steps=40, stg_scale_video=0.0)
     adjustments = distilled.find_adjustments(request)
     assert {(each.field, each.given, each.used) for each in adjustments} == {
@@ -57,20 +61,24 @@ def test_what_a_distilled_model_cannot_use_is_named(distilled: Ltx2) -> None:
         ("cfg_scale_audio", None, 1.0),
         ("modality_scale", None, 1.0),
     }
-    (said,) = told(adjustments)
+    (said,) = visible_to_client(adjustments)
     assert "distilled" in said.reason
-    assert distilled.find_adjustments(adjust(request, adjustments)) == ()
+    assert distilled.find_adjustments(apply_adjustments(request, adjustments)) == ()
 
 
-def test_a_distilled_model_is_exact_when_it_is_asked_to_be_fast(distilled: Ltx2) -> None:
+def test_a_distilled_model_is_exact_when_it_is_asked_to_be_fast(distilled: Ltx2Model) -> None:
     request = small(quality="fast")
-    said = [(each.field, each.used) for each in told(distilled.find_adjustments(request)) if each.given == "fast"]
+    said = [
+        (each.field, each.used)
+        for each in visible_to_client(distilled.find_adjustments(request))
+        if each.given == "fast"
+    ]
     assert said == [("quality", "exact")]
     distilled.render(request, None, ignore)
-    assert distilled.left_out == ""
+    assert distilled.fast_summary == ""
 
 
-def test_a_distilled_model_reports_the_steps_that_it_takes(distilled: Ltx2) -> None:
+def test_a_distilled_model_reports_the_steps_that_it_takes(distilled: Ltx2Model) -> None:
     reports: list[Progress] = []
     distilled.render(small(num_inference_steps=40), None, reports.append)
     steps = [each.step for each in reports if each.stage is Stage.DENOISING]
@@ -79,6 +87,6 @@ def test_a_distilled_model_reports_the_steps_that_it_takes(distilled: Ltx2) -> N
 
 
 def test_a_base_model_uses_what_is_asked_for(tmp_path: Path) -> None:
-    base = Ltx2.load(str(build_2_3(tmp_path)), "cpu", tmp_path, ignore)
+    base = Ltx2Model.load(str(build_2_3(tmp_path)), "cpu", tmp_path, ignore)
     assert base.find_adjustments(small()) == ()
     base.close()

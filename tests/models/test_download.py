@@ -18,7 +18,7 @@ from huggingface_hub import constants, errors, snapshot_download
 from huggingface_hub.utils._fixes import WeakFileLock
 
 from models.checkpoint import fetch_checkpoint, find_checkpoint
-from models.download_faults import explain
+from models.download_faults import translate_error
 from models.errors import (
     DownloadFailed,
     HubUnreachable,
@@ -28,13 +28,13 @@ from models.errors import (
     ModelNotFound,
     ModelUnavailable,
     RevisionNotFound,
-    TaskCancelled,
+    TaskCanceled,
 )
-from models.full_transformer import FULL, TRANSFORMER
-from models.ltx2 import Ltx2
+from models.full_transformer import BASE_VARIANT, TRANSFORMER
+from models.ltx2 import Ltx2Model
 from models.progress import Progress, Stage
-from models.recipes import Training, read_recipe
-from models.repository import Repository
+from models.recipes import CheckpointType, read_profile
+from models.repository import RepoRef
 from tests.hub import COMMIT, REPOSITORY, TAG, FakeHub, revision_of
 from tests.models.conftest import ignore
 
@@ -42,7 +42,7 @@ WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
 def test_a_repository_is_downloaded_and_loads(hub: FakeHub, tmp_path: Path) -> None:
-    model = Ltx2.load(REPOSITORY, "cpu", tmp_path / "cache", ignore)
+    model = Ltx2Model.load(REPOSITORY, "cpu", tmp_path / "cache", ignore)
     assert model.name == REPOSITORY
     model.close()
 
@@ -152,9 +152,9 @@ def test_a_report_can_end_a_download_which_then_goes_on_from_there(hub: FakeHub,
 
     def cancel(progress: Progress) -> None:
         if progress.bytes_total:
-            raise TaskCancelled("canceled")
+            raise TaskCanceled("canceled")
 
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", cancel)
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore).is_dir()
 
@@ -260,7 +260,7 @@ def response(status: int) -> Any:
     ],
 )
 def test_every_failure_of_the_hub_is_said_in_words(error: Exception, kind: type[ModelUnavailable], said: str) -> None:
-    explained = explain(Repository.parse(REPOSITORY), error)
+    explained = translate_error(RepoRef.parse(REPOSITORY), error)
     assert type(explained) is kind
     assert explained.message.startswith(REPOSITORY)
     assert said in explained.message
@@ -277,8 +277,8 @@ def test_each_failure_has_a_code_of_its_own() -> None:
 @pytest.fixture
 def two(hub: FakeHub) -> FakeHub:
     """A hub whose repository has the full transformer beside the distilled one that its index names."""
-    shutil.copytree(hub.folder / TRANSFORMER, hub.folder / FULL)
-    weights = hub.folder / FULL / Path(WEIGHTS).name
+    shutil.copytree(hub.folder / TRANSFORMER, hub.folder / BASE_VARIANT)
+    weights = hub.folder / BASE_VARIANT / Path(WEIGHTS).name
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     config = hub.folder / "scheduler" / "scheduler_config.json"
@@ -287,43 +287,44 @@ def two(hub: FakeHub) -> FakeHub:
 
 
 @pytest.mark.parametrize(
-    ("training", "wanted", "other"), [(Training.AUTO, TRANSFORMER, FULL), (Training.BASE, FULL, TRANSFORMER)]
+    ("training", "wanted", "other"),
+    [(CheckpointType.AUTO, TRANSFORMER, BASE_VARIANT), (CheckpointType.BASE, BASE_VARIANT, TRANSFORMER)],
 )
 def test_of_two_transformers_only_the_one_that_is_used_is_downloaded(
-    two: FakeHub, tmp_path: Path, training: Training, wanted: str, other: str
+    two: FakeHub, tmp_path: Path, training: CheckpointType, wanted: str, other: str
 ) -> None:
     folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, training)
     assert f"{wanted}/diffusion_pytorch_model.safetensors" in two.served
     assert not [name for name in two.served if name.startswith(f"{other}/")]
     assert (folder / WEIGHTS).resolve().read_bytes() == (two.folder / wanted / Path(WEIGHTS).name).read_bytes()
-    assert (read_recipe(folder, training).sigmas is None) == (training is Training.BASE)
+    assert (read_profile(folder, training).sigmas is None) == (training is CheckpointType.BASE)
     assert find_checkpoint(REPOSITORY, tmp_path / "cache", training) == folder
 
 
 def test_the_full_transformer_is_found_again_without_the_hub(
     two: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE)
+    first = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, CheckpointType.BASE)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE) == first
+    assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, CheckpointType.BASE) == first
 
 
 def test_another_program_s_distilled_transformer_is_not_taken_for_the_full_one(
     two: FakeHub, user_cache: Path, tmp_path: Path
 ) -> None:
-    snapshot_download(REPOSITORY, cache_dir=user_cache, ignore_patterns=[f"{FULL}/*"])
-    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE)
-    assert (folder / TRANSFORMER).resolve().name == FULL
+    snapshot_download(REPOSITORY, cache_dir=user_cache, ignore_patterns=[f"{BASE_VARIANT}/*"])
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, CheckpointType.BASE)
+    assert (folder / TRANSFORMER).resolve().name == BASE_VARIANT
     two.served.clear()
     snapshot_download(REPOSITORY, cache_dir=user_cache)
-    fetch_checkpoint(REPOSITORY, tmp_path / "other-cache", ignore, Training.BASE)
-    assert [name for name in two.served if name.endswith(".safetensors")] == [f"{FULL}/{Path(WEIGHTS).name}"]
+    fetch_checkpoint(REPOSITORY, tmp_path / "other-cache", ignore, CheckpointType.BASE)
+    assert [name for name in two.served if name.endswith(".safetensors")] == [f"{BASE_VARIANT}/{Path(WEIGHTS).name}"]
 
 
 def test_a_repository_with_one_transformer_is_the_base_that_the_operator_says_it_is(
     hub: FakeHub, tmp_path: Path
 ) -> None:
-    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, Training.BASE)
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, CheckpointType.BASE)
     assert folder == fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
 
 

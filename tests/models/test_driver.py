@@ -8,7 +8,7 @@ import pytest
 
 from deployments import preflight
 from models import driver
-from models.driver import explain_old_driver
+from models.driver import find_old_driver
 from models.errors import ModelUnavailable
 from models.ltx2_load import check_device
 from tests.ports import free_port
@@ -43,7 +43,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 @pytest.mark.parametrize("form", [CLOSED, OPEN])
 def test_an_older_driver_is_named_with_what_is_wanted_and_the_ways_out(form: str, host: Host) -> None:
     host(form.format("535.183.06"), "'13.0'")
-    sentence = explain_old_driver()
+    sentence = find_old_driver()
     assert sentence is not None
     assert "driver is 535.183.06" in sentence
     assert "CUDA 13.0 wants 580 or newer" in sentence
@@ -64,7 +64,7 @@ def test_an_older_driver_is_named_with_what_is_wanted_and_the_ways_out(form: str
 )
 def test_nothing_is_said_of_a_driver_that_will_do_or_is_not_there(module: str | None, cuda: str, host: Host) -> None:
     host(module, cuda)
-    assert explain_old_driver() is None
+    assert find_old_driver() is None
 
 
 def test_the_installed_torch_is_found_without_being_imported() -> None:

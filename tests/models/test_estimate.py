@@ -13,15 +13,15 @@ from models.estimate import (
     decode_bytes,
     denoise_bytes,
     estimate_peak,
-    evaluations,
-    nearest_that_fit,
+    nearest_fitting,
     shape_of,
     text_bytes,
     tiled_decode_bytes,
+    transformer_calls,
     video_tokens,
 )
-from models.placement import WORKING_BYTES
-from models.request import Limits, VideoRequest, parse_request
+from models.placement import RESERVED_VRAM_BYTES
+from models.request import RequestLimits, VideoRequest, parse_request
 
 DEFAULT = VideoRequest(prompt="a cat", height=512, width=768, num_frames=121)
 LARGEST = VideoRequest(prompt="a cat", height=1088, width=1920, num_frames=121)
@@ -56,7 +56,7 @@ def test_a_larger_request_never_takes_less() -> None:
 def test_the_nearest_that_fit_do_fit_and_the_next_larger_do_not(from_image: bool) -> None:
     free = 9 * GB
     assert estimate_peak(LARGEST, from_image=from_image).sized_bytes > free
-    shorter, smaller = nearest_that_fit(LARGEST, free, Limits(), from_image=from_image)
+    shorter, smaller = nearest_fitting(LARGEST, free, RequestLimits(), from_image=from_image)
     for found in (shorter, smaller):
         assert estimate_peak(found, from_image=from_image).sized_bytes <= free
     longer = shorter.model_copy(update={"num_frames": shorter.num_frames + 8})
@@ -67,18 +67,18 @@ def test_the_nearest_that_fit_do_fit_and_the_next_larger_do_not(from_image: bool
 
 
 def test_where_nothing_fits_nothing_is_named() -> None:
-    assert nearest_that_fit(DEFAULT, CUDA_BYTES, Limits()) == ()
+    assert nearest_fitting(DEFAULT, CUDA_BYTES, RequestLimits()) == ()
 
 
 def test_what_fits_is_not_refused() -> None:
-    check_fits(DEFAULT, estimate_peak(DEFAULT).sized_bytes, Limits())
+    check_fits(DEFAULT, estimate_peak(DEFAULT).sized_bytes, RequestLimits())
     with pytest.raises(DoesNotFit):
-        check_fits(DEFAULT, estimate_peak(DEFAULT).sized_bytes - 1, Limits())
+        check_fits(DEFAULT, estimate_peak(DEFAULT).sized_bytes - 1, RequestLimits())
 
 
 @pytest.mark.parametrize("from_image", [False, True])
 def test_every_placement_has_room_for_the_text_and_for_the_default_video(from_image: bool) -> None:
-    assert estimate_peak(DEFAULT, from_image=from_image).bytes <= WORKING_BYTES
+    assert estimate_peak(DEFAULT, from_image=from_image).bytes <= RESERVED_VRAM_BYTES
 
 
 def test_what_is_told_has_the_text_in_it() -> None:
@@ -88,7 +88,7 @@ def test_what_is_told_has_the_text_in_it() -> None:
 
 def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
     with pytest.raises(DoesNotFit, match=r"1920x1088 with \d+ frames or \d+x\d+ with 121 frames") as refused:
-        check_fits(LARGEST, 9 * GB, Limits())
+        check_fits(LARGEST, 9 * GB, RequestLimits())
     assert "9.0 GB are there" in refused.value.message
     assert refused.value.field == "num_frames"
 
@@ -97,7 +97,7 @@ def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
 def test_the_refusal_names_a_field_that_the_nearest_changes(height: int, width: int, field: str) -> None:
     narrow = DEFAULT.model_copy(update={"height": height, "width": width, "num_frames": 9})
     with pytest.raises(DoesNotFit) as refused:
-        check_fits(narrow, estimate_peak(narrow).sized_bytes - 1, Limits())
+        check_fits(narrow, estimate_peak(narrow).sized_bytes - 1, RequestLimits())
     assert (refused.value.field, refused.value.given) == (field, "1920")
 
 
@@ -108,21 +108,21 @@ def test_what_is_named_may_be_asked_for(free_gb: float, from_image: bool) -> Non
     shapes = [(1088, 1920, 121), (1920, 64, 481), (576, 1024, 200), (1024, 1024, 120), (448, 1920, 250)]
     for height, width, frames in shapes:
         asked = DEFAULT.model_copy(update={"height": height, "width": width, "num_frames": frames})
-        for found in nearest_that_fit(asked, int(free_gb * GB), Limits(), from_image=from_image):
-            parse_request({"prompt": "a cat", **shape_of(found)}, Limits())
+        for found in nearest_fitting(asked, int(free_gb * GB), RequestLimits(), from_image=from_image):
+            parse_request({"prompt": "a cat", **shape_of(found)}, RequestLimits())
             assert estimate_peak(found, from_image=from_image).sized_bytes <= free_gb * GB
 
 
 def test_the_evaluations_are_those_that_guidance_asks_for() -> None:
-    assert evaluations(DEFAULT, 0.5) == 40 * 4
-    assert evaluations(UNGUIDED, 0.5) == 40 * 3
-    assert evaluations(DEFAULT.model_copy(update={"quality": Quality.FAST}), 0.5) == 20 * 4 + 20
+    assert transformer_calls(DEFAULT, 0.5) == 40 * 4
+    assert transformer_calls(UNGUIDED, 0.5) == 40 * 3
+    assert transformer_calls(DEFAULT.model_copy(update={"quality": Quality.FAST}), 0.5) == 20 * 4 + 20
     off = {"stg_scale_video": 0.0, "modality_scale": 1.0}
-    assert evaluations(UNGUIDED.model_copy(update=off), 0.5) == 40
+    assert transformer_calls(UNGUIDED.model_copy(update=off), 0.5) == 40
 
 
 def test_the_refusal_survives_the_way_between_two_processes() -> None:
     with pytest.raises(DoesNotFit) as refused:
-        check_fits(LARGEST, 9 * GB, Limits())
+        check_fits(LARGEST, 9 * GB, RequestLimits())
     copy = pickle.loads(pickle.dumps(refused.value))
     assert (copy.message, copy.nearest) == (refused.value.message, refused.value.nearest)

@@ -11,19 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from models.adjustments import adjust, told
+from models.adjustments import apply_adjustments, visible_to_client
 from models.checkpoint import fetch_checkpoint
-from models.errors import TaskCancelled
+from models.errors import TaskCanceled
 from models.fixes import NONE
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_denoise import Latents
 from models.ltx2_load import load_pipeline
 from models.placement import plan_cpu
 from models.progress import Progress, Stage
-from models.recipes import Family, read_recipe
+from models.recipes import Family, read_profile
 from models.request import VideoRequest
 from models.sizes import measure_sizes
-from models.speedup_choice import LESS_WORK, Speedup
+from models.speedup_choice import ALWAYS_FASTER, Optimization
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
 from tests.models.reference import assert_same, by_diffusers, load, picture
@@ -60,7 +60,7 @@ def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2]:
+def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
     model = load(family, folder, tmp_path_factory.mktemp("cache"))
     yield model
     model.close()
@@ -68,12 +68,12 @@ def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFac
 
 def cancel_at_step_1(progress: Progress) -> None:
     if progress.stage is Stage.DENOISING and progress.step == 1:
-        raise TaskCancelled("canceled")
+        raise TaskCanceled("canceled")
 
 
 @images
 def test_it_renders_what_diffusers_renders_to_the_bit(
-    family: FamilyCase, model: Ltx2, folder: Path, image: Image.Image | None
+    family: FamilyCase, model: Ltx2Model, folder: Path, image: Image.Image | None
 ) -> None:
     request = small(num_frames=17, num_inference_steps=3)
     frames, sound = by_diffusers(folder, family, request, image)
@@ -83,42 +83,42 @@ def test_it_renders_what_diffusers_renders_to_the_bit(
 
 @images
 def test_other_tasks_before_it_change_nothing(
-    family: FamilyCase, model: Ltx2, folder: Path, image: Image.Image | None
+    family: FamilyCase, model: Ltx2Model, folder: Path, image: Image.Image | None
 ) -> None:
     """A fast one of another size and kind, and one that was canceled half-way; the second time its text is known."""
     request = small(seed=3, prompt="a dog", num_inference_steps=3)
     frames, sound = by_diffusers(folder, family, request, image)
     assert_same(model.render(request, image, ignore), frames, sound)
     model.render(small(height=128, quality="fast"), picture() if image is None else None, ignore)
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         model.render(small(prompt="a bird"), image, cancel_at_step_1)
     assert_same(model.render(request, image, ignore), frames, sound)
 
 
 @images
-def test_every_parameter_acts_or_is_named_and_never_both(model: Ltx2, image: Image.Image | None) -> None:
+def test_every_parameter_acts_or_is_named_and_never_both(model: Ltx2Model, image: Image.Image | None) -> None:
     plain = adjusted_latents(model, small(), image)
     for field, value in CHANGES.items():
         request = small(**{field: value})
-        named = field in [each.field for each in told(model.find_adjustments(request))]
+        named = field in [each.field for each in visible_to_client(model.find_adjustments(request))]
         changed = adjusted_latents(model, request, image)
         acts = not (torch.equal(changed.video, plain.video) and torch.equal(changed.audio, plain.audio))
         assert acts != named, field
 
 
-def adjusted_latents(model: Ltx2, request: VideoRequest, image: Image.Image | None) -> Latents:
-    return model._denoise(adjust(request, model.find_adjustments(request)), image, ignore)
+def adjusted_latents(model: Ltx2Model, request: VideoRequest, image: Image.Image | None) -> Latents:
+    return model._denoise(apply_adjustments(request, model.find_adjustments(request)), image, ignore)
 
 
 @images
 def test_whatever_is_sped_up_stays_within_rounding(
-    family: FamilyCase, model: Ltx2, folder: Path, tmp_path: Path, image: Image.Image | None
+    family: FamilyCase, model: Ltx2Model, folder: Path, tmp_path: Path, image: Image.Image | None
 ) -> None:
     fast = load(family, folder, tmp_path)
-    fast.speed_up(LESS_WORK)
+    fast.apply_optimizations(ALWAYS_FASTER)
     request = small(num_frames=17, num_inference_steps=3)
     assert distance(fast._denoise(request, image, ignore), model._denoise(request, image, ignore)) <= ROUNDING
-    assert (Speedup.TEXT_KEYS in fast.speedups) == (fast.recipe.family is Family.LTX_2_0)
+    assert (Optimization.TEXT_KV_CACHE in fast.optimizations) == (fast.profile.family is Family.LTX_2_0)
     fast.close()
 
 
@@ -128,15 +128,15 @@ def test_in_bfloat16_as_on_a_gpu_only_the_last_rounding_differs(
 ) -> None:
     """diffusers rounds the finished picture to bfloat16 once more before it becomes bytes."""
     seen = fetch_checkpoint(str(folder), tmp_path, ignore, family.training)
-    recipe = read_recipe(seen, family.training)
-    half = Ltx2("half", recipe, load_pipeline(seen, recipe, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))
+    recipe = read_profile(seen, family.training)
+    half = Ltx2Model("half", recipe, load_pipeline(seen, recipe, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))
     request = small(num_inference_steps=2)
     frames, sound = by_diffusers(folder, family, request, image, torch.bfloat16)
     rendered = half.render(request, image, ignore)
-    assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
+    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
     assert np.abs(rendered.frames.astype(int) - frames).max() <= 1
     half.close()
 
 
-def test_the_sound_has_the_rate_of_the_family_s_vocoder(family: FamilyCase, model: Ltx2) -> None:
+def test_the_sound_has_the_rate_of_the_family_s_vocoder(family: FamilyCase, model: Ltx2Model) -> None:
     assert model.render(small(), None, ignore).sample_rate_hz == family.sample_rate_hz

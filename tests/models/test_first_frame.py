@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 
 from deployments.ingress.images.fitting import encode_input, fit_image
 from deployments.ingress.images.reading import read_image
-from models.errors import TaskCancelled
-from models.ltx2 import Ltx2
-from models.request import Limits, VideoRequest
+from models.errors import TaskCanceled
+from models.ltx2 import Ltx2Model
+from models.request import RequestLimits, VideoRequest
 from tests.models.conftest import ignore, small
 
 CRF = 33
@@ -29,7 +29,7 @@ def encoded(model, monkeypatch) -> list[torch.Tensor]:
 
     def encode(frames: torch.Tensor, **_: object) -> None:
         seen.append(frames)
-        raise TaskCancelled("the test has seen enough")
+        raise TaskCanceled("the test has seen enough")
 
     monkeypatch.setattr(model._image_to_video.vae, "encode", encode)
     return seen
@@ -57,9 +57,9 @@ def as_sent(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def reaching(model: Ltx2, encoded: list[torch.Tensor], image: Image.Image, request: VideoRequest) -> npt.NDArray:
+def reaching(model: Ltx2Model, encoded: list[torch.Tensor], image: Image.Image, request: VideoRequest) -> npt.NDArray:
     """The pixels (H, W, 3) from 0 to 255 that the encoder gets for `image`."""
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         model.render(request, image, ignore)
     return (encoded.pop()[0, :, 0].float().permute(1, 2, 0).numpy() + 1) * 127.5
 
@@ -75,8 +75,8 @@ def compress(image: Image.Image) -> Image.Image:
 
 def test_a_photo_of_12_megapixels_is_compressed_before_it_is_shrunk(model, encoded):
     upload, request = as_sent(photo(4000, 3000)), small(height=256, width=384)
-    read = read_image(upload, Limits())
-    kept, request = fit_image(read, request, Limits())
+    read = read_image(upload, RequestLimits())
+    kept, request = fit_image(read, request, RequestLimits())
     stored = Image.open(io.BytesIO(encode_input(kept, request))).convert("RGB")
     got = reaching(model, encoded, stored, request)
 
@@ -91,7 +91,7 @@ def test_a_photo_of_12_megapixels_is_compressed_before_it_is_shrunk(model, encod
 def test_an_image_that_is_not_larger_than_the_video_is_compressed_at_its_size(model, encoded, shape):
     """Also one that an older version has stored: it has the video's size already."""
     request, sent = small(), photo(*shape)
-    kept, _ = fit_image(sent, request, Limits())
+    kept, _ = fit_image(sent, request, RequestLimits())
     assert np.array_equal(kept, ImageOps.fit(sent, (128, 64), Image.Resampling.LANCZOS))
     got = reaching(model, encoded, kept, request)
     assert np.abs(got - np.asarray(compress(kept), float)).max() < 1e-3

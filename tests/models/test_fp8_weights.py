@@ -11,8 +11,8 @@ from torch import nn
 from models.fp8_weights import FLOAT8, Fp8Linear, round_rows, round_weights
 from models.ltx2_load import load_pipeline
 from models.offload import apply, resident_weights
-from models.placement import Place, Placement, Weights
-from models.recipes import read_recipe
+from models.placement import OffloadMode, Placement, WeightDtype
+from models.recipes import read_profile
 from models.sizes import measure_sizes
 from tests.models.families import TRANSFORMER_2_0, TRANSFORMER_2_3, build_2_3
 from tests.models.fixes.test_cross_timesteps import call_of
@@ -104,13 +104,13 @@ def test_a_prediction_is_nearer_than_with_unscaled_float8_everywhere() -> None:
     assert 0 < distances[0] < distances[1]
 
 
-@pytest.mark.parametrize("place", [Place.RESIDENT, Place.TRANSFORMER, Place.BLOCKS])
-def test_sizes_are_what_is_stored_and_every_weight_has_one_place(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [OffloadMode.NONE, OffloadMode.ALL_BUT_TRANSFORMER, OffloadMode.BLOCK])
+def test_sizes_are_what_is_stored_and_every_weight_has_one_place(place: OffloadMode, tmp_path: Path) -> None:
     folder = build_2_3(tmp_path / "model")
-    pipe = load_pipeline(folder, read_recipe(folder), "cuda")
-    placed = Placement(place, 0, 0, weights=Weights.FP8)
+    pipe = load_pipeline(folder, read_profile(folder), "cuda")
+    placed = Placement(place, 0, 0, weights=WeightDtype.FP8)
     apply(pipe, placed, device="cpu")
     stored = sum(tensor.nbytes for tensor in pipe.transformer.state_dict().values())
-    assert measure_sizes(folder).stored(Weights.FP8).weights["transformer"] == stored
+    assert measure_sizes(folder).stored(WeightDtype.FP8).weights["transformer"] == stored
     float8 = [weight for weight in resident_weights(pipe, placed) if weight.dtype is FLOAT8]
-    assert bool(float8) == (place is not Place.BLOCKS)
+    assert bool(float8) == (place is not OffloadMode.BLOCK)

@@ -6,22 +6,22 @@ import pytest
 
 from models import host_memory
 from models.host_memory import (
-    MARGIN_BYTES,
+    RESERVED_BYTES,
     V1,
     V2,
-    Names,
+    CgroupFiles,
     _left_in_cgroups,
     all_host_bytes,
     free_host_bytes,
-    margin_bytes,
-    pinnable_bytes,
+    max_pinned_bytes,
     pinned_bytes,
+    reserved_bytes,
 )
 
 UNLIMITED_V1 = str(2**63 - 4096)
 
 
-def cgroup(folder: Path, limit: str, current: int, cached: int, names: Names = V2) -> None:
+def cgroup(folder: Path, limit: str, current: int, cached: int, names: CgroupFiles = V2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names.limit).write_text(f"{limit}\n")
     (folder / names.taken).write_text(f"{current}\n")
@@ -75,8 +75,8 @@ def test_this_machine_has_memory() -> None:
 
 
 def test_a_large_machine_keeps_more_free_than_ray_wants() -> None:
-    assert margin_bytes(64 * 10**9) == MARGIN_BYTES
-    assert margin_bytes(512 * 10**9) > 0.05 * 512 * 10**9
+    assert reserved_bytes(64 * 10**9) == RESERVED_BYTES
+    assert reserved_bytes(512 * 10**9) > 0.05 * 512 * 10**9
 
 
 def test_in_a_container_the_margin_is_a_share_of_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +90,10 @@ def test_in_a_container_the_margin_is_a_share_of_its_limit(tmp_path: Path, monke
 
 def test_pinned_memory_leaves_the_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory, "all_host_bytes", lambda: 128 * 10**9)
-    monkeypatch.setattr(host_memory, "free_host_bytes", lambda: MARGIN_BYTES)
-    assert pinnable_bytes() == 0
+    monkeypatch.setattr(host_memory, "free_host_bytes", lambda: RESERVED_BYTES)
+    assert max_pinned_bytes() == 0
     monkeypatch.setattr(host_memory, "free_host_bytes", lambda: 110 * 10**9)
-    assert pinnable_bytes() == 110 * 10**9 - margin_bytes(128 * 10**9)
+    assert max_pinned_bytes() == 110 * 10**9 - reserved_bytes(128 * 10**9)
 
 
 def test_a_pinned_weight_takes_a_power_of_two() -> None:

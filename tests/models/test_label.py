@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.label import LEGIBLE_PX, _choose_wording, _patch, draw_label
+from models.label import LEGIBLE_PX, _choose_wording, _patch, draw_watermark
 
 SIZES = [(64, 64), (64, 128), (128, 128), (256, 384), (512, 768), (1088, 1920), (1920, 1088), (64, 1920), (1920, 64)]
 
@@ -9,7 +9,7 @@ SIZES = [(64, 64), (64, 128), (128, 128), (256, 384), (512, 768), (1088, 1920), 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_every_frame_of_every_size_is_labelled(height: int, width: int) -> None:
     frames = np.full((2, height, width, 3), 128, dtype=np.uint8)
-    draw_label(frames)
+    draw_watermark(frames)
     assert np.array_equal(frames[0], frames[1])
     assert (frames == 255).any()
     assert (frames == 0).any()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.adjustments import chosen_length
-from models.ltx2 import Ltx2
+from models.adjustments import chosen_duration
+from models.ltx2 import Ltx2Model
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
 from tests.models.reference import assert_same, by_diffusers, load, picture
@@ -26,7 +26,7 @@ def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2]:
+def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
     model = load(family, folder, tmp_path_factory.mktemp("cache"))
     yield model
     model.close()
@@ -34,7 +34,7 @@ def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 def test_a_length_that_is_left_to_the_model_is_the_one_that_diffusers_chooses(
-    family: FamilyCase, folder: Path, model: Ltx2, image: Image.Image | None
+    family: FamilyCase, folder: Path, model: Ltx2Model, image: Image.Image | None
 ) -> None:
     request = small(num_frames=49, length="auto")
     bounds = {"num_frames": None, "min_seconds": 49 / 25 / 2, "max_seconds": 49 / 25}
@@ -43,16 +43,16 @@ def test_a_length_that_is_left_to_the_model_is_the_one_that_diffusers_chooses(
         rendered = model.render(request, image, ignore)
         assert 9 <= len(rendered.frames) < 49
         assert_same(rendered, frames, sound)
-    assert chosen_length(request, len(frames))[0].used == len(frames)
+    assert chosen_duration(request, len(frames))[0].used == len(frames)
 
 
-def test_the_model_chooses_no_more_frames_than_were_asked_for(model: Ltx2) -> None:
+def test_the_model_chooses_no_more_frames_than_were_asked_for(model: Ltx2Model) -> None:
     assert "length" not in [each.field for each in model.find_adjustments(small(length="auto"))]
     for most in (9, 17, 20):
         assert 9 <= len(model.render(small(num_frames=most, length="auto"), None, ignore).frames) <= most
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in OF_2_5], indirect=True)
-def test_a_family_that_cannot_choose_says_so(family: FamilyCase, model: Ltx2) -> None:
+def test_a_family_that_cannot_choose_says_so(family: FamilyCase, model: Ltx2Model) -> None:
     (said,) = [each for each in model.find_adjustments(small(length="auto")) if each.field == "length"]
     assert (said.given, said.used) == ("auto", "exact")

@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 
 from models.clip import Clip
-from models.errors import GpuOutOfMemory, ModelBroken, ModelUnavailable, RenderFailed, TaskCancelled
+from models.errors import GpuOutOfMemory, ModelBroken, ModelUnavailable, RenderFailed, TaskCanceled
 from models.fixes import NONE
-from models.label import draw_label
-from models.ltx2 import Ltx2
+from models.label import draw_watermark
+from models.ltx2 import Ltx2Model
 from models.ltx2_denoise import ALMOST_ZERO, _arguments
 from models.ltx2_load import load_pipeline
 from models.names import TINY_MODEL_NAME
 from models.options import LoadOptions
 from models.placement import plan_cpu
 from models.progress import Progress, Stage
-from models.recipes import read_recipe
+from models.recipes import read_profile
 from models.request import VideoRequest
 from models.sizes import measure_sizes
 from tests.models.conftest import ignore, small
@@ -39,11 +39,11 @@ def picture(width: int = 128, height: int = 64) -> Image.Image:
 
 
 def same(one: Clip, other: Clip) -> bool:
-    return np.array_equal(one.frames, other.frames) and np.array_equal(one.sound, other.sound)
+    return np.array_equal(one.frames, other.frames) and np.array_equal(one.audio, other.audio)
 
 
 @contextmanager
-def counting(model: Ltx2) -> Iterator[list[int]]:
+def counting(model: Ltx2Model) -> Iterator[list[int]]:
     """The rows of every call of the transformer, in their order."""
     rows: list[int] = []
 
@@ -66,33 +66,33 @@ def raise_at(stage: Stage, step: int, error: Exception) -> Callable[[Progress], 
 
 
 @pytest.fixture(scope="module")
-def plain(tiny_folder: Path, cache_dir: Path) -> Iterator[Ltx2]:
+def plain(tiny_folder: Path, cache_dir: Path) -> Iterator[Ltx2Model]:
     """Without what makes Lightricks' pipelines of diffusers (models/fixes)."""
-    plain = Ltx2.load(str(tiny_folder), "cpu", cache_dir, ignore, LoadOptions(fixes=NONE))
+    plain = Ltx2Model.load(str(tiny_folder), "cpu", cache_dir, ignore, LoadOptions(fixes=NONE))
     yield plain
     plain.close()
 
 
 @pytest.fixture(scope="module")
-def clip(model: Ltx2) -> Clip:
+def clip(model: Ltx2Model) -> Clip:
     return model.render(small(), None, ignore)
 
 
 def test_a_clip_has_what_was_asked_for(clip: Clip) -> None:
     assert clip.frames.shape == (9, 64, 128, 3)
     assert clip.frames.dtype == np.uint8
-    assert clip.sound.dtype == np.float32
-    assert clip.sound.shape[0] == 2
-    assert clip.sound.flags.c_contiguous
-    assert np.abs(clip.sound).max() <= 1
+    assert clip.audio.dtype == np.float32
+    assert clip.audio.shape[0] == 2
+    assert clip.audio.flags.c_contiguous
+    assert np.abs(clip.audio).max() <= 1
     assert (clip.sample_rate_hz, clip.frame_rate) == (24_000, Fraction(25))
 
 
-def test_the_name_says_that_it_is_the_tiny_model(model: Ltx2) -> None:
+def test_the_name_says_that_it_is_the_tiny_model(model: Ltx2Model) -> None:
     assert model.name == TINY_MODEL_NAME
 
 
-def test_the_same_seed_gives_the_same_clip(model: Ltx2, clip: Clip) -> None:
+def test_the_same_seed_gives_the_same_clip(model: Ltx2Model, clip: Clip) -> None:
     assert same(model.render(small(), None, ignore), clip)
 
 
@@ -110,49 +110,49 @@ def test_the_same_seed_gives_the_same_clip(model: Ltx2, clip: Clip) -> None:
         {"modality_scale": 1.0},
     ],
 )
-def test_every_parameter_changes_the_clip(model: Ltx2, clip: Clip, change: dict[str, object]) -> None:
+def test_every_parameter_changes_the_clip(model: Ltx2Model, clip: Clip, change: dict[str, object]) -> None:
     other = model.render(small(**change), None, ignore)
     assert not same(other, clip)
 
 
-def test_guidance_rescale_is_named_and_not_left_to_a_default(model: Ltx2) -> None:
+def test_guidance_rescale_is_named_and_not_left_to_a_default(model: Ltx2Model) -> None:
     """It has changed before, and moves every guided video."""
-    called = _arguments(small(), model.recipe)
+    called = _arguments(small(), model.profile)
     assert (called["guidance_rescale"], called["audio_guidance_rescale"]) == (0.7, 0.7)
 
 
-def test_every_step_runs_every_guidance_pass(model: Ltx2) -> None:
+def test_every_step_runs_every_guidance_pass(model: Ltx2Model) -> None:
     with counting(model) as rows:
         model.render(small(num_inference_steps=4), None, ignore)
     assert rows == [2, 1, 1] * 4
     assert sum(rows) == GUIDED_ROWS * 4
 
 
-def test_a_guidance_that_is_off_is_not_computed(model: Ltx2) -> None:
+def test_a_guidance_that_is_off_is_not_computed(model: Ltx2Model) -> None:
     off = small(cfg_scale_video=1.0, cfg_scale_audio=1.0, stg_scale_video=0.0, modality_scale=1.0)
     with counting(model) as rows:
         model.render(off, None, ignore)
     assert rows == [1, 1]
 
 
-def test_frames_between_the_model_s_steps_are_cut_from_the_next(model: Ltx2) -> None:
+def test_frames_between_the_model_s_steps_are_cut_from_the_next(model: Ltx2Model) -> None:
     longer = model.render(small(num_frames=17), None, ignore)
     shorter = model.render(small(num_frames=12), None, ignore)
     assert shorter.frames.shape[0] == 12
     assert np.array_equal(shorter.frames, longer.frames[:12])
-    assert shorter.sound.shape[1] <= 12 / 25 * 24_000
+    assert shorter.audio.shape[1] <= 12 / 25 * 24_000
 
 
-def test_an_ntsc_rate_is_exact(model: Ltx2) -> None:
+def test_an_ntsc_rate_is_exact(model: Ltx2Model) -> None:
     assert model.render(small(frame_rate=23.976), None, ignore).frame_rate == Fraction(24_000, 1001)
 
 
-def test_sound_that_plays_longer_than_the_picture_is_cut(model: Ltx2) -> None:
+def test_sound_that_plays_longer_than_the_picture_is_cut(model: Ltx2Model) -> None:
     rendered = model.render(small(num_frames=10), None, ignore)
-    assert rendered.sound.shape[1] == 10 * 24_000 // 25
+    assert rendered.audio.shape[1] == 10 * 24_000 // 25
 
 
-def test_progress_is_told_step_by_step(model: Ltx2) -> None:
+def test_progress_is_told_step_by_step(model: Ltx2Model) -> None:
     told: list[Progress] = []
     model.render(small(num_inference_steps=3), None, told.append)
     assert told == [
@@ -166,10 +166,10 @@ def test_progress_is_told_step_by_step(model: Ltx2) -> None:
 @pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 @pytest.mark.parametrize(("stage", "step"), [(Stage.DENOISING, 0), (Stage.DENOISING, 1), (Stage.DECODING, 0)])
 def test_a_cancelled_render_leaves_no_trace(
-    model: Ltx2, clip: Clip, image: Image.Image | None, stage: Stage, step: int
+    model: Ltx2Model, clip: Clip, image: Image.Image | None, stage: Stage, step: int
 ) -> None:
-    with pytest.raises(TaskCancelled):
-        model.render(small(prompt="another"), image, raise_at(stage, step, TaskCancelled("canceled")))
+    with pytest.raises(TaskCanceled):
+        model.render(small(prompt="another"), image, raise_at(stage, step, TaskCanceled("canceled")))
     assert same(model.render(small(), None, ignore), clip)
 
 
@@ -212,35 +212,35 @@ def by_diffusers(folder: Path, request: VideoRequest, image: Image.Image | None,
 
 @pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 def test_it_renders_what_diffusers_renders_to_the_bit(
-    plain: Ltx2, tiny_folder: Path, image: Image.Image | None
+    plain: Ltx2Model, tiny_folder: Path, image: Image.Image | None
 ) -> None:
     request = small(num_frames=17, num_inference_steps=3)
     frames, sound = by_diffusers(tiny_folder, request, image)
-    draw_label(frames)
+    draw_watermark(frames)
     rendered = plain.render(request, image, ignore)
     assert np.array_equal(rendered.frames, frames)
-    assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
+    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
 
 
-def test_an_audio_scale_of_nothing_is_not_the_video_s(plain: Ltx2, tiny_folder: Path) -> None:
+def test_an_audio_scale_of_nothing_is_not_the_video_s(plain: Ltx2Model, tiny_folder: Path) -> None:
     assert TruthyZero(0.0) - 1 == ALMOST_ZERO - 1
     request = small(cfg_scale_audio=0.0)
     rendered = plain.render(request, None, ignore)
     frames, sound = by_diffusers(tiny_folder, request, None, audio_guidance_scale=TruthyZero(0.0))
-    draw_label(frames)
+    draw_watermark(frames)
     assert np.array_equal(rendered.frames, frames)
-    assert np.array_equal(rendered.sound, sound[:, : rendered.sound.shape[1]])
+    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
     _, fallen_back = by_diffusers(tiny_folder, request, None)
     assert not np.array_equal(sound, fallen_back)
 
 
-def test_a_picture_is_where_the_video_starts(model: Ltx2) -> None:
+def test_a_picture_is_where_the_video_starts(model: Ltx2Model) -> None:
     first = model.render(small(), picture(), ignore)
     second = model.render(small(), Image.new("RGB", (128, 64), "white"), ignore)
     assert not same(first, second)
 
 
-def test_a_picture_of_the_wrong_size_does_not_change_the_video_s(model: Ltx2) -> None:
+def test_a_picture_of_the_wrong_size_does_not_change_the_video_s(model: Ltx2Model) -> None:
     assert model.render(small(), picture(192, 128), ignore).frames.shape == (9, 64, 128, 3)
 
 
@@ -253,14 +253,14 @@ def test_a_picture_of_the_wrong_size_does_not_change_the_video_s(model: Ltx2) ->
     ],
     ids=["gpu", "python", "cpu"],
 )
-def test_running_out_of_memory_says_what_was_asked_for(model: Ltx2, clip: Clip, error: Exception) -> None:
+def test_running_out_of_memory_says_what_was_asked_for(model: Ltx2Model, clip: Clip, error: Exception) -> None:
     with pytest.raises(GpuOutOfMemory, match="128x64, 9 frames") as caught:
         model.render(small(), None, raise_at(Stage.DENOISING, 1, error))
     assert caught.value.__cause__ is error
     assert same(model.render(small(), None, ignore), clip)
 
 
-def test_what_the_model_raises_is_a_failed_render(model: Ltx2, clip: Clip) -> None:
+def test_what_the_model_raises_is_a_failed_render(model: Ltx2Model, clip: Clip) -> None:
     error = ValueError("a tensor of the wrong shape")
     with pytest.raises(RenderFailed, match="the model failed: ValueError: a tensor of the wrong shape") as caught:
         model.render(small(), None, raise_at(Stage.DENOISING, 1, error))
@@ -268,7 +268,7 @@ def test_what_the_model_raises_is_a_failed_render(model: Ltx2, clip: Clip) -> No
     assert same(model.render(small(), None, ignore), clip)
 
 
-def test_what_a_failed_render_held_together_is_collected_before_the_next(model: Ltx2) -> None:
+def test_what_a_failed_render_held_together_is_collected_before_the_next(model: Ltx2Model) -> None:
     held: list[weakref.ref[torch.Tensor]] = []
 
     def fail(_progress: Progress) -> None:
@@ -288,7 +288,7 @@ def test_what_a_failed_render_held_together_is_collected_before_the_next(model: 
         gc.enable()
 
 
-def test_numbers_that_are_no_numbers_are_a_failed_render(model: Ltx2) -> None:
+def test_numbers_that_are_no_numbers_are_a_failed_render(model: Ltx2Model) -> None:
     def spoil(_module: Any, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         return output[0] * float("nan"), output[1]
 
@@ -298,19 +298,19 @@ def test_numbers_that_are_no_numbers_are_a_failed_render(model: Ltx2) -> None:
     handle.remove()
 
 
-def test_a_request_without_a_seed_is_refused(model: Ltx2) -> None:
+def test_a_request_without_a_seed_is_refused(model: Ltx2Model) -> None:
     with pytest.raises(RenderFailed, match="seed"):
         model.render(small(seed=None), None, ignore)
 
 
 def test_a_closed_model_can_be_closed_again(cache_dir: Path) -> None:
-    closed = Ltx2.load("tiny", "cpu", cache_dir, ignore)
+    closed = Ltx2Model.load("tiny", "cpu", cache_dir, ignore)
     closed.close()
     closed.close()
 
 
 def test_a_folder_is_loaded_under_its_own_name(tiny_folder: Path, tmp_path: Path) -> None:
-    loaded = Ltx2.load(str(tiny_folder), "cpu", tmp_path, ignore)
+    loaded = Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, ignore)
     assert loaded.name == str(tiny_folder)
     assert not list(tmp_path.iterdir())
 
@@ -320,24 +320,24 @@ def test_spatiotemporal_guidance_acts_though_a_config_leaves_it_out(tiny_folder:
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     config_file = folder / "transformer" / "config.json"
     config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"perturbed_attn": False}))
-    loaded = Ltx2.load(str(folder), "cpu", tmp_path, ignore)
+    loaded = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore)
     guided = loaded.render(small(), None, ignore)
     assert not same(loaded.render(small(stg_scale_video=0.0), None, ignore), guided)
 
 
 def test_it_renders_in_bfloat16_as_it_does_on_a_gpu(tiny_folder: Path) -> None:
-    recipe = read_recipe(tiny_folder)
+    recipe = read_profile(tiny_folder)
     pipe = load_pipeline(tiny_folder, recipe, "cuda")
     assert {pipe.transformer.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.bfloat16}
     placed = plan_cpu(10**9, measure_sizes(tiny_folder))
     for image in (None, picture()):
-        rendered = Ltx2("half", recipe, pipe, placed).render(small(), image, ignore)
+        rendered = Ltx2Model("half", recipe, pipe, placed).render(small(), image, ignore)
         assert rendered.frames.shape == (9, 64, 128, 3)
-        assert rendered.sound.dtype == np.float32
+        assert rendered.audio.dtype == np.float32
 
 
 @pytest.mark.parametrize(("height", "width"), [(512, 1024), (1024, 512), (576, 1088), (64, 1920)])
-def test_every_size_can_be_decoded_in_tiles(model: Ltx2, height: int, width: int) -> None:
+def test_every_size_can_be_decoded_in_tiles(model: Ltx2Model, height: int, width: int) -> None:
     """diffusers 0.42 fails on a last tile of one row; sides that are multiples of 64 never have one."""
     vae = model._text_to_video.vae
     latents = torch.zeros(1, vae.config.latent_channels, 2, height // 32, width // 32)
@@ -352,13 +352,13 @@ def test_every_size_can_be_decoded_in_tiles(model: Ltx2, height: int, width: int
 
 def test_loading_is_told(cache_dir: Path) -> None:
     told: list[Progress] = []
-    Ltx2.load("tiny", "cpu", cache_dir, told.append).close()
+    Ltx2Model.load("tiny", "cpu", cache_dir, told.append).close()
     assert told == [Progress(Stage.LOADING)]
 
 
 def test_a_report_can_end_a_load(cache_dir: Path) -> None:
-    with pytest.raises(TaskCancelled):
-        Ltx2.load("tiny", "cpu", cache_dir, raise_at(Stage.LOADING, 0, TaskCancelled("canceled")))
+    with pytest.raises(TaskCanceled):
+        Ltx2Model.load("tiny", "cpu", cache_dir, raise_at(Stage.LOADING, 0, TaskCanceled("canceled")))
 
 
 @pytest.mark.parametrize("component", ["transformer", "vae", "text_encoder"])
@@ -370,7 +370,7 @@ def test_a_broken_file_is_a_model_that_is_not_there(
     weights = next((folder / component).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000]) if damage == "cut" else weights.unlink()
     with pytest.raises(ModelBroken, match=r"is broken: it has|is missing"):
-        Ltx2.load(str(folder), "cpu", tmp_path, ignore)
+        Ltx2Model.load(str(folder), "cpu", tmp_path, ignore)
 
 
 def test_pickled_weights_are_never_read(tiny_folder: Path, tmp_path: Path) -> None:
@@ -380,22 +380,22 @@ def test_pickled_weights_are_never_read(tiny_folder: Path, tmp_path: Path) -> No
     weights.unlink()
     torch.save({}, folder / "vae" / "diffusion_pytorch_model.bin")
     with pytest.raises(ModelUnavailable):
-        Ltx2.load(str(folder), "cpu", tmp_path, ignore)
+        Ltx2Model.load(str(folder), "cpu", tmp_path, ignore)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelUnavailable, match="could not be stored in"):
-        Ltx2.load("tiny", "cpu", tmp_path / "file" / "cache", ignore)
+        Ltx2Model.load("tiny", "cpu", tmp_path / "file" / "cache", ignore)
 
 
 def test_a_gpu_that_is_not_there_is_said(cache_dir: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ModelUnavailable, match="no NVIDIA GPU"):
-        Ltx2.load("tiny", "cuda", cache_dir, ignore)
+        Ltx2Model.load("tiny", "cuda", cache_dir, ignore)
 
 
 def test_another_device_is_refused(cache_dir: Path) -> None:
     with pytest.raises(ModelUnavailable, match="cpu, cuda"):
-        Ltx2.load("tiny", "tpu", cache_dir, ignore)
+        Ltx2Model.load("tiny", "tpu", cache_dir, ignore)

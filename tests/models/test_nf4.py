@@ -9,14 +9,14 @@ import torch
 
 from models import offload, sleep
 from models.errors import ModelUnavailable
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_load import choose_placement, load_pipeline
 from models.nf4 import Nf4Linear
 from models.options import LoadOptions
-from models.placement import GB, Place, Placement, Sizes, TextWeights, Weights, gpu_placements, plan
-from models.recipes import read_recipe
+from models.placement import GB, OffloadMode, Placement, Sizes, TextEncoderDtype, WeightDtype, gpu_placements, plan
+from models.recipes import read_profile
 from models.sizes import measure_sizes
-from models.sleep import Bed
+from models.sleep import SleepMode
 from models.transfer import weights_of
 from tests.models.conftest import small
 from tests.models.families import FAMILIES
@@ -36,20 +36,20 @@ LTX_2_0 = Sizes(
     outside_blocks=int(0.69 * GB),
     text_matrices=int(21.5 * GB),
 )
-NF4 = TextWeights.NF4
+NF4 = TextEncoderDtype.NF4
 
 
-def build(folder: Path, place: Place, text_weights: TextWeights = NF4) -> Ltx2:
+def build(folder: Path, place: OffloadMode, text_weights: TextEncoderDtype = NF4) -> Ltx2Model:
     """A model that stands as on a GPU, in bfloat16."""
-    recipe = read_recipe(folder)
+    recipe = read_profile(folder)
     pipe = load_pipeline(folder, recipe, "cuda")
     placed = offload.apply(pipe, Placement(place, 0, 0, text_weights=text_weights), device="cpu")
-    model = Ltx2("tiny", recipe, pipe, placed)
-    model.bed = Bed(pipe, placed, device="cpu")
+    model = Ltx2Model("tiny", recipe, pipe, placed)
+    model.sleep_mode = SleepMode(pipe, placed, device="cpu")
     return model
 
 
-def latents(model: Ltx2, **fields: object) -> Any:
+def latents(model: Ltx2Model, **fields: object) -> Any:
     return model._denoise(small(**fields), None, lambda _progress: None)
 
 
@@ -61,7 +61,7 @@ def folder(request: Any, tiny_folder: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def test_its_embeddings_are_near_those_of_bfloat16_and_not_them(folder: Path) -> None:
-    exact, rounded = (build(folder, Place.RESIDENT, weights) for weights in (TextWeights.BF16, NF4))
+    exact, rounded = (build(folder, OffloadMode.NONE, weights) for weights in (TextEncoderDtype.BF16, NF4))
     with torch.no_grad():
         one, other = (model._text_to_video._get_gemma_prompt_embeds("a cat")[0].float() for model in (exact, rounded))
     apart = float((one - other).norm() / one.norm())
@@ -70,7 +70,7 @@ def test_its_embeddings_are_near_those_of_bfloat16_and_not_them(folder: Path) ->
 
 
 def test_it_is_as_large_as_the_plan_says(folder: Path) -> None:
-    text_encoder = build(folder, Place.RESIDENT)._text_to_video.text_encoder
+    text_encoder = build(folder, OffloadMode.NONE)._text_to_video.text_encoder
     layers = [layer for layer in text_encoder.modules() if isinstance(layer, Nf4Linear)]
     assert layers
     assert {name.split(".")[-1] for name, layer in text_encoder.named_modules() if isinstance(layer, Nf4Linear)} >= {
@@ -78,7 +78,7 @@ def test_it_is_as_large_as_the_plan_says(folder: Path) -> None:
     }  # fmt: skip
     assert not any(isinstance(layer, torch.nn.Linear) for layer in text_encoder.model.language_model.layers.modules())
     sizes = measure_sizes(folder)
-    whole, stored = sizes.weights["text_encoder"], sizes.stored(Weights.BF16, NF4).weights["text_encoder"]
+    whole, stored = sizes.weights["text_encoder"], sizes.stored(WeightDtype.BF16, NF4).weights["text_encoder"]
     matrices = sum(layer._shape.numel() for layer in layers) * 2
     assert sizes.text_matrices == matrices
     assert stored == whole - matrices * 23 // 32
@@ -88,49 +88,49 @@ def test_it_is_as_large_as_the_plan_says(folder: Path) -> None:
     assert codes == 64 * len(layers)
 
 
-@pytest.mark.parametrize("place", [Place.TEXT_STREAMED, Place.BLOCKS])
+@pytest.mark.parametrize("place", [OffloadMode.TEXT_ENCODER, OffloadMode.BLOCK])
 @pytest.mark.parametrize("streamed", [False, True], ids=["hooks", "streams"])
 def test_it_passes_through_a_small_card(
-    tiny_folder: Path, place: Place, streamed: bool, request: pytest.FixtureRequest
+    tiny_folder: Path, place: OffloadMode, streamed: bool, request: pytest.FixtureRequest
 ) -> None:
-    reference = latents(build(tiny_folder, Place.RESIDENT))
+    reference = latents(build(tiny_folder, OffloadMode.NONE))
     if streamed:
         request.getfixturevalue("streams")
     model = build(tiny_folder, place)
     for _ in range(2):
         assert distance(latents(model), reference) == 0
-        model.texts._texts.clear()
+        model.prompt_cache._texts.clear()
 
 
 def test_it_sleeps_and_wakes(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sleep, "free_host_bytes", lambda: 64 * GB)
     monkeypatch.setattr(sleep, "all_host_bytes", lambda: 64 * GB)
-    model = build(tiny_folder, Place.RESIDENT)
+    model = build(tiny_folder, OffloadMode.NONE)
     before = latents(model)
-    asleep = {id(weight) for weight in model.bed._weights}
+    asleep = {id(weight) for weight in model.sleep_mode._weights}
     assert {id(weight) for weight in weights_of([model._text_to_video.text_encoder])} <= asleep
     assert model.sleep(lambda: False)
     model.wake()
-    model.texts._texts.clear()
+    model.prompt_cache._texts.clear()
     assert distance(latents(model), before) == 0
 
 
 def test_the_prompt_cache_keeps_what_it_makes(tiny_folder: Path) -> None:
-    model = build(tiny_folder, Place.RESIDENT)
+    model = build(tiny_folder, OffloadMode.NONE)
     before = latents(model)
-    assert model.texts.size_bytes > 0
+    assert model.prompt_cache.size_bytes > 0
     assert distance(latents(model), before) == 0
 
 
 def test_without_its_package_the_error_names_the_extra(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    options = LoadOptions(text_encoder_weights=NF4)
+    options = LoadOptions(text_encoder_dtype=NF4)
     with pytest.raises(ModelUnavailable, match=r"text_encoder_weights: nf4 needs .* '\.\[server,nf4\]'"):
-        choose_placement(tiny_folder, read_recipe(tiny_folder), "cuda", options)
+        choose_placement(tiny_folder, read_profile(tiny_folder), "cuda", options)
 
 
 def test_the_operator_asks_for_it_and_the_log_says_so() -> None:
-    assert plan(80 * GB, 128 * GB, LTX_2_0).text_weights is TextWeights.BF16
+    assert plan(80 * GB, 128 * GB, LTX_2_0).text_weights is TextEncoderDtype.BF16
     placed = plan(80 * GB, 128 * GB, LTX_2_0, text_weights=NF4)
     (line,) = [line for line in placed.table().splitlines() if line.startswith("text_encoder")]
     assert line.split()[1] == "nf4"
@@ -139,16 +139,16 @@ def test_the_operator_asks_for_it_and_the_log_says_so() -> None:
 @pytest.mark.parametrize(
     ("card_gb", "weights", "place"),
     [
-        (64, Weights.BF16, Place.RESIDENT),
-        (48, Weights.FP8, Place.RESIDENT),
-        (32, Weights.FP8, Place.TRANSFORMER),
-        (24, Weights.BF16, Place.BLOCKS),
+        (64, WeightDtype.BF16, OffloadMode.NONE),
+        (48, WeightDtype.FP8, OffloadMode.NONE),
+        (32, WeightDtype.FP8, OffloadMode.ALL_BUT_TRANSFORMER),
+        (24, WeightDtype.BF16, OffloadMode.BLOCK),
     ],
 )
-def test_what_it_opens(card_gb: int, weights: Weights, place: Place) -> None:
+def test_what_it_opens(card_gb: int, weights: WeightDtype, place: OffloadMode) -> None:
     placed = plan(card_gb * GB, 128 * GB, LTX_2_0, weights=weights, text_weights=NF4)
-    assert placed.place is place
+    assert placed.mode is place
     text = {row.component: row.size_bytes for row in placed.rows}["text_encoder"]
     assert 8.9 * GB < text < 9.0 * GB
-    (blocks,) = [each for each in gpu_placements(LTX_2_0, text_weights=NF4) if each.place is Place.BLOCKS]
+    (blocks,) = [each for each in gpu_placements(LTX_2_0, text_weights=NF4) if each.mode is OffloadMode.BLOCK]
     assert blocks.host_bytes == pytest.approx((37.752 - 0.69 + 4) * GB + text, abs=100)

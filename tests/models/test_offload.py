@@ -11,8 +11,8 @@ from diffusers import LTX2Pipeline
 from diffusers.hooks import group_offloading
 
 from models import offload
-from models.ltx2 import Ltx2
-from models.placement import GB, Place, Placement
+from models.ltx2 import Ltx2Model
+from models.placement import GB, OffloadMode, Placement
 from tests.models.conftest import ignore
 from tests.models.speedups.conftest import denoise, distance
 
@@ -61,7 +61,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffusers.hooks.apply_group_offloading", with_streams)
 
 
-def passing(folder: Path, place: Place = Place.BLOCKS) -> Any:
+def passing(folder: Path, place: OffloadMode = OffloadMode.BLOCK) -> Any:
     """A pipeline that stands as on a small GPU."""
     pipe = LTX2Pipeline.from_pretrained(folder)
     offload.apply(pipe, Placement(place, 0, 0), device="cpu")
@@ -69,11 +69,11 @@ def passing(folder: Path, place: Place = Place.BLOCKS) -> Any:
 
 
 def test_what_is_in_no_block_moves_at_no_call(
-    model: Ltx2, cache_dir: Path, streams: None, monkeypatch: pytest.MonkeyPatch
+    model: Ltx2Model, cache_dir: Path, streams: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """diffusers would move it to the GPU and back at each, through memory that is not pinned."""
-    loaded = Ltx2.load("tiny", "cpu", cache_dir, ignore)
-    offload.apply(loaded._text_to_video, Placement(Place.BLOCKS, 0, 0), device="cpu")
+    loaded = Ltx2Model.load("tiny", "cpu", cache_dir, ignore)
+    offload.apply(loaded._text_to_video, Placement(OffloadMode.BLOCK, 0, 0), device="cpu")
     transformer = loaded._text_to_video.transformer
     reference = denoise(model)
     moved: dict[str, int] = {"outside": 0, "blocks": 0}
@@ -97,7 +97,7 @@ def test_what_is_in_no_block_moves_at_no_call(
 
 def test_a_vae_prefetches_and_notes_nothing_more(tiny_folder: Path, streams: None) -> None:
     """Its `decode` is no forward, so a hook on the whole would wait for the end of the first for ever."""
-    vae = passing(tiny_folder, Place.TRANSFORMER).vae
+    vae = passing(tiny_folder, OffloadMode.ALL_BUT_TRANSFORMER).vae
     latents = torch.zeros(1, vae.config.latent_channels, 2, 2, 2)
     noted = []
     for _ in range(3):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.errors import TaskCancelled
-from models.ltx2 import Ltx2
+from models.errors import TaskCanceled
+from models.ltx2 import Ltx2Model
 from models.ltx2_denoise import Latents
 from models.options import LoadOptions
 from models.prompt_cache import PromptCache, keys_of
@@ -22,12 +22,12 @@ from tests.models.test_ltx2 import picture
 UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0}
 
 
-def load(folder: Path, cache_dir: Path, **options: Any) -> Ltx2:
-    return Ltx2.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(**options))
+def load(folder: Path, cache_dir: Path, **options: Any) -> Ltx2Model:
+    return Ltx2Model.load(str(folder), "cpu", cache_dir, ignore, LoadOptions(**options))
 
 
 @contextmanager
-def encodings(model: Ltx2) -> Iterator[list[str]]:
+def encodings(model: Ltx2Model) -> Iterator[list[str]]:
     """The modules that read the text, each time that one does."""
     read: list[str] = []
     pipe = model._text_to_video
@@ -46,7 +46,7 @@ def encodings(model: Ltx2) -> Iterator[list[str]]:
         handle.remove()
 
 
-def latents(model: Ltx2, image: Any = None, **fields: object) -> Latents:
+def latents(model: Ltx2Model, image: Any = None, **fields: object) -> Latents:
     return model._denoise(small(**fields), image, ignore)
 
 
@@ -104,7 +104,7 @@ def test_nothing_is_remembered_where_nothing_may_be(tiny_folder: Path, cache_dir
     with encodings(model) as read:
         assert distance(latents(model), reference) == 0
     assert len(read) == 3
-    assert model.texts.size_bytes == 0
+    assert model.prompt_cache.size_bytes == 0
 
 
 def test_the_negative_prompt_counts_only_where_it_is_read() -> None:
@@ -145,13 +145,13 @@ def test_the_least_recently_used_goes_first() -> None:
 
     def ask(prompt: str) -> bool:
         """Whether it was known. The negative prompt is the same each time."""
-        with cache.text_of(small(prompt=prompt)) as text:
+        with cache.inputs_for(small(prompt=prompt)) as text:
             connectors.forward(torch.ones(2, 1, 1))
             return "prompt" not in text
 
     assert [ask(word) for word in ("one", "two", "one", "three")] == [False, False, True, False]
     assert cache.size_bytes == 3 * 512
-    with cache.text_of(small(prompt="four")) as text:
+    with cache.inputs_for(small(prompt="four")) as text:
         assert "negative_prompt" not in text
     assert ask("one")
     assert not ask("two")
@@ -167,10 +167,10 @@ def test_a_text_that_is_larger_than_all_that_may_be_kept_takes_no_others_place()
     connectors: Any = Growing()
     cache = PromptCache(connectors, 1024)
     for letters in (100, 300):
-        with cache.text_of(small(prompt="x" * letters, **UNGUIDED)):
+        with cache.inputs_for(small(prompt="x" * letters, **UNGUIDED)):
             connectors.forward(torch.full((1, 1, 1), letters))
     assert cache.size_bytes == 400
-    with cache.text_of(small(prompt="x" * 100, **UNGUIDED)) as text:
+    with cache.inputs_for(small(prompt="x" * 100, **UNGUIDED)) as text:
         assert "prompt_embeds" in text
 
 
@@ -181,14 +181,14 @@ def test_a_text_whose_encoding_fails_or_is_left_is_not_remembered(
     model = load(tiny_folder, cache_dir)
 
     def fail(*_: object, **__: object) -> None:
-        raise TaskCancelled("left")
+        raise TaskCanceled("left")
 
-    inner = model.texts if place == "connectors" else model._text_to_video.text_encoder
+    inner = model.prompt_cache if place == "connectors" else model._text_to_video.text_encoder
     with monkeypatch.context() as patched:
         patched.setattr(inner, "_encode" if place == "connectors" else "forward", fail)
-        with pytest.raises(TaskCancelled):
+        with pytest.raises(TaskCanceled):
             latents(model)
-    assert model.texts.size_bytes == 0
+    assert model.prompt_cache.size_bytes == 0
     with encodings(model) as read:
         latents(model)
     assert len(read) == 3

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.adjustments import adjust, told
-from models.ltx2 import Ltx2
+from models.adjustments import apply_adjustments, visible_to_client
+from models.ltx2 import Ltx2Model
 from models.options import LoadOptions
-from models.prompt_length import MOST_TOKENS
-from models.recipes import Training
+from models.prompt_length import MAX_TOKENS
+from models.recipes import CheckpointType
 from models.request import VideoRequest
 from tests.models.conftest import ignore, small
 
@@ -17,40 +17,42 @@ LONG = "word " * 300
 """The tiny model's tokens are bytes; a space at the end is none, and BOS is one."""
 
 
-def test_a_text_that_is_too_long_is_named_with_its_length(model: Ltx2) -> None:
+def test_a_text_that_is_too_long_is_named_with_its_length(model: Ltx2Model) -> None:
     request = small(prompt=LONG, negative_prompt="é" * 600)
-    assert [(each.field, each.given, each.used) for each in told(model.find_adjustments(request))] == [
+    assert [(each.field, each.given, each.used) for each in visible_to_client(model.find_adjustments(request))] == [
         ("prompt", "1500 tokens", "1024 tokens"),
         ("negative_prompt", "1201 tokens", "1024 tokens"),
     ]
-    assert adjust(request, model.find_adjustments(request)) == request
+    assert apply_adjustments(request, model.find_adjustments(request)) == request
 
 
-@pytest.mark.parametrize("text", ["a cat", "x" * (MOST_TOKENS - 1), " " * 3000 + "x"])
-def test_a_text_that_is_read_whole_is_not_named(model: Ltx2, text: str) -> None:
+@pytest.mark.parametrize("text", ["a cat", "x" * (MAX_TOKENS - 1), " " * 3000 + "x"])
+def test_a_text_that_is_read_whole_is_not_named(model: Ltx2Model, text: str) -> None:
     assert model.find_adjustments(small(prompt=text)) == ()
 
 
-def test_a_default_that_nobody_sent_is_not_named_for_its_length(model: Ltx2) -> None:
+def test_a_default_that_nobody_sent_is_not_named_for_its_length(model: Ltx2Model) -> None:
     """The list of faults is longer than the tiny model reads, a token for each byte, and no client's to shorten."""
-    assert len(VideoRequest(prompt="a cat").negative_prompt.encode()) > MOST_TOKENS
-    assert told(model.find_adjustments(small())) == []
+    assert len(VideoRequest(prompt="a cat").negative_prompt.encode()) > MAX_TOKENS
+    assert visible_to_client(model.find_adjustments(small())) == []
 
 
-def test_a_negative_prompt_that_is_not_read_is_not_named_for_its_length(model: Ltx2) -> None:
+def test_a_negative_prompt_that_is_not_read_is_not_named_for_its_length(model: Ltx2Model) -> None:
     assert model.find_adjustments(small(negative_prompt=LONG, cfg_scale_video=1.0, cfg_scale_audio=1.0)) == ()
 
 
 def test_what_a_distilled_model_does_not_read_is_named_once(tiny_folder: Path, tmp_path: Path) -> None:
-    distilled = Ltx2.load(str(tiny_folder), "cpu", tmp_path, ignore, LoadOptions(training=Training.DISTILLED))
-    named = [each.field for each in told(distilled.find_adjustments(small(negative_prompt=LONG)))]
+    distilled = Ltx2Model.load(
+        str(tiny_folder), "cpu", tmp_path, ignore, LoadOptions(checkpoint_type=CheckpointType.DISTILLED)
+    )
+    named = [each.field for each in visible_to_client(distilled.find_adjustments(small(negative_prompt=LONG)))]
     assert sorted(named) == ["negative_prompt", "num_inference_steps"]
     distilled.close()
 
 
-def test_what_is_left_out_is_the_end_and_changes_nothing(model: Ltx2) -> None:
+def test_what_is_left_out_is_the_end_and_changes_nothing(model: Ltx2Model) -> None:
     whole = model.render(small(prompt="x" * 2000), None, ignore)
-    beginning = model.render(small(prompt="x" * MOST_TOKENS), None, ignore)
+    beginning = model.render(small(prompt="x" * MAX_TOKENS), None, ignore)
     other_beginning = model.render(small(prompt="y" + "x" * 1999), None, ignore)
     assert np.array_equal(whole.frames, beginning.frames)
-    assert not np.array_equal(whole.sound, other_beginning.sound)
+    assert not np.array_equal(whole.audio, other_beginning.audio)

@@ -8,10 +8,18 @@ from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
 from models.negative_prompt import DEFAULT_NEGATIVE_PROMPT
-from models.request import DRAWN_SEED, MAX_SEED, Limits, VideoRequest, parse_request, spell_number, unknown_fields
+from models.request import (
+    DRAWN_SEED,
+    MAX_SEED,
+    RequestLimits,
+    VideoRequest,
+    parse_request,
+    spell_number,
+    unknown_fields,
+)
 from models.request_schema import request_schema
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 
 
 def request(**fields: object) -> VideoRequest:
@@ -82,9 +90,9 @@ def test_a_negative_prompt_that_is_left_out_is_the_model_s_list_and_an_empty_one
 
 
 def test_the_list_that_nobody_sent_breaks_no_bound_of_texts():
-    assert parse_request({"prompt": "x"}, Limits(max_prompt_chars=99)).negative_prompt == DEFAULT_NEGATIVE_PROMPT
+    assert parse_request({"prompt": "x"}, RequestLimits(max_prompt_chars=99)).negative_prompt == DEFAULT_NEGATIVE_PROMPT
     with pytest.raises(InvalidRequest, match="negative_prompt"):
-        parse_request({"prompt": "x", "negative_prompt": "y" * 100}, Limits(max_prompt_chars=99))
+        parse_request({"prompt": "x", "negative_prompt": "y" * 100}, RequestLimits(max_prompt_chars=99))
 
 
 def test_zero_scales_stay_zero():
@@ -145,7 +153,7 @@ def test_a_video_that_plays_too_long_is_refused_with_the_frames_that_fit():
 
 
 def test_the_schema_has_the_bounds_of_this_server():
-    schema = request_schema(Limits(max_side=1024, max_steps=50, max_prompt_chars=99))
+    schema = request_schema(RequestLimits(max_side=1024, max_steps=50, max_prompt_chars=99))
     properties = schema["properties"]
     assert (properties["height"]["minimum"], properties["height"]["maximum"]) == (64, 1024)
     assert properties["num_inference_steps"]["maximum"] == 50

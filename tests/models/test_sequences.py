@@ -11,8 +11,8 @@ from PIL import Image
 from models import offload
 from models.clip import Clip
 from models.fixes import ALL
-from models.ltx2 import Ltx2
-from models.placement import Place, Placement
+from models.ltx2 import Ltx2Model
+from models.placement import OffloadMode, Placement
 from models.request import VideoRequest
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
@@ -20,7 +20,7 @@ from tests.models.reference import load, picture
 
 Task = tuple[VideoRequest, Image.Image | None, bool]
 """What is asked for, and whether it is decoded in tiles."""
-Render = Callable[[Ltx2, Task], Clip]
+Render = Callable[[Ltx2Model, Task], Clip]
 IN_A_ROW = 4
 
 
@@ -47,9 +47,9 @@ def family(request: pytest.FixtureRequest) -> str:
 def render(monkeypatch: pytest.MonkeyPatch) -> Render:
     """Renders as on a GPU that has room for the whole video or for none of it."""
 
-    def make(model: Ltx2, task: Task) -> Clip:
+    def make(model: Ltx2Model, task: Task) -> Clip:
         request, image, tiled = task
-        model.placement = Placement(Place.RESIDENT, 0, 0)
+        model.placement = Placement(OffloadMode.NONE, 0, 0)
         monkeypatch.setattr(offload, "usable_vram_bytes", lambda: 0 if tiled else 2**62)
         return model.render(request, image, ignore)
 
@@ -71,7 +71,7 @@ def test_what_came_before_changes_nothing(family: str, tmp_path: Path, render: R
         for known, expected in zip(wanted, alone, strict=True):
             if known is task:
                 assert np.array_equal(clip.frames, expected.frames), task
-                assert np.array_equal(clip.sound, expected.sound), task
+                assert np.array_equal(clip.audio, expected.audio), task
     model.close()
 
 

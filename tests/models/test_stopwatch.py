@@ -1,5 +1,5 @@
 from models.progress import Progress, Stage
-from models.stopwatch import Lap, Stopwatch
+from models.stopwatch import StageTimer, TimedStage
 
 
 class Clock:
@@ -14,9 +14,9 @@ class Clock:
 def run(*reports: tuple[float, Stage, int]) -> dict[str, float]:
     """The laps of a run with these reports: at which second, of which stage, after how many steps."""
     clock = Clock()
-    watch = Stopwatch(clock)
+    watch = StageTimer(clock)
     for clock.now, stage, step in reports:
-        watch.saw(Progress(stage, step))
+        watch.observe(Progress(stage, step))
     return dict(watch.timings.seconds)
 
 
@@ -33,33 +33,39 @@ def test_a_cold_run_is_parted_into_its_laps() -> None:
         (32, Stage.DECODING, 0),
         (35, Stage.DECODING, 0),
         (36, Stage.ENCODING, 2),
-    ) == {Lap.DOWNLOAD: 20, Lap.LOAD: 5, Lap.ENCODE_TEXT: 2, Lap.DENOISE: 4, Lap.DECODE: 4}
+    ) == {
+        TimedStage.DOWNLOAD: 20,
+        TimedStage.LOAD: 5,
+        TimedStage.ENCODE_TEXT: 2,
+        TimedStage.DENOISE: 4,
+        TimedStage.DECODE: 4,
+    }
 
 
 def test_a_warm_run_neither_downloads_nor_loads() -> None:
     laps = run((0, Stage.STARTING, 0), (0, Stage.DENOISING, 0), (3, Stage.DENOISING, 0), (9, Stage.DECODING, 0))
-    assert laps == {Lap.ENCODE_TEXT: 3, Lap.DENOISE: 6}
+    assert laps == {TimedStage.ENCODE_TEXT: 3, TimedStage.DENOISE: 6}
 
 
 def test_a_lap_that_comes_again_is_added_up() -> None:
     clock = Clock()
-    watch = Stopwatch(clock)
-    for clock.now, lap in ((0, Lap.DECODE), (1, Lap.WAIT_FOR_ENCODER), (5, Lap.DECODE), (7, None)):
-        watch.begin(lap)
-    assert watch.timings.seconds == {Lap.DECODE: 3, Lap.WAIT_FOR_ENCODER: 4}
+    watch = StageTimer(clock)
+    for clock.now, lap in ((0, TimedStage.DECODE), (1, TimedStage.WAIT_FOR_ENCODER), (5, TimedStage.DECODE), (7, None)):
+        watch.start_stage(lap)
+    assert watch.timings.seconds == {TimedStage.DECODE: 3, TimedStage.WAIT_FOR_ENCODER: 4}
 
 
 def test_the_steps_of_a_run_are_the_most_that_were_reported() -> None:
-    watch = Stopwatch(Clock())
+    watch = StageTimer(Clock())
     for step in (0, 0, 1, 2):
-        watch.saw(Progress(Stage.DENOISING, step))
-    watch.saw(Progress(Stage.DECODING))
+        watch.observe(Progress(Stage.DENOISING, step))
+    watch.observe(Progress(Stage.DECODING))
     assert watch.timings.steps == 2
 
 
 def test_each_lap_is_told_as_it_ends() -> None:
     clock, told = Clock(), []
-    watch = Stopwatch(clock, lambda lap, seconds: told.append((lap, seconds)))
-    for clock.now, lap in ((0, Lap.LOAD), (5, Lap.DENOISE), (9, None), (9, None)):
-        watch.begin(lap)
-    assert told == [(Lap.LOAD, 5), (Lap.DENOISE, 4)]
+    watch = StageTimer(clock, lambda lap, seconds: told.append((lap, seconds)))
+    for clock.now, lap in ((0, TimedStage.LOAD), (5, TimedStage.DENOISE), (9, None), (9, None)):
+        watch.start_stage(lap)
+    assert told == [(TimedStage.LOAD, 5), (TimedStage.DENOISE, 4)]

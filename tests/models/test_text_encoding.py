@@ -12,10 +12,10 @@ from diffusers.hooks import group_offloading
 from models import offload
 from models.checkpoint_check import read_object
 from models.checkpoint_files import INDEX, OF_TRANSFORMERS
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_load import load_pipeline
-from models.placement import Place, plan
-from models.recipes import read_recipe
+from models.placement import OffloadMode, plan
+from models.recipes import read_profile
 from models.sizes import measure_sizes
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
@@ -37,7 +37,7 @@ def encode(pipe: Any, text: str) -> torch.Tensor:
 
 
 def test_logits_are_not_computed_and_the_embeddings_are_the_same(folder: Path) -> None:
-    served = load_pipeline(folder, read_recipe(folder), "cpu")
+    served = load_pipeline(folder, read_profile(folder), "cpu")
     kind = getattr(transformers, read_object(folder / INDEX)[OF_TRANSFORMERS][1])
     whole = kind.from_pretrained(folder / OF_TRANSFORMERS, dtype=served.text_encoder.dtype)
     expected = encode(LTX2Pipeline(**{**served.components, "text_encoder": whole}), "a cat")
@@ -47,22 +47,22 @@ def test_logits_are_not_computed_and_the_embeddings_are_the_same(folder: Path) -
     assert not hasattr(served.text_encoder.lm_head, "weight")
 
 
-def streaming(folder: Path) -> Ltx2:
+def streaming(folder: Path) -> Ltx2Model:
     """A model whose text encoder passes through the device."""
-    pipe = load_pipeline(folder, read_recipe(folder), "cpu")
-    placed = plan(PLENTY, PLENTY, measure_sizes(folder), place=Place.TEXT_STREAMED)
+    pipe = load_pipeline(folder, read_profile(folder), "cpu")
+    placed = plan(PLENTY, PLENTY, measure_sizes(folder), place=OffloadMode.TEXT_ENCODER)
     offload.apply(pipe, placed, device="cpu")
-    return Ltx2("tiny", read_recipe(folder), pipe, placed)
+    return Ltx2Model("tiny", read_profile(folder), pipe, placed)
 
 
-def latents(model: Ltx2, **fields: object) -> Any:
+def latents(model: Ltx2Model, **fields: object) -> Any:
     return model._denoise(small(**fields), None, ignore)
 
 
 def test_a_text_encoder_that_streams_is_read_once_for_both_texts(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    resident, model = Ltx2.load(str(folder), "cpu", tmp_path, ignore), streaming(folder)
+    resident, model = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore), streaming(folder)
     text_encoder = model._text_to_video.text_encoder
     ours = {id(weight) for weight in text_encoder.parameters()}
     passed: list[int] = []
@@ -84,7 +84,7 @@ def test_a_text_encoder_that_streams_is_read_once_for_both_texts(
 
 def test_a_text_without_padding_is_read_alone(tiny_folder: Path, tmp_path: Path) -> None:
     """It gets no mask alone, and would get one beside a shorter text."""
-    resident, model = Ltx2.load(str(tiny_folder), "cpu", tmp_path, ignore), streaming(tiny_folder)
+    resident, model = Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, ignore), streaming(tiny_folder)
     calls: list[int] = []
     model._text_to_video.text_encoder.register_forward_pre_hook(
         lambda _module, _args, call: calls.append(len(call["input_ids"])), with_kwargs=True

@@ -1,23 +1,23 @@
-from models.timeline import Mark, Timeline
+from models.timeline import ColdStartTimeline, Milestone
 
 
 def test_only_the_first_time_that_a_mark_is_reached_counts() -> None:
-    timeline = Timeline()
-    assert timeline.mark(Mark.IMPORTED)
-    first = timeline.marks[Mark.IMPORTED]
-    assert not timeline.mark(Mark.IMPORTED)
-    assert timeline.marks[Mark.IMPORTED] == first
+    timeline = ColdStartTimeline()
+    assert timeline.record(Milestone.IMPORTED)
+    first = timeline.milestones[Milestone.IMPORTED]
+    assert not timeline.record(Milestone.IMPORTED)
+    assert timeline.milestones[Milestone.IMPORTED] == first
 
 
 def test_the_process_began_before_the_replica_which_is_the_zero() -> None:
-    marks = Timeline().marks
-    assert marks[Mark.PROCESS] < marks[Mark.REPLICA] == 0.0
+    marks = ColdStartTimeline().milestones
+    assert marks[Milestone.PROCESS] < marks[Milestone.REPLICA] == 0.0
 
 
 def test_the_line_names_the_marks_in_the_order_in_which_they_were_reached() -> None:
-    timeline = Timeline()
-    for mark in (Mark.READ, Mark.IMPORTED, Mark.FIRST_STEP):
-        timeline.mark(mark)
-    words = timeline.line().split(", ")
+    timeline = ColdStartTimeline()
+    for mark in (Milestone.READ, Milestone.IMPORTED, Milestone.FIRST_STEP):
+        timeline.record(mark)
+    words = timeline.summary().split(", ")
     assert [word.split()[0] for word in words] == ["process", "replica", "read", "imported", "first_step"]
     assert all(word.endswith(" s") for word in words)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.tiny import build_tiny
 
 MIB = 2**20
@@ -47,7 +47,7 @@ def test_the_folder_is_small(tiny_folder: Path) -> None:
     assert sum(file.stat().st_size for file in tiny_folder.rglob("*") if file.is_file()) < 20 * MIB
 
 
-def test_it_compresses_as_ltx2_does(model: Ltx2) -> None:
+def test_it_compresses_as_ltx2_does(model: Ltx2Model) -> None:
     pipe = model._text_to_video
     assert (pipe.vae_spatial_compression_ratio, pipe.vae_temporal_compression_ratio) == (32, 8)
     assert (pipe.audio_vae_temporal_compression_ratio, pipe.audio_sampling_rate) == (4, 16_000)
@@ -55,7 +55,7 @@ def test_it_compresses_as_ltx2_does(model: Ltx2) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["a cat", "eine Katze, größer", "猫が歩く", "🐈", "\x00\t"])
-def test_every_prompt_is_read_to_the_byte(model: Ltx2, prompt: str) -> None:
+def test_every_prompt_is_read_to_the_byte(model: Ltx2Model, prompt: str) -> None:
     tokenizer = model._text_to_video.tokenizer
     tokens = tokenizer(prompt)["input_ids"]
     assert tokenizer.unk_token_id not in tokens

@@ -8,7 +8,7 @@ import pytest
 
 from models import read_ahead
 from models.names import TINY
-from models.timeline import Mark, Timeline
+from models.timeline import ColdStartTimeline, Milestone
 from models.warm_up import WarmUp, without
 
 
@@ -27,36 +27,36 @@ def test_what_is_imported_already_is_not_hidden() -> None:
 
 
 def test_both_ways_are_marked(cache_dir: Path, tiny_folder: Path) -> None:
-    timeline = Timeline()
+    timeline = ColdStartTimeline()
     warm_up = WarmUp(TINY, cache_dir, "cpu", timeline)
     warm_up.start()
     warm_up.wait_for_imports()
     warm_up._reads.join()
-    assert {Mark.IMPORTED, Mark.READ} <= set(timeline.marks)
+    assert {Milestone.IMPORTED, Milestone.READ} <= set(timeline.milestones)
 
 
 def test_a_model_that_is_no_model_is_left_to_the_load(tmp_path: Path) -> None:
-    timeline = Timeline()
+    timeline = ColdStartTimeline()
     warm_up = WarmUp("no such folder", tmp_path, "cpu", timeline)
     warm_up.start()
     warm_up.wait_for_imports()
     warm_up._reads.join()
-    assert Mark.READ not in timeline.marks
+    assert Milestone.READ not in timeline.milestones
 
 
 def test_files_that_may_not_be_read_are_left_to_the_load(
     cache_dir: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(piece: read_ahead.Piece, _ended: object) -> int:
+    def refuse(piece: read_ahead.FileRange, _ended: object) -> int:
         raise PermissionError(13, "Permission denied", str(piece.path))
 
     monkeypatch.setattr(read_ahead, "_read", refuse)
-    timeline = Timeline()
+    timeline = ColdStartTimeline()
     warm_up = WarmUp(TINY, cache_dir, "cpu", timeline)
     warm_up._read()
-    assert Mark.READ not in timeline.marks
+    assert Milestone.READ not in timeline.milestones
     assert "the weights were not read ahead: [Errno 13] Permission denied" in caplog.text
 
 
 def test_imports_that_were_never_begun_are_not_waited_for(tmp_path: Path) -> None:
-    WarmUp(TINY, tmp_path, "cpu", Timeline()).wait_for_imports()
+    WarmUp(TINY, tmp_path, "cpu", ColdStartTimeline()).wait_for_imports()

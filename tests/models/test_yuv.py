@@ -9,7 +9,7 @@ from av.video.reformatter import VideoReformatter
 
 from deployments.encoder.mp4 import _to_yuv
 from models.clip import Clip
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_decode import decode_frames, to_bytes
 from models.yuv import to_planes, to_rgb
 from tests.models.conftest import ignore, small
@@ -75,7 +75,7 @@ def test_a_clip_knows_its_size_either_way() -> None:
         assert (clip.height, clip.width) == (64, 128)
 
 
-def test_the_decoder_gives_either(model: Ltx2) -> None:
+def test_the_decoder_gives_either(model: Ltx2Model) -> None:
     latents = model._denoise(small(), None, ignore)
     vae = model._text_to_video.vae
     rgb, _ = decode_frames(vae, latents.video, small(), on_gpu=False)

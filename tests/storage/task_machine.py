@@ -17,7 +17,7 @@ from sqlalchemy import Table, delete, select, update
 from models.errors import IdempotencyKeyReused, QueueFull
 from models.progress import Progress, Stage
 from models.request import VideoRequest
-from storage.admission import KEPT_S
+from storage.admission import IDEMPOTENCY_TTL_S
 from storage.retention import SqlRetentionStore
 from storage.schema import idempotency_keys, pauses, tasks, webhooks
 from storage.task_store import SqlTaskStore
@@ -148,7 +148,7 @@ class TaskMachine(RuleBasedStateMachine):
 
     @rule(name=dispatcher_names)
     def renew(self, name: str) -> None:
-        self.stores[name].renew(name, LEASE_S)
+        self.stores[name].renew_leases(name, LEASE_S)
         self.model.renew(name, LEASE_S)
 
     @rule(name=dispatcher_names, dead=st.sets(dispatcher_names))
@@ -195,17 +195,17 @@ class TaskMachine(RuleBasedStateMachine):
     @rule(task_id=ids, reading=readings)
     def start(self, task_id: str, reading: int) -> None:
         task = self._held(task_id, reading)
-        assert self.store.start(task) == self.model.start(task)
+        assert self.store.start_run(task) == self.model.start(task)
 
     @rule(task_id=ids, reading=readings, progress=reports)
     def report(self, task_id: str, reading: int, progress: Progress) -> None:
         task = self._held(task_id, reading)
-        assert self.store.report(task, progress) == self.model.report(task, progress)
+        assert self.store.report_progress(task, progress) == self.model.report(task, progress)
 
     @rule(task_id=ids, reading=readings)
     def ask(self, task_id: str, reading: int) -> None:
         task = self._held(task_id, reading)
-        assert self.store.owns(task) == self.model.owns(task)
+        assert self.store.owns_task(task) == self.model.owns(task)
 
     @rule(task_id=ids, reading=readings)
     def complete(self, task_id: str, reading: int) -> None:
@@ -237,10 +237,10 @@ class TaskMachine(RuleBasedStateMachine):
             expired = self.retention.expire(time.time() - EXPIRES_AFTER_S, LOOKED_AT)
             assert set(expired) == self.model.expire(EXPIRES_AFTER_S)
             return
-        ended_before = time.time() - KEPT_S
+        ended_before = time.time() - IDEMPOTENCY_TTL_S
         old = self.retention.old(ended_before, LOOKED_AT)
         self.retention.remove(old, ended_before)
-        assert set(old) == self.model.remove(KEPT_S)
+        assert set(old) == self.model.remove(IDEMPOTENCY_TTL_S)
 
     # -- what holds after every move
 
@@ -271,7 +271,7 @@ class TaskMachine(RuleBasedStateMachine):
 
     @invariant()
     def dispatchers_that_hold_something_are_named(self) -> None:
-        assert set(self.store.claimants()) == self.model.claimants()
+        assert set(self.store.list_dispatchers()) == self.model.claimants()
 
 
 def _try(submit: Callable[[], Any]) -> tuple[Any, type[Exception] | None]:
@@ -284,7 +284,7 @@ def _try(submit: Callable[[], Any]) -> tuple[Any, type[Exception] | None]:
 
 def _seen(task: Task) -> tuple[object, ...]:
     code = task.failure and task.failure.code
-    counted = (task.claim, task.attempts, task.restarts)
+    counted = (task.claim_token, task.attempts, task.requeues)
     return task.state, *counted, task.stage, task.progress, code, task.output is not None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from models.errors import IdempotencyKeyReused, QueueFull
 from models.progress import Progress, Stage
-from storage.admission import KEPT_S
+from storage.admission import IDEMPOTENCY_TTL_S
 from storage.tasks import NewTask, State, Task
 
 UNFINISHED = (State.QUEUED, State.PROCESSING)
@@ -89,7 +89,7 @@ class TaskModel:
         if (owner, key) not in self.keys:
             return None
         digest, task_id, created_at = self.keys[owner, key]
-        return (digest, task_id) if self.wall_clock - created_at <= KEPT_S else None
+        return (digest, task_id) if self.wall_clock - created_at <= IDEMPOTENCY_TTL_S else None
 
     def cancel(self, task_id: str) -> bool:
         row = self.rows.get(task_id)
@@ -224,7 +224,7 @@ class TaskModel:
 
     def _held(self, task: Task) -> ModelRow | None:
         row = self.rows.get(task.id)
-        return row if row and row.unfinished and row.claim == task.claim else None
+        return row if row and row.unfinished and row.claim == task.claim_token else None
 
     def _running(self, task: Task) -> ModelRow | None:
         row = self._held(task)

@@ -13,9 +13,9 @@ from models.errors import QueueFull
 from models.request import VideoRequest
 from storage.database import open_engine
 from storage.schema import tasks, turns
-from storage.shares import Share, work
+from storage.shares import Quota, task_cost
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, NewTask, Place, State, Task
+from storage.tasks import ANONYMOUS, NewTask, QueuePosition, State, Task
 
 MODEL = "Lightricks/LTX-2"
 
@@ -25,7 +25,7 @@ def open_store(database_url):
     """Opens the database with the shares that a test wants."""
     opened: list[SqlTaskStore] = []
 
-    def open_it(**shares: Share) -> SqlTaskStore:
+    def open_it(**shares: Quota) -> SqlTaskStore:
         opened.append(SqlTaskStore.open(database_url, shares=shares))
         return opened[-1]
 
@@ -65,7 +65,7 @@ def one_by_one(store: SqlTaskStore, count: int) -> str:
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
 def test_one_owner_alone_is_served_in_order_of_arrival(store, limit):
-    waiting = submit(store, NOBODY, 7)
+    waiting = submit(store, ANONYMOUS, 7)
     claimed: list[Task] = []
     while more := claim(store, limit):
         claimed += more
@@ -94,7 +94,7 @@ def test_one_claim_of_many_is_as_fair_as_many_claims_of_one(store):
 
 
 def test_weights_are_shares_of_the_work(open_store):
-    store = open_store(alice=Share(weight=3), bob=Share(weight=1))
+    store = open_store(alice=Quota(weight=3), bob=Quota(weight=1))
     submit(store, "alice", 40)
     submit(store, "bob", 40)
     assert Counter(one_by_one(store, 40)) == {"a": 30, "b": 10}
@@ -122,7 +122,7 @@ def test_turns_survive_a_restart(store, open_store):
 
 
 def test_no_more_run_than_a_key_may(open_store):
-    store = open_store(alice=Share(max_running=2))
+    store = open_store(alice=Quota(max_running=2))
     submit(store, "alice", 5)
     submit(store, "bob", 2)
     claimed = claim(store, 10)
@@ -133,7 +133,7 @@ def test_no_more_run_than_a_key_may(open_store):
 
 
 def test_a_claim_that_has_not_started_counts_as_running(open_store):
-    store = open_store(alice=Share(max_running=1))
+    store = open_store(alice=Quota(max_running=1))
     submit(store, "alice", 2)
     (task,) = claim(store, 10)
     assert store.get(task.id).state == State.QUEUED
@@ -143,7 +143,7 @@ def test_a_claim_that_has_not_started_counts_as_running(open_store):
 
 
 def test_who_is_at_the_bound_holds_up_nobody(open_store):
-    store = open_store(alice=Share(max_running=1))
+    store = open_store(alice=Quota(max_running=1))
     submit(store, "alice", 20)
     assert owners(claim(store, 5)) == "a"
     submit(store, "bob", 3)
@@ -151,7 +151,7 @@ def test_who_is_at_the_bound_holds_up_nobody(open_store):
 
 
 def test_no_more_wait_than_a_key_may(open_store):
-    store = open_store(alice=Share(max_queued=2))
+    store = open_store(alice=Quota(max_queued=2))
     submit(store, "alice", 2)
     with pytest.raises(QueueFull, match="the key alice is full: 2"):
         submit(store, "alice")
@@ -169,7 +169,7 @@ def test_tasks_of_another_model_are_nobodys_turn(store):
 
 
 def test_tasks_of_a_key_that_is_gone_are_served_like_any(open_store):
-    store = open_store(bob=Share())
+    store = open_store(bob=Quota())
     submit(store, "alice", 2)
     submit(store, "bob", 2)
     assert one_by_one(store, 4) == "abab"
@@ -181,13 +181,13 @@ def test_tasks_of_a_key_that_is_gone_are_served_like_any(open_store):
 def test_places_count_the_turns_of_others(store):
     first = submit(store, "alice", 5)
     one = submit(store, "bob")
-    places = store.places([*first, *one])
-    assert [places[task.id].number for task in [*first, *one]] == [1, 3, 4, 5, 6, 2]
-    assert store.place(one[0]) == Place(2)
+    places = store.queue_positions([*first, *one])
+    assert [places[task.id].position for task in [*first, *one]] == [1, 3, 4, 5, 6, 2]
+    assert store.queue_position(one[0]) == QueuePosition(2)
 
 
 def test_a_place_follows_the_weights(open_store):
-    store = open_store(alice=Share(weight=2))
+    store = open_store(alice=Quota(weight=2))
     submit(store, "alice", 10)
     mine = submit(store, "bob", 2)
     assert [store.place(task).number for task in mine] == [2, 5]
@@ -197,14 +197,14 @@ def test_a_place_counts_only_what_waits_for_the_same_model(store):
     submit(store, "alice", 3, model="another")
     submit(store, "bob", 2, model="another")
     first, second = submit(store, "alice", 2)
-    assert [store.place(task).number for task in (first, second)] == [1, 2]
+    assert [store.queue_position(task).position for task in (first, second)] == [1, 2]
     (elsewhere,) = submit(store, "alice", model="another")
-    places = store.places([first, elsewhere])
-    assert (places[first.id].number, places[elsewhere.id].number) == (1, 6)
+    places = store.queue_positions([first, elsewhere])
+    assert (places[first.id].position, places[elsewhere.id].position) == (1, 6)
 
 
 def test_a_place_says_how_many_rounds_of_its_owner_come_first(open_store):
-    store = open_store(alice=Share(max_running=2))
+    store = open_store(alice=Quota(max_running=2))
     running = submit(store, "alice")
     store.start(*claim(store))
     waiting = submit(store, "alice", 4)
@@ -231,15 +231,15 @@ def test_places_are_the_order_in_which_tasks_of_one_size_are_served(store, arriv
     for task in claim(store, served):
         waiting = [each for each in waiting if each.id != task.id]
         end(store, task)
-    places = store.places(waiting) if waiting else {}
+    places = store.queue_positions(waiting) if waiting else {}
     order = []
     while claimed := claim(store):
         order += claimed
     for place, task in enumerate(order, start=1):
-        off = abs(places[task.id].number - place)
+        off = abs(places[task.id].position - place)
         assert off < len(set(arrivals)), "who of several is first at one moment is not told"
     for owner in set(arrivals):
-        theirs = [places[task.id].number for task in order if task.owner == owner]
+        theirs = [places[task.id].position for task in order if task.owner == owner]
         assert theirs == sorted(set(theirs))
 
 
@@ -247,7 +247,7 @@ def test_places_are_the_order_in_which_tasks_of_one_size_are_served(store, arriv
 
 
 def _claim_all(url: str, name: str, begin, results) -> None:
-    store = SqlTaskStore.open(url, shares={"alice": Share(max_running=3)})
+    store = SqlTaskStore.open(url, shares={"alice": Quota(max_running=3)})
     begin.wait()
     mine = []
     while claimed := store.claim(name, MODEL, 1, 60):
@@ -281,10 +281,10 @@ def test_a_claim_looks_no_further_than_it_must(store, database_url):
         if engine.dialect.name != "sqlite":
             pytest.skip("PostgreSQL plans by its statistics")
         from storage.sql.claims import CLAIMABLE
-        from storage.sql.queue import waiting
-        from storage.sql.walks import Walks
+        from storage.sql.queue import oldest_by_owner
+        from storage.sql.walks import IndexScans
 
-        look = waiting(Walks(by_rows=False), MODEL, *CLAIMABLE)
+        look = oldest_by_owner(IndexScans(by_rows=False), MODEL, *CLAIMABLE)
         query = look.compile(engine, compile_kwargs={"literal_binds": True})
         with engine.connect() as connection:
             plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
@@ -339,7 +339,7 @@ def test_work_is_counted_as_it_is_rendered(open_store):
     for owner, adjusted in (("alice", ()), ("bob", distilled)):
         request = VideoRequest(prompt="a lighthouse", num_inference_steps=10)
         for _ in range(20):
-            store.submit(NewTask(request, MODEL, "http://box", owner=owner, adjusted=adjusted))
+            store.submit(NewTask(request, MODEL, "http://box", owner=owner, adjustments=adjusted))
     assert one_by_one(store, 18).count("a") == 3  # 40 evaluations and 8
 
 
@@ -354,7 +354,7 @@ def test_the_share_of_guided_steps_is_the_servers(database_url, open_store):
 
 def test_turns_of_before_keep_their_meaning(open_store):
     """They count default videos, as they did when work was steps alone."""
-    assert work(VideoRequest(prompt="x"), 0.5) == 1
+    assert task_cost(VideoRequest(prompt="x"), 0.5) == 1
     store = open_store()
     with store._engine.begin() as connection:
         connection.execute(insert(turns), [{"owner": "alice", "began": 5.0, "ends": 7.0}])

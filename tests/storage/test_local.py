@@ -11,7 +11,7 @@ import pytest
 
 from models.errors import StorageFull, StoreUnavailable
 from storage.local import LocalOutputStore
-from storage.outputs import CHUNK_BYTES, open_output_store, staged
+from storage.outputs import CHUNK_BYTES, open_output_store, staging_key
 
 KEY = "outputs/ltx2_x.mp4"
 CONTENT = bytes(range(256)) * (2 * CHUNK_BYTES // 256) + b"end"
@@ -96,23 +96,23 @@ def test_another_content_has_another_etag(outputs):
 
 
 def test_publishing_gives_the_final_name(outputs):
-    outputs.put(staged(KEY, 1), b"video")
-    outputs.publish(staged(KEY, 1), KEY)
+    outputs.put(staging_key(KEY, 1), b"video")
+    outputs.publish(staging_key(KEY, 1), KEY)
     assert read(outputs) == b"video"
-    assert outputs.stat(staged(KEY, 1)) is None
+    assert outputs.stat(staging_key(KEY, 1)) is None
 
 
 def test_publishing_never_replaces_a_published_file(outputs):
     for claim in (1, 2):
-        outputs.put(staged(KEY, claim), f"attempt {claim}".encode())
-        outputs.publish(staged(KEY, claim), KEY)
+        outputs.put(staging_key(KEY, claim), f"attempt {claim}".encode())
+        outputs.publish(staging_key(KEY, claim), KEY)
     assert read(outputs) == b"attempt 1"
-    assert outputs.stat(staged(KEY, 2)) is None
+    assert outputs.stat(staging_key(KEY, 2)) is None
 
 
 def test_publishing_what_is_not_there_is_an_error(outputs):
     with pytest.raises(StoreUnavailable):
-        outputs.publish(staged(KEY, 1), KEY)
+        outputs.publish(staging_key(KEY, 1), KEY)
 
 
 def test_readers_see_a_whole_file_while_it_is_replaced(outputs):
@@ -159,7 +159,7 @@ def test_a_key_that_is_none_never_reaches_a_file(outputs, key):
 
 
 def test_a_store_that_can_be_written_passes_its_check_and_keeps_nothing_of_it(outputs, tmp_path):
-    outputs.check()
+    outputs.check_health()
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
@@ -173,7 +173,7 @@ def test_a_store_tells_its_room_or_that_it_has_no_end(outputs):
 def test_a_file_in_place_of_the_folder_is_unavailable(tmp_path):
     (tmp_path / "store").write_text("x")
     outputs = LocalOutputStore(tmp_path / "store")
-    for use in (outputs.check, lambda: outputs.put(KEY, b"x"), lambda: outputs.stat(KEY)):
+    for use in (outputs.check_health, lambda: outputs.put(KEY, b"x"), lambda: outputs.stat(KEY)):
         with pytest.raises(StoreUnavailable, match="did not answer"):
             use()
 

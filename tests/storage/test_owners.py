@@ -7,7 +7,7 @@ import pytest
 from models.errors import IdempotencyKeyReused
 from models.request import VideoRequest
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, Idempotency, NewTask, State, Task
+from storage.tasks import ANONYMOUS, Idempotency, NewTask, State, Task
 
 MODEL = "Lightricks/LTX-2"
 
@@ -18,7 +18,7 @@ def submit(store: SqlTaskStore, owner: str, **fields: object) -> Task:
 
 def test_a_task_reads_back_with_its_owner(store):
     assert store.get(submit(store, "alice").id).owner == "alice"
-    assert store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box")).owner == NOBODY
+    assert store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box")).owner == ANONYMOUS
 
 
 def test_a_page_can_be_of_one_owner(store):

@@ -18,7 +18,7 @@ def test_nothing_is_claimed_while_paused_and_the_oldest_first_after_it(store):
 def test_what_a_generator_has_started_goes_on_to_its_end(store):
     task = started(store)
     assert store.pause()
-    assert store.owns(task)
+    assert store.owns_task(task)
     assert store.complete(task, OUTPUT)
 
 
@@ -26,12 +26,12 @@ def test_what_waits_at_a_generator_is_taken_back_without_counting_a_restart(stor
     submit(store)
     waiting = claim_one(store)
     assert store.pause()
-    assert not store.start(waiting)
+    assert not store.start_run(waiting)
     row = store.get(waiting.id)
-    assert (row.state, row.restarts, row.attempts) == (State.QUEUED, 0, 0)
-    assert store.claimants() == []
+    assert (row.state, row.requeues, row.attempts) == (State.QUEUED, 0, 0)
+    assert store.list_dispatchers() == []
     store.resume()
-    assert store.start(claim_one(store))
+    assert store.start_run(claim_one(store))
 
 
 def test_a_pause_holds_for_every_server_and_outlives_them(store, database_url):

@@ -13,13 +13,13 @@ from sqlalchemy import Engine, event, insert
 from benchmarks.rows import fill, task_id
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.request import Limits, parse_request
+from models.request import RequestLimits, parse_request
 from storage.database import open_engine
 from storage.retention import SqlRetentionStore
 from storage.schema import webhooks
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, NewTask, State, Task
-from storage.webhooks import Lane
+from storage.tasks import ANONYMOUS, NewTask, State, Task
+from storage.webhooks import DeliveryGroup
 from tests.e2e.server import QUICK
 
 COMPLETED, QUEUED, UNSERVED = 15_000, 5_000, 5_000
@@ -52,12 +52,12 @@ def file_engine(tmp_path_factory) -> Iterator[Engine]:
 
 def claimed(store: SqlTaskStore) -> Task:
     (task,) = store.claim("alice", TINY_MODEL_NAME, 1, 60)
-    assert store.start(task)
+    assert store.start_run(task)
     return task
 
 
 def submit(store: SqlTaskStore) -> None:
-    store.submit(NewTask(parse_request({**QUICK}, Limits()), TINY_MODEL_NAME, "http://127.0.0.1"), QUEUED * 2)
+    store.submit(NewTask(parse_request({**QUICK}, RequestLimits()), TINY_MODEL_NAME, "http://127.0.0.1"), QUEUED * 2)
 
 
 def expire(store: SqlTaskStore) -> None:
@@ -70,15 +70,15 @@ OPERATIONS: dict[str, Callable[[SqlTaskStore], object]] = {
     "list": lambda store: store.page(LISTED, 21),
     "list from a cursor": lambda store: store.page(LISTED, 21, 9_000),
     "list one state": lambda store: store.page([State.COMPLETED], 21, 9_000, oldest_first=True),
-    "list one owner": lambda store: store.page(LISTED, 21, owner=NOBODY),
+    "list one owner": lambda store: store.page(LISTED, 21, owner=ANONYMOUS),
     "claim": lambda store: store.claim("alice", TINY_MODEL_NAME, 4, 60),
     "claim for a model without tasks": lambda store: store.claim("alice", "new/model", 4, 60),
     "what is unserved, and young": lambda store: store.fail_unserved(TINY_MODEL_NAME, 3600.0, 100),
     "what is unserved, and old": lambda store: store.fail_unserved(TINY_MODEL_NAME, -3600.0, 20),
-    "report": lambda store: store.report(claimed(store), Progress(Stage.DENOISING, 1)),
+    "report": lambda store: store.report_progress(claimed(store), Progress(Stage.DENOISING, 1)),
     "requeue": lambda store: store.requeue(claimed(store), attempt_lost=True),
-    "renew": lambda store: store.renew("alice", 60),
-    "claimants": lambda store: store.claimants(),
+    "renew": lambda store: store.renew_leases("alice", 60),
+    "claimants": lambda store: store.list_dispatchers(),
     "reclaim": lambda store: store.reclaim(["bob"]),
     "overdue": lambda store: store.fail_overdue(20),
     "cancel": lambda store: store.cancel(task_id(COMPLETED + 4_000)),
@@ -184,7 +184,12 @@ def test_a_thousand_messages_for_a_dead_host_are_not_looked_at(postgres):
 def waiting_message(number: int) -> dict[str, Any]:
     """One in a hundred is for one of ten hosts that live."""
     host = f"{number // 100 % 10}.example" if number % 100 == 0 else "dead.example"
-    row = {"id": f"msg_{number}", "task_id": f"{number}", "url": f"https://{host}/", "lane": str(Lane(NOBODY, host))}
+    row = {
+        "id": f"msg_{number}",
+        "task_id": f"{number}",
+        "url": f"https://{host}/",
+        "lane": str(DeliveryGroup(ANONYMOUS, host)),
+    }
     return row | {"state": "pending", "task": "{}", "attempts": 0, "due_at": float(number), "created_at": 0.0}
 
 

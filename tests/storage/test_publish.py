@@ -11,7 +11,7 @@ import pytest
 
 import storage.s3
 from models.errors import StoreUnavailable
-from storage.outputs import OutputStore, staged
+from storage.outputs import OutputStore, staging_key
 from storage.s3 import S3OutputStore
 from storage.s3_options import MIB, S3Options
 from tests.s3 import REGION, Front, front_of, give_credentials, new_bucket
@@ -63,32 +63,32 @@ def read(outputs: OutputStore, key: str = KEY) -> bytes:
 
 
 def test_a_published_file_is_there_and_whole_and_the_staged_one_is_gone(outputs):
-    outputs.put(staged(KEY, 1), FIRST)
-    assert outputs.publish(staged(KEY, 1), KEY).size_bytes == len(FIRST)
+    outputs.put(staging_key(KEY, 1), FIRST)
+    assert outputs.publish(staging_key(KEY, 1), KEY).size_bytes == len(FIRST)
     assert read(outputs) == FIRST
     assert [each.key for each in outputs.list("outputs/", "", 10)] == [KEY]
     second = "outputs/ltx2_y.mp4"
-    outputs.put(staged(second, 1), SECOND)
-    assert outputs.publish(staged(second, 1), second).size_bytes == len(SECOND)
+    outputs.put(staging_key(second, 1), SECOND)
+    assert outputs.publish(staging_key(second, 1), second).size_bytes == len(SECOND)
     assert read(outputs, second) == SECOND
 
 
 @pytest.mark.parametrize("second", [FIRST[::-1], SECOND], ids=["same size", "another size"])
 def test_a_file_of_the_same_size_stays_and_one_of_another_is_replaced(outputs, second):
     for claim, content in enumerate((FIRST, second), start=1):
-        outputs.put(staged(KEY, claim), content)
-        assert outputs.publish(staged(KEY, claim), KEY).size_bytes == len(content)
+        outputs.put(staging_key(KEY, claim), content)
+        assert outputs.publish(staging_key(KEY, claim), KEY).size_bytes == len(content)
     assert read(outputs) == (FIRST if len(second) == len(FIRST) else second)
     assert [each.key for each in outputs.list("outputs/", "", 10)] == [KEY]
 
 
 @pytest.mark.parametrize("habit", HOPELESS)
 def test_what_cannot_be_published_is_an_error_and_keeps_its_staged_file(s3, front, habit):
-    s3.put(staged(KEY, 1), FIRST)
+    s3.put(staging_key(KEY, 1), FIRST)
     front.fault = HOPELESS[habit]()
     with pytest.raises(StoreUnavailable, match=r"the output store (refused CopyObject|says that it copied)"):
-        s3.publish(staged(KEY, 1), KEY)
-    assert read(s3, staged(KEY, 1)) == FIRST
+        s3.publish(staging_key(KEY, 1), KEY)
+    assert read(s3, staging_key(KEY, 1)) == FIRST
     assert s3.stat(KEY) is None
 
 
@@ -99,8 +99,8 @@ def test_a_server_without_the_condition_is_asked_for_it_once(s3, front, habit):
     front.fault = lambda request: (request.copies and asked.append(request.conditional)) or fault(request)
     for name in "abc":
         key = f"outputs/ltx2_{name}.mp4"
-        s3.put(staged(key, 1), FIRST)
-        s3.publish(staged(key, 1), key)
+        s3.put(staging_key(key, 1), FIRST)
+        s3.publish(staging_key(key, 1), key)
     assert asked == [True, False, False, False]
 
 
@@ -115,17 +115,17 @@ def test_two_that_publish_at_once_leave_the_first_file(s3, front):
         )
 
     s3.put(KEY, FIRST)
-    s3.put(staged(KEY, 2), FIRST[::-1])
+    s3.put(staging_key(KEY, 2), FIRST[::-1])
     front.fault = refuse
-    s3.publish(staged(KEY, 2), KEY)
+    s3.publish(staging_key(KEY, 2), KEY)
     assert read(s3) == FIRST
 
 
 def test_a_staged_file_that_cannot_be_removed_is_no_failure(s3, front):
     """The retention meets it again; the file itself is where it belongs."""
-    s3.put(staged(KEY, 1), FIRST)
+    s3.put(staging_key(KEY, 1), FIRST)
     front.fault = lambda request: request.command == "DELETE" and request.refuse(503, "SlowDown")
-    s3.publish(staged(KEY, 1), KEY)
+    s3.publish(staging_key(KEY, 1), KEY)
     assert read(s3) == FIRST
 
 

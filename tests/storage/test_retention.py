@@ -25,7 +25,7 @@ def end(store, state: State, ended_at: float | None = None) -> Task:
     """A task that ended in this state, at this time."""
     submit(store)
     task = claim_one(store)
-    assert store.start(task)
+    assert store.start_run(task)
     match state:
         case State.FAILED:
             assert store.fail(task, FAILURE)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from models.errors import StoreUnavailable
-from storage.outputs import open_output_store, staged
+from storage.outputs import open_output_store, staging_key
 from storage.s3 import S3OutputStore
 from storage.s3_options import MIB, S3Options
 from tests.s3 import REGION, client_of, front_of, give_credentials, new_bucket
@@ -18,7 +18,7 @@ USES = {
     "stat": lambda store: store.stat(KEY),
     "open": lambda store: store.open(KEY),
     "put": lambda store: store.put(KEY, VIDEO),
-    "publish": lambda store: store.publish(staged(KEY, 1), KEY),
+    "publish": lambda store: store.publish(staging_key(KEY, 1), KEY),
     "delete": lambda store: store.delete(KEY),
     "list": lambda store: store.list("outputs/", "", 10),
     "check": lambda store: store.check(),
@@ -201,12 +201,14 @@ def test_a_signed_url_gives_the_file_to_anyone(store):
 def test_the_bucket_stands_where_the_style_says(monkeypatch, style, begin):
     give_credentials(monkeypatch)
     store = open_output_store("s3://bucket/of/ours", options("https://s3.example.org", addressing_style=style))
-    assert store.sign(KEY, 60, "x.mp4").startswith(begin + KEY)
+    assert store.presign_url(KEY, 60, "x.mp4").startswith(begin + KEY)
 
 
 def test_a_signed_url_names_the_server_as_clients_reach_it(monkeypatch):
     give_credentials(monkeypatch)
     inner = options("http://inside:9000", public_endpoint_url="https://files.example.org", addressing_style="path")
     assert (
-        S3OutputStore("bucket", "", inner).sign(KEY, 60, "x.mp4").startswith(f"https://files.example.org/bucket/{KEY}")
+        S3OutputStore("bucket", "", inner)
+        .presign_url(KEY, 60, "x.mp4")
+        .startswith(f"https://files.example.org/bucket/{KEY}")
     )

@@ -17,10 +17,10 @@ from models.adjustments import Adjustment
 from models.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.recipes import DISTILLED_SIGMAS, choose_recipe
+from models.recipes import DISTILLED_SIGMAS, choose_profile
 from models.request import VideoRequest
-from storage.admission import KEPT_S
-from storage.apps import Dispatching, SqlAppStore
+from storage.admission import IDEMPOTENCY_TTL_S
+from storage.apps import DispatcherRegistration, SqlDispatcherRegistry
 from storage.database import migrate, open_engine
 from storage.retention import SqlRetentionStore
 from storage.schema import idempotency_keys, replicas, tasks
@@ -30,14 +30,14 @@ from storage.tasks import (
     TERMINAL,
     TRANSITIONS,
     UNFINISHED,
-    Census,
     Failure,
+    GeneratorReplica,
     Idempotency,
     NewTask,
-    Origin,
     Output,
-    Replica,
+    QueueCounts,
     ReplicaState,
+    RequestContext,
     ServedModel,
     State,
     Task,
@@ -69,7 +69,7 @@ def claim_one(store: SqlTaskStore, dispatcher: str = "alice") -> Task:
 def started(store: SqlTaskStore) -> Task:
     submit(store)
     task = claim_one(store)
-    assert store.start(task)
+    assert store.start_run(task)
     return task
 
 
@@ -80,9 +80,9 @@ def let_leases_lapse(store: SqlTaskStore) -> None:
 
 
 WRITES: dict[str, Callable[[SqlTaskStore, Task], bool]] = {
-    "start": lambda store, task: store.start(task),
-    "report": lambda store, task: store.report(task, Progress(Stage.DENOISING, 1)),
-    "adjust": lambda store, task: store.adjust(task, ADJUSTMENTS),
+    "start": lambda store, task: store.start_run(task),
+    "report": lambda store, task: store.report_progress(task, Progress(Stage.DENOISING, 1)),
+    "adjust": lambda store, task: store.record_adjustments(task, ADJUSTMENTS),
     "complete": lambda store, task: store.complete(task, OUTPUT),
     "fail": lambda store, task: store.fail(task, FAILURE),
     "requeue": lambda store, task: store.requeue(task, attempt_lost=False),
@@ -113,7 +113,7 @@ def test_a_submitted_task_reads_back_as_it_was_written(store):
     task = store.submit(new)
     assert store.get(new.id) == task
     assert (task.id, task.request, task.model, task.base_url) == (new.id, new.request, MODEL, "https://a.example")
-    assert (task.state, task.claim, task.attempts, task.restarts) == (State.QUEUED, 0, 0, 0)
+    assert (task.state, task.claim_token, task.attempts, task.requeues) == (State.QUEUED, 0, 0, 0)
     assert (task.input_key, task.stage, task.progress, task.output) == ("inputs/x", None, 0.0, None)
     assert abs(task.created_at - time.time()) < 60
     assert (task.started_at, task.finished_at, task.failure) == (None, None, None)
@@ -135,7 +135,7 @@ def test_an_id_that_no_database_can_hold_is_unknown(store, name):
 
 def test_texts_lose_what_no_database_can_hold(store):
     task = started(store)
-    store.put_replica(Replica("r1", MODEL, ReplicaState.FAILED, "no\0 file \udcff"))
+    store.put_replica(GeneratorReplica("r1", MODEL, ReplicaState.FAILED, "no\0 file \udcff"))
     assert store.fail(task, Failure("bad\0 file \udcff", "render_failed", retryable=False))
     assert store.get(task.id).failure.message == "bad file ?"
     assert store.live_replicas()[0].message == "no file ?"
@@ -159,7 +159,7 @@ def test_counts_are_of_unfinished_tasks(store):
     assert store.counts() == {State.QUEUED: 0, State.PROCESSING: 0}
     submit(store, 4)
     first, second = store.claim("alice", MODEL, 2, LEASE_S)
-    store.start(first)
+    store.start_run(first)
     store.cancel(second.id)
     assert store.counts() == {State.QUEUED: 2, State.PROCESSING: 1}
 
@@ -192,7 +192,9 @@ def test_a_key_is_forgotten_after_a_day(store):
     first = store.submit(keyed())
     store.submit(keyed("old"))
     with store._engine.begin() as connection:
-        connection.execute(update(idempotency_keys).values(created_at=idempotency_keys.c.created_at - KEPT_S - 1))
+        connection.execute(
+            update(idempotency_keys).values(created_at=idempotency_keys.c.created_at - IDEMPOTENCY_TTL_S - 1)
+        )
     assert store.submit(keyed(digest="e")).id != first.id
     with store._engine.connect() as connection:
         assert [row.key for row in connection.execute(idempotency_keys.select())] == ["k"]
@@ -222,7 +224,7 @@ def test_no_more_are_taken_than_may_wait(store):
         store.submit(new_task(), 3)
     with pytest.raises(QueueFull, match="3 tasks wait"):
         store.submit(keyed(), 3)
-    store.start(claim_one(store))
+    store.start_run(claim_one(store))
     store.submit(keyed(), 3)
 
 
@@ -243,11 +245,11 @@ def test_only_tasks_of_the_served_model_are_claimed(store):
 
 def test_queue_positions_count_up_from_one_and_move_up(store):
     first, second, third = submit(store, 3)
-    assert [store.place(task).number for task in (first, second, third)] == [1, 2, 3]
-    store.start(claim_one(store))
-    assert [store.place(task).number for task in (second, third)] == [1, 2]
+    assert [store.queue_position(task).position for task in (first, second, third)] == [1, 2, 3]
+    store.start_run(claim_one(store))
+    assert [store.queue_position(task).position for task in (second, third)] == [1, 2]
     store.cancel(second.id)
-    assert store.place(third).number == 1
+    assert store.queue_position(third).position == 1
 
 
 def test_a_claimed_task_that_no_generator_started_reads_queued_and_keeps_its_place(store):
@@ -255,7 +257,7 @@ def test_a_claimed_task_that_no_generator_started_reads_queued_and_keeps_its_pla
     claimed = claim_one(store)
     seen = store.get(first.id)
     assert (seen.state, seen.stage, seen.attempts, seen.started_at) == (State.QUEUED, None, 0, None)
-    assert [store.place(task).number for task in (first, second)] == [1, 2]
+    assert [store.queue_position(task).position for task in (first, second)] == [1, 2]
     assert store.requeue(claimed, attempt_lost=False)
     assert store.get(first.id).attempts == 0
     assert claim_one(store).id == first.id
@@ -264,7 +266,7 @@ def test_a_claimed_task_that_no_generator_started_reads_queued_and_keeps_its_pla
 def test_a_task_that_comes_back_keeps_its_place(store):
     first, second = submit(store, 2)
     task = claim_one(store)
-    store.start(task)
+    store.start_run(task)
     store.requeue(task, attempt_lost=True)
     assert [each.id for each in store.claim("bob", MODEL, 2, LEASE_S)] == [first.id, second.id]
 
@@ -272,11 +274,11 @@ def test_a_task_that_comes_back_keeps_its_place(store):
 def test_a_lost_attempt_counts_and_anything_else_is_a_restart(store):
     store.requeue(started(store), attempt_lost=True)
     again = claim_one(store)
-    assert (again.attempts, again.restarts) == (1, 0)
+    assert (again.attempts, again.requeues) == (1, 0)
     store.requeue(again, attempt_lost=False)
     store.claim("bob", MODEL, 1, LEASE_S)
     (back,) = store.reclaim(["bob"])
-    assert (back.attempts, back.restarts) == (1, 2)
+    assert (back.attempts, back.requeues) == (1, 2)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
@@ -337,9 +339,9 @@ def test_dispatchers_in_processes_never_get_the_same_task(store, database_url):
 @pytest.mark.parametrize("hand_over", HAND_OVERS)
 def test_the_claim_rises_whenever_the_task_changes_hands(store, hand_over):
     (task,) = submit(store)
-    claims = [task.claim, claim_one(store).claim]
+    claims = [task.claim_token, claim_one(store).claim_token]
     HAND_OVERS[hand_over](store, store.get(task.id))
-    claims += [store.get(task.id).claim, claim_one(store, "bob").claim]
+    claims += [store.get(task.id).claim_token, claim_one(store, "bob").claim_token]
     assert claims == sorted(set(claims))
 
 
@@ -350,32 +352,32 @@ def test_a_stale_claim_never_wins(store, write, hand_over, running):
     submit(store)
     stale = claim_one(store)
     if running:
-        store.start(stale)
+        store.start_run(stale)
     HAND_OVERS[hand_over](store, stale)
     waiting = store.get(stale.id)
     assert not WRITES[write](store, stale)
-    assert not store.owns(stale)
+    assert not store.owns_task(stale)
     assert store.get(stale.id) == waiting
-    store.start(claim_one(store, "bob"))
+    store.start_run(claim_one(store, "bob"))
     taken = store.get(stale.id)
     assert not WRITES[write](store, stale)
-    assert not store.owns(stale)
+    assert not store.owns_task(stale)
     assert store.get(stale.id) == taken
 
 
 def test_a_second_start_of_one_claim_does_not_win(store):
-    assert not store.start(started(store))
+    assert not store.start_run(started(store))
 
 
 def test_only_a_started_task_is_owned_reported_and_completed(store):
     submit(store)
     task = claim_one(store)
-    assert not store.owns(task)
-    assert not store.report(task, Progress(Stage.DENOISING, 1))
+    assert not store.owns_task(task)
+    assert not store.report_progress(task, Progress(Stage.DENOISING, 1))
     assert not store.complete(task, OUTPUT)
-    store.start(task)
-    assert store.owns(task)
-    assert store.report(task, Progress(Stage.DENOISING, 1))
+    store.start_run(task)
+    assert store.owns_task(task)
+    assert store.report_progress(task, Progress(Stage.DENOISING, 1))
     assert store.complete(task, OUTPUT)
 
 
@@ -393,12 +395,12 @@ def test_a_living_dispatchers_tasks_are_left_alone(store):
     task = started(store)
     assert store.reclaim(["somebody else"]) == []
     assert store.reclaim([]) == []
-    assert store.owns(task)
+    assert store.owns_task(task)
 
 
 def test_a_dead_dispatchers_tasks_go_back_at_once(store):
     first, second = submit(store, 2)
-    store.start(claim_one(store))
+    store.start_run(claim_one(store))
     claim_one(store)
     assert {task.id for task in store.reclaim(["alice"])} == {first.id, second.id}
     seen = store.get(first.id)
@@ -411,10 +413,10 @@ def test_a_lapsed_lease_goes_back_and_a_renewed_one_does_not(store):
     claim_one(store, "alice")
     claim_one(store, "bob")
     let_leases_lapse(store)
-    store.renew("bob", LEASE_S)
+    store.renew_leases("bob", LEASE_S)
     assert [task.id for task in store.reclaim([])] == [lapsed.id]
-    assert store.claimants() == ["bob"]
-    assert store.get(renewed.id).claim == 1
+    assert store.list_dispatchers() == ["bob"]
+    assert store.get(renewed.id).claim_token == 1
 
 
 def test_a_lease_lasts_as_long_as_was_said(store):
@@ -428,8 +430,8 @@ def test_a_lease_lasts_as_long_as_was_said(store):
 def test_renewing_takes_nothing_back_that_was_reclaimed(store):
     task = started(store)
     store.reclaim(["alice"])
-    store.renew("alice", LEASE_S)
-    assert store.claimants() == []
+    store.renew_leases("alice", LEASE_S)
+    assert store.list_dispatchers() == []
     assert claim_one(store, "bob").id == task.id
 
 
@@ -438,14 +440,14 @@ def test_claimants_are_those_who_hold_tasks(store):
     for name in ("alice", "bob", "carol"):
         task = claim_one(store, name)
     store.cancel(task.id)
-    assert sorted(store.claimants()) == ["alice", "bob"]
+    assert sorted(store.list_dispatchers()) == ["alice", "bob"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_ended_task_is_held_by_nobody(store, ending):
     task = started(store)
     assert ENDINGS[ending](store, task)
-    assert store.claimants() == []
+    assert store.list_dispatchers() == []
     assert store.reclaim(["alice"]) == []
 
 
@@ -457,12 +459,12 @@ def test_a_failed_task_is_queued_again_as_if_it_were_new(store):
     store.requeue(claim_one(store), attempt_lost=True)
     store.requeue(claim_one(store), attempt_lost=False)
     stale = claim_one(store)
-    store.start(stale)
-    store.report(stale, Progress(Stage.DENOISING, 5))
+    store.start_run(stale)
+    store.report_progress(stale, Progress(Stage.DENOISING, 5))
     store.fail(stale, FAILURE)
     assert store.retry(first.id)
     again = store.get(first.id)
-    assert again == replace(first, claim=again.claim)
+    assert again == replace(first, claim_token=again.claim_token)
     let_time_pass(store, 1000)
     assert store.fail_overdue() == [], "the deadline was of the first try"
     assert not any(write(store, stale) for write in WRITES.values())
@@ -483,7 +485,7 @@ def test_only_a_failed_task_is_queued_again(store):
     assert not store.retry(task.id)
     task = claim_one(store)
     assert not store.retry(task.id)
-    store.start(task)
+    store.start_run(task)
     assert not store.retry(task.id)
     store.complete(task, OUTPUT)
     assert not store.retry(task.id)
@@ -498,7 +500,7 @@ def test_of_two_hands_that_queue_it_again_one_wins(store):
     with ThreadPoolExecutor(4) as pool:
         won = list(pool.map(lambda _: store.retry(task.id), range(4)))
     assert won.count(True) == 1
-    assert store.get(task.id).claim == task.claim + 1
+    assert store.get(task.id).claim_token == task.claim_token + 1
 
 
 # -- progress
@@ -506,11 +508,11 @@ def test_of_two_hands_that_queue_it_again_one_wins(store):
 
 def test_a_report_is_what_a_poll_reads(store):
     task = started(store)
-    store.report(task, Progress(Stage.DENOISING, 20))
+    store.report_progress(task, Progress(Stage.DENOISING, 20))
     seen = store.get(task.id)
     assert (seen.state, seen.stage, seen.step) == (State.PROCESSING, Stage.DENOISING, 20)
     assert seen.progress == pytest.approx(0.45)
-    store.report(task, Progress(Stage.LOADING, 0, 5, 10))
+    store.report_progress(task, Progress(Stage.LOADING, 0, 5, 10))
     assert (store.get(task.id).bytes_done, store.get(task.id).bytes_total) == (5, 10)
 
 
@@ -525,7 +527,7 @@ def test_progress_never_falls_within_an_attempt_whatever_is_reported(store, repo
     task = started(store)
     shown = [store.get(task.id).progress]
     for progress in reported:
-        assert store.report(task, progress)
+        assert store.report_progress(task, progress)
         shown.append(store.get(task.id).progress)
     assert shown == sorted(shown)
     assert all(0 <= each <= 1 for each in shown)
@@ -535,10 +537,10 @@ def test_progress_never_falls_within_an_attempt_whatever_is_reported(store, repo
 
 def test_a_new_attempt_begins_at_zero(store):
     task = started(store)
-    store.report(task, Progress(Stage.DECODING, 40))
+    store.report_progress(task, Progress(Stage.DECODING, 40))
     store.requeue(task, attempt_lost=True)
     again = claim_one(store)
-    store.start(again)
+    store.start_run(again)
     assert (store.get(task.id).progress, store.get(task.id).step) == (0.0, 0)
 
 
@@ -551,12 +553,12 @@ def test_a_task_can_be_canceled_until_it_has_ended(store, held):
     if held != "waiting":
         task = claim_one(store)
     if held == "running":
-        store.start(task)
+        store.start_run(task)
     assert store.cancel(task.id)
     assert store.get(task.id).state == State.CANCELED
     assert not store.cancel(task.id)
     assert not any(write(store, task) for write in WRITES.values())
-    assert not store.owns(task)
+    assert not store.owns_task(task)
     assert store.claim("bob", MODEL, 1, LEASE_S) == []
 
 
@@ -570,7 +572,7 @@ def test_a_completed_task_names_its_files(store):
     seen = store.get(task.id)
     assert (seen.state, seen.output, seen.failure, seen.stage) == (State.COMPLETED, OUTPUT, None, None)
     assert seen.created_at <= seen.started_at <= seen.finished_at
-    assert seen.finished
+    assert seen.is_finished
 
 
 def test_a_failed_task_says_why(store):
@@ -589,7 +591,7 @@ def test_an_end_is_final(store, ending):
     assert ended.state == ending
     assert not any(write(store, task) for write in (*WRITES.values(), *ENDINGS.values()))
     let_leases_lapse(store)
-    store.renew("alice", LEASE_S)
+    store.renew_leases("alice", LEASE_S)
     assert store.reclaim(["alice"]) == []
     assert store.fail_unserved("another", 0) == []
     assert store.get(task.id) == ended
@@ -620,18 +622,18 @@ def test_the_end_of_tasks_that_nobody_works_on_is_told_too(store):
 
 
 def test_a_census_counts_the_tasks_of_a_model_by_where_they_stand(store):
-    assert store.census(MODEL) == Census({}, None)
+    assert store.count_queue(MODEL) == QueueCounts({}, None)
     submit(store, 4)
     store.submit(new_task(model="another"))
     first, second, _ = store.claim("alice", MODEL, 3, LEASE_S)
     for task in (first, second):
-        store.start(task)
-    store.report(first, Progress(Stage.DENOISING, 1))
-    found = store.census(MODEL)
-    assert found.places == {"queued": 2, "starting": 1, "denoising": 1}
+        store.start_run(task)
+    store.report_progress(first, Progress(Stage.DENOISING, 1))
+    found = store.count_queue(MODEL)
+    assert found.counts_by_stage == {"queued": 2, "starting": 1, "denoising": 1}
     assert 0 < found.oldest_queued_s < 600
     store.cancel(first.id)
-    assert store.census(MODEL).places == {"queued": 2, "starting": 1}
+    assert store.count_queue(MODEL).counts_by_stage == {"queued": 2, "starting": 1}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -649,7 +651,7 @@ def test_an_ended_task_is_deleted_once_and_for_good(store, ending):
 
 def test_a_page_holds_the_newest_of_the_states_that_are_asked_for(store):
     ids = [each.id for each in submit(store, 6)]
-    store.start(claim_one(store))
+    store.start_run(claim_one(store))
     store.cancel(ids[4])
     assert [each.id for each in store.page(UNFINISHED, 3)] == [ids[5], ids[3], ids[2]]
     assert [each.id for each in store.page(UNFINISHED, 9, store.get(ids[2]).sequence)] == [ids[1], ids[0]]
@@ -684,33 +686,33 @@ def test_waiting_tasks_of_a_model_that_nobody_serves_fail_after_a_while(store):
 
 def test_tasks_that_another_server_works_on_are_not_orphans(store):
     submit(store, 2)
-    store.start(claim_one(store))
+    store.start_run(claim_one(store))
     claim_one(store)
     time.sleep(0.01)
     assert store.fail_unserved("another", 0) == []
 
 
 def test_a_model_that_another_app_of_the_database_serves_has_no_orphans(store):
-    apps = SqlAppStore(store._engine)
+    apps = SqlDispatcherRegistry(store._engine)
     waiting = store.submit(new_task(model="theirs"))
-    apps.stand(Dispatching("their dispatcher", apps.register(), "theirs", ready=True), 60)
+    apps.heartbeat(DispatcherRegistration("their dispatcher", apps.register(), "theirs", ready=True), 60)
     assert store.fail_unserved(MODEL, -1) == []
-    apps.leave("their dispatcher")
+    apps.deregister("their dispatcher")
     assert [task.id for task in store.fail_unserved(MODEL, -1)] == [waiting.id]
 
 
 @pytest.mark.parametrize("how", ["in peace", "killed"])
 def test_a_server_that_restarts_finds_its_queue_however_old(store, how):
     """While another server of the database, for another model, looks for orphans."""
-    apps = SqlAppStore(store._engine)
+    apps = SqlDispatcherRegistry(store._engine)
     waiting = store.submit(new_task(model="theirs"))
     let_time_pass(store, 10_000)
-    theirs = Dispatching("their dispatcher", apps.register(), "theirs", ready=True)
-    apps.stand(theirs, -30 if how == "killed" else 60)
+    theirs = DispatcherRegistration("their dispatcher", apps.register(), "theirs", ready=True)
+    apps.heartbeat(theirs, -30 if how == "killed" else 60)
     if how == "in peace":
-        apps.leave(theirs.name)
+        apps.deregister(theirs.name)
     assert store.fail_unserved(MODEL, 3600) == []
-    apps.stand(theirs, -3601)
+    apps.heartbeat(theirs, -3601)
     assert [task.id for task in store.fail_unserved(MODEL, 3600)] == [waiting.id]
 
 
@@ -788,7 +790,7 @@ def test_a_task_that_is_not_done_by_its_deadline_fails(store, held):
     if held != "waiting":
         task = claim_one(store)
     if held == "running":
-        store.start(task)
+        store.start_run(task)
     let_time_pass(store, 40)
     assert store.fail_overdue() == []
     let_time_pass(store, 70)
@@ -797,7 +799,7 @@ def test_a_task_that_is_not_done_by_its_deadline_fails(store, held):
     seen = store.get(task.id)
     assert (seen.state, seen.failure.code, seen.failure.retryable) == (State.FAILED, "timeout", True)
     assert not any(write(store, task) for write in WRITES.values())
-    assert store.claimants() == []
+    assert store.list_dispatchers() == []
 
 
 def test_what_is_overdue_fails_in_lots_the_longest_overdue_first(store):
@@ -819,8 +821,8 @@ def test_without_a_deadline_and_after_the_end_nothing_is_overdue(store):
 def test_a_download_that_ends_with_its_worker_does_not_count_either(store, lost):
     store.submit(new_task(timeout_s=100))
     task = claim_one(store)
-    store.start(task)
-    store.report(task, Progress(Stage.DOWNLOADING, 0, 1, 10))
+    store.start_run(task)
+    store.report_progress(task, Progress(Stage.DOWNLOADING, 0, 1, 10))
     let_time_pass(store, 300)
     assert store.requeue(task, attempt_lost=True) if lost == "generator" else store.reclaim(["alice"])
     assert store.fail_overdue() == []
@@ -831,13 +833,13 @@ def test_a_download_that_ends_with_its_worker_does_not_count_either(store, lost)
 def test_a_download_of_the_model_does_not_count(store):
     store.submit(new_task(timeout_s=100))
     task = claim_one(store)
-    store.start(task)
-    store.report(task, Progress(Stage.DOWNLOADING, 0, 1, 10))
+    store.start_run(task)
+    store.report_progress(task, Progress(Stage.DOWNLOADING, 0, 1, 10))
     let_time_pass(store, 1000)
     assert store.fail_overdue() == []
-    store.report(task, Progress(Stage.LOADING, 0))
+    store.report_progress(task, Progress(Stage.LOADING, 0))
     let_time_pass(store, 90)
-    store.report(task, Progress(Stage.DENOISING, 1))
+    store.report_progress(task, Progress(Stage.DENOISING, 1))
     assert store.fail_overdue() == []
     let_time_pass(store, 11)
     assert [each.id for each in store.fail_overdue()] == [task.id]
@@ -874,7 +876,7 @@ def test_whatever_happens_a_task_moves_as_the_table_of_transitions_says(store, m
                 won = WRITES[move](store, held[-1])
         before, seen = seen, store.get(seen.id)
         assert before.state == seen.state or seen.state in TRANSITIONS[before.state]
-        assert before.claim <= seen.claim
+        assert before.claim_token <= seen.claim_token
         assert won is None or won == (before != seen) or (won and move in ("report", "requeue", "lose"))
         if before.state in TERMINAL and move != "delete":
             assert seen == before
@@ -884,69 +886,69 @@ def test_whatever_happens_a_task_moves_as_the_table_of_transitions_says(store, m
 
 
 def test_a_replica_is_as_it_last_described_itself(store):
-    store.put_replica(Replica("r1", MODEL, ReplicaState.LOADING, "", 5, 10))
-    store.put_replica(Replica("r1", MODEL, ReplicaState.READY))
-    store.put_replica(Replica("r2", MODEL, ReplicaState.FAILED, "no memory"))
+    store.put_replica(GeneratorReplica("r1", MODEL, ReplicaState.LOADING, "", 5, 10))
+    store.put_replica(GeneratorReplica("r1", MODEL, ReplicaState.READY))
+    store.put_replica(GeneratorReplica("r2", MODEL, ReplicaState.FAILED, "no memory"))
     assert sorted(store.live_replicas(), key=lambda each: each.id) == [
-        Replica("r1", MODEL, ReplicaState.READY),
-        Replica("r2", MODEL, ReplicaState.FAILED, "no memory"),
+        GeneratorReplica("r1", MODEL, ReplicaState.READY),
+        GeneratorReplica("r2", MODEL, ReplicaState.FAILED, "no memory"),
     ]
-    store.drop_replica("r1")
+    store.delete_replica("r1")
     assert [each.id for each in store.live_replicas()] == ["r2"]
 
 
 def test_a_silent_replica_is_taken_for_dead(store):
-    store.put_replica(Replica("r1", MODEL, ReplicaState.READY))
+    store.put_replica(GeneratorReplica("r1", MODEL, ReplicaState.READY))
     with store._engine.begin() as connection:
         connection.execute(update(replicas).values(updated_at=replicas.c.updated_at - REPLICA_EXPIRY_S - 1))
     assert store.live_replicas() == []
-    store.drop_replica("another")
+    store.delete_replica("another")
     with store._engine.connect() as connection:
         assert connection.execute(replicas.select()).all() == []
 
 
 def test_the_tiny_model_is_never_the_last_real_one(store):
     assert store.last_real_model() is None
-    store.remember_model(ServedModel(TINY_MODEL_NAME))
+    store.record_model(ServedModel(TINY_MODEL_NAME))
     assert store.last_real_model() is None
-    store.remember_model(ServedModel("first"))
-    store.remember_model(ServedModel("second"))
-    store.remember_model(ServedModel(TINY_MODEL_NAME))
+    store.record_model(ServedModel("first"))
+    store.record_model(ServedModel("second"))
+    store.record_model(ServedModel(TINY_MODEL_NAME))
     assert store.last_real_model() == "second"
-    store.remember_model(ServedModel("first"))
+    store.record_model(ServedModel("first"))
     assert store.last_real_model() == "first"
 
 
 def test_what_a_generator_learned_of_a_model_is_kept_until_it_is_forgotten(store):
     assert store.served_model("first") == ServedModel("first")
-    recipes = (choose_recipe({}), replace(choose_recipe({"use_prompt_embeddings": False}), sigmas=DISTILLED_SIGMAS))
+    recipes = (choose_profile({}), replace(choose_profile({"use_prompt_embeddings": False}), sigmas=DISTILLED_SIGMAS))
     for recipe in recipes:
-        store.remember_model(ServedModel("first", recipe, 9_000_000_000))
+        store.record_model(ServedModel("first", recipe, 9_000_000_000))
         assert store.served_model("first") == ServedModel("first", recipe, 9_000_000_000)
-    store.forget_learned()
+    store.delete_model_info()
     assert store.served_model("first") == ServedModel("first")
     assert store.last_real_model() == "first"
 
 
 def test_the_room_of_a_model_is_the_least_of_its_generators(store):
     def load(name, room_bytes):
-        store.put_replica(Replica(name, MODEL, ReplicaState.READY, working_bytes=room_bytes))
-        store.remember_model(ServedModel(MODEL, choose_recipe({}), room_bytes))
+        store.put_replica(GeneratorReplica(name, MODEL, ReplicaState.READY, free_vram_bytes=room_bytes))
+        store.record_model(ServedModel(MODEL, choose_profile({}), room_bytes))
 
     def room():
-        return store.served_model(MODEL).working_bytes
+        return store.served_model(MODEL).free_vram_bytes
 
-    store.put_replica(Replica("x", "another", ReplicaState.READY, working_bytes=1))
-    store.put_replica(Replica("y", MODEL, ReplicaState.LOADING))
+    store.put_replica(GeneratorReplica("x", "another", ReplicaState.READY, free_vram_bytes=1))
+    store.put_replica(GeneratorReplica("y", MODEL, ReplicaState.LOADING))
     load("small", 9_000_000_000)
     load("large", 40_000_000_000)
     assert room() == 9_000_000_000
-    store.drop_replica("large")
-    store.drop_replica("small")
+    store.delete_replica("large")
+    store.delete_replica("small")
     assert room() == 9_000_000_000, "one like it may come again"
     load("large", 40_000_000_000)
     assert room() == 40_000_000_000
-    store.forget_learned()
+    store.delete_model_info()
     assert room() is None
 
 
@@ -956,11 +958,11 @@ def test_generators_that_load_a_model_at_once_do_not_trip_over_each_other(store)
     def remember(number):
         begin.wait()
         for _ in range(10):
-            store.remember_model(ServedModel(MODEL, choose_recipe({}), number))
+            store.record_model(ServedModel(MODEL, choose_profile({}), number))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(remember, range(1, 5)))
-    assert store.served_model(MODEL).working_bytes in range(1, 5)
+    assert store.served_model(MODEL).free_vram_bytes in range(1, 5)
 
 
 def test_rendering_begins_once_and_again_with_another_start(store):
@@ -969,14 +971,14 @@ def test_rendering_begins_once_and_again_with_another_start(store):
     def rendering_at():
         return store.get(task.id).rendering_at
 
-    store.report(task, Progress(Stage.LOADING))
+    store.report_progress(task, Progress(Stage.LOADING))
     assert rendering_at() is None
     before = time.time()
-    store.report(task, Progress(Stage.DENOISING))
+    store.report_progress(task, Progress(Stage.DENOISING))
     first = rendering_at()
     assert before <= first <= time.time()
-    store.report(task, Progress(Stage.DENOISING, 1))
-    store.report(task, Progress(Stage.DECODING))
+    store.report_progress(task, Progress(Stage.DENOISING, 1))
+    store.report_progress(task, Progress(Stage.DECODING))
     assert rendering_at() == first
     assert store.requeue(task, attempt_lost=False)
     assert rendering_at() is None
@@ -1008,30 +1010,30 @@ def test_a_store_opened_anew_finds_everything(store, database_url):
 
 def test_adjustments_are_kept_beside_the_request_and_the_last_word_counts(store):
     task = started(store)
-    assert store.adjust(task, ADJUSTMENTS)
+    assert store.record_adjustments(task, ADJUSTMENTS)
     adjusted = store.get(task.id)
-    assert adjusted.adjusted == ADJUSTMENTS
+    assert adjusted.adjustments == ADJUSTMENTS
     assert adjusted.request == task.request
     assert adjusted.rendered_request.num_inference_steps == 8
-    assert store.adjust(task, ())
-    assert store.get(task.id).adjusted == ()
+    assert store.record_adjustments(task, ())
+    assert store.get(task.id).adjustments == ()
 
 
 def test_the_progress_of_an_adjusted_task_counts_the_steps_that_it_takes(store):
     task = started(store)
-    store.adjust(task, ADJUSTMENTS)
-    store.report(store.get(task.id), Progress(Stage.DENOISING, 8))
+    store.record_adjustments(task, ADJUSTMENTS)
+    store.report_progress(store.get(task.id), Progress(Stage.DENOISING, 8))
     assert store.get(task.id).progress == pytest.approx(Progress(Stage.DENOISING, 8).fraction(8))
 
 
 def test_the_request_that_a_task_came_with_is_kept_through_its_life(store):
-    origin = Origin("request-7", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-    submitted = store.submit(replace(new_task(), origin=origin))
-    assert submitted.origin == origin
+    origin = RequestContext("request-7", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    submitted = store.submit(replace(new_task(), context=origin))
+    assert submitted.context == origin
     task = claim_one(store)
     assert store.requeue(task, attempt_lost=True)
-    assert claim_one(store).origin == origin
-    assert store.submit(new_task()).origin == Origin()
+    assert claim_one(store).context == origin
+    assert store.submit(new_task()).context == RequestContext()
 
 
 def test_an_error_of_the_database_shows_no_prompt(store):
@@ -1047,23 +1049,23 @@ def test_an_error_of_the_database_shows_no_prompt(store):
 
 
 def test_a_server_is_superseded_while_a_newer_one_is_ready_and_serves_its_model(store):
-    apps = SqlAppStore(store._engine)
+    apps = SqlDispatcherRegistry(store._engine)
     older, newer = apps.register(), apps.register()
-    apps.stand(Dispatching("old", older, MODEL, ready=True), 60)
-    apps.stand(Dispatching("of another model", newer, "theirs", ready=True), 60)
-    apps.stand(Dispatching("new", newer, MODEL, ready=False), 60)
+    apps.heartbeat(DispatcherRegistration("old", older, MODEL, ready=True), 60)
+    apps.heartbeat(DispatcherRegistration("of another model", newer, "theirs", ready=True), 60)
+    apps.heartbeat(DispatcherRegistration("new", newer, MODEL, ready=False), 60)
     assert not apps.is_superseded(older, MODEL)
-    apps.stand(Dispatching("new", newer, MODEL, ready=True), 60)
+    apps.heartbeat(DispatcherRegistration("new", newer, MODEL, ready=True), 60)
     assert apps.is_superseded(older, MODEL)
     assert not apps.is_superseded(newer, MODEL)
-    apps.leave("new")
+    apps.deregister("new")
     assert not apps.is_superseded(older, MODEL), "the newer one has ended, or died"
 
 
 def test_a_rollback_is_the_newest_server(store):
     """The old version again is deployed anew, and supersedes the one that superseded it."""
-    apps = SqlAppStore(store._engine)
+    apps = SqlDispatcherRegistry(store._engine)
     numbers = {name: apps.register() for name in ("v1", "v2", "v1 again")}
     for name, number in numbers.items():
-        apps.stand(Dispatching(name, number, MODEL, ready=True), 60)
+        apps.heartbeat(DispatcherRegistration(name, number, MODEL, ready=True), 60)
     assert [apps.is_superseded(number, MODEL) for number in numbers.values()] == [True, True, False]

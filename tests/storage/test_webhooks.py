@@ -14,26 +14,26 @@ from storage.database import open_engine
 from storage.retention import SqlRetentionStore
 from storage.schema import tasks, webhooks
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, State, Task
-from storage.webhooks import Delivery, DeliveryState, Lane, Standing
+from storage.tasks import ANONYMOUS, State, Task
+from storage.webhooks import Delivery, DeliveryGroup, DeliveryState, DeliveryStatus
 from tests.storage.test_task_store import FAILURE, LEASE_S, OUTPUT, claim_one, new_task
 
 URL = "https://hooks.example/ended"
 HOUR_S = 3600.0
 
 
-def submit_with(store: SqlTaskStore, url: str | None = URL, owner: str = NOBODY, **fields: object) -> Task:
+def submit_with(store: SqlTaskStore, url: str | None = URL, owner: str = ANONYMOUS, **fields: object) -> Task:
     return store.submit(replace(new_task(webhook_url=url, **fields), owner=owner))
 
 
-def running(store: SqlTaskStore, url: str | None = URL, owner: str = NOBODY) -> Task:
+def running(store: SqlTaskStore, url: str | None = URL, owner: str = ANONYMOUS) -> Task:
     submit_with(store, url, owner)
     task = claim_one(store)
-    assert store.start(task)
+    assert store.start_run(task)
     return task
 
 
-def completed(store: SqlTaskStore, url: str | None = URL, owner: str = NOBODY) -> Task:
+def completed(store: SqlTaskStore, url: str | None = URL, owner: str = ANONYMOUS) -> Task:
     task = running(store, url, owner)
     assert store.complete(task, OUTPUT)
     return task
@@ -45,7 +45,7 @@ def claim_all(store: SqlTaskStore, now: float | None = None) -> list[Delivery]:
     return store.claim_webhooks([due.sequence for due in store.due_webhooks(now)], now, LEASE_S)
 
 
-def standing(store: SqlTaskStore, task: Task) -> Standing:
+def standing(store: SqlTaskStore, task: Task) -> DeliveryStatus:
     return store.webhooks_of([task.id])[task.id]
 
 
@@ -87,7 +87,7 @@ ENDS: dict[Callable[[SqlTaskStore], object], State] = {
 def test_every_way_of_ending_leaves_one_message_with_the_task_as_it_ended(store, end):
     end(store)
     (delivery,) = claim_all(store)
-    assert (delivery.url, delivery.lane, delivery.attempt) == (URL, Lane(NOBODY, "hooks.example"), 1)
+    assert (delivery.url, delivery.group, delivery.attempt) == (URL, DeliveryGroup(ANONYMOUS, "hooks.example"), 1)
     assert delivery.task == store.get(delivery.task.id)
     assert delivery.task.state == ENDS[end]
 
@@ -101,7 +101,7 @@ def test_what_is_no_end_leaves_none(store):
     task = running(store)
     assert store.requeue(task, attempt_lost=True)
     task = claim_one(store)
-    assert store.start(task)
+    assert store.start_run(task)
     assert store.reclaim(["alice"])
     assert claim_all(store) == []
 
@@ -148,8 +148,8 @@ def test_a_claim_is_one_senders_until_it_lapses(store):
     assert claim_all(store, now + LEASE_S - 1) == []
     (second,) = claim_all(store, now + LEASE_S)
     assert (second.id, second.attempt) == (first.id, 2)
-    assert not store.settle_webhook(first, DeliveryState.DELIVERED, None), "its claim had lapsed"
-    assert store.settle_webhook(second, DeliveryState.DELIVERED, None)
+    assert not store.record_attempt(first, DeliveryState.DELIVERED, None), "its claim had lapsed"
+    assert store.record_attempt(second, DeliveryState.DELIVERED, None)
 
 
 def test_what_is_due_is_the_oldest_of_each_lane(store):
@@ -158,7 +158,7 @@ def test_what_is_due_is_the_oldest_of_each_lane(store):
     theirs = completed(store, "http://a.example/3", owner="alice")
     assert {each.task.id for each in claim_all(store)} == {first.id, other_port.id, other.id, theirs.id}
     (due,) = store.due_webhooks(time.time())
-    assert due.lane == Lane(NOBODY, "a.example")
+    assert due.group == DeliveryGroup(ANONYMOUS, "a.example")
     assert [each.task.id for each in claim_all(store)] == [second.id]
     assert claim_all(store) == []
 
@@ -218,9 +218,9 @@ def test_a_delivery_waits_until_it_is_due_again(store):
     task = completed(store)
     now = time.time()
     (delivery,) = claim_all(store, now)
-    assert standing(store, task) == Standing(DeliveryState.PENDING, 1)
-    assert store.settle_webhook(delivery, DeliveryState.PENDING, "no answer", now + HOUR_S)
-    assert standing(store, task) == Standing(DeliveryState.PENDING, 1, "no answer")
+    assert standing(store, task) == DeliveryStatus(DeliveryState.PENDING, 1)
+    assert store.record_attempt(delivery, DeliveryState.PENDING, "no answer", now + HOUR_S)
+    assert standing(store, task) == DeliveryStatus(DeliveryState.PENDING, 1, "no answer")
     assert claim_all(store, now + HOUR_S - 1) == []
     assert [each.attempt for each in claim_all(store, now + HOUR_S)] == [2]
 
@@ -229,10 +229,10 @@ def test_a_delivery_waits_until_it_is_due_again(store):
 def test_a_delivery_that_is_settled_is_never_due_again_by_itself(store, state, error):
     task = completed(store)
     (delivery,) = claim_all(store)
-    assert store.settle_webhook(delivery, state, error)
-    assert not store.settle_webhook(delivery, DeliveryState.PENDING, "late", 0.0)
+    assert store.record_attempt(delivery, state, error)
+    assert not store.record_attempt(delivery, DeliveryState.PENDING, "late", 0.0)
     assert claim_all(store, time.time() + 365 * 24 * HOUR_S) == []
-    assert standing(store, task) == Standing(state, 1, error)
+    assert standing(store, task) == DeliveryStatus(state, 1, error)
     with store._engine.connect() as connection:
         kept = connection.execute(select(webhooks.c.task)).scalar_one() is not None
     assert kept == (state == DeliveryState.FAILED), "what was delivered is not read again"
@@ -241,22 +241,22 @@ def test_a_delivery_that_is_settled_is_never_due_again_by_itself(store, state, e
 def test_what_was_given_up_can_be_sent_again_with_all_its_tries(store):
     task = completed(store)
     (delivery,) = claim_all(store)
-    assert store.settle_webhook(delivery, DeliveryState.FAILED, "it is gone")
+    assert store.record_attempt(delivery, DeliveryState.FAILED, "it is gone")
     assert store.delete(task.id)
     assert store.resend_webhook(task.id, time.time())
-    assert standing(store, task) == Standing(DeliveryState.PENDING, 0, "it is gone")
+    assert standing(store, task) == DeliveryStatus(DeliveryState.PENDING, 0, "it is gone")
     (again,) = claim_all(store)
     assert (again.id, again.attempt, again.task) == (delivery.id, 1, delivery.task)
-    assert store.settle_webhook(again, DeliveryState.DELIVERED, None)
+    assert store.record_attempt(again, DeliveryState.DELIVERED, None)
     assert not store.resend_webhook(task.id, time.time())
-    assert standing(store, task) == Standing(DeliveryState.DELIVERED, 1)
+    assert standing(store, task) == DeliveryStatus(DeliveryState.DELIVERED, 1)
 
 
 def test_what_waits_for_its_next_try_can_be_sent_at_once(store):
     task = completed(store)
     (delivery,) = claim_all(store)
     now = time.time()
-    assert store.settle_webhook(delivery, DeliveryState.PENDING, "no answer", now + HOUR_S)
+    assert store.record_attempt(delivery, DeliveryState.PENDING, "no answer", now + HOUR_S)
     assert store.resend_webhook(task.id, now)
     assert [each.attempt for each in claim_all(store, now)] == [2]
 
@@ -265,7 +265,7 @@ def test_only_the_last_message_of_a_task_is_sent_again(store):
     task = running(store)
     assert store.fail(task, FAILURE)
     (first,) = claim_all(store)
-    assert store.settle_webhook(first, DeliveryState.FAILED, "it is gone")
+    assert store.record_attempt(first, DeliveryState.FAILED, "it is gone")
     assert store.retry(task.id)
     assert store.cancel(task.id)
     assert store.resend_webhook(task.id, time.time())
@@ -276,7 +276,7 @@ def test_only_the_last_message_of_a_task_is_sent_again(store):
 def test_an_error_is_kept_short_and_storable(store):
     task = completed(store)
     (delivery,) = claim_all(store)
-    assert store.settle_webhook(delivery, DeliveryState.FAILED, "a\0b" + "c" * 1000)
+    assert store.record_attempt(delivery, DeliveryState.FAILED, "a\0b" + "c" * 1000)
     error = standing(store, task).last_error
     assert error is not None
     assert error.startswith("abc")
@@ -287,10 +287,10 @@ def test_the_last_delivery_of_a_task_stands_for_it(store):
     task = running(store)
     assert store.fail(task, FAILURE)
     (delivery,) = claim_all(store)
-    assert store.settle_webhook(delivery, DeliveryState.DELIVERED, None)
+    assert store.record_attempt(delivery, DeliveryState.DELIVERED, None)
     assert store.retry(task.id)
     assert store.cancel(task.id)
-    assert store.webhooks_of([task.id, "unknown"]) == {task.id: Standing(DeliveryState.PENDING)}
+    assert store.webhooks_of([task.id, "unknown"]) == {task.id: DeliveryStatus(DeliveryState.PENDING)}
     assert store.webhooks_of([]) == {}
 
 
@@ -321,7 +321,7 @@ def test_old_deliveries_are_forgotten_a_batch_at_a_time(store, database_url):
         connection.execute(update(webhooks).where(aged).values(created_at=1000.0))
     engine = open_engine(database_url)
     retention = SqlRetentionStore(engine)
-    counts = [retention.forget_webhooks(1001.0, 2) for _ in range(3)]
+    counts = [retention.delete_webhooks(1001.0, 2) for _ in range(3)]
     engine.dispose()
     assert counts == [2, 1, 0]
     assert list(store.webhooks_of([task.id for task in [*old, young]])) == [young.id]

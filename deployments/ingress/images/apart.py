@@ -21,7 +21,7 @@ from models.json_words import Described
 
 logger = logging.getLogger("ray.serve")
 
-APART = (Format.HEIC, Format.AVIF)
+IN_CHILD_PROCESS = (Format.HEIC, Format.AVIF)
 CHILD = "deployments.ingress.images.decode_child"
 ROOT = Path(__file__).parents[3]
 MAX_DECODE_S = 30
@@ -33,7 +33,7 @@ REFUSED = 3
 SIZE = struct.Struct(">II")
 
 
-def decode_apart(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
+def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
     """As `decode`, in a process that ends with it. Raises InvalidRequest."""
     numbers = map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))
     child = [sys.executable, "-m", CHILD, kind, *numbers]

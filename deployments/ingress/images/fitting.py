@@ -9,8 +9,8 @@ import math
 
 from PIL import Image, ImageOps
 
-from models.choices import Fit
-from models.request import SIDE_MULTIPLE, Limits, VideoRequest
+from models.choices import ImageFit
+from models.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 
 BARS = (0, 0, 0)
 PIXELS_WEIGHT = 0.1
@@ -21,17 +21,17 @@ JPEG_QUALITY = 92
 """Without chroma subsampling: 3 dB below what the compression of the first frame takes away (measured)."""
 
 
-def fit_image(image: Image.Image, request: VideoRequest, limits: Limits) -> tuple[Image.Image, VideoRequest]:
+def fit_image(image: Image.Image, request: VideoRequest, limits: RequestLimits) -> tuple[Image.Image, VideoRequest]:
     """Bring `image` to the shape of the video, as `request.fit` says.
 
     An image that has to be enlarged comes back with exactly the size of the request that comes back; one that is larger
     keeps its own resolution, up to MAX_KEPT_SIDE. `match` changes the height and width of the request.
     """
-    if request.fit is Fit.MATCH:
+    if request.fit is ImageFit.MATCH:
         width, height = _matching_size(image, request, limits)
         request = request.model_copy(update={"height": height, "width": width})
     size = (request.width, request.height)
-    if request.fit is Fit.PAD:
+    if request.fit is ImageFit.PAD:
         return _pad(image, _padded_size(image.size, size)), request
     return _crop(image, size), request
 
@@ -87,7 +87,7 @@ def _pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return padded
 
 
-def _matching_size(image: Image.Image, request: VideoRequest, limits: Limits) -> tuple[int, int]:
+def _matching_size(image: Image.Image, request: VideoRequest, limits: RequestLimits) -> tuple[int, int]:
     """Width and height nearest to the image's shape, and to the pixels that were asked for."""
     sides = range(SIDE_MULTIPLE, limits.max_side + 1, SIDE_MULTIPLE)
     most = max(limits.max_pixel_frames // request.num_frames, SIDE_MULTIPLE**2)

@@ -5,18 +5,18 @@ Everything that cannot be taken is refused with the reason, before it costs memo
 
 from PIL import Image
 
-from deployments.ingress.images.apart import APART, decode_apart
+from deployments.ingress.images.apart import IN_CHILD_PROCESS, decode_in_child
 from deployments.ingress.images.decoding import Bounds, decode
 from deployments.ingress.images.formats import TAKEN, find_format, refuse
 from models.errors import ImageTooLarge
 from models.json_words import Described
-from models.request import Limits
+from models.request import RequestLimits
 
 LEAST_SIDE = 2304
 """What the shorter side keeps of a larger image: a photo of 12 megapixels is whole, one of 48 is halved."""
 
 
-def read_image(data: bytes, limits: Limits) -> Image.Image:
+def read_image(data: bytes, limits: RequestLimits) -> Image.Image:
     """Decode an image: RGB in sRGB, upright, the first frame of an animation.
 
     May come back smaller than it was sent, but with no less than LEAST_SIDE pixels, nor `limits.max_side`, on its
@@ -32,4 +32,4 @@ def read_image(data: bytes, limits: Limits) -> Image.Image:
     if kind is None:
         refuse(f"a file of {len(data)} bytes of another kind", f"a {TAKEN} file")
     bounds = Bounds(limits.max_image_pixels, limits.max_decode_bytes, max(LEAST_SIDE, limits.max_side))
-    return decode_apart(data, kind, bounds) if kind in APART else decode(data, kind, bounds)
+    return decode_in_child(data, kind, bounds) if kind in IN_CHILD_PROCESS else decode(data, kind, bounds)

@@ -8,14 +8,14 @@ from standardwebhooks import Webhook
 
 from deployments.ingress.schemas import task_body
 from deployments.settings import Settings
-from deployments.signing import Signer, make_links
+from deployments.signing import Signer, make_url_builder
 from storage.tasks import Task
 from storage.webhooks import Delivery
 
 USER_AGENT = "ltx2-server"
 
 
-class Messages:
+class PayloadBuilder:
     """Writes and signs. Each try of a delivery has the same id and tells the same, signed with its own time."""
 
     def __init__(self, settings: Settings, url_signer: Callable[[], Signer | None]) -> None:
@@ -31,7 +31,7 @@ class Messages:
         told = {
             "type": f"video.{task.state}",
             "timestamp": ended_at.isoformat().replace("+00:00", "Z"),
-            "data": task_body(task, make_links(base_url, self._url_signer()), kept_s=self._kept_s),
+            "data": task_body(task, make_url_builder(base_url, self._url_signer()), kept_s=self._kept_s),
         }
         return json.dumps(told, separators=(",", ":"))
 

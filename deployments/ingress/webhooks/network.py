@@ -21,7 +21,7 @@ MAX_TRIED = 2
 """Addresses of one name that are connected to before the attempt has failed."""
 
 
-class NotPublic(Exception):
+class PrivateAddressError(Exception):
     """A host leads to an address where no webhook may go."""
 
 
@@ -43,7 +43,7 @@ class Resolver:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class CheckedNetwork(httpcore.AsyncNetworkBackend):
+class PublicNetworkBackend(httpcore.AsyncNetworkBackend):
     """Opens connections to public addresses, or to all where private ones are allowed."""
 
     def __init__(self, resolve: Resolve, *, allow_private: bool) -> None:
@@ -77,5 +77,5 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         except (OSError, UnicodeError) as error:  # the second: no name can be written so
             raise httpcore.ConnectError(f"{host} could not be looked up") from error
         if not self._allow_private and not all(is_public(each) for each in addresses):
-            raise NotPublic(f"{host} leads to an address that is not public")
+            raise PrivateAddressError(f"{host} leads to an address that is not public")
         return addresses[:MAX_TRIED]

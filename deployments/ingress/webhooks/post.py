@@ -13,12 +13,12 @@ import httpcore
 import httpx
 
 from deployments.ingress.webhooks.bounded import TooMuchAnswer
-from deployments.ingress.webhooks.message import Messages
-from deployments.ingress.webhooks.network import CheckedNetwork, NotPublic, Resolve
+from deployments.ingress.webhooks.message import PayloadBuilder
+from deployments.ingress.webhooks.network import PrivateAddressError, PublicNetworkBackend, Resolve
 from deployments.settings import WebhookSettings
 from storage.webhooks import Delivery
 
-GONE = 410
+STATUS_GONE = 410
 MAX_RETRY_AFTER_S = 3600
 NO_CONNECTION = "no connection to its host"
 """Also for a host that leads inside: so nobody learns which names there are. The log tells them apart."""
@@ -27,7 +27,7 @@ logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeliveryResult:
     """What a try came to: `error` is None for a receiver that took the message, `final` says that it wants no more."""
 
     error: str | None = None
@@ -35,11 +35,11 @@ class Outcome:
     retry_after_s: float = 0.0
 
 
-class Post:
+class WebhookClient:
     """Sends messages, within bounds of time. Of an answer it reads the status and the headers, nothing else."""
 
     def __init__(
-        self, settings: WebhookSettings, messages: Messages, resolve: Resolve, clock: Callable[[], float]
+        self, settings: WebhookSettings, messages: PayloadBuilder, resolve: Resolve, clock: Callable[[], float]
     ) -> None:
         self._settings = settings
         self._messages = messages
@@ -48,7 +48,7 @@ class Post:
             ssl_context=httpx.create_ssl_context(),
             max_connections=settings.max_sending,
             max_keepalive_connections=0,
-            network_backend=CheckedNetwork(resolve, allow_private=settings.allow_private),
+            network_backend=PublicNetworkBackend(resolve, allow_private=settings.allow_private),
         )
 
     async def __aenter__(self) -> Self:
@@ -59,24 +59,24 @@ class Post:
     ) -> None:
         await self._connections.aclose()
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def send(self, delivery: Delivery) -> DeliveryResult:
         """Make one try. Raises nothing that a receiver can bring about, and StoreUnavailable."""
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await self._send(delivery)
         except TooMuchAnswer:
-            return Outcome("the receiver sent more than an answer")
+            return DeliveryResult("the receiver sent more than an answer")
         except httpcore.ConnectTimeout:
-            return Outcome(f"no connection in {self._settings.connect_timeout_s:g} s")
+            return DeliveryResult(f"no connection in {self._settings.connect_timeout_s:g} s")
         except (TimeoutError, httpcore.TimeoutException):
-            return Outcome(f"no answer in {self._settings.timeout_s:g} s")
-        except (httpcore.ConnectError, NotPublic) as error:
+            return DeliveryResult(f"no answer in {self._settings.timeout_s:g} s")
+        except (httpcore.ConnectError, PrivateAddressError) as error:
             logger.info("webhook %s: %s: %s", delivery.id, type(error).__name__, error)
-            return Outcome(NO_CONNECTION)
+            return DeliveryResult(NO_CONNECTION)
         except (httpcore.NetworkError, httpcore.ProtocolError):
-            return Outcome("the connection broke before an answer")
+            return DeliveryResult("the connection broke before an answer")
 
-    async def _send(self, delivery: Delivery) -> Outcome:
+    async def _send(self, delivery: Delivery) -> DeliveryResult:
         body = await asyncio.to_thread(self._messages.body, delivery.task)
         headers = self._messages.headers(delivery, body, self._clock()) | {"host": urlsplit(delivery.url).netloc}
         whole_s, connect_s = self._settings.timeout_s, self._settings.connect_timeout_s
@@ -87,17 +87,17 @@ class Post:
             content=body.encode(),
             extensions={"timeout": {"connect": connect_s, "read": whole_s, "write": whole_s, "pool": whole_s}},
         ) as answer:
-            return judge(answer.status, dict(answer.headers))
+            return classify_response(answer.status, dict(answer.headers))
 
 
-def judge(status: int, headers: dict[bytes, bytes]) -> Outcome:
+def classify_response(status: int, headers: dict[bytes, bytes]) -> DeliveryResult:
     """What an answer means. A redirect is not followed: a receiver that moves tells the client a new url."""
     if httpx.codes.is_success(status):
-        return Outcome()
-    if status == GONE:
-        return Outcome("the receiver answered 410: it wants no more", final=True)
+        return DeliveryResult()
+    if status == STATUS_GONE:
+        return DeliveryResult("the receiver answered 410: it wants no more", final=True)
     moved = ", a redirect, and none is followed" if httpx.codes.is_redirect(status) else ""
-    return Outcome(f"the receiver answered {status}{moved}", retry_after_s=_retry_after_s(headers))
+    return DeliveryResult(f"the receiver answered {status}{moved}", retry_after_s=_retry_after_s(headers))
 
 
 def _retry_after_s(headers: dict[bytes, bytes]) -> float:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
-WAITS_S = (5.0, 5 * MINUTE_S, 30 * MINUTE_S, 2 * HOUR_S, 5 * HOUR_S, 10 * HOUR_S, 10 * HOUR_S)
+BACKOFFS_S = (5.0, 5 * MINUTE_S, 30 * MINUTE_S, 2 * HOUR_S, 5 * HOUR_S, 10 * HOUR_S, 10 * HOUR_S)
 """The waits after each try that failed, as Standard Webhooks 1.0 proposes, up to a good day: 27 h 35 min."""
 JITTER = 0.2
 """By up to this part a wait is longer, so that what failed together does not come back together."""
 
 
-def wait_s(attempt: int, draw: Callable[[], float]) -> float | None:
+def backoff_s(attempt: int, draw: Callable[[], float]) -> float | None:
     """How long to wait after the failed try number `attempt`; None after the last. `draw` gives 0 to 1."""
-    if attempt > len(WAITS_S):
+    if attempt > len(BACKOFFS_S):
         return None
-    return WAITS_S[attempt - 1] * (1 + JITTER * draw())
+    return BACKOFFS_S[attempt - 1] * (1 + JITTER * draw())

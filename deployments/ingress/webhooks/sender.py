@@ -10,12 +10,12 @@ import random
 import time
 from collections.abc import Callable
 
-from deployments.ingress.webhooks.post import Outcome, Post
-from deployments.ingress.webhooks.schedule import wait_s
-from deployments.ingress.webhooks.turns import pick
-from deployments.logs import about
+from deployments.ingress.webhooks.post import DeliveryResult, WebhookClient
+from deployments.ingress.webhooks.schedule import backoff_s
+from deployments.ingress.webhooks.turns import select_deliveries
+from deployments.logs import bind_task
 from deployments.metrics.labels import DELIVERED, GIVEN_UP, TRIED_AGAIN
-from deployments.metrics.metrics import NO_METRICS, Metrics
+from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
 from deployments.metrics.table import WEBHOOKS
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable
@@ -28,18 +28,18 @@ LEASE_MARGIN_S = 30.0
 logger = logging.getLogger("ray.serve")
 
 
-class Sender:
+class DeliveryWorker:
     """Sends what is due: so many at once, and so many to one host and for one owner."""
 
     def __init__(
         self,
         settings: WebhookSettings,
         store: WebhookStore,
-        post: Post,
+        post: WebhookClient,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
         *,
-        metrics: Metrics = NO_METRICS,
+        metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -60,7 +60,7 @@ class Sender:
         finally:
             for sending in self._sending:
                 sending.cancel()
-            await self.finish()
+            await self.close()
 
     async def _stop_ended(self) -> None:
         """Break off what is under way for messages that somebody has ended meanwhile."""
@@ -97,7 +97,10 @@ class Sender:
             return 0
         now, lease_s = self._clock(), self._settings.timeout_s + LEASE_MARGIN_S
         due = await asyncio.to_thread(self._store.due_webhooks, now)
-        chosen = [each.sequence for each in pick(due, [each.lane for each in self._sending.values()], self._settings)]
+        chosen = [
+            each.sequence
+            for each in select_deliveries(due, [each.group for each in self._sending.values()], self._settings)
+        ]
         claimed = await asyncio.to_thread(self._store.claim_webhooks, chosen, now, lease_s)
         for delivery in claimed:
             sending = asyncio.create_task(self._deliver(delivery))
@@ -105,7 +108,7 @@ class Sender:
             sending.add_done_callback(self._sending.pop)
         return len(claimed)
 
-    async def finish(self) -> None:
+    async def close(self) -> None:
         """Wait for what is under way."""
         while self._sending:
             await asyncio.wait(list(self._sending))
@@ -118,36 +121,36 @@ class Sender:
             await asyncio.sleep(POLL_S)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        with about(delivery.task):
+        with bind_task(delivery.task):
             try:
                 outcome = await self._try(delivery)
-                await asyncio.to_thread(self._settle, delivery, outcome)
+                await asyncio.to_thread(self._record_attempt, delivery, outcome)
             except StoreUnavailable as error:
                 logger.warning("webhook %s will be sent again: %s", delivery.id, error.message)
 
-    async def _try(self, delivery: Delivery) -> Outcome:
+    async def _try(self, delivery: Delivery) -> DeliveryResult:
         try:
             return await self._post.send(delivery)
         except StoreUnavailable:
             raise
         except Exception as error:  # the delivery's boundary: one that cannot be sent ends nothing else
             logger.exception("webhook %s of task %s", delivery.id, delivery.task.id, exc_info=error)
-            return Outcome("the server met an error of its own")
+            return DeliveryResult("the server met an error of its own")
 
-    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _record_attempt(self, delivery: Delivery, outcome: DeliveryResult) -> None:
         this = f"webhook {delivery.id} of task {delivery.task.id}, try {delivery.attempt}"
         if outcome.error is None:
             logger.info("%s: delivered", this)
             self._metrics.add(WEBHOOKS, outcome=DELIVERED)
-            self._store.settle_webhook(delivery, DeliveryState.DELIVERED, None)
+            self._store.record_attempt(delivery, DeliveryState.DELIVERED, None)
             return
-        wait = None if outcome.final else wait_s(delivery.attempt, self._draw)
+        wait = None if outcome.final else backoff_s(delivery.attempt, self._draw)
         if wait is None:
             logger.warning("%s: given up: %s", this, outcome.error)
             self._metrics.add(WEBHOOKS, outcome=GIVEN_UP)
-            self._store.settle_webhook(delivery, DeliveryState.FAILED, outcome.error)
+            self._store.record_attempt(delivery, DeliveryState.FAILED, outcome.error)
             return
         wait = max(wait, outcome.retry_after_s)
         self._metrics.add(WEBHOOKS, outcome=TRIED_AGAIN)
         logger.info("%s: again in %.0f s: %s", this, wait, outcome.error)
-        self._store.settle_webhook(delivery, DeliveryState.PENDING, outcome.error, self._clock() + wait)
+        self._store.record_attempt(delivery, DeliveryState.PENDING, outcome.error, self._clock() + wait)

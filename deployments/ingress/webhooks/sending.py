@@ -10,15 +10,15 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 
-from deployments.ingress.rooms import Rooms
-from deployments.ingress.webhooks.message import Messages
+from deployments.ingress.rooms import AppContext
+from deployments.ingress.webhooks.message import PayloadBuilder
 from deployments.ingress.webhooks.network import Resolver
-from deployments.ingress.webhooks.post import Post
-from deployments.ingress.webhooks.sender import Sender
+from deployments.ingress.webhooks.post import WebhookClient
+from deployments.ingress.webhooks.sender import DeliveryWorker
 
 
 @contextlib.asynccontextmanager
-async def sending(rooms: Rooms) -> AsyncIterator[None]:
+async def lifespan(rooms: AppContext) -> AsyncIterator[None]:
     """Send webhooks meanwhile; without a secret to sign with, none."""
     if rooms.settings.webhooks.secret is None:
         yield
@@ -35,12 +35,12 @@ async def sending(rooms: Rooms) -> AsyncIterator[None]:
         await asyncio.to_thread(thread.join)
 
 
-async def _send(rooms: Rooms, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]) -> None:
+async def _send(rooms: AppContext, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]) -> None:
     """Send until canceled."""
     settings = rooms.settings.webhooks
-    messages = Messages(rooms.settings, lambda: rooms.signer)
+    messages = PayloadBuilder(rooms.settings, lambda: rooms.signer)
     with contextlib.closing(Resolver(settings.max_sending)) as resolver:
-        async with Post(settings, messages, resolver, time.time) as post:
-            sender = asyncio.create_task(Sender(settings, rooms.tasks, post, metrics=rooms.metrics).run())
+        async with WebhookClient(settings, messages, resolver, time.time) as post:
+            sender = asyncio.create_task(DeliveryWorker(settings, rooms.tasks, post, metrics=rooms.metrics).run())
             begun.set_result((asyncio.get_running_loop(), sender))
             await asyncio.wait([sender])

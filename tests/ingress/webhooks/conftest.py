@@ -10,14 +10,14 @@ from ipaddress import ip_address
 import pytest
 
 from deployments.ingress.webhooks.addresses import Address
-from deployments.ingress.webhooks.message import Messages
-from deployments.ingress.webhooks.post import Post
-from deployments.ingress.webhooks.sender import Sender
+from deployments.ingress.webhooks.message import PayloadBuilder
+from deployments.ingress.webhooks.post import WebhookClient
+from deployments.ingress.webhooks.sender import DeliveryWorker
 from deployments.settings import Settings
 from storage.database import migrate, open_engine
 from storage.task_store import SqlTaskStore
-from storage.tasks import NOBODY, Task
-from storage.webhooks import Standing
+from storage.tasks import ANONYMOUS, Task
+from storage.webhooks import DeliveryStatus
 from tests.ingress.webhooks.receivers import SECRET, Answer, Receiver
 from tests.metrics.recorded import RecordedMetrics
 from tests.storage.test_webhooks import completed
@@ -51,27 +51,29 @@ class Outbox:
     def clock(self) -> float:
         return self.now
 
-    def end(self, url: str, owner: str = NOBODY) -> Task:
+    def end(self, url: str, owner: str = ANONYMOUS) -> Task:
         task = completed(self.store, url, owner)
         self.now = max(self.now, time.time())
         return task
 
-    def standing(self, task: Task) -> Standing:
+    def standing(self, task: Task) -> DeliveryStatus:
         return self.store.webhooks_of([task.id])[task.id]
 
     @contextlib.asynccontextmanager
-    async def sender(self, secret: str = SECRET, **values: object) -> AsyncIterator[Sender]:
+    async def sender(self, secret: str = SECRET, **values: object) -> AsyncIterator[DeliveryWorker]:
         webhooks = {"secret": secret, "allow_private": True, **values}
         settings = Settings(webhooks=webhooks, public_base_url="https://videos.example/")
-        messages = Messages(settings, lambda: None)
-        async with Post(settings.webhooks, messages, self.names, self.clock) as post:
-            yield Sender(settings.webhooks, self.store, post, self.clock, draw=lambda: 0.0, metrics=self.recorded)
+        messages = PayloadBuilder(settings, lambda: None)
+        async with WebhookClient(settings.webhooks, messages, self.names, self.clock) as post:
+            yield DeliveryWorker(
+                settings.webhooks, self.store, post, self.clock, draw=lambda: 0.0, metrics=self.recorded
+            )
 
     async def send_due(self, **values: object) -> None:
         """Make all tries that are due now, and wait for their ends."""
         async with self.sender(**values) as sender:
             while await sender.start_due():
-                await sender.finish()
+                await sender.close()
 
 
 async def until(holds: Callable[[], bool]) -> None:

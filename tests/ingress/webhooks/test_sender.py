@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import update
 
 from deployments.ingress.webhooks.network import Resolver
-from deployments.ingress.webhooks.schedule import HOUR_S, MINUTE_S, WAITS_S, wait_s
+from deployments.ingress.webhooks.schedule import BACKOFFS_S, HOUR_S, MINUTE_S, backoff_s
 from deployments.metrics.table import WEBHOOKS
 from models.errors import StoreUnavailable
 from storage.schema import webhooks
-from storage.webhooks import DeliveryState, Standing
+from storage.webhooks import DeliveryState, DeliveryStatus
 from tests.ingress.webhooks.conftest import until
 from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET, Answer, endless_port, flooding_port, silent_port
 
@@ -35,7 +35,7 @@ def test_a_receiver_gets_the_poll_body_signed_as_the_library_wants_it(outbox, re
     assert message.headers["host"] == f"127.0.0.1:{receiver.port}"
     assert message.headers["content-type"] == "application/json"
     assert message.headers["webhook-id"].startswith("msg_")
-    assert outbox.standing(task) == Standing(DELIVERED, 1)
+    assert outbox.standing(task) == DeliveryStatus(DELIVERED, 1)
 
 
 def test_all_secrets_sign_so_that_one_can_follow_another(outbox, receive):
@@ -59,14 +59,14 @@ def test_a_try_that_fails_is_made_again_with_the_same_message(outbox, receive, s
     receiver = receive(Answer(status), Answer())
     task = outbox.end(receiver.url())
     asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(PENDING, 1, f"the receiver answered {status}")
-    outbox.now += WAITS_S[0]
+    assert outbox.standing(task) == DeliveryStatus(PENDING, 1, f"the receiver answered {status}")
+    outbox.now += BACKOFFS_S[0]
     asyncio.run(outbox.send_due())
     first, second = receiver.messages
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
-    assert int(second.headers["webhook-timestamp"]) == int(first.headers["webhook-timestamp"]) + WAITS_S[0]
-    assert outbox.standing(task) == Standing(DELIVERED, 2)
+    assert int(second.headers["webhook-timestamp"]) == int(first.headers["webhook-timestamp"]) + BACKOFFS_S[0]
+    assert outbox.standing(task) == DeliveryStatus(DELIVERED, 2)
 
 
 def test_tries_are_counted_by_what_came_of_them(outbox, receive):
@@ -74,7 +74,7 @@ def test_tries_are_counted_by_what_came_of_them(outbox, receive):
     outbox.end(receiver.url())
     asyncio.run(outbox.send_due())
     assert outbox.recorded.value(WEBHOOKS, outcome="tried_again") == 1
-    outbox.now += WAITS_S[0]
+    outbox.now += BACKOFFS_S[0]
     asyncio.run(outbox.send_due())
     assert outbox.recorded.value(WEBHOOKS, outcome="delivered") == 1
     assert outbox.recorded.value(WEBHOOKS, outcome="given_up") is None
@@ -84,30 +84,30 @@ def test_after_a_day_of_tries_a_delivery_is_given_up(outbox, receive):
     receiver = receive(Answer(500))
     task = outbox.end(receiver.url())
     began = outbox.now
-    for wait in WAITS_S:
+    for wait in BACKOFFS_S:
         asyncio.run(outbox.send_due())
         assert outbox.standing(task).state == PENDING
         outbox.now += wait
     asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(FAILED, len(WAITS_S) + 1, "the receiver answered 500")
+    assert outbox.standing(task) == DeliveryStatus(FAILED, len(BACKOFFS_S) + 1, "the receiver answered 500")
     assert outbox.recorded.value(WEBHOOKS, outcome="given_up") == 1
     assert outbox.now - began == 27 * HOUR_S + 35 * MINUTE_S + 5
     outbox.now += 100 * HOUR_S
     asyncio.run(outbox.send_due())
-    assert len(receiver.messages) == len(WAITS_S) + 1
+    assert len(receiver.messages) == len(BACKOFFS_S) + 1
 
 
 def test_waits_grow_and_are_spread():
-    assert list(WAITS_S) == sorted(WAITS_S)
-    assert wait_s(1, lambda: 0.5) == pytest.approx(5.5)
-    assert wait_s(len(WAITS_S) + 1, lambda: 0.0) is None
+    assert list(BACKOFFS_S) == sorted(BACKOFFS_S)
+    assert backoff_s(1, lambda: 0.5) == pytest.approx(5.5)
+    assert backoff_s(len(BACKOFFS_S) + 1, lambda: 0.0) is None
 
 
 def test_a_receiver_that_is_gone_is_not_asked_again(outbox, receive):
     receiver = receive(Answer(410))
     task = outbox.end(receiver.url())
     asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(FAILED, 1, "the receiver answered 410: it wants no more")
+    assert outbox.standing(task) == DeliveryStatus(FAILED, 1, "the receiver answered 410: it wants no more")
 
 
 @pytest.mark.parametrize(("asked", "wait"), [("60", 60), ("1", 5), ("9" * 400, 3600), ("-5", 5), ("tomorrow", 5)])
@@ -120,7 +120,7 @@ def test_a_receiver_may_ask_for_more_time(outbox, receive, asked, wait):
     assert outbox.standing(task).state == PENDING
     outbox.now += 1
     asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(DELIVERED, 2)
+    assert outbox.standing(task) == DeliveryStatus(DELIVERED, 2)
 
 
 def test_a_redirect_is_not_followed(outbox, receive):
@@ -140,7 +140,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(outbox, receive):
     asyncio.run(outbox.send_due(allow_private=False))
     assert receiver.messages == []
     error = "no connection to its host"  # as of a name without an answer: no name of the network can be guessed
-    assert [outbox.standing(task) for task in tasks] == [Standing(PENDING, 1, error)] * 3
+    assert [outbox.standing(task) for task in tasks] == [DeliveryStatus(PENDING, 1, error)] * 3
 
 
 def test_a_name_is_checked_again_at_each_try(outbox, receive):
@@ -149,7 +149,7 @@ def test_a_name_is_checked_again_at_each_try(outbox, receive):
     task = outbox.end(receiver.url("hooks.example"))
     asyncio.run(outbox.send_due(allow_private=False))
     assert outbox.standing(task).last_error == "no connection to its host"
-    outbox.now += WAITS_S[0]
+    outbox.now += BACKOFFS_S[0]
     asyncio.run(outbox.send_due(allow_private=False))
     assert outbox.standing(task).last_error == "no connection to its host"
     assert receiver.messages == []
@@ -178,7 +178,7 @@ def test_a_receiver_that_is_not_there_is_tried_again(outbox, receive):
     outbox.names.answers = {"nobody.example": [["127.0.0.2"]]}
     task = outbox.end(f"http://nobody.example:{receive().port}/")
     asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(PENDING, 1, "no connection to its host")
+    assert outbox.standing(task) == DeliveryStatus(PENDING, 1, "no connection to its host")
 
 
 def test_a_host_that_can_be_no_name_is_one_that_is_not_there(outbox):
@@ -190,21 +190,21 @@ def test_a_host_that_can_be_no_name_is_one_that_is_not_there(outbox):
             await outbox.send_due()
 
     asyncio.run(send())
-    assert [outbox.standing(task) for task in tasks] == [Standing(PENDING, 1, "no connection to its host")] * 2
+    assert [outbox.standing(task) for task in tasks] == [DeliveryStatus(PENDING, 1, "no connection to its host")] * 2
 
 
 def test_a_silent_receiver_is_waited_for_so_long_and_no_longer(outbox):
     with silent_port() as port:
         task = outbox.end(f"http://127.0.0.1:{port}/")
         asyncio.run(outbox.send_due(timeout_s=0.2))
-    assert outbox.standing(task) == Standing(PENDING, 1, "no answer in 0.2 s")
+    assert outbox.standing(task) == DeliveryStatus(PENDING, 1, "no answer in 0.2 s")
 
 
 def test_an_answer_without_end_is_not_read(outbox):
     with endless_port() as port:
         task = outbox.end(f"http://127.0.0.1:{port}/")
         asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(DELIVERED, 1)
+    assert outbox.standing(task) == DeliveryStatus(DELIVERED, 1)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_receiver_that_promises_an_answer_without_end_is_left(outbox, flood, a
     with flooding_port(flood * at_once) as flooding:
         task = outbox.end(f"http://127.0.0.1:{flooding.port}/")
         asyncio.run(outbox.send_due(timeout_s=60))
-        assert outbox.standing(task) == Standing(PENDING, 1, "the receiver sent more than an answer")
+        assert outbox.standing(task) == DeliveryStatus(PENDING, 1, "the receiver sent more than an answer")
     assert flooding.sent_bytes < 20_000_000, "a socket's buffers hold a few MB that nobody reads"
 
 
@@ -229,7 +229,7 @@ def test_a_few_interim_answers_are_no_fault(outbox):
     with flooding_port(interim, endless=False) as flooding:
         task = outbox.end(f"http://127.0.0.1:{flooding.port}/")
         asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(DELIVERED, 1)
+    assert outbox.standing(task) == DeliveryStatus(DELIVERED, 1)
 
 
 def test_the_tries_of_a_deleted_task_end_those_under_way_too(outbox, receive):
@@ -242,12 +242,12 @@ def test_the_tries_of_a_deleted_task_end_those_under_way_too(outbox, receive):
             await until(lambda: outbox.standing(tried).last_error is not None)
             for task in (tried, silent):
                 outbox.store.end_webhooks(task.id)
-                assert outbox.standing(task) == Standing(FAILED, 1, "its task was deleted")
+                assert outbox.standing(task) == DeliveryStatus(FAILED, 1, "its task was deleted")
             await sender.stop_ended()
             await asyncio.wait_for(sender.finish(), 30)
-            outbox.now += WAITS_S[0]
+            outbox.now += BACKOFFS_S[0]
             assert await sender.start_due() == 0
-            assert outbox.standing(silent) == Standing(FAILED, 1, "its task was deleted")
+            assert outbox.standing(silent) == DeliveryStatus(FAILED, 1, "its task was deleted")
 
     with silent_port() as port:
         asyncio.run(scene(port))
@@ -256,7 +256,7 @@ def test_the_tries_of_a_deleted_task_end_those_under_way_too(outbox, receive):
 def test_a_receiver_without_tls_gets_nothing_that_was_meant_for_https(outbox, receive):
     task = outbox.end(f"https://127.0.0.1:{receive().port}/")  # TLS to a receiver that speaks none
     asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == Standing(PENDING, 1, "no connection to its host")
+    assert outbox.standing(task) == DeliveryStatus(PENDING, 1, "no connection to its host")
 
 
 def test_silent_receivers_hold_up_no_other(outbox, receive):
@@ -328,13 +328,13 @@ def test_what_a_dying_sender_had_under_way_is_sent_by_the_next(outbox, receive):
     with silent_port() as port:
         task_id = asyncio.run(die_in_the_middle(port))
     (standing,) = outbox.store.webhooks_of([task_id]).values()
-    assert standing == Standing(PENDING, 1)
+    assert standing == DeliveryStatus(PENDING, 1)
     move_to(outbox, receiver.url("hooks.example"))
     asyncio.run(outbox.send_due(timeout_s=60))
     assert receiver.messages == [], "it is the other sender's until its claim lapses"
     outbox.now += 60 + 30
     asyncio.run(outbox.send_due(timeout_s=60))
-    assert outbox.store.webhooks_of([task_id]) == {task_id: Standing(DELIVERED, 2)}
+    assert outbox.store.webhooks_of([task_id]) == {task_id: DeliveryStatus(DELIVERED, 2)}
 
 
 def move_to(outbox, url: str) -> None:

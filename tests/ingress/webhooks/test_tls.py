@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from storage.webhooks import DeliveryState, Standing
+from storage.webhooks import DeliveryState, DeliveryStatus
 from tests.ingress.webhooks.certificates import certificate, server_context
 from tests.ingress.webhooks.receivers import Receiver
 
-REFUSED = Standing(DeliveryState.PENDING, 1, "no connection to its host")
+REFUSED = DeliveryStatus(DeliveryState.PENDING, 1, "no connection to its host")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def certified(tmp_path, monkeypatch):
         yield receiver
 
 
-def send(outbox, receiver, host: str) -> Standing:
+def send(outbox, receiver, host: str) -> DeliveryStatus:
     outbox.names.answers = {host: [["127.0.0.1"]]}
     task = outbox.end(receiver.url(host))
     asyncio.run(outbox.send_due())
@@ -28,7 +28,7 @@ def send(outbox, receiver, host: str) -> Standing:
 
 
 def test_a_receiver_with_the_certificate_of_its_name_is_told(outbox, certified):
-    assert send(outbox, certified, "hooks.example") == Standing(DeliveryState.DELIVERED, 1)
+    assert send(outbox, certified, "hooks.example") == DeliveryStatus(DeliveryState.DELIVERED, 1)
     assert certified.messages[0].verified()["type"] == "video.completed"
 
 

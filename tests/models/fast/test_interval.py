@@ -7,10 +7,10 @@ import torch
 
 from models.choices import Quality
 from models.fast.interval import GuidanceInterval
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_denoise import Latents
 from models.options import LoadOptions
-from models.speedup_choice import LESS_WORK
+from models.speedup_choice import ALWAYS_FASTER
 from models.speedups import install
 from tests.models.conftest import ignore, small
 from tests.models.speedups.conftest import STG_BLOCK, Build, counting, denoise, distance, transformer_of
@@ -24,18 +24,18 @@ NO_CFG: dict[str, object] = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0}
 IMAGES = pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 
 
-def latents(model: Ltx2, image: Any = None, **fields: object) -> Latents:
+def latents(model: Ltx2Model, image: Any = None, **fields: object) -> Latents:
     return model._denoise(small(num_inference_steps=STEPS, **fields), image, ignore)
 
 
-def guided_on(build: Build, share: float) -> Ltx2:
+def guided_on(build: Build, share: float) -> Ltx2Model:
     """A model whose fast tasks guide this share of their steps."""
     model = build()
-    options = LoadOptions(fast_guided_share=share)
-    return Ltx2(model.name, model.recipe, model._text_to_video, model.placement, options)
+    options = LoadOptions(fast_guidance_fraction=share)
+    return Ltx2Model(model.name, model.profile, model._text_to_video, model.placement, options)
 
 
-def fast(model: Ltx2, image: Any = None, **fields: object) -> Latents:
+def fast(model: Ltx2Model, image: Any = None, **fields: object) -> Latents:
     return latents(model, image, quality=Quality.FAST, **fields)
 
 
@@ -82,7 +82,7 @@ def test_it_differs_and_the_next_task_is_exact_again(build: Build, fields: dict[
 def test_the_speedups_and_it_bear_each_other(build: Build, image: Any) -> None:
     reference = fast(build(), image)
     model = build()
-    install(transformer_of(model), LESS_WORK, (STG_BLOCK,))
+    install(transformer_of(model), ALWAYS_FASTER, (STG_BLOCK,))
     assert distance(fast(model, image), reference) < 2e-5
     assert distance(fast(model, image), reference) < 2e-5
 
@@ -105,9 +105,9 @@ def test_a_render_that_fails_leaves_no_trace(build: Build) -> None:
 def test_what_is_left_out_is_told(build: Build) -> None:
     model = build()
     fast(model)
-    assert model.left_out == f"guidance on {STEPS // 2} of {STEPS} steps"
+    assert model.fast_summary == f"guidance on {STEPS // 2} of {STEPS} steps"
     denoise(model)
-    assert model.left_out == ""
+    assert model.fast_summary == ""
 
 
 def test_a_call_outside_of_a_fast_task_goes_through_as_it_is() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from models.fixes import ALL, NONE
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from tests.models.families import FAMILIES
 from tests.models.reference import load
 
-Loaded = Callable[..., Ltx2]
+Loaded = Callable[..., Ltx2Model]
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +29,10 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 @pytest.fixture(scope="session")
 def loaded(folder_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     """The model of a family by its name, loaded once with the fixes and once without."""
-    models: dict[tuple[str, bool], Ltx2] = {}
+    models: dict[tuple[str, bool], Ltx2Model] = {}
     cache = tmp_path_factory.mktemp("cache")
 
-    def find(name: str, *, fixed: bool = True) -> Ltx2:
+    def find(name: str, *, fixed: bool = True) -> Ltx2Model:
         if (name, fixed) not in models:
             models[name, fixed] = load(FAMILIES[name], folder_of(name), cache, ALL if fixed else NONE)
         return models[name, fixed]

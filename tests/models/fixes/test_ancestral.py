@@ -8,9 +8,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from torch import Tensor
 
-from models.adjustments import adjust
+from models.adjustments import apply_adjustments
 from models.fixes.ancestral import AncestralEuler
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_denoise import Latents
 from models.recipes import DISTILLED_SIGMAS
 from tests.models.conftest import ignore, small
@@ -34,10 +34,10 @@ def step(sample: Tensor, velocity: Tensor, now: float, following: float, noise: 
     return shrunk * lower + (following**2 - (down * shrunk) ** 2) ** 0.5 * noise
 
 
-def render(model: Ltx2, image: Image.Image | None = None, **fields: object) -> Latents:
+def render(model: Ltx2Model, image: Image.Image | None = None, **fields: object) -> Latents:
     """The latents of a small request, as a distilled model takes it."""
     request = small(**fields)
-    return model._denoise(adjust(request, model.find_adjustments(request)), image, ignore)
+    return model._denoise(apply_adjustments(request, model.find_adjustments(request)), image, ignore)
 
 
 def test_each_step_of_picture_and_sound_is_an_ancestral_one() -> None:
@@ -91,7 +91,7 @@ def test_its_noise_acts(loaded: Loaded) -> None:
     assert distance(deterministic(model), sampled) > 0.1
 
 
-def deterministic(model: Ltx2) -> Latents:
+def deterministic(model: Ltx2Model) -> Latents:
     pipe = model._text_to_video
     kept = pipe.scheduler
     pipe.scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=False, shift_terminal=None)

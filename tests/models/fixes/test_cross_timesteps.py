@@ -9,7 +9,7 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 
 from models.fixes.cross_timesteps import separate
-from models.speedup_choice import Speedup
+from models.speedup_choice import Optimization
 from models.speedups import install
 from models.speedups.compiled import compile_blocks
 from tests.models.conftest import ignore, small
@@ -109,7 +109,9 @@ def test_the_speedups_make_the_same_of_it(config: dict[str, Any], rows: int) -> 
     plain, fast = transformer_of(config), transformer_of(config)
     separate(plain)
     separate(fast)
-    install(fast, (Speedup.PREFIX, Speedup.MASK, Speedup.TIMESTEPS), (BLOCKS - 1,))
+    install(
+        fast, (Optimization.STG_PREFIX_REUSE, Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS), (BLOCKS - 1,)
+    )
     for kind in ({}, {"spatio_temporal_guidance_blocks": [BLOCKS - 1]}, {"isolate_modalities": True}):
         expected = plain(**call_of(plain, rows, audio_sigma=250.0), **kind)
         made = fast(**call_of(fast, rows, audio_sigma=250.0), **kind)
@@ -121,7 +123,7 @@ def test_the_speedups_make_the_same_of_it(config: dict[str, Any], rows: int) -> 
 def test_few_distinct_timesteps_are_computed_once_and_the_gate_for_each_row() -> None:
     transformer = transformer_of(TRANSFORMER_2_3)
     separate(transformer)
-    install(transformer, (Speedup.TIMESTEPS,), (BLOCKS - 1,))
+    install(transformer, (Optimization.DEDUP_TIMESTEPS,), (BLOCKS - 1,))
     call = call_of(transformer, 2)
     with timesteps_seen(transformer) as seen:
         transformer(**call)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from tests.models.conftest import ignore, small
 from tests.models.fixes.conftest import Loaded
 from tests.models.reference import picture
@@ -15,7 +15,7 @@ TOKENS_PER_FRAME = 2 * 4
 GUIDED_CALLS = 3
 
 
-def masks_in(model: Ltx2, image: Image.Image | None, **fields: object) -> list[torch.Tensor | None]:
+def masks_in(model: Ltx2Model, image: Image.Image | None, **fields: object) -> list[torch.Tensor | None]:
     """The mask that diffusers' transformer gets in each of its calls."""
     masks: list[torch.Tensor | None] = []
 

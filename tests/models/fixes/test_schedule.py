@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 
-from models.errors import TaskCancelled
-from models.ltx2 import Ltx2
+from models.errors import TaskCanceled
+from models.ltx2 import Ltx2Model
 from models.progress import Progress
 from tests.models.conftest import small
 from tests.models.fixes.conftest import Loaded
@@ -30,12 +30,12 @@ def lightricks_sigmas(steps: int, shift: float = 2.05, terminal: float = 0.1) ->
 
 
 def cancel(_progress: Progress) -> None:
-    raise TaskCancelled("canceled")
+    raise TaskCanceled("canceled")
 
 
-def sigmas_of(model: Ltx2, **fields: object) -> Any:
+def sigmas_of(model: Ltx2Model, **fields: object) -> Any:
     """What a render of this size begins with: it is canceled when it first calls the transformer."""
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCanceled):
         model._denoise(small(num_inference_steps=STEPS, **fields), None, cancel)
     return model._text_to_video.scheduler.sigmas
 

@@ -10,9 +10,9 @@ from diffusers.pipelines.ltx2 import LTX2VocoderWithBWE
 from diffusers.pipelines.ltx2.vocoder import UpSample1d
 
 from models.fixes import NONE
-from models.ltx2_decode import decode_sound
+from models.ltx2_decode import decode_audio
 from models.ltx2_load import load_pipeline
-from models.recipes import read_recipe
+from models.recipes import read_profile
 from models.sizes import measure_sizes
 from tests.models.conftest import small
 
@@ -21,7 +21,7 @@ FolderOf = Callable[[str], Path]
 
 def on_a_gpu(folder: Path, **options: Any) -> Any:
     """What is loaded for one: bfloat16."""
-    return load_pipeline(folder, read_recipe(folder), "cuda", **options)
+    return load_pipeline(folder, read_profile(folder), "cuda", **options)
 
 
 def test_it_is_float32_where_all_else_is_bfloat16(folder_of: FolderOf) -> None:
@@ -43,7 +43,7 @@ def test_the_sound_is_what_it_makes_in_float32(folder_of: FolderOf) -> None:
     folder, request = folder_of("2.3"), small(num_frames=17)
     pipe = on_a_gpu(folder)
     latents = torch.randn(1, 2, 17, 16, generator=torch.Generator().manual_seed(1))
-    sound = decode_sound(pipe, latents, request)
+    sound = decode_audio(pipe, latents, request)
     spectrogram = pipe.audio_vae.decode(latents.to(torch.bfloat16), return_dict=False)[0]
     whole = LTX2VocoderWithBWE.from_pretrained(folder, subfolder="vocoder")
     expected = whole(spectrogram.float())[0, :, : sound.shape[1]].clamp(-1, 1).numpy()

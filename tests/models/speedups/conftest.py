@@ -9,42 +9,42 @@ import pytest
 import torch
 from PIL import Image
 
-from models.ltx2 import Ltx2
+from models.ltx2 import Ltx2Model
 from models.ltx2_denoise import Latents
 from models.placement import plan_cpu
-from models.recipes import Family, Recipe
+from models.recipes import CheckpointProfile, Family
 from models.sizes import measure_sizes
 from models.tiny import TRANSFORMER
 from tests.models.conftest import ignore, small
 
 BLOCKS = 4
 STG_BLOCK = 2
-PLAIN = Recipe(Family.LTX_2_0, stg_blocks=(STG_BLOCK,), use_cross_timestep=False, tiny=True)
+PLAIN = CheckpointProfile(Family.LTX_2_0, stg_blocks=(STG_BLOCK,), use_cross_timestep=False, tiny=True)
 
-Build = Callable[..., Ltx2]
+Build = Callable[..., Ltx2Model]
 
 
 @pytest.fixture(scope="session")
 def build(tiny_folder: Path) -> Build:
     """Makes an LTX-2 with four blocks of random weights; what is passed changes the transformer's config."""
 
-    def make(**config: Any) -> Ltx2:
+    def make(**config: Any) -> Ltx2Model:
         from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
 
         with torch.random.fork_rng():
             torch.manual_seed(3)
             transformer = LTX2VideoTransformer3DModel(**{**TRANSFORMER, "num_layers": BLOCKS, **config}).eval()
         pipe = LTX2Pipeline.from_pretrained(tiny_folder, transformer=transformer)
-        return Ltx2("four blocks", PLAIN, pipe, plan_cpu(2**62, measure_sizes(tiny_folder)))
+        return Ltx2Model("four blocks", PLAIN, pipe, plan_cpu(2**62, measure_sizes(tiny_folder)))
 
     return make
 
 
-def transformer_of(model: Ltx2) -> Any:
+def transformer_of(model: Ltx2Model) -> Any:
     return model._text_to_video.transformer
 
 
-def denoise(model: Ltx2, image: Image.Image | None = None, **fields: object) -> Latents:
+def denoise(model: Ltx2Model, image: Image.Image | None = None, **fields: object) -> Latents:
     """Latents of the small request: what the transformer makes, before decoding rounds it to bytes."""
     return model._denoise(small(num_inference_steps=3, **fields), image, ignore)
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensor
 
-from models.errors import TaskCancelled, VideoError
-from models.ltx2 import Ltx2
+from models.errors import TaskCanceled, VideoError
+from models.ltx2 import Ltx2Model
 from models.progress import Progress, Stage
-from models.speedup_choice import choose
+from models.speedup_choice import choose_optimizations
 from tests.models.conftest import ignore, small
 from tests.models.speedups.conftest import Build
 from tests.models.test_ltx2 import picture
@@ -22,10 +22,10 @@ STEPS = 4
 
 
 @pytest.fixture(scope="module")
-def model(build: Build) -> Ltx2:
+def model(build: Build) -> Ltx2Model:
     """With all that is kept during a task on a GPU, and everything made that is made once."""
     model = build()
-    model.speed_up(choose("auto", "cuda"))
+    model.apply_optimizations(choose_optimizations("auto", "cuda"))
     for image in (None, picture()):
         model.render(small(num_inference_steps=STEPS), image, ignore)
     return model
@@ -52,7 +52,7 @@ def failing(stage: Stage, step: int, kind: type[Exception], said: str) -> Callab
 
 ENDS = {
     "completed": ignore,
-    "canceled while it denoises": failing(Stage.DENOISING, 1, TaskCancelled, "canceled"),
+    "canceled while it denoises": failing(Stage.DENOISING, 1, TaskCanceled, "canceled"),
     "out of memory at the decoder": failing(Stage.DECODING, 0, torch.OutOfMemoryError, "CUDA out of memory"),
     "failed": failing(Stage.DENOISING, 2, RuntimeError, "a tensor of the wrong shape"),
 }
@@ -60,7 +60,7 @@ ENDS = {
 
 @pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 @pytest.mark.parametrize("end", ENDS)
-def test_a_task_leaves_nothing_behind(model: Ltx2, end: str, image: Image.Image | None) -> None:
+def test_a_task_leaves_nothing_behind(model: Ltx2Model, end: str, image: Image.Image | None) -> None:
     before = held_bytes()
     for quality in ("exact", "fast"):
         with suppress(VideoError):

@@ -9,12 +9,12 @@ import torch
 from diffusers import ModelMixin
 from PIL import Image
 
-from models.ltx2 import Ltx2
-from models.speedup_choice import Speedup, choose
+from models.ltx2 import Ltx2Model
+from models.speedup_choice import Optimization, choose_optimizations
 from models.speedups import install
 from models.speedups.compiled import compile_blocks
 from models.speedups.kernels import use_backend
-from models.speedups.text_keys import KeptLinear
+from models.speedups.text_keys import CachedLinear
 from tests.models.conftest import ignore, small
 from tests.models.speedups.conftest import BLOCKS, STG_BLOCK, Build, counting, denoise, distance, transformer_of
 
@@ -38,7 +38,7 @@ def picture() -> Image.Image:
     return Image.linear_gradient("L").resize((128, 64)).convert("RGB")
 
 
-def sped_up(build: Build, *names: Speedup, **config: Any) -> Ltx2:
+def sped_up(build: Build, *names: Optimization, **config: Any) -> Ltx2Model:
     model = build(**config)
     assert install(transformer_of(model), names, (STG_BLOCK,)) == names
     return model
@@ -47,23 +47,23 @@ def sped_up(build: Build, *names: Speedup, **config: Any) -> Ltx2:
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [
-        (Speedup.PREFIX, ROUNDING),
-        (Speedup.MASK, EXACT),
-        (Speedup.TEXT_KEYS, EXACT),
-        (Speedup.TIMESTEPS, ROUNDING),
+        (Optimization.STG_PREFIX_REUSE, ROUNDING),
+        (Optimization.DROP_NOOP_MASK, EXACT),
+        (Optimization.TEXT_KV_CACHE, EXACT),
+        (Optimization.DEDUP_TIMESTEPS, ROUNDING),
     ],
 )
 @pytest.mark.parametrize("request_fields", [{}, NO_GUIDANCE, STG_ALONE], ids=["guided", "plain", "stg alone"])
 @pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
 def test_a_speedup_changes_nothing(
-    build: Build, name: Speedup, tolerance: float, request_fields: dict[str, object], image: Image.Image | None
+    build: Build, name: Optimization, tolerance: float, request_fields: dict[str, object], image: Image.Image | None
 ) -> None:
     reference = denoise(build(), image, **request_fields)
     assert distance(denoise(sped_up(build, name), image, **request_fields), reference) <= tolerance
 
 
 def test_all_of_them_together_change_nothing_over_two_tasks(build: Build) -> None:
-    plain, fast = build(), sped_up(build, *choose("auto", "cuda"))
+    plain, fast = build(), sped_up(build, *choose_optimizations("auto", "cuda"))
     for fields in ({"prompt": "a cat"}, {"prompt": "a dog", "seed": 5}):
         assert distance(denoise(fast, **fields), denoise(plain, **fields)) <= ROUNDING
 
@@ -74,7 +74,7 @@ def test_what_speedups_may_not_move_is_moved_by_stg_a_thousand_times_as_far(buil
 
 
 def test_the_stg_pass_runs_no_block_before_its_own(build: Build) -> None:
-    blocks = transformer_of(sped := sped_up(build, Speedup.PREFIX)).transformer_blocks
+    blocks = transformer_of(sped := sped_up(build, Optimization.STG_PREFIX_REUSE)).transformer_blocks
     with counting(blocks[STG_BLOCK - 1]) as before, counting(blocks[STG_BLOCK]) as perturbed:
         denoise(sped)
     assert before == [2, 1] * 3
@@ -83,29 +83,29 @@ def test_the_stg_pass_runs_no_block_before_its_own(build: Build) -> None:
 
 def test_a_prefix_is_never_taken_from_another_task(build: Build) -> None:
     """A task that ends between the two calls leaves its rows behind; the next must not begin with them."""
-    model = sped_up(build, Speedup.PREFIX)
+    model = sped_up(build, Optimization.STG_PREFIX_REUSE)
     denoise(model, **NO_GUIDANCE)
     assert distance(denoise(model), denoise(build())) <= ROUNDING
 
 
 def test_there_is_no_prefix_before_block_0(build: Build) -> None:
-    assert install(transformer_of(build()), (Speedup.PREFIX,), (0,)) == ()
+    assert install(transformer_of(build()), (Optimization.STG_PREFIX_REUSE,), (0,)) == ()
 
 
 def test_a_model_that_modulates_its_text_has_no_keys_to_keep(build: Build) -> None:
     model = build(**LATER)
-    assert install(transformer_of(model), (Speedup.TEXT_KEYS,), (STG_BLOCK,)) == ()
+    assert install(transformer_of(model), (Optimization.TEXT_KV_CACHE,), (STG_BLOCK,)) == ()
 
 
 def test_the_other_speedups_hold_for_a_later_model(build: Build) -> None:
-    names = (Speedup.PREFIX, Speedup.MASK, Speedup.TIMESTEPS)
+    names = (Optimization.STG_PREFIX_REUSE, Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS)
     assert distance(denoise(sped_up(build, *names, **LATER)), denoise(build(**LATER))) <= ROUNDING
 
 
 def test_the_text_is_projected_once_a_task(build: Build) -> None:
-    model = sped_up(build, Speedup.TEXT_KEYS)
+    model = sped_up(build, Optimization.TEXT_KV_CACHE)
     kept = transformer_of(model).transformer_blocks[0].attn2.to_k
-    assert isinstance(kept, KeptLinear)
+    assert isinstance(kept, CachedLinear)
     with counting(kept.linear) as rows:
         denoise(model)
         denoise(model, prompt="a dog")
@@ -113,14 +113,14 @@ def test_the_text_is_projected_once_a_task(build: Build) -> None:
 
 
 def test_two_timesteps_make_two_rows_of_a_table(build: Build) -> None:
-    model = sped_up(build, Speedup.TIMESTEPS)
+    model = sped_up(build, Optimization.DEDUP_TIMESTEPS)
     with counting(transformer_of(model).time_embed.table) as rows:
         denoise(model, picture())
     assert rows == [2] * 9
 
 
 def test_no_mask_reaches_the_blocks_where_it_masks_nothing(build: Build) -> None:
-    model = sped_up(build, Speedup.MASK)
+    model = sped_up(build, Optimization.DROP_NOOP_MASK)
     masks: list[object] = []
     transformer_of(model).transformer_blocks[0].register_forward_pre_hook(
         lambda _block, _args, call: masks.append(call["encoder_attention_mask"]), with_kwargs=True
@@ -130,7 +130,7 @@ def test_no_mask_reaches_the_blocks_where_it_masks_nothing(build: Build) -> None
 
 
 def test_a_mask_that_masks_is_kept(build: Build) -> None:
-    transformer = transformer_of(sped_up(build, Speedup.MASK))
+    transformer = transformer_of(sped_up(build, Optimization.DROP_NOOP_MASK))
     passed: list[torch.Tensor] = []
     transformer.register_forward_pre_hook(
         lambda _transformer, _args, call: passed.append(call["encoder_attention_mask"]), with_kwargs=True
@@ -142,26 +142,31 @@ def test_a_mask_that_masks_is_kept(build: Build) -> None:
 
 
 def test_a_cpu_renders_as_diffusers_does_unless_told_otherwise() -> None:
-    assert choose("auto", "cpu") == ()
-    assert choose("off", "cuda") == ()
-    assert choose([Speedup.COMPILE, Speedup.MASK], "cuda") == (Speedup.MASK, Speedup.COMPILE)
-    assert choose([Speedup.COMPILE, Speedup.MASK], "cpu") == (Speedup.MASK,)
+    assert choose_optimizations("auto", "cpu") == ()
+    assert choose_optimizations("off", "cuda") == ()
+    assert choose_optimizations([Optimization.COMPILE, Optimization.DROP_NOOP_MASK], "cuda") == (
+        Optimization.DROP_NOOP_MASK,
+        Optimization.COMPILE,
+    )
+    assert choose_optimizations([Optimization.COMPILE, Optimization.DROP_NOOP_MASK], "cpu") == (
+        Optimization.DROP_NOOP_MASK,
+    )
 
 
 def test_what_must_be_measured_first_is_never_on_by_itself() -> None:
-    assert not {Speedup.COMPILE, Speedup.CUDNN} & set(choose("auto", "cuda"))
+    assert not {Optimization.COMPILE, Optimization.CUDNN} & set(choose_optimizations("auto", "cuda"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
 def test_kept_keys_give_way_to_compilation(build: Build) -> None:
-    on = install(transformer_of(build()), (Speedup.TEXT_KEYS, Speedup.COMPILE), (STG_BLOCK,))
-    assert on == (Speedup.COMPILE,)
+    on = install(transformer_of(build()), (Optimization.TEXT_KV_CACHE, Optimization.COMPILE), (STG_BLOCK,))
+    assert on == (Optimization.COMPILE,)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
 def test_compiled_blocks_change_nothing_beside_the_shared_prefix(build: Build) -> None:
     """Traced as on a GPU; what the kernels are made of is left to torch's own tests."""
-    model = sped_up(build, Speedup.PREFIX, Speedup.MASK)
+    model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.DROP_NOOP_MASK)
     compile_blocks(transformer_of(model), backend="aot_eager")
     assert distance(denoise(model), denoise(build())) <= ROUNDING
 
@@ -173,10 +178,10 @@ def test_what_is_compiled_is_kept_beside_the_weights(
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "an operator's own")
-    Ltx2.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
+    Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "an operator's own"
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    Ltx2.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
+    Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
     assert cache_dir() == str(tmp_path / "compiled")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
 
@@ -218,14 +223,14 @@ def test_another_kernel_is_for_the_picture_s_self_attention_of_one_model_alone(b
     assert distance(denoise(model), denoise(build())) == EXACT
 
 
-def attentions(model: Ltx2) -> dict[str, Any]:
+def attentions(model: Ltx2Model) -> dict[str, Any]:
     """The attention layers of all blocks, by their block and name."""
     blocks = transformer_of(model).transformer_blocks
     return {name: layer for name, layer in blocks.named_modules() if hasattr(layer, "processor")}
 
 
 def test_nothing_is_kept_after_a_task(build: Build) -> None:
-    model = sped_up(build, Speedup.PREFIX, Speedup.TEXT_KEYS)
+    model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.TEXT_KV_CACHE)
     model.render(small(), None, ignore)
     blocks = transformer_of(model).transformer_blocks
     assert blocks._kept is None
@@ -233,10 +238,15 @@ def test_nothing_is_kept_after_a_task(build: Build) -> None:
 
 
 def test_a_streamed_transformer_gets_only_what_skips_no_module() -> None:
-    assert Speedup.TEXT_KEYS not in choose("auto", "cuda", roomy=False)
-    assert Speedup.TEXT_KEYS in choose([Speedup.TEXT_KEYS], "cuda", roomy=False), "an operator's word counts"
-    assert choose("auto", "cuda", streamed=True) == (Speedup.MASK, Speedup.TIMESTEPS)
+    assert Optimization.TEXT_KV_CACHE not in choose_optimizations("auto", "cuda", roomy=False)
+    assert Optimization.TEXT_KV_CACHE in choose_optimizations([Optimization.TEXT_KV_CACHE], "cuda", roomy=False), (
+        "an operator's word counts"
+    )
+    assert choose_optimizations("auto", "cuda", streamed=True) == (
+        Optimization.DROP_NOOP_MASK,
+        Optimization.DEDUP_TIMESTEPS,
+    )
 
 
 def test_the_blocks_stay_as_many_as_they_were(build: Build) -> None:
-    assert len(transformer_of(sped_up(build, Speedup.PREFIX)).transformer_blocks) == BLOCKS
+    assert len(transformer_of(sped_up(build, Optimization.STG_PREFIX_REUSE)).transformer_blocks) == BLOCKS
