@@ -80,7 +80,7 @@ def until_scraped(client: httpx.Client) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            if ask(client, "sum(ray_ltx2_census_at_s) > 0"):
+            if ask(client, "sum(ray_ltx2_queue_sampled_timestamp_seconds) > 0"):
                 return
         except httpx.HTTPError:
             pass  # it is starting

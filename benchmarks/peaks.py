@@ -61,7 +61,7 @@ class Counter:
 
     def __init__(self, family: Family) -> None:
         configs = FULL_SIZE[family]
-        self._recipe = replace(choose_profile(configs["transformer"]), stg_blocks=(BLOCKS - 1,))
+        self._profile = replace(choose_profile(configs["transformer"]), stg_blocks=(BLOCKS - 1,))
         short = {**configs, "transformer": {**configs["transformer"], "num_layers": BLOCKS}}
         self._live = LiveBytes()
         with self._live.counting():
@@ -82,7 +82,7 @@ class Counter:
         pipe = self._from_image if case.from_image else self._pipe
         with self._live.counting(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of pictures with values below 0: a shape has none
-            video = denoise(pipe, self._recipe, request, {**text, **picture}, lambda _progress: self._note()).video
+            video = denoise(pipe, self._profile, request, {**text, **picture}, lambda _progress: self._note()).video
             self._pipe.vae.disable_tiling()
             self._decode(video)
             use_tiles(self._pipe.vae, request.height, request.width)

@@ -61,7 +61,7 @@ def _settle(engine: Engine) -> None:
     """Do what autovacuum does in the course of a day."""
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         driver: Any = connection.connection.dbapi_connection
-        driver.patience_s = VACUUM_TIMEOUT_S
+        driver.timeout_s = VACUUM_TIMEOUT_S
         connection.execute(text("VACUUM ANALYZE tasks"))
 
 

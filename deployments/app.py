@@ -55,15 +55,15 @@ def build(settings: Settings) -> Application:
     ).bind(settings, choice.model, choice.name, choice.device, app=app, metrics=RayMetricsRecorder())
     encoder = shared.wrap(
         Encoder,
-        {"num_cpus": settings.encode.num_cpus},
-        num_replicas=settings.encode.replicas,
+        {"num_cpus": settings.encoder.num_cpus},
+        num_replicas=settings.encoder.replicas,
         max_ongoing_requests=ENCODER_QUEUE,
     ).bind(settings, metrics=RayMetricsRecorder())
     dispatcher = shared.wrap(
         Dispatcher,
         {"num_cpus": settings.dispatcher.num_cpus},
         num_replicas=settings.dispatcher.replicas,
-        graceful_shutdown_timeout_s=settings.dispatcher.drain_s + STOP_MARGIN_S,
+        graceful_shutdown_timeout_s=settings.dispatcher.drain_timeout_s + STOP_MARGIN_S,
     ).bind(settings, choice.name, generator, encoder, server=server, app=app, metrics=RayMetricsRecorder())
     return shared.wrap(
         serve.ingress()(Ingress),
@@ -118,7 +118,7 @@ def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:
         ),
         "request_router_config": {"initial_backoff_s": 0.005, "max_backoff_s": 0.02},
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
-        "graceful_shutdown_timeout_s": settings.max_task_s,
+        "graceful_shutdown_timeout_s": settings.graceful_shutdown_timeout_s,
     }
 
 

@@ -26,7 +26,7 @@ W3C = TraceContextTextMapPropagator()
 
 
 class OtlpTracer:
-    """The traces of one replica."""
+    """The tracer of one replica."""
 
     def __init__(self, endpoint: str, deployment: str) -> None:
         ours = Resource({"service.name": SERVICE, DEPLOYMENT: deployment})

@@ -62,7 +62,7 @@ NOOP_TRACER: Tracer = _NoopTracer()
 
 
 def open_tracer(settings: TraceSettings, deployment: str) -> Tracer:
-    """The traces of a replica of `deployment`; none where no endpoint is configured."""
+    """The tracer of a replica of `deployment`; none where no endpoint is configured."""
     if settings.endpoint is None:
         return NOOP_TRACER
     from deployments.otlp import OtlpTracer
@@ -71,9 +71,9 @@ def open_tracer(settings: TraceSettings, deployment: str) -> Tracer:
 
 
 @contextmanager
-def in_span(traces: Tracer, name: str, parent: str | None, **attributes: Value) -> Iterator[Span]:
+def in_span(tracer: Tracer, name: str, parent: str | None, **attributes: Value) -> Iterator[Span]:
     """A span around what is done within; it fails with the error that leaves it."""
-    span = traces.start_span(name, parent, **attributes)
+    span = tracer.start_span(name, parent, **attributes)
     try:
         yield span
     except BaseException as error:

@@ -26,7 +26,9 @@ LICENSE_TERMS = (
 Echo = Callable[[str], None]
 
 
-def prefetch_model(model: str, cache_dir: Path, say: Echo, training: CheckpointType = CheckpointType.AUTO) -> Path:
+def prefetch_model(
+    model: str, cache_dir: Path, say: Echo, checkpoint_type: CheckpointType = CheckpointType.AUTO
+) -> Path:
     """Fetch the files of `model` that rendering uses into `cache_dir`; what is there already is kept.
 
     Says under which licence it stands, before it fetches anything. Returns the folder. Raises ModelUnavailable, also
@@ -36,14 +38,14 @@ def prefetch_model(model: str, cache_dir: Path, say: Echo, training: CheckpointT
     say(f"{model} -> {cache_dir}")
     if model != TINY and find_folder(model) is None and is_repository(model):
         _print_license_terms(RepoRef.parse(model), say)
-    folder = fetch_checkpoint(model, cache_dir, _progress_printer(say), training)
-    recipe = read_profile(folder, training, model)
+    folder = fetch_checkpoint(model, cache_dir, _progress_printer(say), checkpoint_type)
+    profile = read_profile(folder, checkpoint_type, model)
     try:
         check_checkpoint(folder)
     except OSError as exc:
         raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
     say(f"it is whole, and in {folder}")
-    say(f"it will be run as {recipe.summary}")
+    say(f"it will be run as {profile.summary}")
     return folder
 
 
@@ -74,7 +76,7 @@ def main() -> None:
     try:
         for application in config["applications"]:
             settings = Settings.model_validate(application.get("args") or {}).with_absolute_paths()
-            prefetch_model(chosen or settings.model, settings.cache_dir, _print, settings.generator.recipe)
+            prefetch_model(chosen or settings.model, settings.cache_dir, _print, settings.generator.checkpoint_type)
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -21,12 +21,12 @@ class AsyncClient:
         server: str | None = None,
         *,
         api_key: str | None = None,
-        patience_s: float = 120.0,
+        retry_timeout_s: float = 120.0,
         poll_interval_s: float = 2.0,
     ) -> None:
         self.server = wire.server_url(server)
         self._key = wire.key_headers(api_key)
-        self._manner = RetryPolicy(patience_s, poll_interval_s)
+        self._retry_policy = RetryPolicy(retry_timeout_s, poll_interval_s)
         self._http = wire.open_http(httpx.AsyncClient, httpx.AsyncHTTPTransport, self.server)
 
     async def __aenter__(self) -> Self:
@@ -50,7 +50,7 @@ class AsyncClient:
     ) -> Task:
         """Make a video and save it as `target`; with `image` it begins with that picture."""
         talk = talks.generate(
-            prompt, Path(target), image=image, options=options, manner=self._manner, on_progress=on_progress
+            prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
         )
         return await self._run(talk)
 
@@ -58,31 +58,33 @@ class AsyncClient:
         self, prompt: str, *, image: talks.Image | None = None, key: str | None = None, **options: Unpack[Options]
     ) -> Submitted:
         """Hand in a task. The same `key` again, with the same request, gives the same task."""
-        return await self._run(talks.submit(prompt, image, options, key or talks.new_idempotency_key(), self._manner))
+        return await self._run(
+            talks.submit(prompt, image, options, key or talks.new_idempotency_key(), self._retry_policy)
+        )
 
     async def estimate(self, prompt: str, *, image: talks.Image | None = None, **options: Unpack[Options]) -> Estimate:
         """Ask whether a task would fit, and how long it would take. Nothing is made."""
-        return await self._run(talks.estimate(prompt, image, options, self._manner))
+        return await self._run(talks.estimate(prompt, image, options, self._retry_policy))
 
     async def poll(self, task_id: str) -> Task:
         """Ask once how a task stands."""
-        return await self._run(talks.poll(task_id, self._manner))
+        return await self._run(talks.poll(task_id, self._retry_policy))
 
     async def wait(self, task_id: str, on_progress: talks.OnProgress | None = None) -> Task:
         """Poll until it is completed; each poll is handed to `on_progress`. Raises TaskFailed."""
-        return await self._run(talks.wait(task_id, self._manner, on_progress))
+        return await self._run(talks.wait(task_id, self._retry_policy, on_progress))
 
     async def download(self, task: Task, target: str | Path) -> Path:
         """Save the video of a completed task."""
-        return await self._run(talks.download(task, Path(target), self._manner))
+        return await self._run(talks.download(task, Path(target), self._retry_policy))
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task; a finished one is deleted with its files."""
-        return await self._run(talks.cancel(task_id, self._manner))
+        return await self._run(talks.cancel(task_id, self._retry_policy))
 
     async def tasks(self, *states: str, limit: int = 20, cursor: str | None = None) -> TaskPage:
         """Tasks, newest first, of these states or of all."""
-        return await self._run(talks.list_tasks(states, limit, cursor, self._manner))
+        return await self._run(talks.list_tasks(states, limit, cursor, self._retry_policy))
 
     async def health(self) -> Health:
         """Whether the server can work now. Asks once."""

@@ -122,8 +122,8 @@ def _give_up(
     client: Client, arguments: argparse.Namespace, key: str, submitted: Submitted | None, console: Console
 ) -> None:
     """Cancel what was begun. Whether a submit without an answer made a task, only the same submit again can tell."""
-    patience_s = 0.0 if submitted is None else CANCEL_TIMEOUT_S
-    with Client(client.server, patience_s=patience_s) as brief, contextlib.suppress(KeyboardInterrupt):
+    retry_timeout_s = 0.0 if submitted is None else CANCEL_TIMEOUT_S
+    with Client(client.server, retry_timeout_s=retry_timeout_s) as brief, contextlib.suppress(KeyboardInterrupt):
         try:
             task_id = (submitted or _submit(brief, arguments, key)).task_id
             _say(console, f"task {task_id}: {brief.cancel(task_id).outcome.replace('_', ' ')}")

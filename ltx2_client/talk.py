@@ -86,9 +86,9 @@ class RetryPolicy:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-def send_with_retry(call: Request, manner: RetryPolicy) -> Operation[Response]:
+def send_with_retry(call: Request, retry_policy: RetryPolicy) -> Operation[Response]:
     """Send until there is an answer that is more than "not now". Raises Unreachable, Refused."""
-    pauses = manner.pauses()
+    pauses = retry_policy.pauses()
     while True:
         answer = yield call
         if isinstance(answer, Response) and not is_transient(answer):

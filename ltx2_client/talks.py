@@ -35,53 +35,55 @@ def new_idempotency_key() -> str:
     return secrets.token_hex(16)
 
 
-def submit(prompt: str, image: Image | None, options: Options, key: str, manner: RetryPolicy) -> Operation[Submitted]:
+def submit(
+    prompt: str, image: Image | None, options: Options, key: str, retry_policy: RetryPolicy
+) -> Operation[Submitted]:
     """Hand in a task. Sent again while the server does not answer, which is safe because of `key`."""
     headers, fields = {"Idempotency-Key": key}, {"prompt": prompt, **options}
     if image is None:
         call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
     else:
         call = Request("POST", "/v1/video/async_i2v", headers, form=_form(fields), image=_file(image))
-    return _parse(Submitted, (yield from send_with_retry(call, manner)))
+    return _parse(Submitted, (yield from send_with_retry(call, retry_policy)))
 
 
-def estimate(prompt: str, image: Image | None, options: Options, manner: RetryPolicy) -> Operation[Estimate]:
+def estimate(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
     """Ask what a task would take. Nothing is made."""
     fields = {"prompt": prompt, **options}
     if image is None:
         call = Request("POST", "/v1/video/estimate", json=fields)
     else:
         call = Request("POST", "/v1/video/estimate", form=_form(fields), image=_file(image))
-    return _parse(Estimate, (yield from send_with_retry(call, manner)))
+    return _parse(Estimate, (yield from send_with_retry(call, retry_policy)))
 
 
-def poll(task_id: str, manner: RetryPolicy) -> Operation[Task]:
+def poll(task_id: str, retry_policy: RetryPolicy) -> Operation[Task]:
     """Ask once how a task stands."""
-    return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), manner)))
+    return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), retry_policy)))
 
 
-def wait(task_id: str, manner: RetryPolicy, on_progress: OnProgress | None) -> Operation[Task]:
+def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None) -> Operation[Task]:
     """Poll until the task is completed. Raises TaskFailed if it ended otherwise."""
     while True:
-        task = yield from poll(task_id, manner)
+        task = yield from poll(task_id, retry_policy)
         if on_progress is not None:
             on_progress(task)
         if task.status == "completed":
             return task
         if task.finished:
             raise TaskFailed(task)
-        yield Sleep(manner.poll_interval_s)
+        yield Sleep(retry_policy.poll_interval_s)
 
 
-def list_tasks(states: Sequence[str], limit: int, cursor: str | None, manner: RetryPolicy) -> Operation[TaskPage]:
+def list_tasks(states: Sequence[str], limit: int, cursor: str | None, retry_policy: RetryPolicy) -> Operation[TaskPage]:
     """One page of tasks, newest first."""
     query = {"limit": limit, **({"state": list(states)} if states else {}), **({"cursor": cursor} if cursor else {})}
-    return _parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), manner)))
+    return _parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), retry_policy)))
 
 
-def cancel(task_id: str, manner: RetryPolicy) -> Operation[Cancellation]:
+def cancel(task_id: str, retry_policy: RetryPolicy) -> Operation[Cancellation]:
     """Cancel a task; a finished one is deleted with its files."""
-    return _parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), manner)))
+    return _parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), retry_policy)))
 
 
 def health() -> Operation[Health]:
@@ -92,17 +94,17 @@ def health() -> Operation[Health]:
     return _parse(Health, answer)
 
 
-def download(task: Task, target: Path, manner: RetryPolicy) -> Operation[Path]:
+def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[Path]:
     """Bring a video to `target`, which is there whole or not at all. Goes on where a broken connection left off."""
     if (url := task.url) is None:
         raise DownloadFailed(f"the task has no video: its state is {task.state}")
     with ResumableDownload(target) as part:
-        pauses = manner.pauses()
+        pauses = retry_policy.pauses()
         while not part.whole:
             had = part.size
             answer = yield Request("GET", url, part.headers(), sink=part)
             if part.size > had:
-                pauses = manner.pauses()
+                pauses = retry_policy.pauses()
             if _arrived(url, answer, part):
                 break
             if (pause := next(pauses, None)) is None:
@@ -128,14 +130,14 @@ def generate(
     *,
     image: Image | None,
     options: Options,
-    manner: RetryPolicy,
+    retry_policy: RetryPolicy,
     on_progress: OnProgress | None,
 ) -> Operation[Task]:
     """Submit, wait and download."""
     check_target(target)
-    submitted = yield from submit(prompt, image, options, new_idempotency_key(), manner)
-    task = yield from wait(submitted.task_id, manner, on_progress)
-    yield from download(task, target, manner)
+    submitted = yield from submit(prompt, image, options, new_idempotency_key(), retry_policy)
+    task = yield from wait(submitted.task_id, retry_policy, on_progress)
+    yield from download(task, target, retry_policy)
     return task
 
 

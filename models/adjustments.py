@@ -28,9 +28,9 @@ class Adjustment:
     reason: str
 
 
-def find_adjustments(request: VideoRequest, recipe: CheckpointProfile) -> tuple[Adjustment, ...]:
-    """What must change in `request` for a checkpoint with this recipe. Nothing changes twice."""
-    return (*_defaults(request, recipe), *_refused(request, recipe))
+def find_adjustments(request: VideoRequest, profile: CheckpointProfile) -> tuple[Adjustment, ...]:
+    """What must change in `request` for a checkpoint with this profile. Nothing changes twice."""
+    return (*_defaults(request, profile), *_refused(request, profile))
 
 
 def visible_to_client(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
@@ -49,8 +49,8 @@ def _as_field(name: str, used: float | str) -> float | str:
     return CHOICES[name](str(used)) if name in CHOICES else used
 
 
-def _defaults(request: VideoRequest, recipe: CheckpointProfile) -> Iterator[Adjustment]:
-    for field, used in recipe.defaults.items():
+def _defaults(request: VideoRequest, profile: CheckpointProfile) -> Iterator[Adjustment]:
+    for field, used in profile.defaults.items():
         if field not in request.model_fields_set and getattr(request, field) != used:
             yield Adjustment(field, None, used, OWN_DEFAULT)
 
@@ -67,12 +67,12 @@ def truncation(field: str, tokens: int, most: int) -> Adjustment:
     return Adjustment(field, f"{tokens} tokens", f"{most} tokens", TRUNCATED)
 
 
-def _refused(request: VideoRequest, recipe: CheckpointProfile) -> Iterator[Adjustment]:
-    if request.length is DurationMode.AUTO and not recipe.duration_head:
+def _refused(request: VideoRequest, profile: CheckpointProfile) -> Iterator[Adjustment]:
+    if request.length is DurationMode.AUTO and not profile.duration_head:
         yield Adjustment("length", DurationMode.AUTO.value, DurationMode.EXACT.value, NO_DURATION_HEAD)
-    if recipe.sigmas is None:
+    if profile.sigmas is None:
         return
-    fixed: dict[str, float | str] = {**recipe.defaults, "negative_prompt": "", "quality": Quality.EXACT}
+    fixed: dict[str, float | str] = {**profile.defaults, "negative_prompt": "", "quality": Quality.EXACT}
     for field, used in fixed.items():
         given: float | str = getattr(request, field)
         if field in request.model_fields_set and given != used:

@@ -16,7 +16,7 @@ from models.tiny import build_tiny, tiny_folder
 
 
 def fetch_checkpoint(
-    model: str, cache_dir: Path, report: ReportProgress, training: CheckpointType = CheckpointType.AUTO
+    model: str, cache_dir: Path, report: ReportProgress, checkpoint_type: CheckpointType = CheckpointType.AUTO
 ) -> Path:
     """The folder of `model` on this machine, in the layout of diffusers.
 
@@ -27,9 +27,11 @@ def fetch_checkpoint(
     try:
         if model == TINY:
             return build_tiny(cache_dir)
-        folder = find_folder(model) or _download(model, cache_dir, report, training)
+        folder = find_folder(model) or _download(model, cache_dir, report, checkpoint_type)
         return (
-            materialize(folder, cache_dir) if training is CheckpointType.BASE and has_base_variant(folder) else folder
+            materialize(folder, cache_dir)
+            if checkpoint_type is CheckpointType.BASE and has_base_variant(folder)
+            else folder
         )
     except PermissionError as exc:
         raise ModelUnavailable(f"no permission to write the model to {cache_dir}: {exc}") from exc
@@ -37,14 +39,14 @@ def fetch_checkpoint(
         raise ModelUnavailable(f"the model {model} could not be stored in {cache_dir}: {exc}") from exc
 
 
-def find_checkpoint(model: str, cache_dir: Path, training: CheckpointType = CheckpointType.AUTO) -> Path | None:
+def find_checkpoint(model: str, cache_dir: Path, checkpoint_type: CheckpointType = CheckpointType.AUTO) -> Path | None:
     """The folder of `model` if it is on this machine, whole or not. Builds nothing and asks no hub."""
     if model == TINY:
         return found if (found := tiny_folder(cache_dir)).is_dir() else None
     folder = find_folder(model)
     if folder is None and is_repository(model):
         folder = find_download(RepoRef.parse(model), cache_dir)
-    if folder is None or training is not CheckpointType.BASE:
+    if folder is None or checkpoint_type is not CheckpointType.BASE:
         return folder
     return view if (view := view_path(folder, cache_dir)).exists() else folder
 
@@ -63,10 +65,10 @@ def is_repository(model: str) -> bool:
     return not model.startswith(("/", ".", "~")) and model.partition("@")[0].count("/") == 1
 
 
-def _download(model: str, cache_dir: Path, report: ReportProgress, training: CheckpointType) -> Path:
+def _download(model: str, cache_dir: Path, report: ReportProgress, checkpoint_type: CheckpointType) -> Path:
     if not is_repository(model):
         raise ModelNotFound(
             f"{model!r} is no folder on this machine, and no repository of the Hugging Face hub "
             "(owner/name, or owner/name@revision)"
         )
-    return download(RepoRef.parse(model), cache_dir, report, wants_full=training is CheckpointType.BASE)
+    return download(RepoRef.parse(model), cache_dir, report, wants_full=checkpoint_type is CheckpointType.BASE)

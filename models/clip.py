@@ -54,5 +54,5 @@ class Clip:
 
 def largest_clip_bytes(limits: RequestLimits) -> int:
     """What the largest clip occupies that a client may ask for."""
-    pixels = min(limits.max_pixel_frames, limits.max_side**2 * limits.max_frames)
+    pixels = min(limits.max_total_pixels, limits.max_side_px**2 * limits.max_frames)
     return 3 * pixels + math.ceil(limits.max_duration_s * MAX_AUDIO_BYTES_PER_S)

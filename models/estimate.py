@@ -94,24 +94,24 @@ def video_tokens(request: VideoRequest) -> int:
     return latents * (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
 
 
-def transformer_calls(request: VideoRequest, fast_guided_share: float) -> int:
+def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
     """How often the transformer looks at the video: four times a step with all guidance, once without.
 
-    `fast_guided_share` is the share of its steps that a task of quality fast guides.
+    `fast_guidance_fraction` is the share of its steps that a task of quality fast guides.
     """
     guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
-    return request.num_inference_steps + guiding * guided_steps(request, fast_guided_share)
+    return request.num_inference_steps + guiding * guided_steps(request, fast_guidance_fraction)
 
 
-def transformer_calls_of_steps(request: VideoRequest, fast_guided_share: float, steps: float) -> float:
+def transformer_calls_of_steps(request: VideoRequest, fast_guidance_fraction: float, steps: float) -> float:
     """The evaluations of its first `steps`, which may be a fraction: those that are guided come first."""
     guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
-    return steps + guiding * min(steps, guided_steps(request, fast_guided_share))
+    return steps + guiding * min(steps, guided_steps(request, fast_guidance_fraction))
 
 
-def guided_steps(request: VideoRequest, fast_guided_share: float) -> int:
+def guided_steps(request: VideoRequest, fast_guidance_fraction: float) -> int:
     """The first steps of a request, which are guided: all of an exact one."""
-    share = fast_guided_share if request.quality is Quality.FAST else 1.0
+    share = fast_guidance_fraction if request.quality is Quality.FAST else 1.0
     return max(1, math.ceil(request.num_inference_steps * share))
 
 

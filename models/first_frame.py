@@ -1,4 +1,4 @@
-"""The image that a video begins with: compressed as the model's training had it, then brought to the video's size.
+"""The image that a video begins with: compressed as the model's checkpoint_type had it, then brought to the video's size.
 
 Lightricks' pipelines compress at the image's own size and shrink it afterwards, so that the shrinking takes most of the
 blocks away. diffusers does the same with what it is given, but brings it to the size without keeping its shape.

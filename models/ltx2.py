@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models import offload, placement, speedups
+from models import offload, placement, optimizations
 from models.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.checkpoint import fetch_checkpoint
 from models.checkpoint_check import check_checkpoint
@@ -60,7 +60,7 @@ class Ltx2Model:
     def __init__(
         self,
         name: str,
-        recipe: CheckpointProfile,
+        profile: CheckpointProfile,
         pipe: Any,
         placed: placement.Placement,
         options: LoadOptions = LoadOptions(),  # noqa: B008  # frozen
@@ -68,7 +68,7 @@ class Ltx2Model:
         from diffusers import LTX2ImageToVideoPipeline
 
         self.name = name
-        self.profile = recipe
+        self.profile = profile
         self.optimizations: tuple[Optimization, ...] = ()
         self._text_to_video = pipe
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
@@ -109,24 +109,24 @@ class Ltx2Model:
         set_omp_passive_wait()
         check_device(device)
         folder = fetch_checkpoint(model, cache_dir, report, options.checkpoint_type)
-        recipe = read_profile(folder, options.checkpoint_type, model)
+        profile = read_profile(folder, options.checkpoint_type, model)
         report(Progress(Stage.LOADING))
         with translate_load_errors(model):
             check_checkpoint(folder)
-            placed = choose_placement(folder, recipe, device, options)
-            pipe = load_pipeline(folder, recipe, device, options.fixes)
+            placed = choose_placement(folder, profile, device, options)
+            pipe = load_pipeline(folder, profile, device, options.fixes)
             timeline.record(Milestone.BUILT)
             placed = offload.apply(pipe, placed)
             timeline.record(Milestone.PLACED)
-            loaded = cls(model_name(model), recipe, pipe, placed, options)
+            loaded = cls(model_name(model), profile, pipe, placed, options)
             keep_compiled(cache_dir / COMPILED)
             loaded.apply_optimizations(choose_optimizations(placed, device, options))
-            loaded.free_vram_bytes = None if recipe.tiny else measure_free_vram(placed, loaded.optimizations)
+            loaded.free_vram_bytes = None if profile.tiny else measure_free_vram(placed, loaded.optimizations)
             return loaded
 
     def apply_optimizations(self, names: Sequence[Optimization]) -> None:
         """Put speed-ups on the transformer, for good. Those that do not apply to this model are left out."""
-        self.optimizations = speedups.install(self._text_to_video.transformer, names, self.profile.stg_blocks)
+        self.optimizations = optimizations.install(self._text_to_video.transformer, names, self.profile.stg_blocks)
 
     def find_adjustments(self, request: VideoRequest) -> tuple[Adjustment, ...]:
         """What of a request this checkpoint cannot use, and what `render` uses in its place."""
@@ -208,7 +208,7 @@ class Ltx2Model:
         ):
             self.fast_summary = left_out
             latents = denoise(pipe, self.profile, request, {**text, **first}, report)
-        speedups.clear_caches(pipe.transformer)  # decoding can use the memory
+        optimizations.clear_caches(pipe.transformer)  # decoding can use the memory
         return latents
 
     def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
@@ -240,7 +240,7 @@ class Ltx2Model:
                 raise GpuOutOfMemory(_out_of_memory_message(request)) from exc
             raise RenderFailed(f"the model failed: {type(exc).__name__}: {exc}") from exc
         finally:
-            speedups.clear_caches(self._text_to_video.transformer)
+            optimizations.clear_caches(self._text_to_video.transformer)
             self._text_to_video.maybe_free_model_hooks()
 
 

@@ -51,7 +51,7 @@ def patch_denormalize_dtype(pipe: Any) -> None:
 
 
 def denoise(
-    pipe: Any, recipe: CheckpointProfile, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
+    pipe: Any, profile: CheckpointProfile, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
 ) -> Latents:
     """Run `pipe`, the one for text or the one for an image, up to its latents. Raises RenderFailed for NaN.
 
@@ -64,7 +64,7 @@ def denoise(
     with _first_call_reported(pipe.transformer, report):
         video, audio = pipe(
             **inputs,
-            **_arguments(request, recipe),
+            **_arguments(request, profile),
             generator=generator,
             callback_on_step_end=_reporter(report),
             callback_on_step_end_tensor_inputs=[],
@@ -92,7 +92,7 @@ def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[N
         hook.remove()
 
 
-def _arguments(request: VideoRequest, recipe: CheckpointProfile) -> dict[str, Any]:
+def _arguments(request: VideoRequest, profile: CheckpointProfile) -> dict[str, Any]:
     """The request, but its text, in the words of diffusers."""
     return {
         "height": request.height,
@@ -100,7 +100,7 @@ def _arguments(request: VideoRequest, recipe: CheckpointProfile) -> dict[str, An
         **_length(request),
         "frame_rate": float(request.exact_frame_rate),
         "num_inference_steps": request.num_inference_steps,
-        "sigmas": None if recipe.sigmas is None else list(recipe.sigmas),
+        "sigmas": None if profile.sigmas is None else list(profile.sigmas),
         "guidance_scale": request.cfg_scale_video,
         "stg_scale": request.stg_scale_video,
         "modality_scale": request.modality_scale,
@@ -109,8 +109,8 @@ def _arguments(request: VideoRequest, recipe: CheckpointProfile) -> dict[str, An
         "audio_modality_scale": request.modality_scale,
         "guidance_rescale": GUIDANCE_RESCALE,
         "audio_guidance_rescale": GUIDANCE_RESCALE,
-        "spatio_temporal_guidance_blocks": list(recipe.stg_blocks),
-        "use_cross_timestep": recipe.use_cross_timestep,
+        "spatio_temporal_guidance_blocks": list(profile.stg_blocks),
+        "use_cross_timestep": profile.use_cross_timestep,
     }
 
 

@@ -54,7 +54,9 @@ def check_device(device: str) -> None:
             raise ModelUnavailable(f"device is cuda, but {reason}")
 
 
-def choose_placement(folder: Path, recipe: CheckpointProfile, device: str, options: LoadOptions) -> placement.Placement:
+def choose_placement(
+    folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions
+) -> placement.Placement:
     """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits.
 
     What a load before it left behind when it failed does not count as taken.
@@ -66,10 +68,10 @@ def choose_placement(folder: Path, recipe: CheckpointProfile, device: str, optio
             import_bitsandbytes()
         collect_and_empty_cache()
         free_pinned_memory()
-    sizes = measure_sizes(folder, _dtype(recipe, device))
+    sizes = measure_sizes(folder, _dtype(profile, device))
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
-        return placement.plan_cpu(host_bytes, sizes, _dtype(recipe, device))
+        return placement.plan_cpu(host_bytes, sizes, _dtype(profile, device))
     return placement.plan(
         offload.free_vram_bytes(),
         host_bytes,
@@ -81,12 +83,12 @@ def choose_placement(folder: Path, recipe: CheckpointProfile, device: str, optio
     )
 
 
-def _dtype(recipe: CheckpointProfile, device: str) -> str:
+def _dtype(profile: CheckpointProfile, device: str) -> str:
     """What weights are read as: bfloat16, but float32 for the tiny model on a CPU, where that is faster."""
-    return "float32" if recipe.tiny and device == "cpu" else "bfloat16"
+    return "float32" if profile.tiny and device == "cpu" else "bfloat16"
 
 
-def load_pipeline(folder: Path, recipe: CheckpointProfile, device: str, fixes: Collection[Fix] = ALL_FIXES) -> Any:
+def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: Collection[Fix] = ALL_FIXES) -> Any:
     """Read all components into host memory, and put `fixes` on them."""
     import torch
     from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
@@ -97,10 +99,10 @@ def load_pipeline(folder: Path, recipe: CheckpointProfile, device: str, fixes: C
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    dtype: torch.dtype = getattr(torch, _dtype(recipe, device))
+    dtype: torch.dtype = getattr(torch, _dtype(profile, device))
     how: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
-        folder, subfolder="transformer", perturbed_attn=recipe.perturbed_attn, **how
+        folder, subfolder="transformer", perturbed_attn=profile.perturbed_attn, **how
     )
     own_dtype = {VOCODER: load_vocoder(folder, how)} if Fix.VOCODER in fixes and run_in_float32(folder) else {}
     pipe = LTX2Pipeline.from_pretrained(
@@ -112,7 +114,7 @@ def load_pipeline(folder: Path, recipe: CheckpointProfile, device: str, fixes: C
         **dict.fromkeys(OPTIONAL_COMPONENTS),
     )
     _check_loaded(folder, pipe)
-    install_fixes(pipe, fixes, distilled=recipe.sigmas is not None)
+    install_fixes(pipe, fixes, distilled=profile.sigmas is not None)
     return pipe
 
 

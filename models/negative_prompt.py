@@ -1,7 +1,7 @@
 """What a video should not show where nobody says: the words that the base checkpoints are guided away from.
 
 Terms and their order are those of Lightricks' pipelines (ltx_pipelines/utils/constants.py:186), one list for all
-families. The first five are labels of the training data, and not English. Half of the guidance comes from this text, so
+families. The first five are labels of the checkpoint_type data, and not English. Half of the guidance comes from this text, so
 that other words make another video.
 """
 

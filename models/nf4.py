@@ -27,7 +27,7 @@ def import_bitsandbytes() -> Any:
             from bitsandbytes import functional
     except ImportError as exc:
         raise ModelUnavailable(
-            "generator.text_encoder_weights: nf4 needs the package bitsandbytes, which is not installed: "
+            "generator.text_encoder_dtype: nf4 needs the package bitsandbytes, which is not installed: "
             f"pip install -c constraints.txt '.[server,{EXTRA}]'"
         ) from exc
     return functional

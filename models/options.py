@@ -19,9 +19,9 @@ FAST_GUIDANCE_FRACTION = 0.5
 class LoadOptions:
     """Choices of the operator; the defaults are exact and suit every device.
 
-    `speedups` is "auto", "off" or names: see models/speedups. `place` None chooses by the memory that is free.
-    `weights` and `text_encoder_weights` other than bf16 are not exact. `training`: see models/recipes.
-    `prompt_cache_bytes` of host memory keep encoded prompts. `fast_guided_share` of the steps are guided in a task of
+    `speedups` is "auto", "off" or names: see models/optimizations. `place` None chooses by the memory that is free.
+    `weights` and `text_encoder_dtype` other than bf16 are not exact. `training`: see models/recipes.
+    `prompt_cache_bytes` of host memory keep encoded prompts. `fast_guidance_fraction` of the steps are guided in a task of
     quality fast, and `fast_float8` multiplies in float8 in it. `fixes` are all but for a comparison with diffusers: no
     setting names them.
     """

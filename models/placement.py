@@ -192,9 +192,11 @@ def plan(
         f"{option.mode}: {_gb(option.gpu_bytes)} on the GPU and {_gb(option.host_bytes)} in host memory"
         for option in options
     )
-    advice = ". generator.weights: fp8 halves the transformer and is not exact" if weights is WeightDtype.BF16 else ""
+    advice = (
+        ". generator.weight_dtype: fp8 halves the transformer and is not exact" if weights is WeightDtype.BF16 else ""
+    )
     if text_weights is TextEncoderDtype.BF16:
-        advice += ". generator.text_encoder_weights: nf4 takes two thirds off the text encoder and is not exact"
+        advice += ". generator.text_encoder_dtype: nf4 takes two thirds off the text encoder and is not exact"
     raise ModelUnavailable(
         f"the model does not fit: {_free(free_vram_bytes, card_bytes)} on the GPU and {_gb(host_bytes)} in host "
         f"memory, and it needs ({needs}){advice}"

@@ -104,7 +104,7 @@ class CheckpointProfile:
 
 
 def choose_profile(transformer: Mapping[str, object]) -> CheckpointProfile:
-    """The recipe for a transformer's config. Keys that the config leaves out have diffusers' defaults, LTX-2 (19B)."""
+    """The profile for a transformer's config. Keys that the config leaves out have diffusers' defaults, LTX-2 (19B)."""
     blocks = _whole_number(transformer, "num_layers", BLOCKS_OF_LTX2)
     heads = _whole_number(transformer, "num_attention_heads", HEADS_OF_LTX2)
     tiny = heads * _whole_number(transformer, "attention_head_dim", HEAD_WIDTH_OF_LTX2) < TINY_WIDTH
@@ -120,27 +120,29 @@ def _whole_number(config: Mapping[str, object], name: str, default: int) -> int:
     return value
 
 
-def is_distilled(training: CheckpointType, scheduler: Mapping[str, object], name: str) -> bool:
+def is_distilled(checkpoint_type: CheckpointType, scheduler: Mapping[str, object], name: str) -> bool:
     """Whether a checkpoint is distilled, by what the operator says or else by its scheduler's config.
 
     Raises ModelUnavailable where the config tells nothing and the name (a repository or a folder) says distilled: run
     as the wrong one of the two, it makes a bad video without a word.
     """
-    if training is not CheckpointType.AUTO:
-        return training is CheckpointType.DISTILLED
+    if checkpoint_type is not CheckpointType.AUTO:
+        return checkpoint_type is CheckpointType.DISTILLED
     if scheduler.get("use_dynamic_shifting") is False:
         return True
     if any(DISTILLED_MARK in called.lower() for called in _last_names(name)):
         raise ModelUnavailable(
             f"{name} is called distilled, but its scheduler's config is that of a base model: "
-            "set generator.recipe to distilled or to base"
+            "set generator.checkpoint_type to distilled or to base"
         )
     return False
 
 
-def matches(training: CheckpointType, recipe: CheckpointProfile) -> bool:
-    """Whether a recipe is one that the operator's word allows: it may be from before that was said."""
-    return training is CheckpointType.AUTO or (training is CheckpointType.DISTILLED) == (recipe.sigmas is not None)
+def matches(checkpoint_type: CheckpointType, profile: CheckpointProfile) -> bool:
+    """Whether a profile is one that the operator's word allows: it may be from before that was said."""
+    return checkpoint_type is CheckpointType.AUTO or (checkpoint_type is CheckpointType.DISTILLED) == (
+        profile.sigmas is not None
+    )
 
 
 def _last_names(name: str) -> tuple[str, str]:
@@ -149,8 +151,10 @@ def _last_names(name: str) -> tuple[str, str]:
     return whole.rpartition("/")[2], whole.partition("@")[0].rpartition("/")[2]
 
 
-def read_profile(folder: Path, training: CheckpointType = CheckpointType.AUTO, name: str = "") -> CheckpointProfile:
-    """The recipe for a checkpoint that diffusers saved in `folder`, known to the operator as `name`.
+def read_profile(
+    folder: Path, checkpoint_type: CheckpointType = CheckpointType.AUTO, name: str = ""
+) -> CheckpointProfile:
+    """The profile for a checkpoint that diffusers saved in `folder`, known to the operator as `name`.
 
     Raises ModelUnavailable if it is none of LTX-2, ModelBroken if it is no checkpoint at all, and as `is_distilled`.
     """
@@ -158,6 +162,6 @@ def read_profile(folder: Path, training: CheckpointType = CheckpointType.AUTO, n
     if not str(index.get("_class_name", "")).startswith("LTX2"):
         raise ModelUnavailable(f"{folder} holds a {index.get('_class_name')}, not an LTX-2 pipeline")
     config = read_object(folder / "transformer" / "config.json")
-    recipe = replace(choose_profile(config), duration_head="duration_head" in components(index))
+    profile = replace(choose_profile(config), duration_head="duration_head" in components(index))
     scheduler = read_object(folder / "scheduler" / "scheduler_config.json")
-    return replace(recipe, sigmas=DISTILLED_SIGMAS) if is_distilled(training, scheduler, name) else recipe
+    return replace(profile, sigmas=DISTILLED_SIGMAS) if is_distilled(checkpoint_type, scheduler, name) else profile

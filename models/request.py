@@ -160,10 +160,10 @@ class RequestLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_prompt_chars: Annotated[int, Field(ge=1, description="Longest prompt, in characters.")] = 5000
-    max_side: Annotated[int, Field(ge=SIDE_MULTIPLE, description="Longest side, in pixels.")] = 1920
+    max_side_px: Annotated[int, Field(ge=SIDE_MULTIPLE, description="Longest side, in pixels.")] = 1920
     min_frames: Annotated[int, Field(ge=1, description="Fewest frames.")] = 9
     max_frames: Annotated[int, Field(ge=1, description="Most frames.")] = 481
-    max_pixel_frames: Annotated[
+    max_total_pixels: Annotated[
         int, Field(ge=1, description="Most pixels in a whole video: height x width x num_frames.")
     ] = 1088 * 1920 * 121
     min_frame_rate: Annotated[float, Field(gt=0, description="Lowest frame rate, in frames per second.")] = 1.0
@@ -172,8 +172,8 @@ class RequestLimits(BaseModel):
         float,
         Field(gt=0, description="Longest video, in seconds: what LTX-2's positions in time reach is 20."),
     ] = 20.1
-    max_steps: Annotated[int, Field(ge=2, description="Most denoising steps.")] = 100
-    max_scale: Annotated[float, Field(gt=0, description="Highest guidance scale.")] = 20.0
+    max_inference_steps: Annotated[int, Field(ge=2, description="Most denoising steps.")] = 100
+    max_guidance_scale: Annotated[float, Field(gt=0, description="Highest guidance scale.")] = 20.0
     max_image_bytes: Annotated[int, Field(ge=1, description="Largest image file, in bytes.")] = 20 * 1024 * 1024
     max_image_pixels: Annotated[
         int,
@@ -188,14 +188,14 @@ class RequestLimits(BaseModel):
         """The lowest and highest value of each number, by the name of its parameter."""
         scales = ("cfg_scale_video", "stg_scale_video", "cfg_scale_audio", "modality_scale")
         return {
-            "height": (SIDE_MULTIPLE, self.max_side),
-            "width": (SIDE_MULTIPLE, self.max_side),
+            "height": (SIDE_MULTIPLE, self.max_side_px),
+            "width": (SIDE_MULTIPLE, self.max_side_px),
             "num_frames": (self.min_frames, self.max_frames),
             "frame_rate": (self.min_frame_rate, self.max_frame_rate),
-            "num_inference_steps": (2, self.max_steps),
+            "num_inference_steps": (2, self.max_inference_steps),
             "seed": (DRAWN_SEED, MAX_SEED),
             "timeout_s": (1, MAX_TIMEOUT_S),
-            **dict.fromkeys(scales, (0, self.max_scale)),
+            **dict.fromkeys(scales, (0, self.max_guidance_scale)),
         }
 
 
@@ -265,13 +265,13 @@ def _check_bounds(request: VideoRequest, limits: RequestLimits) -> None:
         if value is not None and not low <= value <= high:
             raise InvalidRequest(name, value, _allowed(name, limits))
     pixel_frames = request.height * request.width * request.num_frames
-    if pixel_frames > limits.max_pixel_frames:
-        most = limits.max_pixel_frames // (request.height * request.width)
+    if pixel_frames > limits.max_total_pixels:
+        most = limits.max_total_pixels // (request.height * request.width)
         raise InvalidRequest(
             "num_frames",
             request.num_frames,
             f"at most {most} at {request.width}x{request.height} "
-            f"(height x width x num_frames up to {limits.max_pixel_frames})",
+            f"(height x width x num_frames up to {limits.max_total_pixels})",
         )
     if request.duration_s > limits.max_duration_s:
         most = math.floor(limits.max_duration_s * request.exact_frame_rate)

@@ -29,7 +29,7 @@ NUMBER_BYTES = {"bfloat16": 2, "float32": 4}
 
 
 def in_4_bits(name: str, dimensions: int) -> bool:
-    """Whether a weight by this name is a matrix of the language model's layers, which `text_encoder_weights` rounds.
+    """Whether a weight by this name is a matrix of the language model's layers, which `text_encoder_dtype` rounds.
 
     Embeddings and norms stay as they are, as does what reads images, which no render calls.
     """

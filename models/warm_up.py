@@ -28,11 +28,11 @@ class WarmUp:
         cache_dir: Path,
         device: str,
         timeline: ColdStartTimeline,
-        training: CheckpointType = CheckpointType.AUTO,
+        checkpoint_type: CheckpointType = CheckpointType.AUTO,
     ) -> None:
         self._model = model
         self._cache_dir = cache_dir
-        self._training = training
+        self._checkpoint_type = checkpoint_type
         self._device = device
         self._timeline = timeline
         self._ended = threading.Event()
@@ -60,7 +60,7 @@ class WarmUp:
 
     def _read(self) -> None:
         try:
-            folder = find_checkpoint(self._model, self._cache_dir, self._training)
+            folder = find_checkpoint(self._model, self._cache_dir, self._checkpoint_type)
             if folder is not None and prefetch(folder, self._ended):
                 self._timeline.record(Milestone.READ)
         except Exception as error:  # the load reads the same files, and says what is wrong with them

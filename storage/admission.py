@@ -77,14 +77,14 @@ def check_queue_limit(connection: Connection, model: str, max_queued: int) -> No
         raise QueueFull(f"the queue is full: {max_queued} tasks wait; try again later")
 
 
-def check_owner_limit(connection: Connection, model: str, owner: str, share: Quota) -> None:
+def check_owner_limit(connection: Connection, model: str, owner: str, quota: Quota) -> None:
     """Raise QueueFull when as many of the owner's tasks wait for the model as may. Exact as `check_room` is."""
-    if share.max_queued is None:
+    if quota.max_queued is None:
         return
     theirs = (tasks.c.model == model) & (tasks.c.owner == owner)
-    waiting = select(tasks.c.sequence).where(IN_QUEUE, theirs).limit(share.max_queued).subquery()
-    if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= share.max_queued:
-        raise QueueFull(f"the queue of the key {owner} is full: {share.max_queued} of its tasks wait; try again later")
+    waiting = select(tasks.c.sequence).where(IN_QUEUE, theirs).limit(quota.max_queued).subquery()
+    if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= quota.max_queued:
+        raise QueueFull(f"the queue of the key {owner} is full: {quota.max_queued} of its tasks wait; try again later")
 
 
 def _delete_expired(connection: Connection) -> None:

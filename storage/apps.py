@@ -1,4 +1,4 @@
-"""The apps on one database and their dispatchers: who may claim tasks, and how many share the Generators.
+"""The apps on one database and their dispatchers: who may claim tasks, and how many quota the Generators.
 
 During an upgrade two apps work on one database. The newest that is ready claims; the older one finishes what it
 holds, and claims again should the newer one die. All methods block and raise StoreUnavailable.
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, delete, extract, func, insert, litera
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import is_sqlite, read_only_engine, translate_db_errors
-from storage.schema import apps, dispatchers
+from storage.schema import deploys, dispatchers
 
 ROW_TTL_S = 3600.0
 """When the row of a dead dispatcher is removed: until then it says that its model was served not long ago."""
@@ -51,7 +51,7 @@ class SqlDispatcherRegistry:
         with translate_db_errors(), self._engine.begin() as connection:
             if is_sqlite(self._engine):  # the clock of its rows starts anew with the host
                 connection.execute(delete(dispatchers))
-            made = connection.execute(insert(apps).values(started_at=time.time()).returning(apps.c.number))
+            made = connection.execute(insert(deploys).values(started_at=time.time()).returning(deploys.c.number))
             return int(made.scalar_one())
 
     def heartbeat(self, me: DispatcherRegistration, alive_s: float) -> MembershipStatus:

@@ -166,7 +166,7 @@ def sanitize_text(value: str) -> str:
 class SqliteLock:
     """Keeps a second server off a SQLite file.
 
-    All processes of one server share the lock; it goes when the last of them ends, however it ends.
+    All processes of one server quota the lock; it goes when the last of them ends, however it ends.
     """
 
     def __init__(self, url: str, server: str, patience_s: float = 15.0) -> None:

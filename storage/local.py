@@ -15,7 +15,7 @@ from storage.outputs import CHUNK_BYTES, ListedFile, StoredFile, check_key
 OUTPUT_MODE, INPUT_MODE = 0o644, 0o600
 """A web server of the host may hand out videos, where their folder lets it in. Images of clients are the server's."""
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-"""What file systems answer that make no hard links: exFAT, some shares and some that lie over a network."""
+"""What file systems answer that make no hard links: exFAT, some quotas and some that lie over a network."""
 
 
 class LocalOutputStore:

@@ -88,7 +88,7 @@ def input_key(task_id: str) -> str:
 
 
 def staging_key(key: str, claim: int) -> str:
-    """The name under which attempt number `claim` writes a file, so that no two attempts share one."""
+    """The name under which attempt number `claim` writes a file, so that no two attempts quota one."""
     return f"{key}.{claim}.part"
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import CTE, Engine, delete, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import translate_db_errors
-from storage.schema import tasks, webhooks
+from storage.schema import tasks, webhook_deliveries
 from storage.tasks import TERMINAL, State, allowed_from
 
 REMOVABLE = TERMINAL - {State.COMPLETED}
@@ -45,17 +45,17 @@ class SqlRetentionStore:
     def delete_webhooks(self, made_before: float, limit: int) -> int:
         """Remove the oldest deliveries that were made so long ago, and count them."""
         old = (
-            select(webhooks.c.sequence)
-            .where(webhooks.c.created_at < made_before)
-            .order_by(webhooks.c.created_at)
+            select(webhook_deliveries.c.sequence)
+            .where(webhook_deliveries.c.created_at < made_before)
+            .order_by(webhook_deliveries.c.created_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("old")
             .prefix_with("MATERIALIZED")
         )
-        gone = delete(webhooks).where(webhooks.c.sequence.in_(select(old.c.sequence)))
+        gone = delete(webhook_deliveries).where(webhook_deliveries.c.sequence.in_(select(old.c.sequence)))
         with translate_db_errors(), self._engine.begin() as connection:
-            return len(connection.execute(gone.returning(webhooks.c.sequence)).all())
+            return len(connection.execute(gone.returning(webhook_deliveries.c.sequence)).all())
 
     def completed(self, after: str, limit: int) -> list[tuple[str, tuple[str, ...]]]:
         """The next completed tasks by id: each id with the keys of its files."""

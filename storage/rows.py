@@ -39,16 +39,16 @@ def task_to_row(new: NewTask) -> dict[str, Any]:
         "model": new.model,
         "owner": new.owner,
         "request": new.request.model_dump_json(),
-        "given": json.dumps(sorted(new.request.model_fields_set)),
+        "explicit_fields": json.dumps(sorted(new.request.model_fields_set)),
         "base_url": sanitize_text(new.base_url),
         "input_key": new.input_key,
         "request_id": new.context.request_id,
         "traceparent": new.context.traceparent,
-        "claim": 0,
+        "claim_token": 0,
         "attempts": 0,
-        "restarts": 0,
+        "requeues": 0,
         "step": 0,
-        "adjusted": adjusted_value(new.adjustments),
+        "adjustments": adjustments_value(new.adjustments),
         "progress": 0.0,
         "bytes_done": 0,
         "bytes_total": 0,
@@ -57,28 +57,28 @@ def task_to_row(new: NewTask) -> dict[str, Any]:
     }
 
 
-def adjusted_value(adjustments: Collection[Adjustment]) -> str | None:
+def adjustments_value(adjustments: Collection[Adjustment]) -> str | None:
     """What the column `adjusted` holds for them: a JSON list, or nothing."""
     return json.dumps([asdict(each) for each in adjustments]) if adjustments else None
 
 
 def row_to_replica(row: Row[Any]) -> GeneratorReplica:
     """The Generator that a row describes."""
-    state, room_bytes = ReplicaState(row.state), row.working_bytes
+    state, room_bytes = ReplicaState(row.state), row.free_vram_bytes
     return GeneratorReplica(row.id, row.model, state, row.message, row.bytes_done, row.bytes_total, room_bytes)
 
 
-def recipe_value(recipe: CheckpointProfile | None) -> str | None:
+def profile_value(profile: CheckpointProfile | None) -> str | None:
     """What the column `recipe` holds for it: a JSON object, or nothing."""
-    return None if recipe is None else json.dumps(asdict(recipe))
+    return None if profile is None else json.dumps(asdict(profile))
 
 
 def row_to_served_model(row: Row[Any]) -> ServedModel:
     """The model that a row describes."""
-    return ServedModel(row.model, _recipe(json.loads(row.recipe)) if row.recipe else None, row.working_bytes)
+    return ServedModel(row.model, _profile(json.loads(row.profile)) if row.profile else None, row.free_vram_bytes)
 
 
-def _recipe(values: dict[str, Any]) -> CheckpointProfile:
+def _profile(values: dict[str, Any]) -> CheckpointProfile:
     sigmas = values["sigmas"]
     lists = {"stg_blocks": tuple(values["stg_blocks"]), "sigmas": None if sigmas is None else tuple(sigmas)}
     return CheckpointProfile(**{**values, **lists, "family": Family(values["family"])})
@@ -95,9 +95,9 @@ def row_to_task(row: Row[Any] | SimpleNamespace) -> Task:
         request=_request(row),
         base_url=row.base_url,
         input_key=row.input_key,
-        claim_token=row.claim,
+        claim_token=row.claim_token,
         attempts=row.attempts,
-        requeues=row.restarts,
+        requeues=row.requeues,
         stage=Stage(row.stage) if row.stage else None,
         step=row.step,
         progress=row.progress,
@@ -110,7 +110,7 @@ def row_to_task(row: Row[Any] | SimpleNamespace) -> Task:
         finished_at=row.finished_at,
         output=_output(row),
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,
-        adjustments=tuple(Adjustment(**each) for each in json.loads(row.adjusted or "[]")),
+        adjustments=tuple(Adjustment(**each) for each in json.loads(row.adjustments or "[]")),
         context=RequestContext(row.request_id, row.traceparent),
     )
 
@@ -127,7 +127,7 @@ def task_or_none(row: Row[Any]) -> Task | None:
 def _request(row: Row[Any] | SimpleNamespace) -> VideoRequest:
     """All parameters, so that later defaults do not change an old task; what was left out still counts as such."""
     request = VideoRequest.model_validate_json(row.request)
-    return VideoRequest.model_construct(set(json.loads(row.given)), **dict(request))
+    return VideoRequest.model_construct(set(json.loads(row.explicit_fields)), **dict(request))
 
 
 def _output(row: Row[Any] | SimpleNamespace) -> Output | None:

@@ -36,19 +36,21 @@ tasks = Table(
     Column("model", String(255), nullable=False),
     Column("owner", String(64), nullable=False),
     Column("request", Text, nullable=False),
-    Column("given", Text, nullable=False),  # the parameters that the client named; of others the model's defaults hold
+    Column(
+        "explicit_fields", Text, nullable=False
+    ),  # the parameters that the client named; of others the model's defaults hold
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
     Column("request_id", String(128)),
     Column("traceparent", String(64)),
-    Column("claim", Integer, nullable=False),
+    Column("claim_token", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("restarts", Integer, nullable=False),
+    Column("requeues", Integer, nullable=False),
     Column("dispatcher", String(255)),
     Column("lease_until", Float),
     Column("stage", String(16)),
     Column("step", Integer, nullable=False),
-    Column("adjusted", Text),
+    Column("adjustments", Text),
     Column("progress", Float, nullable=False),
     Column("bytes_done", BigInteger, nullable=False),
     Column("bytes_total", BigInteger, nullable=False),
@@ -86,13 +88,13 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_age", "created_at"),
 )
 
-# How far each owner is in virtual time: storage/shares.py.
-turns = Table(
-    "turns",
+# How far each owner is in virtual time: storage/quotas.py.
+fair_queue_state = Table(
+    "fair_queue_state",
     metadata,
     Column("owner", String(64), primary_key=True),
-    Column("began", Float, nullable=False),
-    Column("ends", Float, nullable=False),
+    Column("start", Float, nullable=False),
+    Column("finish", Float, nullable=False),
 )
 
 usage = Table(
@@ -104,7 +106,7 @@ usage = Table(
     Column("gpu_s", Float, nullable=False),
 )
 
-# Random bytes that all processes share, such as what urls are signed with.
+# Random bytes that all processes quota, such as what urls are signed with.
 secrets = Table(
     "secrets",
     metadata,
@@ -112,24 +114,24 @@ secrets = Table(
     Column("value", String(64), nullable=False),
 )
 
-# The outbox. `lane` is an owner and a host: each gets its turn, and one that hangs holds up no other.
-webhooks = Table(
-    "webhooks",
+# The outbox. `lane` is an owner and a host: each gets its virtual_time, and one that hangs holds up no other.
+webhook_deliveries = Table(
+    "webhook_deliveries",
     metadata,
     Column("sequence", Sequence, primary_key=True, autoincrement=True),
     Column("id", String(64), nullable=False, unique=True),
     Column("task_id", String(64), nullable=False),
     Column("url", Text, nullable=False),
-    Column("lane", String(320), nullable=False),
+    Column("delivery_group", String(320), nullable=False),
     Column("state", String(16), nullable=False),
     Column("task", Text),
     Column("attempts", Integer, nullable=False),
     Column("due_at", Float, nullable=False),
     Column("last_error", Text),
     Column("created_at", Float, nullable=False),
-    Index("webhooks_by_task", "task_id"),
-    Index("webhooks_by_age", "created_at"),
-    Index("webhooks_due", "lane", "due_at", sqlite_where=PENDING, postgresql_where=PENDING),
+    Index("webhook_deliveries_by_task", "task_id"),
+    Index("webhook_deliveries_by_age", "created_at"),
+    Index("webhook_deliveries_due", "delivery_group", "due_at", sqlite_where=PENDING, postgresql_where=PENDING),
     sqlite_autoincrement=True,
 )
 
@@ -142,7 +144,7 @@ replicas = Table(
     Column("message", Text, nullable=False),
     Column("bytes_done", BigInteger, nullable=False),
     Column("bytes_total", BigInteger, nullable=False),
-    Column("working_bytes", BigInteger),
+    Column("free_vram_bytes", BigInteger),
     Column("updated_at", Float, nullable=False),
 )
 
@@ -151,16 +153,16 @@ served_models = Table(
     metadata,
     Column("model", String(255), primary_key=True),
     Column("served_at", Float, nullable=False),
-    Column("recipe", Text),
-    Column("working_bytes", BigInteger),
+    Column("profile", Text),
+    Column("free_vram_bytes", BigInteger),
 )
 
 # At most one row, while an operator has paused claims.
 pauses = Table("pauses", metadata, Column("paused_at", Float, primary_key=True))
 
 # Deploys, numbered, and the Dispatchers of each: of two apps on one database the newest that is ready claims.
-apps = Table(
-    "apps",
+deploys = Table(
+    "deploys",
     metadata,
     Column("number", Sequence, primary_key=True, autoincrement=True),
     Column("started_at", Float, nullable=False),

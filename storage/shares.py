@@ -1,8 +1,8 @@
-"""Whose turn it is: fair queueing over the owners of tasks, by the work that they ask for. Knows no database.
+"""Whose virtual_time it is: fair queueing over the owners of tasks, by the work that they ask for. Knows no database.
 
-Start-time fair queueing: each owner walks along a virtual time of its own, by the work of every task that is begun
+Start-time fair queueing: each owner scans along a virtual time of its own, by the work of every task that is begun
 for it, divided by its weight; the next task is of the owner who is least far. Who comes back after a pause starts
-where the others are: nobody saves up turns. One owner alone is served in order of arrival.
+where the others are: nobody saves up virtual_times. One owner alone is served in order of arrival.
 P. Goyal, H. Vin, H. Cheng: Start-time Fair Queuing, SIGCOMM 1996.
 """
 
@@ -39,43 +39,45 @@ class VirtualTime:
 VirtualTimes = Mapping[str, VirtualTime]
 
 
-def task_cost(request: VideoRequest, fast_guided_share: float) -> float:
+def task_cost(request: VideoRequest, fast_guidance_fraction: float) -> float:
     """How much of a GPU's time a task takes, in default videos. `request` is as it is rendered.
 
     Guidance counts: with all of it the transformer looks at the video four times a step.
     """
     pixels = request.height * request.width * request.num_rendered_frames
-    return pixels * transformer_calls(request, fast_guided_share) / UNIT
+    return pixels * transformer_calls(request, fast_guidance_fraction) / UNIT
 
 
-def next_start(turns: VirtualTimes, owner: str) -> float:
+def next_start(virtual_times: VirtualTimes, owner: str) -> float:
     """Where the next task of `owner` begins: where its last one ends, and never behind the one that began last."""
-    now = max((turn.start for turn in turns.values()), default=0.0)
-    return round(max(turns.get(owner, VirtualTime()).finish, now), DIGITS)
+    now = max((virtual_time.start for virtual_time in virtual_times.values()), default=0.0)
+    return round(max(virtual_times.get(owner, VirtualTime()).finish, now), DIGITS)
 
 
-def advance(turns: VirtualTimes, owner: str, amount: float, share: Quota) -> VirtualTime:
-    """The turn of `owner` after a task of so much work."""
-    begin = next_start(turns, owner)
-    return VirtualTime(begin, begin + amount / share.weight)
+def advance(virtual_times: VirtualTimes, owner: str, amount: float, quota: Quota) -> VirtualTime:
+    """The virtual_time of `owner` after a task of so much work."""
+    begin = next_start(virtual_times, owner)
+    return VirtualTime(begin, begin + amount / quota.weight)
 
 
-def start_of(turns: VirtualTimes, owner: str, number: int, amount: float, share: Quota) -> float:
+def start_of(virtual_times: VirtualTimes, owner: str, number: int, amount: float, quota: Quota) -> float:
     """Where the n-th waiting task of `owner` begins, if each before it is of so much work."""
-    return next_start(turns, owner) + (number - 1) * amount / share.weight
+    return next_start(virtual_times, owner) + (number - 1) * amount / quota.weight
 
 
-def tasks_ahead(turns: VirtualTimes, owner: str, begin: float, amount: float, share: Quota, *, ties: bool) -> int:
+def tasks_ahead(
+    virtual_times: VirtualTimes, owner: str, begin: float, amount: float, quota: Quota, *, ties: bool
+) -> int:
     """How many tasks of `owner`, each of so much work, begin before `begin`, with `ties` at it too, if it has them."""
-    steps = round((begin - next_start(turns, owner)) * share.weight / amount, DIGITS)
+    steps = round((begin - next_start(virtual_times, owner)) * quota.weight / amount, DIGITS)
     return max(0, math.floor(steps) + 1 if ties else math.ceil(steps))
 
 
-def own_rounds(share: Quota, processing: int, number: int) -> float:
+def own_rounds(quota: Quota, processing: int, number: int) -> float:
     """For how many lengths of a task the n-th waiting task of an owner waits for its owner's own, `processing` now.
 
     `max_running` of them run side by side, so that many end in one length; 0.0 while the owner is not at its bound.
     """
-    if share.max_running is None:
+    if quota.max_running is None:
         return 0.0
-    return max(0, processing + number - share.max_running) / share.max_running
+    return max(0, processing + number - quota.max_running) / quota.max_running

@@ -74,7 +74,7 @@ class TaskStore(WebhookStore, Protocol):
         """
 
     def queue_position(self, task: Task) -> QueuePosition:
-        """Count what waits for the model of this queued task, up to the task, by the turns that owners will have."""
+        """Count what waits for the model of this queued task, up to the task, by the virtual_times that owners will have."""
 
     def queue_positions(self, queued: Collection[Task]) -> dict[str, QueuePosition]:
         """The same for tasks between which no other of their owners is queued, by their ids."""
@@ -85,7 +85,7 @@ class TaskStore(WebhookStore, Protocol):
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:
         """Take queued tasks of `model` for `dispatcher`. They read as queued until they are started.
 
-        The owners take turns by their weights, and of each one the oldest tasks go first.
+        The owners take virtual_times by their weights, and of each one the oldest tasks go first.
         """
 
     def count_queue(self, model: str) -> QueueCounts:
@@ -201,11 +201,11 @@ class SqlTaskStore(
         cls,
         url: str,
         on_end: Callable[[Task], None] | None = None,
-        shares: Mapping[str, Quota] | None = None,
-        fast_guided_share: float = FAST_GUIDANCE_FRACTION,
+        quotas: Mapping[str, Quota] | None = None,
+        fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION,
     ) -> "SqlTaskStore":
         """Open the database at `url`. Its tables must be there (`storage.database.migrate`)."""
-        return cls(open_engine(url), on_end, shares, fast_guided_share)
+        return cls(open_engine(url), on_end, quotas, fast_guidance_fraction)
 
     def close(self) -> None:
         """Let go of the connections."""

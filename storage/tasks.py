@@ -223,12 +223,12 @@ class GeneratorReplica:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What Generators learned that loaded a model. Without a recipe, none has since the app started.
+    """What Generators learned that loaded a model. Without a profile, none has since the app started.
 
     `working_bytes` is GPU memory for a render beside the weights, of the Generator that has least of it; None where
     nothing bounds it, as on a CPU.
     """
 
     name: str
-    recipe: CheckpointProfile | None = None
+    profile: CheckpointProfile | None = None
     free_vram_bytes: int | None = None

@@ -30,7 +30,7 @@ MAX_HOST_CHARS = 255
 
 @dataclass(frozen=True)
 class DeliveryGroup:
-    """The messages of one owner to one host. They wait for each other, and for those of no other lane.
+    """The messages of one owner to one host. They wait for each other, and for those of no other group.
 
     `host` is the host and port of their urls.
     """
@@ -40,7 +40,7 @@ class DeliveryGroup:
 
     @classmethod
     def from_url(cls, owner: str, url: str) -> "DeliveryGroup":
-        """The lane of a message about a task of `owner`."""
+        """The group of a message about a task of `owner`."""
         return cls(owner, urlsplit(url).netloc.lower()[:MAX_HOST_CHARS])
 
     @classmethod
@@ -54,7 +54,7 @@ class DeliveryGroup:
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """The message of a lane that is due the longest; `sequence` names it."""
+    """The message of a group that is due the longest; `sequence` names it."""
 
     sequence: int
     group: DeliveryGroup
@@ -85,7 +85,7 @@ class WebhookStore(Protocol):
     """What senders ask of it. Times are seconds since the epoch."""
 
     def due_webhooks(self, now: float) -> list[DueDelivery]:
-        """What is due at `now`: one message of each lane, however many wait in it."""
+        """What is due at `now`: one message of each group, however many wait in it."""
 
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:
         """Take those of these messages that are due at `now` and that nobody else takes.

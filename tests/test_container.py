@@ -22,7 +22,7 @@ from moto.server import ThreadedMotoServer
 from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
 
 from deployments.preflight import OTHERS
-from deployments.settings import PREFIX, Settings
+from deployments.settings import ENV_PREFIX, Settings
 from tests.e2e.server import ray_environment
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ def test_the_image_sets_what_ray_env_sets() -> None:
 
 def test_the_image_leaves_the_settings_to_the_config_file() -> None:
     """A variable in the image would win over the `args` of every file that an operator writes."""
-    assert [name for name in image_environment() if name.startswith(PREFIX)] == []
+    assert [name for name in image_environment() if name.startswith(ENV_PREFIX)] == []
 
 
 def test_the_image_runs_the_ray_that_is_pinned() -> None:

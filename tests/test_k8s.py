@@ -16,7 +16,7 @@ from ray.serve._private.constants import (
 )
 
 from deployments.app import STOP_MARGIN_S
-from deployments.settings import PREFIX, Settings, SettingsError
+from deployments.settings import ENV_PREFIX, Settings, SettingsError
 from tests.e2e.server import ROOT
 from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
 
@@ -155,7 +155,7 @@ def test_every_pod_of_production_has_the_database_and_may_have_the_secret_of_web
     """The builder may run in any of them; only settings that are known are set."""
     for name, template in pods(rayservice("production")):
         variables = {each["name"]: each for each in template["spec"]["containers"][0]["env"]}
-        ours = [each for each in variables if each.startswith(PREFIX)]
+        ours = [each for each in variables if each.startswith(ENV_PREFIX)]
         assert ours == [*SECRETS, "LTX2_WEBHOOKS__SECRET"], name
         optional = {each["name"] for each in variables.values() if each["valueFrom"]["secretKeyRef"].get("optional")}
         others = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"} if name != "head" else set()
@@ -236,7 +236,7 @@ def test_ingress_dispatcher_and_encoder_are_spread_over_nodes_and_never_land_on_
     groups = {
         each["groupName"]: each for each in rayservice("production")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     }
-    for setting in ("ingress", "dispatcher", "encode"):
+    for setting in ("ingress", "dispatcher", "encoder"):
         assert application["args"][setting]["replicas"] <= groups["cpu"]["minReplicas"]
         assert Settings().model_dump()[setting]["num_cpus"] > 0, "with none they would fit on a GPU worker"
     assert groups["gpu"]["rayStartParams"]["num-cpus"] == "0"
@@ -405,7 +405,7 @@ def test_the_pod_of_single_finishes_its_task_before_it_ends() -> None:
     ((_, template),) = pods(rayservice("single"))
     command = template["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert command[1:4] == ["-m", "deployments.admin", "drain"]
-    assert int(command[4]) >= Settings().generator.max_task_s
+    assert int(command[4]) >= Settings().generator.graceful_shutdown_timeout_s
     assert template["spec"]["terminationGracePeriodSeconds"] >= int(command[4]) + 30
 
 
@@ -420,7 +420,7 @@ def test_only_production_upgrades_beside_the_old_cluster() -> None:
     assert rayservice("single")["spec"]["upgradeStrategy"]["type"] == "None"
     production = rayservice("production")["spec"]
     assert production["upgradeStrategy"]["type"] == "NewCluster"
-    assert production["rayClusterDeletionDelaySeconds"] >= Settings().generator.max_task_s
+    assert production["rayClusterDeletionDelaySeconds"] >= Settings().generator.graceful_shutdown_timeout_s
 
 
 @pytest.mark.usefixtures("_secret")
@@ -435,7 +435,7 @@ def test_gpu_workers_of_production_come_from_zero_and_are_as_many_as_generators(
     assert group["maxReplicas"] == generator.max_replicas
     assert int(group["rayStartParams"]["num-cpus"]) == generator.num_cpus == 0
     assert group["template"]["spec"]["tolerations"]
-    assert seconds_to_leave(group) >= generator.max_task_s
+    assert seconds_to_leave(group) >= generator.graceful_shutdown_timeout_s
 
 
 def test_the_pod_of_a_worker_outlives_its_way_out() -> None:
@@ -454,7 +454,7 @@ def test_replicas_of_a_cpu_worker_end_at_once_and_it_waits_for_its_proxy() -> No
         if each["groupName"] == "cpu"
     ]
     seconds, deadline_s = [int(each) for each in leave_command(group)[3:]]
-    ends_s = settings("production").dispatcher.drain_s + STOP_MARGIN_S
+    ends_s = settings("production").dispatcher.drain_timeout_s + STOP_MARGIN_S
     assert deadline_s <= min(ends_s, DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S)
     assert seconds >= 2 * (PROXY_MIN_DRAINING_PERIOD_S + PROXY_DRAIN_CHECK_PERIOD_S)
     assert seconds >= deadline_s + DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S

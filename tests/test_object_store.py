@@ -30,7 +30,7 @@ def test_no_request_within_the_limits_makes_a_larger_clip_than_is_counted_on():
     sound = np.zeros((2, int(largest.duration_s * 48_000)), np.float32)
     clip = Clip(frames, sound, 48_000, largest.exact_frame_rate)
     assert clip.size_bytes <= largest_clip_bytes(limits) < clip.size_bytes + 8_000_000
-    assert largest_clip_bytes(RequestLimits(max_side=64, max_frames=9)) < GB / 100, "sides and frames bound it too"
+    assert largest_clip_bytes(RequestLimits(max_side_px=64, max_frames=9)) < GB / 100, "sides and frames bound it too"
 
 
 def test_room_for_two_of_the_largest_clips_is_enough(shared):
@@ -52,7 +52,7 @@ def test_a_node_that_lends_its_gpus_alone_counts_as_one_that_works(shared):
 
 
 def test_lower_limits_need_less(shared):
-    assert check_shared_memory(RequestLimits(max_pixel_frames=512 * 768 * 121), [node(0.4)]) == []
+    assert check_shared_memory(RequestLimits(max_total_pixels=512 * 768 * 121), [node(0.4)]) == []
 
 
 def test_shared_memory_that_is_too_small_is_named_with_what_to_set(monkeypatch):

@@ -24,14 +24,14 @@ def values(name: str) -> list[str]:
 def test_a_stop_drains() -> None:
     """systemd sends SIGTERM, to the launcher alone, and waits for longer than a drain takes."""
     assert (values("KillSignal"), values("KillMode")) == ([], ["mixed"])
-    assert int(values("TimeoutStopSec")[0]) > Settings().dispatcher.drain_s + 15
+    assert int(values("TimeoutStopSec")[0]) > Settings().dispatcher.drain_timeout_s + 15
     assert int(values("LimitNOFILE")[0]) >= OPEN_FILES
 
 
 def test_a_start_is_that_of_make_run() -> None:
-    recipe = (ROOT / "Makefile").read_text().replace("$(BIN)", f"{HOME}/.venv/bin")
+    profile = (ROOT / "Makefile").read_text().replace("$(BIN)", f"{HOME}/.venv/bin")
     (command,) = values("ExecStart")
-    assert f"exec {command}\n" in recipe
+    assert f"exec {command}\n" in profile
 
 
 @pytest.mark.skipif(VERIFY is None, reason="systemd-analyze is not installed")

@@ -95,10 +95,10 @@ def test_the_page_of_all_settings_is_that_of_the_code() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        "| `limits.max_steps` | `100` | steps | whole number from 2 | Most denoising steps. |",
+        "| `limits.max_inference_steps` | `100` | steps | whole number from 2 | Most denoising steps. |",
         "| `device` | `auto` |  | `auto`, `cpu`, `cuda` | auto looks",
-        "| `generator.sleep_after_s` | `auto` | seconds | number from 0, `auto`, `null` | Seconds",
-        "| `generator.fast_guided_share` | `0.5` |  | number above 0 to 1 | The share",
+        "| `generator.sleep_after_idle_s` | `auto` | seconds | number from 0, `auto`, `null` | Seconds",
+        "| `generator.fast_guidance_fraction` | `0.5` |  | number above 0 to 1 | The share",
         "| `outputs.s3.region` | `null` |  | text, `null` | Region",
         "| `webhooks.secret` | `null` |  | secret, `null` | What",
         "| `api_keys[].sha256` | required |  | text | SHA-256",

@@ -28,12 +28,12 @@ def test_defaults_are_those_that_others_rely_on():
     assert settings().database_url == "sqlite:///data/ltx2.db"
     assert settings().outputs.url == "file:data/outputs"
     assert settings().public_base_url is None
-    assert settings().encode.max_bytes == 16_000_000
+    assert settings().encoder.max_bytes == 16_000_000
 
 
 def test_args_fill_them():
-    filled = settings(model="tiny", limits={"max_steps": 50}, encode={"max_bytes": None})
-    assert (filled.model, filled.limits.max_steps, filled.encode.max_bytes) == ("tiny", 50, None)
+    filled = settings(model="tiny", limits={"max_inference_steps": 50}, encode={"max_bytes": None})
+    assert (filled.model, filled.limits.max_inference_steps, filled.encoder.max_bytes) == ("tiny", 50, None)
 
 
 def test_the_environment_wins_over_args(monkeypatch):
@@ -44,9 +44,9 @@ def test_the_environment_wins_over_args(monkeypatch):
 
 
 def test_a_nested_variable_changes_that_one_alone(monkeypatch):
-    monkeypatch.setenv("LTX2_LIMITS__MAX_STEPS", "60")
-    filled = settings(limits={"max_steps": 50, "max_side": 1024})
-    assert (filled.limits.max_steps, filled.limits.max_side, filled.limits.max_frames) == (60, 1024, 481)
+    monkeypatch.setenv("LTX2_LIMITS__MAX_INFERENCE_STEPS", "60")
+    filled = settings(limits={"max_inference_steps": 50, "max_side_px": 1024})
+    assert (filled.limits.max_inference_steps, filled.limits.max_side_px, filled.limits.max_frames) == (60, 1024, 481)
 
 
 def test_variables_are_read_in_any_case(monkeypatch):
@@ -58,8 +58,8 @@ def test_variables_are_read_in_any_case(monkeypatch):
     ("wrong", "meant"),
     [
         ("LTX2_MODLE", "LTX2_MODEL"),
-        ("LTX2_LIMITS_MAX_STEPS", "LTX2_LIMITS__MAX_STEPS"),
-        ("LTX2_LIMITS__MAX_STEP", "LTX2_LIMITS__MAX_STEPS"),
+        ("LTX2_LIMITS_MAX_STEPS", "LTX2_LIMITS__MAX_INFERENCE_STEPS"),
+        ("LTX2_LIMITS__MAX_STEP", "LTX2_LIMITS__MAX_INFERENCE_STEPS"),
         ("LTX2_OUTPUT__URL", "LTX2_OUTPUTS__URL"),
     ],
 )
@@ -131,10 +131,16 @@ def test_serve_builds_an_app_beside_variables_of_services(monkeypatch):
     ("args", "said"),
     [
         ({"modle": "x"}, ["setting modle", "no such setting", "model, device, database_url"]),
-        ({"limits": {"max_step": 5}}, ["setting limits.max_step", "no such setting", "max_steps"]),
+        ({"limits": {"max_step": 5}}, ["setting limits.max_step", "no such setting", "max_inference_steps"]),
         ({"device": "gpu"}, ["setting device", "'auto', 'cpu' or 'cuda'", "'gpu' was given"]),
-        ({"limits": {"max_steps": 1}}, ["setting limits.max_steps", "greater than or equal to 2", "1 was given"]),
-        ({"limits": {"max_steps": "many"}}, ["setting limits.max_steps", "integer", "'many' was given"]),
+        (
+            {"limits": {"max_inference_steps": 1}},
+            ["setting limits.max_inference_steps", "greater than or equal to 2", "1 was given"],
+        ),
+        (
+            {"limits": {"max_inference_steps": "many"}},
+            ["setting limits.max_inference_steps", "integer", "'many' was given"],
+        ),
         ({"limits": 5}, ["setting limits"]),
         ({"model": ""}, ["setting model"]),
         ({"outputs": {"url": "s4://x"}}, ["setting outputs.url", "'s4://x' was given"]),
@@ -196,17 +202,17 @@ def test_a_bucket_and_its_server_come_from_the_environment_too(monkeypatch):
 
 
 def test_settings_travel_to_the_replicas_as_they_are(monkeypatch):
-    filled = settings(limits={"max_steps": 50})
-    monkeypatch.setenv("LTX2_LIMITS__MAX_STEPS", "60")
+    filled = settings(limits={"max_inference_steps": 50})
+    monkeypatch.setenv("LTX2_LIMITS__MAX_INFERENCE_STEPS", "60")
     assert pickle.loads(pickle.dumps(filled)) == filled
 
 
 def test_every_setting_has_a_description():
-    rooms = [Settings]
-    while rooms:
-        for name, field in rooms.pop().model_fields.items():
+    context = [Settings]
+    while context:
+        for name, field in context.pop().model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
-                rooms.append(field.annotation)
+                context.append(field.annotation)
             else:
                 assert field.description, name
 
@@ -218,12 +224,12 @@ def test_several_dispatchers_want_postgresql():
 
 
 def test_speedups_are_a_word_or_a_list_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LTX2_GENERATOR__SPEEDUPS", "off")
-    assert Settings().generator.speedups == "off"
-    monkeypatch.setenv("LTX2_GENERATOR__SPEEDUPS", '["mask", "prefix"]')
-    assert Settings().generator.speedups == ("mask", "prefix")
-    monkeypatch.setenv("LTX2_GENERATOR__SPEEDUPS", '["magic"]')
-    with pytest.raises(SettingsError, match="speedups"):
+    monkeypatch.setenv("LTX2_GENERATOR__OPTIMIZATIONS", "off")
+    assert Settings().generator.optimizations == "off"
+    monkeypatch.setenv("LTX2_GENERATOR__OPTIMIZATIONS", '["mask", "prefix"]')
+    assert Settings().generator.optimizations == ("mask", "prefix")
+    monkeypatch.setenv("LTX2_GENERATOR__OPTIMIZATIONS", '["magic"]')
+    with pytest.raises(SettingsError, match="optimizations"):
         Settings()
 
 

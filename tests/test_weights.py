@@ -98,7 +98,7 @@ def test_the_command_fetches_what_the_settings_say_is_run(tiny_folder: Path, tmp
     two = shutil.copytree(tiny_folder, tmp_path / "two")
     (two / "transformer").rename(two / "transformer_full")
     cache = str(tmp_path / "cache")
-    done = run("serve_config.yaml", str(two), LTX2_CACHE_DIR=cache, LTX2_GENERATOR__RECIPE="base")
+    done = run("serve_config.yaml", str(two), LTX2_CACHE_DIR=cache, LTX2_GENERATOR__CHECKPOINT_TYPE="base")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"it is whole, and in {cache}/full-" in done.stdout
 

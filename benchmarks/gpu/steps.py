@@ -15,7 +15,7 @@ from models.fast import fp8
 from models.fast.fp8 import MIN_WEIGHTS, Fp8Linears
 from models.fast.interval import GuidanceInterval
 from models.speedup_choice import ALWAYS_FASTER, Optimization
-from models.speedups import forget, install
+from models.speedups import clear_caches, install
 from models.speedups.compiled import compile_blocks
 from models.speedups.kernels import use_backend
 
@@ -44,7 +44,7 @@ def options(device: str) -> Options:
 class Compiled:
     """Blocks that are compiled in a mode of torch's, for one size or (`dynamic`) for all; beside these speed-ups."""
 
-    speedups: tuple[Optimization, ...]
+    optimizations: tuple[Optimization, ...]
     mode: str = "default"
     dynamic: bool | None = None
 
@@ -82,8 +82,8 @@ class Steps:
     def measure_options(self) -> Iterator[Row]:
         """A row for diffusers as it comes, and one for each option without compiled blocks."""
         yield tried({"option": PLAIN}, lambda: self._figures(self.reference))
-        for name, speedups in self._chosen(options(self._subject.device)).items():
-            yield tried({"option": name}, lambda speedups=speedups: self._render(speedups))
+        for name, optimizations in self._chosen(options(self._subject.device)).items():
+            yield tried({"option": name}, lambda optimizations=optimizations: self._render(optimizations))
         yield tried({"option": AGAIN}, lambda: self._figures_warm(self._subject))
 
     def measure_attention(self) -> Iterator[Row]:
@@ -119,9 +119,9 @@ class Steps:
     def _chosen(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: each for name, each in given.items() if self._wanted is None or name in self._wanted}
 
-    def _render(self, speedups: tuple[Optimization, ...]) -> Row:
+    def _render(self, optimizations: tuple[Optimization, ...]) -> Row:
         twin = self._subject.with_twin()
-        install(twin.pipe.transformer, speedups, twin.stg_blocks)
+        install(twin.pipe.transformer, optimizations, twin.stg_blocks)
         return self._figures_warm(twin)
 
     def _render_with(self, backend: str) -> Row:
@@ -149,7 +149,7 @@ class Steps:
             with way:
                 return self._figures_warm(twin)
         finally:
-            forget(twin.pipe.transformer)
+            clear_caches(twin.pipe.transformer)
 
     def _figures_warm(self, subject: Subject) -> Row:
         """After two steps, for which kernels are chosen and blocks compiled."""

@@ -97,12 +97,12 @@ def _tiny(_source: Source, device: str) -> Subject:
 
 def _stored(source: Source, device: str) -> Subject:
     folder = Path(source.model)
-    recipe = read_profile(folder)
+    profile = read_profile(folder)
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
-        folder, subfolder="transformer", perturbed_attn=recipe.perturbed_attn, dtype=torch.bfloat16
+        folder, subfolder="transformer", perturbed_attn=profile.perturbed_attn, dtype=torch.bfloat16
     )
     pipe = LTX2Pipeline.from_pretrained(folder, transformer=transformer, dtype=torch.bfloat16)
-    guidance = {**_guidance(*recipe.stg_blocks), "use_cross_timestep": recipe.use_cross_timestep}
+    guidance = {**_guidance(*profile.stg_blocks), "use_cross_timestep": profile.use_cross_timestep}
     return Subject(folder.name, pipe.to(device), device, {**prompts(), **guidance})
 
 
@@ -119,8 +119,8 @@ def _random(source: Source, device: str) -> Subject:
         "negative_prompt_embeds": embeddings[1],
         "negative_prompt_attention_mask": mask,
     }
-    recipe = choose_profile(pipe.transformer.config)
-    guidance = {**_guidance(*recipe.stg_blocks), "use_cross_timestep": recipe.use_cross_timestep}
+    profile = choose_profile(pipe.transformer.config)
+    guidance = {**_guidance(*profile.stg_blocks), "use_cross_timestep": profile.use_cross_timestep}
     return Subject(random_name(source), pipe, device, {**text, **guidance})
 
 

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 
 from deployments.metrics.labels import GENERATOR, STATE
 from deployments.metrics.metrics import MetricsRecorder
-from deployments.metrics.table import CENSUS_AT_S, GENERATORS, OLDEST_QUEUED_S, PAUSED, TASKS
+from deployments.metrics.table import (
+    GENERATORS,
+    OLDEST_QUEUED_AGE_SECONDS,
+    PAUSED,
+    QUEUE_SAMPLED_TIMESTAMP_SECONDS,
+    TASKS,
+)
 from storage.task_store import TaskStore
 
 SAMPLE_INTERVAL_S = 5.0
@@ -50,6 +56,6 @@ class QueueGauges:
             self._metrics.set(GENERATORS, generators.get(state, 0), state=state)
 
     def _publish_pause(self, *, oldest_queued_s: float, paused: bool, at_s: float) -> None:
-        self._metrics.set(OLDEST_QUEUED_S, oldest_queued_s)
+        self._metrics.set(OLDEST_QUEUED_AGE_SECONDS, oldest_queued_s)
         self._metrics.set(PAUSED, float(paused))
-        self._metrics.set(CENSUS_AT_S, at_s)
+        self._metrics.set(QUEUE_SAMPLED_TIMESTAMP_SECONDS, at_s)

@@ -26,7 +26,7 @@ from deployments.dispatcher.retries import EncodeRetryBudget, RetryDecision, dec
 from deployments.metrics.ends import task_end_recorder
 from deployments.metrics.labels import ENCODER_LOST
 from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
-from deployments.metrics.table import STAGE_S, TASK_RETRIES
+from deployments.metrics.table import STAGE_DURATION_SECONDS, TASK_RETRIES
 from deployments.settings import SQLITE_SCHEME, Settings
 from deployments.traces import error_code, in_span, open_tracer, with_parent
 from models.errors import StoreUnavailable
@@ -75,17 +75,17 @@ class Dispatcher:
             engine,
             task_end_recorder(metrics, State.FAILED, State.COMPLETED),
             settings.quotas,
-            settings.generator.fast_guided_share,
+            settings.generator.fast_guidance_fraction,
         )
-        self._census = QueueGauges(self._tasks, model_name, metrics)
+        self._queue_gauges = QueueGauges(self._tasks, model_name, metrics)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
         self._outcomes = OutcomeHandler(settings.dispatcher, self._tasks, self._outputs, metrics)
         self._retention = Retention(settings.retention, SqlRetentionStore(engine), self._outputs)
-        self._traces = open_tracer(settings.traces, "Dispatcher")
+        self._tracer = open_tracer(settings.traces, "Dispatcher")
         self._generator = generator
         self._encoder = encoder
         self._name = DispatcherId.current()
-        self._house = Maintenance(settings, self._name, model_name, self._tasks, self._outcomes)
+        self._maintenance = Maintenance(settings, self._name, model_name, self._tasks, self._outcomes)
         me = DispatcherRegistration(str(self._name), app, model_name, ready=False)
         self._place = DispatcherMembership(
             SqlDispatcherRegistry(engine), me, _in_flight(settings.generator.max_replicas)
@@ -121,7 +121,7 @@ class Dispatcher:
             work.cancel()
             await self._outcomes.retry_until_available(self._tasks.requeue, task, attempt_lost=False)
         self._tasks.close()
-        await asyncio.to_thread(self._traces.close)
+        await asyncio.to_thread(self._tracer.close)
 
     async def _watch_app(self) -> None:
         """Wait until Serve has brought up every deployment of this app: what an upgrade waits for."""
@@ -136,21 +136,21 @@ class Dispatcher:
 
     async def _drain(self) -> None:
         """Wait for what runs, and hold on to it meanwhile."""
-        ends_at = time.monotonic() + self._settings.drain_s
+        ends_at = time.monotonic() + self._settings.drain_timeout_s
         while self._running and (left_s := ends_at - time.monotonic()) > 0:
             running = [work for _, work in self._running.values()]
             await asyncio.wait(running, timeout=min(left_s, self._settings.lease_s / 3))
             with contextlib.suppress(StoreUnavailable):
-                await self._house.renew_leases()
+                await self._maintenance.renew_leases()
 
     async def _run(self) -> None:
         while not self._stopping:
             self._nudged.clear()  # before the look, so that a nudge during it means another
             try:
-                await self._house.run_due()
+                await self._maintenance.run_due()
                 self._retention.start_if_due()
                 await self._start_tasks()
-                await asyncio.to_thread(self._census.publish_if_due, mine=self._place.is_leader)
+                await asyncio.to_thread(self._queue_gauges.publish_if_due, mine=self._place.is_leader)
             except StoreUnavailable as error:
                 logger.warning("waiting for the task store: %s", error.message)
                 await asyncio.sleep(self._settings.poll_interval_s)
@@ -165,7 +165,7 @@ class Dispatcher:
         claim = self._tasks.claim
         for task in await asyncio.to_thread(claim, str(self._name), self._model_name, free, self._settings.lease_s):
             if task.claim_token == 1:
-                self._metrics.observe(STAGE_S, time.time() - task.created_at, stage=TimedStage.CLAIM)
+                self._metrics.observe(STAGE_DURATION_SECONDS, time.time() - task.created_at, stage=TimedStage.CLAIM)
             self._generating.add(_claim(task))
             work = asyncio.create_task(self._process_task(task))
             self._running[_claim(task)] = (task, work)
@@ -193,8 +193,8 @@ class Dispatcher:
     async def _process_task(self, task: Task) -> None:
         parent, attempt = task.context.traceparent, task.attempts + 1
         if task.claim_token == 1:
-            self._traces.record_span("queue", parent, time.time() - task.created_at, task_id=task.id)
-        with logs.bind_task(task), in_span(self._traces, "claim", parent, task_id=task.id, attempt=attempt) as span:
+            self._tracer.record_span("queue", parent, time.time() - task.created_at, task_id=task.id)
+        with logs.bind_task(task), in_span(self._tracer, "claim", parent, task_id=task.id, attempt=attempt) as span:
             span.end(await self._run_task(with_parent(task, span)))
 
     async def _run_task(self, task: Task) -> str | None:
@@ -219,14 +219,14 @@ class Dispatcher:
             except Exception as wrapped:  # the task's boundary: whatever happened ends here
                 error = unwrap_ray_error(wrapped)
                 row = await self._outcomes.retry_until_available(self._tasks.get, task.id)
-                verdict = decide_retry(error, row, may_encode_again=encodes.allow_retry(error))
-                if verdict == RetryDecision.ENCODE_AGAIN:
+                decision = decide_retry(error, row, may_encode_again=encodes.allow_retry(error))
+                if decision == RetryDecision.ENCODE_AGAIN:
                     logger.warning("task %s: encoding again: %s", task.id, error)
                     self._metrics.add(TASK_RETRIES, reason=ENCODER_LOST)
                     await asyncio.sleep(RETRY_DELAY_S)
                     continue
                 failed = error_code(error)
-                await self._outcomes.apply(task, error, verdict)
+                await self._outcomes.apply(task, error, decision)
             break
         await self._outcomes.retry_until_available(self._outcomes.delete_input_of_ended, task)
         return failed

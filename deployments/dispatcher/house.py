@@ -32,7 +32,7 @@ class Maintenance:
         outcomes: OutcomeHandler,
     ) -> None:
         self._settings = settings.dispatcher
-        self._orphan_model_timeout_s = settings.orphan_model_timeout_s
+        self._orphan_model_timeout_s = settings.unserved_model_timeout_s
         self._one_host = settings.database_url.startswith(SQLITE_SCHEME)
         self._name = name
         self._model_name = model_name
@@ -71,7 +71,7 @@ class Maintenance:
         for task in self._tasks.reclaim(dead):
             with logs.bind_task(task):
                 self._outcomes.record_reclaimed(task)
-            if task.requeues > self._settings.max_restarts:
+            if task.requeues > self._settings.max_requeues:
                 self._outcomes.record_end(task, self._outcomes.too_many_restarts())
 
     def _is_dead(self, name: str) -> bool:

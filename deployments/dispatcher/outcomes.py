@@ -36,12 +36,12 @@ class OutcomeHandler:
         self._outputs = outputs
         self._metrics = metrics
 
-    async def apply(self, task: Task, error: BaseException, verdict: RetryDecision) -> None:
-        """Carry out the verdict on a task whose run ended with `error`."""
-        match verdict:
+    async def apply(self, task: Task, error: BaseException, decision: RetryDecision) -> None:
+        """Carry out the decision on a task whose run ended with `error`."""
+        match decision:
             case RetryDecision.IGNORE:
                 logger.info("task %s: dropped: %s", task.id, error)
-            case RetryDecision.REQUEUE if task.requeues < self._settings.max_restarts:
+            case RetryDecision.REQUEUE if task.requeues < self._settings.max_requeues:
                 logger.warning("task %s: back in the queue: %s", task.id, error)
                 self._metrics.add(TASK_RETRIES, reason=PUT_BACK)
                 await asyncio.sleep(RETRY_DELAY_S)
@@ -85,7 +85,7 @@ class OutcomeHandler:
 
     def too_many_restarts(self) -> Failure:
         """Why a task ends that no server has lived long enough for."""
-        message = f"the server was stopped under it, or lost its stores, {self._settings.max_restarts} times"
+        message = f"the server was stopped under it, or lost its stores, {self._settings.max_requeues} times"
         return Failure(message, "too_many_restarts", retryable=True)
 
     def record_end(self, task: Task, why: Failure) -> None:

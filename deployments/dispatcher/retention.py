@@ -56,35 +56,35 @@ class Retention:
             self._remove_orphans(folder)
 
     def _expire_outputs(self) -> None:
-        if self._settings.outputs_s is None:
+        if self._settings.output_ttl_s is None:
             return
-        expired = self._rows.expire(time.time() - self._settings.outputs_s, self._settings.batch)
+        expired = self._rows.expire(time.time() - self._settings.output_ttl_s, self._settings.batch_size)
         for task_id in expired:
             self._delete(_files(task_id))
         if expired:
-            logger.info("removed the files of %d tasks, which are older than retention.outputs_s", len(expired))
+            logger.info("removed the files of %d tasks, which are older than retention.output_ttl_s", len(expired))
 
     def _remove_rows(self) -> None:
-        if self._settings.rows_s is None:
+        if self._settings.task_ttl_s is None:
             return
-        ended_before = time.time() - self._settings.rows_s
-        old = self._rows.old(ended_before, self._settings.batch)
+        ended_before = time.time() - self._settings.task_ttl_s
+        old = self._rows.old(ended_before, self._settings.batch_size)
         without_files = [task_id for task_id in old if self._delete(_files(task_id))]
         if without_files:
             self._rows.remove(without_files, ended_before)
-            logger.info("removed %d tasks, which ended before retention.rows_s", len(without_files))
+            logger.info("removed %d tasks, which ended before retention.task_ttl_s", len(without_files))
 
     def _delete_webhooks(self) -> None:
         """How the message about a task stands is kept as long as a task without a video."""
-        if self._settings.rows_s is None:
+        if self._settings.task_ttl_s is None:
             return
-        made_before = time.time() - self._settings.rows_s - WEBHOOK_TTL_S
-        if forgotten := self._rows.delete_webhooks(made_before, self._settings.batch):
-            logger.info("forgot %d webhooks, which are older than retention.rows_s", forgotten)
+        made_before = time.time() - self._settings.task_ttl_s - WEBHOOK_TTL_S
+        if forgotten := self._rows.delete_webhooks(made_before, self._settings.batch_size):
+            logger.info("forgot %d webhooks, which are older than retention.task_ttl_s", forgotten)
 
     def _remove_orphans(self, folder: str) -> None:
         """Look at the next files of the folder, from the first again after the last."""
-        found = self._outputs.list(folder, self._seen[folder], self._settings.batch)
+        found = self._outputs.list(folder, self._seen[folder], self._settings.batch_size)
         self._seen[folder] = found[-1].key if found else ""
         orphans = find_unneeded(self._rows, list(found))
         if orphans and self._delete(orphans):

@@ -36,11 +36,11 @@ class Encoder:
     def __init__(self, settings: Settings, *, metrics: MetricsRecorder = NOOP_METRICS) -> None:
         logs.install_filter()
         settings = settings.with_secrets()
-        self._settings = settings.encode
+        self._settings = settings.encoder
         self._metrics = metrics
         metrics.initialize(COLD_STARTS)
         self._tasks: TaskStore = SqlTaskStore.open(settings.database_url, task_end_recorder(metrics, State.COMPLETED))
-        self._traces = open_tracer(settings.traces, "Encoder")
+        self._tracer = open_tracer(settings.traces, "Encoder")
         self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
 
     def encode(self, clip: Clip, task: Task) -> None:
@@ -52,10 +52,10 @@ class Encoder:
         started, stopwatch = time.monotonic(), StageTimer()
         stopwatch.start_stage(TimedStage.ENCODE)
         with logs.bind_task(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-            with in_span(self._traces, TimedStage.ENCODE, task.context.traceparent):
+            with in_span(self._tracer, TimedStage.ENCODE, task.context.traceparent):
                 written = self._write(clip, task, Path(folder))
             stopwatch.start_stage(TimedStage.STORE)
-            with in_span(self._traces, TimedStage.STORE, task.context.traceparent, size_bytes=written.size_bytes):
+            with in_span(self._tracer, TimedStage.STORE, task.context.traceparent, size_bytes=written.size_bytes):
                 self._store(task, Path(folder), written)
             stopwatch.start_stage(None)
             record_run(self._metrics, clip.timings, stopwatch.timings)
@@ -63,9 +63,9 @@ class Encoder:
             logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, seconds)
 
     def __del__(self) -> None:
-        """Send what is left of traces."""
+        """Send what is left of tracer."""
         with suppress(AttributeError):  # the constructor may have raised
-            self._traces.close()
+            self._tracer.close()
 
     def _write(self, clip: Clip, task: Task, folder: Path) -> Mp4:
         mp4 = folder / VIDEO

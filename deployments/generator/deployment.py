@@ -26,7 +26,7 @@ from deployments.generator.turns import GpuLock, HasWaiters
 from deployments.generator.waiting_clips import PendingClips
 from deployments.generator.watch import Watchdog
 from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
-from deployments.metrics.table import DECODES_AGAIN, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
+from deployments.metrics.table import DECODE_RETRIES, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import Settings
 from deployments.traces import open_tracer
 from models.clip import Clip
@@ -66,21 +66,23 @@ class Generator:
         settings = settings.with_secrets()
         self._settings = settings
         self._metrics = metrics
-        metrics.initialize(DECODES_AGAIN)
-        self._traces = open_tracer(settings.traces, "Generator")
+        metrics.initialize(DECODE_RETRIES)
+        self._tracer = open_tracer(settings.traces, "Generator")
         engine = open_engine(settings.database_url)
         self._tasks = SqlTaskStore(engine)
         self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
-        self._meter = UsageMeter(self._tasks)
-        self._waiting_clips = PendingClips(self._tasks, settings.generator.max_waiting_clip_bytes)
+        self._usage_meter = UsageMeter(self._tasks)
+        self._pending_clips = PendingClips(self._tasks, settings.generator.max_pending_clip_bytes)
         self._gpu_memory: GpuMemory | None = None
         self._watch = Watchdog(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
-        self._presence = ReplicaStatus(self._tasks, model_name, self._on_heartbeat)
-        self._learned = ModelInfoWriter(self._tasks, model_name)
+        self._replica_status = ReplicaStatus(self._tasks, model_name, self._on_heartbeat)
+        self._model_info_writer = ModelInfoWriter(self._tasks, model_name)
         self._supersession = Supersession(SqlDispatcherRegistry(engine), app, model_name)
-        self._residence = ModelManager(settings, model, device, self._presence, self._learned.record)
-        self._turns = GpuLock(idle_s(settings.generator.sleep_after_s, device), self._sleep)
-        self._presence.start()
+        self._model_manager = ModelManager(
+            settings, model, device, self._replica_status, self._model_info_writer.record
+        )
+        self._turns = GpuLock(idle_s(settings.generator.sleep_after_idle_s, device), self._sleep)
+        self._replica_status.start()
 
     def generate(self, task: Task) -> Clip:
         """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
@@ -91,9 +93,9 @@ class Generator:
             self._watch.block_if_broken()
             if not self._tasks.start_run(task):
                 raise TaskCanceled("the task was canceled, or taken over by another worker")
-            hearing = self._make_progress_dispatcher(task)
+            progress_dispatcher = self._make_progress_dispatcher(task)
             try:
-                return self._render(task, hearing)
+                return self._render(task, progress_dispatcher)
             except TaskCanceled:
                 raise
             except Exception as error:
@@ -102,7 +104,7 @@ class Generator:
                     raise
                 raise RenderFailed(f"{type(error).__name__}: {error}") from error
             finally:
-                hearing.close()
+                progress_dispatcher.close()
 
     async def check_health(self) -> None:
         """End the process when a stage hangs or the GPU is broken; Serve replaces the replica.
@@ -123,61 +125,61 @@ class Generator:
     def __del__(self) -> None:
         """Say that this replica is gone."""
         with suppress(StoreUnavailable, AttributeError):
-            self._presence.close()
-            self._residence.close()
+            self._replica_status.close()
+            self._model_manager.close()
             self._turns.close()
-            self._meter.flush()
-            self._presence.deregister()
+            self._usage_meter.flush()
+            self._replica_status.deregister()
         with suppress(AttributeError):
-            self._traces.close()
+            self._tracer.close()
 
     def _make_progress_dispatcher(self, task: Task) -> ProgressDispatcher:
-        reporter = ProgressReporter(self._tasks, task, self._meter.flush_if_large)
-        stopwatch, timeline = StageTimer(tell=self._make_progress_callback(task)), self._residence.timeline
-        return ProgressDispatcher(reporter, stopwatch, timeline, self._watch, self._presence, self._waiting_clips)
+        reporter = ProgressReporter(self._tasks, task, self._usage_meter.flush_if_large)
+        stopwatch, timeline = StageTimer(tell=self._make_progress_callback(task)), self._model_manager.timeline
+        return ProgressDispatcher(reporter, stopwatch, timeline, self._watch, self._replica_status, self._pending_clips)
 
     def _make_progress_callback(self, task: Task) -> Callable[[TimedStage, float], None]:
         """Makes a span of each lap; those of no length are between two reports, and nothing is in them."""
 
         def tell(lap: TimedStage, seconds: float) -> None:
             if seconds >= SHORTEST_SPAN_S:
-                self._traces.record_span(lap, task.context.traceparent, seconds)
+                self._tracer.record_span(lap, task.context.traceparent, seconds)
 
         return tell
 
-    def _render(self, task: Task, hearing: ProgressDispatcher) -> Clip:
-        cold, timeline = self._residence.model is None, self._residence.timeline
+    def _render(self, task: Task, progress_dispatcher: ProgressDispatcher) -> Clip:
+        cold, timeline = self._model_manager.model is None, self._model_manager.timeline
         timeline.record(Milestone.TASK)
-        hearing(Progress(Stage.STARTING))
+        progress_dispatcher(Progress(Stage.STARTING))
         picture = load_input_image(task, self._outputs)
-        model = self._residence.get_or_load(hearing)
+        model = self._model_manager.get_or_load(progress_dispatcher)
         started = time.monotonic()
         task = apply_adjustments(task, model, self._tasks)
-        hearing.reporter.update_task(task)
+        progress_dispatcher.reporter.update_task(task)
         check_memory(task, model, self._settings.limits)
         if Optimization.COMPILE in model.optimizations:
             self._watch.expect_compiling(_kind(task.rendered_request, from_image=picture is not None))
-        with self._meter.measure(task.owner):
-            clip = model.render(task.request, picture, hearing)
+        with self._usage_meter.measure(task.owner):
+            clip = model.render(task.request, picture, progress_dispatcher)
         if model.fast_summary:
             logger.info("task %s: quality fast: %s", task.id, model.fast_summary)
         for part in model.decoded_again:
             logger.warning("task %s: ran out of memory when it was decoded, and was decoded again: %s", task.id, part)
-            self._metrics.add(DECODES_AGAIN)
+            self._metrics.add(DECODE_RETRIES)
         record_duration(task, clip, self._tasks)
-        self._waiting_clips.add(task, clip.size_bytes)
-        hearing(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
+        self._pending_clips.add(task, clip.size_bytes)
+        progress_dispatcher(Progress(Stage.ENCODING, task.rendered_request.num_inference_steps))
         logger.info("task %s: rendered in %.1f s", task.id, time.monotonic() - started)
         self._gpu_memory = read_gpu_memory()
         self._publish_gpu_memory()
         marks = {str(mark): at for mark, at in timeline.milestones.items()} if cold else {}
-        return replace(clip, timings=replace(hearing.stopwatch.timings, cold_start=marks))
+        return replace(clip, timings=replace(progress_dispatcher.stopwatch.timings, cold_start=marks))
 
     def _sleep(self, wanted: HasWaiters) -> None:
         """In the idle thread. What goes wrong leaves weights on both sides, and a wake collects them."""
         self._watch.feed(Stage.LOADING)  # a task that waits for the turn is watched by nobody
         try:
-            self._residence.sleep(wanted)
+            self._model_manager.sleep(wanted)
         except Exception as error:
             logger.warning("the weights could not all be moved to host memory: %s", error)
             self._check_device(error)
@@ -189,8 +191,8 @@ class Generator:
             self._watch.mark_broken(fault)
 
     def _on_heartbeat(self) -> None:
-        self._meter.flush()
-        self._learned.write()
+        self._usage_meter.flush()
+        self._model_info_writer.write()
         self._supersession.check_app()
         self._publish_gpu_memory()
 

@@ -1,4 +1,4 @@
-"""What a Generator learned of its model, on its way into the store: a store that is away loses no loaded model."""
+"""What a Generator model_info_writer of its model, on its way into the store: a store that is away loses no loaded model."""
 
 import logging
 import threading
@@ -24,7 +24,7 @@ class ModelInfoWriter:
         self._unwritten: ServedModel | None = None
 
     def record(self, model: "Ltx2Model") -> None:
-        """Write down which recipe it has, and how much room there is beside it now."""
+        """Write down which profile it has, and how much room there is beside it now."""
         with self._lock:
             self._unwritten = ServedModel(self._model_name, model.profile, model.free_vram_bytes)
         self.write()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.ltx2 import Ltx2Model
 
 SLEEP_AFTER_S = 120.0
-"""What `generator.sleep_after_s: auto` means."""
+"""What `generator.sleep_after_idle_s: auto` means."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -33,17 +33,22 @@ class ModelManager:
     """
 
     def __init__(
-        self, settings: Settings, source: str, device: str, presence: ReplicaStatus, note: Callable[["Ltx2Model"], None]
+        self,
+        settings: Settings,
+        source: str,
+        device: str,
+        replica_status: ReplicaStatus,
+        note: Callable[["Ltx2Model"], None],
     ) -> None:
         self._settings = settings.generator
         self._cache_dir = Path(settings.cache_dir)
         self._source = source
         self._device = device
-        self._presence = presence
+        self._replica_status = replica_status
         self._on_loaded = note
         self.model: Ltx2Model | None = None
         self.timeline = ColdStartTimeline()
-        self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline, self._settings.recipe)
+        self._warm_up = WarmUp(source, self._cache_dir, device, self.timeline, self._settings.checkpoint_type)
         self._warm_up.start()
 
     def get_or_load(self, report: ReportProgress) -> "Ltx2Model":
@@ -58,13 +63,13 @@ class ModelManager:
         """Free the GPU while nobody asks. Raises whatever moving raises."""
         if self.model is None or not self._can_sleep(self.model):
             return
-        self._presence.set_state(ReplicaState.SLEEPING)
+        self._replica_status.set_state(ReplicaState.SLEEPING)
         started = time.monotonic()
         try:
             gone = self.model.sleep(wanted)
         finally:
             if not self.model.asleep:
-                self._presence.set_state(ReplicaState.READY)
+                self._replica_status.set_state(ReplicaState.READY)
         logger.info("%s in %.1f s", self._describe_sleep(gone, wanted), time.monotonic() - started)
 
     @staticmethod
@@ -94,7 +99,7 @@ class ModelManager:
 
             options = _load_options(self._settings)
             model = Ltx2Model.load(self._source, self._device, self._cache_dir, report, options, timeline=self.timeline)
-            self._presence.set_free_memory(model.free_vram_bytes)
+            self._replica_status.set_free_memory(model.free_vram_bytes)
             self._on_loaded(model)
         logger.info("model loaded from %s on %s in %.1f s", self._source, self._device, time.monotonic() - started)
         logger.info("recipe: %s", model.profile.summary)
@@ -107,7 +112,7 @@ class ModelManager:
         with self._report_state(ReplicaState.SLEEPING):
             report(Progress(Stage.LOADING))
             model.wake()
-            self._presence.set_free_memory(model.free_vram_bytes)
+            self._replica_status.set_free_memory(model.free_vram_bytes)
             self._on_loaded(model)
         logger.info("the weights were back on the GPU in %.1f s", time.monotonic() - started)
 
@@ -117,32 +122,32 @@ class ModelManager:
         try:
             yield
         except TaskCanceled:
-            self._presence.set_state(before)
+            self._replica_status.set_state(before)
             raise
         except Exception as error:
             message = error.message if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
-            self._presence.set_state(ReplicaState.FAILED, message)
+            self._replica_status.set_state(ReplicaState.FAILED, message)
             if isinstance(error, VideoError):
                 raise
             raise ModelUnavailable(f"the model could not be loaded: {message}") from error
-        self._presence.set_state(ReplicaState.READY)
+        self._replica_status.set_state(ReplicaState.READY)
 
 
-def idle_s(sleep_after_s: float | Literal["auto"] | None, device: str) -> float | None:
+def idle_s(sleep_after_idle_s: float | Literal["auto"] | None, device: str) -> float | None:
     """How long to stay awake; None for ever, as on a CPU, which has nothing to free."""
-    if sleep_after_s == "auto":
+    if sleep_after_idle_s == "auto":
         return SLEEP_AFTER_S if device == "cuda" else None
-    return sleep_after_s
+    return sleep_after_idle_s
 
 
-def _load_options(knobs: GeneratorSettings) -> LoadOptions:
+def _load_options(settings: GeneratorSettings) -> LoadOptions:
     return LoadOptions(
-        knobs.speedups,
-        None if knobs.placement == "auto" else knobs.placement,
-        knobs.weights,
-        text_encoder_dtype=knobs.text_encoder_weights,
-        checkpoint_type=knobs.recipe,
-        prompt_cache_bytes=knobs.prompt_cache_bytes,
-        fast_guidance_fraction=knobs.fast_guided_share,
-        fast_float8=knobs.fast_float8,
+        settings.optimizations,
+        None if settings.offload == "auto" else settings.offload,
+        settings.weight_dtype,
+        text_encoder_dtype=settings.text_encoder_dtype,
+        checkpoint_type=settings.checkpoint_type,
+        prompt_cache_bytes=settings.prompt_cache_bytes,
+        fast_guidance_fraction=settings.fast_guidance_fraction,
+        fast_float8=settings.fast_float8,
     )

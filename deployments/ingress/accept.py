@@ -38,49 +38,49 @@ class Submission:
     context: RequestContext = field(default_factory=RequestContext)
 
 
-def check_admission(rooms: AppContext, submission: Submission) -> Task | None:
+def check_admission(context: AppContext, submission: Submission) -> Task | None:
     """Look at all that can refuse a submit before its image is decoded, which costs the most.
 
     Returns the task of an earlier submit when this one repeats it. Raises what `accept` raises.
     """
-    new = _new_task(rooms, submission)
+    new = _new_task(context, submission)
     try:
-        return rooms.tasks.check_queue_limit(new, rooms.settings.ingress.max_queued)
+        return context.tasks.check_queue_limit(new, context.settings.ingress.max_queued)
     except QueueFull as error:
-        raise _with_retry_after(rooms, error) from None
+        raise _with_retry_after(context, error) from None
 
 
-def submit_request(rooms: AppContext, submission: Submission) -> Task:
+def submit_request(context: AppContext, submission: Submission) -> Task:
     """Check everything, then write: the picture first, so that no row waits for one that is not there.
 
     Returns the task of an earlier submit when this one repeats it.
     """
-    new = _new_task(rooms, submission)
+    new = _new_task(context, submission)
     if submission.image is None:
-        return _submit(rooms, replace(new, adjustments=adjust_to_model(rooms, new.request, from_image=False)))
-    fitted = DECODER_POOL.fit(submission.image, new.request, rooms.settings.limits)
+        return _submit(context, replace(new, adjustments=adjust_to_model(context, new.request, from_image=False)))
+    fitted = DECODER_POOL.fit(submission.image, new.request, context.settings.limits)
     request, key = fitted.request, input_key(new.id)
-    adjusted = adjust_to_model(rooms, request, from_image=True)
-    rooms.outputs.put(key, fitted.content)
+    adjusted = adjust_to_model(context, request, from_image=True)
+    context.outputs.put(key, fitted.content)
     try:
-        task = _submit(rooms, replace(new, request=request, input_key=key, adjustments=adjusted))
+        task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjusted))
     except BaseException:
-        rooms.outputs.delete(key)
+        context.outputs.delete(key)
         raise
     if task.id != new.id:
-        rooms.outputs.delete(key)
+        context.outputs.delete(key)
     return task
 
 
-def _new_task(rooms: AppContext, submission: Submission) -> NewTask:
+def _new_task(context: AppContext, submission: Submission) -> NewTask:
     """The task as its fields have it, before its image is looked at. Raises for what cannot be taken."""
-    settings = rooms.settings
+    settings = context.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
     idempotency = _idempotency(submission, request)
-    _check_space(rooms)
+    _check_space(context)
     return NewTask(
         request,
-        rooms.model,
+        context.model,
         submission.base_url,
         idempotency=idempotency,
         owner=submission.owner,
@@ -88,26 +88,26 @@ def _new_task(rooms: AppContext, submission: Submission) -> NewTask:
     )
 
 
-def _check_space(rooms: AppContext) -> None:
+def _check_space(context: AppContext) -> None:
     """Refuse before the work what could not be kept after it."""
-    least = rooms.settings.outputs.min_free_bytes
-    free = rooms.outputs.free_bytes() if least else None
+    least = context.settings.outputs.min_free_bytes
+    free = context.outputs.free_bytes() if least else None
     if free is not None and free < least:
         raise StorageFull(f"the output store has {free} bytes left, and outputs.min_free_bytes keeps {least} free")
 
 
-def _submit(rooms: AppContext, new: NewTask) -> Task:
+def _submit(context: AppContext, new: NewTask) -> Task:
     try:
-        task = rooms.tasks.submit(new, rooms.settings.ingress.max_queued)
+        task = context.tasks.submit(new, context.settings.ingress.max_queued)
     except QueueFull as error:
-        raise _with_retry_after(rooms, error) from None
+        raise _with_retry_after(context, error) from None
     if task.id == new.id:
-        rooms.metrics.add(TASKS_SUBMITTED, kind="text" if new.input_key is None else "image")
+        context.metrics.add(TASKS_SUBMITTED, kind="text" if new.input_key is None else "image")
     return task
 
 
-def _with_retry_after(rooms: AppContext, error: QueueFull) -> QueueFull:
-    return QueueFull(error.message, rooms.throughput.retry_after_s())
+def _with_retry_after(context: AppContext, error: QueueFull) -> QueueFull:
+    return QueueFull(error.message, context.throughput.retry_after_s())
 
 
 def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:

@@ -31,34 +31,34 @@ from deployments.ingress.webhooks.sending import lifespan
 DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
 
 
-def create_app(rooms: AppContext) -> FastAPI:
-    """Build the app from its rooms."""
+def create_app(context: AppContext) -> FastAPI:
+    """Build the app from its context."""
     app = FastAPI(
         title="LTX-2 video server",
         description=DESCRIPTION,
         version="1",
-        lifespan=lambda _app: lifespan(rooms),
+        lifespan=lambda _app: lifespan(context),
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,  # what generated clients and tools call an operation
         redirect_slashes=False,  # its redirect names the scheme and host that reach us, not those behind a TLS proxy
     )
     add_error_handlers(app)
-    add_security_middleware(app, rooms.settings)
+    add_security_middleware(app, context.settings)
     app.add_middleware(SecurityHeadersMiddleware)
-    app.add_middleware(MetricsMiddleware, metrics=rooms.metrics)
+    app.add_middleware(MetricsMiddleware, metrics=context.metrics)
     app.add_middleware(PathNormalizationMiddleware)  # outside of all that looks at a path
-    watch = TaskWatcher(rooms.tasks)
-    closed = openapi_security(rooms.settings)
-    app.include_router(video_router(rooms, watch), **closed)
-    app.include_router(events_router(rooms, watch), **closed)
+    watcher = TaskWatcher(context.tasks)
+    closed = openapi_security(context.settings)
+    app.include_router(video_router(context, watcher), **closed)
+    app.include_router(events_router(context, watcher), **closed)
     about_tasks = (tasks_router, listing_router, deletion_router, resend_router)
     for make_router in (estimate_router, usage_router, *about_tasks, outputs_router):
-        app.include_router(make_router(rooms), **closed)
-    app.include_router(openai_router(rooms, watch), **openapi_security(rooms.settings, OpenAIErrorBody))
+        app.include_router(make_router(context), **closed)
+    app.include_router(openai_router(context, watcher), **openapi_security(context.settings, OpenAIErrorBody))
     for make_router in (health_router, skill_router, page_router):
-        app.include_router(make_router(rooms))
+        app.include_router(make_router(context))
     app.include_router(swagger_ui_router())
     describe_webhooks(app)
-    install_openapi_route(app, rooms)
+    install_openapi_route(app, context)
     return app

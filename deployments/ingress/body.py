@@ -40,7 +40,7 @@ IMAGE = ImageNames()
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
     """Read the fields of a JSON object, for a route without an image. Raises InvalidRequest, TooLarge, TooSlow."""
     _check_kind(request, ONLY_JSON)
-    bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.max_body_s)
+    bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
 
 
@@ -54,7 +54,7 @@ async def read_any(
         _check_kind(request, allowed)
     max_image_bytes = settings.limits.max_image_bytes
     # Base64 takes 4 bytes for 3, and lines or escapes some more.
-    bounded = _bounded(request, max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES, settings.ingress.max_body_s)
+    bounded = _bounded(request, max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     if is_form:
         fields, image = await _read_form(bounded, names, max_image_bytes)
     else:

@@ -5,7 +5,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.metrics.metrics import MetricsRecorder
-from deployments.metrics.table import HTTP_ANSWER_S, HTTP_REQUESTS
+from deployments.metrics.table import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 
 UNMATCHED = "unmatched"
 """The route of a path that there is not: a client may choose it, so it is no label."""
@@ -42,4 +42,4 @@ class MetricsMiddleware:
     def _record(self, scope: Scope, status: int, answer_s: float) -> None:
         route = getattr(scope.get("route"), "path", UNMATCHED)
         self._metrics.add(HTTP_REQUESTS, route=route, method=scope["method"], status=str(status))
-        self._metrics.observe(HTTP_ANSWER_S, answer_s, route=route)
+        self._metrics.observe(HTTP_REQUEST_DURATION_SECONDS, answer_s, route=route)

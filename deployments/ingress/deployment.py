@@ -53,14 +53,14 @@ class Ingress:
         metrics.initialize(TASKS_SUBMITTED)
         metrics.initialize(WEBHOOKS)
         self._dispatcher = dispatcher
-        self._rooms = AppContext(
+        self._context = AppContext(
             settings=settings,
             model=model_name,
             tasks=SqlTaskStore.open(
                 settings.database_url,
                 task_end_recorder(metrics, State.CANCELED),
                 settings.quotas,
-                settings.generator.fast_guided_share,
+                settings.generator.fast_guidance_fraction,
             ),
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
             notify_dispatchers=DispatcherNotifier(self._send_nudge),
@@ -72,12 +72,12 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Serve's
         """Serve calls this once, after the constructor."""
-        return create_app(self._rooms)
+        return create_app(self._context)
 
     def __del__(self) -> None:
-        """Send what is left of traces."""
+        """Send what is left of tracer."""
         with contextlib.suppress(AttributeError):  # the constructor may have raised
-            self._rooms.tracer.close()
+            self._context.tracer.close()
 
     async def _send_nudge(self) -> None:
         with contextlib.suppress(Exception):  # a nudge only saves time; the Dispatcher polls

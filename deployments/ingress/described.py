@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from deployments.ingress.rooms import AppContext
 
 
-def install_openapi_route(app: FastAPI, rooms: AppContext) -> None:
+def install_openapi_route(app: FastAPI, context: AppContext) -> None:
     """Put a route of our own in the place of FastAPI's, which would ask the store on the event loop."""
     path = app.openapi_url
     app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != path]
@@ -21,9 +21,9 @@ def install_openapi_route(app: FastAPI, rooms: AppContext) -> None:
     @app.head(str(path), include_in_schema=False)
     @app.get(str(path), include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
-        defaults = await rooms.reading.run(rooms.model_info.defaults)
+        defaults = await context.reading.run(context.model_info.defaults)
         described = with_defaults(app.openapi(), defaults)
-        return JSONResponse({**described, "servers": [{"url": rooms.base_url(request)}]})
+        return JSONResponse({**described, "servers": [{"url": context.base_url(request)}]})
 
 
 def with_defaults(described: dict[str, Any], defaults: dict[str, float]) -> dict[str, Any]:

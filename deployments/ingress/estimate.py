@@ -43,22 +43,22 @@ class Estimate(BaseModel):
     nearest: Annotated[list[Dimensions], Field(description="Where it does not fit: the nearest that do.")]
 
 
-def adjust_to_model(rooms: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
+def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
     """What of `request` the served model renders otherwise, where that is known already. Blocks on the store.
 
     Raises DoesNotFit where the memory that the last Generator found is too small for it.
     """
-    recipe, free_bytes = rooms.model_info.recipe(), rooms.model_info.stored().free_vram_bytes
-    adjusted = () if recipe is None else find_adjustments(request, recipe)
+    profile, free_bytes = context.model_info.recipe(), context.model_info.stored().free_vram_bytes
+    adjusted = () if profile is None else find_adjustments(request, profile)
     if free_bytes is not None:
-        check_fits(apply_adjustments(request, adjusted), free_bytes, rooms.settings.limits, from_image=from_image)
+        check_fits(apply_adjustments(request, adjusted), free_bytes, context.settings.limits, from_image=from_image)
     return adjusted
 
 
-def estimate_router(rooms: AppContext) -> APIRouter:
+def estimate_router(context: AppContext) -> APIRouter:
     """The route that estimates."""
     router = APIRouter(tags=["video"])
-    schema = request_schema(rooms.settings.limits)
+    schema = request_schema(context.settings.limits)
     description = "An image that is to become the first frame."
     form = form_body(schema, "image", description)
     content = form | json_image_body(schema, "image", description)
@@ -67,24 +67,24 @@ def estimate_router(rooms: AppContext) -> APIRouter:
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
     async def estimate_video(request: Request) -> Estimate:
         """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
-        with upload_slot(rooms.uploads, request):
-            fields, picture = await read_any(request, rooms.settings)
-            threads = rooms.reading if picture is None else rooms.decoding
-            return await threads.run(estimate, rooms, fields, picture)
+        with upload_slot(context.uploads, request):
+            fields, picture = await read_any(request, context.settings)
+            threads = context.reading if picture is None else context.decoding
+            return await threads.run(estimate, context, fields, picture)
 
     return router
 
 
-def estimate(rooms: AppContext, fields: Mapping[str, object], image: bytes | None) -> Estimate:
+def estimate(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> Estimate:
     """Look at the memory and at the pace. Blocks on the store. Raises what a submit of the same raises."""
-    request, from_image = _as_submitted(rooms, fields, image), image is not None
-    recipe, learned = rooms.model_info.recipe(), rooms.model_info.stored()
-    rendered = request if recipe is None else apply_adjustments(request, find_adjustments(request, recipe))
+    request, from_image = _as_submitted(context, fields, image), image is not None
+    profile, learned = context.model_info.recipe(), context.model_info.stored()
+    rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
     free_bytes = learned.free_vram_bytes
-    counted = free_bytes is not None or (learned.recipe is None and rooms.model != TINY_MODEL_NAME)
-    limits = rooms.settings.limits
+    counted = free_bytes is not None or (learned.profile is None and context.model != TINY_MODEL_NAME)
+    limits = context.settings.limits
     nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, from_image=from_image)
-    seconds = rooms.throughput.render_s(rendered)
+    seconds = context.throughput.render_s(rendered)
     return Estimate(
         fits=not nearest,
         gb=round(estimate_peak(rendered, from_image=from_image).bytes / GB, 1) if counted else None,
@@ -93,8 +93,8 @@ def estimate(rooms: AppContext, fields: Mapping[str, object], image: bytes | Non
     )
 
 
-def _as_submitted(rooms: AppContext, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
+def _as_submitted(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
     """The request as a submit takes it: a picture may change its size. Raises InvalidRequest."""
-    limits = rooms.settings.limits
-    request = check_webhook(parse_request(fields, limits), rooms.settings.webhooks)
+    limits = context.settings.limits
+    request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
     return request if image is None else DECODER_POOL.fit(image, request, limits).request

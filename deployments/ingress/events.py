@@ -31,11 +31,11 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def events_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
+def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     """The route that streams."""
     router = APIRouter(tags=["tasks"])
-    streams = rooms.concurrency_limit(
-        rooms.settings.ingress.max_streams, "event streams", "too_many_event_streams", "poll instead"
+    streams = context.concurrency_limit(
+        context.settings.ingress.max_event_streams, "event streams", "too_many_event_streams", "poll instead"
     )
 
     @router.get(
@@ -49,33 +49,35 @@ def events_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
 
         A client that comes back with `Last-Event-ID` gets what has changed since.
         """
-        task = await rooms.reading.run(get_task_or_404, rooms, task_id, request)
+        task = await context.reading.run(get_task_or_404, context, task_id, request)
         known = request.headers.get("last-event-id", "")
         if task.is_finished and known == str(revision(task)):
             return Response(status_code=204)  # what tells an EventSource to stop
         streams.check_free()
-        return StreamingResponse(_stream(rooms, watch, streams, task_id, request), 200, HEADERS, "text/event-stream")
+        return StreamingResponse(
+            _stream(context, watcher, streams, task_id, request), 200, HEADERS, "text/event-stream"
+        )
 
     return router
 
 
 async def _stream(
-    rooms: AppContext, watch: TaskWatcher, streams: ConcurrencyLimit, task_id: str, request: Request
+    context: AppContext, watcher: TaskWatcher, streams: ConcurrencyLimit, task_id: str, request: Request
 ) -> AsyncIterator[str]:
     known = request.headers.get("last-event-id", "")
-    with streams.acquire(), watch.subscribe(task_id) as looks:
-        async for task in _changes(looks, known, rooms.settings.ingress.heartbeat_s):
-            yield STILL_HERE if task is None else await _event(rooms, task, request)
+    with streams.acquire(), watcher.subscribe(task_id) as updates:
+        async for task in _changes(updates, known, context.settings.ingress.sse_keepalive_s):
+            yield STILL_HERE if task is None else await _event(context, task, request)
 
 
-async def _changes(looks: TaskUpdates, known: str, heartbeat_s: float) -> AsyncIterator[Task | None]:
-    """The task whenever it is another than the `known` one; None after `heartbeat_s` of silence."""
+async def _changes(updates: TaskUpdates, known: str, sse_keepalive_s: float) -> AsyncIterator[Task | None]:
+    """The task whenever it is another than the `known` one; None after `sse_keepalive_s` of silence."""
     loop = asyncio.get_running_loop()
     spoken_at = loop.time()
     while True:
         try:
-            async with asyncio.timeout_at(spoken_at + heartbeat_s):
-                task = await _next_change(looks, known)
+            async with asyncio.timeout_at(spoken_at + sse_keepalive_s):
+                task = await _next_change(updates, known)
         except TimeoutError:
             spoken_at = loop.time()
             yield None
@@ -88,17 +90,17 @@ async def _changes(looks: TaskUpdates, known: str, heartbeat_s: float) -> AsyncI
             return
 
 
-async def _next_change(looks: TaskUpdates, known: str) -> Task | None:
+async def _next_change(updates: TaskUpdates, known: str) -> Task | None:
     """Wait for a look that shows something new; None where the row is gone."""
-    while (task := await looks.get()) is not None:
+    while (task := await updates.get()) is not None:
         if task.is_finished or str(revision(task)) != known:
             return task
     return None
 
 
-async def _event(rooms: AppContext, task: Task, request: Request) -> str:
+async def _event(context: AppContext, task: Task, request: Request) -> str:
     try:
-        body = await rooms.reading.run(task_response, rooms, task, request)
+        body = await context.reading.run(task_response, context, task, request)
     except StoreUnavailable:
         return STILL_HERE  # the place in the queue was not to be had; the next change brings it
     name = body["status"] if task.is_finished else "progress"

@@ -40,20 +40,20 @@ class Health(BaseModel):
     versions: dict[str, str]
 
 
-def health_router(rooms: AppContext) -> APIRouter:
+def health_router(context: AppContext) -> APIRouter:
     """The route about the server itself."""
     router = APIRouter(tags=["health"])
     versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
-    keys_required = bool(rooms.settings.api_keys)
+    keys_required = bool(context.settings.api_keys)
 
     @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
     async def get_health() -> JSONResponse:
         """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
-        notices = [*rooms.notices, *rooms.dynamic_notices(), *rooms.missing_files.notices()]
+        notices = [*context.notices, *context.dynamic_notices(), *context.missing_files.notices()]
         same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
         try:
-            found = await rooms.checking.run(_look, rooms)
+            found = await context.checking.run(_look, context)
         except StoreUnavailable as error:
             down = Health(status="unavailable", reason=error.message, **same)
             return JSONResponse(down.model_dump(mode="json", exclude_none=True), 503, {"Retry-After": "5"})
@@ -63,13 +63,13 @@ def health_router(rooms: AppContext) -> APIRouter:
     return router
 
 
-def _look(rooms: AppContext) -> dict[str, Any]:
+def _look(context: AppContext) -> dict[str, Any]:
     """What both stores say. Raises StoreUnavailable when one of them does not answer."""
-    replicas = [each for each in rooms.tasks.live_replicas() if each.model == rooms.model]
-    queue = {state.value: count for state, count in rooms.tasks.counts().items()}
-    paused_at = rooms.tasks.paused_at()
-    rooms.outputs.check_health()
-    return {"model": model_health(rooms.model, replicas), "queue": queue, "paused_at": paused_at}
+    replicas = [each for each in context.tasks.live_replicas() if each.model == context.model]
+    queue = {state.value: count for state, count in context.tasks.counts().items()}
+    paused_at = context.tasks.paused_at()
+    context.outputs.check_health()
+    return {"model": model_health(context.model, replicas), "queue": queue, "paused_at": paused_at}
 
 
 READINESS = (

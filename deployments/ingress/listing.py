@@ -40,12 +40,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def listing_router(rooms: AppContext) -> APIRouter:
+def listing_router(context: AppContext) -> APIRouter:
     """The route that lists tasks."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/tasks", summary="List tasks", response_model=TaskPage, responses=RESPONSES)
-    @rooms.reading.offload
+    @context.reading.offload
     def list_tasks(
         request: Request,
         state: Annotated[list[State] | None, Query(description="Only these states; may repeat.")] = None,
@@ -55,27 +55,27 @@ def listing_router(rooms: AppContext) -> APIRouter:
         """Newest first. Tasks that a client deleted are left out, and with keys those of others."""
         wanted = LISTED & set(state) if state else LISTED
         owner = request_owner(request)
-        beyond = None if cursor is None else _sequence(rooms, cursor, owner)
-        found = rooms.tasks.page(wanted, limit + 1, beyond, owner=owner)
+        beyond = None if cursor is None else _sequence(context, cursor, owner)
+        found = context.tasks.page(wanted, limit + 1, beyond, owner=owner)
         shown = found[:limit]
         following = shown[-1].id if len(found) > limit else None  # no number: it would count the tasks of others
-        return JSONResponse({"tasks": _bodies(rooms, shown, request), "next_cursor": following})
+        return JSONResponse({"tasks": _bodies(context, shown, request), "next_cursor": following})
 
     return router
 
 
-def _sequence(rooms: AppContext, cursor: str, owner: str | None) -> int:
+def _sequence(context: AppContext, cursor: str, owner: str | None) -> int:
     """Where a page goes on. A task that was deleted meanwhile still tells."""
-    task = get_owned_task(rooms, cursor, owner)
+    task = get_owned_task(context, cursor, owner)
     if task is None:
         raise InvalidRequest("cursor", cursor, "`next_cursor` of a page before")
     return task.sequence
 
 
-def _bodies(rooms: AppContext, shown: list[Task], request: Request) -> list[dict[str, Any]]:
+def _bodies(context: AppContext, shown: list[Task], request: Request) -> list[dict[str, Any]]:
     queued = [task for task in shown if task.state == State.QUEUED]
-    places = rooms.tasks.queue_positions(queued) if queued else {}
-    paused = rooms.tasks.paused_at() is not None if queued else False
+    places = context.tasks.queue_positions(queued) if queued else {}
+    paused = context.tasks.paused_at() is not None if queued else False
     waiting = {task_id: QueueStatus(place, paused) for task_id, place in places.items()}
-    told = webhook_bodies(rooms, shown)
-    return [task_response_at(rooms, task, request, waiting.get(task.id), told.get(task.id)) for task in shown]
+    told = webhook_bodies(context, shown)
+    return [task_response_at(context, task, request, waiting.get(task.id), told.get(task.id)) for task in shown]

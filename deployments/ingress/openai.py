@@ -37,21 +37,21 @@ DELETED = {"id": EXAMPLE["id"], "object": "video.deleted", "deleted": True}
 MODEL = {"id": "Lightricks/LTX-2", "object": "model", "created": 1790000000, "owned_by": "Lightricks"}
 
 
-def openai_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
+def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     """The routes under /v1/videos and /v1/models."""
     router = APIRouter(tags=["openai"])
-    router.include_router(create_router(rooms, watch))
-    _add_reads(router, rooms)
-    _add_content(router, rooms)
-    _add_models(router, rooms)
+    router.include_router(create_router(context, watcher))
+    _add_reads(router, context)
+    _add_content(router, context)
+    _add_models(router, context)
     return router
 
 
-def _add_reads(router: APIRouter, rooms: AppContext) -> None:
-    kept_s = rooms.settings.retention.outputs_s
+def _add_reads(router: APIRouter, context: AppContext) -> None:
+    kept_s = context.settings.retention.output_ttl_s
 
     @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **errors(422, 503)})
-    @rooms.reading.offload
+    @context.reading.offload
     def list_videos(
         request: Request,
         after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
@@ -60,34 +60,34 @@ def _add_reads(router: APIRouter, rooms: AppContext) -> None:
     ) -> VideoPage:
         """Those of all routes. Videos that a client deleted are left out, and with keys those of others."""
         owner = request_owner(request)
-        beyond = _sequence(rooms, after, owner) if after is not None else None
-        found = rooms.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc", owner=owner)
+        beyond = _sequence(context, after, owner) if after is not None else None
+        found = context.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc", owner=owner)
         data = [video_of(task, kept_s) for task in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
     @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **errors(404, 503)})
-    @rooms.reading.offload
+    @context.reading.offload
     def get_video(video_id: str, request: Request) -> Video:
         """Poll until `status` is `completed` or `failed`."""
-        return video_of(_find(rooms, video_id, request_owner(request)), kept_s)
+        return video_of(_find(context, video_id, request_owner(request)), kept_s)
 
     @router.delete(
         "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **errors(404, 503)}
     )
-    @rooms.removing.offload
+    @context.removing.offload
     def delete_video(video_id: str, request: Request) -> VideoDeleted:
         """With its files; one that has not ended is canceled first. Asking again does no harm."""
         task_id, owner = _task_id(video_id), request_owner(request)
-        removed = cancel_or_delete_task(rooms, task_id, owner)
+        removed = cancel_or_delete_task(context, task_id, owner)
         if removed is not None and removed.outcome == "canceled":
-            removed = cancel_or_delete_task(rooms, task_id, owner)
+            removed = cancel_or_delete_task(context, task_id, owner)
         if removed is None:
             raise _no_video(video_id)
         return VideoDeleted(id=video_id)
 
 
-def _add_content(router: APIRouter, rooms: AppContext) -> None:
+def _add_content(router: APIRouter, context: AppContext) -> None:
     @router.head("/v1/videos/{video_id}/content", include_in_schema=False)
     @router.get(
         "/v1/videos/{video_id}/content",
@@ -103,16 +103,16 @@ def _add_content(router: APIRouter, rooms: AppContext) -> None:
         ] = "video",
     ) -> Response:
         """With Range and ETag. A 404 while the video is not completed."""
-        task = await rooms.reading.run(_find, rooms, video_id, request_owner(request))
+        task = await context.reading.run(_find, context, video_id, request_owner(request))
         if task.state != State.COMPLETED or task.output is None:
             raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
         key, ending = (task.output.key, "mp4") if variant == "video" else (task.output.poster_key, "jpg")
-        return await deliver(rooms, key, f"{video_id}.{ending}", request)
+        return await deliver(context, key, f"{video_id}.{ending}", request)
 
 
-def _add_models(router: APIRouter, rooms: AppContext) -> None:
-    owner, _, rest = rooms.model.partition("/")
-    served = ServedModel(id=rooms.model, created=int(time.time()), owned_by=owner if rest else "local")
+def _add_models(router: APIRouter, context: AppContext) -> None:
+    owner, _, rest = context.model.partition("/")
+    served = ServedModel(id=context.model, created=int(time.time()), owned_by=owner if rest else "local")
 
     @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
     async def list_models() -> ModelList:
@@ -127,17 +127,17 @@ def _add_models(router: APIRouter, rooms: AppContext) -> None:
         return served
 
 
-def _find(rooms: AppContext, video_id: str, owner: str | None) -> Task:
-    task = get_owned_task(rooms, _task_id(video_id), owner)
+def _find(context: AppContext, video_id: str, owner: str | None) -> Task:
+    task = get_owned_task(context, _task_id(video_id), owner)
     if task is None or task.state == State.DELETED:
         raise _no_video(video_id)
     return task
 
 
-def _sequence(rooms: AppContext, after: str, owner: str | None) -> int:
+def _sequence(context: AppContext, after: str, owner: str | None) -> int:
     """Where a page goes on; a video that was deleted meanwhile still tells."""
     found = VIDEO_ID.fullmatch(after)
-    task = get_owned_task(rooms, found[1], owner) if found else None
+    task = get_owned_task(context, found[1], owner) if found else None
     if task is None:
         raise InvalidRequest("after", after, "the id of a video")
     return task.sequence

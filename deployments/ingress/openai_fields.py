@@ -110,8 +110,8 @@ def _size(size: object, limits: RequestLimits) -> dict[str, object]:
     """Each side as the nearest multiple that a model can render."""
     found = SIZE.fullmatch(size) if isinstance(size, str) else None
     sides = [_round_side(int(side)) for side in found.groups()] if found else []
-    if not sides or min(sides) < SIDE_MULTIPLE or max(sides) > limits.max_side:
-        allowed = f"WIDTHxHEIGHT with sides from {SIDE_MULTIPLE} to {limits.max_side}, such as 1280x720"
+    if not sides or min(sides) < SIDE_MULTIPLE or max(sides) > limits.max_side_px:
+        allowed = f"WIDTHxHEIGHT with sides from {SIDE_MULTIPLE} to {limits.max_side_px}, such as 1280x720"
         raise InvalidRequest("size", size, allowed)
     return {"width": sides[0], "height": sides[1]}
 
@@ -119,9 +119,9 @@ def _size(size: object, limits: RequestLimits) -> dict[str, object]:
 def _nearest_side(side: object, limits: RequestLimits) -> object:
     """A side that no model renders as the nearest that one does; what is no side stays, to be refused by its name."""
     number = _number(side)
-    if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side:
+    if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side_px:
         return side
-    return min(_round_side(int(number)), limits.max_side)
+    return min(_round_side(int(number)), limits.max_side_px)
 
 
 def _round_side(side: int) -> int:
@@ -132,7 +132,7 @@ def _frames(seconds: object, own: Mapping[str, object], limits: RequestLimits) -
     """As many frames as play for `seconds`."""
     rate, width, height = (_number_of(own, name) for name in ("frame_rate", "width", "height"))
     rate = rate if limits.min_frame_rate <= rate <= limits.max_frame_rate else float(DEFAULTS["frame_rate"])
-    most = min(limits.max_frames, limits.max_pixel_frames // max(1, int(width * height)))
+    most = min(limits.max_frames, limits.max_total_pixels // max(1, int(width * height)))
     low, high = limits.min_frames / rate, min(limits.max_duration_s, most / rate)
     length_s = _number(seconds)
     if length_s is None or not low <= length_s <= high:
@@ -158,7 +158,7 @@ def _number(value: object) -> float | None:
 def create_schema(model: str, limits: RequestLimits) -> dict[str, Any]:
     """The bodies of a create for OpenAPI: a form that may carry an image, or JSON with a data url."""
     schema = request_schema(limits)
-    scale = {"type": "number", "minimum": 0, "maximum": limits.max_scale}
+    scale = {"type": "number", "minimum": 0, "maximum": limits.max_guidance_scale}
     rate = {"type": "number", "minimum": limits.min_frame_rate, "maximum": limits.max_frame_rate}
     for side in ("width", "height"):
         schema["properties"][side] = {

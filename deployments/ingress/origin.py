@@ -1,4 +1,4 @@
-"""What a request says of itself, for logs and traces.
+"""What a request says of itself, for logs and tracer.
 
 Serve itself honours `X-Request-Id`, makes one where there is none, and returns it.
 """

@@ -39,7 +39,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def outputs_router(rooms: AppContext) -> APIRouter:
+def outputs_router(context: AppContext) -> APIRouter:
     """The routes about files."""
     router = APIRouter(tags=["outputs"])
 
@@ -59,18 +59,18 @@ def outputs_router(rooms: AppContext) -> APIRouter:
         """Names are those of `url` and `poster_url` in a completed task; where there are keys, these are signed."""
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
-        if rooms.settings.api_keys:
-            await rooms.reading.run(admit, rooms, filename, request, (expires, signature))
-        return await deliver(rooms, f"outputs/{filename}", filename, request)
+        if context.settings.api_keys:
+            await context.reading.run(admit, context, filename, request, (expires, signature))
+        return await deliver(context, f"outputs/{filename}", filename, request)
 
     return router
 
 
-def admit(rooms: AppContext, filename: str, request: Request, signed: tuple[str, str]) -> None:
+def admit(context: AppContext, filename: str, request: Request, signed: tuple[str, str]) -> None:
     """Let in a signed url, or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
-    signer, owner = rooms.signer, request_owner(request)
+    signer, owner = context.signer, request_owner(request)
     problem = signer.find_problem(f"outputs/{filename}", *signed) if signer else None
-    if problem is None or (owner and get_owned_task(rooms, filename[TASK_ID], owner)):
+    if problem is None or (owner and get_owned_task(context, filename[TASK_ID], owner)):
         return
     if any(signed):
         raise Forbidden(problem)
@@ -79,27 +79,27 @@ def admit(rooms: AppContext, filename: str, request: Request, signed: tuple[str,
     raise Unauthorized(bearer_token(request))
 
 
-async def deliver(rooms: AppContext, key: str, filename: str, request: Request) -> Response:
+async def deliver(context: AppContext, key: str, filename: str, request: Request) -> Response:
     """The file, a part of it, or where it is; saved as `filename`, if it is. Raises NotFound."""
-    reads, settings = rooms.reads, rooms.settings.outputs
+    reads, settings = context.reads, context.settings.outputs
     file = await reads.stat(key)
     if file is None:
-        raise NotFound(await explain_absence(rooms, key))
-    rooms.missing_files.discard(key)
+        raise NotFound(await explain_absence(context, key))
+    context.missing_files.discard(key)
     if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
-        url = await reads.sign(key, settings.signed_url_s, filename)
+        url = await reads.sign(key, settings.signed_url_ttl_s, filename)
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     return await _serve(reads, key, file, filename, request)
 
 
-async def explain_absence(rooms: AppContext, key: str) -> str:
+async def explain_absence(context: AppContext, key: str) -> str:
     """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
-    task = await rooms.reading.run(rooms.tasks.get, key.removeprefix("outputs/")[TASK_ID])
-    named = task is not None and task.state == State.COMPLETED and await rooms.reads.stat(key) is None
+    task = await context.reading.run(context.tasks.get, key.removeprefix("outputs/")[TASK_ID])
+    named = task is not None and task.state == State.COMPLETED and await context.reads.stat(key) is None
     if not named:
         return "there is no such file"
-    rooms.missing_files.add(key)
+    context.missing_files.add(key)
     return "the task is completed, and the output store has lost this file; the server's operator can see that"
 
 

@@ -51,7 +51,7 @@ class ThroughputEstimator:
 
     store: TaskStore
     model: str
-    fast_guided_share: float
+    fast_guidance_fraction: float
     _measured: Sample = Sample()
     _until: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -105,8 +105,8 @@ class ThroughputEstimator:
 
     def _denoising_left_s(self, request: VideoRequest, step: int, elapsed_s: float) -> float:
         """What the steps that are left take, if they go as those that are done: the first are guided, and cost more."""
-        all_evaluations = transformer_calls(request, self.fast_guided_share)
-        done = min(transformer_calls_of_steps(request, self.fast_guided_share, step + 0.5), all_evaluations)
+        all_evaluations = transformer_calls(request, self.fast_guidance_fraction)
+        done = min(transformer_calls_of_steps(request, self.fast_guidance_fraction, step + 0.5), all_evaluations)
         return elapsed_s * (all_evaluations - done) / done
 
     def _sample(self) -> Sample:
@@ -141,7 +141,7 @@ class ThroughputEstimator:
 
     def _workload(self, request: VideoRequest) -> float:
         """Pixels, frames, and how often the transformer looks at them."""
-        return _pixels(request) * transformer_calls(request, self.fast_guided_share)
+        return _pixels(request) * transformer_calls(request, self.fast_guidance_fraction)
 
 
 def _pixels(request: VideoRequest) -> float:

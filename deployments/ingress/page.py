@@ -36,14 +36,14 @@ class PageFile:
         return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
 
-def page_router(rooms: AppContext) -> APIRouter:
+def page_router(context: AppContext) -> APIRouter:
     """The routes of the page; it talks to the API like any other client."""
     router = APIRouter(include_in_schema=False)
     page = read_page()
 
     @router.api_route("/", methods=["GET", "HEAD"])
     async def index(request: Request) -> Response:
-        return answer_file(page["index.html"], request, _policy(await _bucket_origin(rooms)))
+        return answer_file(page["index.html"], request, _policy(await _bucket_origin(context)))
 
     @router.api_route("/page/{name}", methods=["GET", "HEAD"])
     async def part(name: str, request: Request) -> Response:
@@ -68,12 +68,12 @@ def read_files(folder: Traversable) -> dict[str, PageFile]:
     }
 
 
-async def _bucket_origin(rooms: AppContext) -> str:
+async def _bucket_origin(context: AppContext) -> str:
     """Where files come from when clients are sent to the bucket for them; empty where they come from here."""
-    if rooms.settings.outputs.delivery != "redirect":
+    if context.settings.outputs.delivery != "redirect":
         return ""
     with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page is there, its videos are not
-        if url := await rooms.reads.sign(output_key("any"), 60, "any"):
+        if url := await context.reads.sign(output_key("any"), 60, "any"):
             return "{0.scheme}://{0.netloc}".format(urlsplit(url))
     return ""
 

@@ -29,18 +29,18 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 logger = logging.getLogger("ray.serve")
 
 
-def deletion_router(rooms: AppContext) -> APIRouter:
+def deletion_router(context: AppContext) -> APIRouter:
     """The route that ends and deletes tasks."""
     router = APIRouter(tags=["tasks"])
 
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
-    @rooms.removing.offload
+    @context.removing.offload
     def delete_task(task_id: str, request: Request) -> DeleteResult:
         """A queued task never starts, a running one stops within a step, a finished one goes with its files.
 
         `outcome` says which it was. Asking again does no harm.
         """
-        removed = cancel_or_delete_task(rooms, task_id, request_owner(request))
+        removed = cancel_or_delete_task(context, task_id, request_owner(request))
         if removed is None:
             raise NotFound(f"there is no task {task_id[:64]!r}")
         return removed
@@ -48,36 +48,36 @@ def deletion_router(rooms: AppContext) -> APIRouter:
     return router
 
 
-def cancel_or_delete_task(rooms: AppContext, task_id: str, owner: str | None) -> DeleteResult | None:
+def cancel_or_delete_task(context: AppContext, task_id: str, owner: str | None) -> DeleteResult | None:
     """Cancel the task, or delete it if it has ended; None where this owner has no such task. Blocks on the stores."""
-    if owner is not None and get_owned_task(rooms, task_id, owner) is None:
+    if owner is not None and get_owned_task(context, task_id, owner) is None:
         return None
-    removed = _cancel(rooms, task_id) or _delete(rooms, task_id)
-    if removed is not None and (task := rooms.tasks.get(task_id)) is not None:
+    removed = _cancel(context, task_id) or _delete(context, task_id)
+    if removed is not None and (task := context.tasks.get(task_id)) is not None:
         with logs.bind_task(task):
             logger.info("task %s: %s by a client", task.id, removed.outcome)
     return removed
 
 
-def _cancel(rooms: AppContext, task_id: str) -> DeleteResult | None:
+def _cancel(context: AppContext, task_id: str) -> DeleteResult | None:
     """End the task if it has not ended. Whoever works on it writes no more, so nobody misses the picture."""
-    if not rooms.tasks.cancel(task_id):
+    if not context.tasks.cancel(task_id):
         return None
-    rooms.outputs.delete(input_key(task_id))
+    context.outputs.delete(input_key(task_id))
     return DeleteResult(task_id=task_id, state=State.CANCELED, outcome="canceled")
 
 
-def _delete(rooms: AppContext, task_id: str) -> DeleteResult | None:
+def _delete(context: AppContext, task_id: str) -> DeleteResult | None:
     """The row says so first: no poll names a file that is gone. A second call removes what the first could not."""
-    deleted = rooms.tasks.delete(task_id)
-    task = rooms.tasks.get(task_id)
+    deleted = context.tasks.delete(task_id)
+    task = context.tasks.get(task_id)
     if task is None:
         return None
-    rooms.tasks.fail_webhooks(task.id)
-    _delete_files(rooms, task)
+    context.tasks.fail_webhooks(task.id)
+    _delete_files(context, task)
     return DeleteResult(task_id=task.id, state=task.state, outcome="deleted" if deleted else "already_deleted")
 
 
-def _delete_files(rooms: AppContext, task: Task) -> None:
+def _delete_files(context: AppContext, task: Task) -> None:
     for key in (output_key(task.id), poster_key(task.id), input_key(task.id)):
-        rooms.outputs.delete(key)
+        context.outputs.delete(key)

@@ -56,7 +56,7 @@ class AppContext:
     @cached_property
     def decoding(self) -> ThreadPool:
         """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
-        return self._threads("decoding", self.settings.ingress.max_decoding)
+        return self._threads("decoding", self.settings.ingress.max_image_decodes)
 
     @cached_property
     def removing(self) -> ThreadPool:
@@ -78,7 +78,7 @@ class AppContext:
     @cached_property
     def sync_requests(self) -> ConcurrencyLimit:
         """For requests that wait until their video is done."""
-        most, advice = self.settings.ingress.max_waiting, "use the asynchronous route"
+        most, advice = self.settings.ingress.max_sync_requests, "use the asynchronous route"
         return self.concurrency_limit(most, "synchronous requests", "too_many_waiting_requests", advice)
 
     def concurrency_limit(self, limit: int, kind: str, code: str, advice: str) -> ConcurrencyLimit:
@@ -102,14 +102,14 @@ class AppContext:
     @cached_property
     def throughput(self) -> ThroughputEstimator:
         """How fast tasks go here."""
-        return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guided_share)
+        return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guidance_fraction)
 
     @cached_property
     def signer(self) -> Signer | None:
         """Signs urls of files where there are keys. Its secret is one for all replicas. Blocks on the store."""
         if not self.settings.api_keys:
             return None
-        return Signer(self.tasks.shared_secret(URL_SIGNING), self.settings.outputs.signed_url_s)
+        return Signer(self.tasks.shared_secret(URL_SIGNING), self.settings.outputs.signed_url_ttl_s)
 
     def urls(self, request: Request) -> UrlBuilder:
         """The urls of files in the answer to `request`. Blocks on the store, once."""
@@ -118,7 +118,7 @@ class AppContext:
     @cached_property
     def model_info(self) -> ModelInfoCache:
         """What is known of the model."""
-        return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.recipe)
+        return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.checkpoint_type)
 
     def base_url(self, request: Request) -> str:
         """What urls in the answer to `request` begin with, without a slash at the end."""

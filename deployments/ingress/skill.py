@@ -27,7 +27,7 @@ the header, also for those whom you send them to, until `url_expires_at`; after 
 """
 
 
-def skill_router(rooms: AppContext) -> APIRouter:
+def skill_router(context: AppContext) -> APIRouter:
     """The routes for agents."""
     router = APIRouter(tags=["agents"])
     skill, llms = _template("skill.md"), _template("llms.txt")
@@ -39,32 +39,32 @@ def skill_router(rooms: AppContext) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {MARKDOWN: {}}}},
     )
-    @rooms.reading.offload
+    @context.reading.offload
     def get_skill(request: Request) -> PlainTextResponse:
         """The whole workflow as Markdown, with this server's own address, limits and defaults."""
-        return _answer(skill, server_facts(rooms), rooms.base_url(request), MARKDOWN)
+        return _answer(skill, server_facts(context), context.base_url(request), MARKDOWN)
 
     @router.head("/llms.txt", include_in_schema=False)
     @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
-    @rooms.reading.offload
+    @context.reading.offload
     def get_llms_txt(request: Request) -> PlainTextResponse:
         """Points to /skill.md."""
-        return _answer(llms, server_facts(rooms), rooms.base_url(request), "text/plain")
+        return _answer(llms, server_facts(context), context.base_url(request), "text/plain")
 
     return router
 
 
-def server_facts(rooms: AppContext) -> dict[str, object]:
+def server_facts(context: AppContext) -> dict[str, object]:
     """Everything in the documents that is this server's own, except its address. Blocks on the store."""
-    limits = rooms.settings.limits
-    properties = request_schema(limits, rooms.model_info.defaults())["properties"]
+    limits = context.settings.limits
+    properties = request_schema(limits, context.model_info.defaults())["properties"]
     defaults = {name: schema.get("default") for name, schema in properties.items()}
-    largest = rooms.settings.encode.max_bytes
+    largest = context.settings.encoder.max_bytes
     return {
         **defaults,
-        "model": rooms.model,
-        "keys": KEYS if rooms.settings.api_keys else "",
-        "tiny_warning": TINY_WARNING if rooms.model == TINY_MODEL_NAME else "",
+        "model": context.model,
+        "keys": KEYS if context.settings.api_keys else "",
+        "tiny_warning": TINY_WARNING if context.model == TINY_MODEL_NAME else "",
         "fields": "\n".join(_field_row(name, schema) for name, schema in properties.items()),
         "size_note": "" if largest is None else f", at most {largest} bytes",
         "duration_s": f"{VideoRequest.model_construct(prompt='').duration_s:.1f}",
@@ -75,7 +75,7 @@ def server_facts(rooms: AppContext) -> dict[str, object]:
 def _shared_limits(limits: RequestLimits) -> dict[str, object]:
     """The bounds that belong to no single number."""
     return {
-        "max_pixel_frames": limits.max_pixel_frames,
+        "max_total_pixels": limits.max_total_pixels,
         "max_duration_s": f"{limits.max_duration_s:g}",
         "max_image_bytes": limits.max_image_bytes,
     }

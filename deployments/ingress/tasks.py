@@ -14,7 +14,7 @@ from storage.tasks import State, Task
 from storage.webhooks import DeliveryState, DeliveryStatus
 
 
-def tasks_router(rooms: AppContext) -> APIRouter:
+def tasks_router(context: AppContext) -> APIRouter:
     """The routes about tasks that exist."""
     router = APIRouter(tags=["tasks"])
 
@@ -26,50 +26,50 @@ def tasks_router(rooms: AppContext) -> APIRouter:
     )
     async def get_task(task_id: str, request: Request) -> JSONResponse:
         """Poll every 5 to 10 seconds until `status` is `completed` or `failed`."""
-        return JSONResponse(await rooms.reading.run(_look, rooms, task_id, request))
+        return JSONResponse(await context.reading.run(_look, context, task_id, request))
 
     return router
 
 
-def _look(rooms: AppContext, task_id: str, request: Request) -> dict[str, Any]:
-    return task_response(rooms, get_task_or_404(rooms, task_id, request), request)
+def _look(context: AppContext, task_id: str, request: Request) -> dict[str, Any]:
+    return task_response(context, get_task_or_404(context, task_id, request), request)
 
 
-def get_task_or_404(rooms: AppContext, task_id: str, request: Request) -> Task:
+def get_task_or_404(context: AppContext, task_id: str, request: Request) -> Task:
     """The task, if whoever asks may know of it. Raises NotFound. Blocks on the store."""
-    task = get_owned_task(rooms, task_id, request_owner(request))
+    task = get_owned_task(context, task_id, request_owner(request))
     if task is None:
         raise NotFound(f"there is no task {task_id[:64]!r}")
     return task
 
 
-def get_owned_task(rooms: AppContext, task_id: str, owner: str | None) -> Task | None:
+def get_owned_task(context: AppContext, task_id: str, owner: str | None) -> Task | None:
     """The same for an owner: another one's task is as good as none. Blocks on the store."""
-    task = rooms.tasks.get(task_id)
+    task = context.tasks.get(task_id)
     return task if task is not None and owner in (None, task.owner) else None
 
 
-def task_response(rooms: AppContext, task: Task, request: Request) -> dict[str, Any]:
+def task_response(context: AppContext, task: Task, request: Request) -> dict[str, Any]:
     """The poll body of a task, with urls that whoever asks can reach. Blocks on the store."""
     waiting = None
     if task.state == State.QUEUED:
-        waiting = QueueStatus(rooms.tasks.queue_position(task), rooms.tasks.paused_at() is not None)
-    return task_response_at(rooms, task, request, waiting, webhook_bodies(rooms, [task]).get(task.id))
+        waiting = QueueStatus(context.tasks.queue_position(task), context.tasks.paused_at() is not None)
+    return task_response_at(context, task, request, waiting, webhook_bodies(context, [task]).get(task.id))
 
 
 def task_response_at(
-    rooms: AppContext, task: Task, request: Request, waiting: QueueStatus | None, webhook: DeliveryStatus | None
+    context: AppContext, task: Task, request: Request, waiting: QueueStatus | None, webhook: DeliveryStatus | None
 ) -> dict[str, Any]:
     """The same, of a task whose place in the queue and whose webhook are known."""
     eta_s = None
     if waiting is None or not waiting.paused:
-        eta_s = rooms.throughput.eta_s(task, waiting.place if waiting else None)
-    kept_s = rooms.settings.retention.outputs_s
-    return task_body(task, rooms.urls(request), waiting=waiting, eta_s=eta_s, kept_s=kept_s, webhook=webhook)
+        eta_s = context.throughput.eta_s(task, waiting.place if waiting else None)
+    kept_s = context.settings.retention.output_ttl_s
+    return task_body(task, context.urls(request), waiting=waiting, eta_s=eta_s, kept_s=kept_s, webhook=webhook)
 
 
-def webhook_bodies(rooms: AppContext, tasks: Collection[Task]) -> dict[str, DeliveryStatus]:
+def webhook_bodies(context: AppContext, tasks: Collection[Task]) -> dict[str, DeliveryStatus]:
     """How the messages stand of those tasks that asked for one and have it still. Blocks on the store."""
     asked = [task for task in tasks if task.request.webhook_url is not None]
     to_come = {task.id: DeliveryStatus(DeliveryState.PENDING) for task in asked if not task.is_finished}
-    return to_come | rooms.tasks.webhooks_of([task.id for task in asked if task.is_finished])
+    return to_come | context.tasks.webhooks_of([task.id for task in asked if task.is_finished])

@@ -30,12 +30,12 @@ class UsageBody(BaseModel):
     days: Annotated[list[DayOfUse], Field(description=f"The last {SHOWN_DAYS} with a run, newest first.")]
 
 
-def usage_router(rooms: AppContext) -> APIRouter:
+def usage_router(context: AppContext) -> APIRouter:
     """The route about usage."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
-    @rooms.reading.offload
+    @context.reading.offload
     def get_usage(request: Request) -> UsageBody:
         """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody.
 
@@ -43,7 +43,7 @@ def usage_router(rooms: AppContext) -> APIRouter:
         step, or in the last seconds of decoding, is not counted.
         """
         owner = request_owner(request)
-        return _sum_up(owner, rooms.tasks.usage(owner))
+        return _sum_up(owner, context.tasks.usage(owner))
 
     return router
 

@@ -52,11 +52,11 @@ STATUS_BY_END: dict[int | str, dict[str, Any]] = {
 }
 
 
-def video_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
+def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     """The routes that make videos."""
     router = APIRouter(tags=["video"])
-    waiting = rooms.sync_requests
-    text_body, image_body = _text_body(rooms), _image_body(rooms)
+    waiting = context.sync_requests
+    text_body, image_body = _text_body(context), _image_body(context)
 
     @router.post(
         "/v1/video/async_t2v",
@@ -67,7 +67,7 @@ def video_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
     )
     async def submit_text_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll."""
-        return await _submit(rooms, request, *await read_json(request, rooms.settings))
+        return await _submit(context, request, *await read_json(request, context.settings))
 
     @router.post(
         "/v1/video/async_i2v",
@@ -78,8 +78,8 @@ def video_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
     )
     async def submit_image_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll. The picture becomes the first frame."""
-        with upload_slot(rooms.uploads, request):
-            return await _submit(rooms, request, *await read_any(request, rooms.settings, needs_image=True))
+        with upload_slot(context.uploads, request):
+            return await _submit(context, request, *await read_any(request, context.settings, needs_image=True))
 
     @router.post(
         "/v1/video/t2v",
@@ -90,10 +90,10 @@ def video_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
     )
     async def make_text_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
-        fields, _ = await read_json(request, rooms.settings)
+        fields, _ = await read_json(request, context.settings)
         with waiting.acquire():  # not before the body is there: a client that sends none holds no seat
-            submitted = await _submit(rooms, request, fields, None)
-            return await _wait(rooms, request, watch, submitted)
+            submitted = await _submit(context, request, fields, None)
+            return await _wait(context, request, watcher, submitted)
 
     @router.post(
         "/v1/video/i2v",
@@ -105,40 +105,42 @@ def video_router(rooms: AppContext, watch: TaskWatcher) -> APIRouter:
     async def make_image_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with contextlib.ExitStack() as seats:
-            with upload_slot(rooms.uploads, request):
-                fields, image = await read_any(request, rooms.settings, needs_image=True)
+            with upload_slot(context.uploads, request):
+                fields, image = await read_any(request, context.settings, needs_image=True)
                 seats.enter_context(waiting.acquire())
-                submitted = await _submit(rooms, request, fields, image)
-            return await _wait(rooms, request, watch, submitted)
+                submitted = await _submit(context, request, fields, image)
+            return await _wait(context, request, watcher, submitted)
 
     return router
 
 
-async def submit_task(rooms: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
+async def submit_task(context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
     """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
-    threads = rooms.submitting if image is None else rooms.decoding
+    threads = context.submitting if image is None else context.decoding
     origin = read_request_context(request)
-    with in_span(rooms.tracer, "submit", origin.traceparent) as span:
+    with in_span(context.tracer, "submit", origin.traceparent) as span:
         submission = Submission(
-            rooms.base_url(request),
+            context.base_url(request),
             fields,
             image,
             request.headers.get(IDEMPOTENCY_HEADER),
             request_owner(request) or ANONYMOUS,
             replace(origin, traceparent=span.traceparent),
         )
-        known = None if image is None else await rooms.submitting.run(check_admission, rooms, submission)
-        task = await threads.run(submit_request, rooms, submission) if known is None else known
-    await rooms.notify_dispatchers()
+        known = None if image is None else await context.submitting.run(check_admission, context, submission)
+        task = await threads.run(submit_request, context, submission) if known is None else known
+    await context.notify_dispatchers()
     with logs.bind_task(task):
         logger.info("task %s: accepted", task.id)
-        if rooms.settings.log.prompts:
+        if context.settings.log.include_prompts:
             logger.info("task %s: its prompt is %r", task.id, task.request.prompt)
     return task
 
 
-async def _submit(rooms: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Submitted:
-    task = await submit_task(rooms, request, fields, image)
+async def _submit(
+    context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None
+) -> Submitted:
+    task = await submit_task(context, request, fields, image)
     return Submitted(
         task_id=task.id,
         message=QUEUED_MESSAGE,
@@ -149,21 +151,21 @@ async def _submit(rooms: AppContext, request: Request, fields: Mapping[str, obje
     )
 
 
-async def _wait(rooms: AppContext, request: Request, watch: TaskWatcher, submitted: Submitted) -> JSONResponse:
-    task = await watch.wait(submitted.task_id)
-    body = await rooms.reading.run(task_response, rooms, task, request)
+async def _wait(context: AppContext, request: Request, watcher: TaskWatcher, submitted: Submitted) -> JSONResponse:
+    task = await watcher.wait(submitted.task_id)
+    body = await context.reading.run(task_response, context, task, request)
     return JSONResponse({**body, "ignored": submitted.ignored}, STATUS.get(task.state, 409))
 
 
-def _text_body(rooms: AppContext) -> dict[str, Any]:
+def _text_body(context: AppContext) -> dict[str, Any]:
     """The body for OpenAPI, with the bounds of this server."""
-    schema = request_schema(rooms.settings.limits)
+    schema = request_schema(context.settings.limits)
     del schema["properties"]["fit"]
     return _described(json_body(schema))
 
 
-def _image_body(rooms: AppContext) -> dict[str, Any]:
-    limits = rooms.settings.limits
+def _image_body(context: AppContext) -> dict[str, Any]:
+    limits = context.settings.limits
     schema, description = request_schema(limits), f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
     form = form_body(schema, "image", description, required=True)
     return _described(form | json_image_body(schema, "image", description, required=True))

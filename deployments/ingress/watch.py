@@ -28,21 +28,21 @@ class TaskWatcher:
     @contextlib.contextmanager
     def subscribe(self, task_id: str) -> Iterator[TaskUpdates]:
         """Look at a task again and again, until the context ends. A store that is away gives no look."""
-        looks: TaskUpdates = asyncio.Queue(maxsize=1)
-        self._readers[task_id].append(looks)
+        updates: TaskUpdates = asyncio.Queue(maxsize=1)
+        self._readers[task_id].append(updates)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._run())
         try:
-            yield looks
+            yield updates
         finally:
-            self._readers[task_id].remove(looks)
+            self._readers[task_id].remove(updates)
             if not self._readers[task_id]:
                 del self._readers[task_id]
 
     async def wait(self, task_id: str) -> Task:
         """Return the task once it has ended. Raises NotFound where its row is gone."""
-        with self.subscribe(task_id) as looks:
-            while (task := await looks.get()) is not None:
+        with self.subscribe(task_id) as updates:
+            while (task := await updates.get()) is not None:
                 if task.is_finished:
                     return task
         raise NotFound(f"there is no task {task_id[:64]!r}")
@@ -58,7 +58,7 @@ class TaskWatcher:
 
     def _publish(self, asked: list[str], found: dict[str, Task]) -> None:
         for task_id in asked:
-            for looks in self._readers.get(task_id, []):
-                if looks.full():
-                    looks.get_nowait()
-                looks.put_nowait(found.get(task_id))
+            for updates in self._readers.get(task_id, []):
+                if updates.full():
+                    updates.get_nowait()
+                updates.put_nowait(found.get(task_id))

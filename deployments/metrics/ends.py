@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 from deployments.metrics.labels import NONE
 from deployments.metrics.metrics import MetricsRecorder
-from deployments.metrics.table import OUTPUT_BYTES, OUTPUT_VIDEO_S, TASK_S, TASK_WAIT_S, TASKS_ENDED
+from deployments.metrics.table import (
+    OUTPUT_BYTES,
+    OUTPUT_VIDEO_SECONDS,
+    TASK_DURATION_SECONDS,
+    TASK_QUEUE_WAIT_SECONDS,
+    TASKS_ENDED,
+)
 from storage.tasks import State, Task
 
 
@@ -15,17 +21,17 @@ def task_end_recorder(metrics: MetricsRecorder, *outcomes: State) -> Callable[[T
         metrics.initialize(TASKS_ENDED, outcome=outcome.value, **code)
     if State.COMPLETED in outcomes:
         metrics.initialize(OUTPUT_BYTES)
-        metrics.initialize(OUTPUT_VIDEO_S)
+        metrics.initialize(OUTPUT_VIDEO_SECONDS)
 
     def count(task: Task) -> None:
         outcome = task.state.value
         metrics.add(TASKS_ENDED, outcome=outcome, code=task.failure.code if task.failure else NONE)
         if task.finished_at is not None:
-            metrics.observe(TASK_S, task.finished_at - task.created_at, outcome=outcome)
+            metrics.observe(TASK_DURATION_SECONDS, task.finished_at - task.created_at, outcome=outcome)
         if task.started_at is not None:
-            metrics.observe(TASK_WAIT_S, task.started_at - task.created_at)
+            metrics.observe(TASK_QUEUE_WAIT_SECONDS, task.started_at - task.created_at)
         if task.state is State.COMPLETED and task.output is not None:
             metrics.add(OUTPUT_BYTES, task.output.size_bytes)
-            metrics.add(OUTPUT_VIDEO_S, task.output.duration_s)
+            metrics.add(OUTPUT_VIDEO_SECONDS, task.output.duration_s)
 
     return count

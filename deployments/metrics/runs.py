@@ -6,17 +6,22 @@ the clip to one who stays.
 
 from deployments.metrics.labels import MILESTONE
 from deployments.metrics.metrics import MetricsRecorder
-from deployments.metrics.table import COLD_START_S, COLD_STARTS, STAGE_S, STEP_S
+from deployments.metrics.table import (
+    COLD_START_DURATION_SECONDS,
+    COLD_STARTS,
+    STAGE_DURATION_SECONDS,
+    STEP_DURATION_SECONDS,
+)
 from models.stopwatch import TimedStage, Timings
 
 
 def record_run(metrics: MetricsRecorder, rendered: Timings, encoded: Timings) -> None:
     """Count the laps of a run: those that made its clip and those that made its file."""
     for lap, seconds in (*rendered.seconds.items(), *encoded.seconds.items()):
-        metrics.observe(STAGE_S, seconds, stage=lap)
+        metrics.observe(STAGE_DURATION_SECONDS, seconds, stage=lap)
     if rendered.steps and (denoise_s := rendered.seconds.get(TimedStage.DENOISE)) is not None:
-        metrics.observe(STEP_S, denoise_s / rendered.steps)
+        metrics.observe(STEP_DURATION_SECONDS, denoise_s / rendered.steps)
     if rendered.cold_start:
         metrics.add(COLD_STARTS)
         for mark in set(rendered.cold_start).intersection(MILESTONE.values):
-            metrics.observe(COLD_START_S, rendered.cold_start[mark], mark=mark)
+            metrics.observe(COLD_START_DURATION_SECONDS, rendered.cold_start[mark], mark=mark)

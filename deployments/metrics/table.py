@@ -101,41 +101,55 @@ TASKS = Metric(
     "Tasks that have not ended, by where they stand: queued, or the stage that they are in.",
     (STATE,),
 )
-OLDEST_QUEUED_S = Metric(
-    "ltx2_oldest_queued_s", Kind.GAUGE, "seconds", "How long the oldest queued task has waited; 0 without one."
+OLDEST_QUEUED_AGE_SECONDS = Metric(
+    "ltx2_oldest_queued_age_seconds",
+    Kind.GAUGE,
+    "seconds",
+    "How long the oldest queued task has waited; 0 without one.",
 )
 GENERATORS = Metric(
     "ltx2_generators", Kind.GAUGE, "replicas", "Generators by what they are doing with their model.", (GENERATOR,)
 )
 PAUSED = Metric("ltx2_paused", Kind.GAUGE, "1 or 0", "Whether an operator has paused claims.")
-CENSUS_AT_S = Metric(
-    "ltx2_census_at_s",
+QUEUE_SAMPLED_TIMESTAMP_SECONDS = Metric(
+    "ltx2_queue_sampled_timestamp_seconds",
     Kind.GAUGE,
     "seconds since the epoch",
     "When the gauges above were last read from the database. Old: no Dispatcher works, or the database is away.",
 )
-TASK_WAIT_S = Metric(
-    "ltx2_task_wait_s",
+TASK_QUEUE_WAIT_SECONDS = Metric(
+    "ltx2_task_queue_wait_seconds",
     Kind.HISTOGRAM,
     "seconds",
     "From the submit of a task to the start of the run that ended it.",
     buckets=SECONDS,
 )
-TASK_S = Metric(
-    "ltx2_task_s", Kind.HISTOGRAM, "seconds", "From the submit of a task to its end.", (OUTCOME,), buckets=SECONDS
+TASK_DURATION_SECONDS = Metric(
+    "ltx2_task_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From the submit of a task to its end.",
+    (OUTCOME,),
+    buckets=SECONDS,
 )
-STAGE_S = Metric(
-    "ltx2_stage_s",
+STAGE_DURATION_SECONDS = Metric(
+    "ltx2_stage_duration_seconds",
     Kind.HISTOGRAM,
     "seconds",
     "Time in each stage of a run that became a file; `claim` is from the submit to the first claim.",
     (STAGE,),
     SECONDS,
 )
-STEP_S = Metric("ltx2_step_s", Kind.HISTOGRAM, "seconds", "One denoising step, the mean of its task.", buckets=SECONDS)
+STEP_DURATION_SECONDS = Metric(
+    "ltx2_denoising_step_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "One denoising step, the mean of its task.",
+    buckets=SECONDS,
+)
 COLD_STARTS = Metric("ltx2_cold_starts", Kind.COUNTER, "loads", "Runs that found no model in memory, awake or asleep.")
-COLD_START_S = Metric(
-    "ltx2_cold_start_s",
+COLD_START_DURATION_SECONDS = Metric(
+    "ltx2_cold_start_duration_seconds",
     Kind.HISTOGRAM,
     "seconds",
     "From the construction of a Generator's replica to each mark of its time line; `first_step` is all of it.",
@@ -151,14 +165,16 @@ GPU_MEMORY_PEAK_BYTES = Metric(
 GPU_MEMORY_BYTES = Metric(
     "ltx2_gpu_memory_bytes", Kind.GAUGE, "bytes", "All the memory of the Generator's GPU; 0 on a CPU."
 )
-DECODES_AGAIN = Metric(
-    "ltx2_decodes_again",
+DECODE_RETRIES = Metric(
+    "ltx2_decode_retries",
     Kind.COUNTER,
     "decodes",
     "Decodes that ran out of GPU memory and were done again: the video's in tiles.",
 )
 OUTPUT_BYTES = Metric("ltx2_output_bytes", Kind.COUNTER, "bytes", "Size of the videos that were made.")
-OUTPUT_VIDEO_S = Metric("ltx2_output_video_s", Kind.COUNTER, "seconds", "Length of the videos that were made.")
+OUTPUT_VIDEO_SECONDS = Metric(
+    "ltx2_output_video_seconds", Kind.COUNTER, "seconds", "Length of the videos that were made."
+)
 WEBHOOKS = Metric(
     "ltx2_webhooks", Kind.COUNTER, "tries", "Tries to deliver a webhook, by what came of them.", (DELIVERY,)
 )
@@ -169,8 +185,8 @@ HTTP_REQUESTS = Metric(
     "Requests that were answered. Ray Serve's own count has no route below `/`.",
     (ROUTE, METHOD, STATUS),
 )
-HTTP_ANSWER_S = Metric(
-    "ltx2_http_answer_s",
+HTTP_REQUEST_DURATION_SECONDS = Metric(
+    "ltx2_http_request_duration_seconds",
     Kind.HISTOGRAM,
     "seconds",
     "From a request to the first byte of its answer.",
@@ -183,22 +199,22 @@ ALL_METRICS = (
     TASKS_ENDED,
     TASK_RETRIES,
     TASKS,
-    OLDEST_QUEUED_S,
+    OLDEST_QUEUED_AGE_SECONDS,
     GENERATORS,
     PAUSED,
-    CENSUS_AT_S,
-    TASK_WAIT_S,
-    TASK_S,
-    STAGE_S,
-    STEP_S,
+    QUEUE_SAMPLED_TIMESTAMP_SECONDS,
+    TASK_QUEUE_WAIT_SECONDS,
+    TASK_DURATION_SECONDS,
+    STAGE_DURATION_SECONDS,
+    STEP_DURATION_SECONDS,
     COLD_STARTS,
-    COLD_START_S,
+    COLD_START_DURATION_SECONDS,
     GPU_MEMORY_PEAK_BYTES,
     GPU_MEMORY_BYTES,
-    DECODES_AGAIN,
+    DECODE_RETRIES,
     OUTPUT_BYTES,
-    OUTPUT_VIDEO_S,
+    OUTPUT_VIDEO_SECONDS,
     WEBHOOKS,
     HTTP_REQUESTS,
-    HTTP_ANSWER_S,
+    HTTP_REQUEST_DURATION_SECONDS,
 )

@@ -1,7 +1,7 @@
 """Every knob: description, unit, default. One module a section; `root` has them together.
 
 `args:` in serve_config.yaml fill them; `LTX2_*` environment variables win over the file, nested names with `__`
-(LTX2_LIMITS__MAX_STEPS=50). A name that does not exist stops the start.
+(LTX2_LIMITS__MAX_INFERENCE_STEPS=50). A name that does not exist stops the start.
 """
 
 from deployments.settings.dispatcher import DispatcherSettings

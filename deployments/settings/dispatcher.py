@@ -22,9 +22,9 @@ class DispatcherSettings(SettingsModel):
         Field(ge=5, description="How long another Dispatcher waits before it takes a silent one's tasks."),
     ] = 60.0
     max_attempts: Annotated[int, Field(ge=1, description="Generators that a task may lose before it fails.")] = 3
-    max_restarts: Annotated[
+    max_requeues: Annotated[
         int, Field(ge=1, description="Restarts of the server that a task may live through before it fails.")
     ] = 20
-    drain_s: Annotated[
+    drain_timeout_s: Annotated[
         float, Field(ge=0, description="How long running tasks may go on at a stop; the rest starts again.")
     ] = 10.0

@@ -19,7 +19,7 @@ class GeneratorSettings(SettingsModel):
     downscale_to_zero_delay_s: Annotated[
         float, Field(ge=0, description="Idle unload: seconds without a task until the last replica goes.")
     ] = 600.0
-    sleep_after_s: Annotated[
+    sleep_after_idle_s: Annotated[
         Annotated[float, Field(ge=0)] | Literal["auto"] | None,
         Field(
             description="Seconds without a task until the weights leave the GPU for host memory; auto is 120, null "
@@ -34,46 +34,46 @@ class GeneratorSettings(SettingsModel):
     load_timeout_s: Annotated[
         float, Field(gt=0, description="The same for loading and downloading the model, in seconds.")
     ] = 1800.0
-    max_waiting_clip_bytes: Annotated[
+    max_pending_clip_bytes: Annotated[
         int,
         Field(
             ge=1,
             description="Clips of one Generator that wait for an Encoder: at so many bytes it waits before it decodes.",
         ),
     ] = 2_000_000_000
-    max_task_s: Annotated[
+    graceful_shutdown_timeout_s: Annotated[
         float, Field(gt=0, description="How long a running task may go on when its replica is asked to end.")
     ] = 900.0
 
-    placement: Annotated[
+    offload: Annotated[
         Literal["auto"] | OffloadMode,
         Field(
             description="Where the weights go on a GPU: auto (the fastest that fits), resident, text_streamed, "
             "transformer or blocks."
         ),
     ] = "auto"
-    weights: Annotated[
+    weight_dtype: Annotated[
         WeightDtype,
         Field(
             description="How the transformer is stored on a GPU: bf16, or fp8 (attention and feed-forward weights), "
             "half as large and not exact."
         ),
     ] = WeightDtype.BF16
-    text_encoder_weights: Annotated[
+    text_encoder_dtype: Annotated[
         TextEncoderDtype,
         Field(
             description="How the text encoder is stored on a GPU: bf16, or nf4, 4 bits, a third as large and not "
             "exact; needs the extra nf4."
         ),
     ] = TextEncoderDtype.BF16
-    recipe: Annotated[
+    checkpoint_type: Annotated[
         CheckpointType,
         Field(
             description="How the checkpoint was trained: auto (its scheduler's config tells), base (of LTX-2.5, its "
             "full transformer), or distilled (8 steps, no guidance)."
         ),
     ] = CheckpointType.AUTO
-    speedups: Annotated[
+    optimizations: Annotated[
         Literal["auto", "off"] | tuple[Optimization, ...],
         Field(
             description="auto (on a GPU, those that leave out needless work), off, or a list of: "
@@ -87,7 +87,7 @@ class GeneratorSettings(SettingsModel):
         Field(ge=0, description="Host memory for encoded prompts, so that the same words are encoded once; 0 is off."),
     ] = PROMPT_CACHE_BYTES
 
-    fast_guided_share: Annotated[
+    fast_guidance_fraction: Annotated[
         float,
         Field(gt=0, le=1, description="The share of its steps that a task of quality fast guides, from the first on."),
     ] = FAST_GUIDANCE_FRACTION

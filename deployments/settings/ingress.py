@@ -18,13 +18,13 @@ class IngressSettings(SettingsModel):
     max_queued: Annotated[
         int, Field(ge=1, description="Tasks that may wait in the queue: over it a submit is a 429 with Retry-After.")
     ] = 1000
-    max_waiting: Annotated[
+    max_sync_requests: Annotated[
         int, Field(ge=1, description="Synchronous requests that one replica holds open at once.")
     ] = 200
-    max_body_s: Annotated[
+    body_timeout_s: Annotated[
         float, Field(gt=0, description="How long the body of a request may take to arrive, in seconds.")
     ] = 180.0
-    max_decoding: Annotated[
+    max_image_decodes: Annotated[
         int,
         Field(ge=1, description="Pictures that one replica decodes at once; one can take 1.3 GB for a moment."),
     ] = 2
@@ -36,7 +36,9 @@ class IngressSettings(SettingsModel):
             "the image is decoded.",
         ),
     ] = 64
-    max_streams: Annotated[int, Field(ge=1, description="Event streams that one replica holds open at once.")] = 500
+    max_event_streams: Annotated[int, Field(ge=1, description="Event streams that one replica holds open at once.")] = (
+        500
+    )
     max_fraction_per_key: Annotated[
         float,
         Field(
@@ -46,6 +48,6 @@ class IngressSettings(SettingsModel):
             "requests, uploads, decoding, waiting, streams); where there are several keys.",
         ),
     ] = 0.25
-    heartbeat_s: Annotated[
+    sse_keepalive_s: Annotated[
         float, Field(gt=0, description="Seconds of silence after which an event stream says that it is still there.")
     ] = 15.0

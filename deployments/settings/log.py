@@ -17,4 +17,4 @@ class LogSettings(SettingsModel):
     level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="The least important lines that are logged.")
     ] = "INFO"
-    prompts: Annotated[bool, Field(description="Whether the log has the prompts of tasks.")] = False
+    include_prompts: Annotated[bool, Field(description="Whether the log has the prompts of tasks.")] = False

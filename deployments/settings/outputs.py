@@ -24,7 +24,7 @@ class OutputSettings(SettingsModel):
         Literal["proxy", "redirect"],
         Field(description="proxy sends files through the way in; redirect sends clients to a signed url of a bucket."),
     ] = "proxy"
-    signed_url_s: Annotated[
+    signed_url_ttl_s: Annotated[
         int,
         Field(
             ge=60,

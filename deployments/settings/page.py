@@ -17,7 +17,7 @@ INTRODUCTION = """\
 # Every setting
 
 They stand under `args` in `serve_config.yaml`, or in the environment, which wins: `LTX2_` and the name in capitals,
-`__` for each dot. So `limits.max_steps` is `LTX2_LIMITS__MAX_STEPS`; a list is JSON there. A name that does not exist,
+`__` for each dot. So `limits.max_inference_steps` is `LTX2_LIMITS__MAX_INFERENCE_STEPS`; a list is JSON there. A name that does not exist,
 or a value that is not allowed, stops the start and says what is. Secrets come from the environment alone.
 
 Address and port stand beside `args`, under `http_options`; what Ray itself reads where it starts stands in `ray.env`.

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         bool,
         Field(description="Whether a proxy of yours stands in front, so that X-Forwarded-* may be believed."),
     ] = False
-    orphan_model_timeout_s: Annotated[
+    unserved_model_timeout_s: Annotated[
         float,
         Field(ge=0, description="How long queued tasks of a model that nobody serves any more wait until they fail."),
     ] = 3600.0
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         Field(description="Sites whose scripts may call this server from a browser, such as https://app.example.com."),
     ] = ()
     outputs: OutputSettings = OutputSettings()
-    encode: EncoderSettings = EncoderSettings()
+    encoder: EncoderSettings = EncoderSettings()
     limits: RequestLimits = RequestLimits()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()

@@ -58,7 +58,7 @@ class WebhookSettings(SettingsModel):
     connect_timeout_s: Annotated[
         float, Field(gt=0, le=60, description="How long of it the connection may take, in seconds.")
     ] = 5.0
-    max_sending: Annotated[int, Field(ge=1, description="Messages that one Ingress sends at once.")] = 32
+    max_concurrent_deliveries: Annotated[int, Field(ge=1, description="Messages that one Ingress sends at once.")] = 32
     max_per_host: Annotated[int, Field(ge=1, description="How many of them may go to one host.")] = 4
     max_per_owner: Annotated[
         int, Field(ge=1, description="How many of them may be about the tasks of one API key.")

@@ -1,6 +1,6 @@
-"""How tasks are handed out: to the owner whose turn it is, its oldest first.
+"""How tasks are handed out: to the owner whose virtual_time it is, its oldest first.
 
-On PostgreSQL a claim locks the turns of all owners, so that two Dispatchers do not give one owner the same turn. The
+On PostgreSQL a claim locks the virtual_times of all owners, so that two Dispatchers do not give one owner the same virtual_time. The
 tasks themselves are taken with SKIP LOCKED, past what a client cancels at that moment.
 """
 
@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import translate_db_errors
 from storage.rows import task_or_none
-from storage.schema import tasks, turns
+from storage.schema import fair_queue_state, tasks
 from storage.shares import Quota, VirtualTime, advance, next_start, task_cost
 from storage.sql.pauses import PAUSED
 from storage.sql.queue import oldest_by_owner
@@ -36,7 +36,11 @@ class ClaimQueries(SqlStore):
             return []  # asked every second: a look costs less than a write
         with translate_db_errors(), self._engine.begin() as connection:
             claim = _ClaimRun(connection, model, self._scans, self.quota, self._fast_guided_share)
-            values = {"dispatcher": dispatcher, "claim": tasks.c.claim + 1, "lease_until": self._now() + lease_s}
+            values = {
+                "dispatcher": dispatcher,
+                "claim_token": tasks.c.claim_token + 1,
+                "lease_until": self._now() + lease_s,
+            }
             claim.claim(limit, values)
             return claim.taken
 
@@ -48,23 +52,23 @@ class _ClaimRun:
         self,
         connection: Connection,
         model: str,
-        walks: IndexScans,
-        share: Callable[[str], Quota],
-        fast_guided_share: float,
+        scans: IndexScans,
+        quota: Callable[[str], Quota],
+        fast_guidance_fraction: float,
     ) -> None:
         self._connection = connection
         self._model = model
-        self._walks = walks
-        self._share = share
-        self._fast_guided_share = fast_guided_share
-        found = connection.execute(oldest_by_owner(walks, model, *CLAIMABLE))
+        self._scans = scans
+        self._quota = quota
+        self._fast_guided_share = fast_guidance_fraction
+        found = connection.execute(oldest_by_owner(scans, model, *CLAIMABLE))
         self._oldest = {str(row.owner): int(row.oldest) for row in found}
-        self._turns = _lock_virtual_times(connection, list(self._oldest))
+        self._virtual_times = _lock_virtual_times(connection, list(self._oldest))
         self._running = self._count_running()
         self.taken: list[Task] = []
 
     def claim(self, limit: int, values: dict[str, Any]) -> None:
-        """Take tasks turn by turn, until there are `limit` or nobody may have more."""
+        """Take tasks virtual_time by virtual_time, until there are `limit` or nobody may have more."""
         while (left := limit - len(self.taken)) > 0 and (owner := self._next_owner()) is not None:
             alone = len(self._oldest) == 1
             found = self._claim_of_owner(owner, min(left, self._free_slots(owner, left)) if alone else 1, values)
@@ -75,15 +79,17 @@ class _ClaimRun:
 
     def _next_owner(self) -> str | None:
         allowed = [owner for owner in self._oldest if self._free_slots(owner, 1) > 0]
-        return min(allowed, key=lambda owner: (next_start(self._turns, owner), self._oldest[owner]), default=None)
+        return min(
+            allowed, key=lambda owner: (next_start(self._virtual_times, owner), self._oldest[owner]), default=None
+        )
 
     def _free_slots(self, owner: str, wanted: int) -> int:
-        most = self._share(owner).max_running
+        most = self._quota(owner).max_running
         return wanted if most is None else most - self._running.get(owner, 0)
 
     def _claim_of_owner(self, owner: str, limit: int, values: dict[str, Any]) -> list[Task]:
         oldest = (
-            self._walks.queued_by_owner(select(tasks.c.sequence).where(*CLAIMABLE), self._model, owner)
+            self._scans.queued_by_owner(select(tasks.c.sequence).where(*CLAIMABLE), self._model, owner)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("oldest")
@@ -102,19 +108,26 @@ class _ClaimRun:
             self._connection.execute(update(tasks).where(tasks.c.sequence.in_(sequences)).values(ended_now))
 
     def _record_virtual_time(self, owner: str, found: list[Task]) -> None:
-        """The owner has come further: in the row of its turn, and for the rest of this claim."""
+        """The owner has come further: in the row of its virtual_time, and for the rest of this claim."""
         for task in found:
-            self._turns[owner] = advance(
-                self._turns, owner, task_cost(task.rendered_request, self._fast_guided_share), self._share(owner)
+            self._virtual_times[owner] = advance(
+                self._virtual_times,
+                owner,
+                task_cost(task.rendered_request, self._fast_guided_share),
+                self._quota(owner),
             )
-        turn = self._turns[owner]
-        self._connection.execute(update(turns).where(turns.c.owner == owner).values(began=turn.start, ends=turn.finish))
+        virtual_time = self._virtual_times[owner]
+        self._connection.execute(
+            update(fair_queue_state)
+            .where(fair_queue_state.c.owner == owner)
+            .values(start=virtual_time.start, finish=virtual_time.finish)
+        )
         self._oldest[owner] = found[-1].sequence + 1
         self._running[owner] = self._running.get(owner, 0) + len(found)
         self.taken += found
 
     def _count_running(self) -> dict[str, int]:
-        if all(self._share(owner).max_running is None for owner in self._oldest):
+        if all(self._quota(owner).max_running is None for owner in self._oldest):
             return {}
         held = tasks.c.dispatcher.is_not(None) & UNFINISHED_ROWS
         counted = select(tasks.c.owner, func.count().label("number")).where(held).group_by(tasks.c.owner)
@@ -122,14 +135,16 @@ class _ClaimRun:
 
 
 def read_virtual_times(rows: Iterable[Row[Any]]) -> dict[str, VirtualTime]:
-    """The turns that rows hold."""
-    return {row.owner: VirtualTime(row.began, row.ends) for row in rows}
+    """The virtual_times that rows hold."""
+    return {row.owner: VirtualTime(row.start, row.finish) for row in rows}
 
 
 def _lock_virtual_times(connection: Connection, owners: list[str]) -> dict[str, VirtualTime]:
-    """The turns of all owners, those that are new among them, held until the transaction ends."""
+    """The virtual_times of all owners, those that are new among them, held until the transaction ends."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     if owners:
-        rows = [{"owner": owner, "began": 0.0, "ends": 0.0} for owner in sorted(owners)]
-        connection.execute(dialect.insert(turns).values(rows).on_conflict_do_nothing())
-    return read_virtual_times(connection.execute(select(turns).order_by(turns.c.owner).with_for_update()))
+        rows = [{"owner": owner, "start": 0.0, "finish": 0.0} for owner in sorted(owners)]
+        connection.execute(dialect.insert(fair_queue_state).values(rows).on_conflict_do_nothing())
+    return read_virtual_times(
+        connection.execute(select(fair_queue_state).order_by(fair_queue_state.c.owner).with_for_update())
+    )

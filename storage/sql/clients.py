@@ -70,11 +70,11 @@ class ApiQueries(SqlStore):
         self, states: Collection[State], limit: int, beyond: int | None, *, oldest_first: bool, owner: str | None
     ) -> Sequence[Row[Any]]:
         along = self._scans.by_state
-        walks = [  # one for each state: a state with few tasks costs no scan of all the others
+        scans = [  # one for each state: a state with few tasks costs no scan of all the others
             select(along(select(tasks), state, owner, beyond=beyond, oldest_first=oldest_first).limit(limit).subquery())
             for state in sorted(states)
         ]
-        rows = self._read(union_all(*walks))
+        rows = self._read(union_all(*scans))
         return sorted(rows, key=lambda row: row.sequence, reverse=not oldest_first)[:limit]
 
     def counts(self) -> dict[State, int]:  # noqa: D102

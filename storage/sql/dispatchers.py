@@ -56,17 +56,17 @@ class DispatcherQueries(SqlStore):
         return self._write(
             update(tasks)
             .where(UNFINISHED_ROWS, tasks.c.dispatcher.is_not(None), lost)
-            .values(**REQUEUED_VALUES, deadline_at=deadline_after_download(), restarts=tasks.c.restarts + 1)
+            .values(**REQUEUED_VALUES, deadline_at=deadline_after_download(), requeues=tasks.c.requeues + 1)
         )
 
     def requeue(self, task: Task, *, attempt_lost: bool) -> bool:  # noqa: D102
-        counted = "attempts" if attempt_lost else "restarts"
+        counted = "attempts" if attempt_lost else "requeues"
         back = {**REQUEUED_VALUES, "deadline_at": deadline_after_download(), counted: tasks.c[counted] + 1}
         return bool(self._write(update(tasks).where(owned_by(task)).values(back)))
 
     def retry(self, task_id: str) -> bool:  # noqa: D102
         anew = {key: value for key, value in REQUEUED_VALUES.items() if key != "state"}
-        nothing_failed = {"attempts": 0, "restarts": 0, "finished_at": None, "deadline_at": None, **NO_FAILURE}
+        nothing_failed = {"attempts": 0, "requeues": 0, "finished_at": None, "deadline_at": None, **NO_FAILURE}
         failed = (tasks.c.id == sanitize_text(task_id)) & (tasks.c.state == State.FAILED)
         return self._transition(State.QUEUED, failed & tasks.c.input_key.is_(None), **anew, **nothing_failed)
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert
 
 from storage.rows import row_to_task
-from storage.schema import tasks, webhooks
+from storage.schema import tasks, webhook_deliveries
 from storage.tasks import Task
 from storage.webhooks import Delivery, DeliveryGroup, DeliveryState
 
@@ -21,12 +21,12 @@ def insert_deliveries(connection: Connection, ended: Sequence[tuple[Row[Any], Ta
     """Write a delivery for each of these tasks that has asked for one, in the transaction that ends it."""
     asked = [(row, url) for row, task in ended if (url := task.request.webhook_url) is not None]
     if asked:
-        connection.execute(insert(webhooks), [_new_row(row, url) for row, url in asked])
+        connection.execute(insert(webhook_deliveries), [_new_row(row, url) for row, url in asked])
 
 
 def read_delivery(row: Row[Any]) -> Delivery:
     """The delivery that a row holds, while it is pending."""
-    return Delivery(row.id, row.url, DeliveryGroup.parse(row.lane), _read_snapshot(row.task), row.attempts)
+    return Delivery(row.id, row.url, DeliveryGroup.parse(row.delivery_group), _read_snapshot(row.task), row.attempts)
 
 
 def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
         "id": f"msg_{secrets.token_hex(ID_BYTES)}",
         "task_id": row.id,
         "url": url,
-        "lane": str(DeliveryGroup.from_url(row.owner, url)),
+        "delivery_group": str(DeliveryGroup.from_url(row.owner, url)),
         "state": DeliveryState.PENDING,
         "task": json.dumps(dict(row._mapping)),  # noqa: SLF001  # public in SQLAlchemy, for all its underscore
         "attempts": 0,

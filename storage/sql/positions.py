@@ -1,11 +1,11 @@
-"""Where queued tasks stand, by the turns that their owners will have."""
+"""Where queued tasks stand, by the virtual_times that their owners will have."""
 
 from collections.abc import Collection, Mapping
 from itertools import groupby
 
 from sqlalchemy import func, literal, select, union_all
 
-from storage.schema import IN_QUEUE, tasks, turns
+from storage.schema import IN_QUEUE, fair_queue_state, tasks
 from storage.shares import VirtualTimes, own_rounds, start_of, task_cost, tasks_ahead
 from storage.sql.claims import read_virtual_times
 from storage.sql.queue import oldest_by_owner
@@ -54,7 +54,7 @@ class PositionQueries(SqlStore):
         oldest = {str(row.owner): int(row.oldest) for row in self._read(oldest_by_owner(self._scans, model))}
         if len(oldest) == 1 and oldest.keys() <= {task.owner for task in ordered}:
             return dict.fromkeys(numbers, 0)
-        known = read_virtual_times(self._read(select(turns)))
+        known = read_virtual_times(self._read(select(fair_queue_state)))
         return {task.id: self._others(task, numbers[task.id], oldest, known) for task in ordered}
 
     def _others(self, task: Task, number: int, oldest: Mapping[str, int], known: VirtualTimes) -> int:

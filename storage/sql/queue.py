@@ -9,10 +9,10 @@ from storage.schema import IN_QUEUE, tasks
 from storage.sql.walks import IndexScans, loose_index_scan
 
 
-def oldest_by_owner(walks: IndexScans, model: str, *conditions: ColumnElement[bool]) -> Select[Any]:
+def oldest_by_owner(scans: IndexScans, model: str, *conditions: ColumnElement[bool]) -> Select[Any]:
     """Each owner of tasks that wait for `model` and meet the conditions, with the sequence of its oldest."""
-    owners = loose_index_scan("owners", lambda last: walks.queued_of_all_owners(select(tasks.c.owner), model, last))
-    oldest = walks.queued_by_owner(select(tasks.c.sequence).where(*conditions), model, owners.c.value).limit(1)
+    owners = loose_index_scan("owners", lambda last: scans.queued_of_all_owners(select(tasks.c.owner), model, last))
+    oldest = scans.queued_by_owner(select(tasks.c.sequence).where(*conditions), model, owners.c.value).limit(1)
     found = select(owners.c.value.label("owner"), oldest.scalar_subquery().label("oldest"))
     each = found.where(owners.c.value.is_not(None)).subquery()
     return select(each).where(each.c.oldest.is_not(None))

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from models.names import TINY_MODEL_NAME
 from storage.database import is_sqlite, sanitize_text, translate_db_errors
-from storage.rows import recipe_value, row_to_replica, row_to_served_model
+from storage.rows import profile_value, row_to_replica, row_to_served_model
 from storage.schema import replicas, served_models
 from storage.sql.statements import SqlStore
 from storage.tasks import GeneratorReplica, ServedModel
@@ -38,20 +38,20 @@ class ReplicaQueries(SqlStore):
         with translate_db_errors(), self._engine.begin() as connection:
             rooms = [model.free_vram_bytes, connection.execute(_least_free_vram(model.name)).scalar()]
             least = min((room for room in rooms if room is not None), default=None)
-            known = {"served_at": time.time(), "recipe": recipe_value(model.recipe), "working_bytes": least}
+            known = {"served_at": time.time(), "profile": profile_value(model.profile), "free_vram_bytes": least}
             dialect = sqlite if is_sqlite(self._engine) else postgresql
             written = dialect.insert(served_models).values(model=model.name, **known)  # others may load it at once
             connection.execute(written.on_conflict_do_update(index_elements=["model"], set_=known))
 
     def served_model(self, name: str) -> ServedModel:  # noqa: D102
-        least = func.coalesce(_least_free_vram(name).scalar_subquery(), served_models.c.working_bytes)
-        known = select(served_models.c.model, served_models.c.recipe, least.label("working_bytes"))
+        least = func.coalesce(_least_free_vram(name).scalar_subquery(), served_models.c.free_vram_bytes)
+        known = select(served_models.c.model, served_models.c.profile, least.label("free_vram_bytes"))
         found = self._read(known.where(served_models.c.model == name))
         return row_to_served_model(found[0]) if found else ServedModel(name)
 
     def delete_model_info(self) -> None:  # noqa: D102
         with translate_db_errors(), self._engine.begin() as connection:
-            connection.execute(update(served_models).values(recipe=None, working_bytes=None))
+            connection.execute(update(served_models).values(profile=None, working_bytes=None))
             connection.execute(update(replicas).values(working_bytes=None))
 
     def last_real_model(self) -> str | None:  # noqa: D102
@@ -66,4 +66,4 @@ def _lately() -> ColumnElement[bool]:
 
 def _least_free_vram(model: str) -> Select[tuple[int | None]]:
     """The smallest room of those that live: a task may come to any of them."""
-    return select(func.min(replicas.c.working_bytes)).where(_lately(), replicas.c.model == model)
+    return select(func.min(replicas.c.free_vram_bytes)).where(_lately(), replicas.c.model == model)

@@ -1,4 +1,4 @@
-"""Secrets that every process on this database shares, and that outlive them all."""
+"""Secrets that every process on this database quotas, and that outlive them all."""
 
 import secrets as random
 

@@ -1,4 +1,4 @@
-"""What every statement on tasks stands on: how it is sent, and the values that a row takes at each turn."""
+"""What every statement on tasks stands on: how it is sent, and the values that a row takes at each virtual_time."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,18 +25,18 @@ class SqlStore:
         self,
         engine: Engine,
         on_end: Callable[[Task], None] | None = None,
-        shares: Mapping[str, Quota] | None = None,
-        fast_guided_share: float = FAST_GUIDANCE_FRACTION,
+        quotas: Mapping[str, Quota] | None = None,
+        fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION,
     ) -> None:
         """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it.
 
         `shares` says what owners may take; who is not named there has weight 1 and no bounds.
-        `fast_guided_share` is the share of its steps that a task of quality fast guides.
+        `fast_guidance_fraction` is the quota of its steps that a task of quality fast guides.
         """
         self._engine = engine
         self._on_end = on_end
-        self._quotas = dict(shares or {})
-        self._fast_guided_share = fast_guided_share
+        self._quotas = dict(quotas or {})
+        self._fast_guided_share = fast_guidance_fraction
         self._scans = IndexScans(by_rows=not is_sqlite(engine))
         self._reader = read_only_engine(engine)
 
@@ -92,7 +92,7 @@ REQUEUED_VALUES: dict[str, Any] = {
     "state": State.QUEUED,
     "dispatcher": None,
     "lease_until": None,
-    "claim": tasks.c.claim + 1,
+    "claim_token": tasks.c.claim_token + 1,
     "stage": None,
     "step": 0,
     "progress": 0.0,
@@ -106,7 +106,7 @@ REQUEUED_VALUES: dict[str, Any] = {
 
 def owned_by(task: Task) -> ColumnElement[bool]:
     """The row of `task`, while it belongs to the claim that `task` was read with."""
-    return (tasks.c.id == task.id) & (tasks.c.claim == task.claim_token) & tasks.c.state.in_(UNFINISHED)
+    return (tasks.c.id == task.id) & (tasks.c.claim_token == task.claim_token) & tasks.c.state.in_(UNFINISHED)
 
 
 NO_FAILURE: dict[str, Any] = {"error": None, "error_code": None, "retryable": None}

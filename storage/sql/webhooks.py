@@ -8,7 +8,7 @@ from sqlalchemy import Row, ScalarSelect, Select, and_, case, func, select, upda
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.database import sanitize_text, translate_db_errors
-from storage.schema import PENDING, webhooks
+from storage.schema import PENDING, webhook_deliveries
 from storage.sql.outbox import read_delivery
 from storage.sql.statements import SqlStore
 from storage.sql.walks import loose_index_scan
@@ -23,14 +23,20 @@ class WebhookStatements(SqlStore):
     """Claim deliveries, settle them, say how they stand."""
 
     def due_webhooks(self, now: float) -> list[DueDelivery]:  # noqa: D102
-        lanes = loose_index_scan("lanes", _next_lane)
+        groups = loose_index_scan("lanes", _next_lane)
 
         def first(column: ColumnElement[Any]) -> ScalarSelect[Any]:
-            waiting = select(column).where(PENDING, webhooks.c.lane == lanes.c.value, webhooks.c.due_at <= now)
-            return waiting.order_by(webhooks.c.due_at).limit(1).correlate(lanes).scalar_subquery()
+            waiting = select(column).where(
+                PENDING, webhook_deliveries.c.delivery_group == groups.c.value, webhook_deliveries.c.due_at <= now
+            )
+            return waiting.order_by(webhook_deliveries.c.due_at).limit(1).correlate(groups).scalar_subquery()
 
-        seen = (lanes.c.value, first(webhooks.c.sequence).label("sequence"), first(webhooks.c.due_at).label("due_at"))
-        found = self._read(select(*seen).where(lanes.c.value.is_not(None)))
+        seen = (
+            groups.c.value,
+            first(webhook_deliveries.c.sequence).label("sequence"),
+            first(webhook_deliveries.c.due_at).label("due_at"),
+        )
+        found = self._read(select(*seen).where(groups.c.value.is_not(None)))
         return [
             DueDelivery(row.sequence, DeliveryGroup.parse(row.value), row.due_at)
             for row in found
@@ -40,27 +46,27 @@ class WebhookStatements(SqlStore):
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:  # noqa: D102
         if not sequences:
             return []  # asked every second: a look costs less than a write
-        due = and_(webhooks.c.state == DeliveryState.PENDING, webhooks.c.due_at <= now)
+        due = and_(webhook_deliveries.c.state == DeliveryState.PENDING, webhook_deliveries.c.due_at <= now)
         free = (
-            select(webhooks.c.sequence)
-            .where(webhooks.c.sequence.in_(sequences), due)
+            select(webhook_deliveries.c.sequence)
+            .where(webhook_deliveries.c.sequence.in_(sequences), due)
             .with_for_update(skip_locked=True)
             .cte("free")
             .prefix_with("MATERIALIZED")
         )
-        taken = update(webhooks).where(webhooks.c.sequence.in_(select(free.c.sequence)))
-        values = {"due_at": now + lease_s, "attempts": webhooks.c.attempts + 1}
+        taken = update(webhook_deliveries).where(webhook_deliveries.c.sequence.in_(select(free.c.sequence)))
+        values = {"due_at": now + lease_s, "attempts": webhook_deliveries.c.attempts + 1}
         with translate_db_errors(), self._engine.begin() as connection:
-            rows = connection.execute(taken.values(values).returning(webhooks)).all()
+            rows = connection.execute(taken.values(values).returning(webhook_deliveries)).all()
         return [delivery for row in rows if (delivery := _readable(row)) is not None]
 
     def record_attempt(  # noqa: D102
         self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0
     ) -> bool:
         this_attempt = (
-            (webhooks.c.id == delivery.id)
-            & (webhooks.c.attempts == delivery.attempt)
-            & (webhooks.c.state == DeliveryState.PENDING)
+            (webhook_deliveries.c.id == delivery.id)
+            & (webhook_deliveries.c.attempts == delivery.attempt)
+            & (webhook_deliveries.c.state == DeliveryState.PENDING)
         )
         values: dict[str, Any] = {
             "state": state,
@@ -71,39 +77,50 @@ class WebhookStatements(SqlStore):
         if state == DeliveryState.DELIVERED:
             values["task"] = None  # nobody will read it again
         with translate_db_errors(), self._engine.begin() as connection:
-            return bool(connection.execute(update(webhooks).where(this_attempt).values(values)).rowcount)
+            return bool(connection.execute(update(webhook_deliveries).where(this_attempt).values(values)).rowcount)
 
     def fail_webhooks(self, task_id: str) -> None:  # noqa: D102
-        theirs = (webhooks.c.task_id == sanitize_text(task_id)) & (webhooks.c.state == DeliveryState.PENDING)
-        if not self._read(select(webhooks.c.sequence).where(theirs).limit(1)):
+        theirs = (webhook_deliveries.c.task_id == sanitize_text(task_id)) & (
+            webhook_deliveries.c.state == DeliveryState.PENDING
+        )
+        if not self._read(select(webhook_deliveries.c.sequence).where(theirs).limit(1)):
             return
         values = {"state": DeliveryState.FAILED, "last_error": "its task was deleted"}
         with translate_db_errors(), self._engine.begin() as connection:
-            connection.execute(update(webhooks).where(theirs).values(values))
+            connection.execute(update(webhook_deliveries).where(theirs).values(values))
 
     def pending_webhooks(self, ids: Collection[str]) -> set[str]:  # noqa: D102
-        pending = webhooks.c.id.in_(ids) & (webhooks.c.state == DeliveryState.PENDING)
-        return {row.id for row in self._read(select(webhooks.c.id).where(pending))}
+        pending = webhook_deliveries.c.id.in_(ids) & (webhook_deliveries.c.state == DeliveryState.PENDING)
+        return {row.id for row in self._read(select(webhook_deliveries.c.id).where(pending))}
 
     def resend_webhook(self, task_id: str, now: float) -> bool:  # noqa: D102
         last = (
-            select(func.max(webhooks.c.sequence)).where(webhooks.c.task_id == sanitize_text(task_id)).scalar_subquery()
+            select(func.max(webhook_deliveries.c.sequence))
+            .where(webhook_deliveries.c.task_id == sanitize_text(task_id))
+            .scalar_subquery()
         )
-        unheard = (webhooks.c.sequence == last) & (webhooks.c.state != DeliveryState.DELIVERED)
-        given_up = webhooks.c.state == DeliveryState.FAILED
+        unheard = (webhook_deliveries.c.sequence == last) & (webhook_deliveries.c.state != DeliveryState.DELIVERED)
+        given_up = webhook_deliveries.c.state == DeliveryState.FAILED
         again = {
             "state": DeliveryState.PENDING,
-            "attempts": case((given_up, 0), else_=webhooks.c.attempts),
+            "attempts": case((given_up, 0), else_=webhook_deliveries.c.attempts),
             "due_at": now,
         }
         with translate_db_errors(), self._engine.begin() as connection:
-            return bool(connection.execute(update(webhooks).where(unheard).values(again)).rowcount)
+            return bool(connection.execute(update(webhook_deliveries).where(unheard).values(again)).rowcount)
 
     def webhooks_of(self, task_ids: Collection[str]) -> dict[str, DeliveryStatus]:  # noqa: D102
         if not task_ids:
             return {}
-        seen = (webhooks.c.task_id, webhooks.c.state, webhooks.c.attempts, webhooks.c.last_error)
-        found = self._read(select(*seen).where(webhooks.c.task_id.in_(task_ids)).order_by(webhooks.c.sequence))
+        seen = (
+            webhook_deliveries.c.task_id,
+            webhook_deliveries.c.state,
+            webhook_deliveries.c.attempts,
+            webhook_deliveries.c.last_error,
+        )
+        found = self._read(
+            select(*seen).where(webhook_deliveries.c.task_id.in_(task_ids)).order_by(webhook_deliveries.c.sequence)
+        )
         return {row.task_id: DeliveryStatus(DeliveryState(row.state), row.attempts, row.last_error) for row in found}
 
 
@@ -117,5 +134,5 @@ def _readable(row: Row[Any]) -> Delivery | None:
 
 
 def _next_lane(last: ColumnElement[str] | None) -> Select[Any]:
-    query = select(webhooks.c.lane).where(PENDING).order_by(webhooks.c.lane)
-    return query if last is None else query.where(webhooks.c.lane > last)
+    query = select(webhook_deliveries.c.delivery_group).where(PENDING).order_by(webhook_deliveries.c.delivery_group)
+    return query if last is None else query.where(webhook_deliveries.c.delivery_group > last)

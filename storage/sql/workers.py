@@ -7,7 +7,7 @@ from sqlalchemy import case, func, literal, select, update
 
 from models.adjustments import Adjustment
 from models.progress import Progress, Stage
-from storage.rows import adjusted_value
+from storage.rows import adjustments_value
 from storage.schema import tasks
 from storage.sql.statements import SqlStore, deadline_after_download, owned_by
 from storage.tasks import Output, State, Task
@@ -41,7 +41,7 @@ class WorkerQueries(SqlStore):
         return bool(self._write(update(tasks).where(mine).values(values)))
 
     def record_adjustments(self, task: Task, adjustments: Collection[Adjustment]) -> bool:  # noqa: D102
-        return bool(self._write(update(tasks).where(owned_by(task)).values(adjusted=adjusted_value(adjustments))))
+        return bool(self._write(update(tasks).where(owned_by(task)).values(adjustments=adjustments_value(adjustments))))
 
     def owns_task(self, task: Task) -> bool:  # noqa: D102
         return bool(self._read(select(literal(1)).where(owned_by(task), tasks.c.state == State.PROCESSING)))

@@ -14,5 +14,5 @@ def server(tmp_path):
 
 @pytest.fixture
 def client(server):
-    with Client(server.url, patience_s=20, poll_interval_s=0.05) as connected:
+    with Client(server.url, retry_timeout_s=20, poll_interval_s=0.05) as connected:
         yield connected

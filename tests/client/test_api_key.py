@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ltx2_client import AsyncClient, Client, ClientError, Refused
+from ltx2_client import AsyncClient, Client, ClientError, ApiError
 from ltx2_client.cli import main
 from ltx2_client.talk import Request
 from ltx2_client.wire import arguments, key_headers
@@ -41,7 +41,7 @@ def test_the_client_that_waits_for_nothing_sends_it_too(server):
 
 def test_without_a_key_the_refusal_says_what_to_do(server, monkeypatch, capsys):
     monkeypatch.delenv("LTX_API_KEY", raising=False)
-    with Client(server.url) as client, pytest.raises(Refused) as refused:
+    with Client(server.url) as client, pytest.raises(ApiError) as refused:
         client.tasks()
     assert (refused.value.status, refused.value.code) == (401, "unauthorized")
     assert main(["tasks", "--server", server.url]) == 1

@@ -6,7 +6,7 @@ import threading
 import httpx
 import pytest
 
-from ltx2_client import AsyncClient, Client, ClientError, DownloadFailed, Options, Refused, TaskFailed, Unreachable
+from ltx2_client import AsyncClient, Client, ClientError, DownloadFailed, Options, ApiError, TaskFailed, Unreachable
 from ltx2_client.records import Task, from_json
 from models.estimate import estimate_peak
 from models.recipes import choose_profile
@@ -137,7 +137,7 @@ def test_a_download_that_cannot_succeed_leaves_nothing_behind(server, client, tm
 
 def test_patience_with_a_server_that_is_away_ends(tmp_path, server):
     server.stop()
-    with Client(server.url, patience_s=0.6) as client, pytest.raises(Unreachable, match="refused"):
+    with Client(server.url, retry_timeout_s=0.6) as client, pytest.raises(Unreachable, match="refused"):
         client.submit(PROMPT)
 
 
@@ -150,7 +150,7 @@ def test_a_submit_whose_answer_was_lost_makes_one_task(client, server, tmp_path)
 
 
 def test_a_wrong_field_is_refused_with_what_is_allowed_and_not_sent_again(client, server):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         client.submit(PROMPT, width=100)
     assert (refused.value.status, refused.value.field, refused.value.given) == (422, "width", "100")
     assert "64" in str(refused.value.allowed)
@@ -174,7 +174,7 @@ def test_a_place_where_nothing_can_be_saved_is_refused_before_the_submit(client,
 
 def test_an_unknown_task_is_refused(client):
     for task_id in ("nothing", "../../health"):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ApiError) as refused:
             client.poll(task_id)
         assert refused.value.status == 404
 

@@ -78,7 +78,7 @@ class Raising(httpx.BaseTransport, httpx.AsyncBaseTransport):
 @pytest.mark.filterwarnings("ignore")  # httpx warns of classes that have gone
 def test_whatever_the_network_raises_is_an_error_of_the_client(tmp_path):
     assert len(KINDS) > 60
-    client = Client(NOBODY, patience_s=0)
+    client = Client(NOBODY, retry_timeout_s=0)
     calls = (
         client.health,
         client.tasks,
@@ -94,7 +94,7 @@ def test_whatever_the_network_raises_is_an_error_of_the_client(tmp_path):
     assert not list(tmp_path.iterdir())
 
     async def ask() -> None:
-        client = AsyncClient(NOBODY, patience_s=0)
+        client = AsyncClient(NOBODY, retry_timeout_s=0)
         for kind in KINDS:
             client._http = httpx.AsyncClient(transport=Raising(made(kind)))
             with pytest.raises(ClientError):
@@ -109,7 +109,7 @@ STRANGE += [b'{"tasks": [{"task_id": "a", "status": "completed", "state": 1}]}',
 
 def test_whatever_answers_that_is_no_such_server_is_told_so():
     for content in STRANGE:
-        with Client(NOBODY, patience_s=0) as client:
+        with Client(NOBODY, retry_timeout_s=0) as client:
             client._http = httpx.Client(
                 transport=httpx.MockTransport(lambda _, it=content: httpx.Response(200, content=it))
             )

@@ -58,7 +58,7 @@ def settings(database_url: str, tmp_path: Path, hurried: None) -> Settings:
     return Settings(
         database_url=database_url,
         outputs=OutputSettings(url=f"file:{tmp_path}"),
-        dispatcher=DispatcherSettings(replicas=2, poll_interval_s=0.05, drain_s=0.2),
+        dispatcher=DispatcherSettings(replicas=2, poll_interval_s=0.05, drain_timeout_s=0.2),
         generator=GeneratorSettings(max_replicas=3),
     )
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from deployments.dispatcher import census
+from deployments.dispatcher import queue_gauges
 from deployments.dispatcher.census import QueueGauges
 from deployments.metrics.labels import GENERATOR_LOST, STATE
 from deployments.metrics.table import (
-    CENSUS_AT_S,
     GENERATORS,
-    OLDEST_QUEUED_S,
+    OLDEST_QUEUED_AGE_SECONDS,
     PAUSED,
-    STAGE_S,
+    QUEUE_SAMPLED_TIMESTAMP_SECONDS,
+    STAGE_DURATION_SECONDS,
     TASK_RETRIES,
     TASKS,
     TASKS_ENDED,
@@ -28,7 +28,7 @@ def total(recorded: RecordedMetrics) -> float:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(census, "SAMPLE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(queue_gauges, "SAMPLE_INTERVAL_S", 0.02)
 
 
 @pytest.mark.anyio
@@ -40,7 +40,7 @@ async def test_one_of_several_dispatchers_shows_the_queue_and_another_takes_over
     await until(lambda: all(each._place.in_flight_limit == 2 for each in pair))
     submit(store, 9)
     await until(lambda: sorted(total(recorded) for recorded in shown) == [0, 9])
-    await until(lambda: sum((recorded.value(CENSUS_AT_S) or 0.0) > 0 for recorded in shown) == 1)
+    await until(lambda: sum((recorded.value(QUEUE_SAMPLED_TIMESTAMP_SECONDS) or 0.0) > 0 for recorded in shown) == 1)
     speaker = max(range(2), key=lambda number: total(shown[number]))
     await kill(pair[speaker])
     await until(lambda: total(shown[1 - speaker]) == 9)
@@ -55,7 +55,7 @@ async def test_lost_runs_and_failures_are_counted_where_they_are_settled(setting
     workers.deadly.add(task_id)
     await until(lambda: recorded.value(TASKS_ENDED, outcome="failed", code="replica_lost") == 1)
     assert recorded.value(TASK_RETRIES, reason=GENERATOR_LOST) == settings.dispatcher.max_attempts - 1
-    assert len(recorded.seen(STAGE_S, stage=TimedStage.CLAIM)) == 1
+    assert len(recorded.seen(STAGE_DURATION_SECONDS, stage=TimedStage.CLAIM)) == 1
     await end(alone)
 
 
@@ -75,7 +75,7 @@ def test_a_census_says_where_tasks_stand_how_long_they_wait_and_what_generators_
     assert recorded.value(TASKS, state="queued") == 2
     assert recorded.value(TASKS, state=Stage.STARTING) == 1
     assert recorded.value(GENERATORS, state=ReplicaState.READY) == 1
-    assert (recorded.value(OLDEST_QUEUED_S) or 0.0) > 0
+    assert (recorded.value(OLDEST_QUEUED_AGE_SECONDS) or 0.0) > 0
 
 
 @pytest.mark.usefixtures("often")
@@ -86,4 +86,8 @@ def test_who_no_longer_speaks_shows_nothing(store):
     taker.publish_if_due(mine=True)
     taker._taken_at -= 1
     taker.publish_if_due(mine=False)
-    assert (total(recorded), recorded.value(OLDEST_QUEUED_S), recorded.value(CENSUS_AT_S)) == (0, 0, 0)
+    assert (
+        total(recorded),
+        recorded.value(OLDEST_QUEUED_AGE_SECONDS),
+        recorded.value(QUEUE_SAMPLED_TIMESTAMP_SECONDS),
+    ) == (0, 0, 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.dispatcher import house
+from deployments.dispatcher import maintenance
 from deployments.dispatcher.house import Maintenance
 from deployments.dispatcher.leases import DispatcherId
 from deployments.dispatcher.outcomes import OutcomeHandler
@@ -30,10 +30,12 @@ def store(tmp_path):
 
 @pytest.fixture
 def keeper(store, tmp_path, monkeypatch) -> Maintenance:
-    monkeypatch.setattr(house, "BATCH_SIZE", LOT)
-    monkeypatch.setattr(house, "CHECK_INTERVAL_S", NEVER_S)  # only what says that there is more is looked at again
-    monkeypatch.setattr(house, "ORPHAN_CHECK_S", NEVER_S)
-    settings = Settings(orphan_model_timeout_s=0)
+    monkeypatch.setattr(maintenance, "BATCH_SIZE", LOT)
+    monkeypatch.setattr(
+        maintenance, "CHECK_INTERVAL_S", NEVER_S
+    )  # only what says that there is more is looked at again
+    monkeypatch.setattr(maintenance, "ORPHAN_CHECK_S", NEVER_S)
+    settings = Settings(unserved_model_timeout_s=0)
     outcomes = OutcomeHandler(settings.dispatcher, store, LocalOutputStore(tmp_path))
     return Maintenance(settings, DispatcherId.current(), MODEL, store, outcomes)
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from deployments.dispatcher import house
+from deployments.dispatcher import maintenance
 from storage.tasks import State
 from tests.dispatcher.workers import all_end, dispatcher, end, submit, until
 
@@ -34,7 +34,7 @@ def said():
 
 
 async def test_running_tasks_end_and_no_other_begins_until_resume(settings, store, workers, said, monkeypatch):
-    monkeypatch.setattr(house, "CHECK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL_S", 0.05)
     workers.render_s = 60
     pair = [dispatcher(settings, workers, 1) for _ in range(2)]
     await until(lambda: all(each._place.in_flight_limit == 2 for each in pair))

@@ -18,7 +18,7 @@ from storage.database import migrate, open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import input_key, output_key, poster_key, staging_key
 from storage.retention import SqlRetentionStore
-from storage.schema import tasks, webhooks
+from storage.schema import tasks, webhook_deliveries
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, NewTask, Output, State, Task
 
@@ -106,10 +106,10 @@ def test_an_old_video_expires_and_a_young_one_stays(rows, engine, outputs, round
 
 def test_null_keeps_videos_and_rows(rows, engine, outputs, rounds, put):
     task = completed(rows, engine, put, 400 * DAY_S)
-    rounds(outputs_s=None).round()
+    rounds(output_ttl_s=None).round()
     assert rows.get(task.id).state == State.COMPLETED
     assert {output_key(task.id), poster_key(task.id)} <= files(outputs)
-    rounds(rows_s=None).round()
+    rounds(task_ttl_s=None).round()
     assert rows.get(task.id).state == State.EXPIRED
 
 
@@ -222,8 +222,10 @@ def test_a_webhook_is_forgotten_when_no_try_of_it_can_be_left_and_its_task_would
     assert rows.cancel(young.id)
     with engine.begin() as connection:
         made_at = time.time() - DAY_S - WEBHOOK_TTL_S - 1
-        connection.execute(update(webhooks).where(webhooks.c.task_id == old.id).values(created_at=made_at))
-    rounds(rows_s=None).round()
+        connection.execute(
+            update(webhook_deliveries).where(webhook_deliveries.c.task_id == old.id).values(created_at=made_at)
+        )
+    rounds(task_ttl_s=None).round()
     assert set(rows.webhooks_of([old.id, young.id])) == {old.id, young.id}
-    rounds(rows_s=DAY_S).round()
+    rounds(task_ttl_s=DAY_S).round()
     assert set(rows.webhooks_of([old.id, young.id])) == {young.id}

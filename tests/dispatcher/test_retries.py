@@ -61,8 +61,8 @@ UNAVAILABLE = DeploymentUnavailableError("generator")
     ],
     ids=str,
 )
-def test_the_way_on_follows_from_the_error_and_the_row(error, row, may_encode_again, verdict):
-    assert decide_retry(error, row, may_encode_again=may_encode_again) == verdict
+def test_the_way_on_follows_from_the_error_and_the_row(error, row, may_encode_again, decision):
+    assert decide_retry(error, row, may_encode_again=may_encode_again) == decision
 
 
 def test_the_error_that_was_raised_is_found_in_what_ray_wrapped_around_it():

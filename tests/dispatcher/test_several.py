@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from deployments.dispatcher import house
+from deployments.dispatcher import maintenance
 from models.request import VideoRequest
 from storage.apps import SqlDispatcherRegistry
 from storage.database import open_engine
@@ -82,7 +82,9 @@ def living(apps: SqlDispatcherRegistry) -> list[str]:
 
 async def test_a_drain_gives_running_tasks_their_time(settings, store, workers):
     workers.render_s = 0.5
-    patient = settings.model_copy(update={"dispatcher": settings.dispatcher.model_copy(update={"drain_s": 10.0})})
+    patient = settings.model_copy(
+        update={"dispatcher": settings.dispatcher.model_copy(update={"drain_timeout_s": 10.0})}
+    )
     ended = dispatcher(patient, workers, 1)
     ids = submit(store, 8)
     await until(lambda: len(workers.rendered) == 4)
@@ -92,7 +94,7 @@ async def test_a_drain_gives_running_tasks_their_time(settings, store, workers):
 
 
 async def test_a_task_past_its_deadline_fails_and_frees_its_generator(settings, store, workers, monkeypatch):
-    monkeypatch.setattr(house, "CHECK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL_S", 0.05)
     workers.render_s = 60
     alone = dispatcher(settings, workers, 1)
     task = store.submit(NewTask(VideoRequest(prompt="x", timeout_s=1), MODEL, "http://box:8004"))

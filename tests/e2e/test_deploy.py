@@ -45,7 +45,7 @@ class Cluster:
     def deploy(self) -> None:
         config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
         config["http_options"].update(host="127.0.0.1", port=self.http_port)
-        config["applications"][0]["args"]["limits"] = {"max_steps": 9}
+        config["applications"][0]["args"]["limits"] = {"max_inference_steps": 9}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
         command = ["serve", "deploy", "config.yaml", "--address", self.dashboard]
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -78,7 +78,7 @@ def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
         running.close()
 
 
-@pytest.mark.parametrize("cluster", [{"LTX2_LIMITS__MAX_STEPS": "5"}], indirect=True)
+@pytest.mark.parametrize("cluster", [{"LTX2_LIMITS__MAX_INFERENCE_STEPS": "5"}], indirect=True)
 def test_one_cpu_is_enough_and_the_environment_of_the_nodes_wins(cluster: Cluster) -> None:
     cluster.deploy()
     with httpx.Client(base_url=f"http://127.0.0.1:{cluster.http_port}", timeout=120) as client:

@@ -122,7 +122,7 @@ def test_a_task_harms_no_other_whether_it_hangs_or_kills_its_generator_or_eats_u
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
-    server = Server(tmp_path, {"limits": {"max_steps": 9}}, {"LTX2_LIMITS__MAX_STEPS": "5"})
+    server = Server(tmp_path, {"limits": {"max_inference_steps": 9}}, {"LTX2_LIMITS__MAX_INFERENCE_STEPS": "5"})
     try:
         server.start()
         refused = server.client.post("/v1/video/async_t2v", json={**QUICK, "num_inference_steps": 6})

@@ -30,7 +30,7 @@ def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "ingress": {"replicas": 2},
         "dispatcher": {"replicas": 2, "lease_s": LEASE_S},
         "generator": {"max_replicas": 2, "num_cpus": 0.3, "downscale_to_zero_delay_s": IDLE_UNLOAD_S},
-        "encode": {"replicas": 2},
+        "encoder": {"replicas": 2},
     }
     folder: Path = tmp_path_factory.mktemp("stores")
     with running_server(folder, args) as running:

@@ -26,7 +26,7 @@ SECRETS = {
     "password of the database": "hunter-of-databases",
     "secret of the bucket": "hunter-of-buckets",
 }
-NO_CLIP_SO_LARGE = {"max_side": 16_384, "max_pixel_frames": 10**12}
+NO_CLIP_SO_LARGE = {"max_side_px": 16_384, "max_total_pixels": 10**12}
 DATABASE_URL = "LTX2_DATABASE_URL"
 DEPLOYMENTS = ("Ingress", "Dispatcher", "Generator", "Encoder")
 

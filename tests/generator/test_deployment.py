@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.generator import presence
+from deployments.generator import replica_status
 from deployments.generator.deployment import Generator
 from deployments.generator.meter import FLUSH_THRESHOLD_S
 from deployments.generator.policy import SUPERSEDED
-from deployments.metrics.table import DECODES_AGAIN, GPU_MEMORY_PEAK_BYTES
+from deployments.metrics.table import DECODE_RETRIES, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import GeneratorSettings, Settings
 from models import ltx2_load, offload, sleep, transfer
 from models.adjustments import visible_to_client
@@ -49,7 +49,7 @@ def settings(tmp_path: Path) -> Settings:
         database_url=f"sqlite:///{tmp_path / 'tasks.db'}",
         outputs={"url": f"file:{tmp_path / 'outputs'}"},
         cache_dir=tmp_path / "cache",
-        generator={"recipe": "distilled"},
+        generator={"checkpoint_type": "distilled"},
     )
 
 
@@ -69,12 +69,12 @@ def claimed(store: SqlTaskStore) -> Task:
 
 
 def test_a_loaded_model_tells_its_recipe_and_its_room(settings: Settings, store: SqlTaskStore) -> None:
-    assert store.served_model(MODEL).recipe is None
+    assert store.served_model(MODEL).profile is None
     Generator(settings, "tiny", MODEL, "cpu").generate(claimed(store))
-    learned = store.served_model(MODEL)
-    assert learned.recipe is not None
-    assert (learned.recipe.tiny, learned.recipe.sigmas) == (True, DISTILLED_SIGMAS)
-    assert learned.free_vram_bytes is None
+    model_info_writer = store.served_model(MODEL)
+    assert model_info_writer.profile is not None
+    assert (model_info_writer.profile.tiny, model_info_writer.profile.sigmas) == (True, DISTILLED_SIGMAS)
+    assert model_info_writer.free_vram_bytes is None
 
 
 def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: SqlTaskStore) -> None:
@@ -93,7 +93,7 @@ def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: S
 
 def test_what_is_rendered_is_counted_while_it_goes_on(settings: Settings, store: SqlTaskStore, monkeypatch) -> None:
     """With its reports: the heartbeat, which writes it too, comes too late here."""
-    monkeypatch.setattr(presence, "HEARTBEAT_S", 3600.0)
+    monkeypatch.setattr(replica_status, "HEARTBEAT_S", 3600.0)
     generator = Generator(settings.model_copy(update={"generator": GeneratorSettings()}), "tiny", MODEL, "cpu")
     store.submit(NewTask(small(num_inference_steps=200), MODEL, "http://box", owner="alice"))
     (task,) = store.claim("alice", MODEL, 1, 60)
@@ -129,7 +129,7 @@ def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(
     recorded = RecordedMetrics()
     generator = Generator(settings, "tiny", MODEL, "cpu", metrics=recorded)
     generator.generate(claimed(store))
-    assert recorded.value(DECODES_AGAIN) == 0
+    assert recorded.value(DECODE_RETRIES) == 0
     assert generator._residence.model is not None
     vae: Any = generator._residence.model._text_to_video.vae
     plain = vae.decode
@@ -142,7 +142,7 @@ def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(
     monkeypatch.setattr(vae, "decode", run_out_unless_tiled)
     monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)
     generator.generate(claimed(store))
-    assert recorded.value(DECODES_AGAIN) == 1
+    assert recorded.value(DECODE_RETRIES) == 1
     assert "was decoded again: video, in tiles" in caplog.text
 
 
@@ -211,8 +211,8 @@ def wait_for(store: SqlTaskStore, state: ReplicaState) -> None:
 
 
 def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, store: SqlTaskStore) -> None:
-    knobs = settings.generator.model_copy(update={"sleep_after_s": 0.0})
-    generator = Generator(settings.model_copy(update={"generator": knobs}), "tiny", MODEL, "cpu")
+    settings = settings.generator.model_copy(update={"sleep_after_idle_s": 0.0})
+    generator = Generator(settings.model_copy(update={"generator": settings}), "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
     model = generator._residence.model
     assert model is not None
@@ -366,9 +366,9 @@ def test_a_store_that_is_away_loses_no_model_that_has_loaded(
         patched.setattr(generator._tasks, "remember_model", fail_with(StoreUnavailable("the database is away")))
         generator.generate(claimed(store))
     assert generator._residence.model is not None
-    assert store.served_model(MODEL).recipe is None
+    assert store.served_model(MODEL).profile is None
     generator._on_heartbeat()
-    assert store.served_model(MODEL).recipe is not None
+    assert store.served_model(MODEL).profile is not None
 
 
 def fail_with(error: Exception) -> Callable[..., None]:
@@ -407,7 +407,7 @@ class BrokenModel:
     asleep = False
     working_bytes = None
     left_out = ""
-    speedups = frozenset[Optimization]()
+    optimizations = frozenset[Optimization]()
     decoded_again = ()
 
     def find_adjustments(self, _request: object) -> tuple[()]:
@@ -453,7 +453,7 @@ class ChoosingModel(BrokenModel):
 def test_a_generator_reports_with_its_heartbeat_that_a_newer_server_runs(
     settings: Settings, store: SqlTaskStore, monkeypatch
 ) -> None:
-    monkeypatch.setattr(presence, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(replica_status, "HEARTBEAT_S", 0.02)
     apps = SqlDispatcherRegistry(store._engine)
     mine, newer = apps.register(), apps.register()
     generator = Generator(settings, "tiny", MODEL, "cpu", app=mine)

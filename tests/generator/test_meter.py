@@ -18,12 +18,12 @@ def rename(engine: Engine, table: str, name: str) -> None:
 
 
 def test_a_run_that_fails_counts_like_any(store):
-    meter = UsageMeter(store)
-    with meter.measure("alice"):
+    usage_meter = UsageMeter(store)
+    with usage_meter.measure("alice"):
         pass
-    with pytest.raises(RuntimeError), meter.measure("alice"):
+    with pytest.raises(RuntimeError), usage_meter.measure("alice"):
         raise RuntimeError
-    meter.flush()
+    usage_meter.flush()
     (usage,) = store.usage()
     assert (usage.owner, usage.runs) == ("alice", 2)
     assert usage.gpu_s > 0
@@ -32,36 +32,36 @@ def test_a_run_that_fails_counts_like_any(store):
 def test_a_run_is_written_down_while_it_goes_on(store):
     """A process that is killed takes with it what came since."""
     now = [100.0]
-    meter = UsageMeter(store, lambda: now[0])
-    with meter.measure("alice"):
+    usage_meter = UsageMeter(store, lambda: now[0])
+    with usage_meter.measure("alice"):
         now[0] += FLUSH_THRESHOLD_S / 2
-        meter.flush_if_large()
+        usage_meter.flush_if_large()
         assert store.usage() == []
         now[0] += FLUSH_THRESHOLD_S
-        meter.flush_if_large()
+        usage_meter.flush_if_large()
         assert [(usage.runs, usage.gpu_s) for usage in store.usage()] == [(1, FLUSH_THRESHOLD_S * 1.5)]
         now[0] += 10
     now[0] += 1000
-    meter.flush()
+    usage_meter.flush()
     assert [(usage.runs, usage.gpu_s) for usage in store.usage()] == [(1, FLUSH_THRESHOLD_S * 1.5 + 10)]
 
 
 def test_what_is_written_is_not_written_again(store):
-    meter = UsageMeter(store)
-    with meter.measure("alice"):
+    usage_meter = UsageMeter(store)
+    with usage_meter.measure("alice"):
         pass
-    meter.flush()
-    meter.flush()
+    usage_meter.flush()
+    usage_meter.flush()
     assert store.usage()[0].runs == 1
 
 
 def test_what_could_not_be_written_is_written_later(store, engine):
-    meter = UsageMeter(store)
+    usage_meter = UsageMeter(store)
     rename(engine, "usage", "away")
     for owner in ("alice", "bob", "alice"):
-        with meter.measure(owner):
+        with usage_meter.measure(owner):
             pass
-        meter.flush()
+        usage_meter.flush()
     rename(engine, "away", "usage")
-    meter.flush()
+    usage_meter.flush()
     assert {usage.owner: usage.runs for usage in store.usage()} == {"alice": 2, "bob": 1}

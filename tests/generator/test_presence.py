@@ -35,21 +35,21 @@ def store(engine: Engine) -> SlowStore:
 
 
 @pytest.fixture
-def presence(store: SlowStore) -> Iterator[ReplicaStatus]:
+def replica_status(store: SlowStore) -> Iterator[ReplicaStatus]:
     """One whose first heartbeat is on its way to the store."""
-    presence = ReplicaStatus(store, "Lightricks/LTX-2", store.beaten.set)
-    presence.start()
+    replica_status = ReplicaStatus(store, "Lightricks/LTX-2", store.beaten.set)
+    replica_status.start()
     assert store.writing.wait(PATIENCE_S)
-    yield presence
-    presence.close()
+    yield replica_status
+    replica_status.close()
     store.may_write.set()
     assert store.beaten.wait(PATIENCE_S)
 
 
-def test_a_slow_heartbeat_does_not_bring_back_what_was_before(presence, store):
+def test_a_slow_heartbeat_does_not_bring_back_what_was_before(replica_status, store):
     with ThreadPoolExecutor(1) as other:
-        described = other.submit(presence.describe, ReplicaState.READY)
-        while presence.state is not ReplicaState.READY:
+        described = other.submit(replica_status.describe, ReplicaState.READY)
+        while replica_status.state is not ReplicaState.READY:
             time.sleep(0.01)
         store.may_write.set()
         described.result()
@@ -57,12 +57,12 @@ def test_a_slow_heartbeat_does_not_bring_back_what_was_before(presence, store):
     assert [each.state for each in store.live_replicas()] == [ReplicaState.READY]
 
 
-def test_a_slow_heartbeat_does_not_bring_back_one_that_has_ended(presence, store):
-    presence.end()
+def test_a_slow_heartbeat_does_not_bring_back_one_that_has_ended(replica_status, store):
+    replica_status.end()
     with ThreadPoolExecutor(1) as other:
-        withdrawn = other.submit(presence.withdraw)
+        withdrawn = other.submit(replica_status.withdraw)
         store.may_write.set()
         withdrawn.result()
     assert store.beaten.wait(PATIENCE_S)
-    presence.describe(ReplicaState.LOADING)
+    replica_status.describe(ReplicaState.LOADING)
     assert store.live_replicas() == []

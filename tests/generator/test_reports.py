@@ -22,13 +22,13 @@ class FickleStore(SqlTaskStore):
     away = False
     delay_s = 0.0
 
-    def report(self, task: Task, progress: Progress) -> bool:
+    def report_progress(self, task: Task, progress: Progress) -> bool:
         self._be_fickle()
-        return super().report(task, progress)
+        return super().report_progress(task, progress)
 
-    def owns(self, task: Task) -> bool:
+    def owns_task(self, task: Task) -> bool:
         self._be_fickle()
-        return super().owns(task)
+        return super().owns_task(task)
 
     def _be_fickle(self) -> None:
         time.sleep(self.delay_s)

@@ -34,7 +34,7 @@ async def silent() -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("body", [dribble, silent])
 @pytest.mark.parametrize("route", ["async_t2v", "t2v", "async_i2v", "i2v"])
 def test_a_body_that_does_not_come_in_time_is_408(open_box, route, body):
-    box = open_box(ingress=IngressSettings(max_body_s=0.3))
+    box = open_box(ingress=IngressSettings(body_timeout_s=0.3))
 
     async def post() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(box.client.app), base_url="http://test") as client:
@@ -74,7 +74,7 @@ def test_pictures_are_decoded_a_few_at_a_time(box, tmp_path):
     async def nudge() -> None: ...
 
     async def post_all() -> list[int]:
-        settings = Settings(ingress=IngressSettings(max_decoding=2))
+        settings = Settings(ingress=IngressSettings(max_image_decodes=2))
         app = create_app(AppContext(settings, "m", box.tasks, store, nudge))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             form = {"data": {"prompt": "x"}, "files": {"image": ("a.png", picture_file())}}

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from deployments.metrics.table import HTTP_ANSWER_S, HTTP_REQUESTS, TASKS_SUBMITTED
+from deployments.metrics.table import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS, TASKS_SUBMITTED
 from tests.ingress.conftest import Box, picture_file
 from tests.metrics.recorded import RecordedMetrics
 
@@ -31,7 +31,7 @@ def test_an_answer_counts_under_its_route_and_not_its_path(box, recorded):
     box.client.delete(f"/v1/video/tasks/{task_id}")
     assert requests(recorded, TASK, "GET", 200) == 1
     assert requests(recorded, TASK, "DELETE", 200) == 1
-    assert len(recorded.seen(HTTP_ANSWER_S, route=TASK)) == 2
+    assert len(recorded.seen(HTTP_REQUEST_DURATION_SECONDS, route=TASK)) == 2
     assert task_id not in str(recorded.values)
 
 

@@ -25,10 +25,10 @@ SUBMITS = ["/v1/video/async_t2v", "/v1/video/t2v", "/v1/videos"]
 
 
 def loaded(
-    box: Box, working_bytes: int | None = ROOM_BYTES, recipe: CheckpointProfile = LTX_2, model: str = MODEL
+    box: Box, working_bytes: int | None = ROOM_BYTES, profile: CheckpointProfile = LTX_2, model: str = MODEL
 ) -> None:
     """As a Generator writes it when it has loaded the model."""
-    box.tasks.record_model(ServedModel(model, recipe, working_bytes))
+    box.tasks.record_model(ServedModel(model, profile, working_bytes))
 
 
 def estimated(box: Box, **fields: Any) -> dict[str, Any]:
@@ -189,5 +189,5 @@ def age(box: Box, seconds: float) -> None:
 def test_a_distilled_model_is_estimated_without_guidance(open_box) -> None:
     guided, distilled = open_box(), open_box()
     loaded(guided)
-    loaded(distilled, recipe=DISTILLED)
+    loaded(distilled, profile=DISTILLED)
     assert estimated(distilled, **LARGE)["gb"] < estimated(guided, **LARGE)["gb"]

@@ -18,7 +18,7 @@ def test_a_finished_task_is_one_final_event(box):
 
 
 def test_each_change_is_an_event_with_a_rising_id_and_the_last_one_is_final(served_box):
-    box = served_box(ingress={"heartbeat_s": 600})
+    box = served_box(ingress={"sse_keepalive_s": 600})
     task_id = box.submit()
     with box.client.stream("GET", f"/v1/video/tasks/{task_id}/events") as stream:
         lines = stream.iter_lines()
@@ -65,7 +65,7 @@ def test_an_event_that_is_known_is_not_sent_again(box):
 
 
 def test_silence_is_filled_with_comments(served_box):
-    box = served_box(ingress={"heartbeat_s": 0.1})
+    box = served_box(ingress={"sse_keepalive_s": 0.1})
     task_id = box.submit()
     with box.client.stream("GET", f"/v1/video/tasks/{task_id}/events") as stream:
         lines = stream.iter_lines()
@@ -78,7 +78,7 @@ def test_silence_is_filled_with_comments(served_box):
 
 
 def test_a_stream_stays_open_while_the_store_is_away(served_box):
-    box = served_box(ingress={"heartbeat_s": 0.3})
+    box = served_box(ingress={"sse_keepalive_s": 0.3})
     task_id = box.submit()
     with box.client.stream("GET", f"/v1/video/tasks/{task_id}/events") as stream:
         lines = stream.iter_lines()
@@ -91,7 +91,7 @@ def test_a_stream_stays_open_while_the_store_is_away(served_box):
 
 
 def test_streams_over_the_bound_are_refused_with_when_to_come_back(served_box):
-    box = served_box(ingress={"max_streams": 1})
+    box = served_box(ingress={"max_event_streams": 1})
     task_id = box.submit()
     url = f"/v1/video/tasks/{task_id}/events"
     with box.client.stream("GET", url) as stream:
@@ -104,7 +104,7 @@ def test_streams_over_the_bound_are_refused_with_when_to_come_back(served_box):
 
 
 def test_a_client_that_hangs_up_gives_its_place_back(served_box):
-    box = served_box(ingress={"max_streams": 1, "heartbeat_s": 0.1})
+    box = served_box(ingress={"max_event_streams": 1, "sse_keepalive_s": 0.1})
     task_id = box.submit()
     url = f"/v1/video/tasks/{task_id}/events"
     with box.client.stream("GET", url) as stream:
@@ -120,7 +120,7 @@ def test_a_client_that_hangs_up_gives_its_place_back(served_box):
 
 
 def test_open_streams_take_no_place_of_those_who_wait(served_box):
-    box = served_box(ingress={"max_streams": 1, "max_waiting": 1})
+    box = served_box(ingress={"max_event_streams": 1, "max_sync_requests": 1})
     task_id = box.submit()
     with box.client.stream("GET", f"/v1/video/tasks/{task_id}/events") as stream:
         lines = stream.iter_lines()  # kept: without it the connection closes

@@ -80,7 +80,7 @@ def test_an_output_folder_that_cannot_be_written_is_503(box, place):
 
 @pytest.fixture
 def openapi(open_box) -> dict:
-    box = open_box(limits=RequestLimits(max_side=1024, max_frames=97, max_image_bytes=12345))
+    box = open_box(limits=RequestLimits(max_side_px=1024, max_frames=97, max_image_bytes=12345))
     answer = box.client.get("/openapi.json")
     assert answer.status_code == 200
     return json.loads(answer.text)

@@ -24,7 +24,7 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
-FEW = {"max_waiting": 20, "max_streams": 12, "max_ongoing_requests": 100}
+FEW = {"max_sync_requests": 20, "max_event_streams": 12, "max_ongoing_requests": 100}
 """So that a few dozen connections are the worst that a thousand are to a server with the default bounds."""
 ROUNDS = 11
 TIMES = 3.0

@@ -321,12 +321,12 @@ def assert_fits(image: Image.Image, sent: tuple[int, int], asked: VideoRequest) 
 def test_the_picture_has_the_shape_of_the_request_within_the_limits(  # noqa: PLR0917
     fit, width, height, across, down, num_frames
 ):
-    if across * down * 64 * 64 * num_frames > LIMITS.max_pixel_frames:
+    if across * down * 64 * 64 * num_frames > LIMITS.max_total_pixels:
         num_frames = 9
     asked = request(fit, 64 * down, 64 * across, num_frames)
     image, changed = fit_image(Image.new("RGB", (width, height)), asked, LIMITS)
-    assert changed.width * changed.height * num_frames <= LIMITS.max_pixel_frames
-    assert max(changed.width, changed.height) <= LIMITS.max_side
+    assert changed.width * changed.height * num_frames <= LIMITS.max_total_pixels
+    assert max(changed.width, changed.height) <= LIMITS.max_side_px
     assert_fits(image, (width, height), changed)
     assert changed.width % 64 == changed.height % 64 == 0
     if fit is not ImageFit.MATCH:

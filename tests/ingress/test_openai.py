@@ -105,7 +105,7 @@ def test_a_running_task_is_in_progress_and_a_failed_one_says_why(box):
 
 
 def test_a_video_says_until_when_its_file_is_there(open_box):
-    box = open_box(retention={"outputs_s": 3600})
+    box = open_box(retention={"output_ttl_s": 3600})
     task_id = box.finished()
     video = box.client.get(f"/v1/videos/video_{task_id}").json()
     assert video["expires_at"] == int(box.row(task_id).finished_at + 3600)
@@ -262,7 +262,7 @@ def test_waiting_for_a_video_that_fails_or_is_deleted_says_why(served_box):
 
 
 def test_waiting_for_a_video_takes_one_of_the_seats_of_all_who_wait(served_box):
-    box = served_box(ingress={"max_waiting": 1})
+    box = served_box(ingress={"max_sync_requests": 1})
     waiting = threading.Thread(target=box.client.post, args=("/v1/video/t2v",), kwargs={"json": {"prompt": PROMPT}})
     waiting.start()
     while not (claimed := box.tasks.claim("alice", MODEL, 1, 60)):

@@ -51,5 +51,5 @@ def test_a_prompt_is_logged_only_where_that_is_asked_for(open_box, monkeypatch, 
     open_box().submit(prompt="a secret lighthouse")
     assert "accepted" in caplog.text
     assert "lighthouse" not in caplog.text
-    open_box(log={"prompts": True}).submit(prompt="a known lighthouse")
+    open_box(log={"include_prompts": True}).submit(prompt="a known lighthouse")
     assert "a known lighthouse" in caplog.text

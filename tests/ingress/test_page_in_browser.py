@@ -288,7 +288,7 @@ def test_the_place_in_the_queue_moves_up(visit):
 
 
 def test_without_streams_the_page_polls(visit, video):
-    here = visit(ingress={"max_streams": 1})
+    here = visit(ingress={"max_event_streams": 1})
     other = here.box.submit()
     other_task = here.box.start()
     with here.box.client.stream("GET", f"/v1/video/tasks/{other}/events") as stream:

@@ -195,7 +195,7 @@ def test_what_the_model_cannot_use_is_named_and_its_steps_are_those_it_takes(box
 
 
 def test_a_poll_says_until_when_the_file_is_there(open_box):
-    box = open_box(retention={"outputs_s": 3600})
+    box = open_box(retention={"output_ttl_s": 3600})
     task_id = box.finished()
     assert box.poll(task_id)["expires_at"] == box.row(task_id).finished_at + 3600
     (listed,) = box.client.get("/v1/video/tasks").json()["tasks"]
@@ -204,7 +204,7 @@ def test_a_poll_says_until_when_the_file_is_there(open_box):
 
 
 def test_a_file_that_is_kept_has_no_such_time(open_box):
-    box = open_box(retention={"outputs_s": None})
+    box = open_box(retention={"output_ttl_s": None})
     body = box.poll(box.finished())
     assert "url" in body
     assert "expires_at" not in body

@@ -82,7 +82,9 @@ def test_every_default_in_the_document_is_accepted_and_every_field_is_told(box):
 
 
 def test_limits_are_those_of_this_server(open_box):
-    box = open_box(limits={"max_side": 640, "max_steps": 30, "max_image_bytes": 12345}, encode={"max_bytes": None})
+    box = open_box(
+        limits={"max_side_px": 640, "max_inference_steps": 30, "max_image_bytes": 12345}, encode={"max_bytes": None}
+    )
     text = document(box)
     assert field_rows(text)["width"][1] == "whole number, 64 to 640, multiple of 64"
     assert field_rows(text)["num_inference_steps"][1] == "whole number, 2 to 30"

@@ -16,7 +16,7 @@ from deployments.ingress.threads import FairSlots, ThreadPool
 from tests.ingress.conftest import Box, completing, picture_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record
 
-FEW = {"max_waiting": 4, "max_streams": 4, "max_uploads": 4, "max_ongoing_requests": 40}
+FEW = {"max_sync_requests": 4, "max_event_streams": 4, "max_uploads": 4, "max_ongoing_requests": 40}
 """Of each a key may hold a quarter."""
 FORM = {"data": {"prompt": "waves"}, "files": {"image": ("a.png", picture_file())}}
 

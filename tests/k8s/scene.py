@@ -50,7 +50,7 @@ def production(version: str = "0.1.0", *, cpu_workers: int = 2, **changes: Any) 
     application["import_path"] = "tests.k8s.app:build"
     s3 = {"region": REGION, "endpoint_url": f"http://s3:{S3_PORT}"}
     application["args"] |= {"model": "tiny", "outputs": {"url": f"s3://{BUCKET}", "s3": s3}, **changes}
-    for name in ("ingress", "dispatcher", "encode"):
+    for name in ("ingress", "dispatcher", "encoder"):
         application["args"][name]["replicas"] = cpu_workers
     service["spec"]["serveConfigV2"] = yaml.safe_dump(config)
     return service

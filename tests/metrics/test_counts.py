@@ -5,14 +5,14 @@ from dataclasses import replace
 from deployments.metrics.ends import task_end_recorder
 from deployments.metrics.runs import record_run
 from deployments.metrics.table import (
-    COLD_START_S,
+    COLD_START_DURATION_SECONDS,
     COLD_STARTS,
     OUTPUT_BYTES,
-    OUTPUT_VIDEO_S,
-    STAGE_S,
-    STEP_S,
-    TASK_S,
-    TASK_WAIT_S,
+    OUTPUT_VIDEO_SECONDS,
+    STAGE_DURATION_SECONDS,
+    STEP_DURATION_SECONDS,
+    TASK_DURATION_SECONDS,
+    TASK_QUEUE_WAIT_SECONDS,
     TASKS_ENDED,
 )
 from models.stopwatch import TimedStage, Timings
@@ -44,9 +44,9 @@ def counted(*tasks: Task) -> RecordedMetrics:
 def test_a_completed_task_counts_with_its_wait_its_time_and_its_file() -> None:
     recorded = counted(COMPLETED)
     assert recorded.value(TASKS_ENDED, outcome="completed", code="none") == 1
-    assert recorded.seen(TASK_WAIT_S) == [30.0]
-    assert recorded.seen(TASK_S, outcome="completed") == [90.0]
-    assert (recorded.value(OUTPUT_BYTES), recorded.value(OUTPUT_VIDEO_S)) == (1_000, 4.84)
+    assert recorded.seen(TASK_QUEUE_WAIT_SECONDS) == [30.0]
+    assert recorded.seen(TASK_DURATION_SECONDS, outcome="completed") == [90.0]
+    assert (recorded.value(OUTPUT_BYTES), recorded.value(OUTPUT_VIDEO_SECONDS)) == (1_000, 4.84)
 
 
 def test_a_failed_task_counts_by_its_code_and_makes_no_bytes() -> None:
@@ -59,7 +59,7 @@ def test_a_failed_task_counts_by_its_code_and_makes_no_bytes() -> None:
 def test_a_task_that_was_canceled_in_the_queue_has_no_wait() -> None:
     recorded = counted(replace(COMPLETED, state=State.CANCELED, started_at=None, output=None))
     assert recorded.value(TASKS_ENDED, outcome="canceled", code="none") == 1
-    assert recorded.seen(TASK_WAIT_S) == []
+    assert recorded.seen(TASK_QUEUE_WAIT_SECONDS) == []
 
 
 def test_every_end_that_a_deployment_brings_is_there_before_the_first() -> None:
@@ -73,11 +73,11 @@ def test_a_cold_run_counts_its_laps_its_step_and_its_time_line() -> None:
     marks = {Milestone.PROCESS: -3.0, Milestone.REPLICA: 0.0, Milestone.TASK: 0.5, Milestone.FIRST_STEP: 40.0}
     rendered = Timings({TimedStage.LOAD: 30.0, TimedStage.DENOISE: 80.0}, steps=40, cold_start=marks)
     record_run(recorded, rendered, Timings({TimedStage.ENCODE: 3.0}))
-    assert recorded.seen(STAGE_S, stage="load") == [30.0]
-    assert recorded.seen(STAGE_S, stage="encode") == [3.0]
-    assert recorded.seen(STEP_S) == [2.0]
+    assert recorded.seen(STAGE_DURATION_SECONDS, stage="load") == [30.0]
+    assert recorded.seen(STAGE_DURATION_SECONDS, stage="encode") == [3.0]
+    assert recorded.seen(STEP_DURATION_SECONDS) == [2.0]
     assert recorded.value(COLD_STARTS) == 1
-    assert recorded.seen(COLD_START_S, mark="first_step") == [40.0]
+    assert recorded.seen(COLD_START_DURATION_SECONDS, mark="first_step") == [40.0]
 
 
 def test_a_model_that_was_there_or_only_asleep_is_no_cold_start() -> None:

@@ -109,7 +109,7 @@ class FamilyCase:
 
     build: Callable[[Path], Path]
     distilled: bool
-    training: CheckpointType = CheckpointType.AUTO
+    checkpoint_type: CheckpointType = CheckpointType.AUTO
     cross_timestep: bool = True
     transformer: str = "transformer"
     sample_rate_hz: int = 48_000
@@ -121,7 +121,7 @@ FAMILIES: Mapping[str, FamilyCase] = {
     "2.3": FamilyCase(build_2_3, distilled=False),
     "2.3 distilled": FamilyCase(build_2_3_distilled, distilled=True),
     "2.5": FamilyCase(build_2_5, distilled=True),
-    "2.5 full": FamilyCase(build_2_5, distilled=False, training=CheckpointType.BASE, transformer=BASE_VARIANT),
+    "2.5 full": FamilyCase(build_2_5, distilled=False, checkpoint_type=CheckpointType.BASE, transformer=BASE_VARIANT),
 }
 
 

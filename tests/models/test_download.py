@@ -291,14 +291,14 @@ def two(hub: FakeHub) -> FakeHub:
     [(CheckpointType.AUTO, TRANSFORMER, BASE_VARIANT), (CheckpointType.BASE, BASE_VARIANT, TRANSFORMER)],
 )
 def test_of_two_transformers_only_the_one_that_is_used_is_downloaded(
-    two: FakeHub, tmp_path: Path, training: CheckpointType, wanted: str, other: str
+    two: FakeHub, tmp_path: Path, checkpoint_type: CheckpointType, wanted: str, other: str
 ) -> None:
-    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, training)
+    folder = fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore, checkpoint_type)
     assert f"{wanted}/diffusion_pytorch_model.safetensors" in two.served
     assert not [name for name in two.served if name.startswith(f"{other}/")]
     assert (folder / WEIGHTS).resolve().read_bytes() == (two.folder / wanted / Path(WEIGHTS).name).read_bytes()
-    assert (read_profile(folder, training).sigmas is None) == (training is CheckpointType.BASE)
-    assert find_checkpoint(REPOSITORY, tmp_path / "cache", training) == folder
+    assert (read_profile(folder, checkpoint_type).sigmas is None) == (checkpoint_type is CheckpointType.BASE)
+    assert find_checkpoint(REPOSITORY, tmp_path / "cache", checkpoint_type) == folder
 
 
 def test_the_full_transformer_is_found_again_without_the_hub(

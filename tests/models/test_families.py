@@ -128,8 +128,8 @@ def test_in_bfloat16_as_on_a_gpu_only_the_last_rounding_differs(
 ) -> None:
     """diffusers rounds the finished picture to bfloat16 once more before it becomes bytes."""
     seen = fetch_checkpoint(str(folder), tmp_path, ignore, family.training)
-    recipe = read_profile(seen, family.training)
-    half = Ltx2Model("half", recipe, load_pipeline(seen, recipe, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))
+    profile = read_profile(seen, family.training)
+    half = Ltx2Model("half", profile, load_pipeline(seen, profile, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))
     request = small(num_inference_steps=2)
     frames, sound = by_diffusers(folder, family, request, image, torch.bfloat16)
     rendered = half.render(request, image, ignore)

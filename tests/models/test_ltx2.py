@@ -316,7 +316,7 @@ def test_a_folder_is_loaded_under_its_own_name(tiny_folder: Path, tmp_path: Path
 
 
 def test_spatiotemporal_guidance_acts_though_a_config_leaves_it_out(tiny_folder: Path, tmp_path: Path) -> None:
-    """LTX-2 (19B) comes with `perturbed_attn` off; the recipe puts it on."""
+    """LTX-2 (19B) comes with `perturbed_attn` off; the profile puts it on."""
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     config_file = folder / "transformer" / "config.json"
     config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"perturbed_attn": False}))
@@ -326,12 +326,12 @@ def test_spatiotemporal_guidance_acts_though_a_config_leaves_it_out(tiny_folder:
 
 
 def test_it_renders_in_bfloat16_as_it_does_on_a_gpu(tiny_folder: Path) -> None:
-    recipe = read_profile(tiny_folder)
-    pipe = load_pipeline(tiny_folder, recipe, "cuda")
+    profile = read_profile(tiny_folder)
+    pipe = load_pipeline(tiny_folder, profile, "cuda")
     assert {pipe.transformer.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.bfloat16}
     placed = plan_cpu(10**9, measure_sizes(tiny_folder))
     for image in (None, picture()):
-        rendered = Ltx2Model("half", recipe, pipe, placed).render(small(), image, ignore)
+        rendered = Ltx2Model("half", profile, pipe, placed).render(small(), image, ignore)
         assert rendered.frames.shape == (9, 64, 128, 3)
         assert rendered.audio.dtype == np.float32
 

@@ -41,10 +41,10 @@ NF4 = TextEncoderDtype.NF4
 
 def build(folder: Path, place: OffloadMode, text_weights: TextEncoderDtype = NF4) -> Ltx2Model:
     """A model that stands as on a GPU, in bfloat16."""
-    recipe = read_profile(folder)
-    pipe = load_pipeline(folder, recipe, "cuda")
+    profile = read_profile(folder)
+    pipe = load_pipeline(folder, profile, "cuda")
     placed = offload.apply(pipe, Placement(place, 0, 0, text_weights=text_weights), device="cpu")
-    model = Ltx2Model("tiny", recipe, pipe, placed)
+    model = Ltx2Model("tiny", profile, pipe, placed)
     model.sleep_mode = SleepMode(pipe, placed, device="cpu")
     return model
 
@@ -125,7 +125,7 @@ def test_the_prompt_cache_keeps_what_it_makes(tiny_folder: Path) -> None:
 def test_without_its_package_the_error_names_the_extra(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     options = LoadOptions(text_encoder_dtype=NF4)
-    with pytest.raises(ModelUnavailable, match=r"text_encoder_weights: nf4 needs .* '\.\[server,nf4\]'"):
+    with pytest.raises(ModelUnavailable, match=r"text_encoder_dtype: nf4 needs .* '\.\[server,nf4\]'"):
         choose_placement(tiny_folder, read_profile(tiny_folder), "cuda", options)
 
 

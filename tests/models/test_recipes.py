@@ -11,11 +11,11 @@ LTX_2_3 = {"num_layers": 48, "use_prompt_embeddings": False, "perturbed_attn": T
 
 
 def test_ltx2_is_guided_at_block_29_though_its_config_leaves_that_out() -> None:
-    recipe = choose_profile(LTX_2_0)
-    assert recipe.family is Family.LTX_2_0
-    assert recipe.stg_blocks == (29,)
-    assert recipe.perturbed_attn
-    assert not recipe.use_cross_timestep
+    profile = choose_profile(LTX_2_0)
+    assert profile.family is Family.LTX_2_0
+    assert profile.stg_blocks == (29,)
+    assert profile.perturbed_attn
+    assert not profile.use_cross_timestep
 
 
 def test_a_config_that_says_nothing_is_ltx2() -> None:
@@ -23,10 +23,10 @@ def test_a_config_that_says_nothing_is_ltx2() -> None:
 
 
 def test_ltx2_3_is_guided_at_block_28() -> None:
-    recipe = choose_profile(LTX_2_3)
-    assert recipe.family is Family.LTX_2_3
-    assert recipe.stg_blocks == (28,)
-    assert recipe.use_cross_timestep
+    profile = choose_profile(LTX_2_3)
+    assert profile.family is Family.LTX_2_3
+    assert profile.stg_blocks == (28,)
+    assert profile.use_cross_timestep
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 28])
@@ -36,9 +36,9 @@ def test_a_model_without_that_block_is_guided_at_its_last(blocks: int) -> None:
 
 
 def test_a_model_with_some_blocks_less_is_guided_where_its_family_is_and_is_not_tiny() -> None:
-    recipe = choose_profile({**LTX_2_3, "num_layers": 40})
-    assert recipe.stg_blocks == (28,)
-    assert not recipe.tiny
+    profile = choose_profile({**LTX_2_3, "num_layers": 40})
+    assert profile.stg_blocks == (28,)
+    assert not profile.tiny
 
 
 def test_a_narrow_model_is_tiny_however_many_blocks_it_has() -> None:
@@ -46,10 +46,10 @@ def test_a_narrow_model_is_tiny_however_many_blocks_it_has() -> None:
 
 
 def test_the_built_in_model_is_known_by_its_config(tiny_folder: Path) -> None:
-    recipe = read_profile(tiny_folder)
-    assert recipe.tiny
-    assert recipe.family is Family.LTX_2_0
-    assert recipe.sigmas is None
+    profile = read_profile(tiny_folder)
+    assert profile.tiny
+    assert profile.family is Family.LTX_2_0
+    assert profile.sigmas is None
 
 
 def test_a_real_model_is_not_tiny() -> None:

@@ -153,7 +153,7 @@ def test_a_video_that_plays_too_long_is_refused_with_the_frames_that_fit():
 
 
 def test_the_schema_has_the_bounds_of_this_server():
-    schema = request_schema(RequestLimits(max_side=1024, max_steps=50, max_prompt_chars=99))
+    schema = request_schema(RequestLimits(max_side_px=1024, max_inference_steps=50, max_prompt_chars=99))
     properties = schema["properties"]
     assert (properties["height"]["minimum"], properties["height"]["maximum"]) == (64, 1024)
     assert properties["num_inference_steps"]["maximum"] == 50

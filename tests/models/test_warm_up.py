@@ -9,12 +9,12 @@ import pytest
 from models import read_ahead
 from models.names import TINY
 from models.timeline import ColdStartTimeline, Milestone
-from models.warm_up import WarmUp, without
+from models.warm_up import WarmUp, hide_modules
 
 
 def test_what_is_hidden_is_there_again_afterwards() -> None:
     assert "this" not in sys.modules
-    with without(["this"]):
+    with hide_modules(["this"]):
         assert importlib.util.find_spec("this") is None
         with pytest.raises(ModuleNotFoundError):
             import this  # noqa: F401
@@ -22,7 +22,7 @@ def test_what_is_hidden_is_there_again_afterwards() -> None:
 
 
 def test_what_is_imported_already_is_not_hidden() -> None:
-    with without(["json"]):
+    with hide_modules(["json"]):
         assert sys.modules["json"] is not None
 
 

@@ -19,7 +19,7 @@ from models.progress import Progress, Stage
 from models.request import VideoRequest
 from storage.admission import IDEMPOTENCY_TTL_S
 from storage.retention import SqlRetentionStore
-from storage.schema import idempotency_keys, pauses, tasks, webhooks
+from storage.schema import idempotency_keys, pauses, tasks, webhook_deliveries
 from storage.task_store import SqlTaskStore
 from storage.tasks import UNFINISHED, Failure, Idempotency, NewTask, Output, State, Task
 from tests.storage.task_model import ModelRow, TaskModel
@@ -61,7 +61,7 @@ class TaskMachine(RuleBasedStateMachine):
         self.model = TaskModel()
         self.read: dict[str, list[Task]] = defaultdict(list)
         with self.store._engine.begin() as connection:
-            for table in (tasks, idempotency_keys, pauses, webhooks):
+            for table in (tasks, idempotency_keys, pauses, webhook_deliveries):
                 connection.execute(delete(table))
         return multiple(*(self._submit(NewTask(REQUEST, model, "http://box")) for model in (*MODELS, MODELS[0])))
 
@@ -264,8 +264,10 @@ class TaskMachine(RuleBasedStateMachine):
         told = {task_id: row for task_id, row in self.model.rows.items() if row.new.request.webhook_url}
         found: dict[str, list[State]] = {task_id: [] for task_id in told}
         with self.store._engine.begin() as connection:
-            written = select(webhooks.c.task_id, webhooks.c.task).order_by(webhooks.c.sequence)
-            for row in connection.execute(written.where(webhooks.c.task_id.in_(self.model.rows))):
+            written = select(webhook_deliveries.c.task_id, webhook_deliveries.c.task).order_by(
+                webhook_deliveries.c.sequence
+            )
+            for row in connection.execute(written.where(webhook_deliveries.c.task_id.in_(self.model.rows))):
                 found[row.task_id].append(State(json.loads(row.task)["state"]))
         assert found == {task_id: row.ends for task_id, row in told.items()}
 

@@ -12,7 +12,7 @@ from models.adjustments import Adjustment
 from models.errors import QueueFull
 from models.request import VideoRequest
 from storage.database import open_engine
-from storage.schema import tasks, turns
+from storage.schema import fair_queue_state, tasks
 from storage.shares import Quota, task_cost
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, NewTask, QueuePosition, State, Task
@@ -226,7 +226,7 @@ def test_a_place_says_how_many_rounds_of_its_owner_come_first(open_store):
 def test_places_are_the_order_in_which_tasks_of_one_size_are_served(store, arrivals, served):
     with store._engine.begin() as connection:
         connection.execute(delete(tasks))
-        connection.execute(delete(turns))
+        connection.execute(delete(fair_queue_state))
     waiting = [submit(store, owner)[0] for owner in arrivals]
     for task in claim(store, served):
         waiting = [each for each in waiting if each.id != task.id]
@@ -345,7 +345,7 @@ def test_work_is_counted_as_it_is_rendered(open_store):
 
 def test_the_share_of_guided_steps_is_the_servers(database_url, open_store):
     open_store()
-    store = SqlTaskStore.open(database_url, fast_guided_share=1.0)
+    store = SqlTaskStore.open(database_url, fast_guidance_fraction=1.0)
     submit(store, "alice", 3, num_inference_steps=4)
     submit(store, "bob", 30, num_inference_steps=4, quality="fast")
     assert one_by_one(store, 6).count("a") == 3
@@ -357,7 +357,7 @@ def test_turns_of_before_keep_their_meaning(open_store):
     assert task_cost(VideoRequest(prompt="x"), 0.5) == 1
     store = open_store()
     with store._engine.begin() as connection:
-        connection.execute(insert(turns), [{"owner": "alice", "began": 5.0, "ends": 7.0}])
+        connection.execute(insert(fair_queue_state), [{"owner": "alice", "began": 5.0, "ends": 7.0}])
     submit(store, "alice", 2)
     submit(store, "bob", 4)
     assert one_by_one(store, 4) == "bbab"

@@ -16,7 +16,7 @@ from models.progress import Progress, Stage
 from models.request import RequestLimits, parse_request
 from storage.database import open_engine
 from storage.retention import SqlRetentionStore
-from storage.schema import webhooks
+from storage.schema import webhook_deliveries
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, NewTask, State, Task
 from storage.webhooks import DeliveryGroup
@@ -168,7 +168,7 @@ def test_a_thousand_messages_for_a_dead_host_are_not_looked_at(postgres):
     engine = open_engine(url)
     try:
         with engine.begin() as connection:
-            connection.execute(insert(webhooks), [waiting_message(number) for number in range(MESSAGES)])
+            connection.execute(insert(webhook_deliveries), [waiting_message(number) for number in range(MESSAGES)])
             connection.exec_driver_sql("ANALYZE webhooks")
         asked = statements(SqlTaskStore(engine), lambda store: store.due_webhooks(MESSAGES * 1.0), "webhooks")
         plans = [node for statement in asked for node in run_plan(engine, statement)]
@@ -188,7 +188,7 @@ def waiting_message(number: int) -> dict[str, Any]:
         "id": f"msg_{number}",
         "task_id": f"{number}",
         "url": f"https://{host}/",
-        "lane": str(DeliveryGroup(ANONYMOUS, host)),
+        "delivery_group": str(DeliveryGroup(ANONYMOUS, host)),
     }
     return row | {"state": "pending", "task": "{}", "attempts": 0, "due_at": float(number), "created_at": 0.0}
 

@@ -922,9 +922,9 @@ def test_the_tiny_model_is_never_the_last_real_one(store):
 def test_what_a_generator_learned_of_a_model_is_kept_until_it_is_forgotten(store):
     assert store.served_model("first") == ServedModel("first")
     recipes = (choose_profile({}), replace(choose_profile({"use_prompt_embeddings": False}), sigmas=DISTILLED_SIGMAS))
-    for recipe in recipes:
-        store.record_model(ServedModel("first", recipe, 9_000_000_000))
-        assert store.served_model("first") == ServedModel("first", recipe, 9_000_000_000)
+    for profile in recipes:
+        store.record_model(ServedModel("first", profile, 9_000_000_000))
+        assert store.served_model("first") == ServedModel("first", profile, 9_000_000_000)
     store.delete_model_info()
     assert store.served_model("first") == ServedModel("first")
     assert store.last_real_model() == "first"

@@ -12,7 +12,7 @@ from sqlalchemy import event, select, text, update
 from models.errors import StoreUnavailable
 from storage.database import open_engine
 from storage.retention import SqlRetentionStore
-from storage.schema import tasks, webhooks
+from storage.schema import tasks, webhook_deliveries
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, State, Task
 from storage.webhooks import Delivery, DeliveryGroup, DeliveryState, DeliveryStatus
@@ -167,7 +167,9 @@ def test_the_oldest_of_a_lane_is_what_is_due_the_longest(store):
     ended = [completed(store, f"http://a.example/{number}") for number in range(3)]
     with store._engine.begin() as connection:
         for due_at, task in zip((2.0, 1.0, 3.0), ended, strict=True):
-            connection.execute(update(webhooks).where(webhooks.c.task_id == task.id).values(due_at=due_at))
+            connection.execute(
+                update(webhook_deliveries).where(webhook_deliveries.c.task_id == task.id).values(due_at=due_at)
+            )
     assert store.due_webhooks(0.5) == []
     assert [due.due_at for due in store.due_webhooks(2.5)] == [1.0]
     assert [each.task.id for _ in ended for each in claim_all(store)] == [ended[1].id, ended[0].id, ended[2].id]
@@ -234,7 +236,7 @@ def test_a_delivery_that_is_settled_is_never_due_again_by_itself(store, state, e
     assert claim_all(store, time.time() + 365 * 24 * HOUR_S) == []
     assert standing(store, task) == DeliveryStatus(state, 1, error)
     with store._engine.connect() as connection:
-        kept = connection.execute(select(webhooks.c.task)).scalar_one() is not None
+        kept = connection.execute(select(webhook_deliveries.c.task)).scalar_one() is not None
     assert kept == (state == DeliveryState.FAILED), "what was delivered is not read again"
 
 
@@ -298,17 +300,17 @@ def test_a_message_of_another_version_can_be_sent(store):
     """During an upgrade two versions share the outbox: one may lack a column, the other may have one more."""
     task = completed(store)
     with store._engine.begin() as connection:
-        snapshot = json.loads(connection.execute(select(webhooks.c.task)).scalar_one())
+        snapshot = json.loads(connection.execute(select(webhook_deliveries.c.task)).scalar_one())
         del snapshot["retryable"]
         snapshot["of_tomorrow"] = 1
-        connection.execute(update(webhooks).values(task=json.dumps(snapshot)))
+        connection.execute(update(webhook_deliveries).values(task=json.dumps(snapshot)))
     assert [each.task for each in claim_all(store)] == [store.get(task.id)]
 
 
 def test_a_message_that_cannot_be_read_is_left_to_a_newer_version_and_holds_up_no_other(store):
     completed(store, "http://a.example/")
     with store._engine.begin() as connection:
-        connection.execute(update(webhooks).values(task=webhooks.c.task.op("||")("!")))
+        connection.execute(update(webhook_deliveries).values(task=webhook_deliveries.c.task.op("||")("!")))
     other = completed(store, "http://b.example/")
     assert [each.task.id for each in claim_all(store)] == [other.id]
     assert claim_all(store) == []
@@ -317,8 +319,8 @@ def test_a_message_that_cannot_be_read_is_left_to_a_newer_version_and_holds_up_n
 def test_old_deliveries_are_forgotten_a_batch_at_a_time(store, database_url):
     old, young = [completed(store) for _ in range(3)], completed(store)
     with store._engine.begin() as connection:
-        aged = webhooks.c.task_id.in_([task.id for task in old])
-        connection.execute(update(webhooks).where(aged).values(created_at=1000.0))
+        aged = webhook_deliveries.c.task_id.in_([task.id for task in old])
+        connection.execute(update(webhook_deliveries).where(aged).values(created_at=1000.0))
     engine = open_engine(database_url)
     retention = SqlRetentionStore(engine)
     counts = [retention.delete_webhooks(1001.0, 2) for _ in range(3)]

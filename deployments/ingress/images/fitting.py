@@ -89,8 +89,8 @@ def _pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _matching_size(image: Image.Image, request: VideoRequest, limits: RequestLimits) -> tuple[int, int]:
     """Width and height nearest to the image's shape, and to the pixels that were asked for."""
-    sides = range(SIDE_MULTIPLE, limits.max_side + 1, SIDE_MULTIPLE)
-    most = max(limits.max_pixel_frames // request.num_frames, SIDE_MULTIPLE**2)
+    sides = range(SIDE_MULTIPLE, limits.max_side_px + 1, SIDE_MULTIPLE)
+    most = max(limits.max_total_pixels // request.num_frames, SIDE_MULTIPLE**2)
     sizes = [(width, height) for width in sides for height in sides if width * height <= most]
     shape = math.log(image.width / image.height)
     pixels = math.log(request.width * request.height)

@@ -19,7 +19,7 @@ LEAST_SIDE = 2304
 def read_image(data: bytes, limits: RequestLimits) -> Image.Image:
     """Decode an image: RGB in sRGB, upright, the first frame of an animation.
 
-    May come back smaller than it was sent, but with no less than LEAST_SIDE pixels, nor `limits.max_side`, on its
+    May come back smaller than it was sent, but with no less than LEAST_SIDE pixels, nor `limits.max_side_px`, on its
     shorter side. Transparent parts become white. Raises ImageTooLarge for too many bytes and InvalidRequest for
     anything else.
     """
@@ -31,5 +31,5 @@ def read_image(data: bytes, limits: RequestLimits) -> Image.Image:
     kind = find_format(data)
     if kind is None:
         refuse(f"a file of {len(data)} bytes of another kind", f"a {TAKEN} file")
-    bounds = Bounds(limits.max_image_pixels, limits.max_decode_bytes, max(LEAST_SIDE, limits.max_side))
+    bounds = Bounds(limits.max_image_pixels, limits.max_decode_bytes, max(LEAST_SIDE, limits.max_side_px))
     return decode_in_child(data, kind, bounds) if kind in IN_CHILD_PROCESS else decode(data, kind, bounds)

@@ -21,7 +21,7 @@ class PayloadBuilder:
     def __init__(self, settings: Settings, url_signer: Callable[[], Signer | None]) -> None:
         self._public_base_url = settings.public_base_url
         self._url_signer = url_signer
-        self._kept_s = settings.retention.outputs_s
+        self._kept_s = settings.retention.output_ttl_s
         self._secrets_of = settings.webhooks.secrets_of
 
     def body(self, task: Task) -> str:

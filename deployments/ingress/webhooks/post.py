@@ -46,7 +46,7 @@ class WebhookClient:
         self._clock = clock
         self._connections = httpcore.AsyncConnectionPool(
             ssl_context=httpx.create_ssl_context(),
-            max_connections=settings.max_sending,
+            max_connections=settings.max_concurrent_deliveries,
             max_keepalive_connections=0,
             network_backend=PublicNetworkBackend(resolve, allow_private=settings.allow_private),
         )

@@ -18,7 +18,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 NOTHING = "its webhook is not sent again: it has not ended, has no webhook_url, or the receiver has it already"
 
 
-def resend_router(rooms: AppContext) -> APIRouter:
+def resend_router(context: AppContext) -> APIRouter:
     """The route about the webhook of a task."""
     router = APIRouter(tags=["tasks"])
 
@@ -29,15 +29,15 @@ def resend_router(rooms: AppContext) -> APIRouter:
         response_model_exclude_none=True,
         responses=RESPONSES,
     )
-    @rooms.submitting.offload
+    @context.submitting.offload
     def resend_webhook(task_id: str, request: Request) -> dict[str, Any]:
         """One that was given up starts anew, with all its tries; one that waits for its next try is sent at once.
 
         The message and its `webhook-id` stay the same.
         """
-        task = get_task_or_404(rooms, task_id, request)
-        if not rooms.tasks.resend_webhook(task.id, time.time()):
+        task = get_task_or_404(context, task_id, request)
+        if not context.tasks.resend_webhook(task.id, time.time()):
             raise Conflict(f"task {task.id}: {NOTHING}")
-        return task_response(rooms, task, request)
+        return task_response(context, task, request)
 
     return router

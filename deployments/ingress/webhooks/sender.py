@@ -93,7 +93,7 @@ class DeliveryWorker:
 
         Raises StoreUnavailable.
         """
-        if len(self._sending) >= self._settings.max_sending:
+        if len(self._sending) >= self._settings.max_concurrent_deliveries:
             return 0
         now, lease_s = self._clock(), self._settings.timeout_s + LEASE_MARGIN_S
         due = await asyncio.to_thread(self._store.due_webhooks, now)

@@ -18,13 +18,13 @@ from deployments.ingress.webhooks.sender import DeliveryWorker
 
 
 @contextlib.asynccontextmanager
-async def lifespan(rooms: AppContext) -> AsyncIterator[None]:
+async def lifespan(context: AppContext) -> AsyncIterator[None]:
     """Send webhooks meanwhile; without a secret to sign with, none."""
-    if rooms.settings.webhooks.secret is None:
+    if context.settings.webhooks.secret is None:
         yield
         return
     begun = Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]()
-    thread = threading.Thread(target=lambda: asyncio.run(_send(rooms, begun)), name="webhooks", daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(_send(context, begun)), name="webhooks", daemon=True)
     thread.start()
     loop, sender = await asyncio.wrap_future(begun)
     try:
@@ -35,12 +35,12 @@ async def lifespan(rooms: AppContext) -> AsyncIterator[None]:
         await asyncio.to_thread(thread.join)
 
 
-async def _send(rooms: AppContext, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]) -> None:
+async def _send(context: AppContext, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]) -> None:
     """Send until canceled."""
-    settings = rooms.settings.webhooks
-    messages = PayloadBuilder(rooms.settings, lambda: rooms.signer)
-    with contextlib.closing(Resolver(settings.max_sending)) as resolver:
+    settings = context.settings.webhooks
+    messages = PayloadBuilder(context.settings, lambda: context.signer)
+    with contextlib.closing(Resolver(settings.max_concurrent_deliveries)) as resolver:
         async with WebhookClient(settings, messages, resolver, time.time) as post:
-            sender = asyncio.create_task(DeliveryWorker(settings, rooms.tasks, post, metrics=rooms.metrics).run())
+            sender = asyncio.create_task(DeliveryWorker(settings, context.tasks, post, metrics=context.metrics).run())
             begun.set_result((asyncio.get_running_loop(), sender))
             await asyncio.wait([sender])

@@ -17,7 +17,7 @@ def select_deliveries(
     """
     under_way, waiting, picked = list(sending), list(due), list[DueDelivery]()
     hosts, owners = Counter(each.host for each in under_way), Counter(each.owner for each in under_way)
-    while len(under_way) + len(picked) < settings.max_sending:
+    while len(under_way) + len(picked) < settings.max_concurrent_deliveries:
         waiting = [each for each in waiting if _is_allowed(each.group, hosts, owners, settings)]
         if not waiting:
             break

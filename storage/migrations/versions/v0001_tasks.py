@@ -21,25 +21,26 @@ def upgrade() -> None:
         sa.Column("model", sa.String(255), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("request", sa.Text, nullable=False),
-        sa.Column("given", sa.Text, nullable=False),
+        sa.Column("explicit_fields", sa.Text, nullable=False),
         sa.Column("base_url", sa.Text, nullable=False),
         sa.Column("input_key", sa.Text),
         sa.Column("request_id", sa.String(128)),
         sa.Column("traceparent", sa.String(64)),
-        sa.Column("claim", sa.Integer, nullable=False),
+        sa.Column("claim_token", sa.Integer, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("restarts", sa.Integer, nullable=False),
+        sa.Column("requeues", sa.Integer, nullable=False),
         sa.Column("dispatcher", sa.String(255)),
         sa.Column("lease_until", sa.Float),
         sa.Column("stage", sa.String(16)),
         sa.Column("step", sa.Integer, nullable=False),
-        sa.Column("adjusted", sa.Text),
+        sa.Column("adjustments", sa.Text),
         sa.Column("progress", sa.Float, nullable=False),
         sa.Column("bytes_done", sa.BigInteger, nullable=False),
         sa.Column("bytes_total", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("started_at", sa.Float),
         sa.Column("rendering_at", sa.Float),
+        sa.Column("decoding_at", sa.Float),
         sa.Column("finished_at", sa.Float),
         sa.Column("deadline_at", sa.Float),
         sa.Column("output_key", sa.Text),
@@ -69,10 +70,10 @@ def upgrade() -> None:
     )
     op.create_index("idempotency_keys_by_age", "idempotency_keys", ["created_at"])
     op.create_table(
-        "turns",
+        "fair_queue_state",
         sa.Column("owner", sa.String(64), primary_key=True),
-        sa.Column("began", sa.Float, nullable=False),
-        sa.Column("ends", sa.Float, nullable=False),
+        sa.Column("start", sa.Float, nullable=False),
+        sa.Column("finish", sa.Float, nullable=False),
     )
     op.create_table(
         "usage",
@@ -87,12 +88,12 @@ def upgrade() -> None:
         sa.Column("value", sa.String(64), nullable=False),
     )
     op.create_table(
-        "webhooks",
+        "webhook_deliveries",
         sa.Column("sequence", Sequence, primary_key=True, autoincrement=True),
         sa.Column("id", sa.String(64), nullable=False, unique=True),
         sa.Column("task_id", sa.String(64), nullable=False),
         sa.Column("url", sa.Text, nullable=False),
-        sa.Column("lane", sa.String(320), nullable=False),
+        sa.Column("delivery_group", sa.String(320), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("task", sa.Text),
         sa.Column("attempts", sa.Integer, nullable=False),
@@ -102,9 +103,15 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     pending = sa.text("state = 'pending'")
-    op.create_index("webhooks_by_task", "webhooks", ["task_id"])
-    op.create_index("webhooks_by_age", "webhooks", ["created_at"])
-    op.create_index("webhooks_due", "webhooks", ["lane", "due_at"], sqlite_where=pending, postgresql_where=pending)
+    op.create_index("webhook_deliveries_by_task", "webhook_deliveries", ["task_id"])
+    op.create_index("webhook_deliveries_by_age", "webhook_deliveries", ["created_at"])
+    op.create_index(
+        "webhook_deliveries_due",
+        "webhook_deliveries",
+        ["delivery_group", "due_at"],
+        sqlite_where=pending,
+        postgresql_where=pending,
+    )
     op.create_table(
         "replicas",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -113,19 +120,19 @@ def upgrade() -> None:
         sa.Column("message", sa.Text, nullable=False),
         sa.Column("bytes_done", sa.BigInteger, nullable=False),
         sa.Column("bytes_total", sa.BigInteger, nullable=False),
-        sa.Column("working_bytes", sa.BigInteger),
+        sa.Column("free_vram_bytes", sa.BigInteger),
         sa.Column("updated_at", sa.Float, nullable=False),
     )
     op.create_table(
         "served_models",
         sa.Column("model", sa.String(255), primary_key=True),
         sa.Column("served_at", sa.Float, nullable=False),
-        sa.Column("recipe", sa.Text),
-        sa.Column("working_bytes", sa.BigInteger),
+        sa.Column("profile", sa.Text),
+        sa.Column("free_vram_bytes", sa.BigInteger),
     )
     op.create_table("pauses", sa.Column("paused_at", sa.Float, primary_key=True))
     op.create_table(
-        "apps",
+        "deploys",
         sa.Column("number", Sequence, primary_key=True, autoincrement=True),
         sa.Column("started_at", sa.Float, nullable=False),
         sqlite_autoincrement=True,
@@ -143,13 +150,13 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the tables."""
     op.drop_table("dispatchers")
-    op.drop_table("apps")
+    op.drop_table("deploys")
     op.drop_table("pauses")
     op.drop_table("served_models")
     op.drop_table("replicas")
     op.drop_table("secrets")
-    op.drop_table("webhooks")
+    op.drop_table("webhook_deliveries")
     op.drop_table("usage")
-    op.drop_table("turns")
+    op.drop_table("fair_queue_state")
     op.drop_table("idempotency_keys")
     op.drop_table("tasks")

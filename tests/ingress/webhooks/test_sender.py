@@ -12,7 +12,7 @@ from deployments.ingress.webhooks.network import Resolver
 from deployments.ingress.webhooks.schedule import BACKOFFS_S, HOUR_S, MINUTE_S, backoff_s
 from deployments.metrics.table import WEBHOOKS
 from models.errors import StoreUnavailable
-from storage.schema import webhooks
+from storage.schema import webhook_deliveries
 from storage.webhooks import DeliveryState, DeliveryStatus
 from tests.ingress.webhooks.conftest import until
 from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET, Answer, endless_port, flooding_port, silent_port
@@ -266,7 +266,7 @@ def test_silent_receivers_hold_up_no_other(outbox, receive):
     async def scene(port: int) -> None:
         silent = [outbox.end(f"http://127.0.0.1:{port}/") for _ in range(6)]
         living = [outbox.end(receiver.url()) for _ in range(6)]
-        async with outbox.sender(max_sending=5, max_per_host=2, timeout_s=60) as sender:
+        async with outbox.sender(max_concurrent_deliveries=5, max_per_host=2, timeout_s=60) as sender:
             loop = asyncio.create_task(sender.run())
             await until(lambda: all(outbox.standing(task).state == DELIVERED for task in living))
             assert sum(outbox.standing(task).attempts for task in silent) == 2
@@ -285,7 +285,7 @@ def test_the_dead_hosts_of_one_owner_hold_up_no_other_owner(outbox, receive):
             outbox.names.answers[f"{number}.example"] = [["127.0.0.1"]]
             outbox.end(f"http://{number}.example:{port}/", owner="alice")
         living = [outbox.end(receiver.url(), owner="bob") for _ in range(3)]
-        async with outbox.sender(max_sending=5, max_per_owner=3, timeout_s=60) as sender:
+        async with outbox.sender(max_concurrent_deliveries=5, max_per_owner=3, timeout_s=60) as sender:
             loop = asyncio.create_task(sender.run())
             await until(lambda: all(outbox.standing(task).state == DELIVERED for task in living))
             assert [each.lane.owner for each in sender._sending.values()].count("alice") == 3
@@ -301,7 +301,7 @@ def test_no_more_is_under_way_than_the_bound(outbox):
         for number in range(8):
             outbox.names.answers[f"{number}.example"] = [["127.0.0.1"]]
             outbox.end(f"http://{number}.example:{port}/")
-        async with outbox.sender(max_sending=3, timeout_s=60) as sender:
+        async with outbox.sender(max_concurrent_deliveries=3, timeout_s=60) as sender:
             started = [await sender.start_due() for _ in range(3)]
             for sending in list(sender._sending):
                 sending.cancel()
@@ -340,7 +340,7 @@ def test_what_a_dying_sender_had_under_way_is_sent_by_the_next(outbox, receive):
 def move_to(outbox, url: str) -> None:
     """Let the receiver come up elsewhere, where the test can have it."""
     with outbox.store._engine.begin() as connection:
-        connection.execute(update(webhooks).values(url=url))
+        connection.execute(update(webhook_deliveries).values(url=url))
 
 
 def test_the_sender_outlives_a_store_that_is_away(outbox, receive):

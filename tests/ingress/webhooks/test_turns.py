@@ -5,7 +5,7 @@ from deployments.settings import WebhookSettings
 from storage.tasks import ANONYMOUS
 from storage.webhooks import DeliveryGroup, DueDelivery
 
-SETTINGS = WebhookSettings(max_sending=6, max_per_host=2, max_per_owner=3)
+SETTINGS = WebhookSettings(max_concurrent_deliveries=6, max_per_host=2, max_per_owner=3)
 
 
 def due(*lanes: DeliveryGroup) -> list[DueDelivery]:
