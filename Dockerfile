@@ -84,7 +84,7 @@ EXPOSE 8004
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8004/health', timeout=4)"]
 # What `make run` does. On Kubernetes KubeRay puts its own command in the place of this one.
-CMD ["python", "-m", "deployments.launcher", "serve_config.yaml"]
+CMD ["python", "-m", "deployments.cli.launcher", "serve_config.yaml"]
 
 ARG VERSION=0.1.0
 ARG REVISION=unknown

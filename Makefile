@@ -16,10 +16,10 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 
 # exec: the launcher takes the signals, and drains on each of them.
 run: $(VENV)/.server
-	@exec $(BIN)/python -m deployments.launcher serve_config.yaml
+	@exec $(BIN)/python -m deployments.cli.launcher serve_config.yaml
 
 weights: $(VENV)/.server
-	@$(BIN)/python -m deployments.weights serve_config.yaml $(MODEL)
+	@$(BIN)/python -m deployments.cli.download_model serve_config.yaml $(MODEL)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -29,12 +29,12 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m deployments.settings.page | diff docs/settings.md - || { echo "make fix writes docs/settings.md" >&2; exit 1; }
+	$(BIN)/python -m deployments.settings.docs | diff docs/settings.md - || { echo "make fix writes docs/settings.md" >&2; exit 1; }
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/python -m deployments.settings.page > docs/settings.md
+	$(BIN)/python -m deployments.settings.docs > docs/settings.md
 
 clean:
 	rm -rf $(VENV)

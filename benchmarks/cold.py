@@ -3,8 +3,8 @@
     python -m benchmarks.cold [--rounds 3]
 
 The bare process is the floor: it starts Python, imports, loads the tiny model and takes one step, without a server.
-Then the last Generator's own time line, as it stands in the log. `benchmarks.cold_floor` has the floor of real weights:
-bytes over the bandwidth of the disk and of the bus.
+Then the last Generator's own time line, as it stands in the log. `benchmarks.cold_baseline` has the floor of real
+weights: bytes over the bandwidth of the disk and of the bus.
 """
 
 import argparse
@@ -24,10 +24,10 @@ TIMELINE = re.compile(r"cold start: [a-z_0-9., -]+")
 BARE = """
 import sys, time
 from pathlib import Path
-from models.warm_up import import_pipelines
+from models.startup.warm_up import import_pipelines
 import_pipelines("cpu")
-from models.ltx2 import Ltx2
-from models.request import Limits, parse_request
+from models.ltx2.model import Ltx2
+from models.request.request import Limits, parse_request
 from models.progress import Stage
 class FirstStep(Exception): pass
 def report(progress):

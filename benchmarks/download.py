@@ -16,9 +16,9 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks.rows import fill, task_id
+from benchmarks.seed_rows import fill, task_id
 from benchmarks.servers import IDLE, running_bare, running_nginx
-from storage.outputs import output_key
+from storage.outputs.store import output_key
 from storage.tasks import State
 from tests.e2e.server import running_server
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deployments.encoder.bitrate import initial_params, lowest_level
 from deployments.encoder.mp4 import PRESET, write_mp4
+from deployments.encoder.rate_control import initial_params, lowest_level
 from models.clip import Clip
 
 FRAME_RATE = Fraction(24)

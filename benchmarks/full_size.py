@@ -20,9 +20,9 @@ from diffusers import (
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 from torch import nn
 
-from models.recipes import Family
-from models.text_encoding import drop_head
-from models.tiny import SCHEDULER, byte_tokenizer
+from models.checkpoint.profile import Family
+from models.checkpoint.tiny import SCHEDULER, byte_tokenizer
+from models.ltx2.text_encoding import drop_head
 
 Configs = Mapping[str, Mapping[str, Any]]
 """By component."""

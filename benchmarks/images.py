@@ -20,7 +20,7 @@ from deployments.ingress.images.decoding import Bounds, decode
 from deployments.ingress.images.formats import BYTES_PER_PIXEL, Format
 from deployments.ingress.images.heif import trim
 from deployments.ingress.images.reading import LEAST_SIDE
-from models.request import RequestLimits
+from models.request.request import RequestLimits
 
 CASES: tuple[tuple[str, Format, str, dict[str, object]], ...] = (
     ("JPEG", Format.JPEG, "RGB", {}),

@@ -17,9 +17,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from deployments.encoder.mp4 import write_mp4
-from models.ltx2 import Ltx2Model
+from models.ltx2.model import Ltx2Model
 from models.progress import Progress
-from models.request import RequestLimits, VideoRequest, parse_request
+from models.request.request import RequestLimits, VideoRequest, parse_request
 from tests.e2e.server import Server, running_server
 
 POLL_INTERVAL_S = 0.02

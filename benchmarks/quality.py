@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from skimage.metrics import structural_similarity
 
-from models.choices import Quality
-from models.ltx2 import Ltx2Model
-from models.options import LoadOptions
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
 from models.progress import Progress
-from models.request import RequestLimits, VideoRequest, parse_request
+from models.request.enums import Quality
+from models.request.request import RequestLimits, VideoRequest, parse_request
 from models.yuv import to_rgb
 
 Frames = npt.NDArray[np.uint8]

@@ -24,7 +24,7 @@ from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.rows import fill, task_id
+from benchmarks.seed_rows import fill, task_id
 from benchmarks.servers import IDLE, SPAWN, running_bare
 from storage.tasks import State
 from tests.e2e.server import QUICK, running_server

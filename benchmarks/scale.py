@@ -22,11 +22,11 @@ from sqlalchemy import Engine, text
 
 from benchmarks.memory import megabytes, show
 from benchmarks.requests import percentile, read_answer
-from benchmarks.rows import fill, task_id
 from benchmarks.scale_app import NOTES, RENDER_S
+from benchmarks.seed_rows import fill, task_id
 from benchmarks.servers import NO_BOUND, SPAWN
 from models.names import TINY_MODEL_NAME
-from storage.database import open_engine
+from storage.db.engine import open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import State
 from tests.e2e.server import ROOT, Server

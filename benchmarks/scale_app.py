@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 import deployments.app
-import deployments.generator.residence
+import deployments.generator.model_manager
 from deployments.generator.deployment import Generator
-from deployments.generator.hearing import ProgressDispatcher
+from deployments.generator.progress import ProgressDispatcher
 from deployments.settings import Settings
 from models.clip import Clip
 from models.progress import Progress, Stage
@@ -56,4 +56,4 @@ def build(settings: Settings) -> object:
     return deployments.app.build(settings)
 
 
-deployments.generator.residence.WarmUp = NothingToWarm  # type: ignore[misc,assignment]
+deployments.generator.model_manager.WarmUp = NothingToWarm  # type: ignore[misc,assignment]

@@ -35,9 +35,9 @@ def serve_bare(folder: Path, port: int) -> None:
     import uvicorn
 
     from deployments.ingress.app import create_app
-    from deployments.ingress.rooms import AppContext
+    from deployments.ingress.context import AppContext
     from deployments.settings import Settings
-    from storage.outputs import open_output_store
+    from storage.outputs.store import open_output_store
     from storage.task_store import SqlTaskStore
 
     async def nudge() -> None:

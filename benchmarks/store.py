@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.rows import fill, task_id
+from benchmarks.seed_rows import fill, task_id
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.request import RequestLimits, parse_request
+from models.request.request import RequestLimits, parse_request
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State
 from tests.e2e.server import QUICK

@@ -14,19 +14,19 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import LoggingConfig
 
-from deployments.choice import ModelSelection, resolve_model
+from deployments.cluster.shared_memory_check import check_shared_memory
+from deployments.cluster.single_node import node_affinity, require_single_node
 from deployments.dispatcher.deployment import Dispatcher
 from deployments.encoder.deployment import Encoder
+from deployments.generator.autoscaling_policy import GeneratorPolicy
 from deployments.generator.deployment import Generator
-from deployments.generator.policy import GeneratorPolicy
 from deployments.ingress.deployment import Ingress
-from deployments.metrics.serve import RayMetricsRecorder
-from deployments.object_store import check_shared_memory
-from deployments.one_host import node_affinity, require_single_node
-from deployments.serve_logs import configure_system_logging, make_logging_config
+from deployments.model_selection import ModelSelection, resolve_model
+from deployments.observability.logging_setup import configure_system_logging, make_logging_config
+from deployments.observability.metrics.ray_recorder import RayMetricsRecorder
 from deployments.settings import SQLITE_SCHEME, GeneratorSettings, Settings
-from storage.apps import SqlDispatcherRegistry
-from storage.database import SqliteLock, migrate, open_engine
+from storage.db.engine import SqliteLock, migrate, open_engine
+from storage.sql.dispatcher_registry import SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore
 
 ENCODER_QUEUE = 8

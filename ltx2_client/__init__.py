@@ -6,11 +6,11 @@ with Client("http://localhost:8004") as client:
     client.generate("A paper boat drifts across a bowl.", "boat.mp4", image="boat.jpg")
 """
 
-from ltx2_client.aclient import AsyncClient
+from ltx2_client.async_client import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
 from ltx2_client.options import Options
-from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
+from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage
 
 __all__ = [
     "ApiError",

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ltx2_client.arguments import options, parser
+from ltx2_client.cli_args import options, parser
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, UsageError
+from ltx2_client.operations import check_target, new_idempotency_key
 from ltx2_client.progress import ProgressLine, activity
-from ltx2_client.records import Submitted, Task
-from ltx2_client.talks import check_target, new_idempotency_key
-from ltx2_client.wire import KEY_VARIABLE, PROXIES
+from ltx2_client.responses import Submitted, Task
+from ltx2_client.transport import KEY_VARIABLE, PROXIES
 
 HEADINGS = ("task", "created", "state", "progress", "model")
 POLL_INTERVAL_S = 1.0

@@ -7,14 +7,14 @@ from typing import Self, Unpack
 
 import httpx
 
-from ltx2_client import talks, wire
+from ltx2_client import operations, transport
+from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
 from ltx2_client.options import Options
-from ltx2_client.records import Cancellation, Estimate, Health, Submitted, Task, TaskPage
-from ltx2_client.talk import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
+from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage
 
 
 class Client:
-    """One server. All methods raise ClientError's kinds, and ask again for `retry_timeout_s` while it does not answer."""
+    """A client of one server. Methods raise ClientError, and retry for `retry_timeout_s` while it does not answer."""
 
     def __init__(
         self,
@@ -24,10 +24,10 @@ class Client:
         retry_timeout_s: float = 120.0,
         poll_interval_s: float = 2.0,
     ) -> None:
-        self.server = wire.server_url(server)
-        self._key = wire.key_headers(api_key)
+        self.server = transport.server_url(server)
+        self._key = transport.key_headers(api_key)
         self._retry_policy = RetryPolicy(retry_timeout_s, poll_interval_s)
-        self._http = wire.open_http(httpx.Client, httpx.HTTPTransport, self.server)
+        self._http = transport.open_http(httpx.Client, httpx.HTTPTransport, self.server)
 
     def __enter__(self) -> Self:
         return self
@@ -44,49 +44,51 @@ class Client:
         prompt: str,
         target: str | Path,
         *,
-        image: talks.Image | None = None,
-        on_progress: talks.OnProgress | None = None,
+        image: operations.Image | None = None,
+        on_progress: operations.OnProgress | None = None,
         **options: Unpack[Options],
     ) -> Task:
         """Make a video and save it as `target`; with `image` it begins with that picture."""
-        talk = talks.generate(
+        talk = operations.generate(
             prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
         )
         return self._run(talk)
 
     def submit(
-        self, prompt: str, *, image: talks.Image | None = None, key: str | None = None, **options: Unpack[Options]
+        self, prompt: str, *, image: operations.Image | None = None, key: str | None = None, **options: Unpack[Options]
     ) -> Submitted:
         """Hand in a task. The same `key` again, with the same request, gives the same task."""
-        return self._run(talks.submit(prompt, image, options, key or talks.new_idempotency_key(), self._retry_policy))
+        return self._run(
+            operations.submit(prompt, image, options, key or operations.new_idempotency_key(), self._retry_policy)
+        )
 
-    def estimate(self, prompt: str, *, image: talks.Image | None = None, **options: Unpack[Options]) -> Estimate:
+    def estimate(self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]) -> Estimate:
         """Ask whether a task would fit, and how long it would take. Nothing is made."""
-        return self._run(talks.estimate(prompt, image, options, self._retry_policy))
+        return self._run(operations.estimate(prompt, image, options, self._retry_policy))
 
     def poll(self, task_id: str) -> Task:
         """Ask once how a task stands."""
-        return self._run(talks.poll(task_id, self._retry_policy))
+        return self._run(operations.poll(task_id, self._retry_policy))
 
-    def wait(self, task_id: str, on_progress: talks.OnProgress | None = None) -> Task:
+    def wait(self, task_id: str, on_progress: operations.OnProgress | None = None) -> Task:
         """Poll until it is completed; each poll is handed to `on_progress`. Raises TaskFailed."""
-        return self._run(talks.wait(task_id, self._retry_policy, on_progress))
+        return self._run(operations.wait(task_id, self._retry_policy, on_progress))
 
     def download(self, task: Task, target: str | Path) -> Path:
         """Save the video of a completed task."""
-        return self._run(talks.download(task, Path(target), self._retry_policy))
+        return self._run(operations.download(task, Path(target), self._retry_policy))
 
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task; a finished one is deleted with its files."""
-        return self._run(talks.cancel(task_id, self._retry_policy))
+        return self._run(operations.cancel(task_id, self._retry_policy))
 
     def tasks(self, *states: str, limit: int = 20, cursor: str | None = None) -> TaskPage:
         """Tasks, newest first, of these states or of all."""
-        return self._run(talks.list_tasks(states, limit, cursor, self._retry_policy))
+        return self._run(operations.list_tasks(states, limit, cursor, self._retry_policy))
 
     def health(self) -> Health:
         """Whether the server can work now. Asks once."""
-        return self._run(talks.health())
+        return self._run(operations.health())
 
     def _run(self, talk: Operation[Result]) -> Result:
         came: Response | NoResponse | None = None
@@ -106,17 +108,17 @@ class Client:
         try:
             return self._send(what)
         except Exception as error:  # what httpx may raise is more than it says
-            return wire.describe_failure(self.server, error)
+            return transport.describe_failure(self.server, error)
 
     def _send(self, call: Request) -> Response:
-        request = wire.build_request(self._http, self.server, call, self._key)
+        request = transport.build_request(self._http, self.server, call, self._key)
         if call.sink is None:
             response = self._http.send(request)
-            return wire.to_response(response, response.content)
+            return transport.to_response(response, response.content)
         with contextlib.closing(self._http.send(request, stream=True)) as response:
-            answer = wire.to_response(response)
+            answer = transport.to_response(response)
             if not call.sink.begin(answer):
-                return wire.to_response(response, response.read())
+                return transport.to_response(response, response.read())
             for chunk in response.iter_raw():
                 call.sink.write(chunk)
             return answer

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ltx2_client.core import Response
 from ltx2_client.errors import DownloadFailed
-from ltx2_client.talk import Response
 
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")

@@ -11,7 +11,7 @@ ClientError
 import json
 from typing import Any
 
-from ltx2_client.records import Task
+from ltx2_client.responses import Task
 
 
 class ClientError(Exception):

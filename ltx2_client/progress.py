@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ltx2_client.records import Task
+from ltx2_client.responses import Task
 
 GB = 1e9
 

@@ -29,7 +29,7 @@ between two Ray processes.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from models.json_words import show_value
+from models.request.json_words import show_value
 
 
 class VideoError(Exception):

@@ -7,13 +7,13 @@ from a thread. All raise StoreUnavailable when the database does not answer.
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from models.adjustments import Adjustment
-from models.options import FAST_GUIDANCE_FRACTION
+from models.ltx2.options import FAST_GUIDANCE_FRACTION
 from models.progress import Progress
-from storage.database import open_engine
-from storage.shares import Quota
+from models.request.adjustments import Adjustment
+from storage.db.engine import open_engine
+from storage.fair_queue import Quota
+from storage.sql.api_queries import ApiQueries
 from storage.sql.claims import ClaimQueries
-from storage.sql.clients import ApiQueries
 from storage.sql.dispatchers import DispatcherQueries
 from storage.sql.pauses import PauseQueries
 from storage.sql.positions import PositionQueries
@@ -74,7 +74,7 @@ class TaskStore(WebhookStore, Protocol):
         """
 
     def queue_position(self, task: Task) -> QueuePosition:
-        """Count what waits for the model of this queued task, up to the task, by the virtual_times that owners will have."""
+        """Count the tasks that are claimed before this queued task, by the owners' future virtual times."""
 
     def queue_positions(self, queued: Collection[Task]) -> dict[str, QueuePosition]:
         """The same for tasks between which no other of their owners is queued, by their ids."""
@@ -204,7 +204,7 @@ class SqlTaskStore(
         quotas: Mapping[str, Quota] | None = None,
         fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION,
     ) -> "SqlTaskStore":
-        """Open the database at `url`. Its tables must be there (`storage.database.migrate`)."""
+        """Open the database at `url`. Its tables must be there (`storage.db.engine.migrate`)."""
         return cls(open_engine(url), on_end, quotas, fast_guidance_fraction)
 
     def close(self) -> None:

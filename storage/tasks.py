@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from models.adjustments import Adjustment, apply_adjustments
+from models.checkpoint.profile import CheckpointProfile
 from models.progress import Stage
-from models.recipes import CheckpointProfile
-from models.request import VideoRequest
+from models.request.adjustments import Adjustment, apply_adjustments
+from models.request.request import VideoRequest
 
 TASK_ID_BYTES = 16
 """128 random bits: a task id cannot be guessed. Without keys, knowing it is what gives access to the video."""

@@ -1,5 +1,5 @@
 """What every test run has."""
 
-from tests.leash import pytest_configure, pytest_unconfigure
+from tests.process_reaper import pytest_configure, pytest_unconfigure
 
 __all__ = ["pytest_configure", "pytest_unconfigure"]

@@ -1,6 +1,6 @@
 """A task as the store gives it, to be changed by `dataclasses.replace`."""
 
-from models.request import VideoRequest
+from models.request.request import VideoRequest
 from storage.tasks import State, Task
 
 WAITING = Task(

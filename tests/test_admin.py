@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from deployments.admin import main
-from deployments.ingress.keys import ApiKeyStore
+from deployments.cli.admin import main
+from deployments.ingress.middleware.auth import ApiKeyStore
 from deployments.settings import Settings
-from models.request import VideoRequest
-from storage.audit import ORPHAN_MIN_AGE_S
-from storage.database import migrate, open_engine
-from storage.local import LocalOutputStore
-from storage.outputs import output_key, poster_key, staging_key
+from models.request.request import VideoRequest
+from storage.db.engine import migrate, open_engine
+from storage.outputs.audit import ORPHAN_MIN_AGE_S
+from storage.outputs.local import LocalOutputStore
+from storage.outputs.store import output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, Failure, NewTask, Output, State, Task
 

@@ -21,7 +21,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
 
-from deployments.preflight import OTHERS
+from deployments.cli.preflight import OTHERS
 from deployments.settings import ENV_PREFIX, Settings
 from tests.e2e.server import ray_environment
 

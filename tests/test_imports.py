@@ -24,7 +24,9 @@ def test_only_a_generator_that_renders_imports_torch(module: str) -> None:
     assert result.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("module", ["storage.task_store", "storage.local", "models.request", "models.errors"])
+@pytest.mark.parametrize(
+    "module", ["storage.task_store", "storage.outputs.local", "models.request.request", "models.errors"]
+)
 def test_storage_and_models_know_neither_ray_nor_fastapi(module: str) -> None:
     program = f"import sys, {module}; print(*[name for name in ('ray', 'fastapi') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -40,10 +42,10 @@ def test_a_generator_that_loads_and_renders_imports_nothing_that_it_does_not_nee
     program = f"""
 import sys
 from pathlib import Path
-from models.warm_up import import_pipelines
+from models.startup.warm_up import import_pipelines
 import_pipelines("cpu")
-from models.ltx2 import Ltx2
-from models.request import VideoRequest
+from models.ltx2.model import Ltx2
+from models.request.request import VideoRequest
 model = Ltx2.load("tiny", "cpu", Path({str(tmp_path)!r}), lambda progress: None)
 request = {{"prompt": "a cat", "height": 64, "width": 64, "num_frames": 9, "num_inference_steps": 2}}
 model.render(VideoRequest.model_validate(request), None, lambda progress: None)

@@ -188,7 +188,7 @@ def test_the_job_that_fetches_the_weights_puts_them_where_the_overlay_looks(over
     (mount,) = container["volumeMounts"]
     assert volume["persistentVolumeClaim"]["claimName"] == STORAGE_OF[overlay]
     (application,) = served(overlay)["applications"]
-    assert container["command"][1:3] == ["-m", "deployments.weights"]
+    assert container["command"][1:3] == ["-m", "deployments.cli.download_model"]
     assert container["command"][4] == application["args"]["model"]
     cache_dir = Path(application["args"]["cache_dir"])
     assert cache_dir.is_relative_to(mount["mountPath"])
@@ -404,7 +404,7 @@ def relative(path: Path, folder: Path) -> str:
 def test_the_pod_of_single_finishes_its_task_before_it_ends() -> None:
     ((_, template),) = pods(rayservice("single"))
     command = template["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert command[1:4] == ["-m", "deployments.admin", "drain"]
+    assert command[1:4] == ["-m", "deployments.cli.admin", "drain"]
     assert int(command[4]) >= Settings().generator.graceful_shutdown_timeout_s
     assert template["spec"]["terminationGracePeriodSeconds"] >= int(command[4]) + 30
 
@@ -467,7 +467,7 @@ def seconds_to_leave(group: dict[str, Any]) -> int:
 
 def leave_command(group: dict[str, Any]) -> list[str]:
     command: list[str] = group["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert command[1:3] == ["-m", "deployments.leave"]
+    assert command[1:3] == ["-m", "deployments.cli.drain_node"]
     return command
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.preflight import OPEN_FILES
+from deployments.cli.preflight import OPEN_FILES
 from deployments.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ def _preflight(folder: Path, port: int, **environment: str) -> subprocess.Comple
     config = yaml.safe_load(CONFIG.read_text())
     config["http_options"]["port"] = port
     (folder / "serve_config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "deployments.preflight", "serve_config.yaml"]
+    command = [sys.executable, "-m", "deployments.cli.preflight", "serve_config.yaml"]
     return subprocess.run(
         command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -102,7 +102,7 @@ def test_too_few_open_files_for_haproxy_are_found_before_it_is_started(
 ) -> None:
     program = (
         "import os, resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)); "
-        "from deployments.preflight import _too_few_files; os.setuid(1000); print(_too_few_files())"
+        "from deployments.cli.preflight import _too_few_files; os.setuid(1000); print(_too_few_files())"
     )
     for enabled, expected in (("1", "1024 open files are allowed"), ("0", "None")):
         monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", enabled)

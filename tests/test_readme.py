@@ -8,9 +8,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from deployments.admin import _parser
+from deployments.cli.admin import _parser
 from deployments.settings import Settings
-from deployments.settings.page import write_page
+from deployments.settings.docs import write_page
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 from ray.serve._private import constants
 
-from deployments import runtime_folder
-from deployments.runtime_folder import HAPROXY_FILES, folder_problems, make_own_folder, own_folder, use_own_folder
+from deployments.cluster import runtime_folder
+from deployments.cluster.runtime_folder import (
+    HAPROXY_FILES,
+    folder_problems,
+    make_own_folder,
+    own_folder,
+    use_own_folder,
+)
 
 HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1"}
 
@@ -71,7 +77,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_its_variable() -> None:
         import os, sys, tempfile
         folder = tempfile.mkdtemp()
         os.chmod(folder, 0o755)
-        from deployments.runtime_folder import HAPROXY_FILES, folder_problems
+        from deployments.cluster.runtime_folder import HAPROXY_FILES, folder_problems
         os.setgid(65534); os.setuid(65534)
         names = {name: f"{folder}/{file}" for name, file in HAPROXY_FILES.items()}
         print(*folder_problems({"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_TMPDIR": "/tmp/new", **names}), sep="\\n")

@@ -28,7 +28,7 @@ SERVER = """
 """
 LAUNCH = """
     import sys
-    from deployments.server_process import ServerProcess
+    from deployments.cli.server_process import ServerProcess
     sys.exit(ServerProcess([sys.executable, *sys.argv[1:]]).wait())
 """
 PATIENCE_S = 30.0

@@ -55,15 +55,15 @@ import torch
 
 from benchmarks.gpu.machine import look
 from benchmarks.gpu.measure import Shape, gemm_tflops, outside_gb, write_profile
-from benchmarks.gpu.parts import measure_decoding, measure_frames, measure_moves, measure_sound
+from benchmarks.gpu.model_under_test import RANDOM, TINY, Source, open_subject
 from benchmarks.gpu.report import Report, rows_of
-from benchmarks.gpu.rows import ERROR, Row, explain
+from benchmarks.gpu.stages import measure_decoding, measure_frames, measure_moves, measure_sound
 from benchmarks.gpu.steps import Steps
-from benchmarks.gpu.subject import RANDOM, TINY, Source, open_subject
+from benchmarks.gpu.table_rows import ERROR, Row, explain
 from benchmarks.gpu.tasks import measure_cards, measure_tasks
 from benchmarks.gpu.text import measure_text
-from models.memory import collect_and_empty_cache, free_pinned_memory
-from models.recipes import Family
+from models.checkpoint.profile import Family
+from models.memory.gpu import collect_and_empty_cache, free_pinned_memory
 
 FULL = Shape(512, 768, 121, steps=5)
 LARGE = Shape(1088, 1920, 121, steps=3)

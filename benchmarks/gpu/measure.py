@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full_size import SEED
-from benchmarks.gpu.subject import Subject
+from benchmarks.gpu.model_under_test import Subject
 
 GB = 10**9
 GEMM_ROUNDS = 10

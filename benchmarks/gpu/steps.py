@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.measure import Denoised, Shape, attention_kernels, count_tflop_a_step, denoise, difference
-from benchmarks.gpu.rows import Row, tried
-from benchmarks.gpu.subject import Subject
-from models.fast import fp8
-from models.fast.fp8 import MIN_WEIGHTS, Fp8Linears
-from models.fast.interval import GuidanceInterval
-from models.speedup_choice import ALWAYS_FASTER, Optimization
-from models.speedups import clear_caches, install
-from models.speedups.compiled import compile_blocks
-from models.speedups.kernels import use_backend
+from benchmarks.gpu.model_under_test import Subject
+from benchmarks.gpu.table_rows import Row, tried
+from models.optimizations import clear_caches, install
+from models.optimizations.compiled import compile_blocks
+from models.optimizations.fast import fp8
+from models.optimizations.fast.fp8 import MIN_WEIGHTS, Fp8Linears
+from models.optimizations.fast.guidance_interval import GuidanceInterval
+from models.optimizations.kernels import use_backend
+from models.optimizations.selection import ALWAYS_FASTER, Optimization
 
 PLAIN = "diffusers"
 AGAIN = "diffusers again"

@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.creep import creep_bytes, held_after, sizes_for
 from benchmarks.gpu.measure import GB, Shape, forget_peak, held_gb, peaks_gb, wait
-from benchmarks.gpu.rows import Row, tried
-from benchmarks.gpu.subject import Source, held_sizes, open_model
-from models import offload
-from models.adjustments import apply_adjustments
-from models.choices import Quality
-from models.estimate import estimate_peak
-from models.host_memory import free_host_bytes
-from models.ltx2 import Ltx2Model
-from models.memory import collect_and_empty_cache
-from models.options import LoadOptions
-from models.placement import OffloadMode, Placement, Sizes, WeightDtype, plan, plan_cpu
+from benchmarks.gpu.model_under_test import Source, held_sizes, open_model
+from benchmarks.gpu.table_rows import Row, tried
+from benchmarks.memory_leak import creep_bytes, held_after, sizes_for
+from models.checkpoint.profile import NO_GUIDANCE
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.memory import offload
+from models.memory.estimate import estimate_peak
+from models.memory.gpu import collect_and_empty_cache
+from models.memory.host import free_host_bytes
+from models.memory.offload_plan import OffloadMode, Placement, Sizes, WeightDtype, plan, plan_cpu
 from models.progress import Progress, Stage
-from models.recipes import NO_GUIDANCE
-from models.request import VideoRequest
+from models.request.adjustments import apply_adjustments
+from models.request.enums import Quality
+from models.request.request import VideoRequest
 
 CARDS_GB = (16, 24, 48)
 """Simulated where the GPU is larger."""

@@ -8,15 +8,15 @@ from diffusers import LTX2Pipeline
 
 from benchmarks.full_size import GEMMA_3_12B, SEED, draw_text_encoder
 from benchmarks.gpu.measure import forget_peak, peaks_gb, timed
-from benchmarks.gpu.rows import Row, tried
-from benchmarks.gpu.subject import RANDOM, Source, prompts
-from models import offload
-from models.memory import collect_and_empty_cache, free_pinned_memory
-from models.nf4 import store_in_4_bits
-from models.placement import TEXT_ENCODER
-from models.text_encoding import OnePassTextEncoder
-from models.tiny import TEXT_ENCODER as TINY_TEXT_ENCODER
-from models.tiny import byte_tokenizer
+from benchmarks.gpu.model_under_test import RANDOM, Source, prompts
+from benchmarks.gpu.table_rows import Row, tried
+from models.checkpoint.tiny import TEXT_ENCODER as TINY_TEXT_ENCODER
+from models.checkpoint.tiny import byte_tokenizer
+from models.ltx2.text_encoding import OnePassTextEncoder
+from models.memory import offload
+from models.memory.gpu import collect_and_empty_cache, free_pinned_memory
+from models.memory.offload_plan import TEXT_ENCODER
+from models.quantization.nf4 import store_in_4_bits
 
 Place = Callable[[Any, torch.device], None]
 """Puts a text encoder, which is in host memory, where it works."""

@@ -14,27 +14,27 @@ import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
-from deployments import logs
-from deployments.dispatcher.census import QueueGauges
-from deployments.dispatcher.finished import complete_if_published
-from deployments.dispatcher.house import Maintenance
 from deployments.dispatcher.leases import DispatcherId
+from deployments.dispatcher.maintenance import Maintenance
+from deployments.dispatcher.membership import DispatcherMembership
 from deployments.dispatcher.outcomes import RETRY_DELAY_S, OutcomeHandler
-from deployments.dispatcher.place import DispatcherMembership
+from deployments.dispatcher.queue_gauges import QueueGauges
+from deployments.dispatcher.recovery import complete_if_published
 from deployments.dispatcher.retention import Retention
-from deployments.dispatcher.retries import EncodeRetryBudget, RetryDecision, decide_retry, unwrap_ray_error
-from deployments.metrics.ends import task_end_recorder
-from deployments.metrics.labels import ENCODER_LOST
-from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
-from deployments.metrics.table import STAGE_DURATION_SECONDS, TASK_RETRIES
+from deployments.dispatcher.retry_policy import EncodeRetryBudget, RetryDecision, decide_retry, unwrap_ray_error
+from deployments.observability import log_context
+from deployments.observability.metrics.definitions import STAGE_DURATION_SECONDS, TASK_RETRIES
+from deployments.observability.metrics.labels import ENCODER_LOST
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
+from deployments.observability.metrics.task_ends import task_end_recorder
+from deployments.observability.tracing import error_code, in_span, open_tracer, with_parent
 from deployments.settings import SQLITE_SCHEME, Settings
-from deployments.traces import error_code, in_span, open_tracer, with_parent
 from models.errors import StoreUnavailable
-from models.stopwatch import TimedStage
-from storage.apps import DispatcherRegistration, SqlDispatcherRegistry
-from storage.database import SqliteLock, open_engine
-from storage.outputs import open_output_store
-from storage.retention import SqlRetentionStore
+from models.timing.stages import TimedStage
+from storage.db.engine import SqliteLock, open_engine
+from storage.outputs.store import open_output_store
+from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
+from storage.sql.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 
@@ -64,7 +64,7 @@ class Dispatcher:
     ) -> None:
         if settings.database_url.startswith(SQLITE_SCHEME):
             self._lock = SqliteLock(settings.database_url, server)
-        logs.install_filter()
+        log_context.install_filter()
         settings = settings.with_secrets()
         self._settings = settings.dispatcher
         self._model_name = model_name
@@ -176,7 +176,7 @@ class Dispatcher:
             self._running.pop(_claim(task), None)
             self._release_slot(task)
             if not work.cancelled() and (error := work.exception()):
-                with logs.bind_task(task):
+                with log_context.bind_task(task):
                     logger.error("task %s: lost by the dispatcher", task.id, exc_info=error)
                     mending = asyncio.create_task(self._outcomes.apply(task, error, RetryDecision.REQUEUE))
                 self._mending.add(mending)
@@ -194,7 +194,10 @@ class Dispatcher:
         parent, attempt = task.context.traceparent, task.attempts + 1
         if task.claim_token == 1:
             self._tracer.record_span("queue", parent, time.time() - task.created_at, task_id=task.id)
-        with logs.bind_task(task), in_span(self._tracer, "claim", parent, task_id=task.id, attempt=attempt) as span:
+        with (
+            log_context.bind_task(task),
+            in_span(self._tracer, "claim", parent, task_id=task.id, attempt=attempt) as span,
+        ):
             span.end(await self._run_task(with_parent(task, span)))
 
     async def _run_task(self, task: Task) -> str | None:

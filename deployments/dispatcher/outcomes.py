@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from deployments.dispatcher.retries import STORE_TIMEOUT_S, RetryDecision, failure_from, replica_lost_failure
-from deployments.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
-from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
-from deployments.metrics.table import TASK_RETRIES
+from deployments.dispatcher.retry_policy import STORE_TIMEOUT_S, RetryDecision, failure_from, replica_lost_failure
+from deployments.observability.metrics.definitions import TASK_RETRIES
+from deployments.observability.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import DispatcherSettings
 from models.errors import StoreUnavailable
-from storage.outputs import OutputStore
+from storage.outputs.store import OutputStore
 from storage.task_store import TaskStore
 from storage.tasks import Failure, Task
 

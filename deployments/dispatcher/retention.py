@@ -11,9 +11,9 @@ from collections.abc import Collection
 
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
-from storage.audit import FOLDERS, find_unneeded
-from storage.outputs import OutputStore, input_key, output_key, poster_key
-from storage.retention import SqlRetentionStore
+from storage.outputs.audit import FOLDERS, find_unneeded
+from storage.outputs.store import OutputStore, input_key, output_key, poster_key
+from storage.sql.retention import SqlRetentionStore
 
 INTERVAL_S = 60.0
 WEBHOOK_TTL_S = 2 * 24 * 3600.0

@@ -6,22 +6,22 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from deployments import logs
 from deployments.encoder.mp4 import Mp4, write_mp4
 from deployments.encoder.poster import representative_frame, write_poster
-from deployments.metrics.ends import task_end_recorder
-from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
-from deployments.metrics.runs import record_run
-from deployments.metrics.table import COLD_STARTS
+from deployments.observability import log_context
+from deployments.observability.metrics.definitions import COLD_STARTS
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
+from deployments.observability.metrics.runs import record_run
+from deployments.observability.metrics.task_ends import task_end_recorder
+from deployments.observability.tracing import in_span, open_tracer
 from deployments.settings import Settings
-from deployments.traces import in_span, open_tracer
-from models.choices import Quality
 from models.clip import Clip
 from models.errors import StorageFull, TaskCanceled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
-from models.stopwatch import StageTimer, TimedStage
-from storage.outputs import OutputStore, open_output_store, output_key, poster_key, staging_key
+from models.request.enums import Quality
+from models.timing.stages import StageTimer, TimedStage
+from storage.outputs.store import OutputStore, open_output_store, output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore, TaskStore
 from storage.tasks import Output, State, Task
 
@@ -34,7 +34,7 @@ class Encoder:
     """Encodes on the CPU, beside the Generators. Knows nothing of the model."""
 
     def __init__(self, settings: Settings, *, metrics: MetricsRecorder = NOOP_METRICS) -> None:
-        logs.install_filter()
+        log_context.install_filter()
         settings = settings.with_secrets()
         self._settings = settings.encoder
         self._metrics = metrics
@@ -51,7 +51,7 @@ class Encoder:
         """
         started, stopwatch = time.monotonic(), StageTimer()
         stopwatch.start_stage(TimedStage.ENCODE)
-        with logs.bind_task(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
+        with log_context.bind_task(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
             with in_span(self._tracer, TimedStage.ENCODE, task.context.traceparent):
                 written = self._write(clip, task, Path(folder))
             stopwatch.start_stage(TimedStage.STORE)

@@ -22,9 +22,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
-from deployments.encoder.bitrate import EncodeParams, initial_params, lowest_level, minimum_params, reduced_params
-from deployments.encoder.sound import SAMPLE_RATE_HZ, AudioArray, audio_frame, layout, prepare_audio
-from deployments.encoder.whole_file import atomic_write
+from deployments.encoder.atomic_file import atomic_write
+from deployments.encoder.audio import SAMPLE_RATE_HZ, AudioArray, audio_frame, layout, prepare_audio
+from deployments.encoder.rate_control import EncodeParams, initial_params, lowest_level, minimum_params, reduced_params
 from models.clip import Clip
 from models.errors import EncodeFailed
 

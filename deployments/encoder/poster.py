@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deployments.encoder.whole_file import atomic_write
+from deployments.encoder.atomic_file import atomic_write
 from models.yuv import PLANES_NDIM, to_rgb
 
 QUALITY = 85

@@ -1,8 +1,8 @@
 """The Generator: the replica that holds the model. A task goes in, a clip comes out.
 
 Its constructor neither loads nor raises: Serve gives a deployment up for good after three failed starts. It begins
-to import and to read ahead (`models/warm_up.py`), for a replica starts because a task waits. The model loads with the
-first task; a failed load is that task's error, and the next task tries again.
+to import and to prefetch (`models/startup/warm_up.py`), because a replica starts when a task waits. The model loads
+with the first task; a failed load is that task's error, and the next task tries again.
 """
 
 import logging
@@ -12,35 +12,35 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
 
-from deployments import logs
-from deployments.generator.fitting import apply_adjustments, check_memory, load_input_image, record_duration
-from deployments.generator.hearing import ProgressDispatcher
-from deployments.generator.learned import ModelInfoWriter
-from deployments.generator.meter import UsageMeter
-from deployments.generator.policy import SUPERSEDED
-from deployments.generator.presence import ReplicaStatus
-from deployments.generator.reports import ProgressReporter
-from deployments.generator.residence import ModelManager, idle_s
+from deployments.generator.autoscaling_policy import SUPERSEDED
+from deployments.generator.backpressure import PendingClips
+from deployments.generator.gpu_lock import GpuLock, HasWaiters
+from deployments.generator.model_info import ModelInfoWriter
+from deployments.generator.model_manager import ModelManager, idle_s
+from deployments.generator.progress import ProgressDispatcher
+from deployments.generator.progress_reporter import ProgressReporter
+from deployments.generator.replica_status import ReplicaStatus
+from deployments.generator.request_prep import apply_adjustments, check_memory, load_input_image, record_duration
 from deployments.generator.supersession import Supersession
-from deployments.generator.turns import GpuLock, HasWaiters
-from deployments.generator.waiting_clips import PendingClips
-from deployments.generator.watch import Watchdog
-from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
-from deployments.metrics.table import DECODE_RETRIES, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
+from deployments.generator.usage_meter import UsageMeter
+from deployments.generator.watchdog import Watchdog
+from deployments.observability import log_context
+from deployments.observability.metrics.definitions import DECODE_RETRIES, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
+from deployments.observability.tracing import open_tracer
 from deployments.settings import Settings
-from deployments.traces import open_tracer
 from models.clip import Clip
-from models.device_faults import find_fatal_error
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
-from models.memory import GpuMemory, read_gpu_memory
+from models.memory.cuda_errors import find_fatal_error
+from models.memory.gpu import GpuMemory, read_gpu_memory
+from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
-from models.request import VideoRequest
-from models.speedup_choice import Optimization
-from models.stopwatch import StageTimer, TimedStage
-from models.timeline import Milestone
-from storage.apps import SqlDispatcherRegistry
-from storage.database import open_engine
-from storage.outputs import open_output_store
+from models.request.request import VideoRequest
+from models.timing.cold_start import Milestone
+from models.timing.stages import StageTimer, TimedStage
+from storage.db.engine import open_engine
+from storage.outputs.store import open_output_store
+from storage.sql.dispatcher_registry import SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore
 from storage.tasks import Task
 
@@ -62,7 +62,7 @@ class Generator:
         app: int = 0,
         metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        logs.install_filter()
+        log_context.install_filter()
         settings = settings.with_secrets()
         self._settings = settings
         self._metrics = metrics
@@ -89,7 +89,7 @@ class Generator:
 
         Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
         """
-        with self._turns.acquire(), logs.bind_task(task):
+        with self._turns.acquire(), log_context.bind_task(task):
             self._watch.block_if_broken()
             if not self._tasks.start_run(task):
                 raise TaskCanceled("the task was canceled, or taken over by another worker")

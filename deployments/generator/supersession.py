@@ -4,7 +4,7 @@ import logging
 from contextlib import suppress
 
 from models.errors import StoreUnavailable
-from storage.apps import SqlDispatcherRegistry
+from storage.sql.dispatcher_registry import SqlDispatcherRegistry
 
 logger = logging.getLogger("ray.serve")
 

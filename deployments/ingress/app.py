@@ -2,31 +2,31 @@
 
 from fastapi import FastAPI
 
-from deployments.ingress.counting import MetricsMiddleware
-from deployments.ingress.described import install_openapi_route
-from deployments.ingress.door import add_security_middleware, openapi_security
+from deployments.ingress.context import AppContext
 from deployments.ingress.errors import add_error_handlers
-from deployments.ingress.estimate import estimate_router
-from deployments.ingress.events import events_router
-from deployments.ingress.handbook import swagger_ui_router
-from deployments.ingress.headers import SecurityHeadersMiddleware
-from deployments.ingress.health import health_router
-from deployments.ingress.listing import listing_router
-from deployments.ingress.openai import openai_router
-from deployments.ingress.openai_shapes import OpenAIErrorBody
-from deployments.ingress.outputs import outputs_router
-from deployments.ingress.page import page_router
-from deployments.ingress.removal import deletion_router
-from deployments.ingress.rooms import AppContext
-from deployments.ingress.skill import skill_router
-from deployments.ingress.slashes import PathNormalizationMiddleware
-from deployments.ingress.tasks import tasks_router
-from deployments.ingress.usage import usage_router
-from deployments.ingress.video import video_router
-from deployments.ingress.watch import TaskWatcher
-from deployments.ingress.webhooks.described import describe_webhooks
-from deployments.ingress.webhooks.resend import resend_router
-from deployments.ingress.webhooks.sending import lifespan
+from deployments.ingress.middleware.headers import SecurityHeadersMiddleware
+from deployments.ingress.middleware.metrics import MetricsMiddleware
+from deployments.ingress.middleware.paths import PathNormalizationMiddleware
+from deployments.ingress.middleware.security import add_security_middleware, openapi_security
+from deployments.ingress.openai.routes import openai_router
+from deployments.ingress.openai.schemas import OpenAIErrorBody
+from deployments.ingress.openapi import install_openapi_route
+from deployments.ingress.routes.agents import skill_router
+from deployments.ingress.routes.delete_task import deletion_router
+from deployments.ingress.routes.docs import swagger_ui_router
+from deployments.ingress.routes.estimate import estimate_router
+from deployments.ingress.routes.events import events_router
+from deployments.ingress.routes.generate import video_router
+from deployments.ingress.routes.health import health_router
+from deployments.ingress.routes.list_tasks import listing_router
+from deployments.ingress.routes.outputs import outputs_router
+from deployments.ingress.routes.resend_webhook import resend_router
+from deployments.ingress.routes.tasks import tasks_router
+from deployments.ingress.routes.usage import usage_router
+from deployments.ingress.routes.web_ui import page_router
+from deployments.ingress.routes.webhook_docs import describe_webhooks
+from deployments.ingress.task_watcher import TaskWatcher
+from deployments.ingress.webhooks.lifespan import lifespan
 
 DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
 

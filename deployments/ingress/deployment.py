@@ -8,20 +8,20 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 
-from deployments import logs
-from deployments.environment import missing_variables
+from deployments.cluster.ray_env import missing_variables
+from deployments.cluster.single_node import NodeMonitor
 from deployments.ingress.app import create_app
-from deployments.ingress.keys import NO_KEYS_NOTICE
-from deployments.ingress.nudge import DispatcherNotifier
-from deployments.ingress.rooms import AppContext
-from deployments.metrics.ends import task_end_recorder
-from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
-from deployments.metrics.table import TASKS_SUBMITTED, WEBHOOKS
-from deployments.one_host import NodeMonitor
+from deployments.ingress.context import AppContext
+from deployments.ingress.middleware.auth import NO_KEYS_NOTICE
+from deployments.ingress.notifier import DispatcherNotifier
+from deployments.observability import log_context
+from deployments.observability.metrics.definitions import TASKS_SUBMITTED, WEBHOOKS
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
+from deployments.observability.metrics.task_ends import task_end_recorder
+from deployments.observability.tracing import open_tracer
 from deployments.settings import SQLITE_SCHEME, Settings
-from deployments.traces import open_tracer
-from storage.database import SqliteLock
-from storage.outputs import open_output_store
+from storage.db.engine import SqliteLock
+from storage.outputs.store import open_output_store
 from storage.task_store import SqlTaskStore
 from storage.tasks import State
 
@@ -41,7 +41,7 @@ class Ingress:
         *,
         metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        logs.install_filter()
+        log_context.install_filter()
         settings = settings.with_secrets()
         neighbourhood = NodeMonitor(ray.get_runtime_context().get_node_id(), ray.nodes)
         if settings.database_url.startswith(SQLITE_SCHEME):

@@ -8,10 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from deployments.ingress.headers import SECURITY_HEADERS
-from deployments.ingress.openai_shapes import PATHS, openai_error
-from deployments.ingress.paths import explain_path
+from deployments.ingress.middleware.headers import SECURITY_HEADERS
+from deployments.ingress.openai.schemas import PATHS, openai_error
 from deployments.ingress.schemas import Dimensions, ErrorBody
+from deployments.ingress.unknown_paths import explain_path
 from models.errors import (
     DoesNotFit,
     IdempotencyKeyReused,
@@ -22,7 +22,7 @@ from models.errors import (
     StoreUnavailable,
     VideoError,
 )
-from models.json_words import Described
+from models.request.json_words import Described
 
 
 class PayloadTooLarge(InvalidRequest):

@@ -41,5 +41,5 @@ class MissingFiles:
         if not keys:
             return ()
         files = "1 file" if len(keys) == 1 else f"{len(keys)} files"
-        advice = "python -m deployments.admin check lists them all"
+        advice = "python -m deployments.cli.admin check lists them all"
         return (f"the output store has lost {files} of completed tasks ({keys[-1]}); {advice}",)

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from deployments.signing import UrlBuilder
-from models.adjustments import visible_to_client
-from models.choices import Quality
+from deployments.signed_urls import UrlBuilder
 from models.progress import Stage
+from models.request.adjustments import visible_to_client
+from models.request.enums import Quality
 from storage.tasks import QueuePosition, State, Task
 from storage.webhooks import DeliveryState, DeliveryStatus
 

@@ -4,18 +4,18 @@
 (LTX2_LIMITS__MAX_INFERENCE_STEPS=50). A name that does not exist stops the start.
 """
 
+from deployments.settings.api_keys import ApiKey
+from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
 from deployments.settings.dispatcher import DispatcherSettings
-from deployments.settings.encode import EncoderSettings
+from deployments.settings.encoder import EncoderSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
-from deployments.settings.keys import ApiKey
 from deployments.settings.log import LogSettings
-from deployments.settings.names import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
 from deployments.settings.outputs import OutputSettings
-from deployments.settings.refusals import SettingsError
 from deployments.settings.retention import RetentionSettings
-from deployments.settings.root import Settings
+from deployments.settings.settings import Settings
 from deployments.settings.traces import TraceSettings
+from deployments.settings.validation import SettingsError
 from deployments.settings.webhooks import WebhookSettings
 
 __all__ = [

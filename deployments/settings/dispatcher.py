@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import SettingsModel
+from deployments.settings.base import SettingsModel
 
 
 class DispatcherSettings(SettingsModel):

@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployments.settings.section import SettingsModel
-from models.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
-from models.placement import OffloadMode, TextEncoderDtype, WeightDtype
-from models.recipes import CheckpointType
-from models.speedup_choice import Optimization
+from deployments.settings.base import SettingsModel
+from models.checkpoint.profile import CheckpointType
+from models.ltx2.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
+from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
+from models.optimizations.selection import Optimization
 
 
 class GeneratorSettings(SettingsModel):

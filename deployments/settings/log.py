@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployments.settings.section import SettingsModel
+from deployments.settings.base import SettingsModel
 
 
 class LogSettings(SettingsModel):

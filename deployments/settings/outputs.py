@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployments.settings.section import SettingsModel
-from storage.s3_options import S3Options
+from deployments.settings.base import SettingsModel
+from storage.outputs.s3_options import S3Options
 
 
 class OutputSettings(SettingsModel):

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import SettingsModel
-from storage.admission import IDEMPOTENCY_TTL_S
+from deployments.settings.base import SettingsModel
+from storage.sql.submit import IDEMPOTENCY_TTL_S
 
 
 class RetentionSettings(SettingsModel):

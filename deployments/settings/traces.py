@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deployments.settings.section import SettingsModel
+from deployments.settings.base import SettingsModel
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 BASE_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -7,8 +7,8 @@ waveform is in no file: in bfloat16 its sines and its sum are off by more than r
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint_check import read_object
-from models.checkpoint_files import INDEX
+from models.checkpoint.files import INDEX
+from models.checkpoint.validate import read_object
 
 VOCODER = "vocoder"
 WITH_EXTENSION = "LTX2VocoderWithBWE"

@@ -1,7 +1,7 @@
-"""How tasks are handed out: to the owner whose virtual_time it is, its oldest first.
+"""Claims tasks: the owner with the smallest virtual time goes next, its oldest task first.
 
-On PostgreSQL a claim locks the virtual_times of all owners, so that two Dispatchers do not give one owner the same virtual_time. The
-tasks themselves are taken with SKIP LOCKED, past what a client cancels at that moment.
+On PostgreSQL a claim locks the virtual times of all owners, so that two Dispatchers do not use the same one. The tasks
+themselves are taken with SKIP LOCKED, past what a client cancels at that moment.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.database import translate_db_errors
-from storage.rows import task_or_none
-from storage.schema import fair_queue_state, tasks
-from storage.shares import Quota, VirtualTime, advance, next_start, task_cost
+from storage.db.engine import translate_db_errors
+from storage.db.schema import fair_queue_state, tasks
+from storage.fair_queue import Quota, VirtualTime, advance, next_start, task_cost
+from storage.sql.base import UNFINISHED_ROWS, SqlStore, end_values, failure_values
+from storage.sql.index_scans import IndexScans
+from storage.sql.mapping import task_or_none
 from storage.sql.pauses import PAUSED
-from storage.sql.queue import oldest_by_owner
-from storage.sql.statements import UNFINISHED_ROWS, SqlStore, end_values, failure_values
-from storage.sql.walks import IndexScans
+from storage.sql.queue_scans import oldest_by_owner
 from storage.tasks import Failure, State, Task
 
 UNKNOWN = Failure(
@@ -68,7 +68,7 @@ class _ClaimRun:
         self.taken: list[Task] = []
 
     def claim(self, limit: int, values: dict[str, Any]) -> None:
-        """Take tasks virtual_time by virtual_time, until there are `limit` or nobody may have more."""
+        """Claim tasks one by one, until there are `limit` or no owner may have more."""
         while (left := limit - len(self.taken)) > 0 and (owner := self._next_owner()) is not None:
             alone = len(self._oldest) == 1
             found = self._claim_of_owner(owner, min(left, self._free_slots(owner, left)) if alone else 1, values)
@@ -108,7 +108,7 @@ class _ClaimRun:
             self._connection.execute(update(tasks).where(tasks.c.sequence.in_(sequences)).values(ended_now))
 
     def _record_virtual_time(self, owner: str, found: list[Task]) -> None:
-        """The owner has come further: in the row of its virtual_time, and for the rest of this claim."""
+        """Advance the virtual time of the owner, in its row and for the rest of this claim."""
         for task in found:
             self._virtual_times[owner] = advance(
                 self._virtual_times,
@@ -135,12 +135,12 @@ class _ClaimRun:
 
 
 def read_virtual_times(rows: Iterable[Row[Any]]) -> dict[str, VirtualTime]:
-    """The virtual_times that rows hold."""
+    """Return the virtual times in these rows."""
     return {row.owner: VirtualTime(row.start, row.finish) for row in rows}
 
 
 def _lock_virtual_times(connection: Connection, owners: list[str]) -> dict[str, VirtualTime]:
-    """The virtual_times of all owners, those that are new among them, held until the transaction ends."""
+    """Lock the virtual times of all owners until the transaction ends; new owners get a row."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     if owners:
         rows = [{"owner": owner, "start": 0.0, "finish": 0.0} for owner in sorted(owners)]

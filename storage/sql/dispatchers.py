@@ -7,10 +7,9 @@ from sqlalchemy import and_, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.progress import Stage
-from storage.database import sanitize_text
-from storage.schema import IN_QUEUE, dispatchers, tasks
-from storage.sql.queue import oldest_by_owner, queued_models
-from storage.sql.statements import (
+from storage.db.engine import sanitize_text
+from storage.db.schema import IN_QUEUE, dispatchers, tasks
+from storage.sql.base import (
     NO_FAILURE,
     REQUEUED_VALUES,
     UNFINISHED_ROWS,
@@ -20,6 +19,7 @@ from storage.sql.statements import (
     failure_values,
     owned_by,
 )
+from storage.sql.queue_scans import oldest_by_owner, queued_models
 from storage.tasks import Failure, QueueCounts, State, Task
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert
 
-from storage.rows import row_to_task
-from storage.schema import tasks, webhook_deliveries
+from storage.db.schema import tasks, webhook_deliveries
+from storage.sql.mapping import row_to_task
 from storage.tasks import Task
 from storage.webhooks import Delivery, DeliveryGroup, DeliveryState
 

@@ -4,9 +4,9 @@ import time
 
 from sqlalchemy import delete, insert, literal, select, update
 
-from storage.database import translate_db_errors
-from storage.schema import pauses, tasks
-from storage.sql.statements import REQUEUED_VALUES, SqlStore
+from storage.db.engine import translate_db_errors
+from storage.db.schema import pauses, tasks
+from storage.sql.base import REQUEUED_VALUES, SqlStore
 from storage.tasks import State
 
 PAUSED = select(literal(1)).select_from(pauses).exists()

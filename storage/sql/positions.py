@@ -1,15 +1,15 @@
-"""Where queued tasks stand, by the virtual_times that their owners will have."""
+"""Queue positions of tasks, by the future virtual times of their owners."""
 
 from collections.abc import Collection, Mapping
 from itertools import groupby
 
 from sqlalchemy import func, literal, select, union_all
 
-from storage.schema import IN_QUEUE, fair_queue_state, tasks
-from storage.shares import VirtualTimes, own_rounds, start_of, task_cost, tasks_ahead
+from storage.db.schema import IN_QUEUE, fair_queue_state, tasks
+from storage.fair_queue import VirtualTimes, own_rounds, start_of, task_cost, tasks_ahead
+from storage.sql.base import SqlStore
 from storage.sql.claims import read_virtual_times
-from storage.sql.queue import oldest_by_owner
-from storage.sql.statements import SqlStore
+from storage.sql.queue_scans import oldest_by_owner
 from storage.tasks import QueuePosition, State, Task
 
 

@@ -7,10 +7,10 @@ from sqlalchemy import ColumnElement, Select, delete, func, insert, select, upda
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.names import TINY_MODEL_NAME
-from storage.database import is_sqlite, sanitize_text, translate_db_errors
-from storage.rows import profile_value, row_to_replica, row_to_served_model
-from storage.schema import replicas, served_models
-from storage.sql.statements import SqlStore
+from storage.db.engine import is_sqlite, sanitize_text, translate_db_errors
+from storage.db.schema import replicas, served_models
+from storage.sql.base import SqlStore
+from storage.sql.mapping import profile_value, row_to_replica, row_to_served_model
 from storage.tasks import GeneratorReplica, ServedModel
 
 REPLICA_EXPIRY_S = 20.0

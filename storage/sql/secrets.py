@@ -5,9 +5,9 @@ import secrets as random
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.database import is_sqlite, translate_db_errors
-from storage.schema import secrets
-from storage.sql.statements import SqlStore
+from storage.db.engine import is_sqlite, translate_db_errors
+from storage.db.schema import secrets
+from storage.sql.base import SqlStore
 
 SECRET_BYTES = 32
 

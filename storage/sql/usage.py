@@ -5,9 +5,9 @@ import datetime
 from sqlalchemy import select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.database import is_sqlite, translate_db_errors
-from storage.schema import usage
-from storage.sql.statements import SqlStore
+from storage.db.engine import is_sqlite, translate_db_errors
+from storage.db.schema import usage
+from storage.sql.base import SqlStore
 from storage.tasks import Usage
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Row, ScalarSelect, Select, and_, case, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.database import sanitize_text, translate_db_errors
-from storage.schema import PENDING, webhook_deliveries
+from storage.db.engine import sanitize_text, translate_db_errors
+from storage.db.schema import PENDING, webhook_deliveries
+from storage.sql.base import SqlStore
+from storage.sql.index_scans import loose_index_scan
 from storage.sql.outbox import read_delivery
-from storage.sql.statements import SqlStore
-from storage.sql.walks import loose_index_scan
 from storage.webhooks import Delivery, DeliveryGroup, DeliveryState, DeliveryStatus, DueDelivery
 
 MAX_ERROR_CHARS = 300

@@ -5,11 +5,11 @@ from collections.abc import Collection
 
 from sqlalchemy import case, func, literal, select, update
 
-from models.adjustments import Adjustment
 from models.progress import Progress, Stage
-from storage.rows import adjustments_value
-from storage.schema import tasks
-from storage.sql.statements import SqlStore, deadline_after_download, owned_by
+from models.request.adjustments import Adjustment
+from storage.db.schema import tasks
+from storage.sql.base import SqlStore, deadline_after_download, owned_by
+from storage.sql.mapping import adjustments_value
 from storage.tasks import Output, State, Task
 
 

@@ -12,15 +12,15 @@ from benchmarks.gpu import steps, tasks
 from benchmarks.gpu.__main__ import PARTS, SMALL, Bench, parse
 from benchmarks.gpu.machine import look
 from benchmarks.gpu.measure import denoise, difference
+from benchmarks.gpu.model_under_test import RANDOM, Source, Subject, held_sizes, open_subject
 from benchmarks.gpu.report import rows_of
-from benchmarks.gpu.rows import ERROR, Row, tried
 from benchmarks.gpu.steps import AGAIN, PLAIN, Steps, compiled_options, options
-from benchmarks.gpu.subject import RANDOM, Source, Subject, held_sizes, open_subject
+from benchmarks.gpu.table_rows import ERROR, Row, tried
 from benchmarks.gpu.tasks import needed_by_cards
-from models.placement import OffloadMode
-from models.speedup_choice import Optimization
-from models.speedups.compiled import compile_blocks
-from models.tiny import AUDIO_VAE, CONNECTORS, TEXT_ENCODER, TRANSFORMER, VIDEO_VAE, VOCODER
+from models.checkpoint.tiny import AUDIO_VAE, CONNECTORS, TEXT_ENCODER, TRANSFORMER, VIDEO_VAE, VOCODER
+from models.memory.offload_plan import OffloadMode
+from models.optimizations.compiled import compile_blocks
+from models.optimizations.selection import Optimization
 
 ROUNDING = 1e-4
 CONFIGS = {

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks.quality import NOTHING, ignore, judge, show, ssim
-from models.ltx2 import Ltx2Model
-from models.request import VideoRequest
+from models.ltx2.model import Ltx2Model
+from models.request.request import VideoRequest
 
 
 def test_fast_is_judged_against_exact_and_another_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

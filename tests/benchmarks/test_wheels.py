@@ -24,8 +24,8 @@ for name, distributions in owners.items():
         sys.modules[name] = None
 sys.modules |= dict.fromkeys(("deployments", "storage", "tests", "ltx2_client"))
 import benchmarks.gpu.__main__
-import models.nf4
-models.nf4.import_bitsandbytes()
+import models.quantization.nf4
+models.quantization.nf4.import_bitsandbytes()
 for name in ("av", "PIL"):
     __import__(name)
 print("imported")

@@ -10,11 +10,11 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import AppContext
+from deployments.ingress.context import AppContext
 from deployments.settings import Settings
 from models.progress import Progress, Stage
-from storage.database import migrate, open_engine
-from storage.local import LocalOutputStore
+from storage.db.engine import migrate, open_engine
+from storage.outputs.local import LocalOutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, Output, State, Task
 from tests.ports import free_port

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from ltx2_client import AsyncClient, Client, ClientError, ApiError
+from ltx2_client import ApiError, AsyncClient, Client, ClientError
 from ltx2_client.cli import main
-from ltx2_client.talk import Request
-from ltx2_client.wire import arguments, key_headers
+from ltx2_client.core import Request
+from ltx2_client.transport import arguments, key_headers
 from tests.client.server import VIDEO, serve
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer
 

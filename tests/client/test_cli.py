@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ltx2_client.arguments import parser
+from ltx2_client.cli_args import parser
 from ltx2_client.progress import activity, time_left
-from ltx2_client.records import Task, from_json
+from ltx2_client.responses import Task, from_json
 from storage.tasks import State
 from tests.client.server import MODEL, VIDEO
 from tests.ingress.conftest import picture_file

@@ -6,11 +6,11 @@ import threading
 import httpx
 import pytest
 
-from ltx2_client import AsyncClient, Client, ClientError, DownloadFailed, Options, ApiError, TaskFailed, Unreachable
-from ltx2_client.records import Task, from_json
-from models.estimate import estimate_peak
-from models.recipes import choose_profile
-from models.request import VideoRequest
+from ltx2_client import ApiError, AsyncClient, Client, ClientError, DownloadFailed, Options, TaskFailed, Unreachable
+from ltx2_client.responses import Task, from_json
+from models.checkpoint.profile import choose_profile
+from models.memory.estimate import estimate_peak
+from models.request.request import VideoRequest
 from storage.tasks import Failure, ServedModel
 from tests.client.server import MODEL, VIDEO
 from tests.ingress.conftest import picture_file

@@ -18,7 +18,7 @@ import socksio
 from ltx2_client import AsyncClient, Client, ClientError
 from ltx2_client.cli import main
 from ltx2_client.errors import ApiError
-from ltx2_client.talks import STRANGER
+from ltx2_client.operations import STRANGER
 from tests.client.socks import socks_proxy
 from tests.client.test_cli import task
 

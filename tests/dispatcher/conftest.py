@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from deployments.dispatcher import leases, place
+from deployments.dispatcher import leases, membership
 from deployments.settings import DispatcherSettings, GeneratorSettings, OutputSettings, Settings
-from storage.database import migrate, open_engine
-from storage.local import LocalOutputStore
+from storage.db.engine import migrate, open_engine
+from storage.outputs.local import LocalOutputStore
 from storage.task_store import SqlTaskStore
-from tests.dispatcher.workers import Workers
+from tests.dispatcher.fakes import Workers
 from tests.postgres import Postgres, running_postgres
 
 ALIVE_S = 5.0
@@ -42,8 +42,8 @@ def anyio_backend() -> str:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dispatchers look at their place often, and are several in one process: each has a name of its own."""
-    monkeypatch.setattr(place, "HEARTBEAT_S", 0.05)
-    monkeypatch.setattr(place, "EXPIRY_S", ALIVE_S)
+    monkeypatch.setattr(membership, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(membership, "EXPIRY_S", ALIVE_S)
     numbers = iter(range(100))
     real = leases.DispatcherId.current()
     monkeypatch.setattr(

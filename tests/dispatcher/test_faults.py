@@ -10,10 +10,10 @@ import pytest
 
 from deployments.dispatcher import deployment, outcomes
 from models.errors import StoreUnavailable
-from models.request import VideoRequest
-from storage.local import LocalOutputStore
+from models.request.request import VideoRequest
+from storage.outputs.local import LocalOutputStore
 from storage.tasks import NewTask, State
-from tests.dispatcher.workers import MODEL, Workers, all_end, dispatcher, end, kill, submit, until
+from tests.dispatcher.fakes import MODEL, Workers, all_end, dispatcher, end, kill, submit, until
 
 pytestmark = pytest.mark.anyio
 IN_FLIGHT = 20

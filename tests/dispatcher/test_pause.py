@@ -6,7 +6,7 @@ import pytest
 
 from deployments.dispatcher import maintenance
 from storage.tasks import State
-from tests.dispatcher.workers import all_end, dispatcher, end, submit, until
+from tests.dispatcher.fakes import all_end, dispatcher, end, submit, until
 
 pytestmark = pytest.mark.anyio
 

@@ -12,13 +12,13 @@ from sqlalchemy import update
 from deployments.dispatcher.retention import WEBHOOK_TTL_S, Retention
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
-from models.request import VideoRequest
-from storage.audit import ORPHAN_MIN_AGE_S
-from storage.database import migrate, open_engine
-from storage.local import LocalOutputStore
-from storage.outputs import input_key, output_key, poster_key, staging_key
-from storage.retention import SqlRetentionStore
-from storage.schema import tasks, webhook_deliveries
+from models.request.request import VideoRequest
+from storage.db.engine import migrate, open_engine
+from storage.db.schema import tasks, webhook_deliveries
+from storage.outputs.audit import ORPHAN_MIN_AGE_S
+from storage.outputs.local import LocalOutputStore
+from storage.outputs.store import input_key, output_key, poster_key, staging_key
+from storage.sql.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, NewTask, Output, State, Task
 

@@ -3,9 +3,9 @@
 import pytest
 
 from deployments.settings import TraceSettings
-from models.request import VideoRequest
+from models.request.request import VideoRequest
 from storage.tasks import NewTask, RequestContext
-from tests.dispatcher.workers import MODEL, dispatcher, end, until
+from tests.dispatcher.fakes import MODEL, dispatcher, end, until
 from tests.otlp import receiving
 
 pytestmark = pytest.mark.anyio

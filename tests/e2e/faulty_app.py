@@ -10,7 +10,7 @@ import torch
 
 import deployments.app
 from deployments.generator.deployment import Generator
-from deployments.generator.hearing import ProgressDispatcher
+from deployments.generator.progress import ProgressDispatcher
 from deployments.settings import Settings
 from models.clip import Clip
 from models.progress import Progress, Stage

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
 
-from deployments.metrics.table import PREFIX
+from deployments.observability.metrics.definitions import PREFIX
 from tests.e2e.server import Server
 
 OURS = f"{PREFIX}ltx2_"

@@ -70,7 +70,7 @@ class Server:
         return Path(self._ray_folder) / "ray"
 
     def launch(self) -> None:
-        command = [*self._prefix, sys.executable, "-m", "deployments.launcher", "serve_config.yaml"]
+        command = [*self._prefix, sys.executable, "-m", "deployments.cli.launcher", "serve_config.yaml"]
         self._process = subprocess.Popen(
             command,
             cwd=self.folder,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.ingress.bodies import EXAMPLE_IMAGE
+from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from tests.e2e.server import QUICK, TASK_TIMEOUT_S, Server
 
 MAX_NAME_CHARS = 40

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from deployments.admin import main as admin
-from deployments.settings.keys import hash_key
+from deployments.cli.admin import main as admin
+from deployments.settings.api_keys import hash_key
 from tests.e2e.server import QUICK, Server, running_server
 from tests.otlp import Receiver, receiving
 from tests.postgres import running_postgres

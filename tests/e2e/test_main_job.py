@@ -9,7 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from deployments.metrics.table import ALL_METRICS
+from deployments.observability.metrics.definitions import ALL_METRICS
 from models.names import TINY_MODEL_NAME
 from tests.e2e.conftest import IDLE_UNLOAD_S
 from tests.e2e.scrape import our_samples

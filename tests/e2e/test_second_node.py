@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.one_host import CHECK_INTERVAL_S, REMEDY
+from deployments.cluster.single_node import CHECK_INTERVAL_S, REMEDY
 from tests.e2e.checks import assert_nothing_lost
 from tests.e2e.server import ROOT, START_TIMEOUT_S, Server, running_server
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.runtime_folder import DEFAULT_FOLDER
+from deployments.cluster.runtime_folder import DEFAULT_FOLDER
 from tests.e2e.checks import assert_nothing_lost
 from tests.e2e.server import Server
 

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployments.encoder import mp4
-from deployments.encoder.bitrate import LEVELS, lowest_level
 from deployments.encoder.mp4 import METADATA_KEYS, write_mp4
+from deployments.encoder.rate_control import LEVELS, lowest_level
 from models.clip import Clip
 from models.errors import EncodeFailed
-from models.request import VideoRequest
+from models.request.request import VideoRequest
 from tests.mp4_boxes import aac_object_type, avc_profile_and_level, colour, creation_times, read_movie
 
 needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")

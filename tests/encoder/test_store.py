@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import storage.s3
-from deployments.dispatcher.finished import complete_if_published
+import storage.outputs.s3
+from deployments.dispatcher.recovery import complete_if_published
 from deployments.encoder.deployment import Encoder
 from deployments.settings import OutputSettings, Settings
 from models.clip import Clip
 from models.errors import StoreUnavailable
 from models.progress import Progress, Stage
-from models.request import VideoRequest
-from storage.database import migrate, open_engine
-from storage.outputs import open_output_store, output_key, poster_key, staging_key
-from storage.s3_options import S3Options
+from models.request.request import VideoRequest
+from storage.db.engine import migrate, open_engine
+from storage.outputs.s3_options import S3Options
+from storage.outputs.store import open_output_store, output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State, Task
 from tests.s3 import REGION, front_of, give_credentials, new_bucket, s3_server
@@ -29,7 +29,7 @@ CLIP = Clip(np.zeros((9, 64, 64, 3), np.uint8), np.zeros((2, 24_000), np.float32
 @pytest.fixture
 def front(monkeypatch):
     give_credentials(monkeypatch)
-    monkeypatch.setattr(storage.s3, "LOOK_DELAYS_S", (0.0, 0.05))
+    monkeypatch.setattr(storage.outputs.s3, "LOOK_DELAYS_S", (0.0, 0.05))
     with s3_server() as endpoint, front_of(endpoint) as front:
         yield front
 

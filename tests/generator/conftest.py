@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from storage.database import migrate, open_engine
+from storage.db.engine import migrate, open_engine
 
 
 @pytest.fixture

@@ -15,26 +15,27 @@ import pytest
 import torch
 
 from deployments.generator import replica_status
+from deployments.generator.autoscaling_policy import SUPERSEDED
 from deployments.generator.deployment import Generator
-from deployments.generator.meter import FLUSH_THRESHOLD_S
-from deployments.generator.policy import SUPERSEDED
-from deployments.metrics.table import DECODE_RETRIES, GPU_MEMORY_PEAK_BYTES
+from deployments.generator.usage_meter import FLUSH_THRESHOLD_S
+from deployments.observability.metrics.definitions import DECODE_RETRIES, GPU_MEMORY_PEAK_BYTES
 from deployments.settings import GeneratorSettings, Settings
-from models import ltx2_load, offload, sleep, transfer
-from models.adjustments import visible_to_client
+from models.checkpoint.profile import DISTILLED_SIGMAS
 from models.clip import Clip
 from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCanceled
-from models.estimate import GB
-from models.ltx2 import Ltx2Model
-from models.placement import OffloadMode, Placement, Sizes
+from models.ltx2 import load as ltx2_load
+from models.ltx2.model import Ltx2Model
+from models.memory import offload, sleep_mode, transfer
+from models.memory.estimate import GB
+from models.memory.offload_plan import OffloadMode, Placement, Sizes
+from models.memory.sleep_mode import SleepMode
+from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
-from models.recipes import DISTILLED_SIGMAS
-from models.sleep import SleepMode
-from models.speedup_choice import Optimization
-from models.stopwatch import TimedStage
-from models.timeline import Milestone
-from storage.apps import DispatcherRegistration, SqlDispatcherRegistry
-from storage.database import migrate, open_engine
+from models.request.adjustments import visible_to_client
+from models.timing.cold_start import Milestone
+from models.timing.stages import TimedStage
+from storage.db.engine import migrate, open_engine
+from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, ReplicaState, Task
 from tests.metrics.recorded import RecordedMetrics
@@ -184,7 +185,7 @@ def test_the_log_has_the_time_line_of_a_cold_start(
 @pytest.fixture(autouse=True)
 def host_memory_for_a_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is free on the machine that runs the tests."""
-    monkeypatch.setattr(sleep, "free_host_bytes", lambda: 1000 * GB)
+    monkeypatch.setattr(sleep_mode, "free_host_bytes", lambda: 1000 * GB)
 
 
 def stand_on_a_gpu(model: Ltx2Model) -> None:

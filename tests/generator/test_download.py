@@ -13,7 +13,7 @@ from models.errors import ModelDiskFull
 from models.progress import Progress, Stage
 from storage.task_store import SqlTaskStore
 from storage.tasks import GeneratorReplica, NewTask, ReplicaState
-from tests.hub import REPOSITORY, FakeHub
+from tests.fake_hub import REPOSITORY, FakeHub
 from tests.models.conftest import cache_dir, hub, small, tiny_folder, user_cache
 
 __all__ = ["cache_dir", "hub", "tiny_folder", "user_cache"]

@@ -18,12 +18,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import AppContext
-from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
+from deployments.ingress.context import AppContext
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import Settings
-from storage.database import migrate, open_engine
-from storage.local import LocalOutputStore
-from storage.outputs import OutputStore
+from storage.db.engine import migrate, open_engine
+from storage.outputs.local import LocalOutputStore
+from storage.outputs.store import OutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Output, Task
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from deployments.settings.keys import hash_key
+from deployments.settings.api_keys import hash_key
 from tests.ingress.conftest import Box
 
 ALICE, BOB = "ltx2_alices-key", "ltx2_bobs-key"

@@ -8,10 +8,10 @@ from pathlib import Path
 import uvicorn
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import AppContext
+from deployments.ingress.context import AppContext
 from deployments.settings import Settings
-from storage.database import migrate, open_engine
-from storage.local import LocalOutputStore
+from storage.db.engine import migrate, open_engine
+from storage.outputs.local import LocalOutputStore
 from storage.task_store import SqlTaskStore
 
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from deployments.ingress.app import create_app
-from deployments.ingress.rooms import AppContext
+from deployments.ingress.context import AppContext
 from deployments.settings import IngressSettings, Settings
-from storage.local import LocalOutputStore
+from storage.outputs.local import LocalOutputStore
 from tests.ingress.conftest import picture_file
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}

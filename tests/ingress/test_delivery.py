@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from storage.s3 import S3OutputStore
-from storage.s3_options import S3Options
+from storage.outputs.s3 import S3OutputStore
+from storage.outputs.s3_options import S3Options
 from tests.ingress.conftest import POSTER, VIDEO
 from tests.s3 import REGION, front_of, give_credentials, new_bucket, s3_server
 

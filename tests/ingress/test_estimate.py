@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from models.estimate import GB, estimate_peak
+from models.checkpoint.profile import DISTILLED_SIGMAS, CheckpointProfile, choose_profile
+from models.memory.estimate import GB, estimate_peak
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.recipes import DISTILLED_SIGMAS, CheckpointProfile, choose_profile
-from models.request import VideoRequest
-from storage.schema import tasks
+from models.request.request import VideoRequest
+from storage.db.schema import tasks
 from storage.tasks import GeneratorReplica, ReplicaState, ServedModel, State
 from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
 
@@ -143,7 +143,7 @@ def test_a_picture_that_chooses_the_size_is_estimated_at_that_size(box: Box) -> 
 
 
 def test_the_generator_with_least_room_speaks_for_all_that_live(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.ingress.served.CACHE_TTL_S", 0.0)
+    monkeypatch.setattr("deployments.ingress.model_info.CACHE_TTL_S", 0.0)
     for name, room_gb in (("small", 9), ("large", 40)):
         box.tasks.put_replica(GeneratorReplica(name, MODEL, ReplicaState.READY, free_vram_bytes=room_gb * GB))
         loaded(box, room_gb * GB)

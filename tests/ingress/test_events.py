@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from deployments.ingress.events import revision
+from deployments.ingress.routes.events import revision
 from models.progress import Progress, Stage
 from tests.ingress.conftest import completing
 

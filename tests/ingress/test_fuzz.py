@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deployments.ingress.bodies import EXAMPLE_IMAGE
+from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from tests.ingress.conftest import Box, picture_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")

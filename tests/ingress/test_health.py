@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from deployments.ingress.schemas import ErrorBody, Submitted, TaskBody
-from models.request import RequestLimits
+from models.request.request import RequestLimits
 from storage.tasks import GeneratorReplica, ReplicaState
 from tests.ingress.conftest import MODEL
 

@@ -11,11 +11,11 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms
 
-from deployments.ingress.images import apart, gif, png, webp
+from deployments.ingress.images import child_process, gif, png, webp
 from deployments.ingress.images.formats import MAX_PARTS, Format, find_format
 from deployments.ingress.images.reading import read_image
 from models.errors import InvalidRequest
-from models.request import RequestLimits
+from models.request.request import RequestLimits
 
 LIMITS = RequestLimits()
 WIDTH, HEIGHT = 64, 48
@@ -348,7 +348,7 @@ def test_a_progressive_photo_holds_all_coefficients_and_has_a_lower_bound():
 
 
 def test_a_decoder_that_takes_too_long_is_ended(monkeypatch):
-    monkeypatch.setattr(apart, "MAX_DECODE_S", 0.05)
+    monkeypatch.setattr(child_process, "MAX_DECODE_S", 0.05)
     with pytest.raises(InvalidRequest, match=r"within 0\.05 seconds"):
         read_image(file_of(ramp("RGB"), "HEIF"), LIMITS)
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from deployments.ingress.images.apart import IN_CHILD_PROCESS
+from deployments.ingress.images.child_process import IN_CHILD_PROCESS
 from deployments.ingress.images.fitting import MAX_KEPT_SIDE, encode_input, fit_image
 from deployments.ingress.images.reading import LEAST_SIDE, read_image
-from models.choices import ImageFit
 from models.errors import ImageTooLarge, InvalidRequest
-from models.request import RequestLimits, VideoRequest
+from models.request.enums import ImageFit
+from models.request.request import RequestLimits, VideoRequest
 
 LIMITS = RequestLimits()
 ORANGE = (230, 120, 20)

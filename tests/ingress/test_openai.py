@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from storage.outputs import input_key
+from storage.outputs.store import input_key
 from storage.tasks import Failure
 from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, completing, picture_file
 

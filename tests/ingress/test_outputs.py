@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.ingress.reads import MAX_READS
+from deployments.ingress.concurrency.output_reader import MAX_READS
 from tests.ingress.conftest import POSTER, VIDEO
 
 SIZE = len(VIDEO)

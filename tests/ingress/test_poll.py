@@ -5,8 +5,8 @@ import time
 import pytest
 
 from deployments.ingress.schemas import task_status
-from models.adjustments import Adjustment
 from models.progress import Progress, Stage
+from models.request.adjustments import Adjustment
 from storage.tasks import Failure, State
 from tests.ingress.conftest import MODEL
 

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import update
 
-from deployments.ingress import pace
+from deployments.ingress.throughput import estimator as pace
 from models.progress import Progress, Stage
-from storage.schema import tasks
+from storage.db.schema import tasks
 from storage.tasks import GeneratorReplica, ReplicaState, State
 from tests.ingress.conftest import MODEL, PROMPT, picture_file
 from tests.ingress.keys import ALICE, BOB, record, speaking_as

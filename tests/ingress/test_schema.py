@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from deployments.ingress.bodies import EXAMPLE_IMAGE
+from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from storage.tasks import State
 from tests.ingress.conftest import MODEL, Box, completing, picture_file
 

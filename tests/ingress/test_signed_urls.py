@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from deployments.signing import Signer
+from deployments.signed_urls import Signer
 from tests.ingress.conftest import POSTER, VIDEO, Box
 from tests.ingress.keys import ALICE, KEYS, bearer, speaking_as
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from deployments.ingress.tenants import current_owner
-from deployments.ingress.threads import FairSlots, ThreadPool
+from deployments.ingress.concurrency.tenants import current_owner
+from deployments.ingress.concurrency.thread_pool import FairSlots, ThreadPool
 from tests.ingress.conftest import Box, completing, picture_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record
 

@@ -2,7 +2,7 @@
 
 import deployments.app
 from deployments.generator.deployment import Generator
-from deployments.metrics.metrics import NOOP_METRICS, MetricsRecorder
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import Settings
 
 

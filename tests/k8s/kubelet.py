@@ -19,7 +19,7 @@ import psutil
 
 from tests.k8s.image import image_environment, setup_script
 from tests.k8s.network import Holder, Network
-from tests.leash import MARK
+from tests.process_reaper import MARK
 
 LOOK_EVERY_S = 0.2
 STARTED = "Ray runtime started"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from deployments.settings.keys import hash_key
+from deployments.settings.api_keys import hash_key
 from tests.e2e.server import QUICK
 from tests.k8s.backends import BUCKET, REDIS_PASSWORD, S3_PORT, Backends
 from tests.k8s.kubelet import Pod, Shared
@@ -57,7 +57,7 @@ def production(version: str = "0.1.0", *, cpu_workers: int = 2, **changes: Any) 
 
 
 def keys_of_alice(key: str) -> str:
-    """What `deployments.admin new-key` shows for the settings."""
+    """What `deployments.cli.admin new-key` shows for the settings."""
     return json.dumps([{"name": "alice", "sha256": hash_key(key)}])
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from deployments.metrics.table import Kind, Metric
+from deployments.observability.metrics.definitions import Kind, Metric
 
 Series = tuple[str, tuple[tuple[str, str], ...]]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.metrics.table import ALL_METRICS
+from deployments.observability.metrics.definitions import ALL_METRICS
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "observability"

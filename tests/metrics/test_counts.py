@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-from deployments.metrics.ends import task_end_recorder
-from deployments.metrics.runs import record_run
-from deployments.metrics.table import (
+from deployments.observability.metrics.definitions import (
     COLD_START_DURATION_SECONDS,
     COLD_STARTS,
     OUTPUT_BYTES,
@@ -15,8 +13,10 @@ from deployments.metrics.table import (
     TASK_QUEUE_WAIT_SECONDS,
     TASKS_ENDED,
 )
-from models.stopwatch import TimedStage, Timings
-from models.timeline import Milestone
+from deployments.observability.metrics.runs import record_run
+from deployments.observability.metrics.task_ends import task_end_recorder
+from models.timing.cold_start import Milestone
+from models.timing.stages import TimedStage, Timings
 from storage.tasks import Failure, Output, State, Task
 from tests.metrics.recorded import RecordedMetrics
 from tests.tasks import WAITING

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from deployments.metrics.labels import Label
-from deployments.metrics.table import ALL_METRICS, Kind, Metric
+from deployments.observability.metrics.definitions import ALL_METRICS, Kind, Metric
+from deployments.observability.metrics.labels import Label
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
 

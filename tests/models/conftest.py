@@ -6,11 +6,11 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from models.ltx2 import Ltx2Model
+from models.checkpoint.tiny import build_tiny
+from models.ltx2.model import Ltx2Model
 from models.progress import Progress
-from models.request import VideoRequest
-from models.tiny import build_tiny
-from tests.hub import FakeHub, running
+from models.request.request import VideoRequest
+from tests.fake_hub import FakeHub, running
 
 
 def ignore(_progress: Progress) -> None:

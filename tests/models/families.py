@@ -21,9 +21,9 @@ from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors, LTX2V
 from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
 
 from benchmarks.full_size import LTX_2_3
-from models.full_transformer import BASE_VARIANT
-from models.recipes import CheckpointType
-from models.tiny import (
+from models.checkpoint.base_variant import BASE_VARIANT
+from models.checkpoint.profile import CheckpointType
+from models.checkpoint.tiny import (
     AUDIO_VAE,
     CONNECTORS,
     MEL_BINS,

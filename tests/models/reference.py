@@ -16,10 +16,10 @@ from PIL import Image
 
 from models.clip import Clip
 from models.fixes import NONE, Fix
-from models.label import draw_watermark
-from models.ltx2 import Ltx2Model
-from models.options import LoadOptions
-from models.request import VideoRequest
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.request.request import VideoRequest
+from models.watermark import draw_watermark
 from tests.models.conftest import ignore
 from tests.models.families import BLOCKS, FamilyCase
 

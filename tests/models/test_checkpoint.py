@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint import fetch_checkpoint, find_checkpoint, is_repository
-from models.checkpoint_check import check_checkpoint
-from models.checkpoint_files import components
+from models.checkpoint.files import components
+from models.checkpoint.locate import fetch_checkpoint, find_checkpoint, is_repository
+from models.checkpoint.validate import check_checkpoint
 from models.errors import ModelBroken, ModelNotFound
-from models.ltx2 import Ltx2Model
+from models.ltx2.model import Ltx2Model
 from tests.models.conftest import ignore
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

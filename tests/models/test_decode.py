@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from models import ltx2_decode, offload
 from models.errors import GpuOutOfMemory
-from models.estimate import CUDA_BYTES, decode_bytes
-from models.ltx2 import Ltx2Model
-from models.ltx2_decode import needs_tiles
-from models.tiling import use_tiles
+from models.ltx2 import decode as ltx2_decode
+from models.ltx2.decode import needs_tiles
+from models.ltx2.model import Ltx2Model
+from models.ltx2.tiling import use_tiles
+from models.memory import offload
+from models.memory.estimate import CUDA_BYTES, decode_bytes
 from tests.models.conftest import ignore, small
 
 WIDE = {"height": 64, "width": 576, "num_inference_steps": 2}

@@ -7,12 +7,12 @@ import pytest
 import torch
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 
-from models.adjustments import apply_adjustments, visible_to_client
+from models.checkpoint.profile import CheckpointType
 from models.fixes import NONE
-from models.ltx2 import Ltx2Model
-from models.options import LoadOptions
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
 from models.progress import Progress, Stage
-from models.recipes import CheckpointType
+from models.request.adjustments import apply_adjustments, visible_to_client
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, build_2_3, build_2_3_distilled
 from tests.models.reference import assert_same, by_diffusers

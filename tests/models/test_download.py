@@ -17,8 +17,9 @@ import pytest
 from huggingface_hub import constants, errors, snapshot_download
 from huggingface_hub.utils._fixes import WeakFileLock
 
-from models.checkpoint import fetch_checkpoint, find_checkpoint
-from models.download_faults import translate_error
+from models.checkpoint.base_variant import BASE_VARIANT, TRANSFORMER
+from models.checkpoint.locate import fetch_checkpoint, find_checkpoint
+from models.checkpoint.profile import CheckpointType, read_profile
 from models.errors import (
     DownloadFailed,
     HubUnreachable,
@@ -30,12 +31,11 @@ from models.errors import (
     RevisionNotFound,
     TaskCanceled,
 )
-from models.full_transformer import BASE_VARIANT, TRANSFORMER
-from models.ltx2 import Ltx2Model
+from models.hub.errors import translate_error
+from models.hub.repo_ref import RepoRef
+from models.ltx2.model import Ltx2Model
 from models.progress import Progress, Stage
-from models.recipes import CheckpointType, read_profile
-from models.repository import RepoRef
-from tests.hub import COMMIT, REPOSITORY, TAG, FakeHub, revision_of
+from tests.fake_hub import COMMIT, REPOSITORY, TAG, FakeHub, revision_of
 from tests.models.conftest import ignore
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -227,7 +227,7 @@ def test_offline_what_is_there_in_part_is_said(hub: FakeHub, tmp_path: Path, mon
 
 
 def test_the_mirror_that_the_environment_names_is_asked(hub: FakeHub, tmp_path: Path) -> None:
-    code = "import sys, pathlib\nfrom models.checkpoint import fetch_checkpoint\n"
+    code = "import sys, pathlib\nfrom models.checkpoint.locate import fetch_checkpoint\n"
     code += "print(fetch_checkpoint(sys.argv[1], pathlib.Path(sys.argv[2]), lambda _: None))"
     environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", code, REPOSITORY, str(tmp_path / "cache")]
@@ -334,8 +334,8 @@ def test_a_repository_with_one_transformer_is_the_base_that_the_operator_says_it
 def test_two_that_download_into_one_cache_at_once_both_get_it_whole(hub: FakeHub, tmp_path: Path) -> None:
     """In processes of their own, as replicas are."""
     hub.misbehaviour.delay_s = 0.2
-    code = "import sys, pathlib\nfrom models.checkpoint import fetch_checkpoint\n"
-    code += "from models.checkpoint_check import check_checkpoint\n"
+    code = "import sys, pathlib\nfrom models.checkpoint.locate import fetch_checkpoint\n"
+    code += "from models.checkpoint.validate import check_checkpoint\n"
     code += "check_checkpoint(fetch_checkpoint(sys.argv[1], pathlib.Path(sys.argv[2]), lambda _: None))"
     environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", code, REPOSITORY, str(tmp_path / "cache")]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from deployments import preflight
-from models import driver
-from models.driver import find_old_driver
+from deployments.cli import preflight
 from models.errors import ModelUnavailable
-from models.ltx2_load import check_device
+from models.ltx2.load import check_device
+from models.memory import driver
+from models.memory.driver import find_old_driver
 from tests.ports import free_port
 
 Host = Callable[[str | None, str], None]

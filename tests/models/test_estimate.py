@@ -4,9 +4,8 @@ import pickle
 
 import pytest
 
-from models.choices import Quality
 from models.errors import DoesNotFit
-from models.estimate import (
+from models.memory.estimate import (
     CUDA_BYTES,
     GB,
     check_fits,
@@ -20,8 +19,9 @@ from models.estimate import (
     transformer_calls,
     video_tokens,
 )
-from models.placement import RESERVED_VRAM_BYTES
-from models.request import RequestLimits, VideoRequest, parse_request
+from models.memory.offload_plan import RESERVED_VRAM_BYTES
+from models.request.enums import Quality
+from models.request.request import RequestLimits, VideoRequest, parse_request
 
 DEFAULT = VideoRequest(prompt="a cat", height=512, width=768, num_frames=121)
 LARGEST = VideoRequest(prompt="a cat", height=1088, width=1920, num_frames=121)

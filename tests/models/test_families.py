@@ -11,23 +11,23 @@ import pytest
 import torch
 from PIL import Image
 
-from models.adjustments import apply_adjustments, visible_to_client
-from models.checkpoint import fetch_checkpoint
+from models.checkpoint.locate import fetch_checkpoint
+from models.checkpoint.profile import Family, read_profile
+from models.checkpoint.sizes import measure_sizes
 from models.errors import TaskCanceled
 from models.fixes import NONE
-from models.ltx2 import Ltx2Model
-from models.ltx2_denoise import Latents
-from models.ltx2_load import load_pipeline
-from models.placement import plan_cpu
+from models.ltx2.denoise import Latents
+from models.ltx2.load import load_pipeline
+from models.ltx2.model import Ltx2Model
+from models.memory.offload_plan import plan_cpu
+from models.optimizations.selection import ALWAYS_FASTER, Optimization
 from models.progress import Progress, Stage
-from models.recipes import Family, read_profile
-from models.request import VideoRequest
-from models.sizes import measure_sizes
-from models.speedup_choice import ALWAYS_FASTER, Optimization
+from models.request.adjustments import apply_adjustments, visible_to_client
+from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
+from tests.models.optimizations.conftest import distance
 from tests.models.reference import assert_same, by_diffusers, load, picture
-from tests.models.speedups.conftest import distance
 
 ROUNDING = 2e-5
 """In float32, of latents whose values are about 1."""

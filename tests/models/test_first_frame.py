@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from deployments.ingress.images.fitting import encode_input, fit_image
 from deployments.ingress.images.reading import read_image
 from models.errors import TaskCanceled
-from models.ltx2 import Ltx2Model
-from models.request import RequestLimits, VideoRequest
+from models.ltx2.model import Ltx2Model
+from models.request.request import RequestLimits, VideoRequest
 from tests.models.conftest import ignore, small
 
 CRF = 33

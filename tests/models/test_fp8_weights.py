@@ -8,12 +8,12 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 from torch import nn
 
-from models.fp8_weights import FLOAT8, Fp8Linear, round_rows, round_weights
-from models.ltx2_load import load_pipeline
-from models.offload import apply, resident_weights
-from models.placement import OffloadMode, Placement, WeightDtype
-from models.recipes import read_profile
-from models.sizes import measure_sizes
+from models.checkpoint.profile import read_profile
+from models.checkpoint.sizes import measure_sizes
+from models.ltx2.load import load_pipeline
+from models.memory.offload import apply, resident_weights
+from models.memory.offload_plan import OffloadMode, Placement, WeightDtype
+from models.quantization.fp8 import FLOAT8, Fp8Linear, round_rows, round_weights
 from tests.models.families import TRANSFORMER_2_0, TRANSFORMER_2_3, build_2_3
 from tests.models.fixes.test_cross_timesteps import call_of
 

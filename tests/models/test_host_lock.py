@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from models import host_lock
+from models.hub import host_lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from models.host_lock import host_lock
+from models.hub.host_lock import host_lock
 with host_lock(Path(sys.argv[1])) as held:
     print(held, flush=True)
     time.sleep(60)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models import host_memory
-from models.host_memory import (
+from models.memory import host as host_memory
+from models.memory.host import (
     RESERVED_BYTES,
     V1,
     V2,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.adjustments import chosen_duration
-from models.ltx2 import Ltx2Model
+from models.ltx2.model import Ltx2Model
+from models.request.adjustments import chosen_duration
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
 from tests.models.reference import assert_same, by_diffusers, load, picture

@@ -13,20 +13,20 @@ import pytest
 import torch
 from PIL import Image
 
+from models.checkpoint.profile import read_profile
+from models.checkpoint.sizes import measure_sizes
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, ModelBroken, ModelUnavailable, RenderFailed, TaskCanceled
 from models.fixes import NONE
-from models.label import draw_watermark
-from models.ltx2 import Ltx2Model
-from models.ltx2_denoise import ALMOST_ZERO, _arguments
-from models.ltx2_load import load_pipeline
+from models.ltx2.denoise import ALMOST_ZERO, _arguments
+from models.ltx2.load import load_pipeline
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.memory.offload_plan import plan_cpu
 from models.names import TINY_MODEL_NAME
-from models.options import LoadOptions
-from models.placement import plan_cpu
 from models.progress import Progress, Stage
-from models.recipes import read_profile
-from models.request import VideoRequest
-from models.sizes import measure_sizes
+from models.request.request import VideoRequest
+from models.watermark import draw_watermark
 from tests.models.conftest import ignore, small
 
 GUIDED_ROWS = 4

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.memory import is_out_of_memory, kept_pinned_bytes
+from models.memory.gpu import is_out_of_memory, kept_pinned_bytes
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,29 @@ from typing import Any
 import pytest
 import torch
 
-from models import offload, sleep
+from models.checkpoint.profile import read_profile
+from models.checkpoint.sizes import measure_sizes
 from models.errors import ModelUnavailable
-from models.ltx2 import Ltx2Model
-from models.ltx2_load import choose_placement, load_pipeline
-from models.nf4 import Nf4Linear
-from models.options import LoadOptions
-from models.placement import GB, OffloadMode, Placement, Sizes, TextEncoderDtype, WeightDtype, gpu_placements, plan
-from models.recipes import read_profile
-from models.sizes import measure_sizes
-from models.sleep import SleepMode
-from models.transfer import weights_of
+from models.ltx2.load import choose_placement, load_pipeline
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.memory import offload, sleep_mode
+from models.memory.offload_plan import (
+    GB,
+    OffloadMode,
+    Placement,
+    Sizes,
+    TextEncoderDtype,
+    WeightDtype,
+    gpu_placements,
+    plan,
+)
+from models.memory.sleep_mode import SleepMode
+from models.memory.transfer import weights_of
+from models.quantization.nf4 import Nf4Linear
 from tests.models.conftest import small
 from tests.models.families import FAMILIES
-from tests.models.speedups.conftest import distance
+from tests.models.optimizations.conftest import distance
 from tests.models.test_offload import streams
 
 __all__ = ["streams"]
@@ -103,8 +112,8 @@ def test_it_passes_through_a_small_card(
 
 
 def test_it_sleeps_and_wakes(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sleep, "free_host_bytes", lambda: 64 * GB)
-    monkeypatch.setattr(sleep, "all_host_bytes", lambda: 64 * GB)
+    monkeypatch.setattr(sleep_mode, "free_host_bytes", lambda: 64 * GB)
+    monkeypatch.setattr(sleep_mode, "all_host_bytes", lambda: 64 * GB)
     model = build(tiny_folder, OffloadMode.NONE)
     before = latents(model)
     asleep = {id(weight) for weight in model.sleep_mode._weights}

@@ -10,11 +10,11 @@ import torch
 from diffusers import LTX2Pipeline
 from diffusers.hooks import group_offloading
 
-from models import offload
-from models.ltx2 import Ltx2Model
-from models.placement import GB, OffloadMode, Placement
+from models.ltx2.model import Ltx2Model
+from models.memory import offload
+from models.memory.offload_plan import GB, OffloadMode, Placement
 from tests.models.conftest import ignore
-from tests.models.speedups.conftest import denoise, distance
+from tests.models.optimizations.conftest import denoise, distance
 
 
 class Stream:

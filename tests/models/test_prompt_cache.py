@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from models.errors import TaskCanceled
-from models.ltx2 import Ltx2Model
-from models.ltx2_denoise import Latents
-from models.options import LoadOptions
-from models.prompt_cache import PromptCache, keys_of
+from models.ltx2.denoise import Latents
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.ltx2.prompt_cache import PromptCache, keys_of
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
-from tests.models.speedups.conftest import distance
+from tests.models.optimizations.conftest import distance
 from tests.models.test_ltx2 import picture
 
 UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0}

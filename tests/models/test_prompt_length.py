@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.adjustments import apply_adjustments, visible_to_client
-from models.ltx2 import Ltx2Model
-from models.options import LoadOptions
-from models.prompt_length import MAX_TOKENS
-from models.recipes import CheckpointType
-from models.request import VideoRequest
+from models.checkpoint.profile import CheckpointType
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.ltx2.prompt_length import MAX_TOKENS
+from models.request.adjustments import apply_adjustments, visible_to_client
+from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
 
 LONG = "word " * 300

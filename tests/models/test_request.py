@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
-from models.negative_prompt import DEFAULT_NEGATIVE_PROMPT
-from models.request import (
+from models.request.json_schema import request_schema
+from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
+from models.request.request import (
     DRAWN_SEED,
     MAX_SEED,
     RequestLimits,
@@ -17,7 +18,6 @@ from models.request import (
     spell_number,
     unknown_fields,
 )
-from models.request_schema import request_schema
 
 LIMITS = RequestLimits()
 

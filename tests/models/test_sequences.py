@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import offload
 from models.clip import Clip
 from models.fixes import ALL
-from models.ltx2 import Ltx2Model
-from models.placement import OffloadMode, Placement
-from models.request import VideoRequest
+from models.ltx2.model import Ltx2Model
+from models.memory import offload
+from models.memory.offload_plan import OffloadMode, Placement
+from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
 from tests.models.reference import load, picture

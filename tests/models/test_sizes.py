@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.sizes import measure_sizes
+from models.checkpoint.sizes import measure_sizes
 
 VAE = "vae/diffusion_pytorch_model.safetensors"
 

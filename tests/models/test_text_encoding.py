@@ -9,17 +9,17 @@ import transformers
 from diffusers import LTX2Pipeline
 from diffusers.hooks import group_offloading
 
-from models import offload
-from models.checkpoint_check import read_object
-from models.checkpoint_files import INDEX, OF_TRANSFORMERS
-from models.ltx2 import Ltx2Model
-from models.ltx2_load import load_pipeline
-from models.placement import OffloadMode, plan
-from models.recipes import read_profile
-from models.sizes import measure_sizes
+from models.checkpoint.files import INDEX, OF_TRANSFORMERS
+from models.checkpoint.profile import read_profile
+from models.checkpoint.sizes import measure_sizes
+from models.checkpoint.validate import read_object
+from models.ltx2.load import load_pipeline
+from models.ltx2.model import Ltx2Model
+from models.memory import offload
+from models.memory.offload_plan import OffloadMode, plan
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
-from tests.models.speedups.conftest import distance
+from tests.models.optimizations.conftest import distance
 
 PLENTY = 2**62
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.ltx2 import Ltx2Model
-from models.tiny import build_tiny
+from models.checkpoint.tiny import build_tiny
+from models.ltx2.model import Ltx2Model
 
 MIB = 2**20
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import transfer
-from models.transfer import to_device, to_host, weights_of
+from models.memory import transfer
+from models.memory.transfer import to_device, to_host, weights_of
 
 CPU = torch.device("cpu")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from models import read_ahead
 from models.names import TINY
-from models.timeline import ColdStartTimeline, Milestone
-from models.warm_up import WarmUp, hide_modules
+from models.startup import prefetch
+from models.startup.warm_up import WarmUp, hide_modules
+from models.timing.cold_start import ColdStartTimeline, Milestone
 
 
 def test_what_is_hidden_is_there_again_afterwards() -> None:
@@ -47,10 +47,10 @@ def test_a_model_that_is_no_model_is_left_to_the_load(tmp_path: Path) -> None:
 def test_files_that_may_not_be_read_are_left_to_the_load(
     cache_dir: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(piece: read_ahead.FileRange, _ended: object) -> int:
+    def refuse(piece: prefetch.FileRange, _ended: object) -> int:
         raise PermissionError(13, "Permission denied", str(piece.path))
 
-    monkeypatch.setattr(read_ahead, "_read", refuse)
+    monkeypatch.setattr(prefetch, "_read", refuse)
     timeline = ColdStartTimeline()
     warm_up = WarmUp(TINY, cache_dir, "cpu", timeline)
     warm_up._read()

@@ -9,8 +9,8 @@ from av.video.reformatter import VideoReformatter
 
 from deployments.encoder.mp4 import _to_yuv
 from models.clip import Clip
-from models.ltx2 import Ltx2Model
-from models.ltx2_decode import decode_frames, to_bytes
+from models.ltx2.decode import decode_frames, to_bytes
+from models.ltx2.model import Ltx2Model
 from models.yuv import to_planes, to_rgb
 from tests.models.conftest import ignore, small
 

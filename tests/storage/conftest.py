@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import migrate, open_engine
-from storage.local import LocalOutputStore
-from storage.outputs import OutputStore
-from storage.s3 import S3OutputStore
-from storage.s3_options import S3Options
+from storage.db.engine import migrate, open_engine
+from storage.outputs.local import LocalOutputStore
+from storage.outputs.s3 import S3OutputStore
+from storage.outputs.s3_options import S3Options
+from storage.outputs.store import OutputStore
 from storage.task_store import SqlTaskStore
 from tests.postgres import Postgres, running_postgres
 from tests.s3 import REGION, give_credentials, new_bucket, s3_server

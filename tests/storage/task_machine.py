@@ -16,10 +16,10 @@ from sqlalchemy import Table, delete, select, update
 
 from models.errors import IdempotencyKeyReused, QueueFull
 from models.progress import Progress, Stage
-from models.request import VideoRequest
-from storage.admission import IDEMPOTENCY_TTL_S
-from storage.retention import SqlRetentionStore
-from storage.schema import idempotency_keys, pauses, tasks, webhook_deliveries
+from models.request.request import VideoRequest
+from storage.db.schema import idempotency_keys, pauses, tasks, webhook_deliveries
+from storage.sql.retention import SqlRetentionStore
+from storage.sql.submit import IDEMPOTENCY_TTL_S
 from storage.task_store import SqlTaskStore
 from storage.tasks import UNFINISHED, Failure, Idempotency, NewTask, Output, State, Task
 from tests.storage.task_model import ModelRow, TaskModel

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from models.errors import IdempotencyKeyReused, QueueFull
 from models.progress import Progress, Stage
-from storage.admission import IDEMPOTENCY_TTL_S
+from storage.sql.submit import IDEMPOTENCY_TTL_S
 from storage.tasks import NewTask, State, Task
 
 UNFINISHED = (State.QUEUED, State.PROCESSING)

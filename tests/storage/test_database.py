@@ -12,10 +12,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from models.errors import StoreUnavailable
-from storage.database import SqliteLock, migrate, open_engine
-from storage.schema import metadata
+from storage.db.engine import SqliteLock, migrate, open_engine
+from storage.db.schema import metadata
+from storage.db.sqlite_maintenance import back_up
 from storage.task_store import SqlTaskStore
-from storage.upkeep import back_up
 
 SPAWN = multiprocessing.get_context("spawn")
 

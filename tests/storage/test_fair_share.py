@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
-from models.adjustments import Adjustment
 from models.errors import QueueFull
-from models.request import VideoRequest
-from storage.database import open_engine
-from storage.schema import fair_queue_state, tasks
-from storage.shares import Quota, task_cost
+from models.request.adjustments import Adjustment
+from models.request.request import VideoRequest
+from storage.db.engine import open_engine
+from storage.db.schema import fair_queue_state, tasks
+from storage.fair_queue import Quota, task_cost
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, NewTask, QueuePosition, State, Task
 
@@ -281,8 +281,8 @@ def test_a_claim_looks_no_further_than_it_must(store, database_url):
         if engine.dialect.name != "sqlite":
             pytest.skip("PostgreSQL plans by its statistics")
         from storage.sql.claims import CLAIMABLE
-        from storage.sql.queue import oldest_by_owner
-        from storage.sql.walks import IndexScans
+        from storage.sql.index_scans import IndexScans
+        from storage.sql.queue_scans import oldest_by_owner
 
         look = oldest_by_owner(IndexScans(by_rows=False), MODEL, *CLAIMABLE)
         query = look.compile(engine, compile_kwargs={"literal_binds": True})

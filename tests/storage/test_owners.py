@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from models.errors import IdempotencyKeyReused
-from models.request import VideoRequest
+from models.request.request import VideoRequest
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, Idempotency, NewTask, State, Task
 

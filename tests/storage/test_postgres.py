@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import make_url, text
 
 from models.errors import StoreUnavailable
-from storage import postgres as bounded
-from storage.database import migrate, open_engine
+from storage.db import postgres as bounded
+from storage.db.engine import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from tests.postgres import running_postgres
 from tests.storage.test_task_store import new_task

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-import storage.s3
+import storage.outputs.s3
 from models.errors import StoreUnavailable
-from storage.outputs import OutputStore, staging_key
-from storage.s3 import S3OutputStore
-from storage.s3_options import MIB, S3Options
+from storage.outputs.s3 import S3OutputStore
+from storage.outputs.s3_options import MIB, S3Options
+from storage.outputs.store import OutputStore, staging_key
 from tests.s3 import REGION, Front, front_of, give_credentials, new_bucket
 from tests.s3_habits import HOPELESS, LAG_S, PUBLISHING, put_instead
 from tests.storage.conftest import OUTPUT_STORES
@@ -27,7 +27,7 @@ def shared(s3_endpoint: str) -> Iterator[tuple[Front, S3OutputStore]]:
     """A front and a store behind it: to open one takes longer than a test."""
     with pytest.MonkeyPatch.context() as patch, front_of(s3_endpoint) as front:
         give_credentials(patch)
-        patch.setattr(storage.s3, "LOOK_DELAYS_S", (0.0, 0.05, LAG_S))
+        patch.setattr(storage.outputs.s3, "LOOK_DELAYS_S", (0.0, 0.05, LAG_S))
         options = S3Options(endpoint_url=front.url, region=REGION, read_timeout_s=2.0, max_attempts=1)
         yield front, S3OutputStore(new_bucket(s3_endpoint), "videos", options)
 
@@ -191,7 +191,7 @@ def test_a_listed_file_without_a_time_is_new(s3, front):
 AS_NOBODY = """
     import os, sys
     from pathlib import Path
-    from storage.local import LocalOutputStore
+    from storage.outputs.local import LocalOutputStore
     os.setgid(65534); os.setuid(65534)
     LocalOutputStore(Path(sys.argv[1])).publish("outputs/a.1.part", "outputs/a")
 """

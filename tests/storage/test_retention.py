@@ -5,9 +5,9 @@ import time
 import pytest
 from sqlalchemy import update
 
-from storage.database import open_engine
-from storage.retention import SqlRetentionStore
-from storage.schema import tasks
+from storage.db.engine import open_engine
+from storage.db.schema import tasks
+from storage.sql.retention import SqlRetentionStore
 from storage.tasks import State, Task
 from tests.storage.test_task_store import FAILURE, OUTPUT, claim_one, submit
 

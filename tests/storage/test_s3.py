@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from models.errors import StoreUnavailable
-from storage.outputs import open_output_store, staging_key
-from storage.s3 import S3OutputStore
-from storage.s3_options import MIB, S3Options
+from storage.outputs.s3 import S3OutputStore
+from storage.outputs.s3_options import MIB, S3Options
+from storage.outputs.store import open_output_store, staging_key
 from tests.s3 import REGION, client_of, front_of, give_credentials, new_bucket
 
 KEY = "outputs/ltx2_x.mp4"

@@ -13,18 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text, update
 
-from models.adjustments import Adjustment
+from models.checkpoint.profile import DISTILLED_SIGMAS, choose_profile
 from models.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
-from models.recipes import DISTILLED_SIGMAS, choose_profile
-from models.request import VideoRequest
-from storage.admission import IDEMPOTENCY_TTL_S
-from storage.apps import DispatcherRegistration, SqlDispatcherRegistry
-from storage.database import migrate, open_engine
-from storage.retention import SqlRetentionStore
-from storage.schema import idempotency_keys, replicas, tasks
+from models.request.adjustments import Adjustment
+from models.request.request import VideoRequest
+from storage.db.engine import migrate, open_engine
+from storage.db.schema import idempotency_keys, replicas, tasks
+from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
 from storage.sql.replicas import REPLICA_EXPIRY_S
+from storage.sql.retention import SqlRetentionStore
+from storage.sql.submit import IDEMPOTENCY_TTL_S
 from storage.task_store import SqlTaskStore
 from storage.tasks import (
     TERMINAL,

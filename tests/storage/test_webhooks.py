@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import event, select, text, update
 
 from models.errors import StoreUnavailable
-from storage.database import open_engine
-from storage.retention import SqlRetentionStore
-from storage.schema import tasks, webhook_deliveries
+from storage.db.engine import open_engine
+from storage.db.schema import tasks, webhook_deliveries
+from storage.sql.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, State, Task
 from storage.webhooks import Delivery, DeliveryGroup, DeliveryState, DeliveryStatus

@@ -8,7 +8,7 @@ import sys
 import pillow_heif
 from PIL import AvifImagePlugin
 
-from deployments.ingress.images.apart import REFUSED, SIZE, bound_process
+from deployments.ingress.images.child_process import REFUSED, SIZE, bound_process
 from deployments.ingress.images.decoding import Bounds, decode
 from deployments.ingress.images.formats import Format
 from deployments.ingress.images.heif import trim

@@ -19,7 +19,7 @@ from PIL import (
 from deployments.ingress.images import gif, jpeg, png, webp
 from deployments.ingress.images.formats import Format, check_cost, megapixels, refuse
 from models.errors import InvalidRequest
-from models.json_words import Described
+from models.request.json_words import Described
 
 Image.MAX_IMAGE_PIXELS = None  # the bounds here are by format, and are looked at before Pillow opens a file
 BACKDROP = (255, 255, 255)

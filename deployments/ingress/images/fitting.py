@@ -9,8 +9,8 @@ import math
 
 from PIL import Image, ImageOps
 
-from models.choices import ImageFit
-from models.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
+from models.request.enums import ImageFit
+from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 
 BARS = (0, 0, 0)
 PIXELS_WEIGHT = 0.1

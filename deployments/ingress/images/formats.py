@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from models.errors import InvalidRequest
-from models.json_words import Described
+from models.request.json_words import Described
 
 
 class Format(StrEnum):

@@ -5,12 +5,12 @@ Everything that cannot be taken is refused with the reason, before it costs memo
 
 from PIL import Image
 
-from deployments.ingress.images.apart import IN_CHILD_PROCESS, decode_in_child
+from deployments.ingress.images.child_process import IN_CHILD_PROCESS, decode_in_child
 from deployments.ingress.images.decoding import Bounds, decode
 from deployments.ingress.images.formats import TAKEN, find_format, refuse
 from models.errors import ImageTooLarge
-from models.json_words import Described
-from models.request import RequestLimits
+from models.request.json_words import Described
+from models.request.request import RequestLimits
 
 LEAST_SIDE = 2304
 """What the shorter side keeps of a larger image: a photo of 12 megapixels is whole, one of 48 is halved."""

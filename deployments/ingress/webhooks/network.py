@@ -12,7 +12,7 @@ import httpcore
 from httpcore import SOCKET_OPTION
 
 from deployments.ingress.webhooks.addresses import Address, is_public, parse_address
-from deployments.ingress.webhooks.bounded import BoundedStream
+from deployments.ingress.webhooks.bounded_stream import BoundedStream
 
 Resolve = Callable[[str], Awaitable[list[Address]]]
 """Looks up the addresses of a host. Raises OSError."""

@@ -7,7 +7,7 @@ from pydantic import AnyHttpUrl, TypeAdapter, UrlConstraints, ValidationError
 from deployments.ingress.webhooks.addresses import is_public, parse_address
 from deployments.settings import WebhookSettings
 from models.errors import InvalidRequest
-from models.request import MAX_URL_CHARS, VideoRequest
+from models.request.request import MAX_URL_CHARS, VideoRequest
 
 FIELD = "webhook_url"
 URL = TypeAdapter(Annotated[AnyHttpUrl, UrlConstraints(max_length=MAX_URL_CHARS)])

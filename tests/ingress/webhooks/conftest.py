@@ -10,11 +10,11 @@ from ipaddress import ip_address
 import pytest
 
 from deployments.ingress.webhooks.addresses import Address
-from deployments.ingress.webhooks.message import PayloadBuilder
-from deployments.ingress.webhooks.post import WebhookClient
-from deployments.ingress.webhooks.sender import DeliveryWorker
+from deployments.ingress.webhooks.client import WebhookClient
+from deployments.ingress.webhooks.payload import PayloadBuilder
+from deployments.ingress.webhooks.worker import DeliveryWorker
 from deployments.settings import Settings
-from storage.database import migrate, open_engine
+from storage.db.engine import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, Task
 from storage.webhooks import DeliveryStatus

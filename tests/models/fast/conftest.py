@@ -1,3 +1,3 @@
-from tests.models.speedups.conftest import build
+from tests.models.optimizations.conftest import build
 
 __all__ = ["build"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.fast.fp8 import FLOAT8, Fp8Linears, can_multiply, round_rows
+from models.optimizations.fast.fp8 import FLOAT8, Fp8Linears, can_multiply, round_rows
 
 ROUNDING = 0.05
 """Of a product's length: e4m3 has three bits behind the point."""

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 import torch
 
-from models.choices import Quality
-from models.fast.interval import GuidanceInterval
-from models.ltx2 import Ltx2Model
-from models.ltx2_denoise import Latents
-from models.options import LoadOptions
-from models.speedup_choice import ALWAYS_FASTER
-from models.speedups import install
+from models.ltx2.denoise import Latents
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.optimizations import install
+from models.optimizations.fast.guidance_interval import GuidanceInterval
+from models.optimizations.selection import ALWAYS_FASTER
+from models.request.enums import Quality
 from tests.models.conftest import ignore, small
-from tests.models.speedups.conftest import STG_BLOCK, Build, counting, denoise, distance, transformer_of
+from tests.models.optimizations.conftest import STG_BLOCK, Build, counting, denoise, distance, transformer_of
 from tests.models.test_ltx2 import picture
 
 STEPS = 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.fixes import ALL, NONE
-from models.ltx2 import Ltx2Model
+from models.ltx2.model import Ltx2Model
 from tests.models.families import FAMILIES
 from tests.models.reference import load
 

@@ -8,15 +8,15 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from torch import Tensor
 
-from models.adjustments import apply_adjustments
+from models.checkpoint.profile import DISTILLED_SIGMAS
 from models.fixes.ancestral import AncestralEuler
-from models.ltx2 import Ltx2Model
-from models.ltx2_denoise import Latents
-from models.recipes import DISTILLED_SIGMAS
+from models.ltx2.denoise import Latents
+from models.ltx2.model import Ltx2Model
+from models.request.adjustments import apply_adjustments
 from tests.models.conftest import ignore, small
 from tests.models.fixes.conftest import Loaded
+from tests.models.optimizations.conftest import distance
 from tests.models.reference import picture
-from tests.models.speedups.conftest import distance
 
 LEVELS = (*DISTILLED_SIGMAS, 0.0)
 ROUNDING = 2e-5

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.ltx2 import Ltx2Model
+from models.ltx2.model import Ltx2Model
 from tests.models.conftest import ignore, small
 from tests.models.fixes.conftest import Loaded
 from tests.models.reference import picture

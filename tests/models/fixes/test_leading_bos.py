@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from models.checkpoint.tiny import byte_tokenizer
 from models.errors import ModelBroken
 from models.fixes.leading_bos import lead_with_bos
-from models.tiny import byte_tokenizer
 from tests.models.conftest import ignore, small
 from tests.models.fixes.conftest import Loaded
 

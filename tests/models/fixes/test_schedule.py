@@ -9,7 +9,7 @@ import torch
 from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 
 from models.errors import TaskCanceled
-from models.ltx2 import Ltx2Model
+from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from tests.models.conftest import small
 from tests.models.fixes.conftest import Loaded

@@ -9,11 +9,11 @@ import torch
 from diffusers.pipelines.ltx2 import LTX2VocoderWithBWE
 from diffusers.pipelines.ltx2.vocoder import UpSample1d
 
+from models.checkpoint.profile import read_profile
+from models.checkpoint.sizes import measure_sizes
 from models.fixes import NONE
-from models.ltx2_decode import decode_audio
-from models.ltx2_load import load_pipeline
-from models.recipes import read_profile
-from models.sizes import measure_sizes
+from models.ltx2.decode import decode_audio
+from models.ltx2.load import load_pipeline
 from tests.models.conftest import small
 
 FolderOf = Callable[[str], Path]

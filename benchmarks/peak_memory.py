@@ -1,0 +1,141 @@
+"""What a render takes beside the weights, counted at LTX-2's full size without a GPU, beside what is told beforehand.
+
+    python -m benchmarks.peak_memory [--family 2.0]
+
+For each request: the most live tensors while the text is encoded, while denoising and while decoding, whole and in
+tiles, and the same by models/memory/estimate.py. The transformer has two of its blocks, as each block takes what the
+one before it gave back; what `text_kv_cache` keeps in every block stays out. What CUDA and its allocator take on top
+can only be measured.
+"""
+
+import argparse
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+from diffusers import LTX2ImageToVideoPipeline
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.full_size import FULL_SIZE, draw_components, draw_text_encoder, pipeline
+from benchmarks.live_bytes import LiveBytes, TrueScheduler
+from models.checkpoint.profile import NO_GUIDANCE, Family, choose_profile
+from models.ltx2.denoise import denoise
+from models.ltx2.tiling import use_tiles
+from models.memory.estimate import GB, decode_bytes, denoise_bytes, text_bytes, tiled_decode_bytes
+from models.request.request import VideoRequest
+
+BLOCKS = 2
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request, and whether it begins with an image."""
+
+    request: VideoRequest
+    from_image: bool = False
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Bytes beside the weights: the most that were alive at once in each part of a render."""
+
+    text: int
+    denoise: int
+    whole: int
+    tiled: int
+
+
+def cases() -> Iterator[Case]:
+    """Small, usual, long and large, from text and from an image, guided or not."""
+    for height, width, num_frames in ((256, 384, 25), (512, 768, 121), (512, 768, 481), (1088, 1920, 121)):
+        for more in ({}, NO_GUIDANCE):
+            size = {"height": height, "width": width, "num_frames": num_frames, "num_inference_steps": STEPS}
+            request = VideoRequest(prompt="a cat", seed=1, **size, **more)
+            yield from (Case(request), Case(request, from_image=True))
+
+
+class Counter:
+    """A model of one family at full width, in shapes."""
+
+    def __init__(self, family: Family) -> None:
+        configs = FULL_SIZE[family]
+        self._profile = replace(choose_profile(configs["transformer"]), stg_blocks=(BLOCKS - 1,))
+        short = {**configs, "transformer": {**configs["transformer"], "num_layers": BLOCKS}}
+        self._live = LiveBytes()
+        with self._live.counting():
+            text_encoder = draw_text_encoder("cpu", fill=False)
+            self._pipe = pipeline(draw_components(short, "cpu", fill=False), text_encoder, TrueScheduler)
+        self._from_image = LTX2ImageToVideoPipeline(**self._pipe.components)
+        for pipe in (self._pipe, self._from_image):
+            pipe.set_progress_bar_config(disable=True)
+        self._peaks: list[int] = []
+
+    def count(self, case: Case) -> Counted:
+        """Go through a render of `case`."""
+        request = case.request
+        self._peaks, weights = [], self._live.live_bytes
+        self._live.forget_peak()
+        picture = {"image": Image.new("RGB", (request.width, request.height))} if case.from_image else {}
+        text = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+        pipe = self._from_image if case.from_image else self._pipe
+        with self._live.counting(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of pictures with values below 0: a shape has none
+            video = denoise(pipe, self._profile, request, {**text, **picture}, lambda _progress: self._note()).video
+            self._pipe.vae.disable_tiling()
+            self._decode(video)
+            use_tiles(self._pipe.vae, request.height, request.width)
+            self._decode(video)
+        text_, *steps, whole, tiled = (peak - weights for peak in self._peaks)
+        return Counted(text_, max(steps), whole, tiled)
+
+    def _decode(self, video: Tensor) -> None:
+        self._live.forget_peak()
+        self._pipe.vae.decode(video.to(self._pipe.vae.dtype), None, return_dict=False)
+        self._note()
+
+    def _note(self) -> None:
+        self._peaks.append(self._live.peak_bytes)
+        self._live.forget_peak()
+
+
+def told(case: Case) -> Counted:
+    """The same by the formulas that a request is judged by."""
+    request = case.request
+    size = (request.height, request.width, request.num_frames)
+    return Counted(
+        text_bytes(request),
+        denoise_bytes(request, from_image=case.from_image),
+        decode_bytes(*size),
+        tiled_decode_bytes(*size),
+    )
+
+
+def rows(family: Family) -> Iterator[tuple[Case, Counted, Counted]]:
+    """Each case, what was counted and what is told."""
+    counter = Counter(family)
+    for case in cases():
+        yield case, counter.count(case), told(case)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", type=Family, choices=list(Family))
+    asked = parser.parse_args()
+    parts = [field.name for field in fields(Counted)]
+    print(f"{'GB, counted/told':<40}" + "".join(f"{part:>14}" for part in parts))
+    for family in [asked.family] if asked.family else Family:
+        for case, counted, by_formula in rows(family):
+            request = case.request
+            kind = (
+                f"{'image' if case.from_image else 'text'}, {'guided' if request.cfg_scale_video > 1 else 'unguided'}"
+            )
+            name = f"{family} {request.height}x{request.width}x{request.num_frames} {kind}"
+            pairs = ((getattr(counted, part) / GB, getattr(by_formula, part) / GB) for part in parts)
+            print(f"{name:<40}" + "".join(f"{count:7.2f}/{tell:<6.2f}" for count, tell in pairs), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""What an operator does by hand: `python -m deployments.cli.admin COMMAND`, with `check`, `pause`, `resume` and others.
+
+Works on the database of `serve_config.yaml` and the environment, beside a server that runs. Needs no Ray.
+"""
+
+import argparse
+import secrets
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from deployments.settings import SQLITE_SCHEME, ApiKey, Settings, SettingsError
+from deployments.settings.api_keys import hash_key
+from models.errors import StoreUnavailable
+from storage.db.engine import open_engine, sqlite_file
+from storage.db.sqlite_maintenance import back_up, check_integrity
+from storage.outputs.audit import audit_outputs
+from storage.outputs.store import open_output_store
+from storage.sql.retention import SqlRetentionStore
+from storage.task_store import SqlTaskStore
+from storage.tasks import State, Task
+
+KEY_PREFIX = "ltx2_"
+"""So that a key is known for what it is where it should not be: in a log, in a repository."""
+KEY_BYTES = 32
+CHECK_INTERVAL_S = 1.0
+MAX_KEYS_SHOWN = 50
+ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --format=custom`, by your own schedule"
+
+
+class CommandError(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+def main(arguments: list[str] | None = None) -> str:
+    """Do what the arguments say and return what to tell. Raises SystemExit with the reason."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return _run_command(asked)
+    except (CommandError, SettingsError, StoreUnavailable, OSError, sqlite3.Error) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _run_command(asked: argparse.Namespace) -> str:
+    if asked.command == "new-key":
+        return create_api_key(asked.name)
+    settings = _settings(asked.config)
+    if asked.command == "backup":
+        return back_up_store(settings, asked.path)
+    if asked.command == "requeue":
+        return requeue_task(settings, asked.task_id)
+    if asked.command == "webhook-secret":
+        return create_webhook_secret(settings, asked.name)
+    if asked.command == "drain":
+        return drain_server(settings, asked.seconds)
+    plain = {"check": check_store, "pause": pause_dispatch, "resume": resume_dispatch, "usage": show_usage}
+    return plain[asked.command](settings)
+
+
+def check_store(settings: Settings) -> str:
+    """Look whether the database is whole, count what waits, and compare the output store with the rows.
+
+    Raises Refused when the database is damaged, or when files of completed tasks are missing.
+    """
+    url = settings.database_url
+    if url.startswith(SQLITE_SCHEME) and (damage := check_integrity(sqlite_file(url))):
+        raise CommandError("the database is damaged; restore a backup:\n" + "\n".join(damage))
+    tasks = _open(settings)
+    found = [f"{count} {state}" for state, count in sorted(tasks.counts().items())]
+    paused = "; claims are paused" if tasks.paused_at() is not None else ""
+    whole = f"the database is whole; {', '.join(found)}{paused}"
+    outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+    audit = audit_outputs(SqlRetentionStore(open_engine(url)), outputs)
+    if audit.missing:
+        told = "\n".join(audit.missing[:MAX_KEYS_SHOWN])
+        raise CommandError(
+            f"{whole}\n{len(audit.missing)} files of completed tasks are missing from {settings.outputs.url}:\n{told}"
+            + _and_more(audit.missing)
+        )
+    if audit.unneeded:
+        told = "\n".join(audit.unneeded[:MAX_KEYS_SHOWN])
+        return (
+            f"{whole}\nevery completed task has its files; {len(audit.unneeded)} files that no task needs,"
+            f" which a running server removes:\n{told}" + _and_more(audit.unneeded)
+        )
+    return f"{whole}\nevery completed task has its files, and no file is without a task"
+
+
+def back_up_store(settings: Settings, target: Path) -> str:
+    """Copy the SQLite database while the server runs. The outputs are files, for any tool that copies files."""
+    if not settings.database_url.startswith(SQLITE_SCHEME):
+        raise CommandError(ONLY_SQLITE)
+    size_bytes = back_up(sqlite_file(settings.database_url), target)
+    return f"{target}: {size_bytes} bytes"
+
+
+def requeue_task(settings: Settings, task_id: str) -> str:
+    """Put a failed task back into the queue."""
+    tasks = _open(settings)
+    task = tasks.get(task_id)
+    if task is None:
+        raise CommandError(f"there is no task {task_id}")
+    if reason := _find_conflict(task):
+        raise CommandError(f"task {task_id} stays as it is: {reason}")
+    if not tasks.retry(task_id):
+        raise CommandError(f"task {task_id} has changed just now; look again")
+    return f"task {task_id} is queued again"
+
+
+def pause_dispatch(settings: Settings) -> str:
+    """Let no server on this database begin a task until `resume`. What a Generator has begun goes on to its end."""
+    tasks = _open(settings)
+    done = "paused" if tasks.pause() else "it was paused already"
+    return f"{done}; {tasks.counts()[State.PROCESSING]} tasks that run go on to their end, new ones are taken and wait"
+
+
+def resume_dispatch(settings: Settings) -> str:
+    """Let tasks begin again."""
+    return "resumed" if _open(settings).resume() else "it was not paused"
+
+
+def drain_server(settings: Settings, seconds: float) -> str:
+    """Begin no task, wait until those that run have ended, then let tasks begin again: the server is about to end.
+
+    A pause that an operator has made before stays.
+    """
+    tasks = _open(settings)
+    ours = tasks.pause()
+    try:
+        give_up = time.monotonic() + seconds
+        while (running := tasks.counts()[State.PROCESSING]) and time.monotonic() < give_up:
+            time.sleep(CHECK_INTERVAL_S)
+    finally:
+        if ours:
+            tasks.resume()
+    return f"{running} tasks still run" if running else "no task runs"
+
+
+def show_usage(settings: Settings) -> str:
+    """Add up for each key how long GPUs rendered for it, month by month. Tasks without a key stand under `-`."""
+    counted: dict[tuple[str, str], tuple[int, float]] = {}
+    for each in _open(settings).usage():
+        month = (each.owner or "-", each.day[:7])
+        runs, gpu_s = counted.get(month, (0, 0.0))
+        counted[month] = (runs + each.runs, gpu_s + each.gpu_s)
+    if not counted:
+        return "nothing has been rendered yet"
+    return "\n".join(
+        f"{name:<24} {month} {runs:>7} runs {gpu_s:>12.1f} GPU seconds"
+        for (name, month), (runs, gpu_s) in sorted(counted.items())
+    )
+
+
+def create_api_key(name: str) -> str:
+    """Make an API key. Nothing keeps it: what is told here is all there will ever be of it."""
+    key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    try:
+        record = ApiKey(name=name, sha256=hash_key(key))
+    except ValidationError:
+        raise CommandError(
+            "a name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
+        ) from None
+    return (
+        f"the key of {name}, which is shown this once:\n\n  {key}\n\n"
+        f"its record, for api_keys in the settings or for the list in LTX2_API_KEYS:\n\n"
+        f"  {record.model_dump_json(exclude_defaults=True)}\n\n"
+        "max_queued, max_running and weight may be added to the record; the server reads it when it starts"
+    )
+
+
+def create_webhook_secret(settings: Settings, name: str) -> str:
+    """Tell what the owner of an API key checks its webhooks with."""
+    owners = sorted({key.name for key in settings.api_keys})
+    if name not in owners:
+        raise CommandError(f"api_keys has no {name!r}; it has {', '.join(owners) or 'none'}")
+    if not (secrets_of_name := settings.webhooks.secrets_of(name)):
+        raise CommandError("webhooks.secret (LTX2_WEBHOOKS__SECRET) is not set: nothing is signed")
+    return secrets_of_name[0]
+
+
+def _and_more(keys: list[str]) -> str:
+    more = len(keys) - MAX_KEYS_SHOWN
+    return f"\nand {more} more" if more > 0 else ""
+
+
+def _open(settings: Settings) -> SqlTaskStore:
+    """The store of a database that is there already: a mistyped path must not make one."""
+    url = settings.database_url
+    if url.startswith(SQLITE_SCHEME) and not sqlite_file(url).is_file():
+        raise CommandError(f"there is no database at {sqlite_file(url)}")
+    return SqlTaskStore.open(url)
+
+
+def _find_conflict(task: Task) -> str | None:
+    if task.state != State.FAILED:
+        return f"it is {task.state}, and only a failed task can be queued again"
+    if task.input_key is not None:
+        return "its picture was deleted when it ended; it has to be submitted again"
+    return None
+
+
+def _settings(config: Path) -> Settings:
+    applications = yaml.safe_load(config.read_text())["applications"]
+    return Settings.model_validate(applications[0].get("args") or {}).with_absolute_paths()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.cli.admin", description="Look after the server's database."
+    )
+    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="the server's own")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("check", help="is the database whole, what waits, and has each completed task its files")
+    commands.add_parser("backup", help="copy the SQLite database while the server runs").add_argument("path", type=Path)
+    commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
+    commands.add_parser("resume", help="begin tasks again")
+    drained = commands.add_parser("drain", help="before the server ends: begin nothing, wait for the tasks that run")
+    drained.add_argument("seconds", type=float, help="how long to wait at most")
+    commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
+    commands.add_parser("usage", help="how long GPUs rendered for each key, month by month")
+    new = commands.add_parser("new-key", help="make an API key, and the record of it for the settings")
+    new.add_argument("name", help="who it is for")
+    secret = commands.add_parser("webhook-secret", help="tell what the owner of an API key checks webhooks with")
+    secret.add_argument("name", help="the key's name in api_keys")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.stdout.write(main() + "\n")

@@ -1,0 +1,92 @@
+"""What `make weights` does: brings a model's files to where the server looks for them, before the first task asks."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from deployments.settings import Settings, SettingsError
+from models.checkpoint.locate import fetch_checkpoint, find_folder, is_repository
+from models.checkpoint.profile import CheckpointType, read_profile
+from models.checkpoint.validate import check_checkpoint
+from models.errors import ModelUnavailable
+from models.hub.license import find_license
+from models.hub.repo_ref import RepoRef
+from models.names import REAL_MODEL_NAME, TINY
+from models.progress import Progress, ReportProgress
+
+PRINT_INTERVAL_S = 5.0
+LICENSE_TERMS = (
+    'The weights have terms of their own: read https://huggingface.co/{id}, and "The weights" in README.md, before you '
+    "use them."
+)
+
+Echo = Callable[[str], None]
+
+
+def prefetch_model(
+    model: str, cache_dir: Path, say: Echo, checkpoint_type: CheckpointType = CheckpointType.AUTO
+) -> Path:
+    """Fetch the files of `model` that rendering uses into `cache_dir`; what is there already is kept.
+
+    Says under which licence it stands, before it fetches anything. Returns the folder. Raises ModelUnavailable, also
+    for what is there and is broken, or is none of LTX-2.
+    """
+    model = REAL_MODEL_NAME if model == "auto" else model
+    say(f"{model} -> {cache_dir}")
+    if model != TINY and find_folder(model) is None and is_repository(model):
+        _print_license_terms(RepoRef.parse(model), say)
+    folder = fetch_checkpoint(model, cache_dir, _progress_printer(say), checkpoint_type)
+    profile = read_profile(folder, checkpoint_type, model)
+    try:
+        check_checkpoint(folder)
+    except OSError as exc:
+        raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
+    say(f"it is whole, and in {folder}")
+    say(f"it will be run as {profile.summary}")
+    return folder
+
+
+def _print_license_terms(repository: RepoRef, say: Echo) -> None:
+    licence = find_license(repository)
+    say(f"licence: {licence or 'the hub names none, or cannot be asked'}")
+    say(LICENSE_TERMS.format(id=repository.id))
+
+
+def _progress_printer(say: Echo) -> ReportProgress:
+    """Says how far a download is, every few seconds."""
+    said_at = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at < PRINT_INTERVAL_S or not progress.bytes_total:
+            return
+        said_at = time.monotonic()
+        say(f"{progress.bytes_done / 1e9:.1f} of {progress.bytes_total / 1e9:.1f} GB")
+
+    return report
+
+
+def main() -> None:
+    """Read `serve_config.yaml`, the first argument. A second one names another model than it does."""
+    config = yaml.safe_load(Path(sys.argv[1]).read_text())
+    chosen = sys.argv[2] if len(sys.argv) > 2 else ""  # noqa: PLR2004
+    try:
+        for application in config["applications"]:
+            settings = Settings.model_validate(application.get("args") or {}).with_absolute_paths()
+            prefetch_model(chosen or settings.model, settings.cache_dir, _print, settings.generator.checkpoint_type)
+    except (SettingsError, ModelUnavailable) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped; what has come is kept, and the next run goes on from there")
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

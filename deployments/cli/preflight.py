@@ -1,0 +1,86 @@
+"""What a start looks at before Ray does: settings, folders, ports and open files. Says what is wrong, and ends there.
+
+A server that is started by hand meets wrong settings in `build`, where Serve reports a failed deployment and goes on
+running without the app; and a port that is held where Ray starts HAProxy, in Ray's words.
+"""
+
+import logging
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from deployments.cluster.ports import kill_orphaned_haproxy, port_owners, required_ports
+from deployments.cluster.runtime_folder import folder_problems
+from deployments.settings import SQLITE_SCHEME, Settings, SettingsError
+from models.memory.driver import find_old_driver
+from storage.db.engine import sqlite_file
+
+log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+OTHERS = 0o007
+OPEN_FILES = 10_276
+"""What HAProxy takes for the connections that Ray allows it (4,096)."""
+
+
+def main() -> None:
+    """Check `serve_config.yaml`, given as the only argument."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    check(Path(sys.argv[1]))
+
+
+def check(file: Path) -> None:
+    """Look at a config and at this host. Raises SystemExit with what stands in the way of its start."""
+    config = yaml.safe_load(file.read_text())
+    try:
+        for application in config["applications"]:
+            settings = Settings.model_validate(application.get("args") or {})
+            settings.without_secrets()
+            _warn_of_readers(settings.database_url)
+    except SettingsError as error:
+        sys.exit(str(error))
+    if problems := list(folder_problems(os.environ)):
+        sys.exit("\n".join(problems))
+    kill_orphaned_haproxy()
+    ports = required_ports((config.get("http_options") or {}).get("port", 8000))
+    held = [
+        f"port {port} is held by {who}; end it, or change {ports[port]}" for port, who in port_owners(ports).items()
+    ]
+    if held:
+        sys.exit("\n".join(held))
+    if short := _too_few_files():
+        sys.exit(short)
+    if old := find_old_driver():
+        log.warning("no GPU can be used: %s", old)
+
+
+def _warn_of_readers(database_url: str) -> None:
+    """A folder of an older version lets every local user in, and beside the database lie the videos."""
+    if not database_url.startswith(SQLITE_SCHEME):
+        return
+    folder = sqlite_file(database_url).absolute().parent
+    with suppress(OSError):
+        if folder.stat().st_mode & OTHERS:
+            logger.warning(
+                "%s can be entered by every user of this host: chmod o-rwx, unless they may see the videos", folder
+            )
+
+
+def _too_few_files() -> str | None:
+    """HAProxy raises its own limit of open files up to the hard one; only root may go beyond that."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = most == resource.RLIM_INFINITY or most >= OPEN_FILES or os.getuid() == 0
+    if enough or os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+        return None
+    return (
+        f"{most} open files are allowed and HAProxy wants {OPEN_FILES}; raise the hard limit (ulimit -Hn, in Docker "
+        "--ulimit nofile=65536), or unset RAY_SERVE_ENABLE_HA_PROXY"
+    )
+
+
+if __name__ == "__main__":
+    main()

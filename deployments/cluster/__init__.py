@@ -1,0 +1,1 @@
+"""Checks of the Ray cluster and of the machine before the server starts."""

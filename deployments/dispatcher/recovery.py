@@ -1,0 +1,24 @@
+"""Work that is already done: an Encoder may publish a file and die before the row says completed."""
+
+from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
+from storage.task_store import TaskStore
+from storage.tasks import Output, Task
+
+
+def complete_if_published(task: Task, tasks: TaskStore, outputs: OutputStore) -> bool:
+    """End a task that ran before as completed, if its files are there. Returns whether it has ended so.
+
+    The poster is published first, so a video without one is of no earlier run of ours. A staged file goes once its
+    video was seen whole: where one of another size is left, nobody has seen that, and the task is rendered again.
+    """
+    if task.claim_token == 1:
+        return False
+    video, poster = output_key(task.id), poster_key(task.id)
+    found = outputs.stat(video)
+    if found is None or outputs.stat(poster) is None:
+        return False
+    left = [outputs.stat(staging_key(video, claim)) for claim in range(1, task.claim_token)]
+    if any(each is not None and each.size_bytes != found.size_bytes for each in left):
+        return False
+    output = Output(video, poster, task.rendered_request.duration_s, found.size_bytes)
+    return tasks.start_run(task) and tasks.complete(task, output)

@@ -1,0 +1,1 @@
+"""Thread pools and limits on open requests."""

@@ -1,0 +1,108 @@
+"""Threads of the ingress, a bounded number for each kind of blocking work, so that none takes another's.
+
+Starlette's own (anyio's) live as long as the task that runs the event loop. A replica has none such, so there each
+call would start a thread and end it again (anyio 4.16, `find_root_task`).
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from deployments.ingress.concurrency.tenants import current_owner
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ThreadPool:
+    """At most `size` threads, started as they are needed, of them `per_owner` for one owner.
+
+    Work beyond that waits. The owners take turns, so that nobody waits for all that another has sent.
+    """
+
+    def __init__(self, name: str, size: int, per_owner: int | None = None) -> None:
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._turns = FairSlots(size, size if per_owner is None else per_owner)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it in a thread, in the caller's context. When the caller is canceled, work that has begun goes on."""
+        owner = current_owner.get()
+        await self._turns.acquire(owner)
+        context = contextvars.copy_context()
+        try:
+            begun = self._pool.submit(functools.partial(context.run, work, *args, **kwargs))
+        except BaseException:
+            self._turns.release(owner)
+            raise
+        loop = asyncio.get_running_loop()
+
+        def give_back(_begun: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(self._turns.release, owner)
+
+        begun.add_done_callback(give_back)
+        return await asyncio.wrap_future(begun)
+
+    def offload(self, work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Turn a route that blocks into one that does it here; FastAPI sees the same parameters."""
+
+        @functools.wraps(work)
+        async def served(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.run(work, *args, **kwargs)
+
+        return served
+
+
+class FairSlots:
+    """A semaphore that the owners take by turns. Belongs to one event loop."""
+
+    def __init__(self, size: int, per_owner: int) -> None:
+        self._size = size
+        self._per_owner = per_owner
+        self._held = Counter[str]()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._last_turn = Counter[str]()
+        """The number of the turn that each owner had last: who waits longest since then is next."""
+        self._number = 0
+
+    async def acquire(self, owner: str) -> None:
+        """Return when it is the owner's turn; it ends with `give_back`."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(turn)
+        self._grant()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it had come
+                self.release(owner)
+            raise
+
+    def release(self, owner: str) -> None:
+        """End a turn of the owner."""
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._held.total() < self._size and (turn := self._next()) is not None:
+            turn.set_result(None)
+
+    def _next(self) -> asyncio.Future[None] | None:
+        for owner in sorted(self._waiting, key=self._last_turn.__getitem__):
+            waiting = self._waiting[owner]
+            while waiting and waiting[0].done():  # who waited there is gone
+                waiting.popleft()
+            if not waiting:
+                del self._waiting[owner]
+            elif self._held[owner] < self._per_owner:
+                self._held[owner] += 1
+                self._number += 1
+                self._last_turn[owner] = self._number
+                return waiting.popleft()
+        return None

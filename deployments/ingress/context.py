@@ -1,0 +1,136 @@
+"""What every room of the ingress needs: the two stores, the settings, the base of urls."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from fastapi import Request
+
+from deployments.ingress.concurrency.limits import ConcurrencyLimit
+from deployments.ingress.concurrency.output_reader import MAX_READS, AsyncOutputReader
+from deployments.ingress.concurrency.tenants import limit_per_owner
+from deployments.ingress.concurrency.thread_pool import ThreadPool
+from deployments.ingress.missing_files import MissingFiles
+from deployments.ingress.model_info import ModelInfoCache
+from deployments.ingress.throughput.estimator import ThroughputEstimator
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
+from deployments.observability.tracing import NOOP_TRACER, Tracer
+from deployments.settings import Settings
+from deployments.signed_urls import Signer, UrlBuilder, make_url_builder
+from storage.outputs.store import OutputStore
+from storage.task_store import TaskStore
+
+READ_THREADS = 8
+SUBMIT_THREADS = 4
+DELETE_THREADS = 4
+CHECK_THREADS = 4
+URL_SIGNING = "urls"
+"""The name of the secret that urls are signed with."""
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """Handed to each router by `create_app`."""
+
+    settings: Settings
+    model: str
+    tasks: TaskStore
+    outputs: OutputStore
+    notify_dispatchers: Callable[[], Awaitable[None]]
+    notices: tuple[str, ...] = ()
+    metrics: MetricsRecorder = NOOP_METRICS
+    tracer: Tracer = NOOP_TRACER
+    dynamic_notices: Callable[[], tuple[str, ...]] = tuple
+    """Those that come and go while the server runs."""
+
+    @cached_property
+    def reading(self) -> ThreadPool:
+        """For what reads the task store."""
+        return self._threads("reading", READ_THREADS)
+
+    @cached_property
+    def submitting(self) -> ThreadPool:
+        """For submits without a picture."""
+        return self._threads("submitting", SUBMIT_THREADS)
+
+    @cached_property
+    def decoding(self) -> ThreadPool:
+        """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
+        return self._threads("decoding", self.settings.ingress.max_image_decodes)
+
+    @cached_property
+    def removing(self) -> ThreadPool:
+        """For what deletes files: a store that hangs takes no thread of the polls."""
+        return self._threads("removing", DELETE_THREADS)
+
+    @cached_property
+    def checking(self) -> ThreadPool:
+        """For /health, which asks the output store too: one that hangs takes no thread of the polls."""
+        return ThreadPool("checking", CHECK_THREADS)
+
+    @cached_property
+    def uploads(self) -> ConcurrencyLimit:
+        """For requests with a file, from the first byte of the body until the image is decoded."""
+        return self.concurrency_limit(
+            self.settings.ingress.max_uploads, "uploads", "too_many_uploads", "send one after the other"
+        )
+
+    @cached_property
+    def sync_requests(self) -> ConcurrencyLimit:
+        """For requests that wait until their video is done."""
+        most, advice = self.settings.ingress.max_sync_requests, "use the asynchronous route"
+        return self.concurrency_limit(most, "synchronous requests", "too_many_waiting_requests", advice)
+
+    def concurrency_limit(self, limit: int, kind: str, code: str, advice: str) -> ConcurrencyLimit:
+        """Seats for requests of one kind, a part of them for each owner."""
+        return ConcurrencyLimit(limit, limit_per_owner(self.settings, limit), kind, code, advice)
+
+    def _threads(self, name: str, size: int) -> ThreadPool:
+        """Threads for work of one kind, a part of them for each owner."""
+        return ThreadPool(name, size, limit_per_owner(self.settings, size))
+
+    @cached_property
+    def reads(self) -> AsyncOutputReader:
+        """The output store, for downloads."""
+        return AsyncOutputReader(self.outputs, self._threads("outputs", MAX_READS))
+
+    @cached_property
+    def missing_files(self) -> MissingFiles:
+        """Files of completed tasks that downloads did not find."""
+        return MissingFiles()
+
+    @cached_property
+    def throughput(self) -> ThroughputEstimator:
+        """How fast tasks go here."""
+        return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guidance_fraction)
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """Signs urls of files where there are keys. Its secret is one for all replicas. Blocks on the store."""
+        if not self.settings.api_keys:
+            return None
+        return Signer(self.tasks.shared_secret(URL_SIGNING), self.settings.outputs.signed_url_ttl_s)
+
+    def urls(self, request: Request) -> UrlBuilder:
+        """The urls of files in the answer to `request`. Blocks on the store, once."""
+        return make_url_builder(self.base_url(request), self.signer)
+
+    @cached_property
+    def model_info(self) -> ModelInfoCache:
+        """What is known of the model."""
+        return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.checkpoint_type)
+
+    def base_url(self, request: Request) -> str:
+        """What urls in the answer to `request` begin with, without a slash at the end."""
+        if self.settings.public_base_url is not None:
+            return str(self.settings.public_base_url).rstrip("/")
+        scheme, host = request.url.scheme, request.headers.get("host", request.url.netloc)
+        if self.settings.trusted_proxy:
+            scheme = _first(request.headers.get("x-forwarded-proto")) or scheme
+            host = _first(request.headers.get("x-forwarded-host")) or host
+        return f"{scheme}://{host}"
+
+
+def _first(header: str | None) -> str:
+    """The value that the proxy nearest to the client wrote."""
+    return (header or "").split(",")[0].strip()

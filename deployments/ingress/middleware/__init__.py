@@ -1,0 +1,1 @@
+"""ASGI middleware, from authentication to metrics."""

@@ -1,0 +1,41 @@
+"""Bounds the requests that are open at once, so that one owner does not hold the whole replica.
+
+Stands after the door, which says whose a request is. What needs no key is not counted: /health answers always.
+"""
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.ingress.concurrency.limits import ConcurrencyLimit
+from deployments.ingress.concurrency.tenants import limit_per_owner
+from deployments.ingress.errors import TooManyRequests, error_body, error_response
+from deployments.ingress.middleware.auth import is_public
+from deployments.settings import Settings
+
+KEPT_FREE = 10
+"""One in so many places is kept for /health and what else needs no key."""
+
+
+class RequestLimitMiddleware:
+    """Wraps the app. It never reads a body."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        most = settings.ingress.max_ongoing_requests
+        per_owner, advice = limit_per_owner(settings, most), "wait for one of them to end"
+        self._seats = ConcurrencyLimit(
+            most - most // KEPT_FREE, per_owner, "requests", "too_many_open_requests", advice
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, or with a 429."""
+        if scope["type"] != "http" or is_public(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._seats.check_free()
+        except TooManyRequests as error:
+            await error_response(Request(scope), 429, error_body(error), error.headers)(scope, receive, send)
+            return
+        with self._seats.acquire():
+            await self._app(scope, receive, send)

@@ -1,0 +1,57 @@
+"""What stands before all routes: the door that asks for a key, and what other sites may do. The settings open both."""
+
+from typing import Any
+
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
+
+from deployments.ingress.middleware.auth import ApiKeyMiddleware, ApiKeyStore
+from deployments.ingress.middleware.cross_site import CrossSiteRequestMiddleware
+from deployments.ingress.middleware.open_requests import RequestLimitMiddleware
+from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.submission import IDEMPOTENCY_HEADER
+from deployments.settings import Settings
+
+METHODS = ("GET", "HEAD", "POST", "DELETE")
+REQUEST_HEADERS = ("Authorization", "Content-Type", IDEMPOTENCY_HEADER, "If-Range", "Last-Event-ID", "Range")
+"""Headers that a page of another origin may send, and below those that it may read."""
+EXPOSED_HEADERS = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Length",
+    "Content-Range",
+    "ETag",
+    "Retry-After",
+    "WWW-Authenticate",
+)
+PREFLIGHT_MAX_AGE_S = 600
+
+
+def add_security_middleware(app: FastAPI, settings: Settings) -> None:
+    """Put them before the routes: CORS outside, since a browser asks for it without a key."""
+    app.add_middleware(RequestLimitMiddleware, settings=settings)  # behind the door, which says whose a request is
+    if settings.api_keys:
+        app.add_middleware(ApiKeyMiddleware, keyring=ApiKeyStore(settings.api_keys))
+    app.add_middleware(CrossSiteRequestMiddleware, allowed=settings.cors_origins, keys=bool(settings.api_keys))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=METHODS,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+            max_age=PREFLIGHT_MAX_AGE_S,
+        )
+
+
+def openapi_security(settings: Settings, error: type[BaseModel] = ErrorBody) -> dict[str, Any]:
+    """What /docs shows of it on routes behind the door: where a key goes, the 401 and the 429."""
+    busy = {
+        429: {"model": error, "description": "As much is open or waits as may; `Retry-After` says when to ask again."}
+    }
+    if not settings.api_keys:
+        return {"responses": busy}
+    scheme = HTTPBearer(auto_error=False, description="Your API key.")
+    return {"dependencies": [Security(scheme)], "responses": {401: {"model": error}, **busy}}

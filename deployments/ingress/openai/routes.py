@@ -1,0 +1,158 @@
+"""OpenAI's video API over the same tasks, as clients of vLLM-Omni and SGLang speak it too."""
+
+import re
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.errors import NotFound
+from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.openai.create import create_router
+from deployments.ingress.openai.schemas import (
+    ANSWER,
+    EXAMPLE,
+    PREFIX,
+    ModelList,
+    ServedModel,
+    Video,
+    VideoDeleted,
+    VideoPage,
+    errors,
+    video_of,
+    video_status,
+)
+from deployments.ingress.routes.delete_task import cancel_or_delete_task
+from deployments.ingress.routes.list_tasks import LISTED, MAX_PAGE
+from deployments.ingress.routes.outputs import FILE_RESPONSES, deliver
+from deployments.ingress.routes.tasks import get_owned_task
+from deployments.ingress.task_watcher import TaskWatcher
+from models.errors import InvalidRequest
+from storage.tasks import State, Task
+
+VIDEO_ID = re.compile(PREFIX + "([0-9a-f]{32})")
+PAGE = {"object": "list", "data": [EXAMPLE], "first_id": EXAMPLE["id"], "last_id": EXAMPLE["id"], "has_more": False}
+DELETED = {"id": EXAMPLE["id"], "object": "video.deleted", "deleted": True}
+MODEL = {"id": "Lightricks/LTX-2", "object": "model", "created": 1790000000, "owned_by": "Lightricks"}
+
+
+def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
+    """The routes under /v1/videos and /v1/models."""
+    router = APIRouter(tags=["openai"])
+    router.include_router(create_router(context, watcher))
+    _add_reads(router, context)
+    _add_content(router, context)
+    _add_models(router, context)
+    return router
+
+
+def _add_reads(router: APIRouter, context: AppContext) -> None:
+    kept_s = context.settings.retention.output_ttl_s
+
+    @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **errors(422, 503)})
+    @context.reading.offload
+    def list_videos(
+        request: Request,
+        after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Videos on a page.")] = 20,
+        order: Annotated[Literal["asc", "desc"], Query(description="desc is newest first.")] = "desc",
+    ) -> VideoPage:
+        """Those of all routes. Videos that a client deleted are left out, and with keys those of others."""
+        owner = request_owner(request)
+        beyond = _sequence(context, after, owner) if after is not None else None
+        found = context.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc", owner=owner)
+        data = [video_of(task, kept_s) for task in found[:limit]]
+        first, last = (data[0].id, data[-1].id) if data else (None, None)
+        return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
+
+    @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **errors(404, 503)})
+    @context.reading.offload
+    def get_video(video_id: str, request: Request) -> Video:
+        """Poll until `status` is `completed` or `failed`."""
+        return video_of(_find(context, video_id, request_owner(request)), kept_s)
+
+    @router.delete(
+        "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **errors(404, 503)}
+    )
+    @context.removing.offload
+    def delete_video(video_id: str, request: Request) -> VideoDeleted:
+        """With its files; one that has not ended is canceled first. Asking again does no harm."""
+        task_id, owner = _task_id(video_id), request_owner(request)
+        removed = cancel_or_delete_task(context, task_id, owner)
+        if removed is not None and removed.outcome == "canceled":
+            removed = cancel_or_delete_task(context, task_id, owner)
+        if removed is None:
+            raise _no_video(video_id)
+        return VideoDeleted(id=video_id)
+
+
+def _add_content(router: APIRouter, context: AppContext) -> None:
+    @router.head("/v1/videos/{video_id}/content", include_in_schema=False)
+    @router.get(
+        "/v1/videos/{video_id}/content",
+        summary="Download a video or its thumbnail",
+        response_class=Response,
+        responses={**FILE_RESPONSES, **errors(404, 412, 416, 422, 503)},
+    )
+    async def download_video(
+        video_id: str,
+        request: Request,
+        variant: Annotated[
+            Literal["video", "thumbnail"], Query(description="The MP4, or a JPEG of one frame.")
+        ] = "video",
+    ) -> Response:
+        """With Range and ETag. A 404 while the video is not completed."""
+        task = await context.reading.run(_find, context, video_id, request_owner(request))
+        if task.state != State.COMPLETED or task.output is None:
+            raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
+        key, ending = (task.output.key, "mp4") if variant == "video" else (task.output.poster_key, "jpg")
+        return await deliver(context, key, f"{video_id}.{ending}", request)
+
+
+def _add_models(router: APIRouter, context: AppContext) -> None:
+    owner, _, rest = context.model.partition("/")
+    served = ServedModel(id=context.model, created=int(time.time()), owned_by=owner if rest else "local")
+
+    @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
+    async def list_models() -> ModelList:
+        """The one that is served."""
+        return ModelList(data=[served])
+
+    @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})
+    async def get_model(model_id: str) -> ServedModel:
+        """Its name may hold a slash, plain or as %2F."""
+        if model_id != served.id:
+            raise NotFound(f"there is no model {model_id[:64]!r}; {served.id} is served")
+        return served
+
+
+def _find(context: AppContext, video_id: str, owner: str | None) -> Task:
+    task = get_owned_task(context, _task_id(video_id), owner)
+    if task is None or task.state == State.DELETED:
+        raise _no_video(video_id)
+    return task
+
+
+def _sequence(context: AppContext, after: str, owner: str | None) -> int:
+    """Where a page goes on; a video that was deleted meanwhile still tells."""
+    found = VIDEO_ID.fullmatch(after)
+    task = get_owned_task(context, found[1], owner) if found else None
+    if task is None:
+        raise InvalidRequest("after", after, "the id of a video")
+    return task.sequence
+
+
+def _task_id(video_id: str) -> str:
+    found = VIDEO_ID.fullmatch(video_id)
+    if found is None:
+        raise _no_video(video_id)
+    return found[1]
+
+
+def _no_video(video_id: str) -> NotFound:
+    return NotFound(f"there is no video {video_id[:64]!r}")
+
+
+def _example(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"example": example}}}}

@@ -1,0 +1,1 @@
+"""Reads request bodies: JSON, forms, data URLs."""

@@ -1,0 +1,100 @@
+"""A form whose parts are told by field, filename and content type together.
+
+RFC 7578 does not demand a filename of a file, and clients leave it out; a browser sends one of no characters, and no
+bytes, where nobody chose a file.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection
+from typing import Any
+
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from deployments.ingress.request_body.data_url import ALLOWED, image_in_text
+from models.errors import ImageTooLarge, InvalidRequest
+from models.request.json_words import NOTHING, Described
+from models.request.request import TEXTS, VideoRequest
+
+MAX_FORM_FIELDS = 100
+MAX_FORM_FILES = 4
+TEXT_BYTES = 2000
+"""A part without a filename that is a text of so few bytes is the name of a file, or a url: no image."""
+NULL = "null"
+"""What JavaScript's FormData makes of null."""
+UNNAMED = b'; filename=""'
+
+
+class ImagePartParser(MultiPartParser):
+    """Starlette's, to which a part with the name of an image is a file, with a filename or without."""
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], images: Collection[str], **bounds: Any):
+        super().__init__(headers, stream, max_files=MAX_FORM_FILES, max_fields=MAX_FORM_FIELDS, **bounds)
+        self._images = images
+
+    def on_headers_finished(self) -> None:
+        """Give the part of an image the filename that makes it a file."""
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is None and part.field_name in self._images and part.content_disposition is not None:
+            self._current_fields -= 1
+            part.content_disposition += UNNAMED
+            super().on_headers_finished()
+
+
+async def parse_form(
+    headers: Headers, stream: AsyncGenerator[bytes, None], images: Collection[str], max_part_bytes: int
+) -> FormData:
+    """Read a form; the parts named in `images` are files. Raises InvalidRequest."""
+    kind = headers["content-type"]
+    try:
+        return await ImagePartParser(headers, stream, images, max_part_size=max_part_bytes).parse()
+    except MultiPartException as error:
+        raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.message})") from None
+    except ValueError:  # the codec that the Content-Type names
+        raise InvalidRequest("body", kind, "multipart/form-data in UTF-8") from None
+
+
+def form_fields(form: FormData, images: Collection[str]) -> dict[str, object]:
+    """The fields as text, without the images. The word null means null where a field is no text."""
+    fields: dict[str, object] = {name: value for name, value in form.items() if name not in images}
+    for name, value in fields.items():
+        if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
+            raise InvalidRequest(name, Described(f"a file named {value.filename}"), "a plain field, not a file")
+    return {name: None if value == NULL and name not in TEXTS else value for name, value in fields.items()}
+
+
+async def form_image(form: FormData, name: str, max_bytes: int) -> bytes | None:
+    """The image of a part; None where nothing was chosen. Raises InvalidRequest, ImageTooLarge."""
+    part = form.get(name)
+    if not isinstance(part, UploadFile):
+        return None
+    if not part.size:
+        return b"" if part.filename else None
+    start = await part.read(TEXT_BYTES + 1)
+    if start.lstrip()[:5].lower() == b"data:" or (start.lstrip()[:1] == b"{" and not _is_file(part)):
+        text = (start + await part.read()).decode("latin-1")
+        return await asyncio.to_thread(image_in_text, name, text)
+    if not _is_file(part) and len(start) <= TEXT_BYTES and _is_text(start):
+        return image_in_text(name, start.decode())
+    if part.size > max_bytes:
+        raise ImageTooLarge(name, Described(f"a file of {part.size} bytes"), f"a file of at most {max_bytes} bytes")
+    return start + await part.read()
+
+
+def missing_image(name: str) -> InvalidRequest:
+    """Where an image has to be and none is."""
+    return InvalidRequest(name, NOTHING, ALLOWED)
+
+
+def _is_file(part: UploadFile) -> bool:
+    """Whether somebody chose a file: it has a name, or a content type that no text has."""
+    kind = (part.content_type or "").lower()
+    return bool(part.filename) or kind.startswith("image/")
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return content.decode().isprintable()
+    except UnicodeDecodeError:
+        return False

@@ -1,0 +1,194 @@
+"""The body of a request, read within bounds of size and time: JSON fields, or a form; with an image or without."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.types import Message
+
+from deployments.ingress.errors import PayloadTooLarge, RequestTimeout
+from deployments.ingress.request_body.data_url import image_in_fields
+from deployments.ingress.request_body.form import form_fields, form_image, missing_image, parse_form
+from deployments.ingress.request_body.long_texts import RemainderTooLarge, spell_out, split_long_text
+from deployments.settings import Settings
+from models.errors import InvalidRequest
+from models.request.json_words import Described
+
+MAX_FIELDS_BYTES = 256 * 1024
+"""Bound on everything in a body that is not the image: two prompts of the longest kind, many times over."""
+PACKED = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
+"""Codings that would have to be undone. Other words there, such as `utf-8`, do no harm."""
+FORM = "multipart/form-data"
+NO_JSON = ("multipart/", "image/", "video/", "audio/", "application/octet-stream")
+"""Content types of bodies that are no JSON for sure. Others are tried: `curl -d` calls its JSON a form."""
+ONLY_JSON = "JSON: this route takes JSON; images go to /v1/video/async_i2v"
+FORM_OR_JSON = "multipart/form-data with the fields prompt and {image}, or JSON with {image} as a data url"
+
+
+@dataclass(frozen=True)
+class ImageNames:
+    """Under which names a route takes its image: the first that holds one counts."""
+
+    in_form: tuple[str, ...] = ("image",)
+    in_json: tuple[str, ...] = ("image",)
+
+
+IMAGE = ImageNames()
+
+
+async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
+    """Read the fields of a JSON object, for a route without an image. Raises InvalidRequest, TooLarge, TooSlow."""
+    _check_kind(request, ONLY_JSON)
+    bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
+    return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
+
+
+async def read_any(
+    request: Request, settings: Settings, names: ImageNames = IMAGE, *, needs_image: bool = False
+) -> tuple[dict[str, object], bytes | None]:
+    """Read a form or a JSON object, with an image or without. Raises InvalidRequest, TooLarge, TooSlow."""
+    allowed = FORM_OR_JSON.format(image=names.in_form[0])
+    is_form = request.headers.get("content-type", "").lower().startswith(FORM)
+    if not is_form:
+        _check_kind(request, allowed)
+    max_image_bytes = settings.limits.max_image_bytes
+    # Base64 takes 4 bytes for 3, and lines or escapes some more.
+    bounded = _bounded(request, max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
+    if is_form:
+        fields, image = await _read_form(bounded, names, max_image_bytes)
+    else:
+        fields, image = await _read_json_image(bounded, names, allowed)
+    if needs_image and image is None:
+        raise missing_image(names.in_form[0])
+    return fields, image
+
+
+async def _read_form(
+    request: Request, names: ImageNames, max_image_bytes: int
+) -> tuple[dict[str, object], bytes | None]:
+    form = await parse_form(request.headers, request.stream(), names.in_form, MAX_FIELDS_BYTES)
+    try:
+        fields = form_fields(form, names.in_form)
+        for name in names.in_form:
+            if (image := await form_image(form, name, max_image_bytes)) is not None:
+                return fields, image
+        return fields, None
+    finally:
+        await form.close()
+
+
+async def _read_json_image(request: Request, names: ImageNames, allowed: str) -> tuple[dict[str, object], bytes | None]:
+    content = await _read_all(request)
+    if len(content) <= MAX_FIELDS_BYTES:
+        return _take_image(_parse_object(request, bytes(content), allowed), names)
+    return await asyncio.to_thread(_parse_long, request, content, names, allowed)
+
+
+def _parse_long(
+    request: Request, content: bytearray, names: ImageNames, allowed: str
+) -> tuple[dict[str, object], bytes | None]:
+    """Parse what is longer than fields may be: one text of it may be an image."""
+    too_large = PayloadTooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
+    try:
+        split = split_long_text(content, MAX_FIELDS_BYTES)
+    except RemainderTooLarge:
+        raise too_large from None
+    fields = _parse_object(request, split.remainder, allowed)
+    if split.text is not None and not _put_back(fields, names, split.token, split.text):
+        raise too_large
+    return _take_image(fields, names)
+
+
+def _put_back(fields: dict[str, object], names: ImageNames, token: str, text: bytes) -> bool:
+    """Put the long text where its token stands. Whether it stood where an image may be."""
+    for name in names.in_json:
+        value = fields.get(name)
+        if value == token:
+            fields[name] = _spell_out(name, text)
+            return True
+        if isinstance(value, dict) and value.get("image_url") == token:
+            value["image_url"] = _spell_out(name, text)
+            return True
+    return False
+
+
+def _spell_out(name: str, text: bytes) -> str:
+    try:
+        return spell_out(text)
+    except ValueError:
+        raise InvalidRequest(name, Described(f"a text of {len(text)} bytes that is no JSON"), "JSON") from None
+
+
+def _take_image(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], bytes | None]:
+    """Take the image out of the fields."""
+    given = {name: fields.pop(name) for name in names.in_json if name in fields}
+    for name, value in given.items():
+        if (image := image_in_fields(name, value)) is not None:
+            return fields, image
+    return fields, None
+
+
+def _check_kind(request: Request, allowed: str) -> None:
+    kind = request.headers.get("content-type", "")
+    if kind.lower().startswith(NO_JSON):
+        raise InvalidRequest("body", kind, allowed)
+
+
+def _parse_object(request: Request, content: bytes, allowed: str) -> dict[str, object]:
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        given = content[:60].decode(errors="replace") if content else Described("an empty body")
+        kind = request.headers.get("content-type", "")
+        why = f"a form came as {kind}" if content.startswith(b"--") else _why(error)
+        raise InvalidRequest("body", given, f"{allowed} ({why})") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("body", fields, "a JSON object")
+    return fields
+
+
+def _why(error: Exception) -> str:
+    """Why it is no JSON, without the words of Python."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno}, column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"no UTF-8 at byte {error.start}"
+    return "nested too deep" if isinstance(error, RecursionError) else "a number of too many digits"
+
+
+async def _read_all(request: Request) -> bytearray:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+    return content
+
+
+def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
+    """The same request, whose body ends with TooLarge once it passes `max_bytes`, and with TooSlow after `max_s`."""
+    coding = request.headers.get("content-encoding", "")
+    if not PACKED.isdisjoint(coding.lower().replace(" ", "").split(",")):
+        raise InvalidRequest("Content-Encoding", coding, "left out: a body is taken as it is")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise PayloadTooLarge(f"{declared} bytes", max_bytes)
+    received = 0
+    deadline = asyncio.get_running_loop().time() + max_s
+
+    async def receive() -> Message:
+        nonlocal received
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await request.receive()
+        except TimeoutError:
+            raise RequestTimeout(f"the body was not complete after {max_s:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest(
+                "body", Described(f"{received} bytes and no end"), "sent to its end"
+            )  # nobody hears it
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise PayloadTooLarge("more than that", max_bytes)
+        return message
+
+    return Request(request.scope, receive)

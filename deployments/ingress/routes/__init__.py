@@ -1,0 +1,1 @@
+"""Routers of the native API, one module for each group of routes."""

@@ -1,0 +1,115 @@
+"""What an agent reads to use this server with nothing else: /skill.md, and /llms.txt that points to it."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from deployments.ingress.context import AppContext
+from models.names import TINY_MODEL_NAME
+from models.request.json_schema import request_schema
+from models.request.request import RequestLimits, VideoRequest, spell_number
+
+MARKDOWN = "text/markdown"
+TINY_WARNING = """
+> **This server has only the tiny random-weight model: every video it makes is NOISE**, labelled as such. It is good for
+> trying the API. Tell whoever asks for a video that this one will not show what they asked for.
+"""
+KEYS = """
+**This server asks for an API key.** Send it with every request, as the header `Authorization: Bearer <your key>`;
+without it the answer is a 401 with `error_code` `unauthorized`. Ask whoever runs the server for one, and show it to
+nobody. You see only the tasks of your own key. `url` and `poster_url` of a finished task are signed: they open without
+the header, also for those whom you send them to, until `url_expires_at`; after that, poll for fresh ones.
+`GET /v1/video/usage` tells what your key has used.
+"""
+
+
+def skill_router(context: AppContext) -> APIRouter:
+    """The routes for agents."""
+    router = APIRouter(tags=["agents"])
+    skill, llms = _template("skill.md"), _template("llms.txt")
+
+    @router.head("/skill.md", include_in_schema=False)
+    @router.get(
+        "/skill.md",
+        summary="How an agent uses this server",
+        response_class=Response,
+        responses={200: {"content": {MARKDOWN: {}}}},
+    )
+    @context.reading.offload
+    def get_skill(request: Request) -> PlainTextResponse:
+        """The whole workflow as Markdown, with this server's own address, limits and defaults."""
+        return _answer(skill, server_facts(context), context.base_url(request), MARKDOWN)
+
+    @router.head("/llms.txt", include_in_schema=False)
+    @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
+    @context.reading.offload
+    def get_llms_txt(request: Request) -> PlainTextResponse:
+        """Points to /skill.md."""
+        return _answer(llms, server_facts(context), context.base_url(request), "text/plain")
+
+    return router
+
+
+def server_facts(context: AppContext) -> dict[str, object]:
+    """Everything in the documents that is this server's own, except its address. Blocks on the store."""
+    limits = context.settings.limits
+    properties = request_schema(limits, context.model_info.defaults())["properties"]
+    defaults = {name: schema.get("default") for name, schema in properties.items()}
+    largest = context.settings.encoder.max_bytes
+    return {
+        **defaults,
+        "model": context.model,
+        "keys": KEYS if context.settings.api_keys else "",
+        "tiny_warning": TINY_WARNING if context.model == TINY_MODEL_NAME else "",
+        "fields": "\n".join(_field_row(name, schema) for name, schema in properties.items()),
+        "size_note": "" if largest is None else f", at most {largest} bytes",
+        "duration_s": f"{VideoRequest.model_construct(prompt='').duration_s:.1f}",
+        **_shared_limits(limits),
+    }
+
+
+def _shared_limits(limits: RequestLimits) -> dict[str, object]:
+    """The bounds that belong to no single number."""
+    return {
+        "max_total_pixels": limits.max_total_pixels,
+        "max_duration_s": f"{limits.max_duration_s:g}",
+        "max_image_bytes": limits.max_image_bytes,
+    }
+
+
+def _field_row(name: str, schema: Mapping[str, Any]) -> str:
+    default = "required" if "default" not in schema else f"`{_in_json(schema['default'])}`"
+    return f"| `{name}` | {default} | {_allowed(schema)} | {schema.get('description', '')} |"
+
+
+def _in_json(value: object) -> object:
+    return "null" if value is None else value
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """The bounds of a field in words, from its JSON schema."""
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_allowed(option) for option in schema["anyOf"])
+    if schema["type"] == "string":
+        return f"text of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
+    if "minimum" not in schema:
+        return str(schema["type"])
+    multiple = f", multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
+    kind = "whole number, " if schema["type"] == "integer" else ""
+    return f"{kind}{spell_number(schema['minimum'])} to {spell_number(schema['maximum'])}{multiple}"
+
+
+def _template(filename: str) -> Template:
+    return Template((files("deployments.ingress") / "static" / filename).read_text(encoding="utf-8"))
+
+
+def _answer(template: Template, facts: Mapping[str, object], base_url: str, media_type: str) -> PlainTextResponse:
+    # Without public_base_url the Host stands in the document: no cache gives it to who asks by another name.
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Vary": "Host"}
+    return PlainTextResponse(template.substitute(facts, base_url=base_url), 200, headers, media_type)

@@ -1,0 +1,100 @@
+"""What a request takes, told before it starts: whether it fits, how much memory, how long.
+
+The submit doors refuse what does not fit; the route here answers the same without making anything.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from deployments.ingress.concurrency.uploads import upload_slot
+from deployments.ingress.context import AppContext
+from deployments.ingress.images.decoder_pool import DECODER_POOL
+from deployments.ingress.request_body.openapi import form_body, json_image_body
+from deployments.ingress.request_body.reading import read_any
+from deployments.ingress.schemas import Dimensions, ErrorBody
+from deployments.ingress.webhooks.url import check_webhook
+from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
+from models.names import TINY_MODEL_NAME
+from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
+from models.request.json_schema import request_schema
+from models.request.request import VideoRequest, parse_request
+
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
+
+
+class Estimate(BaseModel):
+    """The answer of the route."""
+
+    fits: Annotated[bool, Field(description="Whether there is GPU memory for it; otherwise a submit is a 422.")]
+    gb: Annotated[
+        float | None,
+        Field(description="GPU memory that it takes beside the model; null where none is used, or nothing is known."),
+    ]
+    seconds: Annotated[
+        float | None,
+        Field(
+            description="How long it takes once the model is loaded, from tasks that ended lately; null where "
+            "none is like it"
+        ),
+    ]
+    nearest: Annotated[list[Dimensions], Field(description="Where it does not fit: the nearest that do.")]
+
+
+def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
+    """What of `request` the served model renders otherwise, where that is known already. Blocks on the store.
+
+    Raises DoesNotFit where the memory that the last Generator found is too small for it.
+    """
+    profile, free_bytes = context.model_info.profile(), context.model_info.stored().free_vram_bytes
+    adjusted = () if profile is None else find_adjustments(request, profile)
+    if free_bytes is not None:
+        check_fits(apply_adjustments(request, adjusted), free_bytes, context.settings.limits, from_image=from_image)
+    return adjusted
+
+
+def estimate_router(context: AppContext) -> APIRouter:
+    """The route that estimates."""
+    router = APIRouter(tags=["video"])
+    schema = request_schema(context.settings.limits)
+    description = "An image that is to become the first frame."
+    form = form_body(schema, "image", description)
+    content = form | json_image_body(schema, "image", description)
+    body = {"requestBody": {"required": True, "content": content}}
+
+    @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
+    async def estimate_video(request: Request) -> Estimate:
+        """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
+        with upload_slot(context.uploads, request):
+            fields, picture = await read_any(request, context.settings)
+            threads = context.reading if picture is None else context.decoding
+            return await threads.run(estimate, context, fields, picture)
+
+    return router
+
+
+def estimate(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> Estimate:
+    """Look at the memory and at the pace. Blocks on the store. Raises what a submit of the same raises."""
+    request, from_image = _as_submitted(context, fields, image), image is not None
+    profile, learned = context.model_info.profile(), context.model_info.stored()
+    rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
+    free_bytes = learned.free_vram_bytes
+    counted = free_bytes is not None or (learned.profile is None and context.model != TINY_MODEL_NAME)
+    limits = context.settings.limits
+    nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, from_image=from_image)
+    seconds = context.throughput.render_s(rendered)
+    return Estimate(
+        fits=not nearest,
+        gb=round(estimate_peak(rendered, from_image=from_image).bytes / GB, 1) if counted else None,
+        seconds=None if seconds is None else round(seconds, 1),
+        nearest=[Dimensions.model_validate(shape_of(each)) for each in nearest],
+    )
+
+
+def _as_submitted(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
+    """The request as a submit takes it: a picture may change its size. Raises InvalidRequest."""
+    limits = context.settings.limits
+    request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
+    return request if image is None else DECODER_POOL.fit(image, request, limits).request

@@ -1,0 +1,113 @@
+"""Server-sent events: every change of a task, until it has ended."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from deployments.ingress.concurrency.limits import ConcurrencyLimit
+from deployments.ingress.context import AppContext
+from deployments.ingress.routes.tasks import get_task_or_404, task_response
+from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.task_watcher import TaskUpdates, TaskWatcher
+from models.errors import StoreUnavailable
+from models.progress import Stage
+from storage.tasks import Task
+
+STAGES = tuple(Stage)
+PROGRESS_PARTS = 10_000_000
+STILL_HERE = ": still here\n\n"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""No cache may keep a stream, and no proxy hold it back."""
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"example": 'id: 1\nevent: progress\ndata: {"status": "processing"}\n\n'}}},
+    204: {"description": "The task has ended, and `Last-Event-ID` says that you know how"},
+    404: {"model": ErrorBody},
+    429: {"model": ErrorBody},
+    503: {"model": ErrorBody},
+}
+
+
+def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
+    """The route that streams."""
+    router = APIRouter(tags=["tasks"])
+    streams = context.concurrency_limit(
+        context.settings.ingress.max_event_streams, "event streams", "too_many_event_streams", "poll instead"
+    )
+
+    @router.get(
+        "/v1/video/tasks/{task_id}/events",
+        summary="Follow a task",
+        response_class=StreamingResponse,
+        responses=RESPONSES,
+    )
+    async def follow_task(task_id: str, request: Request) -> Response:
+        """Server-sent events: `progress` with the poll body at each change, then one named as the final `status`.
+
+        A client that comes back with `Last-Event-ID` gets what has changed since.
+        """
+        task = await context.reading.run(get_task_or_404, context, task_id, request)
+        known = request.headers.get("last-event-id", "")
+        if task.is_finished and known == str(revision(task)):
+            return Response(status_code=204)  # what tells an EventSource to stop
+        streams.check_free()
+        return StreamingResponse(
+            _stream(context, watcher, streams, task_id, request), 200, HEADERS, "text/event-stream"
+        )
+
+    return router
+
+
+async def _stream(
+    context: AppContext, watcher: TaskWatcher, streams: ConcurrencyLimit, task_id: str, request: Request
+) -> AsyncIterator[str]:
+    known = request.headers.get("last-event-id", "")
+    with streams.acquire(), watcher.subscribe(task_id) as updates:
+        async for task in _changes(updates, known, context.settings.ingress.sse_keepalive_s):
+            yield STILL_HERE if task is None else await _event(context, task, request)
+
+
+async def _changes(updates: TaskUpdates, known: str, sse_keepalive_s: float) -> AsyncIterator[Task | None]:
+    """The task whenever it is another than the `known` one; None after `sse_keepalive_s` of silence."""
+    loop = asyncio.get_running_loop()
+    spoken_at = loop.time()
+    while True:
+        try:
+            async with asyncio.timeout_at(spoken_at + sse_keepalive_s):
+                task = await _next_change(updates, known)
+        except TimeoutError:
+            spoken_at = loop.time()
+            yield None
+            continue
+        if task is None:
+            return
+        known, spoken_at = str(revision(task)), loop.time()
+        yield task
+        if task.is_finished:
+            return
+
+
+async def _next_change(updates: TaskUpdates, known: str) -> Task | None:
+    """Wait for a look that shows something new; None where the row is gone."""
+    while (task := await updates.get()) is not None:
+        if task.is_finished or str(revision(task)) != known:
+            return task
+    return None
+
+
+async def _event(context: AppContext, task: Task, request: Request) -> str:
+    try:
+        body = await context.reading.run(task_response, context, task, request)
+    except StoreUnavailable:
+        return STILL_HERE  # the place in the queue was not to be had; the next change brings it
+    name = body["status"] if task.is_finished else "progress"
+    return f"id: {revision(task)}\nevent: {name}\ndata: {json.dumps(body)}\n\n"
+
+
+def revision(task: Task) -> int:
+    """A number made of the row alone, so that all replicas agree; it rises with each change."""
+    rank = len(STAGES) + 1 if task.is_finished else 0 if task.stage is None else 1 + STAGES.index(task.stage)
+    return (task.claim_token * 10 + rank) * PROGRESS_PARTS + min(round(task.progress * 1e6), PROGRESS_PARTS - 1)

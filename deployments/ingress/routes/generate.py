@@ -1,0 +1,175 @@
+"""The four submit routes: check what came, keep the picture, write the row."""
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from deployments.ingress.concurrency.uploads import upload_slot
+from deployments.ingress.context import AppContext
+from deployments.ingress.images.formats import TAKEN
+from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.request_body.openapi import form_body, json_body, json_image_body
+from deployments.ingress.request_body.reading import read_any, read_json
+from deployments.ingress.request_context import read_request_context
+from deployments.ingress.routes.tasks import task_response
+from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
+from deployments.ingress.submission import (
+    IDEMPOTENCY_HEADER,
+    IDEMPOTENCY_PARAMETER,
+    Submission,
+    check_admission,
+    submit_request,
+)
+from deployments.ingress.task_watcher import TaskWatcher
+from deployments.observability import log_context
+from deployments.observability.tracing import in_span
+from models.request.json_schema import request_schema
+from models.request.request import unknown_fields
+from storage.tasks import ANONYMOUS, State, Task
+
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
+
+logger = logging.getLogger("ray.serve")
+
+
+class CompletedTask(TaskBody):
+    """The answer of a synchronous route: the final poll body, and what was ignored."""
+
+    ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
+
+
+STATUS = {State.COMPLETED: 200, State.FAILED: 500}
+"""Of a task that was waited for. Else somebody ended it: 409, no fault of the server, and nothing to send again."""
+STATUS_BY_END: dict[int | str, dict[str, Any]] = {
+    409: {"model": CompletedTask, "description": "The task was canceled or deleted meanwhile"},
+    500: {"model": CompletedTask, "description": "The task failed"},
+}
+
+
+def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
+    """The routes that make videos."""
+    router = APIRouter(tags=["video"])
+    waiting = context.sync_requests
+    text_body, image_body = _text_body(context), _image_body(context)
+
+    @router.post(
+        "/v1/video/async_t2v",
+        summary="Text to video",
+        response_model=Submitted,
+        responses=REFUSALS,
+        openapi_extra=text_body,
+    )
+    async def submit_text_to_video(request: Request) -> Submitted:
+        """Answers at once with a task to poll."""
+        return await _submit(context, request, *await read_json(request, context.settings))
+
+    @router.post(
+        "/v1/video/async_i2v",
+        summary="Image to video",
+        response_model=Submitted,
+        responses=REFUSALS,
+        openapi_extra=image_body,
+    )
+    async def submit_image_to_video(request: Request) -> Submitted:
+        """Answers at once with a task to poll. The picture becomes the first frame."""
+        with upload_slot(context.uploads, request):
+            return await _submit(context, request, *await read_any(request, context.settings, needs_image=True))
+
+    @router.post(
+        "/v1/video/t2v",
+        summary="Text to video, waiting for it",
+        response_model=CompletedTask,
+        responses={**REFUSALS, **STATUS_BY_END},
+        openapi_extra=text_body,
+    )
+    async def make_text_to_video(request: Request) -> JSONResponse:
+        """Holds the connection until the video is done. Prefer the asynchronous route."""
+        fields, _ = await read_json(request, context.settings)
+        with waiting.acquire():  # not before the body is there: a client that sends none holds no seat
+            submitted = await _submit(context, request, fields, None)
+            return await _wait(context, request, watcher, submitted)
+
+    @router.post(
+        "/v1/video/i2v",
+        summary="Image to video, waiting for it",
+        response_model=CompletedTask,
+        responses={**REFUSALS, **STATUS_BY_END},
+        openapi_extra=image_body,
+    )
+    async def make_image_to_video(request: Request) -> JSONResponse:
+        """Holds the connection until the video is done. Prefer the asynchronous route."""
+        with contextlib.ExitStack() as seats:
+            with upload_slot(context.uploads, request):
+                fields, image = await read_any(request, context.settings, needs_image=True)
+                seats.enter_context(waiting.acquire())
+                submitted = await _submit(context, request, fields, image)
+            return await _wait(context, request, watcher, submitted)
+
+    return router
+
+
+async def submit_task(context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
+    """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
+    threads = context.submitting if image is None else context.decoding
+    origin = read_request_context(request)
+    with in_span(context.tracer, "submit", origin.traceparent) as span:
+        submission = Submission(
+            context.base_url(request),
+            fields,
+            image,
+            request.headers.get(IDEMPOTENCY_HEADER),
+            request_owner(request) or ANONYMOUS,
+            replace(origin, traceparent=span.traceparent),
+        )
+        known = None if image is None else await context.submitting.run(check_admission, context, submission)
+        task = await threads.run(submit_request, context, submission) if known is None else known
+    await context.notify_dispatchers()
+    with log_context.bind_task(task):
+        logger.info("task %s: accepted", task.id)
+        if context.settings.log.include_prompts:
+            logger.info("task %s: its prompt is %r", task.id, task.request.prompt)
+    return task
+
+
+async def _submit(
+    context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None
+) -> Submitted:
+    task = await submit_task(context, request, fields, image)
+    return Submitted(
+        task_id=task.id,
+        message=QUEUED_MESSAGE,
+        seed=task.request.seed or 0,
+        model=task.model,
+        ignored=unknown_fields(fields),
+        adjusted=adjusted_fields(task),
+    )
+
+
+async def _wait(context: AppContext, request: Request, watcher: TaskWatcher, submitted: Submitted) -> JSONResponse:
+    task = await watcher.wait(submitted.task_id)
+    body = await context.reading.run(task_response, context, task, request)
+    return JSONResponse({**body, "ignored": submitted.ignored}, STATUS.get(task.state, 409))
+
+
+def _text_body(context: AppContext) -> dict[str, Any]:
+    """The body for OpenAPI, with the bounds of this server."""
+    schema = request_schema(context.settings.limits)
+    del schema["properties"]["fit"]
+    return _described(json_body(schema))
+
+
+def _image_body(context: AppContext) -> dict[str, Any]:
+    limits = context.settings.limits
+    schema, description = request_schema(limits), f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
+    form = form_body(schema, "image", description, required=True)
+    return _described(form | json_image_body(schema, "image", description, required=True))
+
+
+def _described(content: dict[str, Any]) -> dict[str, Any]:
+    return {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": {"required": True, "content": content}}

@@ -1,0 +1,98 @@
+"""Whether the server can do its work, and what its model is doing."""
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from deployments.ingress.context import AppContext
+from models.errors import StoreUnavailable
+from storage.tasks import GeneratorReplica, ReplicaState
+
+PACKAGES = ("ray", "diffusers", "torch", "av")
+
+
+class ModelHealth(BaseModel):
+    """What the model is doing."""
+
+    name: str
+    state: ReplicaState
+    message: str | None = None
+    replicas: int
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+
+
+class Health(BaseModel):
+    """The answer of /health."""
+
+    status: str
+    reason: str | None = None
+    model: ModelHealth | None = None
+    queue: dict[str, int] | None = None
+    paused_at: Annotated[
+        float | None, Field(description="Since when an operator lets no task begin, if so; tasks are still taken.")
+    ] = None
+    keys_required: Annotated[bool, Field(description="Whether the other routes ask for an API key.")]
+    notices: list[str] = []
+    versions: dict[str, str]
+
+
+def health_router(context: AppContext) -> APIRouter:
+    """The route about the server itself."""
+    router = APIRouter(tags=["health"])
+    versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
+    keys_required = bool(context.settings.api_keys)
+
+    @router.head("/health", include_in_schema=False)
+    @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
+    async def get_health() -> JSONResponse:
+        """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
+        notices = [*context.notices, *context.dynamic_notices(), *context.missing_files.notices()]
+        same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
+        try:
+            found = await context.checking.run(_look, context)
+        except StoreUnavailable as error:
+            down = Health(status="unavailable", reason=error.message, **same)
+            return JSONResponse(down.model_dump(mode="json", exclude_none=True), 503, {"Retry-After": "5"})
+        up = Health(status="ok", **found, **same)
+        return JSONResponse(up.model_dump(mode="json", exclude_none=True))
+
+    return router
+
+
+def _look(context: AppContext) -> dict[str, Any]:
+    """What both stores say. Raises StoreUnavailable when one of them does not answer."""
+    replicas = [each for each in context.tasks.live_replicas() if each.model == context.model]
+    queue = {state.value: count for state, count in context.tasks.counts().items()}
+    paused_at = context.tasks.paused_at()
+    context.outputs.check_health()
+    return {"model": model_health(context.model, replicas), "queue": queue, "paused_at": paused_at}
+
+
+READINESS = (
+    ReplicaState.READY,
+    ReplicaState.SLEEPING,
+    ReplicaState.LOADING,
+    ReplicaState.DOWNLOADING,
+    ReplicaState.FAILED,
+    ReplicaState.UNLOADED,
+)
+"""Of several replicas, the one that is nearest to work speaks for the model."""
+
+
+def model_health(name: str, replicas: list[GeneratorReplica]) -> ModelHealth:
+    """Sum up the Generators that there are."""
+    if not replicas:
+        return ModelHealth(name=name, state=ReplicaState.UNLOADED, replicas=0)
+    best = min(replicas, key=lambda each: READINESS.index(each.state))
+    return ModelHealth(
+        name=name,
+        state=best.state,
+        message=best.message or None,
+        replicas=len(replicas),
+        bytes_done=best.bytes_done or None,
+        bytes_total=best.bytes_total or None,
+    )

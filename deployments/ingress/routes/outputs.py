@@ -1,0 +1,135 @@
+"""Finished files over HTTP: Range, ETag and conditional requests, from any output store."""
+
+import re
+from email.utils import formatdate
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from deployments.ingress.concurrency.output_reader import AsyncOutputReader
+from deployments.ingress.context import AppContext
+from deployments.ingress.errors import Forbidden, NotFound
+from deployments.ingress.http_conditions import check_preconditions, is_not_modified, parse_range
+from deployments.ingress.middleware.auth import Unauthorized, bearer_token, request_owner
+from deployments.ingress.routes.tasks import get_owned_task
+from deployments.ingress.schemas import ErrorBody
+from storage.outputs.store import StoredFile
+from storage.tasks import State
+
+FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
+TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
+"""Where it stands in the name of a file."""
+MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
+
+
+def described_files(*media_types: str) -> dict[str, Any]:
+    """The content of an answer for OpenAPI. Generators drop what they do not know: bytes of any kind are named too."""
+    kinds = (*media_types, "application/octet-stream")
+    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+
+
+FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": described_files(*MEDIA_TYPES.values())},
+    206: {"description": "The range that was asked for"},
+    304: {"description": "The file has not changed"},
+    307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
+    412: {"model": ErrorBody, "description": "The file is not the one that `If-Match` names"},
+    416: {"model": ErrorBody, "description": "The range lies outside the file"},
+}
+
+
+def outputs_router(context: AppContext) -> APIRouter:
+    """The routes about files."""
+    router = APIRouter(tags=["outputs"])
+
+    @router.head("/outputs/{filename}", include_in_schema=False)
+    @router.get(
+        "/outputs/{filename}",
+        summary="Download a video or its poster",
+        response_class=Response,
+        responses={**FILE_RESPONSES, 404: {"model": ErrorBody}, 422: {"model": ErrorBody}},
+    )
+    async def download_file(
+        filename: str,
+        request: Request,
+        expires: Annotated[str, Query(description="Of a signed url.", max_length=20)] = "",
+        signature: Annotated[str, Query(description="Of a signed url.", max_length=100)] = "",
+    ) -> Response:
+        """Names are those of `url` and `poster_url` in a completed task; where there are keys, these are signed."""
+        if not FILENAME.fullmatch(filename):
+            raise NotFound("there is no such file")
+        if context.settings.api_keys:
+            await context.reading.run(admit, context, filename, request, (expires, signature))
+        return await deliver(context, f"outputs/{filename}", filename, request)
+
+    return router
+
+
+def admit(context: AppContext, filename: str, request: Request, signed: tuple[str, str]) -> None:
+    """Let in a signed url, or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
+    signer, owner = context.signer, request_owner(request)
+    problem = signer.find_problem(f"outputs/{filename}", *signed) if signer else None
+    if problem is None or (owner and get_owned_task(context, filename[TASK_ID], owner)):
+        return
+    if any(signed):
+        raise Forbidden(problem)
+    if owner:
+        raise NotFound("there is no such file")
+    raise Unauthorized(bearer_token(request))
+
+
+async def deliver(context: AppContext, key: str, filename: str, request: Request) -> Response:
+    """The file, a part of it, or where it is; saved as `filename`, if it is. Raises NotFound."""
+    reads, settings = context.reads, context.settings.outputs
+    file = await reads.stat(key)
+    if file is None:
+        raise NotFound(await explain_absence(context, key))
+    context.missing_files.discard(key)
+    if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
+        url = await reads.sign(key, settings.signed_url_ttl_s, filename)
+        if url is not None:
+            return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+    return await _serve(reads, key, file, filename, request)
+
+
+async def explain_absence(context: AppContext, key: str) -> str:
+    """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
+    task = await context.reading.run(context.tasks.get, key.removeprefix("outputs/")[TASK_ID])
+    named = task is not None and task.state == State.COMPLETED and await context.reads.stat(key) is None
+    if not named:
+        return "there is no such file"
+    context.missing_files.add(key)
+    return "the task is completed, and the output store has lost this file; the server's operator can see that"
+
+
+def save_as(filename: str) -> dict[str, str]:
+    """The name that a file is saved under. A browser still plays it where it is, as `attachment` would forbid."""
+    return {"Content-Disposition": f'inline; filename="{filename}"'}
+
+
+async def _serve(reads: AsyncOutputReader, key: str, file: StoredFile, filename: str, request: Request) -> Response:
+    media_type = MEDIA_TYPES[key.rpartition(".")[2]]
+    headers = {
+        "ETag": f'"{file.etag}"',
+        "Last-Modified": formatdate(file.modified_at, usegmt=True),
+        "Accept-Ranges": "bytes",
+        **save_as(filename),
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    check_preconditions(request, file)
+    if is_not_modified(request, file):
+        return Response(status_code=304, headers=headers)
+    part = parse_range(request, file)
+    start, length = part or (0, file.size_bytes)
+    headers["Content-Length"] = str(length)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size_bytes}"
+    status = 206 if part else 200
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    try:
+        content = await reads.open(key, start, length)
+    except FileNotFoundError:
+        raise NotFound("there is no such file") from None
+    return StreamingResponse(content, status, headers, media_type)

@@ -1,0 +1,43 @@
+"""Sends a webhook again when its client says that the receiver is back."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.errors import Conflict
+from deployments.ingress.routes.tasks import get_task_or_404, task_response
+from deployments.ingress.schemas import ErrorBody, TaskBody
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorBody},
+    409: {"model": ErrorBody, "description": "There is nothing to send again."},
+    503: {"model": ErrorBody},
+}
+NOTHING = "its webhook is not sent again: it has not ended, has no webhook_url, or the receiver has it already"
+
+
+def resend_router(context: AppContext) -> APIRouter:
+    """The route about the webhook of a task."""
+    router = APIRouter(tags=["tasks"])
+
+    @router.post(
+        "/v1/video/tasks/{task_id}/webhook",
+        summary="Send a webhook again",
+        response_model=TaskBody,
+        response_model_exclude_none=True,
+        responses=RESPONSES,
+    )
+    @context.submitting.offload
+    def resend_webhook(task_id: str, request: Request) -> dict[str, Any]:
+        """One that was given up starts anew, with all its tries; one that waits for its next try is sent at once.
+
+        The message and its `webhook-id` stay the same.
+        """
+        task = get_task_or_404(context, task_id, request)
+        if not context.tasks.resend_webhook(task.id, time.time()):
+            raise Conflict(f"task {task.id}: {NOTHING}")
+        return task_response(context, task, request)
+
+    return router

@@ -1,0 +1,61 @@
+"""What the asking key has used."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.schemas import ErrorBody
+from storage.tasks import Usage
+
+SHOWN_DAYS = 92
+
+
+class DayOfUse(BaseModel):
+    """One day of UTC."""
+
+    day: Annotated[str, Field(description="As 2026-11-25.")]
+    runs: Annotated[int, Field(description="Tasks that a GPU worked on, each time one did.")]
+    gpu_s: Annotated[float, Field(description="How long GPUs rendered, in seconds; without loading the model.")]
+
+
+class UsageBody(BaseModel):
+    """The answer of the route."""
+
+    owner: Annotated[str | None, Field(description="The name of your key; null where the server asks for none.")]
+    runs: int
+    gpu_s: float
+    days: Annotated[list[DayOfUse], Field(description=f"The last {SHOWN_DAYS} with a run, newest first.")]
+
+
+def usage_router(context: AppContext) -> APIRouter:
+    """The route about usage."""
+    router = APIRouter(tags=["tasks"])
+
+    @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
+    @context.reading.offload
+    def get_usage(request: Request) -> UsageBody:
+        """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody.
+
+        A run counts from its start and while it goes on. What a GPU's process that is killed has rendered in its last
+        step, or in the last seconds of decoding, is not counted.
+        """
+        owner = request_owner(request)
+        return _sum_up(owner, context.tasks.usage(owner))
+
+    return router
+
+
+def _sum_up(owner: str | None, found: list[Usage]) -> UsageBody:
+    days: dict[str, DayOfUse] = {}
+    for each in sorted(found, key=lambda usage: usage.day, reverse=True):
+        known = days.get(each.day, DayOfUse(day=each.day, runs=0, gpu_s=0.0))
+        days[each.day] = DayOfUse(day=each.day, runs=known.runs + each.runs, gpu_s=round(known.gpu_s + each.gpu_s, 3))
+    return UsageBody(
+        owner=owner,
+        runs=sum(each.runs for each in found),
+        gpu_s=round(sum(each.gpu_s for each in found), 3),
+        days=list(days.values())[:SHOWN_DAYS],
+    )

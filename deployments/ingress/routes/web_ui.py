@@ -1,0 +1,107 @@
+"""The page at `/`: static files from this package, which a browser keeps until they change."""
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.errors import NotFound
+from models.errors import StoreUnavailable
+from storage.outputs.store import output_key
+
+MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """One file of the page, in memory."""
+
+    content: bytes
+    media_type: str
+
+    @cached_property
+    def etag(self) -> str:
+        """Changes with the content."""
+        return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
+
+
+def page_router(context: AppContext) -> APIRouter:
+    """The routes of the page; it talks to the API like any other client."""
+    router = APIRouter(include_in_schema=False)
+    page = read_page()
+
+    @router.api_route("/", methods=["GET", "HEAD"])
+    async def index(request: Request) -> Response:
+        return answer_file(page["index.html"], request, _policy(await _bucket_origin(context)))
+
+    @router.api_route("/page/{name}", methods=["GET", "HEAD"])
+    async def part(name: str, request: Request) -> Response:
+        if name not in page:
+            raise NotFound("there is no such file")
+        return answer_file(page[name], request, _policy(""))
+
+    return router
+
+
+def read_page() -> dict[str, PageFile]:
+    """All files of the page by name."""
+    return read_files(files("deployments.ingress") / "static" / "ui")
+
+
+def read_files(folder: Traversable) -> dict[str, PageFile]:
+    """Those in a folder that a browser is to have, by name."""
+    return {
+        file.name: PageFile(file.read_bytes(), MEDIA_TYPES[suffix])
+        for file in folder.iterdir()
+        if (suffix := file.name.rpartition(".")[2]) in MEDIA_TYPES
+    }
+
+
+async def _bucket_origin(context: AppContext) -> str:
+    """Where files come from when clients are sent to the bucket for them; empty where they come from here."""
+    if context.settings.outputs.delivery != "redirect":
+        return ""
+    with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page is there, its videos are not
+        if url := await context.reads.sign(output_key("any"), 60, "any"):
+            return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    return ""
+
+
+def _policy(bucket: str) -> str:
+    """No request of the page leaves this server and its bucket, and nothing runs that is not a file from here."""
+    return "; ".join(
+        (
+            "default-src 'self'",
+            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: the picture that was chosen, before it is sent
+            f"media-src 'self' {bucket}".rstrip(),
+            "object-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def answer_file(file: PageFile, request: Request, policy: str) -> Response:
+    """The file under the Content-Security-Policy `policy`, or a 304."""
+    headers = {
+        "ETag": file.etag,
+        "Cache-Control": "no-cache",  # kept, but asked about each time: an upgrade shows at once
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+    }
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if file.etag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, 200, headers, file.media_type)

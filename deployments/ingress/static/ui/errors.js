@@ -1,0 +1,29 @@
+// A refusal, next to the field that it is about.
+
+import { byId, element } from "./dom.js";
+
+export function clearProblems() {
+  for (const text of document.querySelectorAll(".field-problem")) text.remove();
+  for (const input of document.querySelectorAll("[aria-invalid]")) {
+    input.removeAttribute("aria-invalid");
+    input.removeAttribute("aria-errormessage");
+  }
+  byId("problem").hidden = true;
+}
+
+export function showProblem(error) {
+  const input = error.field && document.querySelector(`#composer [name="${CSS.escape(error.field)}"]`);
+  if (!input) {
+    byId("problem").textContent = error.message;
+    byId("problem").hidden = false;
+    return;
+  }
+  const id = `${error.field}-problem`;
+  const text = error.allowed ? `Must be ${error.allowed}. You gave ${error.given}.` : error.message;
+  input.closest(".field").append(element("p", { id, class: "field-problem", role: "alert" }, text));
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-errormessage", id);
+  const folded = input.closest("details");
+  if (folded) folded.open = true;
+  input.focus();
+}

@@ -1,0 +1,128 @@
+// The form: what people mean on top, the exact numbers below; the numbers are what is sent.
+
+import * as api from "./api.js";
+import { byId, element } from "./dom.js";
+import * as inputs from "./parameters.js";
+import { listenForPictures, picture, setPicture } from "./image-input.js";
+import { clearProblems, showProblem } from "./errors.js";
+import { framesFor, shapes } from "./dimensions.js";
+
+const EXAMPLES = {
+  "Harbour at dawn":
+    "Slow wide shot over a small fishing harbour at dawn, soft pink light on still water, thin mist between the boats. An old " +
+    "man in a yellow raincoat coils a rope on the quay and looks up. The camera drifts towards him at walking pace until " +
+    "his weathered hands fill the frame. Ropes creak, water laps against wood, a single gull calls far away.",
+  "Clay chef":
+    "Close shot in a claymation kitchen, warm lamp light, fingerprints visible in the clay. A round chef with a red moustache " +
+    "lifts the lid of a copper pot, steam curls up and his eyebrows rise with it. He leans in, sniffs, and whispers proudly: " +
+    '"Finally. Soup." The pot bubbles, a clock ticks, an accordion plays softly in the next room.',
+  "Night tram":
+    "Handheld medium shot inside an empty tram at night, green neon sliding over wet windows, film grain. A woman in her " +
+    "twenties with a shaved head and a silver jacket hums with closed eyes. The tram jolts, she opens her eyes and smiles at " +
+    "her reflection. The camera pans to the window as the city smears into lines of light. Rails sing, rain drums on the roof.",
+};
+
+let schemas = {};
+
+export async function openComposer(onSubmitted) {
+  listenForPictures();
+  offerExamples();
+  byId("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send(onSubmitted);
+  });
+  byId("composer").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(onSubmitted);
+  });
+  byId("prompt").addEventListener("input", count);
+  schemas = await api.parameters();
+  inputs.makeInputs(schemas);
+  offerShapes();
+  offerLength();
+  byId("defaults").addEventListener("click", () => fill({}));
+  byId("parameters").addEventListener("input", showMeaning);
+  showMeaning();
+  count();
+}
+
+/** Put the settings of an earlier task back into the form. */
+export function fill(fields) {
+  if (fields.prompt) byId("prompt").value = fields.prompt;
+  inputs.write(schemas, fields);
+  clearProblems();
+  showMeaning();
+  count();
+}
+
+async function send(onSubmitted) {
+  const button = byId("submit");
+  if (button.disabled) return;
+  clearProblems();
+  const image = picture();
+  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas) };
+  if (!image) delete fields.fit;
+  button.disabled = true;
+  try {
+    onSubmitted(fields, image, await api.submit(fields, image));
+  } catch (error) {
+    showProblem(error);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function offerExamples() {
+  for (const [name, prompt] of Object.entries(EXAMPLES)) {
+    const use = () => {
+      byId("prompt").value = prompt;
+      count();
+      byId("prompt").focus();
+    };
+    byId("examples").append(element("button", { type: "button", class: "chip", onclick: use }, name));
+    const text = element("span", { class: "quiet" }, prompt);
+    byId("ideas").append(element("button", { type: "button", class: "idea", onclick: use }, element("b", {}, name), text));
+  }
+}
+
+function offerShapes() {
+  for (const [name, [width, height]] of Object.entries(shapes(schemas))) {
+    const choose = () => {
+      byId("width").value = width;
+      byId("height").value = height;
+    };
+    const input = element("input", { type: "radio", name: "shape", value: `${width}x${height}`, onchange: choose });
+    const icon = element("span", { class: `shape ${name}`, "aria-hidden": "true" });
+    byId("shapes").append(element("label", {}, input, icon, name[0].toUpperCase() + name.slice(1)));
+  }
+}
+
+function offerLength() {
+  const slider = byId("seconds");
+  slider.max = Math.min(20, Math.floor(schemas.num_frames.maximum / schemas.frame_rate.default));
+  slider.addEventListener("input", () => {
+    byId("num_frames").value = framesFor(Number(slider.value), frameRate(), schemas.num_frames);
+    showLength();
+  });
+}
+
+const frameRate = () => Number(byId("frame_rate").value) || schemas.frame_rate.default;
+
+/** Bring shape and length in line with the exact numbers. */
+function showMeaning() {
+  const size = `${byId("width").value}x${byId("height").value}`;
+  for (const input of document.querySelectorAll("[name=shape]")) input.checked = input.value === size;
+  byId("seconds").value = Number(byId("num_frames").value) / frameRate();
+  showLength();
+}
+
+function showLength() {
+  const seconds = Number(byId("num_frames").value) / frameRate();
+  byId("seconds-shown").textContent = `${seconds.toFixed(1)} s`;
+  byId("seconds").setAttribute("aria-valuetext", `${seconds.toFixed(1)} seconds`);
+}
+
+function count() {
+  byId("prompt-count").textContent = `${byId("prompt").value.length} / ${schemas.prompt?.maxLength ?? "…"}`;
+}
+
+export { setPicture };

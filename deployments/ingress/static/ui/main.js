@@ -1,0 +1,52 @@
+// The page: the form, the list, and the state of the server above both.
+
+import * as api from "./api.js";
+import { openComposer } from "./form.js";
+import { byId, element } from "./dom.js";
+import { add, openGallery } from "./task-list.js";
+import { openKeyForm, setRequired } from "./api-key.js";
+import { clearProblems, showProblem } from "./errors.js";
+
+const HEALTH_INTERVAL_MS = 15000;
+const MODEL_STATES = {
+  unloaded: "sleeps until the first task",
+  downloading: "is being downloaded",
+  loading: "is loading",
+  ready: "is ready",
+  sleeping: "rests, and wakes in seconds",
+  failed: "could not be loaded",
+};
+
+async function showHealth() {
+  if (document.hidden) return;
+  const health = await api.health();
+  const server = byId("server");
+  server.dataset.status = health.status;
+  if ("keys_required" in health) setRequired(health.keys_required);
+  const { model, queue } = health;
+  if (!model) {
+    server.textContent = health.reason ?? "The server is not available";
+    return;
+  }
+  const waiting = queue?.queued ? `, ${queue.queued} waiting` : "";
+  server.textContent = `${model.name} ${MODEL_STATES[model.state] ?? model.state}${waiting}`;
+  showBanners(health);
+}
+
+function showBanners({ model, notices = [] }) {
+  // Noise is what everyone who makes a video must know; the rest is for the operator.
+  const banners = notices.map((text) => element("p", { class: text.includes("NOISE") ? "banner" : "banner aside" }, text));
+  if (model.name.startsWith("tiny") && !notices.some((text) => text.includes("NOISE"))) {
+    banners.unshift(element("p", { class: "banner" }, "The tiny trial model is running: every video is NOISE. For real video, " +
+      "start the server on a machine with a CUDA GPU; it then serves LTX-2."));
+  }
+  const box = byId("banners");
+  if (box.textContent !== banners.map((each) => each.textContent).join("")) box.replaceChildren(...banners);
+}
+
+setInterval(showHealth, HEALTH_INTERVAL_MS);
+document.addEventListener("visibilitychange", showHealth);
+openKeyForm(clearProblems);
+openComposer(add).catch(showProblem);
+await showHealth(); // tells whether a key is needed, before anything else is asked
+openGallery();

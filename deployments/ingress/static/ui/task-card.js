@@ -1,0 +1,109 @@
+// One task: its progress, then its video, and what can be done with it.
+
+import { asCurl, copy } from "./curl.js";
+import { fileUrl } from "./api.js";
+import { announce, element } from "./dom.js";
+import { adjustments, keptUntil, remaining, stageOf, statusOf } from "./format.js";
+
+/** Build a card. `actions` holds cancel, again, reuse and remove, each called with nothing. */
+export function makeCard(entry, actions) {
+  const { fields } = entry;
+  const stage = element("div", { class: "stage" });
+  stage.style.aspectRatio = `${fields.width ?? 3} / ${fields.height ?? 2}`;
+  const status = element("p", { class: "status" });
+  const adjusted = element("p", { class: "quiet", hidden: true });
+  const buttons = element("div", { class: "buttons" });
+  const card = element("article", { class: "card", "data-task": entry.id, "aria-label": shorten(fields.prompt) });
+  card.append(stage, status, element("p", { class: "prompt", title: fields.prompt }, fields.prompt), facts(entry), adjusted, buttons);
+  let shown = null;
+  return {
+    card,
+    /** The same files under fresh urls, since a signed one lapses. A video that plays is left alone. */
+    renew(body) {
+      const video = stage.querySelector("video");
+      if (!video || !body.url || video.src === fileUrl(body.url)) return;
+      buttons.replaceChildren(...offer(entry, body, actions));
+      if (!video.paused && !video.error) return;
+      const at_s = video.currentTime;
+      video.src = fileUrl(body.url);
+      video.currentTime = at_s;
+    },
+    update(body) {
+      const kind = body.status === "processing" ? body.state : body.status + body.state;
+      showStatus(status, body);
+      adjusted.textContent = adjustments(body);
+      adjusted.hidden = !body.adjusted;
+      if (body.status === "processing") showProgress(stage, body);
+      if (shown !== kind) {
+        if (body.status !== "processing") showEnd(stage, body, fields, actions.renew);
+        buttons.replaceChildren(...offer(entry, body, actions));
+      }
+      if (shown === null ? false : stageOf(body) !== card.dataset.said) announce(`${shorten(fields.prompt)}: ${stageOf(body)}`);
+      card.dataset.said = stageOf(body);
+      card.dataset.state = body.state;
+      shown = kind;
+    },
+  };
+}
+
+function showStatus(status, body) {
+  status.replaceChildren(element("span", { class: "dot" }), element("b", {}, statusOf(body)));
+  const left = remaining(body);
+  if (left) status.append(element("span", { class: "quiet" }, left));
+  if (body.url && body.expires_at) status.append(element("span", { class: "quiet" }, keptUntil(body)));
+}
+
+function showProgress(stage, body) {
+  let bar = stage.querySelector("progress");
+  if (!bar) {
+    bar = element("progress", { max: 1, "aria-label": "Progress" });
+    stage.replaceChildren(element("div", { class: "shimmer" }), element("span", { class: "percent" }), bar);
+  }
+  bar.value = body.progress;
+  stage.querySelector(".percent").textContent = body.state === "queued" ? "" : `${Math.floor(body.progress * 100)}%`;
+}
+
+function showEnd(stage, body, fields, renew) {
+  if (!body.url) {
+    stage.style.aspectRatio = "auto";
+    stage.replaceChildren(element("p", { class: "failure" }, body.error ?? statusOf(body)));
+    return;
+  }
+  const video = element("video", { controls: true, loop: true, playsinline: true, preload: "metadata" });
+  video.setAttribute("aria-label", `Video: ${shorten(fields.prompt)}`);
+  if (body.poster_url) video.poster = fileUrl(body.poster_url);
+  video.src = fileUrl(body.url);
+  video.addEventListener("error", renew);
+  stage.replaceChildren(video);
+}
+
+function facts({ fields, seed, withImage }) {
+  const { width, height, num_frames, num_inference_steps } = fields; // what was left to the server is not here
+  const list = [
+    withImage && "from a picture",
+    width && height && `${width} × ${height}`,
+    num_frames && `${num_frames} frames`,
+    num_inference_steps && `${num_inference_steps} steps`,
+    seed !== undefined && `seed ${seed}`,
+  ].filter(Boolean);
+  return element("ul", { class: "facts", "aria-label": "Settings" }, ...list.map((each) => element("li", {}, each)));
+}
+
+function offer(entry, body, actions) {
+  const button = (text, onclick, kind = "small") => element("button", { type: "button", class: kind, onclick }, text);
+  const curl = button("Copy as curl", async () => {
+    await copy(asCurl({ ...entry.fields, seed: entry.seed ?? entry.fields.seed }, entry.withImage));
+    curl.textContent = "Copied";
+    announce("The command is copied");
+    setTimeout(() => (curl.textContent = "Copy as curl"), 1500);
+  });
+  if (body.status === "processing") return [button("Cancel", actions.cancel), curl];
+  const again = button(body.url ? "Again with another seed" : "Try again", actions.again, body.url ? "small strong" : "small");
+  const rest = [again, button("Edit", actions.reuse), curl, button("Remove", actions.remove)];
+  if (!body.url) return rest;
+  return [element("a", { class: "small button", href: fileUrl(body.url), download: true, target: "_blank", rel: "noopener" }, "Download"), ...rest];
+}
+
+function shorten(text) {
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}

@@ -1,0 +1,105 @@
+// The list of tasks, newest first, each followed until it has ended.
+
+import * as api from "./api.js";
+import { makeCard } from "./task-card.js";
+import { fill, setPicture } from "./form.js";
+import { announce, byId } from "./dom.js";
+import { clearProblems, showProblem } from "./errors.js";
+import { forget, keep, recent } from "./history.js";
+
+const RENEW_EARLIER_MS = 30000;
+const RENEW_AGAIN_MS = 15000;
+
+const pictures = new Map(); // task id -> File; a browser hands no file over a reload
+
+/**
+ * Show what this browser made before, below what was sent while the page opened. Tasks that the server does not know any
+ * more drop out.
+ */
+export function openGallery() {
+  const shown = new Set(Array.from(byId("cards").children, (card) => card.dataset.task));
+  for (const entry of recent()) if (!shown.has(entry.id)) byId("cards").append(show(entry));
+  showEmptiness();
+}
+
+export function add(fields, image, answer) {
+  const entry = { id: answer.task_id, fields, seed: answer.seed, withImage: image !== null };
+  if (image) pictures.set(entry.id, image);
+  keep(entry);
+  show(entry).scrollIntoView({ block: "nearest" });
+  announce("The task is accepted");
+}
+
+function show(entry) {
+  const { card, update, renew } = makeCard(entry, {
+    renew: () => refresh(),
+    cancel: () => attempt(() => api.remove(entry.id)),
+    again: () => again(entry),
+    reuse: () => reuse(entry),
+    remove: () => attempt(() => removeTask(entry, drop)),
+  });
+  let timer = null;
+  const refresh = async () => {
+    const body = await api.look(entry.id).catch(() => null);
+    if (body) renew(body);
+    if (body) renewInTime(body);
+  };
+  const renewInTime = ({ url_expires_at }) => {
+    clearTimeout(timer);
+    if (!url_expires_at) return;
+    timer = setTimeout(refresh, Math.max(RENEW_AGAIN_MS, url_expires_at * 1000 - Date.now() - RENEW_EARLIER_MS));
+  };
+  const receive = (body) => {
+    update(body);
+    renewInTime(body);
+  };
+  const stop = api.follow(entry.id, (body) => (body === null || body.state === "deleted" ? drop() : receive(body)));
+  const drop = () => {
+    stop?.();
+    clearTimeout(timer);
+    card.remove();
+    forget(entry.id);
+    showEmptiness();
+  };
+  byId("cards").prepend(card);
+  showEmptiness();
+  return card;
+}
+
+async function again(entry) {
+  const image = pictures.get(entry.id) ?? null;
+  if (entry.withImage && !image) {
+    reuse(entry);
+    showProblem({ field: "image", message: "Choose the picture again: the browser did not keep it." });
+    return;
+  }
+  const fields = { ...entry.fields, seed: null };
+  await attempt(async () => add(fields, image, await api.submit(fields, image)));
+}
+
+function reuse(entry) {
+  fill({ ...entry.fields, seed: entry.seed });
+  setPicture(pictures.get(entry.id) ?? null);
+  byId("prompt").focus();
+}
+
+async function removeTask(entry, drop) {
+  await api.remove(entry.id).catch((error) => {
+    if (!error.gone) throw error; // gone already is as good as removed
+  });
+  drop();
+}
+
+async function attempt(action) {
+  clearProblems();
+  try {
+    await action();
+  } catch (error) {
+    showProblem(error);
+    byId("problem").scrollIntoView({ block: "nearest" });
+  }
+}
+
+function showEmptiness() {
+  byId("empty").hidden = byId("cards").childElementCount > 0;
+}

@@ -1,0 +1,121 @@
+"""From checked fields to a row in the queue."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.images.decoder_pool import DECODER_POOL
+from deployments.ingress.routes.estimate import adjust_to_model
+from deployments.ingress.webhooks.url import check_webhook
+from deployments.observability.metrics.definitions import TASKS_SUBMITTED
+from models.errors import InvalidRequest, QueueFull, StorageFull
+from models.request.request import VideoRequest, draws_seed, parse_request
+from storage.outputs.store import input_key
+from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
+IDEMPOTENCY_PARAMETER = {
+    "name": IDEMPOTENCY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gives the same task, for a day; with another one a 422.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a client sent, and where urls for it begin."""
+
+    base_url: str
+    fields: Mapping[str, object]
+    image: bytes | None
+    key: str | None
+    owner: str = ANONYMOUS
+    context: RequestContext = field(default_factory=RequestContext)
+
+
+def check_admission(context: AppContext, submission: Submission) -> Task | None:
+    """Look at all that can refuse a submit before its image is decoded, which costs the most.
+
+    Returns the task of an earlier submit when this one repeats it. Raises what `accept` raises.
+    """
+    new = _new_task(context, submission)
+    try:
+        return context.tasks.check_queue_limit(new, context.settings.ingress.max_queued)
+    except QueueFull as error:
+        raise _with_retry_after(context, error) from None
+
+
+def submit_request(context: AppContext, submission: Submission) -> Task:
+    """Check everything, then write: the picture first, so that no row waits for one that is not there.
+
+    Returns the task of an earlier submit when this one repeats it.
+    """
+    new = _new_task(context, submission)
+    if submission.image is None:
+        return _submit(context, replace(new, adjustments=adjust_to_model(context, new.request, from_image=False)))
+    fitted = DECODER_POOL.fit(submission.image, new.request, context.settings.limits)
+    request, key = fitted.request, input_key(new.id)
+    adjusted = adjust_to_model(context, request, from_image=True)
+    context.outputs.put(key, fitted.content)
+    try:
+        task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjusted))
+    except BaseException:
+        context.outputs.delete(key)
+        raise
+    if task.id != new.id:
+        context.outputs.delete(key)
+    return task
+
+
+def _new_task(context: AppContext, submission: Submission) -> NewTask:
+    """The task as its fields have it, before its image is looked at. Raises for what cannot be taken."""
+    settings = context.settings
+    request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
+    idempotency = _idempotency(submission, request)
+    _check_space(context)
+    return NewTask(
+        request,
+        context.model,
+        submission.base_url,
+        idempotency=idempotency,
+        owner=submission.owner,
+        context=submission.context,
+    )
+
+
+def _check_space(context: AppContext) -> None:
+    """Refuse before the work what could not be kept after it."""
+    least = context.settings.outputs.min_free_bytes
+    free = context.outputs.free_bytes() if least else None
+    if free is not None and free < least:
+        raise StorageFull(f"the output store has {free} bytes left, and outputs.min_free_bytes keeps {least} free")
+
+
+def _submit(context: AppContext, new: NewTask) -> Task:
+    try:
+        task = context.tasks.submit(new, context.settings.ingress.max_queued)
+    except QueueFull as error:
+        raise _with_retry_after(context, error) from None
+    if task.id == new.id:
+        context.metrics.add(TASKS_SUBMITTED, kind="text" if new.input_key is None else "image")
+    return task
+
+
+def _with_retry_after(context: AppContext, error: QueueFull) -> QueueFull:
+    return QueueFull(error.message, context.throughput.retry_after_s())
+
+
+def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:
+    """The digest is over what the fields mean: a default that is spelt out, or another order, is the same request."""
+    if submission.key is None:
+        return None
+    if not IDEMPOTENCY_KEY.fullmatch(submission.key):
+        raise InvalidRequest(IDEMPOTENCY_HEADER, submission.key, "1 to 255 printable ASCII characters")
+    meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
+    picture = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
+    return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {picture}".encode()).hexdigest())

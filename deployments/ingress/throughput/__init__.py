@@ -1,0 +1,1 @@
+"""Estimates when a task ends, from tasks that ended lately."""

@@ -1,0 +1,108 @@
+"""One try of one delivery: a POST, and what its answer means."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+
+from deployments.ingress.webhooks.bounded_stream import TooMuchAnswer
+from deployments.ingress.webhooks.network import PrivateAddressError, PublicNetworkBackend, Resolve
+from deployments.ingress.webhooks.payload import PayloadBuilder
+from deployments.settings import WebhookSettings
+from storage.webhooks import Delivery
+
+STATUS_GONE = 410
+MAX_RETRY_AFTER_S = 3600
+NO_CONNECTION = "no connection to its host"
+"""Also for a host that leads inside: so nobody learns which names there are. The log tells them apart."""
+
+logger = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True)
+class DeliveryResult:
+    """What a try came to: `error` is None for a receiver that took the message, `final` says that it wants no more."""
+
+    error: str | None = None
+    final: bool = False
+    retry_after_s: float = 0.0
+
+
+class WebhookClient:
+    """Sends messages, within bounds of time. Of an answer it reads the status and the headers, nothing else."""
+
+    def __init__(
+        self, settings: WebhookSettings, messages: PayloadBuilder, resolve: Resolve, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._messages = messages
+        self._clock = clock
+        self._connections = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=settings.max_concurrent_deliveries,
+            max_keepalive_connections=0,
+            network_backend=PublicNetworkBackend(resolve, allow_private=settings.allow_private),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connections.aclose()
+
+    async def send(self, delivery: Delivery) -> DeliveryResult:
+        """Make one try. Raises nothing that a receiver can bring about, and StoreUnavailable."""
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                return await self._send(delivery)
+        except TooMuchAnswer:
+            return DeliveryResult("the receiver sent more than an answer")
+        except httpcore.ConnectTimeout:
+            return DeliveryResult(f"no connection in {self._settings.connect_timeout_s:g} s")
+        except (TimeoutError, httpcore.TimeoutException):
+            return DeliveryResult(f"no answer in {self._settings.timeout_s:g} s")
+        except (httpcore.ConnectError, PrivateAddressError) as error:
+            logger.info("webhook %s: %s: %s", delivery.id, type(error).__name__, error)
+            return DeliveryResult(NO_CONNECTION)
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            return DeliveryResult("the connection broke before an answer")
+
+    async def _send(self, delivery: Delivery) -> DeliveryResult:
+        body = await asyncio.to_thread(self._messages.body, delivery.task)
+        headers = self._messages.headers(delivery, body, self._clock()) | {"host": urlsplit(delivery.url).netloc}
+        whole_s, connect_s = self._settings.timeout_s, self._settings.connect_timeout_s
+        async with self._connections.stream(
+            "POST",
+            delivery.url,
+            headers=list(headers.items()),
+            content=body.encode(),
+            extensions={"timeout": {"connect": connect_s, "read": whole_s, "write": whole_s, "pool": whole_s}},
+        ) as answer:
+            return classify_response(answer.status, dict(answer.headers))
+
+
+def classify_response(status: int, headers: dict[bytes, bytes]) -> DeliveryResult:
+    """What an answer means. A redirect is not followed: a receiver that moves tells the client a new url."""
+    if httpx.codes.is_success(status):
+        return DeliveryResult()
+    if status == STATUS_GONE:
+        return DeliveryResult("the receiver answered 410: it wants no more", final=True)
+    moved = ", a redirect, and none is followed" if httpx.codes.is_redirect(status) else ""
+    return DeliveryResult(f"the receiver answered {status}{moved}", retry_after_s=_retry_after_s(headers))
+
+
+def _retry_after_s(headers: dict[bytes, bytes]) -> float:
+    """How long the receiver asks to be left alone, where it says so in seconds."""
+    asked = next((value for name, value in headers.items() if name.lower() == b"retry-after"), b"")
+    with contextlib.suppress(ValueError):
+        return min(MAX_RETRY_AFTER_S, max(0, int(asked)))
+    return 0.0

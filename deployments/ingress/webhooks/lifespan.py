@@ -1,0 +1,46 @@
+"""The sender beside the HTTP app, from its start to its end: in a thread with an event loop of its own.
+
+What receivers do with their connections costs the loop of the API nothing.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.webhooks.client import WebhookClient
+from deployments.ingress.webhooks.network import Resolver
+from deployments.ingress.webhooks.payload import PayloadBuilder
+from deployments.ingress.webhooks.worker import DeliveryWorker
+
+
+@contextlib.asynccontextmanager
+async def lifespan(context: AppContext) -> AsyncIterator[None]:
+    """Send webhooks meanwhile; without a secret to sign with, none."""
+    if context.settings.webhooks.secret is None:
+        yield
+        return
+    begun = Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]()
+    thread = threading.Thread(target=lambda: asyncio.run(_send(context, begun)), name="webhooks", daemon=True)
+    thread.start()
+    loop, sender = await asyncio.wrap_future(begun)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RuntimeError):  # its loop has ended
+            loop.call_soon_threadsafe(sender.cancel)
+        await asyncio.to_thread(thread.join)
+
+
+async def _send(context: AppContext, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]]) -> None:
+    """Send until canceled."""
+    settings = context.settings.webhooks
+    messages = PayloadBuilder(context.settings, lambda: context.signer)
+    with contextlib.closing(Resolver(settings.max_concurrent_deliveries)) as resolver:
+        async with WebhookClient(settings, messages, resolver, time.time) as post:
+            sender = asyncio.create_task(DeliveryWorker(settings, context.tasks, post, metrics=context.metrics).run())
+            begun.set_result((asyncio.get_running_loop(), sender))
+            await asyncio.wait([sender])

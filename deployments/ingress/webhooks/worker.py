@@ -1,0 +1,156 @@
+"""The loop that empties the outbox. Each Ingress runs one; they share the deliveries by claims that lapse.
+
+A process that dies in the middle of a try leaves a claim, and the try is made again: receivers see a message once or
+more, never not at all.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from deployments.ingress.webhooks.backoff import backoff_s
+from deployments.ingress.webhooks.client import DeliveryResult, WebhookClient
+from deployments.ingress.webhooks.selection import select_deliveries
+from deployments.observability.log_context import bind_task
+from deployments.observability.metrics.definitions import WEBHOOKS
+from deployments.observability.metrics.labels import DELIVERED, GIVEN_UP, TRIED_AGAIN
+from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
+from deployments.settings import WebhookSettings
+from models.errors import StoreUnavailable
+from storage.webhooks import Delivery, DeliveryState, WebhookStore
+
+POLL_S = 1.0
+LEASE_MARGIN_S = 30.0
+"""How much longer than a try may take its claim lasts."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class DeliveryWorker:
+    """Sends what is due: so many at once, and so many to one host and for one owner."""
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        store: WebhookStore,
+        post: WebhookClient,
+        clock: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+        *,
+        metrics: MetricsRecorder = NOOP_METRICS,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._post = post
+        self._clock = clock
+        self._draw = draw
+        self._metrics = metrics
+        self._looked_at = 0.0
+        self._sending: dict[asyncio.Task[None], Delivery] = {}
+
+    async def run(self) -> None:
+        """Send until canceled. What is under way then is tried again by whoever claims it next."""
+        try:
+            while True:
+                await self._stop_ended()
+                if not await self._start_due():
+                    await self._pause()
+        finally:
+            for sending in self._sending:
+                sending.cancel()
+            await self.close()
+
+    async def _stop_ended(self) -> None:
+        """Break off what is under way for messages that somebody has ended meanwhile."""
+        try:
+            await self.stop_ended()
+        except StoreUnavailable as error:
+            logger.warning("webhooks go on: %s", error.message)
+
+    async def stop_ended(self) -> None:
+        """Break off the tries of messages that are no longer to be sent. Raises StoreUnavailable."""
+        now = self._clock()
+        if not self._sending or now < self._looked_at + POLL_S:
+            return
+        self._looked_at = now
+        pending = await asyncio.to_thread(self._store.pending_webhooks, [each.id for each in self._sending.values()])
+        for sending, delivery in self._sending.items():
+            if delivery.id not in pending:
+                logger.info("webhook %s of task %s: ended", delivery.id, delivery.task.id)
+                sending.cancel()
+
+    async def _start_due(self) -> int:
+        try:
+            return await self.start_due()
+        except Exception as error:  # the loop's boundary: it outlives a store that is away
+            logger.warning("webhooks wait: %s", error, exc_info=not isinstance(error, StoreUnavailable))
+            return 0
+
+    async def start_due(self) -> int:
+        """Claim what is due, as much as there is room for, and start to send it. Returns how much that was.
+
+        Raises StoreUnavailable.
+        """
+        if len(self._sending) >= self._settings.max_concurrent_deliveries:
+            return 0
+        now, lease_s = self._clock(), self._settings.timeout_s + LEASE_MARGIN_S
+        due = await asyncio.to_thread(self._store.due_webhooks, now)
+        chosen = [
+            each.sequence
+            for each in select_deliveries(due, [each.group for each in self._sending.values()], self._settings)
+        ]
+        claimed = await asyncio.to_thread(self._store.claim_webhooks, chosen, now, lease_s)
+        for delivery in claimed:
+            sending = asyncio.create_task(self._deliver(delivery))
+            self._sending[sending] = delivery
+            sending.add_done_callback(self._sending.pop)
+        return len(claimed)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        while self._sending:
+            await asyncio.wait(list(self._sending))
+
+    async def _pause(self) -> None:
+        """Until a try has ended, and so made room; or a while, for what becomes due."""
+        if self._sending:
+            await asyncio.wait(list(self._sending), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(POLL_S)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        with bind_task(delivery.task):
+            try:
+                outcome = await self._try(delivery)
+                await asyncio.to_thread(self._record_attempt, delivery, outcome)
+            except StoreUnavailable as error:
+                logger.warning("webhook %s will be sent again: %s", delivery.id, error.message)
+
+    async def _try(self, delivery: Delivery) -> DeliveryResult:
+        try:
+            return await self._post.send(delivery)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # the delivery's boundary: one that cannot be sent ends nothing else
+            logger.exception("webhook %s of task %s", delivery.id, delivery.task.id, exc_info=error)
+            return DeliveryResult("the server met an error of its own")
+
+    def _record_attempt(self, delivery: Delivery, outcome: DeliveryResult) -> None:
+        this = f"webhook {delivery.id} of task {delivery.task.id}, try {delivery.attempt}"
+        if outcome.error is None:
+            logger.info("%s: delivered", this)
+            self._metrics.add(WEBHOOKS, outcome=DELIVERED)
+            self._store.record_attempt(delivery, DeliveryState.DELIVERED, None)
+            return
+        wait = None if outcome.final else backoff_s(delivery.attempt, self._draw)
+        if wait is None:
+            logger.warning("%s: given up: %s", this, outcome.error)
+            self._metrics.add(WEBHOOKS, outcome=GIVEN_UP)
+            self._store.record_attempt(delivery, DeliveryState.FAILED, outcome.error)
+            return
+        wait = max(wait, outcome.retry_after_s)
+        self._metrics.add(WEBHOOKS, outcome=TRIED_AGAIN)
+        logger.info("%s: again in %.0f s: %s", this, wait, outcome.error)
+        self._store.record_attempt(delivery, DeliveryState.PENDING, outcome.error, self._clock() + wait)

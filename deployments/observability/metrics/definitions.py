@@ -1,0 +1,220 @@
+"""Every metric there is: name, kind, unit, labels and their values. Knows no Ray.
+
+A label never holds a task's id, a prompt, or anything else that a client can choose. docs/metrics.md shows this table
+to operators, and a test holds the two together.
+"""
+
+import itertools
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deployments.observability.metrics.labels import (
+    CODE,
+    DELIVERY,
+    GENERATOR,
+    KIND,
+    METHOD,
+    MILESTONE,
+    OUTCOME,
+    REASON,
+    ROUTE,
+    STAGE,
+    STATE,
+    STATUS,
+    Label,
+)
+
+PREFIX = "ray_"
+"""What Ray puts before every name."""
+SECONDS = (
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0),
+    *(60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0),
+)
+"""Narrow where tasks are: Ray adds up a histogram from the middles of its buckets."""
+ANSWER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Kind(StrEnum):
+    """How a metric behaves."""
+
+    COUNTER = "counter"
+    """Only rises. Prometheus sees its name with `_total`."""
+    GAUGE = "gauge"
+    """What is now."""
+    HISTOGRAM = "histogram"
+    """Counts observations by size, in buckets."""
+
+
+SUFFIXES = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. `buckets` are the upper bounds of a histogram's, in its unit."""
+
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    labels: tuple[Label, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The names that Prometheus knows."""
+        return tuple(f"{PREFIX}{self.name}{suffix}" for suffix in SUFFIXES[self.kind])
+
+    def tags(self, given: dict[str, str]) -> dict[str, str]:
+        """The labels of one record, with a value that is not allowed replaced by `other`.
+
+        Raises ValueError when a label is missing or unknown: that is a mistake in the code, not in what came.
+        """
+        if sorted(given) != sorted(self._names):
+            raise ValueError(f"{self.name} has the labels {self._names}, not {sorted(given)}")
+        return {label.name: label.normalize(given[label.name]) for label in self.labels}
+
+    def all_tags(self, fixed: dict[str, str]) -> list[dict[str, str]]:
+        """Every combination of labels that has these values."""
+        values = [(fixed[label.name],) if label.name in fixed else label.values for label in self.labels]
+        return [self.tags(dict(zip(self._names, each, strict=True))) for each in itertools.product(*values)]
+
+    @property
+    def _names(self) -> list[str]:
+        return [label.name for label in self.labels]
+
+
+TASKS_SUBMITTED = Metric("ltx2_tasks_submitted", Kind.COUNTER, "tasks", "Tasks that were put into the queue.", (KIND,))
+TASKS_ENDED = Metric(
+    "ltx2_tasks_ended",
+    Kind.COUNTER,
+    "tasks",
+    "Tasks that came to their end, each once. `code` is the error_code of a failed one, or none.",
+    (OUTCOME, CODE),
+)
+TASK_RETRIES = Metric(
+    "ltx2_task_retries", Kind.COUNTER, "runs", "Runs that went wrong and were tried again, by what was lost.", (REASON,)
+)
+TASKS = Metric(
+    "ltx2_tasks",
+    Kind.GAUGE,
+    "tasks",
+    "Tasks that have not ended, by where they stand: queued, or the stage that they are in.",
+    (STATE,),
+)
+OLDEST_QUEUED_AGE_SECONDS = Metric(
+    "ltx2_oldest_queued_age_seconds",
+    Kind.GAUGE,
+    "seconds",
+    "How long the oldest queued task has waited; 0 without one.",
+)
+GENERATORS = Metric(
+    "ltx2_generators", Kind.GAUGE, "replicas", "Generators by what they are doing with their model.", (GENERATOR,)
+)
+PAUSED = Metric("ltx2_paused", Kind.GAUGE, "1 or 0", "Whether an operator has paused claims.")
+QUEUE_SAMPLED_TIMESTAMP_SECONDS = Metric(
+    "ltx2_queue_sampled_timestamp_seconds",
+    Kind.GAUGE,
+    "seconds since the epoch",
+    "When the gauges above were last read from the database. Old: no Dispatcher works, or the database is away.",
+)
+TASK_QUEUE_WAIT_SECONDS = Metric(
+    "ltx2_task_queue_wait_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From the submit of a task to the start of the run that ended it.",
+    buckets=SECONDS,
+)
+TASK_DURATION_SECONDS = Metric(
+    "ltx2_task_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From the submit of a task to its end.",
+    (OUTCOME,),
+    buckets=SECONDS,
+)
+STAGE_DURATION_SECONDS = Metric(
+    "ltx2_stage_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "Time in each stage of a run that became a file; `claim` is from the submit to the first claim.",
+    (STAGE,),
+    SECONDS,
+)
+STEP_DURATION_SECONDS = Metric(
+    "ltx2_denoising_step_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "One denoising step, the mean of its task.",
+    buckets=SECONDS,
+)
+COLD_STARTS = Metric("ltx2_cold_starts", Kind.COUNTER, "loads", "Runs that found no model in memory, awake or asleep.")
+COLD_START_DURATION_SECONDS = Metric(
+    "ltx2_cold_start_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From the construction of a Generator's replica to each mark of its time line; `first_step` is all of it.",
+    (MILESTONE,),
+    SECONDS,
+)
+GPU_MEMORY_PEAK_BYTES = Metric(
+    "ltx2_gpu_memory_peak_bytes",
+    Kind.GAUGE,
+    "bytes",
+    "Most GPU memory that torch held at once in the Generator's last render; 0 on a CPU.",
+)
+GPU_MEMORY_BYTES = Metric(
+    "ltx2_gpu_memory_bytes", Kind.GAUGE, "bytes", "All the memory of the Generator's GPU; 0 on a CPU."
+)
+DECODE_RETRIES = Metric(
+    "ltx2_decode_retries",
+    Kind.COUNTER,
+    "decodes",
+    "Decodes that ran out of GPU memory and were done again: the video's in tiles.",
+)
+OUTPUT_BYTES = Metric("ltx2_output_bytes", Kind.COUNTER, "bytes", "Size of the videos that were made.")
+OUTPUT_VIDEO_SECONDS = Metric(
+    "ltx2_output_video_seconds", Kind.COUNTER, "seconds", "Length of the videos that were made."
+)
+WEBHOOKS = Metric(
+    "ltx2_webhooks", Kind.COUNTER, "tries", "Tries to deliver a webhook, by what came of them.", (DELIVERY,)
+)
+HTTP_REQUESTS = Metric(
+    "ltx2_http_requests",
+    Kind.COUNTER,
+    "requests",
+    "Requests that were answered. Ray Serve's own count has no route below `/`.",
+    (ROUTE, METHOD, STATUS),
+)
+HTTP_REQUEST_DURATION_SECONDS = Metric(
+    "ltx2_http_request_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From a request to the first byte of its answer.",
+    (ROUTE,),
+    ANSWER_SECONDS,
+)
+
+ALL_METRICS = (
+    TASKS_SUBMITTED,
+    TASKS_ENDED,
+    TASK_RETRIES,
+    TASKS,
+    OLDEST_QUEUED_AGE_SECONDS,
+    GENERATORS,
+    PAUSED,
+    QUEUE_SAMPLED_TIMESTAMP_SECONDS,
+    TASK_QUEUE_WAIT_SECONDS,
+    TASK_DURATION_SECONDS,
+    STAGE_DURATION_SECONDS,
+    STEP_DURATION_SECONDS,
+    COLD_STARTS,
+    COLD_START_DURATION_SECONDS,
+    GPU_MEMORY_PEAK_BYTES,
+    GPU_MEMORY_BYTES,
+    DECODE_RETRIES,
+    OUTPUT_BYTES,
+    OUTPUT_VIDEO_SECONDS,
+    WEBHOOKS,
+    HTTP_REQUESTS,
+    HTTP_REQUEST_DURATION_SECONDS,
+)

@@ -1,0 +1,175 @@
+"""The settings of one app, and where they come from."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
+
+from deployments.settings.api_keys import ApiKey, check_keys
+from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
+from deployments.settings.database import with_password, without_password
+from deployments.settings.dispatcher import DispatcherSettings
+from deployments.settings.encoder import EncoderSettings
+from deployments.settings.generator import GeneratorSettings
+from deployments.settings.ingress import IngressSettings
+from deployments.settings.log import LogSettings
+from deployments.settings.outputs import OutputSettings
+from deployments.settings.retention import RetentionSettings
+from deployments.settings.traces import TraceSettings
+from deployments.settings.validation import (
+    SettingsError,
+    format_error,
+    reject_password_in_config,
+    reject_unknown_variables,
+)
+from deployments.settings.webhooks import SECRET_VARIABLE, WebhookSettings
+from models.request.request import RequestLimits
+from storage.fair_queue import Quota
+
+CorsOrigin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
+"""Exactly as a browser sends it: scheme, host and port, without a slash at the end."""
+
+
+class Settings(BaseSettings):
+    """The settings of one app: one model, one queue."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_NESTED_DELIMITER,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="auto (Lightricks/LTX-2 where there is a GPU, else tiny), tiny, a repository id such as "
+            "Lightricks/LTX-2 or owner/name@revision, or a folder that diffusers saved.",
+        ),
+    ] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="auto looks for a GPU when the app starts; cuda is for GPU nodes that join later."),
+    ] = "auto"
+    database_url: Annotated[
+        str,
+        Field(
+            pattern=r"^(sqlite:///[^:]|postgresql)",
+            description="sqlite:///FILE is for one host, postgresql://USER@HOST/NAME for several. A password in it "
+            "comes from the environment alone.",
+            repr=False,
+        ),
+    ] = "sqlite:///data/ltx2.db"
+    cache_dir: Annotated[
+        Path,
+        Field(
+            description="Where the tiny model is built and a real one is downloaded, once. One that the Hugging Face "
+            "cache of the same user has whole is used from there."
+        ),
+    ] = Path("data/cache")
+    public_base_url: Annotated[
+        AnyHttpUrl | None,
+        Field(description="What urls in answers begin with; null takes the Host that the client used."),
+    ] = None
+    trusted_proxy: Annotated[
+        bool,
+        Field(description="Whether a proxy of yours stands in front, so that X-Forwarded-* may be believed."),
+    ] = False
+    unserved_model_timeout_s: Annotated[
+        float,
+        Field(ge=0, description="How long queued tasks of a model that nobody serves any more wait until they fail."),
+    ] = 3600.0
+    api_keys: Annotated[
+        tuple[ApiKey, ...],
+        Field(description="Who may use the server, best in LTX2_API_KEYS; empty lets in whoever reaches it."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[CorsOrigin, ...],
+        Field(description="Sites whose scripts may call this server from a browser, such as https://app.example.com."),
+    ] = ()
+    outputs: OutputSettings = OutputSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    limits: RequestLimits = RequestLimits()
+    retention: RetentionSettings = RetentionSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    ingress: IngressSettings = IngressSettings()
+    dispatcher: DispatcherSettings = DispatcherSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    log: LogSettings = LogSettings()
+    traces: TraceSettings = Field(default_factory=TraceSettings)
+
+    @property
+    def quotas(self) -> dict[str, Quota]:
+        """What the owner of each key may take."""
+        return {each.name: Quota(each.weight, each.max_running, each.max_queued) for each in self.api_keys}
+
+    @model_validator(mode="after")
+    def _check_dispatchers(self) -> Self:
+        if self.dispatcher.replicas > 1 and self.database_url.startswith(SQLITE_SCHEME):
+            raise ValueError("dispatcher.replicas must be 1 with SQLite; several Dispatchers need PostgreSQL")
+        return self
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        check_keys(self.api_keys)
+        return self
+
+    def __init__(self, **values: Any) -> None:
+        reject_unknown_variables(type(self), os.environ)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(format_error(type(self), error)) from None
+        except SourceError as error:  # a variable that should hold JSON
+            raise SettingsError(f"{error}: it must be JSON") from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+    def without_secrets(self) -> "Settings":
+        """The same settings as they may be pickled: Ray keeps what deployments are bound with in a store of its own.
+
+        Raises SettingsError for a secret that the replicas would not find in their environment.
+        """
+        reject_password_in_config(self.database_url, os.environ)
+        webhooks = self.webhooks
+        if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
+            raise SettingsError(f"setting webhooks.secret: it comes from the environment alone, as {SECRET_VARIABLE}")
+        bare = {"webhooks": webhooks.model_copy(update={"secret": None})}
+        return self.model_copy(update={**bare, "database_url": without_password(self.database_url)})
+
+    def with_secrets(self) -> "Settings":
+        """The same settings with the secrets that stand in this process's environment."""
+        database_url = with_password(self.database_url, os.environ)
+        webhooks = self.webhooks.with_secret(os.environ)
+        return self.model_copy(update={"webhooks": webhooks, "database_url": database_url})
+
+    def with_absolute_paths(self) -> "Settings":
+        """The same settings with absolute paths: replicas need not share this process's folder."""
+        changes: dict[str, Any] = {"cache_dir": self.cache_dir.expanduser().absolute()}
+        if self.outputs.url.startswith(FILE_SCHEME):
+            folder = _absolute(self.outputs.url.removeprefix(FILE_SCHEME))
+            changes["outputs"] = self.outputs.model_copy(update={"url": f"{FILE_SCHEME}{folder}"})
+        if (folder := _absolute(self.model)).is_dir():
+            changes["model"] = str(folder)
+        if self.database_url.startswith(SQLITE_SCHEME):
+            changes["database_url"] = SQLITE_SCHEME + str(_absolute(self.database_url.removeprefix(SQLITE_SCHEME)))
+        return self.model_copy(update=changes)
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()

@@ -1,0 +1,127 @@
+"""The client for asyncio. Everything that it knows stands in `talks.py`; here is only how it is awaited."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Self, Unpack
+
+import httpx
+
+from ltx2_client import operations, transport
+from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
+from ltx2_client.options import Options
+from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage
+
+
+class AsyncClient:
+    """`Client`, to be awaited."""
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        api_key: str | None = None,
+        retry_timeout_s: float = 120.0,
+        poll_interval_s: float = 2.0,
+    ) -> None:
+        self.server = transport.server_url(server)
+        self._key = transport.key_headers(api_key)
+        self._retry_policy = RetryPolicy(retry_timeout_s, poll_interval_s)
+        self._http = transport.open_http(httpx.AsyncClient, httpx.AsyncHTTPTransport, self.server)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def generate(
+        self,
+        prompt: str,
+        target: str | Path,
+        *,
+        image: operations.Image | None = None,
+        on_progress: operations.OnProgress | None = None,
+        **options: Unpack[Options],
+    ) -> Task:
+        """Make a video and save it as `target`; with `image` it begins with that picture."""
+        talk = operations.generate(
+            prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
+        )
+        return await self._run(talk)
+
+    async def submit(
+        self, prompt: str, *, image: operations.Image | None = None, key: str | None = None, **options: Unpack[Options]
+    ) -> Submitted:
+        """Hand in a task. The same `key` again, with the same request, gives the same task."""
+        return await self._run(
+            operations.submit(prompt, image, options, key or operations.new_idempotency_key(), self._retry_policy)
+        )
+
+    async def estimate(
+        self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]
+    ) -> Estimate:
+        """Ask whether a task would fit, and how long it would take. Nothing is made."""
+        return await self._run(operations.estimate(prompt, image, options, self._retry_policy))
+
+    async def poll(self, task_id: str) -> Task:
+        """Ask once how a task stands."""
+        return await self._run(operations.poll(task_id, self._retry_policy))
+
+    async def wait(self, task_id: str, on_progress: operations.OnProgress | None = None) -> Task:
+        """Poll until it is completed; each poll is handed to `on_progress`. Raises TaskFailed."""
+        return await self._run(operations.wait(task_id, self._retry_policy, on_progress))
+
+    async def download(self, task: Task, target: str | Path) -> Path:
+        """Save the video of a completed task."""
+        return await self._run(operations.download(task, Path(target), self._retry_policy))
+
+    async def cancel(self, task_id: str) -> Cancellation:
+        """Cancel a task; a finished one is deleted with its files."""
+        return await self._run(operations.cancel(task_id, self._retry_policy))
+
+    async def tasks(self, *states: str, limit: int = 20, cursor: str | None = None) -> TaskPage:
+        """Tasks, newest first, of these states or of all."""
+        return await self._run(operations.list_tasks(states, limit, cursor, self._retry_policy))
+
+    async def health(self) -> Health:
+        """Whether the server can work now. Asks once."""
+        return await self._run(operations.health())
+
+    async def _run(self, talk: Operation[Result]) -> Result:
+        came: Response | NoResponse | None = None
+        try:
+            while True:
+                came = await self._do(talk.send(came))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:
+            talk.close()
+
+    async def _do(self, what: Request | Sleep) -> Response | NoResponse | None:
+        if isinstance(what, Sleep):
+            await asyncio.sleep(what.seconds)
+            return None
+        try:
+            return await self._send(what)
+        except Exception as error:  # what httpx may raise is more than it says
+            return transport.describe_failure(self.server, error)
+
+    async def _send(self, call: Request) -> Response:
+        request = transport.build_request(self._http, self.server, call, self._key)
+        if call.sink is None:
+            response = await self._http.send(request)
+            return transport.to_response(response, response.content)
+        response = await self._http.send(request, stream=True)
+        async with contextlib.aclosing(response):
+            answer = transport.to_response(response)
+            if not call.sink.begin(answer):
+                return transport.to_response(response, await response.aread())
+            async for chunk in response.aiter_raw():
+                call.sink.write(chunk)
+            return answer

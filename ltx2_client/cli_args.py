@@ -1,0 +1,85 @@
+"""The command line: what may be typed, and what it means."""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from ltx2_client.options import Options
+from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
+
+HELP = {
+    "height": "pixels, a multiple of 64",
+    "width": "pixels, a multiple of 64",
+    "num_frames": "121 is about 5 s",
+    "length": "auto has the model choose, num_frames at most (LTX-2.5)",
+    "frame_rate": "frames per second",
+    "num_inference_steps": "20 is faster, 40 looks better",
+    "seed": "a whole number, or random; the same seed gives the same video",
+    "timeout_s": "seconds after which the task fails if it is not done",
+    "webhook_url": "where the server tells that the task has ended",
+    "quality": "fast leaves out what shows little",
+    "fit": "how a picture of another shape is brought to the size",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Everything that `ltx2` takes."""
+    server = argparse.ArgumentParser(add_help=False)
+    where = f"address of the server (default: {SERVER_VARIABLE}, else {DEFAULT_SERVER})"
+    server.add_argument("--server", metavar="URL", default=argparse.SUPPRESS, help=where)
+    top = argparse.ArgumentParser(
+        "ltx2",
+        description="Make videos with sound on an LTX-2 video server.",
+        epilog=f"Where the server asks for an API key, it is taken from {KEY_VARIABLE}.",
+        parents=[server],
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about, parents=[server])
+
+    _add_generate(command("generate", "Make a video and save it. Ctrl-C cancels the task."))
+    tasks = command("tasks", "List tasks, newest first.")
+    tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
+    tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    cancel = command("cancel", "Cancel a task. One that is finished is deleted with its files.")
+    cancel.add_argument("task_id", metavar="ID")
+    command("health", "Say whether the server can work, and what it serves.")
+    return top
+
+
+def options(arguments: argparse.Namespace) -> Options:
+    """The parameters that were typed; the server chooses the others."""
+    typed = {name: value for name, value in vars(arguments).items() if name in Options.__annotations__}
+    return cast(Options, typed)
+
+
+def _add_generate(generate: argparse.ArgumentParser) -> None:
+    generate.add_argument("prompt", help="what the video shows and how it sounds")
+    generate.add_argument(
+        "-i", "--image", type=Path, help="an image that the video begins with: JPEG, PNG, WebP, GIF, HEIC or AVIF"
+    )
+    generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
+    for name, hint in get_type_hints(Options).items():
+        flag = "--" + name.replace("_", "-")
+        generate.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=HELP.get(name), **_takes(name, hint))
+
+
+def _takes(name: str, hint: Any) -> dict[str, Any]:
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    kind: Callable[[str], object] = _seed if name == "seed" else _finite if hint is float else hint
+    return {"type": kind, "metavar": "TEXT" if hint is str else "N"}
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _seed(text: str) -> int | None:
+    return None if text == "random" else int(text)

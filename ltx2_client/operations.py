@@ -1,0 +1,190 @@
+"""One talk for each thing that a client can want. What a request holds and how an answer reads stands only here."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from ltx2_client.core import (
+    NoResponse,
+    Operation,
+    Request,
+    Response,
+    RetryPolicy,
+    Sleep,
+    is_transient,
+    reason,
+    send_with_retry,
+)
+from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, ResumableDownload
+from ltx2_client.errors import ApiError, DownloadFailed, TaskFailed, Unreachable, UsageError
+from ltx2_client.options import Options
+from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage, from_json
+
+Image = str | Path | bytes
+OnProgress = Callable[[Task], None]
+Record = TypeVar("Record")
+STRANGER = "what answers there is no LTX-2 video server"
+
+
+def new_idempotency_key() -> str:
+    """An Idempotency-Key: a submit that is sent again with it makes no second task."""
+    return secrets.token_hex(16)
+
+
+def submit(
+    prompt: str, image: Image | None, options: Options, key: str, retry_policy: RetryPolicy
+) -> Operation[Submitted]:
+    """Hand in a task. Sent again while the server does not answer, which is safe because of `key`."""
+    headers, fields = {"Idempotency-Key": key}, {"prompt": prompt, **options}
+    if image is None:
+        call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
+    else:
+        call = Request("POST", "/v1/video/async_i2v", headers, form=_form(fields), image=_file(image))
+    return _parse(Submitted, (yield from send_with_retry(call, retry_policy)))
+
+
+def estimate(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
+    """Ask what a task would take. Nothing is made."""
+    fields = {"prompt": prompt, **options}
+    if image is None:
+        call = Request("POST", "/v1/video/estimate", json=fields)
+    else:
+        call = Request("POST", "/v1/video/estimate", form=_form(fields), image=_file(image))
+    return _parse(Estimate, (yield from send_with_retry(call, retry_policy)))
+
+
+def poll(task_id: str, retry_policy: RetryPolicy) -> Operation[Task]:
+    """Ask once how a task stands."""
+    return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), retry_policy)))
+
+
+def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None) -> Operation[Task]:
+    """Poll until the task is completed. Raises TaskFailed if it ended otherwise."""
+    while True:
+        task = yield from poll(task_id, retry_policy)
+        if on_progress is not None:
+            on_progress(task)
+        if task.status == "completed":
+            return task
+        if task.finished:
+            raise TaskFailed(task)
+        yield Sleep(retry_policy.poll_interval_s)
+
+
+def list_tasks(states: Sequence[str], limit: int, cursor: str | None, retry_policy: RetryPolicy) -> Operation[TaskPage]:
+    """One page of tasks, newest first."""
+    query = {"limit": limit, **({"state": list(states)} if states else {}), **({"cursor": cursor} if cursor else {})}
+    return _parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), retry_policy)))
+
+
+def cancel(task_id: str, retry_policy: RetryPolicy) -> Operation[Cancellation]:
+    """Cancel a task; a finished one is deleted with its files."""
+    return _parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), retry_policy)))
+
+
+def health() -> Operation[Health]:
+    """Ask once whether the server can work; that it cannot is an answer too."""
+    answer = yield Request("GET", "/health")
+    if not isinstance(answer, Response):
+        raise Unreachable(reason(answer))
+    return _parse(Health, answer)
+
+
+def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[Path]:
+    """Bring a video to `target`, which is there whole or not at all. Goes on where a broken connection left off."""
+    if (url := task.url) is None:
+        raise DownloadFailed(f"the task has no video: its state is {task.state}")
+    with ResumableDownload(target) as part:
+        pauses = retry_policy.pauses()
+        while not part.whole:
+            had = part.size
+            answer = yield Request("GET", url, part.headers(), sink=part)
+            if part.size > had:
+                pauses = retry_policy.pauses()
+            if _arrived(url, answer, part):
+                break
+            if (pause := next(pauses, None)) is None:
+                raise DownloadFailed(f"{url}: {reason(answer)}")
+            yield Sleep(pause)
+        return part.publish()
+
+
+def _arrived(url: str, answer: Response | NoResponse | None, part: ResumableDownload) -> bool:
+    """Whether all is here now. Raises DownloadFailed where asking again cannot help."""
+    if not isinstance(answer, Response):
+        return part.whole
+    if answer.status in (OK, PARTIAL):
+        part.end()
+    elif answer.status != UNSATISFIABLE and not is_transient(answer):
+        raise DownloadFailed(f"{url}: {reason(answer)}")
+    return part.whole
+
+
+def generate(
+    prompt: str,
+    target: Path,
+    *,
+    image: Image | None,
+    options: Options,
+    retry_policy: RetryPolicy,
+    on_progress: OnProgress | None,
+) -> Operation[Task]:
+    """Submit, wait and download."""
+    check_target(target)
+    submitted = yield from submit(prompt, image, options, new_idempotency_key(), retry_policy)
+    task = yield from wait(submitted.task_id, retry_policy, on_progress)
+    yield from download(task, target, retry_policy)
+    return task
+
+
+def _task_path(task_id: str) -> str:
+    return f"/v1/video/tasks/{quote(task_id, safe='', errors='surrogateescape')}"
+
+
+def check_target(target: Path) -> None:
+    """See before the video is rendered that it can be saved. Raises WrongUse."""
+    try:
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder; name a file in it")
+        if not target.absolute().parent.is_dir():
+            raise UsageError(f"{target.parent} is no folder")
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise UsageError(f"{str(target)!a} cannot be the name of a file: {error}") from error
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise UsageError(f"{target.parent} is not writable")
+
+
+def _form(fields: Mapping[str, object]) -> dict[str, str]:
+    """Numbers as text; None, which only `seed` may be, as the empty text that means it."""
+    return {name: "" if value is None else str(value) for name, value in fields.items()}
+
+
+def _file(image: Image) -> tuple[str, bytes]:
+    if isinstance(image, bytes):
+        return "image", image
+    try:
+        return Path(image).name, Path(image).read_bytes()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{image} cannot be read: {why}") from error
+
+
+def _json(answer: Response) -> dict[str, Any]:
+    try:
+        body = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise ApiError(answer.status, {"error": STRANGER})
+    return body
+
+
+def _parse(kind: type[Record], answer: Response) -> Record:
+    try:
+        return from_json(kind, _json(answer))
+    except TypeError:
+        raise ApiError(answer.status, {"error": STRANGER}) from None

@@ -1,0 +1,1 @@
+"""Finds, validates and describes a checkpoint."""

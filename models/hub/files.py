@@ -1,0 +1,126 @@
+"""Which files of a repository are wanted, and which of them are on this machine already.
+
+Asks the hub what there is; where it cannot be asked, what is here must do. huggingface_hub is imported when needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from models.checkpoint.base_variant import BASE_VARIANT_CONFIG, has_base_variant
+from models.checkpoint.files import INDEX, UNUSED_FILES, duplicate_weights, needed_files
+from models.hub.repo_ref import RepoRef
+
+
+@dataclass(frozen=True)
+class FileSelection:
+    """The files of a repository that match one of `patterns` and none of `ignored`."""
+
+    repository: RepoRef
+    patterns: tuple[str, ...]
+    ignored: tuple[str, ...] = UNUSED_FILES
+
+    def without(self, patterns: Sequence[str]) -> "FileSelection":
+        """The same, but for files that match one of `patterns`."""
+        return replace(self, ignored=(*self.ignored, *patterns))
+
+    def takes(self, file: str) -> bool:
+        """Whether a file that matches one of its patterns is not ignored."""
+        return not any(fnmatch(file, pattern) for pattern in self.ignored)
+
+    def arguments(self, cache_dir: Path) -> dict[str, Any]:
+        """In the words of huggingface_hub's `snapshot_download`."""
+        return {
+            "repo_id": self.repository.id,
+            "revision": self.repository.revision,
+            "cache_dir": cache_dir,
+            "allow_patterns": list(self.patterns),
+            "ignore_patterns": list(self.ignored),
+        }
+
+
+def select_files(repository: RepoRef, cache_dir: Path, *, full: bool) -> tuple[FileSelection, int]:
+    """What is wanted of `repository`, and how many bytes of it are still to come into `cache_dir`."""
+    from huggingface_hub import hf_hub_download
+
+    index = Path(hf_hub_download(repository.id, INDEX, revision=repository.revision, cache_dir=cache_dir))
+    wanted = FileSelection(repository, tuple(needed_files(index, full=full)))
+    listed = _list(wanted, cache_dir)
+    if listed is None:
+        return wanted.without(duplicate_weights(_names_under(index.parent))), 0
+    wanted = wanted.without(duplicate_weights([file.filename for file in listed]))
+    return wanted, sum(file.file_size or 0 for file in listed if file.will_download and wanted.takes(file.filename))
+
+
+def find_index(repository: RepoRef, cache_dir: Path) -> Path | None:
+    """The folder in `cache_dir` with the repository's model_index.json, if that is there. Asks no hub."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(repository.id, INDEX, cache_dir, repository.revision)
+    except errors.HFValidationError:  # no name that a repository can have: the hub's client says so when it is asked
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def find_in_user_cache(repository: RepoRef, cache_dir: Path, *, full: bool) -> Path | None:
+    """What another program of this user has downloaded already, if it is whole. Ours comes first, once it is begun."""
+    from huggingface_hub import constants
+
+    user_cache = Path(constants.HF_HUB_CACHE)
+    folder = find_index(repository, user_cache)
+    if folder is None or find_index(repository, cache_dir) is not None:
+        return None
+    wanted = FileSelection(repository, tuple(needed_files(folder / INDEX, full=full)))
+    return folder if _is_whole(wanted, user_cache, folder) else None
+
+
+def offers_base_variant(repository: RepoRef, cache_dir: Path) -> bool:
+    """Whether there is a full transformer (see models/full_transformer): in a cache, or on the hub."""
+    from huggingface_hub import constants, errors, hf_hub_download
+
+    found = find_index(repository, Path(constants.HF_HUB_CACHE))
+    if found is not None and has_base_variant(found):
+        return True
+    try:
+        hf_hub_download(repository.id, BASE_VARIANT_CONFIG, revision=repository.revision, cache_dir=cache_dir)
+    except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError):
+        return False
+    return True
+
+
+def _is_whole(wanted: FileSelection, cache_dir: Path, folder: Path) -> bool:
+    from huggingface_hub import errors, snapshot_download
+
+    listed = _list(wanted, cache_dir)
+    if listed is not None:
+        names = [file.filename for file in listed]
+        wanted = wanted.without(duplicate_weights(names))
+        return all((folder / name).exists() for name in names if wanted.takes(name))
+    wanted = wanted.without(duplicate_weights(_names_under(folder)))
+    try:
+        snapshot_download(local_files_only=True, **wanted.arguments(cache_dir))
+    except errors.LocalEntryNotFoundError:
+        return False
+    return True
+
+
+def _list(wanted: FileSelection, cache_dir: Path) -> list[Any] | None:
+    """The files that the hub has, as huggingface_hub tells of them. None where the hub cannot be asked."""
+    from huggingface_hub import errors, snapshot_download
+    from tqdm.std import tqdm
+
+    class NoBar(tqdm):  # type: ignore[misc]  # tqdm has no types
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+    try:
+        return list(snapshot_download(dry_run=True, tqdm_class=NoBar, **wanted.arguments(cache_dir)))
+    except errors.DryRunError:
+        return None
+
+
+def _names_under(folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in folder.glob("*/*")]

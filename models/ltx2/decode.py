@@ -1,0 +1,120 @@
+"""The second half of a render: latents in, frames and sound out."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from models.ltx2.tiling import use_tiles
+from models.memory import offload
+from models.memory.estimate import CUDA_BYTES, decode_bytes
+from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, is_out_of_memory
+from models.request.request import VideoRequest
+from models.yuv import to_planes
+
+if TYPE_CHECKING:
+    import torch
+
+FRAMES_AT_ONCE = 8
+"""Frames that are turned into bytes together: bounds the float copy of them."""
+
+
+Frames = npt.NDArray[np.uint8]
+AudioTensor = npt.NDArray[np.float32]
+Decoded = TypeVar("Decoded")
+
+
+def decode_frames(
+    vae: Any, latents: "torch.Tensor", request: VideoRequest, *, on_gpu: bool, as_planes: bool = False
+) -> tuple[Frames, bool]:
+    """Picture latents to frames, as many as were asked for: RGB (T, H, W, 3), or planes (see models/yuv).
+
+    In tiles only where the whole does not fit on the GPU, or has just run out of memory, which it also says: seams can
+    show. The tiles are off again after it, as an image that is encoded would be tiled too.
+    """
+
+    def whole() -> Frames:
+        return _decode(vae, latents, request, as_planes)
+
+    def in_tiles() -> Frames:
+        use_tiles(vae, request.height, request.width)
+        return whole()
+
+    try:
+        if on_gpu and needs_tiles(request):
+            return in_tiles(), False
+        return _retry_decode(whole, in_tiles)
+    finally:
+        vae.disable_tiling()
+
+
+def decode_audio_or_retry(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> tuple[AudioTensor, bool]:
+    """The sound, and whether memory ran out the first time: what the frames gave up meanwhile may do for it."""
+
+    def decode() -> AudioTensor:
+        return decode_audio(pipe, latents, request)
+
+    return _retry_decode(decode, decode)
+
+
+def _retry_decode(first: Callable[[], Decoded], second: Callable[[], Decoded]) -> tuple[Decoded, bool]:
+    """What `first` gives, or `second` where memory runs out, with all that `first` held given back; and which."""
+    try:
+        return first(), False
+    except Exception as exc:
+        if not is_out_of_memory(exc):
+            raise
+        clear_traceback_frames(exc)
+    collect_and_empty_cache()
+    return second(), True
+
+
+def needs_tiles(request: VideoRequest) -> bool:
+    """Whether the whole video, with what CUDA's kernels take beside tensors, is larger than the GPU has room for."""
+    needed = decode_bytes(request.height, request.width, request.num_rendered_frames) + CUDA_BYTES
+    return needed > offload.usable_vram_bytes()
+
+
+def _decode(vae: Any, latents: "torch.Tensor", request: VideoRequest, as_planes: bool) -> Frames:
+    import torch
+
+    timestep = latents.new_zeros(1, dtype=vae.dtype) if vae.config.timestep_conditioning else None
+    with torch.no_grad():
+        video = vae.decode(latents.to(vae.dtype), timestep, return_dict=False)[0]
+        return (to_planes if as_planes else to_bytes)(video[0], request.num_frames)
+
+
+def decode_audio(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> AudioTensor:
+    """Sound latents to a waveform, float32 (channels, samples), cut where the picture ends."""
+    import torch
+
+    with torch.no_grad():
+        spectrogram = pipe.audio_vae.decode(latents.to(pipe.audio_vae.dtype), return_dict=False)[0]
+        wave = pipe.vocoder(spectrogram.to(pipe.vocoder.dtype))[0]
+    samples = math.floor(request.num_frames / request.exact_frame_rate * sample_rate_hz(pipe))
+    sound: AudioTensor = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
+    return sound
+
+
+def sample_rate_hz(pipe: Any) -> int:
+    """The rate of the sound that `pipe` makes."""
+    return int(pipe.vocoder.config.output_sampling_rate)
+
+
+def to_bytes(video: "torch.Tensor", num_frames: int) -> Frames:
+    """A video of floats in [-1, 1], (3, T, H, W), to its first frames, uint8 (T, H, W, 3).
+
+    A few frames at a time, and on the device: only bytes cross to the host.
+    """
+    import torch
+
+    _, _, height, width = video.shape
+    frames = torch.empty((num_frames, height, width, 3), dtype=torch.uint8)
+    for start in range(0, num_frames, FRAMES_AT_ONCE):
+        stop = min(start + FRAMES_AT_ONCE, num_frames)
+        part = video[:, start:stop].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
+        frames[start:stop] = part.to(torch.uint8).permute(1, 2, 3, 0)
+    array: Frames = frames.numpy()
+    return array

@@ -1,0 +1,181 @@
+"""Loads a checkpoint's components into a pipeline of diffusers, before any render."""
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from models.checkpoint.files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
+from models.checkpoint.profile import CheckpointProfile
+from models.checkpoint.sizes import measure_sizes
+from models.checkpoint.validate import check_tensor_names, raise_if_missing, read_object
+from models.errors import ModelBroken, ModelUnavailable, VideoError
+from models.fixes import ALL as ALL_FIXES
+from models.fixes import Fix
+from models.fixes.vocoder import VOCODER, load_vocoder, run_in_float32
+from models.ltx2.options import LoadOptions
+from models.ltx2.text_encoding import drop_head
+from models.memory import offload, offload_plan
+from models.memory.driver import find_old_driver
+from models.memory.estimate import TEXT_KEYS_BYTES
+from models.memory.gpu import (
+    clear_traceback_frames,
+    collect_and_empty_cache,
+    empty_cuda_cache,
+    free_pinned_memory,
+    is_out_of_memory,
+)
+from models.memory.host import free_host_bytes
+from models.optimizations import selection
+from models.optimizations.selection import Optimization
+
+DEVICES = ("cpu", "cuda")
+
+
+def set_omp_passive_wait() -> None:
+    """Have torch's CPU threads sleep, not spin, while they wait for each other.
+
+    The encoder and the HTTP side share the processors. Measured on 2 cores with two more busy threads: a small render
+    of the tiny model took 15 s spinning, 1.5 s sleeping. OpenMP reads this when torch is first imported; who has set
+    it keeps what is set.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def check_device(device: str) -> None:
+    """Raise ModelUnavailable for a device that there is not."""
+    if device not in DEVICES:
+        raise ModelUnavailable(f"device must be one of {', '.join(DEVICES)}; {device!r} was given")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            reason = find_old_driver() or "torch finds no NVIDIA GPU with a working driver"
+            raise ModelUnavailable(f"device is cuda, but {reason}")
+
+
+def choose_placement(
+    folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions
+) -> offload_plan.Placement:
+    """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits.
+
+    What a load before it left behind when it failed does not count as taken.
+    """
+    if device == "cuda":
+        if options.text_encoder_dtype is offload_plan.TextEncoderDtype.NF4:
+            from models.quantization.nf4 import import_bitsandbytes  # torch comes with it
+
+            import_bitsandbytes()
+        collect_and_empty_cache()
+        free_pinned_memory()
+    sizes = measure_sizes(folder, _dtype(profile, device))
+    host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
+    if device == "cpu":
+        return offload_plan.plan_cpu(host_bytes, sizes, _dtype(profile, device))
+    return offload_plan.plan(
+        offload.free_vram_bytes(),
+        host_bytes,
+        sizes,
+        place=options.offload,
+        weights=options.weight_dtype,
+        text_weights=options.text_encoder_dtype,
+        card_bytes=offload.card_bytes(),
+    )
+
+
+def _dtype(profile: CheckpointProfile, device: str) -> str:
+    """What weights are read as: bfloat16, but float32 for the tiny model on a CPU, where that is faster."""
+    return "float32" if profile.tiny and device == "cpu" else "bfloat16"
+
+
+def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: Collection[Fix] = ALL_FIXES) -> Any:
+    """Read all components into host memory, and put `fixes` on them."""
+    import torch
+    from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    from models.fixes.install import install as install_fixes
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    dtype: torch.dtype = getattr(torch, _dtype(profile, device))
+    how: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    transformer = LTX2VideoTransformer3DModel.from_pretrained(
+        folder, subfolder="transformer", perturbed_attn=profile.perturbed_attn, **how
+    )
+    own_dtype = {VOCODER: load_vocoder(folder, how)} if Fix.VOCODER in fixes and run_in_float32(folder) else {}
+    pipe = LTX2Pipeline.from_pretrained(
+        folder,
+        transformer=transformer,
+        text_encoder=_load_text_encoder(folder, how),
+        **own_dtype,
+        **how,
+        **dict.fromkeys(OPTIONAL_COMPONENTS),
+    )
+    _check_loaded(folder, pipe)
+    install_fixes(pipe, fixes, distilled=profile.sigmas is not None)
+    return pipe
+
+
+def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:
+    """The text encoder, of the class that the index names. What of it reads pictures may be missing."""
+    import transformers
+
+    kind = getattr(transformers, read_object(folder / INDEX)[OF_TRANSFORMERS][1])
+    text_encoder, told = kind.from_pretrained(folder / OF_TRANSFORMERS, output_loading_info=True, **how)
+    raise_if_missing(folder, OF_TRANSFORMERS, (name for name in told["missing_keys"] if "language_model" in name))
+    drop_head(text_encoder)
+    return text_encoder
+
+
+def _check_loaded(folder: Path, pipe: Any) -> None:
+    """Look whether diffusers found all weights: it leaves those that are missing as they are, and says nothing."""
+    import torch
+
+    for name, component in pipe.components.items():
+        if name != OF_TRANSFORMERS and isinstance(component, torch.nn.Module):
+            check_tensor_names(folder, name, component.state_dict())
+
+
+def choose_optimizations(placed: offload_plan.Placement, device: str, options: LoadOptions) -> tuple[Optimization, ...]:
+    """What the operator's choice means for a model that stands as `placed` says.
+
+    `auto` spends no memory that a render of the usual size needs.
+    """
+    room_bytes = measure_free_vram(placed, ())
+    roomy = room_bytes is None or room_bytes >= offload_plan.RESERVED_VRAM_BYTES + TEXT_KEYS_BYTES
+    streamed = placed.mode is offload_plan.OffloadMode.BLOCK
+    return selection.choose_optimizations(options.optimizations, device, streamed=streamed, roomy=roomy)
+
+
+def measure_free_vram(placed: offload_plan.Placement, kept: Collection[Optimization]) -> int | None:
+    """GPU memory that a render may take from now on, in bytes; None on a CPU, where no card bounds it."""
+    if placed.mode is offload_plan.OffloadMode.CPU:
+        return None
+    empty_cuda_cache()
+    kept_bytes = TEXT_KEYS_BYTES if Optimization.TEXT_KV_CACHE in kept else 0
+    return max(0, offload.free_vram_bytes() - placed.stream_buffer_bytes - kept_bytes)
+
+
+@contextlib.contextmanager
+def translate_load_errors(model: str) -> Iterator[None]:
+    """Whatever goes wrong while the weights are read is a ModelUnavailable: files break in many ways.
+
+    A ValueError is what diffusers and transformers raise for weights that do not fit their config.
+    """
+    try:
+        yield
+    except VideoError:
+        raise
+    except Exception as exc:
+        if is_out_of_memory(exc):
+            clear_traceback_frames(exc)
+            raise ModelUnavailable(f"there is not enough memory to load {model}: {exc}") from exc
+        if isinstance(exc, PermissionError):
+            raise ModelUnavailable(f"{model} may not be read by this user: {exc}") from exc
+        kind = ModelBroken if isinstance(exc, ValueError) else ModelUnavailable
+        raise kind(
+            f"{model} could not be loaded, its files may be broken or incomplete: {type(exc).__name__}: {exc}"
+        ) from exc

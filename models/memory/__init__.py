@@ -1,0 +1,1 @@
+"""GPU and host memory: estimates, offloading, sleep mode, errors."""

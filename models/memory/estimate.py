@@ -1,0 +1,189 @@
+"""What a request takes before it starts: memory by counted formulas, and evaluations. Knows no torch.
+
+Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constants reproduce these counts:
+
+| what | 512x768, 121 frames | 1088x1920, 121 frames |
+|---|---|---|
+| encoding the text, one prompt; two (guided) | 2.5; 5.4 GB | the same |
+| denoising, one row; two (guided) | 1.3; 3.1 GB | 5.3; 11.0 GB |
+| denoising from an image, one row; two | 2.5; 5.4 GB | 11.5; 23.4 GB |
+| decoding whole | 4.1 GB | 21.5 GB |
+| decoding in tiles | 2.4 GB | 5.0 GB |
+
+`python -m benchmarks.peak_memory` counts them anew, for each family.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from models.errors import DoesNotFit
+from models.request.enums import Quality
+from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
+
+GB = 10**9
+LATENT_SIDE = 32
+LATENT_FRAMES = 8
+TEXT_BYTES_PER_PROMPT = int(2.7 * GB)
+"""Its 49 layers of embeddings, all of which the connectors read."""
+DENOISE_BYTES_PER_ROW = int(0.65 * GB)
+"""Of a render of any size: embeddings of the text, and what does not grow with the picture."""
+DENOISE_BYTES_PER_TOKEN = 151_000
+"""For each token of each row that denoises at once."""
+IMAGE_BYTES_PER_TOKEN = 190_000
+"""More, where each token has a timestep of its own."""
+DECODE_BYTES_PER_PIXEL = 86
+"""For each pixel of each frame that is decoded at once."""
+TILED_BYTES_PER_PIXEL = 9
+"""For each pixel of each frame that waits for its tile."""
+TILE_SIDE = 512
+CUDA_BYTES = int(2.5 * GB)
+"""Kernels, cuBLAS and what the allocator cannot use."""
+TEXT_KEYS_BYTES = int(2.4 * GB)
+"""What the speed-up `text_keys` keeps during a task."""
+SHAPE = ("height", "width", "num_frames")
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The largest memory that the stages of a request take beside the weights, in bytes."""
+
+    text_bytes: int
+    denoise_bytes: int
+    decode_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """The largest of them: they come one after the other."""
+        return max(self.text_bytes + CUDA_BYTES, self.sized_bytes)
+
+    @property
+    def sized_bytes(self) -> int:
+        """What another size would lower. The text takes as much for every size: a placement has room for it."""
+        return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
+
+
+def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> PeakMemory:
+    """What `request` takes. Decoding goes in tiles where the whole is larger than denoising was."""
+    frames = request.num_rendered_frames
+    denoise = denoise_bytes(request, from_image=from_image)
+    whole = decode_bytes(request.height, request.width, frames)
+    tiled = tiled_decode_bytes(request.height, request.width, frames)
+    return PeakMemory(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
+
+
+def denoise_bytes(request: VideoRequest, *, from_image: bool) -> int:
+    """Denoising beside the weights, two rows at once where the prompt guides."""
+    per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if from_image else 0)
+    return _rows(request) * (DENOISE_BYTES_PER_ROW + video_tokens(request) * per_token)
+
+
+def text_bytes(request: VideoRequest) -> int:
+    """Encoding the prompt, and the negative one where it is read."""
+    return TEXT_BYTES_PER_PROMPT * _rows(request)
+
+
+def _rows(request: VideoRequest) -> int:
+    """How many prompts go through the model at once."""
+    return 2 if request.uses_cfg else 1
+
+
+def video_tokens(request: VideoRequest) -> int:
+    """Tokens of the picture: one for each latent."""
+    latents = (request.num_rendered_frames - 1) // LATENT_FRAMES + 1
+    return latents * (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
+
+
+def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
+    """How often the transformer looks at the video: four times a step with all guidance, once without.
+
+    `fast_guidance_fraction` is the share of its steps that a task of quality fast guides.
+    """
+    guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
+    return request.num_inference_steps + guiding * guided_steps(request, fast_guidance_fraction)
+
+
+def transformer_calls_of_steps(request: VideoRequest, fast_guidance_fraction: float, steps: float) -> float:
+    """The evaluations of its first `steps`, which may be a fraction: those that are guided come first."""
+    guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
+    return steps + guiding * min(steps, guided_steps(request, fast_guidance_fraction))
+
+
+def guided_steps(request: VideoRequest, fast_guidance_fraction: float) -> int:
+    """The first steps of a request, which are guided: all of an exact one."""
+    share = fast_guidance_fraction if request.quality is Quality.FAST else 1.0
+    return max(1, math.ceil(request.num_inference_steps * share))
+
+
+def decode_bytes(height: int, width: int, num_frames: int) -> int:
+    """What the video decoder needs, beside its weights, to decode a whole video at once."""
+    return height * width * num_frames * DECODE_BYTES_PER_PIXEL
+
+
+def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
+    """The same in tiles: one of them whole, and the frames that are done."""
+    tile = min(height, TILE_SIDE) * min(width, TILE_SIDE) * DECODE_BYTES_PER_PIXEL
+    return num_frames * (tile + height * width * TILED_BYTES_PER_PIXEL)
+
+
+def nearest_fitting(
+    request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
+) -> tuple[VideoRequest, ...]:
+    """The requests nearest to one that does not fit: fewer frames at its size, and a smaller size at its length."""
+    shorter = _first_that_fits(_shorter(request, limits), free_bytes, from_image=from_image)
+    smaller = _first_that_fits(_smaller(request), free_bytes, from_image=from_image)
+    return tuple(found for found in (shorter, smaller) if found is not None)
+
+
+def suggest_alternatives(
+    request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
+) -> tuple[VideoRequest, ...]:
+    """The nearest that fit into `free_bytes`, or nothing where `request` does itself.
+
+    Nothing too where not even the smallest would: then the measure is doubted, and not the request.
+    """
+    if estimate_peak(request, from_image=from_image).sized_bytes <= free_bytes:
+        return ()
+    return nearest_fitting(request, free_bytes, limits, from_image=from_image)
+
+
+def check_fits(request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False) -> None:
+    """Raise DoesNotFit for a request that takes more than `free_bytes`."""
+    nearest = [shape_of(each) for each in suggest_alternatives(request, free_bytes, limits, from_image=from_image)]
+    if not nearest:
+        return
+    field = next(name for name in reversed(SHAPE) if nearest[0][name] != getattr(request, name))
+    peak_gb = estimate_peak(request, from_image=from_image).bytes / GB
+    ways = " or ".join(f"{each['width']}x{each['height']} with {each['num_frames']} frames" for each in nearest)
+    allowed = (
+        f"what fits into the GPU's memory: {ways} (this needs about {peak_gb:.1f} GB beside the model, "
+        f"{free_bytes / GB:.1f} GB are there)"
+    )
+    raise DoesNotFit(field, getattr(request, field), allowed, nearest)
+
+
+def shape_of(request: VideoRequest) -> Mapping[str, int]:
+    """Its size and length, by the names of its parameters."""
+    return {name: getattr(request, name) for name in SHAPE}
+
+
+def _first_that_fits(requests: Iterator[VideoRequest], free_bytes: int, *, from_image: bool) -> VideoRequest | None:
+    return next(
+        (each for each in requests if estimate_peak(each, from_image=from_image).sized_bytes <= free_bytes), None
+    )
+
+
+def _shorter(request: VideoRequest, limits: RequestLimits) -> Iterator[VideoRequest]:
+    frames = request.num_rendered_frames - LATENT_FRAMES
+    while frames >= limits.min_frames:
+        yield request.model_copy(update={"num_frames": frames})
+        frames -= LATENT_FRAMES
+
+
+def _smaller(request: VideoRequest) -> Iterator[VideoRequest]:
+    """Smaller sizes of about the same shape, the longer side going down by 64 pixels."""
+    long, short = max(request.height, request.width), min(request.height, request.width)
+    for side in range(long - SIDE_MULTIPLE, 0, -SIDE_MULTIPLE):
+        other = max(SIDE_MULTIPLE, round(side * short / long / SIDE_MULTIPLE) * SIDE_MULTIPLE)
+        height, width = (side, other) if request.height >= request.width else (other, side)
+        yield request.model_copy(update={"height": height, "width": width})

@@ -1,0 +1,18 @@
+"""Ways to make a loaded transformer do less work for the same result, each behind a seam of its own.
+
+| name | what it leaves out | equal to diffusers |
+|---|---|---|
+| `prefix` | the blocks before the STG block, in the STG pass: they repeat the conditional pass | to rounding |
+| `mask` | a text mask that masks nothing | to the bit |
+| `text_keys` | keys and values of the text, computed at each step though they never change (LTX-2 19B) | to the bit |
+| `timesteps` | 6,144 rows of timestep tables in image-to-video, of which two differ | to rounding |
+| `cudnn` | nothing: another kernel for the picture's self-attention | to rounding |
+| `compile` | nothing: torch.compile fuses the elementwise work of a block; minutes at the first size | to rounding |
+
+No module here copies diffusers: each passes diffusers' own modules other inputs, or does not call them. None knows Ray
+or HTTP.
+"""
+
+from models.optimizations.install import clear_caches, install
+
+__all__ = ["clear_caches", "install"]

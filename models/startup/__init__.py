@@ -1,0 +1,1 @@
+"""Work done ahead of the first task: imports and file prefetch."""

@@ -1,0 +1,1 @@
+"""Times of stages and of a cold start."""

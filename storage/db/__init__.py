@@ -1,0 +1,1 @@
+"""Engines, schema, migrations and locks of SQLite and PostgreSQL."""

@@ -1,0 +1,213 @@
+"""The connection to the database: engine, migrations, and the lock that keeps SQLite to one server.
+
+An engine belongs to the process that made it; its methods block and are never called on an event loop.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+
+from models.errors import StoreUnavailable
+from storage.db.postgres import TimeoutConnection, open_postgres
+from storage.db.private_files import FILE_MODE, make_private_database, make_private_folder
+from storage.db.schema import missing_columns
+
+BUSY_TIMEOUT_S = 10
+"""How long a write waits for another process's write to SQLite."""
+WAL_RETRY_S = 0.02
+READ_ONLY = "only_reads"
+"""The mark of a connection that begins no transaction."""
+MIGRATION_LOCK = 7_216_094_052
+"""The number of PostgreSQL's advisory lock under which one process at a time migrates. Any fixed number would do."""
+MIGRATION_TIMEOUT_S = 600.0
+"""How long one statement of a migration may take on PostgreSQL, the wait for another process's migration among them."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_engine(url: str) -> Engine:
+    """Make the engine for `url`: sqlite:///PATH or postgresql://..."""
+    if make_url(url).get_backend_name() != "sqlite":
+        return open_postgres(make_url(url))
+    make_private_folder(sqlite_file(url).parent)
+    connect_args = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
+    # An error may be logged, and the values of a row hold the prompt.
+    engine = create_engine(url, connect_args=connect_args, pool_size=20, max_overflow=30, hide_parameters=True)
+    event.listen(engine, "do_connect", functools.partial(_keep_private, sqlite_file(url)))
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "checkout", functools.partial(_reject_removed_columns, sqlite_file(url)))
+    return engine
+
+
+def read_only_engine(engine: Engine) -> Engine:
+    """The same engine for statements that only read, each of them by itself."""
+    if is_sqlite(engine):  # without a BEGIN it is so; SQLAlchemy's own AUTOCOMMIT asks the file three times a statement
+        return engine.execution_options(**{READ_ONLY: True})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def sqlite_file(url: str) -> Path:
+    """The file that a SQLite url names."""
+    return Path(make_url(url).database or "")
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Whether the database is a file of this host."""
+    return engine.dialect.name == "sqlite"
+
+
+def _keep_private(file: Path, *_connecting: object) -> None:
+    """Before SQLite makes the file, with the mode that this process's umask gives."""
+    make_private_database(file)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # this module says BEGIN itself
+    _switch_to_wal(connection)
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Two processes that switch a new file at once: SQLite fails one of them at once, without its busy timeout."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of an extended code says why
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_S)
+        else:
+            return
+
+
+def _reject_removed_columns(file: Path, _connection: object, record: Any, _proxy: object) -> None:
+    """An open connection would go on writing to a file that was removed or replaced, and nobody would ever read it."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        raise DisconnectionError(f"{file} is gone") from None
+    identity = (found.st_dev, found.st_ino)
+    if record.info.setdefault("file", identity) != identity:
+        raise DisconnectionError(f"{file} was replaced")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that begins as a reader and then writes can fail at once with "database is locked".
+    if not connection.get_execution_options().get(READ_ONLY):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextlib.contextmanager
+def translate_db_errors() -> Iterator[None]:
+    """Turn every database error into StoreUnavailable."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(f"the task store did not answer: {str(error).splitlines()[0]}") from error
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to this version. Safe when several processes do it at once.
+
+    A database that a newer version of the server has migrated is left as it is: migrations are additive for one
+    release, so this version can work on it. Raises StoreUnavailable, also where an unreleased version made the tables.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    with translate_db_errors(), engine.begin() as connection, contextlib.ExitStack() as stack:
+        if not is_sqlite(engine):
+            stack.enter_context(_migration_lock(connection))
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current is not None and current not in known:
+            return
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        if missing := missing_columns(connection):
+            raise StoreUnavailable(
+                f"database_url: an unreleased version made this database, which lacks {', '.join(missing)}; move it "
+                "away, and the next start makes a new one"
+            )
+
+
+@contextlib.contextmanager
+def _migration_lock(connection: Connection) -> Iterator[None]:
+    """One process at a time, with patience for tables of millions of rows."""
+    driver = cast("TimeoutConnection", connection.connection.dbapi_connection)
+    driver.timeout_s = MIGRATION_TIMEOUT_S
+    try:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+        yield
+    finally:
+        driver.timeout_s = TimeoutConnection.timeout_s
+
+
+def sanitize_text(value: str) -> str:
+    """The text without what a database cannot hold: NUL characters and halves of surrogate pairs."""
+    return value.replace("\0", "").encode(errors="replace").decode()
+
+
+class SqliteLock:
+    """Keeps a second server off a SQLite file.
+
+    All processes of one server quota the lock; it goes when the last of them ends, however it ends.
+    """
+
+    def __init__(self, url: str, server: str, patience_s: float = 15.0) -> None:
+        """Take the lock for `server`, a name of this server that no other has.
+
+        Waits `patience_s` for the processes of a server that was just killed. Raises StoreUnavailable.
+        """
+        path = Path(f"{sqlite_file(url)}.lock")
+        make_private_folder(path.parent)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        deadline = time.monotonic() + patience_s
+        while not self._take(server):
+            if time.monotonic() > deadline:
+                holder = self._read()
+                os.close(self._descriptor)
+                raise StoreUnavailable(
+                    f"database_url: {sqlite_file(url)} is in use by another server ({holder}); stop that one, or "
+                    "give this one a file of its own, or use PostgreSQL"
+                )
+            time.sleep(0.2)
+
+    def _take(self, server: str) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False  # another process is writing its name; the one in the file may be an old one
+        else:
+            os.truncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, server.encode(), 0)
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        if self._read() == server:
+            return True
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        return False
+
+    def _read(self) -> str:
+        return os.pread(self._descriptor, 1000, 0).decode()
+
+    def release(self) -> None:
+        """Let go."""
+        os.close(self._descriptor)

@@ -1,0 +1,188 @@
+"""The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+    text,
+)
+
+metadata = MetaData()
+
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only in a column of type INTEGER."""
+
+HELD = text("dispatcher IS NOT NULL")
+DUE = text("finished_at IS NULL AND deadline_at IS NOT NULL")
+PENDING = text("state = 'pending'")
+IN_QUEUE = text("state = 'queued'")
+"""Spelt as the index spells it, or SQLite would not take that."""
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("request", Text, nullable=False),
+    Column(
+        "explicit_fields", Text, nullable=False
+    ),  # the parameters that the client named; of others the model's defaults hold
+    Column("base_url", Text, nullable=False),
+    Column("input_key", Text),
+    Column("request_id", String(128)),
+    Column("traceparent", String(64)),
+    Column("claim_token", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("requeues", Integer, nullable=False),
+    Column("dispatcher", String(255)),
+    Column("lease_until", Float),
+    Column("stage", String(16)),
+    Column("step", Integer, nullable=False),
+    Column("adjustments", Text),
+    Column("progress", Float, nullable=False),
+    Column("bytes_done", BigInteger, nullable=False),
+    Column("bytes_total", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("rendering_at", Float),
+    Column("decoding_at", Float),
+    Column("finished_at", Float),
+    Column("deadline_at", Float),
+    Column("output_key", Text),
+    Column("poster_key", Text),
+    Column("duration_s", Float),
+    Column("size_bytes", BigInteger),
+    Column("error", Text),
+    Column("error_code", String(64)),
+    Column("retryable", Boolean),
+    Index("tasks_by_state", "state", "sequence"),
+    Index("tasks_by_owner", "state", "owner", "sequence"),
+    Index("tasks_by_end", "state", "finished_at"),
+    # Only what waits, is held, or may still be late: as small with a million finished tasks as with ten.
+    Index("tasks_in_queue", "model", "owner", "sequence", sqlite_where=IN_QUEUE, postgresql_where=IN_QUEUE),
+    Index("tasks_by_dispatcher", "dispatcher", sqlite_where=HELD, postgresql_where=HELD),
+    Index("tasks_by_deadline", "deadline_at", sqlite_where=DUE, postgresql_where=DUE),
+    sqlite_autoincrement=True,
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("task_id", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("idempotency_keys_by_age", "created_at"),
+)
+
+# How far each owner is in virtual time: storage/quotas.py.
+fair_queue_state = Table(
+    "fair_queue_state",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("start", Float, nullable=False),
+    Column("finish", Float, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("runs", BigInteger, nullable=False),
+    Column("gpu_s", Float, nullable=False),
+)
+
+# Random bytes that all processes quota, such as what urls are signed with.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(64), nullable=False),
+)
+
+# The outbox. `delivery_group` is an owner and a host: each gets its turn, and one that hangs holds up no other.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("task_id", String(64), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("delivery_group", String(320), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("task", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", Float, nullable=False),
+    Index("webhook_deliveries_by_task", "task_id"),
+    Index("webhook_deliveries_by_age", "created_at"),
+    Index("webhook_deliveries_due", "delivery_group", "due_at", sqlite_where=PENDING, postgresql_where=PENDING),
+    sqlite_autoincrement=True,
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("model", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("bytes_done", BigInteger, nullable=False),
+    Column("bytes_total", BigInteger, nullable=False),
+    Column("free_vram_bytes", BigInteger),
+    Column("updated_at", Float, nullable=False),
+)
+
+served_models = Table(
+    "served_models",
+    metadata,
+    Column("model", String(255), primary_key=True),
+    Column("served_at", Float, nullable=False),
+    Column("profile", Text),
+    Column("free_vram_bytes", BigInteger),
+)
+
+# At most one row, while an operator has paused claims.
+pauses = Table("pauses", metadata, Column("paused_at", Float, primary_key=True))
+
+# Deploys, numbered, and the Dispatchers of each: of two apps on one database the newest that is ready claims.
+deploys = Table(
+    "deploys",
+    metadata,
+    Column("number", Sequence, primary_key=True, autoincrement=True),
+    Column("started_at", Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+dispatchers = Table(
+    "dispatchers",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("app", BigInteger, nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("ready", Boolean, nullable=False),
+    Column("alive_until", Float, nullable=False),
+)
+
+
+def missing_columns(connection: Connection) -> list[str]:
+    """What a database lacks of these tables, as `table.column`."""
+    found = inspect(connection).get_multi_columns()
+    there = {f"{table}.{column['name']}" for (_, table), columns in found.items() for column in columns}
+    wanted = [f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.columns]
+    return [each for each in wanted if each not in there]

@@ -1,0 +1,129 @@
+"""Base of the task queries: transactions, and the values of a row in each state."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, case, extract, func, literal, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from models.ltx2.options import FAST_GUIDANCE_FRACTION
+from models.progress import Stage
+from storage.db.engine import is_sqlite, read_only_engine, sanitize_text, translate_db_errors
+from storage.db.schema import tasks
+from storage.fair_queue import Quota
+from storage.sql.index_scans import IndexScans
+from storage.sql.mapping import task_or_none
+from storage.sql.outbox import insert_deliveries
+from storage.tasks import UNFINISHED, Failure, State, Task, allowed_from
+
+
+class SqlStore:
+    """One database, and the ways to ask it. SQLAlchemy Core, on SQLite or PostgreSQL."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        on_end: Callable[[Task], None] | None = None,
+        quotas: Mapping[str, Quota] | None = None,
+        fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION,
+    ) -> None:
+        """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it.
+
+        `shares` says what owners may take; who is not named there has weight 1 and no bounds.
+        `fast_guidance_fraction` is the quota of its steps that a task of quality fast guides.
+        """
+        self._engine = engine
+        self._on_end = on_end
+        self._quotas = dict(quotas or {})
+        self._fast_guided_share = fast_guidance_fraction
+        self._scans = IndexScans(by_rows=not is_sqlite(engine))
+        self._reader = read_only_engine(engine)
+
+    def quota(self, owner: str) -> Quota:
+        """What this owner may take."""
+        return self._quotas.get(owner, Quota())
+
+    def _now(self) -> ColumnElement[Any]:
+        """The clock of leases: the database's own, so that hosts need not agree, or this host's for a file."""
+        if is_sqlite(self._engine):
+            return literal(time.monotonic())
+        return extract("epoch", func.clock_timestamp())
+
+    def _read(self, query: Select[Any] | CompoundSelect[Any]) -> Sequence[Row[Any]]:
+        with translate_db_errors(), self._reader.connect() as connection:
+            return connection.execute(query).all()
+
+    def _count(self, query: Select[Any]) -> int:
+        with translate_db_errors(), self._reader.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _write(self, statement: Update) -> list[Task]:
+        with translate_db_errors(), self._engine.begin() as connection:
+            rows = connection.execute(statement.returning(tasks)).all()
+        return [task for row in rows if (task := task_or_none(row)) is not None]
+
+    def _finish(self, statement: Update) -> list[Task]:
+        """Write the end of tasks, in the same transaction what their webhooks are to be told, and tell of it."""
+        with translate_db_errors(), self._engine.begin() as connection:
+            rows = connection.execute(statement.returning(tasks)).all()
+            known = [(row, task) for row in rows if (task := task_or_none(row)) is not None]
+            insert_deliveries(connection, known)
+        written = [task for _, task in known]
+        if self._on_end is not None:
+            for task in written:
+                self._on_end(task)
+        return written
+
+    def _transition(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
+        """Bring a task into another state, if the table of transitions allows it from where it is."""
+        write = self._write
+        if target not in UNFINISHED:
+            values |= end_values(target)
+            write = self._finish
+        allowed = tasks.c.state.in_(allowed_from(target))
+        return bool(write(update(tasks).where(condition, allowed).values({"state": target, **values})))
+
+
+UNFINISHED_ROWS = tasks.c.finished_at.is_(None)
+"""Says the same as the unfinished states, and leaves the planner free to take the index of what is held or due."""
+
+REQUEUED_VALUES: dict[str, Any] = {
+    "state": State.QUEUED,
+    "dispatcher": None,
+    "lease_until": None,
+    "claim_token": tasks.c.claim_token + 1,
+    "stage": None,
+    "step": 0,
+    "progress": 0.0,
+    "bytes_done": 0,
+    "bytes_total": 0,
+    "started_at": None,
+    "rendering_at": None,
+    "decoding_at": None,
+}
+
+
+def owned_by(task: Task) -> ColumnElement[bool]:
+    """The row of `task`, while it belongs to the claim that `task` was read with."""
+    return (tasks.c.id == task.id) & (tasks.c.claim_token == task.claim_token) & tasks.c.state.in_(UNFINISHED)
+
+
+NO_FAILURE: dict[str, Any] = {"error": None, "error_code": None, "retryable": None}
+
+
+def end_values(state: State) -> dict[str, Any]:
+    """What a row is set to when the task ends in `state`."""
+    return {"state": state, "finished_at": time.time(), "stage": None, "dispatcher": None, "lease_until": None}
+
+
+def failure_values(failure: Failure) -> dict[str, Any]:
+    """What a row is set to beside that when it ends without a file."""
+    return {"error": sanitize_text(failure.message), "error_code": failure.code, "retryable": failure.retryable}
+
+
+def deadline_after_download() -> ColumnElement[Any]:
+    """The deadline, later by the time from the start to the end of a download that ends now."""
+    downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
+    later = tasks.c.deadline_at + (time.time() - tasks.c.started_at)
+    return case((downloading, later), else_=tasks.c.deadline_at)

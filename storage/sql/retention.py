@@ -1,0 +1,88 @@
+"""What the task store does as rows grow old. All methods block and raise StoreUnavailable.
+
+Each looks at a bounded number of rows, and several servers may call them at once.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import CTE, Engine, delete, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.db.engine import translate_db_errors
+from storage.db.schema import tasks, webhook_deliveries
+from storage.tasks import TERMINAL, State, allowed_from
+
+REMOVABLE = TERMINAL - {State.COMPLETED}
+"""A completed task keeps its row as long as it has its file: it comes to be expired first."""
+
+
+class SqlRetentionStore:
+    """The table of tasks, as its house-keeping sees it. Times are seconds since the epoch."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def expire(self, ended_before: float, limit: int) -> list[str]:
+        """Bring the oldest completed tasks to `expired`, and name them. Their files are the caller's to remove."""
+        old = _oldest(tasks.c.state.in_(allowed_from(State.EXPIRED)), ended_before, limit)
+        expired = update(tasks).where(tasks.c.sequence.in_(select(old.c.sequence))).values(state=State.EXPIRED)
+        with translate_db_errors(), self._engine.begin() as connection:
+            return [str(row.id) for row in connection.execute(expired.returning(tasks.c.id))]
+
+    def old(self, ended_before: float, limit: int) -> list[str]:
+        """Name the tasks that ended so long ago and whose rows may go."""
+        old = _oldest(tasks.c.state.in_(REMOVABLE), ended_before, limit)
+        with translate_db_errors(), self._engine.begin() as connection:
+            return [str(row.id) for row in connection.execute(select(old.c.id))]
+
+    def remove(self, task_ids: Collection[str], ended_before: float) -> None:
+        """Remove rows, unless something has brought them back to life meanwhile."""
+        still = tasks.c.state.in_(REMOVABLE) & (tasks.c.finished_at < ended_before)
+        with translate_db_errors(), self._engine.begin() as connection:
+            connection.execute(delete(tasks).where(tasks.c.id.in_(task_ids), still))
+
+    def delete_webhooks(self, made_before: float, limit: int) -> int:
+        """Remove the oldest deliveries that were made so long ago, and count them."""
+        old = (
+            select(webhook_deliveries.c.sequence)
+            .where(webhook_deliveries.c.created_at < made_before)
+            .order_by(webhook_deliveries.c.created_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("old")
+            .prefix_with("MATERIALIZED")
+        )
+        gone = delete(webhook_deliveries).where(webhook_deliveries.c.sequence.in_(select(old.c.sequence)))
+        with translate_db_errors(), self._engine.begin() as connection:
+            return len(connection.execute(gone.returning(webhook_deliveries.c.sequence)).all())
+
+    def completed(self, after: str, limit: int) -> list[tuple[str, tuple[str, ...]]]:
+        """The next completed tasks by id: each id with the keys of its files."""
+        found = (
+            select(tasks.c.id, tasks.c.output_key, tasks.c.poster_key)
+            .where(tasks.c.state == State.COMPLETED, tasks.c.id > after)
+            .order_by(tasks.c.id)
+            .limit(limit)
+        )
+        with translate_db_errors(), self._engine.begin() as connection:
+            rows = connection.execute(found).all()
+        return [(row.id, tuple(key for key in (row.output_key, row.poster_key) if key)) for row in rows]
+
+    def states(self, task_ids: Collection[str]) -> dict[str, State]:
+        """Say where these tasks stand; those without a row are left out."""
+        wanted = select(tasks.c.id, tasks.c.state).where(tasks.c.id.in_(task_ids))
+        with translate_db_errors(), self._engine.begin() as connection:
+            return {row.id: State(row.state) for row in connection.execute(wanted)}
+
+
+def _oldest(condition: ColumnElement[bool], ended_before: float, limit: int) -> CTE:
+    """The rows that ended first. What another server is at work on is passed over."""
+    found: Any = (
+        select(tasks.c.sequence, tasks.c.id)
+        .where(condition, tasks.c.finished_at < ended_before)
+        .order_by(tasks.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return found.cte("oldest").prefix_with("MATERIALIZED")  # type: ignore[no-any-return]

@@ -1,0 +1,102 @@
+"""How a task comes into the queue: once for each idempotency key, and only while there is room.
+
+All of it happens in one transaction with the row itself: of two submits with one key, the second waits for the first at
+the key's row and finds its task.
+"""
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.errors import IdempotencyKeyReused, QueueFull
+from storage.db.schema import IN_QUEUE, idempotency_keys, tasks
+from storage.fair_queue import Quota
+from storage.tasks import Idempotency
+
+IDEMPOTENCY_TTL_S = 24 * 3600.0
+"""How long a key is remembered."""
+DELETE_BATCH_SIZE = 20
+
+
+def find_idempotent(connection: Connection, owner: str, idempotency: Idempotency, task_id: str) -> Row[Any] | None:
+    """The task that the key of this owner stands for, or None when it is new, and stands for `task_id` from now.
+
+    A key whose task is no longer kept is new again: there is nothing to repeat, whatever the clock says.
+    Raises IdempotencyKeyReused when the first submit was another one.
+    """
+    _delete_expired(connection)
+    now = time.time()
+    values = {"digest": idempotency.digest, "task_id": task_id, "created_at": now}
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    fresh = dialect.insert(idempotency_keys).values(owner=owner, key=idempotency.key, **values)
+    too_old = idempotency_keys.c.created_at < now - IDEMPOTENCY_TTL_S
+    # Written or not, the key's row is ours until the transaction ends.
+    connection.execute(fresh.on_conflict_do_update(index_elements=["owner", "key"], set_=values, where=too_old))
+    named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
+    known = connection.execute(select(idempotency_keys.c.digest, idempotency_keys.c.task_id).where(named)).one()
+    if known.task_id == task_id:
+        return None
+    task = connection.execute(select(tasks).where(tasks.c.id == known.task_id)).one_or_none()
+    if task is None:
+        connection.execute(update(idempotency_keys).where(named).values(values))
+        return None
+    _check_same_request(known.digest, idempotency)
+    return task
+
+
+def look_up_idempotent(connection: Connection, owner: str, idempotency: Idempotency) -> Row[Any] | None:
+    """The same without writing: the task that the key of this owner stands for, or None when it is new.
+
+    Raises IdempotencyKeyReused when the first submit was another one.
+    """
+    named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
+    fresh = idempotency_keys.c.created_at >= time.time() - IDEMPOTENCY_TTL_S
+    query = select(idempotency_keys.c.digest, tasks).join(tasks, tasks.c.id == idempotency_keys.c.task_id)
+    known = connection.execute(query.where(named, fresh)).one_or_none()
+    if known is not None:
+        _check_same_request(known.digest, idempotency)
+    return known
+
+
+def _check_same_request(digest: str, idempotency: Idempotency) -> None:
+    if digest != idempotency.digest:
+        raise IdempotencyKeyReused(
+            "Idempotency-Key: it came with another request before; take a new key for a new request"
+        )
+
+
+def check_queue_limit(connection: Connection, model: str, max_queued: int) -> None:
+    """Raise QueueFull when so many tasks wait for the model. Submits at the same moment may exceed it by their number.
+
+    Those of another model are not in the way: of one that was served before, they may take an hour to fail.
+    """
+    waiting = select(tasks.c.sequence).where(IN_QUEUE, tasks.c.model == model).limit(max_queued).subquery()
+    if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= max_queued:
+        raise QueueFull(f"the queue is full: {max_queued} tasks wait; try again later")
+
+
+def check_owner_limit(connection: Connection, model: str, owner: str, quota: Quota) -> None:
+    """Raise QueueFull when as many of the owner's tasks wait for the model as may. Exact as `check_room` is."""
+    if quota.max_queued is None:
+        return
+    theirs = (tasks.c.model == model) & (tasks.c.owner == owner)
+    waiting = select(tasks.c.sequence).where(IN_QUEUE, theirs).limit(quota.max_queued).subquery()
+    if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= quota.max_queued:
+        raise QueueFull(f"the queue of the key {owner} is full: {quota.max_queued} of its tasks wait; try again later")
+
+
+def _delete_expired(connection: Connection) -> None:
+    """Remove a few old keys, so that they do not pile up. Those that another submit is removing are passed over."""
+    old = (
+        select(idempotency_keys.c.owner, idempotency_keys.c.key)
+        .where(idempotency_keys.c.created_at < time.time() - IDEMPOTENCY_TTL_S)
+        .order_by(idempotency_keys.c.created_at)
+        .limit(DELETE_BATCH_SIZE)
+        .with_for_update(skip_locked=True)
+        .cte("old")
+        .prefix_with("MATERIALIZED")
+    )
+    named = tuple_(idempotency_keys.c.owner, idempotency_keys.c.key)
+    connection.execute(delete(idempotency_keys).where(named.in_(select(old.c.owner, old.c.key))))

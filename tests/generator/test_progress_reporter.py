@@ -1,0 +1,130 @@
+"""Reporting: a store that is slow or away never holds up a step for long, and a canceled task ends at the next one."""
+
+import time
+
+import pytest
+from sqlalchemy import Engine
+
+from deployments.generator.progress_reporter import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, ProgressReporter
+from models.errors import StoreUnavailable, TaskCanceled
+from models.progress import Progress, Stage
+from models.request.request import VideoRequest
+from storage.task_store import SqlTaskStore
+from storage.tasks import NewTask, State, Task
+
+SLACK_S = 0.15
+"""What a busy machine may add."""
+
+
+class FickleStore(SqlTaskStore):
+    """A store that can be away, or slow to answer."""
+
+    away = False
+    delay_s = 0.0
+
+    def report_progress(self, task: Task, progress: Progress) -> bool:
+        self._be_fickle()
+        return super().report_progress(task, progress)
+
+    def owns_task(self, task: Task) -> bool:
+        self._be_fickle()
+        return super().owns_task(task)
+
+    def _be_fickle(self) -> None:
+        time.sleep(self.delay_s)
+        if self.away:
+            raise StoreUnavailable("away")
+
+
+@pytest.fixture
+def store(engine: Engine) -> FickleStore:
+    return FickleStore(engine)
+
+
+@pytest.fixture
+def task(store) -> Task:
+    """A task that a Generator has started."""
+    store.submit(NewTask(VideoRequest(prompt="x"), "model", "http://box"))
+    (task,) = store.claim("alice", "model", 1, 60)
+    store.start_run(task)
+    return task
+
+
+@pytest.fixture
+def reporter(store, task):
+    reporter = ProgressReporter(store, task)
+    yield reporter
+    reporter.close()
+
+
+def step(reporter: ProgressReporter, number: int) -> float:
+    """Report a step and measure how long that held it up."""
+    began = time.monotonic()
+    reporter(Progress(Stage.DENOISING, number))
+    return time.monotonic() - began
+
+
+def test_steps_and_stages_are_written(store, task, reporter):
+    reporter(Progress(Stage.DENOISING, 1))
+    assert (store.get(task.id).stage, store.get(task.id).step) == (Stage.DENOISING, 1)
+    time.sleep(WRITE_INTERVAL_S)
+    reporter(Progress(Stage.DENOISING, 2))
+    assert store.get(task.id).step == 2
+    reporter(Progress(Stage.DECODING, 2))
+    assert store.get(task.id).stage == Stage.DECODING
+
+
+def test_a_canceled_task_ends_at_the_next_step(store, task, reporter):
+    step(reporter, 1)
+    store.cancel(task.id)
+    with pytest.raises(TaskCanceled):
+        step(reporter, 2)
+    with pytest.raises(TaskCanceled):
+        step(reporter, 3)
+
+
+def test_a_task_that_was_taken_over_ends_at_the_next_step(store, task, reporter):
+    store.reclaim(["alice"])
+    with pytest.raises(TaskCanceled):
+        step(reporter, 1)
+
+
+def test_a_store_that_is_away_holds_up_no_step_and_ends_no_task(store, reporter):
+    store.away = True
+    assert max(step(reporter, number) for number in range(1, 6)) < ANSWER_TIMEOUT_S + SLACK_S
+
+
+def test_a_store_that_hangs_holds_up_a_step_for_a_fifth_of_a_second(store, reporter):
+    store.delay_s = 1.0
+    assert max(step(reporter, number) for number in range(1, 4)) < ANSWER_TIMEOUT_S + SLACK_S
+    began = time.monotonic()
+    reporter.close()
+    assert time.monotonic() - began < ANSWER_TIMEOUT_S + SLACK_S
+
+
+def test_a_cancel_shows_once_the_store_is_back(store, task, reporter):
+    store.away = True
+    step(reporter, 1)
+    store.cancel(task.id)
+    step(reporter, 2)
+    store.away = False
+    with pytest.raises(TaskCanceled):
+        step(reporter, 3)
+
+
+def test_a_report_that_was_not_taken_is_written_with_the_next(store, task, reporter):
+    store.away = True
+    step(reporter, 1)
+    store.away = False
+    step(reporter, 2)
+    assert store.get(task.id).step == 2
+
+
+def test_an_answer_that_comes_late_still_counts(store, task, reporter):
+    store.cancel(task.id)
+    store.delay_s = 0.4
+    step(reporter, 1)
+    time.sleep(0.5)
+    with pytest.raises(TaskCanceled):
+        step(reporter, 2)
+    assert store.get(task.id).state == State.CANCELED

@@ -1,0 +1,105 @@
+"""Promise: an image is decoded in a process beside, which ends alone and knows no secret."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deployments.ingress.images import decoder_pool
+from deployments.ingress.images.decoder_pool import DecoderPool, fit_image_apart
+from models.errors import ImageTooLarge, InvalidRequest
+from models.request.request import RequestLimits, VideoRequest
+from tests.ingress.conftest import picture_file
+
+REQUEST, LIMITS = VideoRequest(prompt="x", fit="match"), RequestLimits()
+UPRIGHT = picture_file(64, 128)
+
+
+@pytest.fixture
+def decoders():
+    made = DecoderPool()
+    yield made
+    made.close()
+
+
+def test_a_process_makes_the_same_of_an_image(decoders):
+    here = fit_image_apart(UPRIGHT, REQUEST, LIMITS)
+    assert decoders.fit(UPRIGHT, REQUEST, LIMITS) == here
+    assert here.request.height > here.request.width
+
+
+@pytest.mark.parametrize(("data", "error"), [(b"no image", InvalidRequest), (b"\xff" * (20 << 20 | 1), ImageTooLarge)])
+def test_its_refusal_is_the_same_too(decoders, data, error):
+    with pytest.raises(error) as here:
+        fit_image_apart(data, REQUEST, LIMITS)
+    with pytest.raises(error) as there:
+        decoders.fit(data, REQUEST, LIMITS)
+    assert there.value.message == here.value.message
+    assert decoders.fit(UPRIGHT, REQUEST, LIMITS), "and it goes on"
+
+
+def test_one_that_dies_refuses_its_image_and_the_next_is_another(decoders):
+    decoders.fit(UPRIGHT, REQUEST, LIMITS)
+    first = decoders._idle[0]._process
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    with pytest.raises(InvalidRequest, match="image must be"):
+        decoders.fit(UPRIGHT, REQUEST, LIMITS)
+    assert decoders.fit(UPRIGHT, REQUEST, LIMITS)
+    assert decoders._idle[0]._process.pid != first.pid
+
+
+def test_one_that_takes_too_long_is_ended(decoders, monkeypatch):
+    decoders.fit(UPRIGHT, REQUEST, LIMITS)
+    process = decoders._idle[0]._process
+    process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(decoder_pool, "MAX_DECODE_S", 0.1)
+    with pytest.raises(InvalidRequest, match=r"0\.1 s"):
+        decoders.fit(UPRIGHT, REQUEST, LIMITS)
+    assert process.poll() == -signal.SIGKILL
+
+
+def test_it_is_given_no_secret(decoders, monkeypatch):
+    monkeypatch.setenv("LTX2_WEBHOOKS__SECRET", "whsec_x")
+    decoders.fit(UPRIGHT, REQUEST, LIMITS)
+    names = set(psutil.Process(decoders._idle[0]._process.pid).environ())
+    assert names <= {*decoder_pool.RERAISED_ERRORS, "PYTHONPATH", "LC_CTYPE"}
+
+
+def test_it_ends_with_its_ingress_also_where_that_is_killed():
+    ingress = subprocess.Popen(
+        [sys.executable, "-c", INGRESS], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    )
+    assert ingress.stdout is not None
+    own = psutil.Process(int(ingress.stdout.readline()))
+    ingress.kill()
+    ingress.wait()
+    ingress.stdout.close()
+    deadline = time.monotonic() + 30
+    while own.is_running() and own.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+INGRESS = f"""
+import time
+from pathlib import Path
+from deployments.ingress.images.decoder_pool import DECODERS
+from models.request.request import Limits, VideoRequest
+DECODERS.fit({UPRIGHT!r}, VideoRequest(prompt="x"), Limits())
+print(DECODERS._idle[0]._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_pipe_that_ends_ends_the_process_quietly():
+    ours, theirs = Pipe()
+    ours.close()
+    decoder_pool.serve(theirs)
+    theirs.close()

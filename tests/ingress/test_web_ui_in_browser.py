@@ -1,0 +1,544 @@
+"""The page in a real Chromium, with a real server, real stores and real MP4 files."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pillow_heif
+import pytest
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+
+from deployments.encoder.mp4 import write_mp4
+from deployments.signed_urls import Signer
+from models.clip import Clip
+from models.names import TINY_MODEL_NAME
+from models.progress import Progress, Stage
+from models.request.adjustments import FIXED_STEPS, Adjustment
+from storage.tasks import ANONYMOUS, Failure, State, Task
+from tests.ingress.conftest import PROMPT, Box, picture_file
+from tests.ingress.keys import ALICE, KEYS
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+
+PATIENCE_MS = 60_000
+"""For a step of the page. On a busy machine Chromium may stand still for longer than the 5 s of `expect` itself."""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> bytes:
+    """A second of colour and a tone."""
+    frames = np.zeros((25, 128, 192, 3), np.uint8)
+    frames[..., 0] = np.arange(192, dtype=np.uint8)
+    frames[..., 2] = 10 * np.arange(25, dtype=np.uint8)[:, None, None]
+    tone = 0.2 * np.sin(np.arange(24_000) * 0.1, dtype=np.float32)
+    path = tmp_path_factory.mktemp("video") / "video.mp4"
+    write_mp4(Clip(frames, np.stack([tone, tone]), 24_000, Fraction(25)), path, max_bytes=None, metadata={})
+    return path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A page that is open, and the server behind it."""
+
+    page: Page
+    box: Box
+    problems: list[str]
+
+    def ask(self, prompt: str = PROMPT) -> None:
+        self.page.get_by_label("Prompt", exact=True).fill(prompt)
+        with self.page.expect_response("**/async_*"):
+            self.page.get_by_role("button", name="Make the video").click()
+
+
+@pytest.fixture
+def visit(served_box, browser) -> Iterator[Callable[..., Visit]]:
+    """Opens the page. At the end it must have asked nobody else, and its console must be clean."""
+    with contextlib.ExitStack() as stack:
+        opened: list[Visit] = []
+
+        def open_it(context: dict[str, Any] = DESKTOP, **values: Any) -> Visit:
+            box = served_box(**values)
+            base_url = str(box.client.base_url)
+            page = stack.enter_context(contextlib.closing(browser.new_context(**context))).new_page()
+            page.set_default_timeout(PATIENCE_MS)
+            problems: list[str] = []
+            page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on(
+                "request",
+                lambda request: request.url.startswith((base_url, "blob:" + base_url)) or problems.append(request.url),
+            )
+            page.goto(base_url)
+            opened.append(Visit(page, box, problems))
+            return opened[-1]
+
+        yield open_it
+        for each in opened:
+            assert each.problems == []
+
+
+def cards(visit: Visit):
+    return visit.page.locator("article.card")
+
+
+def walk_to_the_end(here: Visit, video: bytes) -> tuple[Task, Request]:
+    """From the prompt to a video that plays, also after a reload. Gives the task, and how the page followed it."""
+    page, box = here.page, here.box
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    expect(cards(here)).to_contain_text("Next in the queue")
+    with page.expect_request("**/events") as followed:
+        task = box.start()
+    for step in (10, 30):
+        box.tasks.report_progress(task, Progress(Stage.DENOISING, step))
+        expect(cards(here)).to_contain_text(f"Step {step} of 40")
+    box.complete(task, video)
+    expect(cards(here)).to_contain_text("Done in")
+    assert plays(page)
+    page.reload()
+    expect(cards(here)).to_contain_text("Done in")
+    expect(cards(here)).to_contain_text(PROMPT)
+    assert plays(page)
+    return task, followed.value
+
+
+def plays(page: Page) -> bool:
+    """Whether the video moves on, and has sound."""
+    page.wait_for_selector("video")
+    return bool(
+        page.evaluate("""async () => {
+            const video = document.querySelector("video");
+            video.muted = true;
+            await video.play();
+            await new Promise((resolve) => video.addEventListener("timeupdate", () => video.currentTime && resolve()));
+            return video.videoWidth === 192 && video.webkitAudioDecodedByteCount > 0;
+        }""")
+    )
+
+
+def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, video):
+    task, followed = walk_to_the_end(visit(), video)
+    assert task.owner == ANONYMOUS
+    assert "authorization" not in followed.headers
+
+
+def test_the_form_sends_what_it_shows(visit):
+    here = visit()
+    here.page.get_by_text("Portrait").click()
+    here.page.get_by_role("slider", name="Length").fill("2")
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_label("num_inference_steps").fill("12")
+    here.page.get_by_label("seed").fill("99")
+    here.ask("A cat")
+    expect(cards(here)).to_have_count(1)
+    request = here.box.claim().request
+    assert (request.prompt, request.width, request.height) == ("A cat", 512, 768)
+    assert (request.num_frames, request.num_inference_steps, request.seed) == (49, 12, 99)
+
+
+def test_a_seed_of_64_bits_is_sent_and_shown_to_the_digit(visit):
+    """JavaScript would round it, as it does each number above 2^53."""
+    here = visit()
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_label("seed").fill("18446744073709551615")
+    here.ask("A cat")
+    expect(cards(here)).to_contain_text("seed 18446744073709551615")
+    assert here.box.claim().request.seed == 2**64 - 1
+
+
+def test_a_card_says_what_the_model_renders_otherwise(visit):
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    here.box.tasks.adjust(here.box.start(), [Adjustment("num_inference_steps", 40, 8, FIXED_STEPS)])
+    expect(cards(here)).to_contain_text("num_inference_steps: 8, not 40 (a distilled model has fixed steps)")
+
+
+def test_a_picture_goes_with_the_prompt(visit):
+    here = visit()
+    picture = {"name": "boat.png", "mimeType": "image/png", "buffer": picture_file(192, 128)}
+    here.page.locator("#image").set_input_files(picture)
+    expect(here.page.get_by_alt_text("The chosen picture")).to_be_visible()
+    here.ask()
+    expect(cards(here)).to_contain_text("from a picture")
+    assert here.box.claim().input_key is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "image_format", "shown"), [("IMG_1.HEIC", "HEIF", False), ("boat.avif", "AVIF", True)]
+)
+def test_a_heic_or_avif_goes_with_the_prompt_also_where_the_browser_cannot_show_it(visit, name, image_format, shown):
+    pillow_heif.register_heif_opener()  # to write one
+    here = visit()
+    content = picture_file(192, 128, image_format)
+    here.page.locator("#image").set_input_files({"name": name, "mimeType": "", "buffer": content})
+    if shown:
+        expect(here.page.locator("#preview")).to_be_visible()
+    else:
+        expect(here.page.locator("#preview-name")).to_have_text(f"{name}: chosen, though this browser cannot show it")
+        expect(here.page.locator("#preview")).to_be_hidden()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    assert here.box.claim().input_key is not None
+
+
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_a_picture_can_be_pasted_and_dropped_and_taken_back(visit, way):
+    here = visit()
+    here.page.wait_for_selector("#shapes input")
+    here.page.evaluate(
+        """([way, content]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(content)], "boat.png", { type: "image/png" }));
+            const event = way === "paste"
+                ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true })
+                : new DragEvent("drop", { dataTransfer: data, bubbles: true });
+            document.body.dispatchEvent(event);
+        }""",
+        [way, list(picture_file())],
+    )
+    preview = here.page.get_by_alt_text("The chosen picture")
+    expect(preview).to_be_visible()
+    here.page.get_by_role("button", name="Remove picture").click()
+    expect(preview).to_be_hidden()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    assert here.box.claim().input_key is None
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_copied_curl_command_makes_the_same_task(visit):
+    here = visit({**DESKTOP, "permissions": ["clipboard-read", "clipboard-write"]})
+    here.ask('It\'s a $HOME with `ticks`, "quotes" and a\nnew line')
+    first = here.box.claim()
+    cards(here).get_by_role("button", name="Copy as curl").click()
+    expect(here.page.locator("#announcer")).to_have_text("The command is copied")
+    command = here.page.evaluate("navigator.clipboard.readText()")
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=30)
+    assert here.box.claim().request == first.request
+
+
+def test_an_error_stands_next_to_its_field(visit):
+    here = visit()
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_label("width").fill("100")
+    here.page.get_by_text("Advanced").click()
+    here.ask()
+    width = here.page.get_by_label("width")
+    expect(width).to_be_focused()
+    expect(width).to_have_attribute("aria-invalid", "true")
+    field = here.page.locator(".field", has=here.page.locator("#width"))
+    expect(field.get_by_role("alert")).to_contain_text("multiple of 64")
+    here.problems[:] = [each for each in here.problems if "422" not in each]  # Chromium's own line about the refusal
+    width.fill("768")
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    expect(here.page.locator(".field-problem")).to_have_count(0)
+
+
+def test_a_running_task_can_be_canceled(visit):
+    here = visit()
+    here.ask()
+    here.box.start()
+    expect(cards(here)).to_contain_text("Waking the model")
+    cards(here).get_by_role("button", name="Cancel").click()
+    expect(cards(here)).to_contain_text("Canceled")
+    (task,) = here.box.tasks.get_many([cards(here).get_attribute("data-task")])
+    assert task.state == State.CANCELED
+
+
+def test_a_removed_video_is_gone_from_the_page_and_from_the_server(visit, video):
+    here = visit()
+    here.ask()
+    task = here.box.start()
+    here.box.complete(task, video)
+    cards(here).get_by_role("button", name="Remove").click()
+    expect(cards(here)).to_have_count(0)
+    expect(here.page.get_by_text("Your videos appear here")).to_be_visible()
+    assert here.box.outputs.stat(f"outputs/ltx2_{task.id}.mp4") is None
+
+
+def test_the_place_in_the_queue_moves_up(visit):
+    here = visit()
+    first = here.box.submit()
+    here.ask()
+    expect(cards(here)).to_contain_text("1 before it")
+    here.box.tasks.cancel(first)
+    expect(cards(here)).to_contain_text("Next in the queue")
+
+
+def test_without_streams_the_page_polls(visit, video):
+    here = visit(ingress={"max_event_streams": 1})
+    other = here.box.submit()
+    other_task = here.box.start()
+    with here.box.client.stream("GET", f"/v1/video/tasks/{other}/events") as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        here.ask()
+        task = here.box.start()
+        here.box.tasks.report(task, Progress(Stage.DENOISING, 20))
+        expect(cards(here)).to_contain_text("Step 20 of 40")
+        here.box.tasks.report(task, Progress(Stage.DENOISING, 25))
+        expect(cards(here)).to_contain_text("Step 25 of 40")
+        here.box.complete(task, video)
+        expect(cards(here)).to_contain_text("Done in")
+        here.box.complete(other_task, video)
+    here.problems[:] = [each for each in here.problems if "429" not in each]  # Chromium's own line about the refusal
+
+
+def test_again_asks_for_the_same_with_another_seed(visit, video):
+    here = visit()
+    here.ask()
+    first = here.box.start()
+    here.box.complete(first, video)
+    cards(here).get_by_role("button", name="Again with another seed").click()
+    expect(cards(here)).to_have_count(2)
+    second = here.box.claim()
+    assert second.request.model_copy(update={"seed": first.request.seed}) == first.request
+    assert second.request.seed != first.request.seed
+
+
+def test_a_failed_task_says_why(visit):
+    here = visit()
+    here.ask()
+    here.box.tasks.fail(here.box.start(), Failure("needs 40 GB, there are 24", "out_of_memory", retryable=False))
+    expect(cards(here)).to_contain_text("needs 40 GB, there are 24")
+
+
+def test_tasks_that_are_gone_drop_out_of_the_list(visit):
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    here.page.evaluate("""() => {
+        const [entry] = JSON.parse(localStorage.getItem("ltx2.recent"));
+        localStorage.setItem("ltx2.recent", JSON.stringify([{ ...entry, id: "0".repeat(32) }, entry]));
+    }""")
+    here.page.reload()
+    expect(cards(here)).to_have_count(1)
+    expect(here.page.locator("[data-state=queued]")).to_be_visible()
+    here.problems[:] = [each for each in here.problems if "404" not in each]  # Chromium's own line about the answer
+
+
+def test_more_tasks_than_streams_are_all_followed(visit, video):
+    here = visit()
+    for number in range(5):
+        here.ask(f"Take {number}")
+        expect(cards(here)).to_have_count(number + 1)
+    for _ in range(5):
+        here.box.complete(here.box.start(), video)
+    expect(here.page.locator("video")).to_have_count(5)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit, video, scheme):
+    here = visit({**PHONE, "color_scheme": scheme}, model=TINY_MODEL_NAME, notices=("x" * 300,))
+    expect(here.page.get_by_text("every video is NOISE")).to_be_visible()
+    here.ask("word" * 100)
+    task = here.box.claim(TINY_MODEL_NAME)
+    assert here.box.tasks.start(task)
+    here.box.complete(task, video)
+    here.page.wait_for_selector("video")
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_text("How to write").click()
+    assert here.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_keyboard_alone_makes_a_video(visit):
+    here = visit()
+    here.page.wait_for_selector("#shapes input")
+    here.page.keyboard.press("Tab")
+    for _ in range(20):
+        if here.page.evaluate("document.activeElement.id") == "prompt":
+            break
+        here.page.keyboard.press("Tab")
+    here.page.keyboard.type("A dog runs")
+    here.page.keyboard.press("Control+Enter")
+    expect(cards(here)).to_have_count(1)
+    expect(here.page.locator("#announcer")).to_have_text("The task is accepted")
+
+
+def test_every_control_has_a_name_for_a_screen_reader(visit):
+    here = visit()
+    here.page.wait_for_selector("#shapes input")
+    nameless = here.page.evaluate("""() => [...document.querySelectorAll("input, select, textarea, button, summary")]
+        .filter((each) => !(each.labels?.length || each.textContent.trim() || each.getAttribute("aria-label")))
+        .map((each) => each.outerHTML)""")
+    assert nameless == []
+
+
+def give_key(visit: Visit, key: str) -> None:
+    visit.page.get_by_label("API key", exact=False).get_by_role("textbox").fill(key)
+    visit.page.get_by_role("button", name="Use this key").click()
+
+
+@pytest.mark.parametrize("screen", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_a_server_with_keys_is_asked_nothing_before_there_is_one_and_all_with_it(visit, video, screen):
+    here = visit(screen, api_keys=KEYS)
+    key_form = here.page.locator("#key-form")
+    expect(here.page.get_by_text("This server asks for an API key.")).to_be_visible()
+    give_key(here, ALICE)
+    expect(key_form).to_be_hidden()
+    task, followed = walk_to_the_end(here, video)
+    assert task.owner == "alice"
+    assert followed.headers["authorization"] == f"Bearer {ALICE}"
+    expect(key_form).to_be_hidden()
+
+
+def test_a_key_that_the_server_does_not_know_is_asked_for_again(visit):
+    here = visit(api_keys=KEYS)
+    give_key(here, "ltx2_wrong")
+    here.ask()
+    expect(here.page.get_by_text("This key is not known to the server.")).to_be_visible()
+    assert len(here.problems) == 1
+    assert "401" in here.problems.pop()
+    give_key(here, ALICE)
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+
+
+def test_a_submit_whose_answer_got_lost_is_sent_again_and_makes_one_task(visit):
+    here = visit()
+    lost: list[str] = []
+
+    def lose(route: Route) -> None:
+        lost.append(route.request.headers["idempotency-key"])
+        if len(lost) > 1:
+            route.continue_()
+            return
+        route.fetch()
+        route.abort()
+
+    here.page.route("**/v1/video/async_t2v", lose)
+    here.page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    here.page.get_by_role("button", name="Make the video").click()
+    expect(cards(here)).to_have_count(1)
+    assert lost[0] == lost[1]
+    assert here.box.tasks.counts()[State.QUEUED] == 1
+    assert [problem for problem in here.problems if "ERR_FAILED" not in problem] == []
+    here.problems.clear()
+
+
+def test_a_card_shows_no_number_that_was_left_to_the_server(visit):
+    here = visit()
+    here.page.get_by_text("Advanced").click()
+    here.page.locator("#num_frames").fill("")
+    here.ask()
+    facts = cards(here).get_by_role("list", name="Settings")
+    expect(facts).to_contain_text(re.compile("768.+512"))
+    expect(here.page.locator("body")).not_to_contain_text("undefined")
+
+
+def test_a_proxy_that_answers_while_the_server_restarts_takes_no_task_from_the_page(visit):
+    """HAProxy is up before the routes are: its 404 is plain text, and says nothing of the task."""
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+
+    def answer_as_proxy(route: Route) -> None:
+        route.fulfill(status=404, content_type="text/plain", body="Path not found.")
+
+    here.page.route("**/v1/video/tasks/*", answer_as_proxy)
+    with here.page.expect_response(lambda answer: (answer.request.method, answer.status) == ("GET", 404)):
+        pass
+    with here.page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        cards(here).get_by_role("button", name="Cancel").click()
+    expect(here.page.get_by_text("The server is not ready")).to_be_visible()
+    here.page.unroute("**/v1/video/tasks/*")
+    here.box.start()
+    expect(cards(here)).to_contain_text("Waking the model")
+    assert [problem for problem in here.problems if "404" not in problem] == []
+    here.problems.clear()
+
+
+def test_what_is_sent_while_the_page_still_opens_has_one_card_above_the_older(visit):
+    """The list waits for /health, which says whether a key is needed; the form does not."""
+    here = visit()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    here.page.route("**/health", hold)
+    with here.page.expect_request("**/health"):
+        here.page.reload(wait_until="domcontentloaded")
+    here.ask("A newer one")
+    expect(cards(here)).to_have_count(1)
+    for route in held:
+        route.continue_()
+    expect(cards(here)).to_have_count(2)
+    expect(cards(here).first).to_contain_text("A newer one")
+
+
+def test_what_a_proxy_refuses_is_sent_once_and_told_as_it_is(visit):
+    """Such as a picture over nginx's bound of 1 MB: sending it again helps nobody."""
+    here = visit()
+    sent = []
+
+    def refuse(route: Route) -> None:
+        sent.append(route.request.url)
+        route.fulfill(status=413, content_type="text/html", body="<h1>413 Request Entity Too Large</h1>")
+
+    here.page.route("**/v1/video/async_t2v", refuse)
+    here.ask()
+    expect(here.page.get_by_text("A proxy in front of the server refused this, with status 413")).to_be_visible()
+    assert len(sent) == 1
+    assert [problem for problem in here.problems if "413" not in problem] == []
+    here.problems.clear()
+
+
+def test_a_video_whose_url_has_lapsed_plays_under_a_fresh_one(visit, video):
+    here = visit(api_keys=KEYS)
+    give_key(here, ALICE)
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    task = here.box.start()
+    here.box.complete(task, video)
+    expect(cards(here)).to_contain_text("Done in")
+    key, past = f"outputs/ltx2_{task.id}.mp4", int(time.time()) - 1
+    signature = Signer(here.box.tasks.shared_secret("urls"), 60).sign(key, past)
+    polls: list[str] = []
+
+    def lapse(route: Route) -> None:
+        polls.append(route.request.url)
+        body = route.fetch().json()
+        lapsed = {} if len(polls) > 1 else {"url": f"http://x/{key}?expires={past}&signature={signature}"}
+        route.fulfill(json=body | lapsed)
+
+    here.page.route(f"**/v1/video/tasks/{task.id}", lapse)
+    here.page.reload()
+    expect(here.page.locator("video")).to_have_attribute("src", re.compile(rf"expires=(?!{past})"))
+    assert plays(here.page)
+    assert len(polls) == 2
+    assert [problem for problem in here.problems if "403" not in problem] == []
+    here.problems.clear()
+
+
+def test_the_api_page_needs_no_other_host_and_describes_every_route(visit):
+    here = visit()
+    here.page.goto(f"{here.box.client.base_url}/docs")
+    document = here.box.client.get("/openapi.json").json()
+    described = [*document["paths"].values(), *document["webhooks"].values()]
+    count = sum(len(methods) for methods in described)
+    expect(here.page.locator(".opblock")).to_have_count(count)

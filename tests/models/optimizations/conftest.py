@@ -1,0 +1,72 @@
+"""A transformer with more blocks than the tiny model has, so that there is something to leave out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from models.checkpoint.profile import CheckpointProfile, Family
+from models.checkpoint.sizes import measure_sizes
+from models.checkpoint.tiny import TRANSFORMER
+from models.ltx2.denoise import Latents
+from models.ltx2.model import Ltx2Model
+from models.memory.offload_plan import plan_cpu
+from tests.models.conftest import ignore, small
+
+BLOCKS = 4
+STG_BLOCK = 2
+PLAIN = CheckpointProfile(Family.LTX_2_0, stg_blocks=(STG_BLOCK,), use_cross_timestep=False, tiny=True)
+
+Build = Callable[..., Ltx2Model]
+
+
+@pytest.fixture(scope="session")
+def build(tiny_folder: Path) -> Build:
+    """Makes an LTX-2 with four blocks of random weights; what is passed changes the transformer's config."""
+
+    def make(**config: Any) -> Ltx2Model:
+        from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
+
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            transformer = LTX2VideoTransformer3DModel(**{**TRANSFORMER, "num_layers": BLOCKS, **config}).eval()
+        pipe = LTX2Pipeline.from_pretrained(tiny_folder, transformer=transformer)
+        return Ltx2Model("four blocks", PLAIN, pipe, plan_cpu(2**62, measure_sizes(tiny_folder)))
+
+    return make
+
+
+def transformer_of(model: Ltx2Model) -> Any:
+    return model._text_to_video.transformer
+
+
+def denoise(model: Ltx2Model, image: Image.Image | None = None, **fields: object) -> Latents:
+    """Latents of the small request: what the transformer makes, before decoding rounds it to bytes."""
+    return model._denoise(small(num_inference_steps=3, **fields), image, ignore)
+
+
+def distance(one: Latents, other: Latents) -> float:
+    """The largest difference between two results, picture or sound."""
+    return max(
+        float((one.video - other.video).abs().max()),
+        float((one.audio - other.audio).abs().max()),
+    )
+
+
+@contextmanager
+def counting(module: torch.nn.Module) -> Iterator[list[int]]:
+    """The rows (the first dimension) that each call of a module gets."""
+    rows: list[int] = []
+
+    def count(_module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        rows.append(len(args[0] if args else kwargs["hidden_states"]))
+
+    handle = module.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield rows
+    finally:
+        handle.remove()

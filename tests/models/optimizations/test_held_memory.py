@@ -1,0 +1,68 @@
+"""Promise: what is held is back to what it was after every task, however it ends, so that no number of tasks creeps."""
+
+import gc
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+import torch
+from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensor
+
+from models.errors import TaskCanceled, VideoError
+from models.ltx2.model import Ltx2Model
+from models.optimizations.selection import choose_optimizations
+from models.progress import Progress, Stage
+from tests.models.conftest import ignore, small
+from tests.models.optimizations.conftest import Build
+from tests.models.test_ltx2 import picture
+
+STEPS = 4
+"""Of all renders here: the scheduler keeps its table of them until the next task."""
+
+
+@pytest.fixture(scope="module")
+def model(build: Build) -> Ltx2Model:
+    """With all that is kept during a task on a GPU, and everything made that is made once."""
+    model = build()
+    model.apply_optimizations(choose_optimizations("auto", "cuda"))
+    for image in (None, picture()):
+        model.render(small(num_inference_steps=STEPS), image, ignore)
+    return model
+
+
+def held_bytes() -> int:
+    """All tensors that somebody can still reach, each memory once. A fake one, of a compiler's tracing, has none."""
+    gc.collect()
+    tensors = [
+        each
+        for each in gc.get_objects()
+        if issubclass(type(each), torch.Tensor) and not issubclass(type(each), FakeTensor)
+    ]
+    return sum({each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}.values())
+
+
+def failing(stage: Stage, step: int, kind: type[Exception], said: str) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if (progress.stage, progress.step) == (stage, step):
+            raise kind(said)
+
+    return report
+
+
+ENDS = {
+    "completed": ignore,
+    "canceled while it denoises": failing(Stage.DENOISING, 1, TaskCanceled, "canceled"),
+    "out of memory at the decoder": failing(Stage.DECODING, 0, torch.OutOfMemoryError, "CUDA out of memory"),
+    "failed": failing(Stage.DENOISING, 2, RuntimeError, "a tensor of the wrong shape"),
+}
+
+
+@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_task_leaves_nothing_behind(model: Ltx2Model, end: str, image: Image.Image | None) -> None:
+    before = held_bytes()
+    for quality in ("exact", "fast"):
+        with suppress(VideoError):
+            model.render(small(quality=quality, num_inference_steps=STEPS), image, ENDS[end])
+        assert held_bytes() == before

@@ -1,0 +1,252 @@
+"""Promise: whatever is sped up stays what diffusers makes, within a stated tolerance, and does less work."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import ModelMixin
+from PIL import Image
+
+from models.ltx2.model import Ltx2Model
+from models.optimizations import install
+from models.optimizations.compiled import compile_blocks
+from models.optimizations.kernels import use_backend
+from models.optimizations.selection import Optimization, choose_optimizations
+from models.optimizations.text_kv_cache import CachedLinear
+from tests.models.conftest import ignore, small
+from tests.models.optimizations.conftest import BLOCKS, STG_BLOCK, Build, counting, denoise, distance, transformer_of
+
+ROUNDING = 2e-5
+"""In float32. Switching STG off moves the result a thousand times as far (tested below)."""
+EXACT = 0.0
+NO_GUIDANCE: dict[str, object] = {
+    "cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0
+}  # fmt: skip
+STG_ALONE: dict[str, object] = {**NO_GUIDANCE, "stg_scale_video": 1.0}
+LATER: dict[str, object] = {
+    "gated_attn": True,
+    "cross_attn_mod": True,
+    "audio_gated_attn": True,
+    "audio_cross_attn_mod": True,
+}
+"""What LTX-2.3 has beside LTX-2 (19B)."""
+
+
+def picture() -> Image.Image:
+    return Image.linear_gradient("L").resize((128, 64)).convert("RGB")
+
+
+def sped_up(build: Build, *names: Optimization, **config: Any) -> Ltx2Model:
+    model = build(**config)
+    assert install(transformer_of(model), names, (STG_BLOCK,)) == names
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        (Optimization.STG_PREFIX_REUSE, ROUNDING),
+        (Optimization.DROP_NOOP_MASK, EXACT),
+        (Optimization.TEXT_KV_CACHE, EXACT),
+        (Optimization.DEDUP_TIMESTEPS, ROUNDING),
+    ],
+)
+@pytest.mark.parametrize("request_fields", [{}, NO_GUIDANCE, STG_ALONE], ids=["guided", "plain", "stg alone"])
+@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+def test_a_speedup_changes_nothing(
+    build: Build, name: Optimization, tolerance: float, request_fields: dict[str, object], image: Image.Image | None
+) -> None:
+    reference = denoise(build(), image, **request_fields)
+    assert distance(denoise(sped_up(build, name), image, **request_fields), reference) <= tolerance
+
+
+def test_all_of_them_together_change_nothing_over_two_tasks(build: Build) -> None:
+    plain, fast = build(), sped_up(build, *choose_optimizations("auto", "cuda"))
+    for fields in ({"prompt": "a cat"}, {"prompt": "a dog", "seed": 5}):
+        assert distance(denoise(fast, **fields), denoise(plain, **fields)) <= ROUNDING
+
+
+def test_what_speedups_may_not_move_is_moved_by_stg_a_thousand_times_as_far(build: Build) -> None:
+    model = build()
+    assert distance(denoise(model), denoise(model, stg_scale_video=0.0)) > 1000 * ROUNDING
+
+
+def test_the_stg_pass_runs_no_block_before_its_own(build: Build) -> None:
+    blocks = transformer_of(sped := sped_up(build, Optimization.STG_PREFIX_REUSE)).transformer_blocks
+    with counting(blocks[STG_BLOCK - 1]) as before, counting(blocks[STG_BLOCK]) as perturbed:
+        denoise(sped)
+    assert before == [2, 1] * 3
+    assert perturbed == [2, 1, 1] * 3
+
+
+def test_a_prefix_is_never_taken_from_another_task(build: Build) -> None:
+    """A task that ends between the two calls leaves its rows behind; the next must not begin with them."""
+    model = sped_up(build, Optimization.STG_PREFIX_REUSE)
+    denoise(model, **NO_GUIDANCE)
+    assert distance(denoise(model), denoise(build())) <= ROUNDING
+
+
+def test_there_is_no_prefix_before_block_0(build: Build) -> None:
+    assert install(transformer_of(build()), (Optimization.STG_PREFIX_REUSE,), (0,)) == ()
+
+
+def test_a_model_that_modulates_its_text_has_no_keys_to_keep(build: Build) -> None:
+    model = build(**LATER)
+    assert install(transformer_of(model), (Optimization.TEXT_KV_CACHE,), (STG_BLOCK,)) == ()
+
+
+def test_the_other_speedups_hold_for_a_later_model(build: Build) -> None:
+    names = (Optimization.STG_PREFIX_REUSE, Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS)
+    assert distance(denoise(sped_up(build, *names, **LATER)), denoise(build(**LATER))) <= ROUNDING
+
+
+def test_the_text_is_projected_once_a_task(build: Build) -> None:
+    model = sped_up(build, Optimization.TEXT_KV_CACHE)
+    kept = transformer_of(model).transformer_blocks[0].attn2.to_k
+    assert isinstance(kept, CachedLinear)
+    with counting(kept.linear) as rows:
+        denoise(model)
+        denoise(model, prompt="a dog")
+    assert rows == [2, 2]
+
+
+def test_two_timesteps_make_two_rows_of_a_table(build: Build) -> None:
+    model = sped_up(build, Optimization.DEDUP_TIMESTEPS)
+    with counting(transformer_of(model).time_embed.table) as rows:
+        denoise(model, picture())
+    assert rows == [2] * 9
+
+
+def test_no_mask_reaches_the_blocks_where_it_masks_nothing(build: Build) -> None:
+    model = sped_up(build, Optimization.DROP_NOOP_MASK)
+    masks: list[object] = []
+    transformer_of(model).transformer_blocks[0].register_forward_pre_hook(
+        lambda _block, _args, call: masks.append(call["encoder_attention_mask"]), with_kwargs=True
+    )
+    denoise(model)
+    assert masks == [None] * 9
+
+
+def test_a_mask_that_masks_is_kept(build: Build) -> None:
+    transformer = transformer_of(sped_up(build, Optimization.DROP_NOOP_MASK))
+    passed: list[torch.Tensor] = []
+    transformer.register_forward_pre_hook(
+        lambda _transformer, _args, call: passed.append(call["encoder_attention_mask"]), with_kwargs=True
+    )
+    mask = torch.tensor([[1, 1, 0]])
+    with pytest.raises(TypeError):
+        transformer(encoder_attention_mask=mask)
+    assert passed[0] is mask
+
+
+def test_a_cpu_renders_as_diffusers_does_unless_told_otherwise() -> None:
+    assert choose_optimizations("auto", "cpu") == ()
+    assert choose_optimizations("off", "cuda") == ()
+    assert choose_optimizations([Optimization.COMPILE, Optimization.DROP_NOOP_MASK], "cuda") == (
+        Optimization.DROP_NOOP_MASK,
+        Optimization.COMPILE,
+    )
+    assert choose_optimizations([Optimization.COMPILE, Optimization.DROP_NOOP_MASK], "cpu") == (
+        Optimization.DROP_NOOP_MASK,
+    )
+
+
+def test_what_must_be_measured_first_is_never_on_by_itself() -> None:
+    assert not {Optimization.COMPILE, Optimization.CUDNN} & set(choose_optimizations("auto", "cuda"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
+def test_kept_keys_give_way_to_compilation(build: Build) -> None:
+    on = install(transformer_of(build()), (Optimization.TEXT_KV_CACHE, Optimization.COMPILE), (STG_BLOCK,))
+    assert on == (Optimization.COMPILE,)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
+def test_compiled_blocks_change_nothing_beside_the_shared_prefix(build: Build) -> None:
+    """Traced as on a GPU; what the kernels are made of is left to torch's own tests."""
+    model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.DROP_NOOP_MASK)
+    compile_blocks(transformer_of(model), backend="aot_eager")
+    assert distance(denoise(model), denoise(build())) <= ROUNDING
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
+def test_what_is_compiled_is_kept_beside_the_weights(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "an operator's own")
+    Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "an operator's own"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, lambda _progress: None)
+    assert cache_dir() == str(tmp_path / "compiled")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+
+
+class Block(torch.nn.Module):
+    def forward(self, states: torch.Tensor, kind: str) -> torch.Tensor:
+        return states + len(kind)
+
+
+class Blocks(ModelMixin):
+    _repeated_blocks = ("Block",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Block()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
+def test_blocks_stay_compiled_with_many_kinds_of_calls() -> None:
+    """Four passes, with an image or without, of two kinds of sizes: torch's own bound is below it, and says nothing."""
+    blocks, ran = Blocks(), []
+
+    def compiled(graph: Any, _inputs: Any) -> Any:
+        return lambda *inputs: ran.append(graph) or graph.forward(*inputs)
+
+    compile_blocks(blocks, backend=compiled)
+    for kind in range(16):
+        blocks.block(torch.ones(2), "x" * kind)
+    assert len(ran) == 16
+
+
+def test_another_kernel_is_for_the_picture_s_self_attention_of_one_model_alone(build: Build) -> None:
+    """torch's own stands for cuDNN's, which a CPU does not have."""
+    model = build()
+    use_backend(transformer_of(model), "native")
+    kernels = {name: layer.processor._attention_backend for name, layer in attentions(model).items()}
+    assert {name for name, kernel in kernels.items() if kernel} == {f"{block}.attn1" for block in range(BLOCKS)}
+    assert not any(layer.processor._attention_backend for layer in attentions(build()).values())
+    assert distance(denoise(model), denoise(build())) == EXACT
+
+
+def attentions(model: Ltx2Model) -> dict[str, Any]:
+    """The attention layers of all blocks, by their block and name."""
+    blocks = transformer_of(model).transformer_blocks
+    return {name: layer for name, layer in blocks.named_modules() if hasattr(layer, "processor")}
+
+
+def test_nothing_is_kept_after_a_task(build: Build) -> None:
+    model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.TEXT_KV_CACHE)
+    model.render(small(), None, ignore)
+    blocks = transformer_of(model).transformer_blocks
+    assert blocks._kept is None
+    assert all(block.attn2.to_k._kept is None for block in blocks)
+
+
+def test_a_streamed_transformer_gets_only_what_skips_no_module() -> None:
+    assert Optimization.TEXT_KV_CACHE not in choose_optimizations("auto", "cuda", roomy=False)
+    assert Optimization.TEXT_KV_CACHE in choose_optimizations([Optimization.TEXT_KV_CACHE], "cuda", roomy=False), (
+        "an operator's word counts"
+    )
+    assert choose_optimizations("auto", "cuda", streamed=True) == (
+        Optimization.DROP_NOOP_MASK,
+        Optimization.DEDUP_TIMESTEPS,
+    )
+
+
+def test_the_blocks_stay_as_many_as_they_were(build: Build) -> None:
+    assert len(transformer_of(sped_up(build, Optimization.STG_PREFIX_REUSE)).transformer_blocks) == BLOCKS

@@ -1,0 +1,43 @@
+"""Which model `auto` means, and that nobody is answered with noise by mistake."""
+
+import pytest
+
+from deployments.model_selection import TINY_NOTICE, resolve_model
+from deployments.settings import SettingsError
+from models.names import REAL_MODEL_NAME, TINY_MODEL_NAME
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "gpus", "chosen", "on"),
+    [
+        ("auto", "auto", 1, REAL_MODEL_NAME, "cuda"),
+        ("auto", "auto", 0, TINY_MODEL_NAME, "cpu"),
+        ("auto", "cuda", 0, REAL_MODEL_NAME, "cuda"),
+        ("auto", "cpu", 8, TINY_MODEL_NAME, "cpu"),
+        ("tiny", "auto", 0, TINY_MODEL_NAME, "cpu"),
+        ("tiny", "cuda", 1, TINY_MODEL_NAME, "cuda"),
+        ("owner/model", "auto", 1, "owner/model", "cuda"),
+        ("owner/model", "cuda", 0, "owner/model", "cuda"),
+    ],
+)
+def test_the_model_follows_the_settings_and_the_cluster(model, device, gpus, chosen, on):
+    choice = resolve_model(model, device, gpus, None)
+    assert (choice.name, choice.device) == (chosen, on)
+    assert choice.notices == ((TINY_NOTICE,) if chosen == TINY_MODEL_NAME else ())
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_real_model_without_cuda_is_an_error_that_says_what_to_change(device):
+    with pytest.raises(SettingsError, match=r"owner/model.*CUDA.*device to cuda.*model to tiny"):
+        resolve_model("owner/model", device, 0, None)
+
+
+def test_auto_never_falls_from_a_real_model_to_the_tiny_one():
+    choice = resolve_model("auto", "auto", 0, "owner/model")
+    assert (choice.name, choice.device) == ("owner/model", "cuda")
+    assert "no CUDA device" in choice.notices[0]
+    assert "set model to tiny" in choice.notices[0]
+
+
+def test_the_tiny_model_is_served_to_whoever_asks_for_it_by_name():
+    assert resolve_model("tiny", "auto", 0, "owner/model").name == TINY_MODEL_NAME
