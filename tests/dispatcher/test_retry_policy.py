@@ -36,7 +36,7 @@ UNAVAILABLE = DeploymentUnavailableError("generator")
 
 
 @pytest.mark.parametrize(
-    ("error", "row", "may_encode_again", "verdict"),
+    ("error", "row", "may_encode_again", "decision"),
     [
         (RenderFailed("x"), None, True, RetryDecision.IGNORE),
         (RenderFailed("x"), ENDED, True, RetryDecision.IGNORE),

@@ -287,7 +287,7 @@ def two(hub: FakeHub) -> FakeHub:
 
 
 @pytest.mark.parametrize(
-    ("training", "wanted", "other"),
+    ("checkpoint_type", "wanted", "other"),
     [(CheckpointType.AUTO, TRANSFORMER, BASE_VARIANT), (CheckpointType.BASE, BASE_VARIANT, TRANSFORMER)],
 )
 def test_of_two_transformers_only_the_one_that_is_used_is_downloaded(
