@@ -72,7 +72,7 @@ def ended_task(request: VideoRequest, number: int, denoising_s: float, rest_s: f
     now = time.time()
     values: dict[str, Any] = dict.fromkeys(Task.__dataclass_fields__)
     values |= {"id": str(number), "sequence": number, "state": State.COMPLETED, "model": "m", "request": request}
-    values |= {"adjusted": (), "step": 0, "progress": 1.0, "finished_at": now}
+    values |= {"adjustments": (), "step": 0, "progress": 1.0, "finished_at": now}
     values |= {"rendering_at": now - denoising_s - rest_s, "decoding_at": now - rest_s}
     return Task(**values)
 

@@ -33,8 +33,8 @@ def traces(receiver):
 
 
 def test_spans_come_under_the_clients_own_and_under_each_other(receiver, traces):
-    submit = traces.begin("submit", CLIENTS, task_id="abc")
-    traces.record("queue", submit.traceparent, 2.5, attempt=1)
+    submit = traces.start_span("submit", CLIENTS, task_id="abc")
+    traces.record_span("queue", submit.traceparent, 2.5, attempt=1)
     submit.end()
     traces.close()
     found = receiver.wait_for("submit", "queue")
@@ -48,7 +48,7 @@ def test_spans_come_under_the_clients_own_and_under_each_other(receiver, traces)
 
 
 def test_without_a_client_each_submit_begins_a_trace_of_its_own(receiver, traces):
-    first, second = traces.begin("submit", None), traces.begin("submit", None)
+    first, second = traces.start_span("submit", None), traces.begin("submit", None)
     first.end()
     second.end()
     assert first.traceparent != second.traceparent
@@ -59,17 +59,17 @@ def test_without_a_client_each_submit_begins_a_trace_of_its_own(receiver, traces
 
 
 def test_a_client_that_samples_its_trace_out_is_heeded(receiver, traces):
-    unsampled = traces.begin("submit", f"00-{TRACE_ID}-{SPAN_ID}-00")
-    traces.record("queue", unsampled.traceparent, 1.0)
+    unsampled = traces.start_span("submit", f"00-{TRACE_ID}-{SPAN_ID}-00")
+    traces.record_span("queue", unsampled.traceparent, 1.0)
     unsampled.end()
-    traces.begin("after", None).end()
+    traces.start_span("after", None).end()
     traces.close()
     assert set(receiver.wait_for("after")) == {"after"}
     assert unsampled.traceparent.endswith("-00")
 
 
 def test_a_failed_span_has_the_errors_code_and_not_its_words(receiver, traces):
-    task = with_parent(TASK, traces.begin("claim", CLIENTS))
+    task = with_parent(TASK, traces.start_span("claim", CLIENTS))
     with pytest.raises(EncodeFailed), in_span(traces, "encode", task.context.traceparent):
         raise EncodeFailed("words of a client")
     with pytest.raises(KeyError), in_span(traces, "store", task.context.traceparent):

@@ -43,7 +43,7 @@ def test_a_database_that_an_unreleased_version_made_is_named_at_the_start(engine
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE tasks DROP COLUMN rendering_at"))
-        connection.execute(text("DROP TABLE turns"))
+        connection.execute(text("DROP TABLE fair_queue_state"))
     with pytest.raises(StoreUnavailable, match=r"database_url: .* lacks tasks.rendering_at, turns.owner, turns.began"):
         migrate(engine)
 
@@ -55,13 +55,13 @@ def test_a_database_that_an_unreleased_version_made_is_named_at_the_start(engine
         ("SELECT DISTINCT dispatcher FROM tasks WHERE dispatcher IS NOT NULL", "tasks_by_dispatcher"),
         ("UPDATE tasks SET lease_until = 1 WHERE dispatcher = 'a' AND finished_at IS NULL", "tasks_by_dispatcher"),
         ("SELECT * FROM tasks WHERE state = 'queued' ORDER BY sequence DESC LIMIT 9", "tasks_by_state"),
-        ("SELECT lane FROM webhooks WHERE state = 'pending' AND lane > 'a' ORDER BY lane LIMIT 1", "webhooks_due"),
+        ("SELECT delivery_group FROM webhook_deliveries WHERE state = 'pending' AND delivery_group > 'a' ORDER BY delivery_group LIMIT 1", "webhook_deliveries_due"),
         (
-            "SELECT 1 FROM webhooks WHERE state = 'pending' AND lane = 'a' AND due_at <= 5 ORDER BY due_at LIMIT 1",
-            "webhooks_due",
+            "SELECT 1 FROM webhook_deliveries WHERE state = 'pending' AND delivery_group = 'a' AND due_at <= 5 ORDER BY due_at LIMIT 1",
+            "webhook_deliveries_due",
         ),
-        ("SELECT state FROM webhooks WHERE task_id IN ('a', 'b') ORDER BY sequence", "webhooks_by_task"),
-        ("SELECT sequence FROM webhooks WHERE created_at < 5 ORDER BY created_at LIMIT 9", "webhooks_by_age"),
+        ("SELECT state FROM webhook_deliveries WHERE task_id IN ('a', 'b') ORDER BY sequence", "webhook_deliveries_by_task"),
+        ("SELECT sequence FROM webhook_deliveries WHERE created_at < 5 ORDER BY created_at LIMIT 9", "webhook_deliveries_by_age"),
         (
             "SELECT id FROM tasks WHERE state IN ('completed') AND finished_at < 5 ORDER BY finished_at LIMIT 9",
             "tasks_by_end",

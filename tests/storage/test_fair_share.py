@@ -357,7 +357,7 @@ def test_turns_of_before_keep_their_meaning(open_store):
     assert task_cost(VideoRequest(prompt="x"), 0.5) == 1
     store = open_store()
     with store._engine.begin() as connection:
-        connection.execute(insert(fair_queue_state), [{"owner": "alice", "began": 5.0, "ends": 7.0}])
+        connection.execute(insert(fair_queue_state), [{"owner": "alice", "start": 5.0, "finish": 7.0}])
     submit(store, "alice", 2)
     submit(store, "bob", 4)
     assert one_by_one(store, 4) == "bbab"

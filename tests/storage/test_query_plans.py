@@ -170,9 +170,9 @@ def test_a_thousand_messages_for_a_dead_host_are_not_looked_at(postgres):
         with engine.begin() as connection:
             connection.execute(insert(webhook_deliveries), [waiting_message(number) for number in range(MESSAGES)])
             connection.exec_driver_sql("ANALYZE webhooks")
-        asked = statements(SqlTaskStore(engine), lambda store: store.due_webhooks(MESSAGES * 1.0), "webhooks")
+        asked = statements(SqlTaskStore(engine), lambda store: store.due_webhooks(MESSAGES * 1.0), "webhook_deliveries")
         plans = [node for statement in asked for node in run_plan(engine, statement)]
-        scans = [node for node in plans if node.get("Relation Name") == "webhooks"]
+        scans = [node for node in plans if node.get("Relation Name") == "webhook_deliveries"]
         assert scans
         assert sum(rows_looked_at(node) for node in scans) <= FEW
         assert "Seq Scan" not in [node["Node Type"] for node in scans]

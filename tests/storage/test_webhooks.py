@@ -120,7 +120,7 @@ def test_a_task_does_not_end_without_its_message(store):
     """Both are one transaction: where the message cannot be written, the task has not ended."""
     task = running(store)
     with store._engine.begin() as connection:
-        connection.execute(text("DROP TABLE webhooks"))
+        connection.execute(text("DROP TABLE webhook_deliveries"))
     with pytest.raises(StoreUnavailable):
         store.complete(task, OUTPUT)
     row = store.get(task.id)
