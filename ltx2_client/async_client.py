@@ -1,4 +1,4 @@
-"""The client for asyncio. Everything that it knows stands in `talks.py`; here is only how it is awaited."""
+"""The client for asyncio. Everything that it knows stands in `operations.py`; here is only how it is awaited."""
 
 import asyncio
 import contextlib

@@ -208,7 +208,7 @@ class ReplicaState(StrEnum):
 class GeneratorReplica:
     """A Generator, as it last described itself.
 
-    `working_bytes` is GPU memory for a render beside the weights, once it has loaded them; None where nothing bounds
+    `free_vram_bytes` is GPU memory for a render beside the weights, once it has loaded them; None where nothing bounds
     it.
     """
 
@@ -225,7 +225,7 @@ class GeneratorReplica:
 class ServedModel:
     """What Generators learned that loaded a model. Without a profile, none has since the app started.
 
-    `working_bytes` is GPU memory for a render beside the weights, of the Generator that has least of it; None where
+    `free_vram_bytes` is GPU memory for a render beside the weights, of the Generator that has least of it; None where
     nothing bounds it, as on a CPU.
     """
 

@@ -11,7 +11,7 @@ HasWaiters = Callable[[], bool]
 class GpuLock:
     """A lock that knows who waits for it.
 
-    After `idle_s` seconds in which nobody had a turn, `fall_asleep` is called once, in a thread of its own that has
+    After `idle_s` seconds in which nobody had a turn, `sleep` is called once, in a thread of its own that has
     the turn meanwhile; it is given a function that says whether it is waited for. `idle_s` None: never.
     """
 

@@ -1,7 +1,7 @@
 """The parameters of a video, once: name, default, bounds, description.
 
 The HTTP layer, the task row and the model all use `VideoRequest`; the bounds that an operator can move stand in
-`Limits`. A name here is the name everywhere, down to the line that calls diffusers.
+`RequestLimits`. A name here is the name everywhere, down to the line that calls diffusers.
 """
 
 import math

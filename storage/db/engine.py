@@ -172,7 +172,7 @@ class SqliteLock:
     def __init__(self, url: str, server: str, patience_s: float = 15.0) -> None:
         """Take the lock for `server`, a name of this server that no other has.
 
-        Waits `patience_s` for the processes of a server that was just killed. Raises StoreUnavailable.
+        Waits `timeout_s` for the processes of a server that was just killed. Raises StoreUnavailable.
         """
         path = Path(f"{sqlite_file(url)}.lock")
         make_private_folder(path.parent)

@@ -19,7 +19,7 @@ POOL_SIZE = 10
 
 
 class TimeoutConnection(psycopg.Connection[Any]):
-    """Closes itself when a statement is not answered in `patience_s`; the pool then opens another."""
+    """Closes itself when a statement is not answered in `timeout_s`; the pool then opens another."""
 
     timeout_s: float = QUERY_TIMEOUT_S
 

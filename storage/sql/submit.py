@@ -78,7 +78,7 @@ def check_queue_limit(connection: Connection, model: str, max_queued: int) -> No
 
 
 def check_owner_limit(connection: Connection, model: str, owner: str, quota: Quota) -> None:
-    """Raise QueueFull when as many of the owner's tasks wait for the model as may. Exact as `check_room` is."""
+    """Raise QueueFull when as many of the owner's tasks wait for the model as may. Exact as `check_queue_limit` is."""
     if quota.max_queued is None:
         return
     theirs = (tasks.c.model == model) & (tasks.c.owner == owner)

@@ -44,7 +44,7 @@ def test_a_database_that_an_unreleased_version_made_is_named_at_the_start(engine
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE tasks DROP COLUMN rendering_at"))
         connection.execute(text("DROP TABLE fair_queue_state"))
-    with pytest.raises(StoreUnavailable, match=r"database_url: .* lacks tasks.rendering_at, turns.owner, turns.began"):
+    with pytest.raises(StoreUnavailable, match=r"database_url: .* lacks tasks.rendering_at, fair_queue_state.owner, fair_queue_state.start"):
         migrate(engine)
 
 

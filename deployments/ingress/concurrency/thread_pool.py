@@ -71,7 +71,7 @@ class FairSlots:
         self._number = 0
 
     async def acquire(self, owner: str) -> None:
-        """Return when it is the owner's turn; it ends with `give_back`."""
+        """Return when it is the owner's turn; it ends with `release`."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(turn)
         self._grant()

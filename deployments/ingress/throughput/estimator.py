@@ -30,7 +30,7 @@ class Sample:
 
     `before` has a task's seconds to the end of its last step by its pixels x frames x evaluations, `after` those after
     it by its pixels x frames: a decode costs the same after two steps and after forty. `whole` has both together, for
-    tasks of versions that did not write down where the one ends. `usual_s` is the median of all, whatever their size.
+    tasks of versions that did not write down where the one ends. `median_s` is the median of all, whatever their size.
     """
 
     before_decode: LinearFit = NO_FIT
