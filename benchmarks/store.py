@@ -56,7 +56,7 @@ def operations(tasks: int) -> dict[str, Operation]:
         "list, completed": lambda store: store.page([State.COMPLETED], 21),
         "counts for /health": lambda store: store.counts(),
         "claim to requeue": claim,
-        "overdue, claimants": lambda store: (store.fail_overdue(), store.claimants()),
+        "overdue, claimants": lambda store: (store.fail_overdue(), store.list_dispatchers()),
         "submit": lambda store: store.submit(NewTask(request, TINY_MODEL_NAME, "http://127.0.0.1"), 1_000_000_000),
     }
 

@@ -134,7 +134,7 @@ class Steps:
     def _render_compiled(self, option: Compiled) -> Row:
         """What is compiled is forgotten after it: torch counts the variants of a block over all options."""
         twin = self._subject.with_twin()
-        names = tuple(name for name in option.speedups if name is not Optimization.TEXT_KV_CACHE)
+        names = tuple(name for name in option.optimizations if name is not Optimization.TEXT_KV_CACHE)
         install(twin.pipe.transformer, names, twin.stg_blocks)
         compile_blocks(twin.pipe.transformer, mode=option.mode, dynamic=option.dynamic)
         start = time.perf_counter()

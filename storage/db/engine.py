@@ -169,7 +169,7 @@ class SqliteLock:
     All processes of one server quota the lock; it goes when the last of them ends, however it ends.
     """
 
-    def __init__(self, url: str, server: str, patience_s: float = 15.0) -> None:
+    def __init__(self, url: str, server: str, timeout_s: float = 15.0) -> None:
         """Take the lock for `server`, a name of this server that no other has.
 
         Waits `timeout_s` for the processes of a server that was just killed. Raises StoreUnavailable.
@@ -177,7 +177,7 @@ class SqliteLock:
         path = Path(f"{sqlite_file(url)}.lock")
         make_private_folder(path.parent)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while not self._take(server):
             if time.monotonic() > deadline:
                 holder = self._read()

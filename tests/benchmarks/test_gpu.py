@@ -186,7 +186,7 @@ def test_a_model_is_made_for_the_parts_that_are_wanted_alone(tmp_path: Path) -> 
 
 
 def test_on_a_gpu_every_speedup_is_measured_alone() -> None:
-    alone = {*options("cuda").values(), *(option.speedups for option in compiled_options().values())}
+    alone = {*options("cuda").values(), *(option.optimizations for option in compiled_options().values())}
     assert {(name,) for name in Optimization if name is not Optimization.COMPILE} <= alone
     assert () in alone, "compiled blocks alone"
 

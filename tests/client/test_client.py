@@ -43,7 +43,7 @@ def test_a_picture_becomes_a_file(client, server, tmp_path):
 
 def test_an_estimate_says_what_fits_and_makes_nothing(client, server):
     free_bytes = estimate_peak(VideoRequest(prompt=PROMPT, num_frames=241)).bytes
-    server.tasks.remember_model(ServedModel(MODEL, choose_profile({}), free_bytes))
+    server.tasks.record_model(ServedModel(MODEL, choose_profile({}), free_bytes))
     taken, refused = client.estimate(PROMPT, num_frames=241), client.estimate(PROMPT, num_frames=249)
     assert (taken.fits, taken.nearest) == (True, ())
     assert (refused.fits, refused.nearest[0]["num_frames"]) == (False, 241)

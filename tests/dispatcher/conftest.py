@@ -48,7 +48,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     real = leases.DispatcherId.current()
     monkeypatch.setattr(
         leases.DispatcherId,
-        "of_this_process",
+        "current",
         lambda: replace(real, started_at=real.started_at + next(numbers) / 100),
     )
 

@@ -25,7 +25,7 @@ LONGER_LEASE_S = 8.0
 @pytest.fixture(autouse=True)
 def short_of_breath(monkeypatch):
     for module in (deployment, outcomes):
-        monkeypatch.setattr(module, "BREATHER_S", 0.05)
+        monkeypatch.setattr(module, "RETRY_DELAY_S", 0.05)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ async def test_an_output_store_that_refuses_for_good_holds_no_task_and_no_place_
     settings, store, workers, tmp_path, monkeypatch
 ):
     """It is asked whether a second run has a file already, and to remove the picture of one that has ended."""
-    monkeypatch.setattr(outcomes, "STORE_PATIENCE_S", 0.2)
+    monkeypatch.setattr(outcomes, "STORE_TIMEOUT_S", 0.2)
     task_id = store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box", input_key="inputs/x")).id
     (before,) = store.claim("lost", MODEL, 1, 60)
     store.requeue(before, attempt_lost=False)

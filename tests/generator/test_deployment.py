@@ -364,7 +364,7 @@ def test_a_store_that_is_away_loses_no_model_that_has_loaded(
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     with monkeypatch.context() as patched:
-        patched.setattr(generator._tasks, "remember_model", fail_with(StoreUnavailable("the database is away")))
+        patched.setattr(generator._tasks, "record_model", fail_with(StoreUnavailable("the database is away")))
         generator.generate(claimed(store))
     assert generator._residence.model is not None
     assert store.served_model(MODEL).profile is None

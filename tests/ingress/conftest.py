@@ -124,7 +124,7 @@ def build_app(
     engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
     migrate(engine)
     settings = Settings(**values)
-    tasks = SqlTaskStore(engine, shares=settings.quotas)
+    tasks = SqlTaskStore(engine, quotas=settings.quotas)
     outputs, nudges = store or LocalOutputStore(folder / "store"), []
     stack.callback(tasks.close)
 

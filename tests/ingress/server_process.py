@@ -24,7 +24,7 @@ def main(port: str, folder: str, values: str) -> None:
     settings = Settings(**json.loads(values))
     engine = open_engine(f"sqlite:///{folder}/tasks.db")
     migrate(engine)
-    tasks = SqlTaskStore(engine, shares=settings.quotas)
+    tasks = SqlTaskStore(engine, quotas=settings.quotas)
     app = create_app(AppContext(settings, "m", tasks, LocalOutputStore(Path(folder) / "store"), nudge))
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="error")
 

@@ -104,10 +104,10 @@ def test_a_checkpoint_on_this_machine_tells_before_it_was_ever_loaded(open_box, 
 def test_what_the_operator_says_now_counts_more_than_what_was_loaded_before(open_box, tmp_path: Path) -> None:
     model = str(checkpoint(tmp_path / "a-checkpoint", {"use_dynamic_shifting": False}))
     box = open_box(model=model, generator={"checkpoint_type": "base"})
-    box.tasks.remember_model(ServedModel(model, DISTILLED))
+    box.tasks.record_model(ServedModel(model, DISTILLED))
     assert submitted(box, num_inference_steps=40)["adjusted"] == []
     box = open_box(model=model, generator={"checkpoint_type": "distilled"})
-    box.tasks.remember_model(ServedModel(model, LTX_2_3))
+    box.tasks.record_model(ServedModel(model, LTX_2_3))
     assert named(submitted(box, num_inference_steps=40)["adjusted"]) == {"num_inference_steps": (40, 8)}
 
 

@@ -26,7 +26,7 @@ def test_each_change_is_an_event_with_a_rising_id_and_the_last_one_is_final(serv
         task = box.start()
         heard.append(next_id(lines))
         for step in (10, 20):
-            box.tasks.report(task, Progress(Stage.DENOISING, step))
+            box.tasks.report_progress(task, Progress(Stage.DENOISING, step))
             heard.append(next_id(lines))
         box.complete(task)
         rest = list(lines)

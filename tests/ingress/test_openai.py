@@ -254,7 +254,7 @@ def test_waiting_for_a_video_that_fails_or_is_deleted_says_why(served_box):
         waiting.start()
         while not (claimed := box.tasks.claim("alice", MODEL, 1, 60)):
             time.sleep(0.02)
-        box.tasks.start(claimed[0])
+        box.tasks.start_run(claimed[0])
         end(claimed[0]) if end else box.client.delete(f"/v1/video/tasks/{claimed[0].id}")
         waiting.join()
     assert refusal(answers[0]) == (500, None, "render_failed")
@@ -268,7 +268,7 @@ def test_waiting_for_a_video_takes_one_of_the_seats_of_all_who_wait(served_box):
     while not (claimed := box.tasks.claim("alice", MODEL, 1, 60)):
         time.sleep(0.02)
     answer = box.client.post("/v1/videos/sync", json={"prompt": PROMPT})
-    box.tasks.start(claimed[0])
+    box.tasks.start_run(claimed[0])
     box.complete(claimed[0])
     waiting.join()
     assert (answer.status_code, answer.json()["error"]["type"]) == (429, "rate_limit_error")

@@ -85,7 +85,7 @@ def test_a_scheduler_that_shifts_nothing_is_that_of_a_distilled_model() -> None:
 
 @pytest.mark.parametrize("name", ["a/LTX-2-Distilled", "/models/ltx2-distilled/", "a/ltx2-distilled@refs/pr/1"])
 def test_a_model_that_is_called_distilled_and_does_not_tell_is_asked_about(name: str) -> None:
-    with pytest.raises(ModelUnavailable, match=r"set generator\.recipe to distilled or to base"):
+    with pytest.raises(ModelUnavailable, match=r"set generator\.checkpoint_type to distilled or to base"):
         is_distilled(CheckpointType.AUTO, {"use_dynamic_shifting": True}, name)
 
 

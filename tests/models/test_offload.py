@@ -114,12 +114,12 @@ def test_pinning_stops_where_others_take_the_memory(tiny_folder: Path, monkeypat
     """Each weight looks again: replicas of a host load together after a scale-up."""
     pipe = LTX2Pipeline.from_pretrained(tiny_folder)
     room = iter([80 * GB] * 6 + [0] * 10_000)
-    monkeypatch.setattr(offload, "pinnable_bytes", lambda: next(room))
+    monkeypatch.setattr(offload, "max_pinned_bytes", lambda: next(room))
     blocks = list(pipe.transformer.transformer_blocks.parameters())
     stood = {id(weight): weight.data_ptr() for weight in blocks}
     assert offload.pin({"transformer": pipe.transformer}) == frozenset()
     assert sum(weight.data_ptr() != stood[id(weight)] for weight in blocks) == 5
-    monkeypatch.setattr(offload, "pinnable_bytes", lambda: 80 * GB)
+    monkeypatch.setattr(offload, "max_pinned_bytes", lambda: 80 * GB)
     assert offload.pin({"transformer": pipe.transformer, "vae": pipe.vae}) == {"transformer", "vae"}
 
 

@@ -196,18 +196,18 @@ def test_a_file_that_was_removed_or_replaced_is_noticed(engine, tmp_path):
 def test_a_second_server_is_refused_with_what_to_do(url):
     first = SqliteLock(url, "first/1")
     with pytest.raises(StoreUnavailable, match=r"tasks.db is in use by another server \(first/1\); stop that one"):
-        SqliteLock(url, "second/2", retry_timeout_s=0.3)
+        SqliteLock(url, "second/2", timeout_s=0.3)
     first.release()
-    SqliteLock(url, "second/2", retry_timeout_s=0.3).release()
+    SqliteLock(url, "second/2", timeout_s=0.3).release()
 
 
 def test_the_processes_of_one_server_share_the_lock_until_the_last_ends(url):
-    first, second = SqliteLock(url, "one"), SqliteLock(url, "one", retry_timeout_s=0)
+    first, second = SqliteLock(url, "one"), SqliteLock(url, "one", timeout_s=0)
     first.release()
     with pytest.raises(StoreUnavailable):
-        SqliteLock(url, "two", retry_timeout_s=0.3)
+        SqliteLock(url, "two", timeout_s=0.3)
     second.release()
-    SqliteLock(url, "two", retry_timeout_s=0).release()
+    SqliteLock(url, "two", timeout_s=0).release()
 
 
 def test_an_old_name_in_the_file_gives_no_lock(url, tmp_path):
@@ -215,7 +215,7 @@ def test_an_old_name_in_the_file_gives_no_lock(url, tmp_path):
     writing = os.open(tmp_path / "data" / "tasks.db.lock", os.O_RDWR)
     fcntl.flock(writing, fcntl.LOCK_EX)
     with pytest.raises(StoreUnavailable):
-        SqliteLock(url, "one", retry_timeout_s=0.3)
+        SqliteLock(url, "one", timeout_s=0.3)
     os.close(writing)
 
 
@@ -232,9 +232,9 @@ def test_a_killed_server_leaves_no_lock(url):
     holder.start()
     assert ready.wait(60)
     with pytest.raises(StoreUnavailable):
-        SqliteLock(url, "next", retry_timeout_s=0)
+        SqliteLock(url, "next", timeout_s=0)
     holder.kill()
-    SqliteLock(url, "next", retry_timeout_s=10).release()
+    SqliteLock(url, "next", timeout_s=10).release()
     holder.join()
 
 

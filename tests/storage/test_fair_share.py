@@ -26,7 +26,7 @@ def open_store(database_url):
     opened: list[SqlTaskStore] = []
 
     def open_it(**shares: Quota) -> SqlTaskStore:
-        opened.append(SqlTaskStore.open(database_url, shares=shares))
+        opened.append(SqlTaskStore.open(database_url, quotas=shares))
         return opened[-1]
 
     yield open_it
@@ -190,7 +190,7 @@ def test_a_place_follows_the_weights(open_store):
     store = open_store(alice=Quota(weight=2))
     submit(store, "alice", 10)
     mine = submit(store, "bob", 2)
-    assert [store.place(task).number for task in mine] == [2, 5]
+    assert [store.queue_position(task).position for task in mine] == [2, 5]
 
 
 def test_a_place_counts_only_what_waits_for_the_same_model(store):
@@ -206,13 +206,13 @@ def test_a_place_counts_only_what_waits_for_the_same_model(store):
 def test_a_place_says_how_many_rounds_of_its_owner_come_first(open_store):
     store = open_store(alice=Quota(max_running=2))
     running = submit(store, "alice")
-    store.start(*claim(store))
+    store.start_run(*claim(store))
     waiting = submit(store, "alice", 4)
     free = submit(store, "bob", 4)
-    assert [store.place(task).own_rounds for task in waiting] == [0.0, 0.5, 1.0, 1.5]
-    assert [store.place(task).own_rounds for task in free] == [0.0] * 4
+    assert [store.queue_position(task).own_rounds for task in waiting] == [0.0, 0.5, 1.0, 1.5]
+    assert [store.queue_position(task).own_rounds for task in free] == [0.0] * 4
     end(store, *running)
-    assert [store.place(task).own_rounds for task in waiting] == [0.0, 0.0, 0.5, 1.0]
+    assert [store.queue_position(task).own_rounds for task in waiting] == [0.0, 0.0, 0.5, 1.0]
 
 
 @settings(
@@ -247,7 +247,7 @@ def test_places_are_the_order_in_which_tasks_of_one_size_are_served(store, arriv
 
 
 def _claim_all(url: str, name: str, begin, results) -> None:
-    store = SqlTaskStore.open(url, shares={"alice": Quota(max_running=3)})
+    store = SqlTaskStore.open(url, quotas={"alice": Quota(max_running=3)})
     begin.wait()
     mine = []
     while claimed := store.claim(name, MODEL, 1, 60):

@@ -40,7 +40,7 @@ def backends(store: SqlTaskStore) -> list[psutil.Process]:
 
 
 def test_a_server_that_hangs_is_unavailable_in_bounded_time_and_then_well_again(postgres_store, monkeypatch):
-    monkeypatch.setattr(bounded.TimeoutConnection, "retry_timeout_s", 0.5)
+    monkeypatch.setattr(bounded.TimeoutConnection, "timeout_s", 0.5)
     monkeypatch.setattr(bounded, "CONNECT_TIMEOUT_S", 2)
     task = postgres_store.submit(new_task())
     stopped = backends(postgres_store)
@@ -95,7 +95,7 @@ def test_a_url_without_a_driver_means_the_one_that_is_installed(server):
 
 
 def test_a_migration_may_take_longer_than_a_statement_and_only_it(server, monkeypatch):
-    monkeypatch.setattr(bounded.TimeoutConnection, "retry_timeout_s", 0.3)
+    monkeypatch.setattr(bounded.TimeoutConnection, "timeout_s", 0.3)
     engine = open_engine(server.database())
     migrate(engine)
     with pytest.raises(Exception, match=r"no answer in 0\.3 s"), engine.connect() as connection:

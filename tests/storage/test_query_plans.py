@@ -140,9 +140,9 @@ def test_it_goes_by_an_index_and_looks_at_few_rows(name, engine):
 @pytest.mark.parametrize(
     ("name", "operation"),
     {
-        "a place in the queue": lambda store: store.place(store.get(task_id(COMPLETED + 4_000))),
+        "a place in the queue": lambda store: store.queue_position(store.get(task_id(COMPLETED + 4_000))),
         "counts for /health": lambda store: store.counts(),
-        "a census": lambda store: store.census(TINY_MODEL_NAME),
+        "a census": lambda store: store.count_queue(TINY_MODEL_NAME),
         "room for a submit": submit,
     }.items(),
 )
@@ -169,7 +169,7 @@ def test_a_thousand_messages_for_a_dead_host_are_not_looked_at(postgres):
     try:
         with engine.begin() as connection:
             connection.execute(insert(webhook_deliveries), [waiting_message(number) for number in range(MESSAGES)])
-            connection.exec_driver_sql("ANALYZE webhooks")
+            connection.exec_driver_sql("ANALYZE webhook_deliveries")
         asked = statements(SqlTaskStore(engine), lambda store: store.due_webhooks(MESSAGES * 1.0), "webhook_deliveries")
         plans = [node for statement in asked for node in run_plan(engine, statement)]
         scans = [node for node in plans if node.get("Relation Name") == "webhook_deliveries"]

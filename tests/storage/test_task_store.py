@@ -763,7 +763,7 @@ def test_a_list_goes_on_past_what_only_a_newer_version_can_read(store):
     "end",
     [
         lambda store: store.reclaim(["alice"]),
-        lambda store: store.renew("alice", LEASE_S),
+        lambda store: store.renew_leases("alice", LEASE_S),
         lambda store: let_time_pass(store, 200) or store.fail_overdue(),
     ],
     ids=["reclaimed", "renewed", "overdue"],

@@ -241,7 +241,7 @@ def test_the_tries_of_a_deleted_task_end_those_under_way_too(outbox, receive):
             await sender.start_due()
             await until(lambda: outbox.standing(tried).last_error is not None)
             for task in (tried, silent):
-                outbox.store.end_webhooks(task.id)
+                outbox.store.fail_webhooks(task.id)
                 assert outbox.standing(task) == DeliveryStatus(FAILED, 1, "its task was deleted")
             await sender.stop_ended()
             await asyncio.wait_for(sender.finish(), 30)
@@ -288,7 +288,7 @@ def test_the_dead_hosts_of_one_owner_hold_up_no_other_owner(outbox, receive):
         async with outbox.sender(max_concurrent_deliveries=5, max_per_owner=3, timeout_s=60) as sender:
             loop = asyncio.create_task(sender.run())
             await until(lambda: all(outbox.standing(task).state == DELIVERED for task in living))
-            assert [each.lane.owner for each in sender._sending.values()].count("alice") == 3
+            assert [each.group.owner for each in sender._sending.values()].count("alice") == 3
             loop.cancel()
             await asyncio.wait([loop])
 
