@@ -32,7 +32,7 @@ def test_defaults_are_those_that_others_rely_on():
 
 
 def test_args_fill_them():
-    filled = settings(model="tiny", limits={"max_inference_steps": 50}, encode={"max_bytes": None})
+    filled = settings(model="tiny", limits={"max_inference_steps": 50}, encoder={"max_bytes": None})
     assert (filled.model, filled.limits.max_inference_steps, filled.encoder.max_bytes) == ("tiny", 50, None)
 
 

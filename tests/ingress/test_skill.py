@@ -83,7 +83,7 @@ def test_every_default_in_the_document_is_accepted_and_every_field_is_told(box):
 
 def test_limits_are_those_of_this_server(open_box):
     box = open_box(
-        limits={"max_side_px": 640, "max_inference_steps": 30, "max_image_bytes": 12345}, encode={"max_bytes": None}
+        limits={"max_side_px": 640, "max_inference_steps": 30, "max_image_bytes": 12345}, encoder={"max_bytes": None}
     )
     text = document(box)
     assert field_rows(text)["width"][1] == "whole number, 64 to 640, multiple of 64"
