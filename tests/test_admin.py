@@ -14,11 +14,12 @@ from deployments.ingress.keys import Keyring
 from deployments.settings import Settings
 from models.request import VideoRequest
 from storage.audit import ORPHAN_MIN_AGE_S
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import output_key, poster_key, staged
 from storage.task_store import SqlTaskStore
 from storage.tasks import NOBODY, Failure, NewTask, Output, State, Task
+from tests.sqlite import new_sqlite
 
 MODEL = "Lightricks/LTX-2"
 Admin = Callable[..., str]
@@ -26,8 +27,7 @@ Admin = Callable[..., str]
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> SqlTaskStore:
-    engine = open_engine(f"sqlite:///{tmp_path / 'ltx2.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "ltx2.db"))
     yield SqlTaskStore(engine)
     engine.dispose()
 

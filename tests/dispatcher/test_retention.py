@@ -14,13 +14,14 @@ from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
 from models.request import VideoRequest
 from storage.audit import ORPHAN_MIN_AGE_S
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import input_key, output_key, poster_key, staged
 from storage.retention import SqlRetentionStore
 from storage.schema import tasks, webhooks
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, NewTask, Output, State, Task
+from tests.sqlite import new_sqlite
 
 DAY_S = 86_400.0
 Rounds = Callable[..., Retention]
@@ -39,8 +40,7 @@ class StubbornStore(LocalOutputStore):
 
 @pytest.fixture
 def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "tasks.db"))
     yield engine
     engine.dispose()
 

@@ -21,11 +21,12 @@ from deployments.ingress.app import create_app
 from deployments.ingress.rooms import Rooms
 from deployments.metrics.metrics import NO_METRICS, Metrics
 from deployments.settings import Settings
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from storage.local import LocalOutputStore
 from storage.outputs import OutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Output, Task
+from tests.sqlite import new_sqlite
 
 MODEL = "Lightricks/LTX-2"
 PROMPT = "A cinematic wide shot of a sunset over the ocean..."
@@ -121,8 +122,7 @@ def build_app(
 ) -> tuple[FastAPI, tuple[SqlTaskStore, OutputStore, Path, list[None]]]:
     """The app over stores of its own, and these stores."""
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
-    engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(folder / "tasks.db"))
     settings = Settings(**values)
     tasks = SqlTaskStore(engine, shares=settings.shares)
     outputs, nudges = store or LocalOutputStore(folder / "store"), []

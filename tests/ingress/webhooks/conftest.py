@@ -14,12 +14,13 @@ from deployments.ingress.webhooks.message import Messages
 from deployments.ingress.webhooks.post import Post
 from deployments.ingress.webhooks.sender import Sender
 from deployments.settings import Settings
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NOBODY, Task
 from storage.webhooks import Standing
 from tests.ingress.webhooks.receivers import SECRET, Answer, Receiver
 from tests.metrics.recorded import RecordedMetrics
+from tests.sqlite import new_sqlite
 from tests.storage.test_webhooks import completed
 
 
@@ -81,8 +82,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def outbox(tmp_path) -> Iterator[Outbox]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "tasks.db"))
     store = SqlTaskStore(engine)
     yield Outbox(store)
     store.close()
