@@ -22,6 +22,9 @@ from models.speedup_choice import Speedup
 from models.speedups.compiled import compile_blocks
 from models.tiny import AUDIO_VAE, CONNECTORS, TEXT_ENCODER, TRANSFORMER, VIDEO_VAE, VOCODER
 
+pytestmark = pytest.mark.timeout(900)
+"""The whole benchmark is the set-up of the first test."""
+
 ROUNDING = 1e-4
 CONFIGS = {
     "transformer": {**TRANSFORMER, "num_layers": 3},
