@@ -51,9 +51,12 @@ class Departure:
         self._silent = 0
 
     def drain(self, drain: Callable[[int], bool]) -> bool:
-        """Ask for the drain until it is granted: a head that is being replaced is away for a minute or two."""
+        """Ask for the drain until it is granted: a head that is being replaced is away for a minute or two.
+
+        A node that Ray has ended itself, as its autoscaler v2 does before it deletes the pod, is drained.
+        """
         while self._may_go_on():
-            if self._head_hears() and drain(self._left_s()):
+            if not self._node_runs() or (self._head_hears() and drain(self._left_s())):
                 return True
             time.sleep(LOOK_EVERY_S)
         return False
@@ -63,10 +66,13 @@ class Departure:
 
         False if a replica is left when the time is over, or the head is gone.
         """
-        while self._may_go_on() and any(_is_raylet(name) or name.startswith(REPLICA) for name in self._names()):
+        while self._may_go_on() and self._node_runs():
             self._head_hears()
             time.sleep(LOOK_EVERY_S)
         return not any(name.startswith(REPLICA) for name in self._names())
+
+    def _node_runs(self) -> bool:
+        return any(_is_raylet(name) or name.startswith(REPLICA) for name in self._names())
 
     def _left_s(self) -> int:
         return max(1, int(min(self._deadline_s, self._give_up - time.monotonic())))
