@@ -86,7 +86,10 @@ class Operator:
         self.old: list[Cluster] = []
         self.said: list[str] = []
         self.killed: list[Pod] = []
-        """Pods that were not at their end when their grace period was over."""
+        """Pods that were not at their end when their grace period was over, while their cluster stood.
+
+        With a cluster goes its head, and Ray ends no worker without one: those are killed after preStop.
+        """
         self._skipped_s = 0.0
 
     @property
@@ -309,7 +312,7 @@ class Operator:
             cluster.waiting = []
             for pod in cluster.pods:
                 pod.delete()
-            self._forget_gone(cluster)
+            cluster.pods = [pod for pod in cluster.pods if not pod.gone]
             if not cluster.pods:
                 self.old.remove(cluster)
                 self._say(f"deleted {cluster.name}")

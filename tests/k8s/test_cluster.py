@@ -204,5 +204,5 @@ def test_a_rollback_is_an_upgrade_to_the_version_before(scene: Scene) -> None:
     assert not any(pod.leaving for pod in operator.pods), "an autoscaler takes no other worker away"
 
 
-def test_no_pod_was_killed_at_the_end_of_its_grace_period(scene: Scene) -> None:
+def test_no_pod_of_a_cluster_that_stands_was_killed_at_the_end_of_its_grace_period(scene: Scene) -> None:
     assert {pod.name: pod.events for pod in scene.operator.killed} == {}
