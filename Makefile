@@ -1,6 +1,6 @@
 # make run      the server, on port 8004
 # make weights  fetch the model ahead of the first task: MODEL=owner/name, or the one in serve_config.yaml
-# make test     the tests
+# make test     the tests; JOBS=2 runs those that start no server of Ray in two processes
 # make check    lint, format, types, imports and docs/settings.md; changes nothing
 # make fix      the only one that writes: lint fixes, formatting and docs/settings.md
 #
@@ -8,6 +8,7 @@
 # Another Python: make PYTHON=python3.12 run
 
 PYTHON ?= python3
+JOBS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
@@ -22,7 +23,14 @@ weights: $(VENV)/.server
 	@$(BIN)/python -m deployments.cli.download_model serve_config.yaml $(MODEL)
 
 test: $(VENV)/.dev
+ifeq ($(JOBS),1)
 	$(BIN)/python -m pytest
+else
+	@failed=0; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e --ignore=tests/k8s || failed=1; \
+	$(BIN)/python -m pytest tests/e2e tests/k8s || failed=1; \
+	exit $$failed
+endif
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

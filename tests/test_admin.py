@@ -13,12 +13,13 @@ from deployments.cli.admin import main
 from deployments.ingress.middleware.auth import ApiKeyStore
 from deployments.settings import Settings
 from models.request.request import VideoRequest
-from storage.db.engine import migrate, open_engine
+from storage.db.engine import open_engine
 from storage.outputs.audit import ORPHAN_MIN_AGE_S
 from storage.outputs.local import LocalOutputStore
 from storage.outputs.store import output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, Failure, NewTask, Output, State, Task
+from tests.sqlite import new_sqlite
 
 MODEL = "Lightricks/LTX-2"
 Admin = Callable[..., str]
@@ -26,8 +27,7 @@ Admin = Callable[..., str]
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> SqlTaskStore:
-    engine = open_engine(f"sqlite:///{tmp_path / 'ltx2.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "ltx2.db"))
     yield SqlTaskStore(engine)
     engine.dispose()
 

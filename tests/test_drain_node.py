@@ -73,6 +73,11 @@ def test_a_drain_is_asked_for_until_it_is_granted() -> None:
     assert leaving([GENERATOR], answers=answers, seconds=600).request_drain(lambda _seconds: next(grants))
 
 
+def test_a_node_that_ray_has_ended_itself_is_not_drained_again() -> None:
+    """As its autoscaler v2 does before it deletes the pod. Ray grants no drain then, for all of the 900 s."""
+    assert leaving([RAYLET], ["ray start --block"], seconds=600).request_drain(lambda _seconds: False)
+
+
 @pytest.mark.parametrize(("head", "seconds"), [(True, 0), (False, 600)])
 def test_a_drain_that_is_not_granted_in_time_or_has_no_head_to_ask_is_given_up(head: bool, seconds: float) -> None:
     assert not leaving([GENERATOR], answers=itertools.repeat(head), seconds=seconds).request_drain(
@@ -88,7 +93,7 @@ def test_ray_is_told_how_long_the_drain_may_take(seconds: tuple[int, ...], least
         told.append(seconds)
         return True
 
-    assert NodeDrain(list, lambda: True, *seconds).request_drain(drain)
+    assert NodeDrain(lambda: [RAYLET], lambda: True, *seconds).request_drain(drain)
     assert least <= told[0] <= most
 
 

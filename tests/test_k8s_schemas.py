@@ -1,17 +1,21 @@
-"""Kubernetes' own schemas, strictly: every core object of the manifests, and every template of a pod in them."""
+"""Schemas, strictly: Kubernetes' own for core objects and pods, KubeRay's for RayService, Prometheus' operator's."""
 
+import importlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from kubernetes_validate import ValidationError, validate
 
 from tests.k8s.pods import head_pod, worker_pod
-from tests.kubernetes import KUBECTL, OVERLAYS, ROOT, of_kind, pods, render
+from tests.kuberay_fields import RAY_SERVICE, core_parts, unknown_fields
+from tests.kubernetes import CRD, KUBECTL, OVERLAYS, ROOT, of_kind, pods, render, render_with
 
 K8S = ROOT / "k8s"
 VERSIONS = ("1.30.0", "1.37.0")
@@ -27,7 +31,9 @@ CORE = {
 """What Kubernetes brings along. Others are custom resources, whose schemas come with their operators."""
 CUSTOM = {"ray.io/v1", "gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1"}
 RENDERED = sorted(path.parent for kind in ("overlays", "storage", "weights") for path in (K8S / kind).glob("*/kustom*"))
+COMPONENTS = sorted([*(K8S / "platforms").iterdir(), *(K8S / "components").iterdir()])
 each_version = pytest.mark.parametrize("version", VERSIONS)
+each_overlay = pytest.mark.parametrize("overlay", sorted(path.name for path in OVERLAYS.iterdir()))
 
 
 @cache
@@ -60,7 +66,7 @@ def test_kubernetes_knows_every_field_of_the_core_objects(version: str) -> None:
 
 
 @each_version
-@pytest.mark.parametrize("overlay", sorted(path.name for path in OVERLAYS.iterdir()))
+@each_overlay
 def test_kubernetes_knows_every_field_of_the_pods(version: str, overlay: str) -> None:
     service = of_kind(render(overlay), "RayService")
     for name, template in pods(service):
@@ -83,3 +89,103 @@ def test_a_field_that_kubernetes_does_not_know_is_found() -> None:
     (policy,) = [each for each in objects(OVERLAYS / "production") if each["kind"] == "NetworkPolicy"]
     with pytest.raises(ValidationError):
         validate({**policy, "spec": {**policy["spec"], "ingres": []}}, VERSIONS[0], strict=True)
+
+
+@each_overlay
+@pytest.mark.parametrize("component", [None, *COMPONENTS], ids=lambda path: path.name if path else "alone")
+def test_every_kuberay_since_1_5_knows_every_field(overlay: str, component: Path | None, tmp_path: Path) -> None:
+    found = render_with(component, overlay, tmp_path.resolve()) if component else render(overlay)
+    service = of_kind(found, "RayService")
+    assert unknown_fields(service) == []
+    for part in core_parts(service):
+        validate(part, VERSIONS[0], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "field"),
+    [
+        ((), "suspend"),  # of KubeRay 1.7
+        (("rayClusterConfig",), "upgradeStrategy"),  # of 1.6
+        (("rayClusterConfig", "autoscalerOptions"), "idleTimeoutSecond"),
+        (("rayClusterConfig", "workerGroupSpecs", 0), "maxReplica"),
+    ],
+)
+def test_a_field_that_some_kuberay_does_not_know_is_found(place: tuple[str | int, ...], field: str) -> None:
+    service = deepcopy(of_kind(render("production"), "RayService"))
+    at = service["spec"]
+    for step in place:
+        at = at[step]
+    at[field] = 1
+    (problem,) = unknown_fields(service)
+    assert f"'{field}'" in problem
+
+
+@pytest.mark.parametrize("options", ["autoscalerOptions", "gcsFaultToleranceOptions"])
+def test_a_field_that_kubernetes_does_not_know_is_found_in_what_kuberay_takes_from_it(options: str) -> None:
+    service = deepcopy(of_kind(render("production"), "RayService"))
+    at = service["spec"]["rayClusterConfig"][options]
+    if options == "autoscalerOptions":
+        at["volumeMounts"][0]["mountpath"] = "/"
+    else:
+        at["redisPassword"]["valueFrom"]["secretKey"] = {}
+    assert unknown_fields(service) == []
+    *_, containers = (part for part in core_parts(service) if part["kind"] == "Pod")
+    with pytest.raises(ValidationError):
+        validate(containers, VERSIONS[0], strict=True)
+
+
+@pytest.mark.skipif(not CRD.exists(), reason=f"KubeRay's CRD is not at {CRD}")
+def test_the_fields_of_a_rayservice_are_those_of_kuberays_crd() -> None:
+    definition = yaml.load(CRD.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    versions = {each["name"]: each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"]}
+    assert list(differences(RAY_SERVICE["properties"]["spec"], versions["v1"]["properties"]["spec"])) == []
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], place: str = "spec") -> Iterator[str]:
+    """Where the CRD lacks a field of ours, or gives it another type or other values."""
+    if any(ours.get(word) != theirs.get(word) for word in ("type", "enum")):
+        yield place
+    for name, field in ours.get("properties", {}).items():
+        if name in theirs["properties"]:
+            yield from differences(field, theirs["properties"][name], f"{place}.{name}")
+        else:
+            yield f"{place}.{name}"
+    if "items" in ours:
+        yield from differences(ours["items"], theirs["items"], f"{place}[]")
+
+
+@each_overlay
+def test_the_prometheus_operator_knows_every_field(overlay: str, tmp_path: Path) -> None:
+    found = render_with(ROOT / "observability", overlay, tmp_path.resolve())
+    for kind in ("PodMonitor", "PrometheusRule"):
+        assert [error.message for error in of_operator(kind).iter_errors(of_kind(found, kind))] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "field"),
+    [
+        ("PodMonitor", ("podMetricsEndpoints", 0), "relabeling"),
+        ("PodMonitor", ("podMetricsEndpoints", 0, "relabelings", 0), "target"),
+        ("PrometheusRule", ("groups", 0, "rules", 0), "severity"),
+    ],
+)
+def test_a_field_that_the_prometheus_operator_does_not_know_is_found(
+    kind: str, place: tuple[str | int, ...], field: str, tmp_path: Path
+) -> None:
+    wrong = of_kind(render_with(ROOT / "observability", "production", tmp_path.resolve()), kind)
+    at = wrong["spec"]
+    for step in place:
+        at = at[step]
+    at[field] = "x"
+    assert [error for error in of_operator(kind).iter_errors(wrong) if f"'{field}'" in error.message]
+
+
+@cache
+def of_operator(kind: str) -> Draft202012Validator:
+    """The schema of one of its objects, strictly, from the models that a package makes of its CRDs."""
+    models = importlib.import_module("cloudcoil.models.prometheus_operator.v1")
+    schema = getattr(models, kind).model_json_schema(by_alias=True)
+    for each in (schema, *schema["$defs"].values()):
+        if "properties" in each:
+            each["additionalProperties"] = False
+    return Draft202012Validator(schema)

@@ -53,9 +53,12 @@ class NodeDrain:
         self._head_failures = 0
 
     def request_drain(self, drain: Callable[[int], bool]) -> bool:
-        """Ask for the drain until it is granted: a head that is being replaced is away for a minute or two."""
+        """Ask for the drain until it is granted: a head that is being replaced is away for a minute or two.
+
+        A node that Ray has ended itself, as its autoscaler v2 does before it deletes the pod, is drained.
+        """
         while self._has_time_left():
-            if self._check_head() and drain(self._left_s()):
+            if not self._is_node_running() or (self._check_head() and drain(self._left_s())):
                 return True
             time.sleep(CHECK_INTERVAL_S)
         return False
@@ -65,12 +68,13 @@ class NodeDrain:
 
         False if a replica is left when the time is over, or the head is gone.
         """
-        while self._has_time_left() and any(
-            _is_raylet(name) or name.startswith(REPLICA) for name in self._list_process_names()
-        ):
+        while self._has_time_left() and self._is_node_running():
             self._check_head()
             time.sleep(CHECK_INTERVAL_S)
         return not any(name.startswith(REPLICA) for name in self._list_process_names())
+
+    def _is_node_running(self) -> bool:
+        return any(_is_raylet(name) or name.startswith(REPLICA) for name in self._list_process_names())
 
     def _left_s(self) -> int:
         return max(1, int(min(self._deadline_s, self._deadline - time.monotonic())))

@@ -12,6 +12,7 @@ EXPECTED_VARIABLES = {
     "RAY_SERVE_ENABLE_HA_PROXY": "requests go through Ray's Python proxy, at a quarter of the rate",
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "a lost proxy is noticed after 23 s instead of 6",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "a lost proxy is noticed after 23 s instead of 6",
+    "RAY_SERVE_SLOW_STARTUP_WARNING_S": "a head that comes back kills replicas that take 30 s to find it",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "a Generator starts from zero up to 3 s later",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "a Generator starts from zero up to 3 s later",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "a stop takes 30 s",

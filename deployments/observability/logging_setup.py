@@ -14,7 +14,7 @@ def make_logging_config(settings: LogSettings) -> LoggingConfig:
 def configure_system_logging(config: LoggingConfig) -> None:
     """Have them write so too, from now on and after a restart.
 
-    Only `serve deploy` hands them the `make_logging_config` of a config file; `serve run` does not (Ray 2.60, scripts.py),
+    Only `serve deploy` hands them the `logging_config` of a config file; `serve run` does not (Ray 2.60, scripts.py),
     and there is no public call for it.
     """
     if (client := _get_global_client(raise_if_no_controller_running=False)) is not None:

@@ -22,6 +22,9 @@ from models.memory.offload_plan import OffloadMode
 from models.optimizations.compiled import compile_blocks
 from models.optimizations.selection import Optimization
 
+pytestmark = pytest.mark.timeout(900)
+"""The whole benchmark is the set-up of the first test."""
+
 ROUNDING = 1e-4
 CONFIGS = {
     "transformer": {**TRANSFORMER, "num_layers": 3},

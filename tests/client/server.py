@@ -13,11 +13,12 @@ from deployments.ingress.app import create_app
 from deployments.ingress.context import AppContext
 from deployments.settings import Settings
 from models.progress import Progress, Stage
-from storage.db.engine import migrate, open_engine
+from storage.db.engine import open_engine
 from storage.outputs.local import LocalOutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, Output, State, Task
 from tests.ports import free_port
+from tests.sqlite import new_sqlite
 
 MODEL = "Lightricks/LTX-2"
 VIDEO = bytes(range(256)) * 4000
@@ -81,8 +82,7 @@ class Server:
     """What `serve` serves, and the worker behind it."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        self._engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
-        migrate(self._engine)
+        self._engine = open_engine(new_sqlite(folder / "tasks.db"))
         self.tasks, self.outputs = SqlTaskStore(self._engine), LocalOutputStore(folder / "store")
         self.line = BreakingOff(create_app(AppContext(settings, MODEL, self.tasks, self.outputs, _no_nudge)))
         self.port = free_port()

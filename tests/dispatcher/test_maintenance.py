@@ -9,10 +9,11 @@ from deployments.dispatcher.outcomes import OutcomeHandler
 from deployments.settings import Settings
 from models.errors import StoreUnavailable
 from models.request.request import VideoRequest
-from storage.db.engine import migrate, open_engine
+from storage.db.engine import open_engine
 from storage.outputs.local import LocalOutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State
+from tests.sqlite import new_sqlite
 
 MODEL = "Lightricks/LTX-2"
 LOT = 2
@@ -21,8 +22,7 @@ NEVER_S = 1e12
 
 @pytest.fixture
 def store(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path}/tasks.db")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "tasks.db"))
     store = SqlTaskStore(engine)
     yield store
     store.close()

@@ -13,7 +13,7 @@ from deployments.dispatcher.retention import WEBHOOK_TTL_S, Retention
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
 from models.request.request import VideoRequest
-from storage.db.engine import migrate, open_engine
+from storage.db.engine import open_engine
 from storage.db.schema import tasks, webhook_deliveries
 from storage.outputs.audit import ORPHAN_MIN_AGE_S
 from storage.outputs.local import LocalOutputStore
@@ -21,6 +21,7 @@ from storage.outputs.store import input_key, output_key, poster_key, staging_key
 from storage.sql.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, NewTask, Output, State, Task
+from tests.sqlite import new_sqlite
 
 DAY_S = 86_400.0
 Rounds = Callable[..., Retention]
@@ -39,8 +40,7 @@ class StubbornStore(LocalOutputStore):
 
 @pytest.fixture
 def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "tasks.db"))
     yield engine
     engine.dispose()
 

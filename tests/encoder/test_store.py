@@ -14,13 +14,13 @@ from models.clip import Clip
 from models.errors import StoreUnavailable
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
-from storage.db.engine import migrate, open_engine
 from storage.outputs.s3_options import S3Options
 from storage.outputs.store import open_output_store, output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State, Task
 from tests.s3 import REGION, front_of, give_credentials, new_bucket, s3_server
 from tests.s3_habits import HOPELESS, PUBLISHING
+from tests.sqlite import new_sqlite
 
 MODEL = "m"
 CLIP = Clip(np.zeros((9, 64, 64, 3), np.uint8), np.zeros((2, 24_000), np.float32), 24_000, Fraction(25))
@@ -37,10 +37,7 @@ def front(monkeypatch):
 @pytest.fixture
 def settings(front, tmp_path: Path) -> Settings:
     options = S3Options(endpoint_url=front.url, region=REGION, max_attempts=1)
-    url = f"sqlite:///{tmp_path / 'tasks.db'}"
-    engine = open_engine(url)
-    migrate(engine)
-    engine.dispose()
+    url = new_sqlite(tmp_path / "tasks.db")
     return Settings(database_url=url, outputs=OutputSettings(url=f"s3://{new_bucket(front.url)}", s3=options))
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from storage.db.engine import migrate, open_engine
+from storage.db.engine import open_engine
+from tests.sqlite import new_sqlite
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "tasks.db"))
     yield engine
     engine.dispose()

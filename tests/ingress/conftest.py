@@ -21,11 +21,12 @@ from deployments.ingress.app import create_app
 from deployments.ingress.context import AppContext
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import Settings
-from storage.db.engine import migrate, open_engine
+from storage.db.engine import open_engine
 from storage.outputs.local import LocalOutputStore
 from storage.outputs.store import OutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Output, Task
+from tests.sqlite import new_sqlite
 
 MODEL = "Lightricks/LTX-2"
 PROMPT = "A cinematic wide shot of a sunset over the ocean..."
@@ -121,8 +122,7 @@ def build_app(
 ) -> tuple[FastAPI, tuple[SqlTaskStore, OutputStore, Path, list[None]]]:
     """The app over stores of its own, and these stores."""
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
-    engine = open_engine(f"sqlite:///{folder / 'tasks.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(folder / "tasks.db"))
     settings = Settings(**values)
     tasks = SqlTaskStore(engine, quotas=settings.quotas)
     outputs, nudges = store or LocalOutputStore(folder / "store"), []

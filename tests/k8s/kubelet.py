@@ -38,6 +38,10 @@ class Shared:
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     services: dict[str, tuple[str, dict[str, int]]] = field(default_factory=dict)
     """A service that has an address of its own: that, and its ports by name."""
+    api: tuple[str, int] = ("", 0)
+    """Where Kubernetes' own API answers; every container is told."""
+    account: dict[str, str] = field(default_factory=dict)
+    """What a pod gets that may talk to it: `token`, `ca.crt` and `namespace`."""
 
     def prepare(self, name_server: str) -> None:
         """Write what all containers have in /etc."""
@@ -68,14 +72,13 @@ class Container:
         self._pod = pod
         self.spec = spec
         self.ready = False
-        self.restarts = -1
+        self.restarts = -1  # not started yet
         self._failures = 0
         self._process: subprocess.Popen[bytes]
         self._environment: dict[str, str] = {}
         self.started_at = 0.0
 
     def run(self) -> None:
-        self.restarts += 1
         self.ready, self._failures, self.started_at = False, 0, time.monotonic()
         self._environment = self._pod.environment(self.spec)
         command = [
@@ -97,12 +100,22 @@ class Container:
             self._process = subprocess.Popen(
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        self.restarts += 1
 
     @property
     def exit_code(self) -> int | None:
         return self._process.poll()
 
+    @property
+    def state(self) -> str:
+        """As Kubernetes calls it."""
+        if self.restarts < 0:
+            return "waiting"
+        return "running" if self.exit_code is None else "terminated"
+
     def processes(self) -> list[psutil.Process]:
+        if self.restarts < 0:
+            return []
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self._process.pid).children(recursive=True)
         return []
@@ -224,7 +237,10 @@ class Pod:
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
 
     def environment(self, container: Object) -> dict[str, str]:
-        found = self._shared.links() if self.made["spec"].get("enableServiceLinks", True) else {}
+        host, port = self._shared.api
+        found = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT_HTTPS": str(port)}
+        if self.made["spec"].get("enableServiceLinks", True):
+            found |= self._shared.links()
         found = {**image_environment(), MARK: os.environ.get(MARK, ""), "HOSTNAME": self.name, **found}
         for variable in container.get("env", []):
             value = self._value(variable)
@@ -245,6 +261,9 @@ class Pod:
         else:
             folder = self.folder / "volumes" / volume["name"]
         folder.mkdir(parents=True, exist_ok=True)
+        for source in volume.get("projected", {}).get("sources", []):
+            for name in _projected(source):
+                (folder / name).write_text(self._shared.account[name])
         return folder
 
     def _value(self, variable: Object) -> str | None:
@@ -334,6 +353,14 @@ class Pod:
             said = f"preStop broke off: {error}"
         self.pre_stop_s = time.monotonic() - began
         self.events.append(f"{said} after {self.pre_stop_s:.1f} s")
+
+
+def _projected(source: Object) -> list[str]:
+    """The files that one source of a projected volume makes."""
+    if token := source.get("serviceAccountToken"):
+        return [token["path"]]
+    kind = source.get("configMap") or source.get("downwardAPI") or source.get("secret") or {}
+    return [each["path"] for each in kind.get("items", [])]
 
 
 def _expand(text: str, environment: Mapping[str, str]) -> str:

@@ -27,6 +27,8 @@ DOMAIN = f"{NAMESPACE}.svc.cluster.local"
 SERVE_SERVICE_ADDRESS = "10.96.0.7"
 LOOK_EVERY_S = 0.5
 APPLICATIONS = "/api/serve/applications/"
+NAME_CACHE_S = 30.0
+"""How long the cluster's name server tells the address of a pod that is gone after another is ready: CoreDNS's own."""
 
 
 @dataclass
@@ -35,10 +37,15 @@ class Cluster:
 
     made: Object
     pods: list[Pod] = field(default_factory=list)
+    waiting: list[Object] = field(default_factory=list)
+    """Pods that are made and that no node has a GPU for."""
     submitted: str = ""
     """The Serve config that it was given last."""
     applications: dict[str, Any] = field(default_factory=dict)
     ends_at: float | None = None
+    head_known_as: str = ""
+    """The head's address as the name server tells it."""
+    head_moved_at: float = 0.0
 
     @property
     def name(self) -> str:
@@ -51,6 +58,12 @@ class Cluster:
     def of(self, group: str) -> list[Pod]:
         """The pods of a group, those that are ending among them."""
         return [pod for pod in self.pods if pod.labels["ray.io/group"] == group]
+
+    @property
+    def replica_states(self) -> set[str]:
+        """What Serve says of its replicas."""
+        deployments = [each for app in self.applications.values() for each in app["deployments"].values()]
+        return {replica["state"] for each in deployments for replica in each["replicas"]}
 
     @property
     def running(self) -> bool:
@@ -72,6 +85,12 @@ class Operator:
         self.pending: Cluster | None = None
         self.old: list[Cluster] = []
         self.said: list[str] = []
+        self.killed: list[Pod] = []
+        """Pods that were not at their end when their grace period was over, while their cluster stood.
+
+        With a cluster goes its head, and Ray ends no worker without one: those are killed after preStop.
+        """
+        self._skipped_s = 0.0
 
     @property
     def clusters(self) -> list[Cluster]:
@@ -84,6 +103,18 @@ class Operator:
     def apply(self, rayservice: Object) -> None:
         """What `kubectl apply` does."""
         self._service = deepcopy(rayservice)
+
+    def seconds_left(self, cluster: Cluster) -> float:
+        """Until a superseded cluster is deleted."""
+        assert cluster.ends_at is not None
+        return cluster.ends_at - self._now()
+
+    def skip(self, seconds: float) -> None:
+        """Move the operator's clock: what it waits for is over so much sooner."""
+        self._skipped_s += seconds
+
+    def _now(self) -> float:
+        return time.monotonic() + self._skipped_s
 
     def until(self, condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         """Reconcile until it holds."""
@@ -171,28 +202,35 @@ class Operator:
         return cluster
 
     def _reconcile_pods(self, cluster: Cluster) -> None:
-        if cluster.ends_at is not None and time.monotonic() > cluster.ends_at:
+        if cluster.ends_at is not None and self._now() >= cluster.ends_at:
             return
         for pod in cluster.pods:
             if pod.failed and not pod.leaving:
                 pod.delete()
-        cluster.pods = [pod for pod in cluster.pods if not pod.gone]
+        self._forget_gone(cluster)
         if cluster.head is None:
             self._start(cluster, head_pod(cluster.made, f"{cluster.name}-head-{_suffix()}"))
         for name, group in groups(cluster.made).items():
             self._scale(cluster, name, group)
+        for made in list(cluster.waiting):
+            if _gpus(made) <= self._free_gpus():
+                cluster.waiting.remove(made)
+                self._start(cluster, made)
+
+    def _forget_gone(self, cluster: Cluster) -> None:
+        self.killed += [pod for pod in cluster.pods if pod.gone and pod.killed]
+        cluster.pods = [pod for pod in cluster.pods if not pod.gone]
 
     def _scale(self, cluster: Cluster, name: str, group: Object) -> None:
-        for doomed in group.get("scaleStrategy", {}).get("workersToDelete", []):
-            for pod in cluster.of(name):
-                if pod.name == doomed:
-                    pod.delete()
+        doomed = group.get("scaleStrategy", {}).get("workersToDelete", [])
+        for pod in cluster.of(name):
+            if pod.name in doomed:
+                pod.delete()
+        cluster.waiting = [made for made in cluster.waiting if made["metadata"]["name"] not in doomed]
         wanted = min(max(group.get("replicas", 0), group["minReplicas"]), group["maxReplicas"])
-        for _ in range(wanted - len(cluster.of(name))):
-            made = worker_pod(cluster.made, name, f"{cluster.name}-{name}-worker-{_suffix()}")
-            if _gpus(made) > self._free_gpus():
-                return
-            self._start(cluster, made)
+        waiting = [made for made in cluster.waiting if made["metadata"]["labels"]["ray.io/group"] == name]
+        for _ in range(wanted - len(cluster.of(name)) - len(waiting)):
+            cluster.waiting.append(worker_pod(cluster.made, name, f"{cluster.name}-{name}-worker-{_suffix()}"))
 
     def _free_gpus(self) -> int:
         return self._gpus - sum(_gpus(pod.made) for pod in self.pods if not pod.gone)
@@ -208,8 +246,19 @@ class Operator:
         names = {f"{name}.{DOMAIN}": address for name, (address, _) in self._shared.services.items()}
         for cluster in self.clusters:
             if cluster.head is not None:
-                names[head_address(cluster.made)] = cluster.head.address
+                names[head_address(cluster.made)] = self._known_address(cluster, cluster.head)
         self._backends.publish(names)
+
+    def _known_address(self, cluster: Cluster, head: Pod) -> str:
+        if head.address == cluster.head_known_as:
+            cluster.head_moved_at = 0.0
+        elif not cluster.head_known_as:
+            cluster.head_known_as = head.address
+        elif not cluster.head_moved_at:
+            cluster.head_moved_at = time.monotonic() if head.ready else 0.0
+        elif time.monotonic() - cluster.head_moved_at > NAME_CACHE_S:
+            cluster.head_known_as = head.address
+        return cluster.head_known_as
 
     def _reconcile_serve(self, cluster: Cluster) -> None:
         if cluster.head is None or not cluster.head.ready:
@@ -252,14 +301,15 @@ class Operator:
 
     def _retire(self, cluster: Cluster) -> None:
         delay_s = self._service["spec"].get("rayClusterDeletionDelaySeconds", 60)
-        cluster.ends_at = time.monotonic() + delay_s
+        cluster.ends_at = self._now() + delay_s
         self.old.append(cluster)
 
     def _delete_old(self) -> None:
         for cluster in list(self.old):
             assert cluster.ends_at is not None
-            if time.monotonic() < cluster.ends_at:
+            if self._now() < cluster.ends_at:
                 continue
+            cluster.waiting = []
             for pod in cluster.pods:
                 pod.delete()
             cluster.pods = [pod for pod in cluster.pods if not pod.gone]

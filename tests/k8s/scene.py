@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 from deployments.settings.api_keys import hash_key
@@ -24,32 +25,43 @@ from tests.s3 import CREDENTIALS, REGION
 OBJECT_STORE_BYTES = "100000000"
 START_TIMEOUT_S = 400
 TASK_TIMEOUT_S = 240
+GPUS = 1
+IDLE_WORKER_S = 5
+PROXY_DRAINS_S = 2
+"""Serve's own 30 s stay where no autoscaler waits for a node to be idle: `leave` must do with them."""
 FIRST_KEY, SECOND_KEY = "ltx_" + "1" * 32, "ltx_" + "2" * 32
-DELETION_DELAY_S = 60
 
 
-def production(version: str = "0.1.0", *, cpu_workers: int = 2, **changes: Any) -> Object:
+def production(
+    version: str = "0.1.0", *, cpu_workers: int = 2, autoscaler: str | None = None, **generator: Any
+) -> Object:
     """The overlay's RayService with what an operator fills in, and what makes it small: the tiny model, little memory.
 
-    The tests ask for GPU workers themselves: no autoscaler runs. `version` is the tag of the images. `changes` go into
-    `args`.
+    There is one GPU, so one GPU worker and one Generator, which `generator` says more about. `autoscaler` is Ray's
+    version; without one the tests ask for the GPU worker themselves. `version` is the tag of the images.
     """
     service = deepcopy(of_kind(render("production"), "RayService"))
-    service["spec"]["rayClusterDeletionDelaySeconds"] = DELETION_DELAY_S
     cluster = service["spec"]["rayClusterConfig"]
-    cluster["enableInTreeAutoscaling"] = False
+    cluster["enableInTreeAutoscaling"] = autoscaler is not None
+    cluster["autoscalerOptions"] |= {"version": autoscaler or "v2", "idleTimeoutSeconds": IDLE_WORKER_S}
+    if autoscaler:
+        head_env = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
+        head_env.append({"name": "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S", "value": str(PROXY_DRAINS_S)})
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         group["rayStartParams"] |= {"object-store-memory": OBJECT_STORE_BYTES, "include-log-monitor": "false"}
         group["rayStartParams"].setdefault("num-cpus", "1")  # Ray starts so many idle workers
         for container in group["template"]["spec"]["containers"]:
             container["image"] = f"{container['image'].split(':')[0]}:{version}"
         if group.get("groupName") == "cpu":
-            group |= {"replicas": cpu_workers, "minReplicas": cpu_workers}
+            group.update(replicas=cpu_workers, minReplicas=cpu_workers, maxReplicas=cpu_workers)
+        elif group.get("groupName") == "gpu":
+            group["maxReplicas"] = GPUS
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
     (application,) = config["applications"]
     application["import_path"] = "tests.k8s.app:build"
     s3 = {"region": REGION, "endpoint_url": f"http://s3:{S3_PORT}"}
-    application["args"] |= {"model": "tiny", "outputs": {"url": f"s3://{BUCKET}", "s3": s3}, **changes}
+    application["args"] |= {"model": "tiny", "outputs": {"url": f"s3://{BUCKET}", "s3": s3}}
+    application["args"]["generator"] |= {"max_replicas": GPUS, **generator}
     for name in ("ingress", "dispatcher", "encoder"):
         application["args"][name]["replicas"] = cpu_workers
     service["spec"]["serveConfigV2"] = yaml.safe_dump(config)
@@ -123,11 +135,16 @@ class Scene:
 
     def replicas(self, pod: Pod, deployment: str) -> int:
         """How many replicas of a deployment run in a pod."""
+        return len(self.replica_processes(pod, deployment))
+
+    def replica_processes(self, pod: Pod, deployment: str = "") -> set[psutil.Process]:
+        """The replicas in a pod, of one deployment or of all."""
         mark = f"ray::ServeReplica:ltx2:{deployment}"
-        found = 0
+        found = set()
         for process in pod.ray.processes():
-            with suppress(Exception):
-                found += mark in " ".join(process.cmdline())
+            with suppress(psutil.Error):
+                if mark in " ".join(process.cmdline()):
+                    found.add(process)
         return found
 
 

@@ -1,6 +1,7 @@
-"""`production` on a Kubernetes of one machine: the first video, a drain, a lost head.
+"""`production` on a Kubernetes of one machine: the first video, a drain, a lost head, an upgrade, a rollback.
 
-The tests share the cluster and run in this order. GPU workers come and go when a test asks for them.
+The tests share the machine and run in this order. In the first cluster a test asks for the GPU worker; in that of the
+upgrade Ray's autoscaler v2 does, in that of the rollback v1.
 """
 
 import time
@@ -8,21 +9,27 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.server import QUICK
 from tests.k8s.kubelet import Pod
 from tests.k8s.kuberay import Cluster
 from tests.k8s.needs import needs_cluster
-from tests.k8s.scene import START_TIMEOUT_S, Scene, production
+from tests.k8s.scene import SECOND_KEY, START_TIMEOUT_S, Scene, keys_of_alice, production
 from tests.kubernetes import of_kind, render
 
 pytestmark = [needs_cluster, pytest.mark.timeout(1200)]
-LONG = {"num_inference_steps": 60}
+LONG = {"num_inference_steps": 40}
 """A task that is under way for some seconds."""
+TASKS = "/v1/video/tasks"
+IDLE_GENERATOR_S = 3
+DELAY_LEFT_S = 60
 
 
 def scale(cluster: Cluster, name: str, replicas: int) -> None:
     """What the autoscaler asks of the operator."""
     (group,) = [each for each in cluster.made["spec"]["workerGroupSpecs"] if each["groupName"] == name]
     group["replicas"] = replicas
+    if replicas == 0:
+        group["scaleStrategy"] = {"workersToDelete": [pod.name for pod in cluster.of(name)]}
 
 
 def active(scene: Scene) -> Cluster:
@@ -37,10 +44,6 @@ def is_under_way(body: dict[str, Any]) -> bool:
 def seconds_to_leave(pod: Pod) -> int:
     """For how long its preStop waits at most."""
     return int(pod.ray.spec["lifecycle"]["preStop"]["exec"]["command"][3])
-
-
-def head_is_ready(cluster: Cluster) -> bool:
-    return cluster.head is not None and cluster.head.ready
 
 
 def all_complete(scene: Scene, tasks: list[str]) -> None:
@@ -98,11 +101,108 @@ def test_a_drained_worker_goes_within_its_time_and_no_task_is_lost(scene: Scene)
 
 
 def test_a_head_that_is_lost_comes_back_and_no_task_is(scene: Scene) -> None:
-    operator = scene.operator
+    """Nobody finds it at first, as the name server still tells the old address. No replica is ended for that."""
+    operator, cluster = scene.operator, active(scene)
+    before = {each for pod in cluster.pods for each in scene.replica_processes(pod)}
     tasks = [scene.submit(**LONG)]
-    lost = active(scene).head
+    lost = cluster.head
     assert lost is not None
     lost.lose()
     all_complete(scene, tasks)
-    operator.until(lambda: head_is_ready(active(scene)), START_TIMEOUT_S, "a new head")
+    cluster.applications = {}
+    operator.until(lambda: cluster.replica_states == {"RUNNING"}, START_TIMEOUT_S, "a head that knows the replicas")
+    assert before == {each for pod in cluster.pods for each in scene.replica_processes(pod)}
     all_complete(scene, [scene.submit()])
+
+
+def upgrade_under_tasks(scene: Scene, version: str, autoscaler: str, **generator: Any) -> tuple[Cluster, list[str]]:
+    """Deploy a version while tasks come. Returns the superseded cluster and those tasks."""
+    operator, old = scene.operator, active(scene)
+    tasks = [scene.submit()]
+    operator.apply(production(version, cpu_workers=1, autoscaler=autoscaler, **generator))
+    operator.until(lambda: operator.pending, START_TIMEOUT_S, "a second cluster")
+    new = operator.pending
+    assert new is not None
+    operator.until(lambda: has_a_dispatcher(scene, new), START_TIMEOUT_S, "its Dispatcher")
+    tasks += submit_until_the_switch(scene, old)
+    assert active(scene) is new
+    assert new.of("gpu") == [], "it answers without the GPU, which the old one holds"
+    return old, tasks
+
+
+def has_a_dispatcher(scene: Scene, cluster: Cluster) -> bool:
+    return any(scene.replicas(pod, "Dispatcher") for pod in cluster.of("cpu"))
+
+
+def submit_until_the_switch(scene: Scene, old: Cluster) -> list[str]:
+    """One task after the other. A key that changes with the upgrade may be refused at the last of them."""
+    tasks: list[str] = []
+
+    def is_over() -> bool:
+        answer = scene.request("GET", f"{TASKS}/{tasks[-1]}")
+        return active(scene) is not old or answer.json()["status"] != "processing"
+
+    while active(scene) is old:
+        answer = scene.request("POST", "/v1/video/async_t2v", json={**QUICK, **LONG})
+        if answer.status_code == 200:
+            tasks.append(answer.json()["task_id"])
+            scene.operator.until(is_over, START_TIMEOUT_S, "the switch")
+    return tasks
+
+
+def generator_ends(scene: Scene, cluster: Cluster) -> Pod:
+    """The Generator of a superseded cluster ends while nobody has told its worker to go. Returns the worker."""
+    (worker,) = cluster.of("gpu")
+    scene.operator.until(
+        lambda: scene.replicas(worker, "PretendingGenerator") == 0, START_TIMEOUT_S, "a Generator that ends"
+    )
+    return worker
+
+
+def test_an_upgrade_takes_the_one_gpu_over_and_brings_the_changed_key(scene: Scene) -> None:
+    """The new server wants a Generator at all times, and is ready without one: a full pool of GPUs is no deadlock."""
+    operator = scene.operator
+    scene.shared.secrets["ltx2"]["api-keys"] = keys_of_alice(SECOND_KEY)
+    old, tasks = upgrade_under_tasks(scene, "0.2.0", "v2", min_replicas=1)
+    assert scene.request("GET", f"{TASKS}/{tasks[0]}").status_code == 401
+    scene.key = SECOND_KEY
+    tasks.append(scene.submit())
+    assert not generator_ends(scene, old).leaving
+    scale(old, "gpu", 0)
+    (worker,) = operator.until(lambda: active(scene).of("gpu"), START_TIMEOUT_S, "the GPU worker of the new cluster")
+    all_complete(scene, tasks)
+    assert scene.replicas(worker, "PretendingGenerator") == 1
+
+
+def test_the_older_cluster_is_deleted_when_its_delay_is_over(scene: Scene) -> None:
+    operator = scene.operator
+    (old,) = operator.old
+    operator.skip(operator.seconds_left(old) - DELAY_LEFT_S)
+    operator.reconcile()
+    assert not any(pod.leaving for pod in old.pods), "its delay is not over"
+    operator.skip(DELAY_LEFT_S)
+    operator.reconcile()
+    assert all(pod.leaving for pod in old.pods)
+    all_complete(scene, [scene.submit()])
+
+
+def test_a_rollback_is_an_upgrade_to_the_version_before(scene: Scene) -> None:
+    """The autoscaler of each cluster moves the one GPU on, and takes its worker away when nobody asks any more.
+
+    A node is idle only if no clip lies in its object store: a Dispatcher that holds one longer than its task, as those
+    of before "Let a clip leave shared memory with its task" did, keeps the GPU worker for ever, and this test fails.
+    """
+    operator = scene.operator
+    old, tasks = upgrade_under_tasks(scene, "0.1.0", "v1", downscale_to_zero_delay_s=IDLE_GENERATOR_S)
+    tasks.append(scene.submit())
+    superseded = generator_ends(scene, old)
+    operator.until(lambda: superseded.gone, START_TIMEOUT_S, "the end of the older cluster's GPU worker, by v2")
+    (worker,) = operator.until(lambda: active(scene).of("gpu"), START_TIMEOUT_S, "a GPU worker, by v1")
+    all_complete(scene, tasks)
+    operator.until(lambda: worker.gone, START_TIMEOUT_S, "its end, by v1")
+    assert operator.old == [old], "the first cluster was to be gone"
+    assert not any(pod.leaving for pod in operator.pods), "an autoscaler takes no other worker away"
+
+
+def test_no_pod_of_a_cluster_that_stands_was_killed_at_the_end_of_its_grace_period(scene: Scene) -> None:
+    assert {pod.name: pod.events for pod in scene.operator.killed} == {}

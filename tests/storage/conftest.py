@@ -1,6 +1,5 @@
 """The databases and output stores that the contract suites run against. A new one is one more parameter here."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +14,7 @@ from storage.outputs.store import OutputStore
 from storage.task_store import SqlTaskStore
 from tests.postgres import Postgres, running_postgres
 from tests.s3 import REGION, give_credentials, new_bucket, s3_server
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory) -> Path:
-    """A SQLite file with its tables, to copy: migrating takes longer than most tests."""
-    file = tmp_path_factory.mktemp("migrated") / "tasks.db"
-    engine = open_engine(f"sqlite:///{file}")
-    migrate(engine)
-    engine.dispose()
-    return file
+from tests.sqlite import new_sqlite
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +35,8 @@ def migrated_database(postgres: Postgres) -> str:
 
 
 @contextmanager
-def sqlite_url(folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    yield f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), folder / 'tasks.db')}"
+def sqlite_url(folder: Path, _request: pytest.FixtureRequest) -> Iterator[str]:
+    yield new_sqlite(folder / "tasks.db")
 
 
 @contextmanager

@@ -44,7 +44,10 @@ def test_a_database_that_an_unreleased_version_made_is_named_at_the_start(engine
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE tasks DROP COLUMN rendering_at"))
         connection.execute(text("DROP TABLE fair_queue_state"))
-    with pytest.raises(StoreUnavailable, match=r"database_url: .* lacks tasks.rendering_at, fair_queue_state.owner, fair_queue_state.start"):
+    with pytest.raises(
+        StoreUnavailable,
+        match=r"database_url: .* lacks tasks.rendering_at, fair_queue_state.owner, fair_queue_state.start",
+    ):
         migrate(engine)
 
 
@@ -55,13 +58,24 @@ def test_a_database_that_an_unreleased_version_made_is_named_at_the_start(engine
         ("SELECT DISTINCT dispatcher FROM tasks WHERE dispatcher IS NOT NULL", "tasks_by_dispatcher"),
         ("UPDATE tasks SET lease_until = 1 WHERE dispatcher = 'a' AND finished_at IS NULL", "tasks_by_dispatcher"),
         ("SELECT * FROM tasks WHERE state = 'queued' ORDER BY sequence DESC LIMIT 9", "tasks_by_state"),
-        ("SELECT delivery_group FROM webhook_deliveries WHERE state = 'pending' AND delivery_group > 'a' ORDER BY delivery_group LIMIT 1", "webhook_deliveries_due"),
         (
-            "SELECT 1 FROM webhook_deliveries WHERE state = 'pending' AND delivery_group = 'a' AND due_at <= 5 ORDER BY due_at LIMIT 1",
+            "SELECT delivery_group FROM webhook_deliveries WHERE state = 'pending' AND delivery_group > 'a' "
+            "ORDER BY delivery_group LIMIT 1",
             "webhook_deliveries_due",
         ),
-        ("SELECT state FROM webhook_deliveries WHERE task_id IN ('a', 'b') ORDER BY sequence", "webhook_deliveries_by_task"),
-        ("SELECT sequence FROM webhook_deliveries WHERE created_at < 5 ORDER BY created_at LIMIT 9", "webhook_deliveries_by_age"),
+        (
+            "SELECT 1 FROM webhook_deliveries WHERE state = 'pending' AND delivery_group = 'a' AND due_at <= 5 "
+            "ORDER BY due_at LIMIT 1",
+            "webhook_deliveries_due",
+        ),
+        (
+            "SELECT state FROM webhook_deliveries WHERE task_id IN ('a', 'b') ORDER BY sequence",
+            "webhook_deliveries_by_task",
+        ),
+        (
+            "SELECT sequence FROM webhook_deliveries WHERE created_at < 5 ORDER BY created_at LIMIT 9",
+            "webhook_deliveries_by_age",
+        ),
         (
             "SELECT id FROM tasks WHERE state IN ('completed') AND finished_at < 5 ORDER BY finished_at LIMIT 9",
             "tasks_by_end",

@@ -23,6 +23,10 @@ USES = {
     "list": lambda store: store.list("outputs/", "", 10),
     "check": lambda store: store.check(),
 }
+PARTS = {"multipart_threshold_bytes": 5 * MIB, "part_bytes": 5 * MIB}
+PATIENT = {"read_timeout_s": 30}
+"""For a test in which nothing hangs: a busy machine may take a second for an answer."""
+
 EVERY_USE = pytest.mark.parametrize("use", USES.values(), ids=USES)
 
 
@@ -104,7 +108,7 @@ def test_a_server_that_says_nothing_is_given_up(store, front, use):
 
 
 def test_a_busy_server_is_asked_again(front, bucket):
-    store = S3OutputStore(bucket, "", options(front.url, max_attempts=3))
+    store = S3OutputStore(bucket, "", options(front.url, max_attempts=3, **PATIENT))
     front.fault = lambda request: len(front.seen) < 3 and request.refuse(503, "SlowDown")
     store.put(KEY, VIDEO)
     front.fault = lambda _request: False
@@ -129,7 +133,7 @@ def test_a_download_that_breaks_off_is_an_error_and_no_short_file(store, front):
 
 
 def test_a_large_file_goes_up_in_parts(front, bucket, tmp_path):
-    store = S3OutputStore(bucket, "", options(front.url, multipart_threshold_bytes=5 * MIB, part_bytes=5 * MIB))
+    store = S3OutputStore(bucket, "", options(front.url, **PARTS, **PATIENT))
     content = VIDEO * (12 * MIB // len(VIDEO))
     (tmp_path / "video.mp4").write_bytes(content)
     store.put(KEY, tmp_path / "video.mp4")
@@ -138,7 +142,7 @@ def test_a_large_file_goes_up_in_parts(front, bucket, tmp_path):
 
 
 def test_an_upload_that_fails_half_way_leaves_nothing(front, bucket, tmp_path, s3_endpoint):
-    store = S3OutputStore(bucket, "", options(front.url, multipart_threshold_bytes=5 * MIB, part_bytes=5 * MIB))
+    store = S3OutputStore(bucket, "", options(front.url, **PARTS))
     (tmp_path / "video.mp4").write_bytes(bytes(12 * MIB))
     front.fault = lambda request: "partNumber=2" in request.path and request.refuse(503, "SlowDown")
     with pytest.raises(StoreUnavailable):

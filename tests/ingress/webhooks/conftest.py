@@ -14,12 +14,13 @@ from deployments.ingress.webhooks.client import WebhookClient
 from deployments.ingress.webhooks.payload import PayloadBuilder
 from deployments.ingress.webhooks.worker import DeliveryWorker
 from deployments.settings import Settings
-from storage.db.engine import migrate, open_engine
+from storage.db.engine import open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, Task
 from storage.webhooks import DeliveryStatus
 from tests.ingress.webhooks.receivers import SECRET, Answer, Receiver
 from tests.metrics.recorded import RecordedMetrics
+from tests.sqlite import new_sqlite
 from tests.storage.test_webhooks import completed
 
 
@@ -83,8 +84,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def outbox(tmp_path) -> Iterator[Outbox]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'tasks.db'}")
-    migrate(engine)
+    engine = open_engine(new_sqlite(tmp_path / "tasks.db"))
     store = SqlTaskStore(engine)
     yield Outbox(store)
     store.close()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deployments.observability.metrics.definitions import ALL_METRICS
 from models.names import TINY_MODEL_NAME
-from tests.e2e.conftest import IDLE_UNLOAD_S
+from tests.e2e.one_server.conftest import IDLE_UNLOAD_S
 from tests.e2e.scrape import our_samples
 from tests.e2e.server import QUICK, Server
 from tests.ingress.webhooks.receivers import Receiver

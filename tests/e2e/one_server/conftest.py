@@ -1,4 +1,4 @@
-"""One real server for the tests that do not need one of their own."""
+"""One real server for all tests of this folder, which need none of their own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.ingress.webhooks.receivers import SECRET
 IDLE_UNLOAD_S = 6
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("server")
     args = {"generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S}, "webhooks": {"allow_private": True}}

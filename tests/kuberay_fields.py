@@ -1,0 +1,151 @@
+"""The fields of a RayService that KubeRay 1.5, 1.6 and 1.7 all know, as a strict JSON Schema. Read from their CRDs.
+
+No package carries those CRDs. What is Kubernetes' own in them (templates of pods, resources, variables, services) is
+checked by `core_parts` against Kubernetes' schemas. A field that came after 1.5 is left out: nothing may ask for it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
+CORE: Schema = {"type": "object"}
+TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
+
+
+def record(required: str = "", **fields: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": required.split(),
+        "additionalProperties": False,
+    }
+
+
+def many(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+def one_of(*values: str) -> Schema:
+    return {"type": "string", "enum": list(values)}
+
+
+SECRET_TEXT = record(value=TEXT, valueFrom=CORE)
+
+AUTOSCALER = record(
+    env=many(CORE),
+    envFrom=many(CORE),
+    idleTimeoutSeconds=NUMBER,
+    image=TEXT,
+    imagePullPolicy=TEXT,
+    resources=CORE,
+    securityContext=CORE,
+    upscalingMode=one_of("Default", "Aggressive", "Conservative"),
+    version=one_of("v1", "v2"),
+    volumeMounts=many(CORE),
+)
+CONTAINER_FIELDS = ("env", "envFrom", "image", "imagePullPolicy", "resources", "securityContext", "volumeMounts")
+"""Those of them that a container of a pod has too."""
+
+HEAD = record(
+    "template",
+    enableIngress=FLAG,
+    headService=CORE,
+    labels=TEXTS,
+    rayStartParams=TEXTS,
+    resources=TEXTS,
+    serviceType=TEXT,
+    template=CORE,
+)
+
+WORKERS = record(
+    "groupName maxReplicas minReplicas template",
+    groupName=TEXT,
+    idleTimeoutSeconds=NUMBER,
+    labels=TEXTS,
+    maxReplicas=NUMBER,
+    minReplicas=NUMBER,
+    numOfHosts=NUMBER,
+    rayStartParams=TEXTS,
+    replicas=NUMBER,
+    resources=TEXTS,
+    scaleStrategy=record(workersToDelete=many(TEXT)),
+    suspend=FLAG,
+    template=CORE,
+)
+
+CLUSTER = record(
+    "headGroupSpec",
+    authOptions=record(mode=one_of("disabled", "token")),
+    autoscalerOptions=AUTOSCALER,
+    enableInTreeAutoscaling=FLAG,
+    gcsFaultToleranceOptions=record(
+        "redisAddress",
+        externalStorageNamespace=TEXT,
+        redisAddress=TEXT,
+        redisPassword=SECRET_TEXT,
+        redisUsername=SECRET_TEXT,
+    ),
+    headGroupSpec=HEAD,
+    headServiceAnnotations=TEXTS,
+    managedBy=TEXT,
+    rayVersion=TEXT,
+    suspend=FLAG,
+    workerGroupSpecs=many(WORKERS),
+)
+
+UPGRADE = record(
+    type=TEXT,
+    clusterUpgradeOptions=record(
+        "gatewayClassName intervalSeconds stepSizePercent",
+        gatewayClassName=TEXT,
+        intervalSeconds=NUMBER,
+        maxSurgePercent=NUMBER,
+        stepSizePercent=NUMBER,
+    ),
+)
+
+RAY_SERVICE = record(
+    "apiVersion kind metadata spec",
+    apiVersion=one_of("ray.io/v1"),
+    kind=one_of("RayService"),
+    metadata=CORE,
+    spec=record(
+        "rayClusterConfig",
+        deploymentUnhealthySecondThreshold=NUMBER,
+        excludeHeadPodFromServeSvc=FLAG,
+        rayClusterConfig=CLUSTER,
+        rayClusterDeletionDelaySeconds=NUMBER,
+        serveConfigV2=TEXT,
+        serveService=CORE,
+        serviceUnhealthySecondThreshold=NUMBER,
+        upgradeStrategy=UPGRADE,
+    ),
+)
+
+VALIDATOR = Draft202012Validator(RAY_SERVICE)
+
+
+def unknown_fields(rayservice: Mapping[str, Any]) -> list[str]:
+    """What of a RayService some KubeRay from 1.5 on does not take."""
+    return [f"{error.json_path}: {error.message[:200]}" for error in VALIDATOR.iter_errors(rayservice)]
+
+
+def core_parts(rayservice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What Kubernetes describes of it: each template as a pod; the autoscaler and Redis' secrets as a container."""
+    cluster = rayservice["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", [])):
+        yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "group"}, **group["template"]}
+    autoscaler = {name: each for name, each in cluster.get("autoscalerOptions", {}).items() if name in CONTAINER_FIELDS}
+    redis = cluster.get("gcsFaultToleranceOptions", {})
+    secrets = [{"name": name, **redis[name]} for name in ("redisPassword", "redisUsername") if name in redis]
+    containers = [{"name": "autoscaler", **autoscaler}, {"name": "redis", "env": secrets}]
+    yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "options"}, "spec": {"containers": containers}}
+    for service in (rayservice["spec"].get("serveService"), cluster["headGroupSpec"].get("headService")):
+        if service is not None:
+            yield {"apiVersion": "v1", "kind": "Service", **service}
