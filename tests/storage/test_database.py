@@ -59,13 +59,17 @@ def test_a_database_that_an_unreleased_version_made_is_named_at_the_start(engine
         ("UPDATE tasks SET lease_until = 1 WHERE dispatcher = 'a' AND finished_at IS NULL", "tasks_by_dispatcher"),
         ("SELECT * FROM tasks WHERE state = 'queued' ORDER BY sequence DESC LIMIT 9", "tasks_by_state"),
         (
-            "SELECT delivery_group FROM webhook_deliveries WHERE state = 'pending' AND delivery_group > 'a' "
-            "ORDER BY delivery_group LIMIT 1",
+            (
+                "SELECT delivery_group FROM webhook_deliveries WHERE state = 'pending' AND delivery_group > 'a' "
+                "ORDER BY delivery_group LIMIT 1"
+            ),
             "webhook_deliveries_due",
         ),
         (
-            "SELECT 1 FROM webhook_deliveries WHERE state = 'pending' AND delivery_group = 'a' AND due_at <= 5 "
-            "ORDER BY due_at LIMIT 1",
+            (
+                "SELECT 1 FROM webhook_deliveries WHERE state = 'pending' AND delivery_group = 'a' AND due_at <= 5 "
+                "ORDER BY due_at LIMIT 1"
+            ),
             "webhook_deliveries_due",
         ),
         (
