@@ -4,8 +4,8 @@
 
 The two take turns with the same request on the tiny model, and the medians are compared. `server` is what a client
 sees that submits and polls every 20 ms until the task reads completed. `direct` is `Ltx2Model.render` and
-`write_mp4`, with nothing else in their way. The parts are told by the times in the task and by the poll that first saw each stage, so
-they are good to about 30 ms. The server writes a poster too, and forces both files to the disk.
+`write_mp4`, with nothing else in their way. The parts are told by the times in the task and by the poll that first saw
+each stage, so they are good to about 30 ms. The server writes a poster too, and forces both files to the disk.
 """
 
 import argparse
