@@ -37,7 +37,7 @@ def serve_bare(folder: Path, port: int) -> None:
     from deployments.ingress.app import create_app
     from deployments.ingress.context import AppContext
     from deployments.settings import Settings
-    from storage.outputs.store import open_output_store
+    from storage.outputs.open_store import open_output_store
     from storage.task_store import SqlTaskStore
 
     async def nudge() -> None:

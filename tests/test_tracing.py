@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.observability.tracing import NOOP_TRACER, in_span, open_tracer, with_parent
+from deployments.observability.open_tracer import open_tracer
+from deployments.observability.tracing import NOOP_TRACER, in_span, with_parent
 from deployments.settings import Settings, SettingsError, TraceSettings
 from models.errors import EncodeFailed
 from storage.tasks import RequestContext

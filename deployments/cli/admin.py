@@ -19,7 +19,7 @@ from models.errors import StoreUnavailable
 from storage.db.engine import open_engine, sqlite_file
 from storage.db.sqlite_maintenance import back_up, check_integrity
 from storage.outputs.audit import audit_outputs
-from storage.outputs.store import open_output_store
+from storage.outputs.open_store import open_output_store
 from storage.sql.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task

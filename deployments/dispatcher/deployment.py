@@ -27,12 +27,13 @@ from deployments.observability.metrics.definitions import STAGE_DURATION_SECONDS
 from deployments.observability.metrics.labels import ENCODER_LOST
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.observability.metrics.task_ends import task_end_recorder
-from deployments.observability.tracing import error_code, in_span, open_tracer, with_parent
+from deployments.observability.open_tracer import open_tracer
+from deployments.observability.tracing import error_code, in_span, with_parent
 from deployments.settings import SQLITE_SCHEME, Settings
 from models.errors import StoreUnavailable
 from models.timing.stages import TimedStage
 from storage.db.engine import SqliteLock, open_engine
-from storage.outputs.store import open_output_store
+from storage.outputs.open_store import open_output_store
 from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
 from storage.sql.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore

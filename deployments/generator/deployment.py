@@ -27,7 +27,7 @@ from deployments.generator.watchdog import Watchdog
 from deployments.observability import log_context
 from deployments.observability.metrics.definitions import DECODE_RETRIES, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
-from deployments.observability.tracing import open_tracer
+from deployments.observability.open_tracer import open_tracer
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
@@ -39,7 +39,7 @@ from models.request.request import VideoRequest
 from models.timing.cold_start import Milestone
 from models.timing.stages import StageTimer, TimedStage
 from storage.db.engine import open_engine
-from storage.outputs.store import open_output_store
+from storage.outputs.open_store import open_output_store
 from storage.sql.dispatcher_registry import SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore
 from storage.tasks import Task

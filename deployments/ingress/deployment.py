@@ -18,10 +18,10 @@ from deployments.observability import log_context
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED, WEBHOOKS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.observability.metrics.task_ends import task_end_recorder
-from deployments.observability.tracing import open_tracer
+from deployments.observability.open_tracer import open_tracer
 from deployments.settings import SQLITE_SCHEME, Settings
 from storage.db.engine import SqliteLock
-from storage.outputs.store import open_output_store
+from storage.outputs.open_store import open_output_store
 from storage.task_store import SqlTaskStore
 from storage.tasks import State
 

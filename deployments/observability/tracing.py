@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from deployments.settings import TraceSettings
 from storage.tasks import Task
 
 Value = str | int | float
@@ -59,15 +58,6 @@ class _NoopTracer:
 
 
 NOOP_TRACER: Tracer = _NoopTracer()
-
-
-def open_tracer(settings: TraceSettings, deployment: str) -> Tracer:
-    """The tracer of a replica of `deployment`; none where no endpoint is configured."""
-    if settings.endpoint is None:
-        return NOOP_TRACER
-    from deployments.observability.tracing_otlp import OtlpTracer
-
-    return OtlpTracer(settings.endpoint, deployment)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 from models.errors import StoreUnavailable
-from storage.outputs.s3_options import S3Options
 
 KEY = re.compile(r"(outputs|inputs)/[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 CHUNK_BYTES = 1024 * 1024
@@ -90,21 +89,6 @@ def input_key(task_id: str) -> str:
 def staging_key(key: str, claim: int) -> str:
     """The name under which attempt number `claim` writes a file, so that no two attempts quota one."""
     return f"{key}.{claim}.part"
-
-
-def open_output_store(url: str, s3: S3Options | None = None) -> OutputStore:
-    """Open the store at `url`: file:FOLDER or s3://BUCKET/PREFIX. Raises ValueError for any other."""
-    scheme, _, location = url.partition(":")
-    if scheme == "file" and location:
-        from storage.outputs.local import LocalOutputStore
-
-        return LocalOutputStore(Path(location))
-    bucket, _, prefix = location.removeprefix("//").partition("/")
-    if scheme == "s3" and location.startswith("//") and bucket:
-        from storage.outputs.s3 import S3OutputStore
-
-        return S3OutputStore(bucket, prefix, s3 or S3Options())
-    raise ValueError(f"outputs.url must be file:FOLDER or s3://BUCKET/PREFIX, not {url!r}")
 
 
 def check_key(key: str) -> str:

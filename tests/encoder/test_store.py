@@ -14,8 +14,9 @@ from models.clip import Clip
 from models.errors import StoreUnavailable
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
+from storage.outputs.open_store import open_output_store
 from storage.outputs.s3_options import S3Options
-from storage.outputs.store import open_output_store, output_key, poster_key, staging_key
+from storage.outputs.store import output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, State, Task
 from tests.s3 import REGION, front_of, give_credentials, new_bucket, s3_server

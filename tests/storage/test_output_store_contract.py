@@ -11,7 +11,8 @@ import pytest
 
 from models.errors import StorageFull, StoreUnavailable
 from storage.outputs.local import LocalOutputStore
-from storage.outputs.store import CHUNK_BYTES, open_output_store, staging_key
+from storage.outputs.open_store import open_output_store
+from storage.outputs.store import CHUNK_BYTES, staging_key
 
 KEY = "outputs/ltx2_x.mp4"
 CONTENT = bytes(range(256)) * (2 * CHUNK_BYTES // 256) + b"end"

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from models.errors import StoreUnavailable
+from storage.outputs.open_store import open_output_store
 from storage.outputs.s3 import S3OutputStore
 from storage.outputs.s3_options import MIB, S3Options
-from storage.outputs.store import open_output_store, staging_key
+from storage.outputs.store import staging_key
 from tests.s3 import REGION, client_of, front_of, give_credentials, new_bucket
 
 KEY = "outputs/ltx2_x.mp4"
