@@ -37,9 +37,9 @@ class ReplicaStatus:
         described = replace(self._replica, state=state, message=message, bytes_done=bytes_done, bytes_total=bytes_total)
         self._update(described, at_once=state != self._replica.state)
 
-    def set_free_memory(self, working_bytes: int | None) -> None:
+    def set_free_memory(self, free_vram_bytes: int | None) -> None:
         """Say how much memory a render may take here."""
-        self._update(replace(self._replica, free_vram_bytes=working_bytes), at_once=True)
+        self._update(replace(self._replica, free_vram_bytes=free_vram_bytes), at_once=True)
 
     def heartbeat_now(self) -> None:
         """Have the next heartbeat at once."""

@@ -51,8 +51,8 @@ class ReplicaQueries(SqlStore):
 
     def delete_model_info(self) -> None:  # noqa: D102
         with translate_db_errors(), self._engine.begin() as connection:
-            connection.execute(update(served_models).values(profile=None, working_bytes=None))
-            connection.execute(update(replicas).values(working_bytes=None))
+            connection.execute(update(served_models).values(profile=None, free_vram_bytes=None))
+            connection.execute(update(replicas).values(free_vram_bytes=None))
 
     def last_real_model(self) -> str | None:  # noqa: D102
         real = select(served_models.c.model).where(served_models.c.model != TINY_MODEL_NAME)

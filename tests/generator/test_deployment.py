@@ -406,7 +406,7 @@ class BrokenModel:
     """Fails as torch does when a kernel has read what is not its own."""
 
     asleep = False
-    working_bytes = None
+    free_vram_bytes = None
     left_out = ""
     optimizations = frozenset[Optimization]()
     decoded_again = ()
@@ -441,7 +441,7 @@ def test_what_does_not_fit_fails_before_it_renders_and_names_what_does(settings:
 class FullModel(BrokenModel):
     """Has little memory left."""
 
-    working_bytes = 8 * GB
+    free_vram_bytes = 8 * GB
 
 
 class ChoosingModel(BrokenModel):

@@ -25,10 +25,10 @@ SUBMITS = ["/v1/video/async_t2v", "/v1/video/t2v", "/v1/videos"]
 
 
 def loaded(
-    box: Box, working_bytes: int | None = ROOM_BYTES, profile: CheckpointProfile = LTX_2, model: str = MODEL
+    box: Box, free_vram_bytes: int | None = ROOM_BYTES, profile: CheckpointProfile = LTX_2, model: str = MODEL
 ) -> None:
     """As a Generator writes it when it has loaded the model."""
-    box.tasks.record_model(ServedModel(model, profile, working_bytes))
+    box.tasks.record_model(ServedModel(model, profile, free_vram_bytes))
 
 
 def estimated(box: Box, **fields: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def test_before_a_generator_has_loaded_everything_is_taken_to_fit(box: Box) -> N
 
 
 def test_without_a_gpu_there_is_no_figure(box: Box) -> None:
-    loaded(box, working_bytes=None)
+    loaded(box, free_vram_bytes=None)
     assert estimated(box, **LARGE) == {"fits": True, "gb": None, "seconds": None, "nearest": []}
 
 
@@ -101,7 +101,7 @@ def test_the_tiny_model_has_no_figure_before_it_has_loaded(open_box) -> None:
 
 
 def test_a_measure_into_which_nothing_fits_refuses_nothing(box: Box) -> None:
-    loaded(box, working_bytes=1)
+    loaded(box, free_vram_bytes=1)
     assert estimated(box, **SMALL)["fits"]
     assert box.client.post("/v1/video/async_t2v", json=SMALL).status_code == 200
 

@@ -22,7 +22,7 @@ USES = {
     "publish": lambda store: store.publish(staging_key(KEY, 1), KEY),
     "delete": lambda store: store.delete(KEY),
     "list": lambda store: store.list("outputs/", "", 10),
-    "check": lambda store: store.check(),
+    "check": lambda store: store.check_health(),
 }
 PARTS = {"multipart_threshold_bytes": 5 * MIB, "part_bytes": 5 * MIB}
 PATIENT = {"read_timeout_s": 30}
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_an_error(store, tmp_path):
 
 def test_a_check_costs_three_requests_however_often_it_is_asked_and_leaves_nothing(store, front, bucket, s3_endpoint):
     for _ in range(50):
-        store.check()
+        store.check_health()
     assert front.seen == ["PUT", "GET", "DELETE"]
     assert names(s3_endpoint, bucket) == []
 
@@ -172,14 +172,14 @@ def test_a_check_costs_three_requests_however_often_it_is_asked_and_leaves_nothi
 def test_a_check_names_a_policy_that_forgets_to_let_the_bucket_be_listed(store, front):
     front.fault = lambda request: "list-type" in request.path and request.refuse(403, "AccessDenied")
     with pytest.raises(StoreUnavailable, match="refused ListObjectsV2: AccessDenied"):
-        store.check()
+        store.check_health()
 
 
 def test_a_failed_check_stays_failed_for_those_who_ask_at_once(store, front):
     front.fault = lambda request: request.say_nothing()
     for _ in range(5):
         with pytest.raises(StoreUnavailable):
-            store.check()
+            store.check_health()
     assert front.seen == ["PUT"]
 
 
@@ -188,7 +188,7 @@ def test_a_failed_check_stays_failed_for_those_who_ask_at_once(store, front):
 
 def test_a_signed_url_gives_the_file_to_anyone(store):
     store.put(KEY, VIDEO)
-    url = store.sign(KEY, 600, "sunset.mp4")
+    url = store.presign_url(KEY, 600, "sunset.mp4")
     asked = parse_qs(urlsplit(url).query)
     assert (asked["X-Amz-Algorithm"], asked["X-Amz-Expires"]) == (["AWS4-HMAC-SHA256"], ["600"])
     answer = httpx.get(url)
