@@ -64,10 +64,10 @@ def ask(client: httpx.Client, query: str) -> list[dict[str, Any]]:
 
 def work(server: Server) -> None:
     """Tasks from a text and from a picture, one that is canceled, and requests that are refused."""
-    picture = io.BytesIO()
-    Image.linear_gradient("L").convert("RGB").save(picture, "PNG")
+    image = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(image, "PNG")
     fields = {name: str(value) for name, value in QUICK.items()}
-    server.client.post("/v1/video/async_i2v", data=fields, files={"image": ("x.png", picture.getvalue())})
+    server.client.post("/v1/video/async_i2v", data=fields, files={"image": ("x.png", image.getvalue())})
     server.client.delete(f"/v1/video/tasks/{server.submit(num_inference_steps=100)}")
     server.client.get("/v1/video/tasks/none")
     server.client.post("/v1/video/async_t2v", json={})

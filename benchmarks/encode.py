@@ -25,7 +25,7 @@ from deployments.encoder.rate_control import initial_params, lowest_level
 from models.clip import Clip
 
 FRAME_RATE = Fraction(24)
-SOUND_RATE_HZ = 24_000
+AUDIO_RATE_HZ = 24_000
 MAX_BYTES = 16_000_000
 
 Encode = Callable[[Clip, Path], None]
@@ -58,12 +58,12 @@ def ffmpeg(clip: Clip, path: Path) -> None:
     num_frames, height, width, _ = clip.frames.shape
     duration_s = float(num_frames / clip.frame_rate)
     settings = initial_params(lowest_level(width, height, clip.frame_rate), num_frames, duration_s, MAX_BYTES)
-    sound = path.with_suffix(".f32")
-    sound.write_bytes(clip.audio.T.tobytes())
+    audio = path.with_suffix(".f32")
+    audio.write_bytes(clip.audio.T.tobytes())
     command = [
         *("ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
         *("-r", str(clip.frame_rate), "-i", "-"),
-        *("-f", "f32le", "-ar", str(clip.sample_rate_hz), "-ac", str(len(clip.audio)), "-i", str(sound)),
+        *("-f", "f32le", "-ar", str(clip.sample_rate_hz), "-ac", str(len(clip.audio)), "-i", str(audio)),
         *("-vf", "scale=flags=bilinear:out_color_matrix=bt709:out_range=tv", "-pix_fmt", "yuv420p"),
         *("-c:v", "libx264", "-preset", PRESET, "-profile:v", "main", "-level", settings.level, "-bf", "0"),
         *("-crf", str(settings.crf), "-maxrate", str(settings.max_bit_rate)),
@@ -117,9 +117,9 @@ def main() -> None:
     print(f"{'content':<8} {'encoder':<10} {'seconds':>8} {'frames/s':>9} {'MB':>7} {'time / ours':>12}")
     for content in (smooth, noise):
         frames = content(asked.frames, asked.height, asked.width)
-        sound = np.zeros((2, round(asked.frames / FRAME_RATE * SOUND_RATE_HZ)), np.float32)
-        sound[:] = 0.3 * np.sin(np.arange(sound.shape[1]) / 20)
-        result = measure(Clip(frames, sound, SOUND_RATE_HZ, FRAME_RATE), asked.rounds)
+        audio = np.zeros((2, round(asked.frames / FRAME_RATE * AUDIO_RATE_HZ)), np.float32)
+        audio[:] = 0.3 * np.sin(np.arange(audio.shape[1]) / 20)
+        result = measure(Clip(frames, audio, AUDIO_RATE_HZ, FRAME_RATE), asked.rounds)
         for name, (seconds, size_bytes) in result.items():
             print(
                 f"{content.__name__:<8} {name:<10} {seconds:8.3f} {asked.frames / seconds:9.0f} "

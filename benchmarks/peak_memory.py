@@ -77,12 +77,12 @@ class Counter:
         request = case.request
         self._peaks, weights = [], self._live.live_bytes
         self._live.forget_peak()
-        picture = {"image": Image.new("RGB", (request.width, request.height))} if case.from_image else {}
+        image = {"image": Image.new("RGB", (request.width, request.height))} if case.from_image else {}
         text = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
         pipe = self._from_image if case.from_image else self._pipe
         with self._live.counting(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of pictures with values below 0: a shape has none
-            video = denoise(pipe, self._profile, request, {**text, **picture}, lambda _progress: self._note()).video
+            video = denoise(pipe, self._profile, request, {**text, **image}, lambda _progress: self._note()).video
             self._pipe.vae.disable_tiling()
             self._decode(video)
             use_tiles(self._pipe.vae, request.height, request.width)

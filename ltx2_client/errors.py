@@ -1,7 +1,7 @@
 """What can go wrong, seen from the client.
 
 ClientError
-|- WrongUse          an argument, a file or a variable of the environment cannot be used
+|- UsageError          an argument, a file or a variable of the environment cannot be used
 |- Unreachable       no answer in all the time that was allowed
 |- Refused           the server said no, and why
 |- TaskFailed        the task was taken, and ended without a video

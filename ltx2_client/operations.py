@@ -146,7 +146,7 @@ def _task_path(task_id: str) -> str:
 
 
 def check_target(target: Path) -> None:
-    """See before the video is rendered that it can be saved. Raises WrongUse."""
+    """See before the video is rendered that it can be saved. Raises UsageError."""
     try:
         if target.is_dir():
             raise UsageError(f"{target} is a folder; name a file in it")

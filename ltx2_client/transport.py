@@ -72,7 +72,7 @@ Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
 def open_http(kind: type[Http], transport: Callable[[], Any], server: str) -> Http:
-    """A client of httpx, with the proxies and certificates of the environment. Raises WrongUse where they cannot be.
+    """A client of httpx, with the proxies and certificates of the environment. Raises UsageError where they cannot be.
 
     httpx makes a connection for each proxy at once: one that it cannot use fails also where NO_PROXY goes past it.
     """
@@ -93,7 +93,7 @@ def open_http(kind: type[Http], transport: Callable[[], Any], server: str) -> Ht
 
 
 def build_request(http: Http, base_url: str, call: Request, key: Mapping[str, str]) -> httpx.Request:
-    """The request of a call. Raises WrongUse where no request can hold what it says, such as half a character."""
+    """The request of a call. Raises UsageError where no request can hold what it says, such as half a character."""
     try:
         return http.build_request(**arguments(base_url, call, key))
     except (ValueError, TypeError, httpx.InvalidURL) as error:

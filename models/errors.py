@@ -6,7 +6,7 @@
     |   `-- DoesNotFit        it needs more GPU memory than there is
     |-- IdempotencyKeyReused  the key came with another request before
     |-- QueueFull             as many tasks wait as may
-    |-- TaskCancelled         the task is no longer this worker's: canceled, reclaimed or past its deadline
+    |-- TaskCanceled         the task is no longer this worker's: canceled, reclaimed or past its deadline
     |-- ModelUnavailable      the model could not be loaded
     |   |-- ModelNotFound     it is neither a folder here nor on the hub
     |   |-- RevisionNotFound  its repository has no such branch, tag or commit

@@ -58,4 +58,4 @@ class Progress:
 
 
 ReportProgress = Callable[[Progress], None]
-"""Called from the rendering thread. May raise TaskCancelled, which ends the work there and then."""
+"""Called from the rendering thread. May raise TaskCanceled, which ends the work there and then."""

@@ -27,8 +27,8 @@ def test_no_request_within_the_limits_makes_a_larger_clip_than_is_counted_on():
     limits = RequestLimits()
     largest = VideoRequest(prompt="x", height=1088, width=1920, num_frames=121)
     frames = np.broadcast_to(np.uint8(0), (largest.num_frames, largest.height, largest.width, 3))
-    sound = np.zeros((2, int(largest.duration_s * 48_000)), np.float32)
-    clip = Clip(frames, sound, 48_000, largest.exact_frame_rate)
+    audio = np.zeros((2, int(largest.duration_s * 48_000)), np.float32)
+    clip = Clip(frames, audio, 48_000, largest.exact_frame_rate)
     assert clip.size_bytes <= largest_clip_bytes(limits) < clip.size_bytes + 8_000_000
     assert largest_clip_bytes(RequestLimits(max_side_px=64, max_frames=9)) < GB / 100, "sides and frames bound it too"
 

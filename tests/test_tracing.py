@@ -139,8 +139,9 @@ import {others}
 before = set(sys.modules)
 import {ours}
 from deployments.settings import Settings
-from deployments.observability.tracing import NO_TRACES, open_traces
-assert open_traces(Settings().traces, "Generator") is NO_TRACES
+from deployments.observability.open_tracer import open_tracer
+from deployments.observability.tracing import NOOP_TRACER
+assert open_tracer(Settings().traces, "Generator") is NOOP_TRACER
 print(sorted(name for name in set(sys.modules) - before if name.startswith("opentelemetry")))
 """
 

@@ -57,7 +57,7 @@ from benchmarks.gpu.machine import look
 from benchmarks.gpu.measure import Shape, gemm_tflops, outside_gb, write_profile
 from benchmarks.gpu.model_under_test import RANDOM, TINY, Source, open_subject
 from benchmarks.gpu.report import Report, rows_of
-from benchmarks.gpu.stages import measure_decoding, measure_frames, measure_moves, measure_sound
+from benchmarks.gpu.stages import measure_audio, measure_decoding, measure_frames, measure_moves
 from benchmarks.gpu.steps import Steps
 from benchmarks.gpu.table_rows import ERROR, Row, explain
 from benchmarks.gpu.tasks import measure_cards, measure_tasks
@@ -161,7 +161,7 @@ class Bench:
         parts |= {
             "fast": lambda: steps().measure_fast(),
             "decode": lambda: measure_decoding(subject(), self._shape, steps().reference.video),
-            "sound": lambda: measure_sound(subject(), steps().reference.audio),
+            "sound": lambda: measure_audio(subject(), steps().reference.audio),
             "frames": lambda: measure_frames(subject(), self._shape),
             "moves": lambda: measure_moves(subject()),
         }

@@ -35,7 +35,7 @@ def _decode_warm(subject: Subject, latents: torch.Tensor) -> Row:
     return decode(subject, latents)
 
 
-def measure_sound(subject: Subject, latents: torch.Tensor) -> Iterator[Row]:
+def measure_audio(subject: Subject, latents: torch.Tensor) -> Iterator[Row]:
     """The vocoder as it was loaded, in float32 and in bfloat16: seconds, and how far the sound is from float32's."""
     pipe = subject.pipe
     with torch.no_grad():
@@ -60,9 +60,9 @@ def _vocoder(loaded: Any, dtype: torch.dtype, device: str) -> Any:
 def _sing(vocoder: Any, spectrogram: torch.Tensor, reference: torch.Tensor, device: str) -> Row:
     given = spectrogram.to(next(vocoder.parameters()).dtype)
     with torch.no_grad():
-        sound = vocoder(given)[0]
+        audio = vocoder(given)[0]
         seconds = timed(lambda: vocoder(given), device)
-    apart = float((sound.float() - reference).norm() / reference.norm())
+    apart = float((audio.float() - reference).norm() / reference.norm())
     return {"dtype": str(given.dtype), "seconds": seconds, "difference": apart}
 
 

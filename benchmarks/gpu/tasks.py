@@ -81,13 +81,13 @@ class Clock:
         wait(self._device)
         end = time.perf_counter()
         steps = [at for stage, at in self._marks if stage is Stage.DENOISING]
-        picture, sound = (at for stage, at in self._marks if stage is Stage.DECODING)
+        image, audio = (at for stage, at in self._marks if stage is Stage.DECODING)
         start, first = steps[0], steps[1]
         return {
             "text_s": first - start,
-            "denoise_s": picture - first,
-            "picture_s": sound - picture,
-            "sound_s": end - sound,
+            "denoise_s": image - first,
+            "picture_s": audio - image,
+            "sound_s": end - audio,
             "seconds": end - start,
         }
 

@@ -73,7 +73,7 @@ class OutcomeHandler:
                 await asyncio.sleep(self._settings.poll_interval_s)
 
     async def try_until_timeout(self, operation: Callable[..., bool], *args: Any) -> bool:
-        """Call the stores until they answer, or take it for a no when they have not in STORE_PATIENCE_S.
+        """Call the stores until they answer, or take it for a no when they have not in STORE_TIMEOUT_S.
 
         A store that refuses for good holds nobody's place for ever: the run goes on, and says at its end what it met.
         """

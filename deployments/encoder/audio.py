@@ -14,43 +14,43 @@ MAX_CHANNELS = 2
 AudioArray = npt.NDArray[np.float32]
 
 
-def prepare_audio(sound: AudioArray, sample_rate_hz: int, num_samples: int) -> AudioArray:
+def prepare_audio(audio: AudioArray, sample_rate_hz: int, num_samples: int) -> AudioArray:
     """Bring `sound` (channels, samples) to 48 kHz and to `num_samples`: padded with silence, or cut.
 
     One channel stays one; of more than two, the first two are kept; without any it is silence in stereo. NaN
     becomes silence, and what lies beyond [-1, 1] is clipped.
     """
-    sound = _sanitize(sound[:MAX_CHANNELS])
-    fitted = np.zeros((len(sound) or MAX_CHANNELS, num_samples), np.float32)
-    if sound.size:
-        resampled = _resample(sound, sample_rate_hz)[:, :num_samples]
+    audio = _sanitize(audio[:MAX_CHANNELS])
+    fitted = np.zeros((len(audio) or MAX_CHANNELS, num_samples), np.float32)
+    if audio.size:
+        resampled = _resample(audio, sample_rate_hz)[:, :num_samples]
         fitted[:, : resampled.shape[1]] = np.clip(resampled, -1.0, 1.0)
     return fitted
 
 
-def layout(sound: AudioArray) -> str:
+def layout(audio: AudioArray) -> str:
     """The channel layout of `sound`, as FFmpeg calls it."""
-    return "mono" if len(sound) == 1 else "stereo"
+    return "mono" if len(audio) == 1 else "stereo"
 
 
-def audio_frame(sound: AudioArray, sample_rate_hz: int) -> AudioFrame:
+def audio_frame(audio: AudioArray, sample_rate_hz: int) -> AudioFrame:
     """All of `sound` as one planar frame that starts at 0."""
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout(sound))
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout=layout(audio))
     frame.sample_rate = sample_rate_hz
     frame.time_base = Fraction(1, sample_rate_hz)
     frame.pts = 0
     return frame
 
 
-def _sanitize(sound: AudioArray) -> AudioArray:
-    finite = np.nan_to_num(sound.astype(np.float32), copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+def _sanitize(audio: AudioArray) -> AudioArray:
+    finite = np.nan_to_num(audio.astype(np.float32), copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
     return np.clip(finite, -1.0, 1.0, out=finite)
 
 
-def _resample(sound: AudioArray, sample_rate_hz: int) -> AudioArray:
+def _resample(audio: AudioArray, sample_rate_hz: int) -> AudioArray:
     if sample_rate_hz == SAMPLE_RATE_HZ:
-        return sound
-    resampler = AudioResampler(format="fltp", layout=layout(sound), rate=SAMPLE_RATE_HZ)
-    frames = [*resampler.resample(audio_frame(sound, sample_rate_hz)), *resampler.resample(None)]
+        return audio
+    resampler = AudioResampler(format="fltp", layout=layout(audio), rate=SAMPLE_RATE_HZ)
+    frames = [*resampler.resample(audio_frame(audio, sample_rate_hz)), *resampler.resample(None)]
     blocks = [frame.to_ndarray() for frame in frames if frame is not None]
-    return np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else sound[:, :0]
+    return np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else audio[:, :0]

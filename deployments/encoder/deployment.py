@@ -49,7 +49,7 @@ class Encoder:
         """Write the files of a task, publish them, and end the task as completed.
 
         A file stands under a name with the claim in it until the row says that the claim still holds; it has its
-        final name before the row says completed. Raises TaskCancelled, EncodeFailed, StoreUnavailable.
+        final name before the row says completed. Raises TaskCanceled, EncodeFailed, StoreUnavailable.
         """
         started, stopwatch = time.monotonic(), StageTimer()
         stopwatch.start_stage(TimedStage.ENCODE)

@@ -66,9 +66,9 @@ def write_mp4(
         **metadata,
         CREATION_TIME: (made_at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    sound = prepare_audio(clip.audio, clip.sample_rate_hz, round(duration * SAMPLE_RATE_HZ))
+    audio = prepare_audio(clip.audio, clip.sample_rate_hz, round(duration * SAMPLE_RATE_HZ))
     with atomic_write(path) as temporary:
-        size_bytes = _encode_within(max_bytes, clip, sound, temporary, metadata)
+        size_bytes = _encode_within(max_bytes, clip, audio, temporary, metadata)
     return Mp4(float(duration), size_bytes)
 
 
@@ -87,14 +87,14 @@ def _check(clip: Clip, metadata: Mapping[str, str]) -> None:
 
 
 def _encode_within(
-    max_bytes: int | None, clip: Clip, sound: AudioArray, path: Path, metadata: Mapping[str, str]
+    max_bytes: int | None, clip: Clip, audio: AudioArray, path: Path, metadata: Mapping[str, str]
 ) -> int:
     """Encode with lower and lower settings until the file fits. Returns its size in bytes."""
     num_frames = len(clip.frames)
     level = lowest_level(clip.width, clip.height, clip.frame_rate)
     settings = initial_params(level, num_frames, float(num_frames / clip.frame_rate), max_bytes)
     for tries_left in reversed(range(MAX_TRIES)):
-        _encode(clip, sound, settings, path, metadata)
+        _encode(clip, audio, settings, path, metadata)
         size_bytes = path.stat().st_size
         if max_bytes is None or size_bytes <= max_bytes:
             return size_bytes
@@ -102,13 +102,13 @@ def _encode_within(
     raise EncodeFailed(f"the video needs {size_bytes} bytes at the lowest quality; {max_bytes} are allowed")
 
 
-def _encode(clip: Clip, sound: AudioArray, settings: EncodeParams, path: Path, metadata: Mapping[str, str]) -> None:
+def _encode(clip: Clip, audio: AudioArray, settings: EncodeParams, path: Path, metadata: Mapping[str, str]) -> None:
     try:
         with av.open(str(path), "w", format="mp4", container_options=CONTAINER_OPTIONS) as container:
             container.metadata.update({key: _clean(text) for key, text in metadata.items()})
-            picture = _add_video_stream(container, clip, settings)
-            sound_stream = _add_audio_stream(container, sound, settings)
-            _mux(container, picture, clip, _encode_audio(sound_stream, sound))
+            image = _add_video_stream(container, clip, settings)
+            audio_stream = _add_audio_stream(container, audio, settings)
+            _mux(container, image, clip, _encode_audio(audio_stream, audio))
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise
@@ -143,17 +143,17 @@ def _add_video_stream(container: OutputContainer, clip: Clip, settings: EncodePa
     return stream
 
 
-def _add_audio_stream(container: OutputContainer, sound: AudioArray, settings: EncodeParams) -> AudioStream:
+def _add_audio_stream(container: OutputContainer, audio: AudioArray, settings: EncodeParams) -> AudioStream:
     stream = container.add_stream("aac", rate=SAMPLE_RATE_HZ, options={"profile": "aac_low"})
-    stream.layout = layout(sound)
+    stream.layout = layout(audio)
     stream.bit_rate = settings.audio_bit_rate
     return stream
 
 
-def _encode_audio(stream: AudioStream, sound: AudioArray) -> Iterator[AudioPacket]:
+def _encode_audio(stream: AudioStream, audio: AudioArray) -> Iterator[AudioPacket]:
     """Encode the sound a packet at a time, so that it costs its time while x264's threads work."""
-    for start in range(0, sound.shape[1], AAC_FRAME):
-        frame = audio_frame(sound[:, start : start + AAC_FRAME], SAMPLE_RATE_HZ)
+    for start in range(0, audio.shape[1], AAC_FRAME):
+        frame = audio_frame(audio[:, start : start + AAC_FRAME], SAMPLE_RATE_HZ)
         frame.pts = start
         yield from stream.encode(frame)
     yield from stream.encode(None)
@@ -163,7 +163,7 @@ def _mux(
     container: OutputContainer,
     stream: VideoStream,
     clip: Clip,
-    sound: Iterator[AudioPacket],
+    audio: Iterator[AudioPacket],
 ) -> None:
     """Encode and write the picture, with each packet of sound at its place in time."""
     reformatter = VideoReformatter()
@@ -172,14 +172,14 @@ def _mux(
         frame = _from_planes(pixels) if clip.has_planes else _to_yuv(reformatter, pixels)
         frame.pts, frame.time_base = index, time_base
         container.mux(stream.encode(frame))
-        _mux_audio_until(container, sound, index * time_base)
+        _mux_audio_until(container, audio, index * time_base)
     container.mux(stream.encode(None))
-    for packet in sound:
+    for packet in audio:
         container.mux(packet)
 
 
-def _mux_audio_until(container: OutputContainer, sound: Iterator[AudioPacket], time_s: Fraction) -> None:
-    for packet in sound:
+def _mux_audio_until(container: OutputContainer, audio: Iterator[AudioPacket], time_s: Fraction) -> None:
+    for packet in audio:
         packet_s = (packet.pts or 0) * packet.time_base
         container.mux(packet)
         if packet_s >= time_s:

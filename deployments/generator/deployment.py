@@ -87,7 +87,7 @@ class Generator:
     def generate(self, task: Task) -> Clip:
         """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
 
-        Raises TaskCancelled when the task is not this claim's any more, and VideoError for all that goes wrong.
+        Raises TaskCanceled when the task is not this claim's any more, and VideoError for all that goes wrong.
         """
         with self._turns.acquire(), log_context.bind_task(task):
             self._watch.block_if_broken()
@@ -151,16 +151,16 @@ class Generator:
         cold, timeline = self._model_manager.model is None, self._model_manager.timeline
         timeline.record(Milestone.TASK)
         progress_dispatcher(Progress(Stage.STARTING))
-        picture = load_input_image(task, self._outputs)
+        image = load_input_image(task, self._outputs)
         model = self._model_manager.get_or_load(progress_dispatcher)
         started = time.monotonic()
         task = apply_adjustments(task, model, self._tasks)
         progress_dispatcher.reporter.update_task(task)
         check_memory(task, model, self._settings.limits)
         if Optimization.COMPILE in model.optimizations:
-            self._watch.expect_compiling(_kind(task.rendered_request, from_image=picture is not None))
+            self._watch.expect_compiling(_kind(task.rendered_request, from_image=image is not None))
         with self._usage_meter.measure(task.owner):
-            clip = model.render(task.request, picture, progress_dispatcher)
+            clip = model.render(task.request, image, progress_dispatcher)
         if model.fast_summary:
             logger.info("task %s: quality fast: %s", task.id, model.fast_summary)
         for part in model.decoded_again:

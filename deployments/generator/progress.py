@@ -23,7 +23,7 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True)
 class ProgressDispatcher:
-    """Of one run. Call it with each Progress; it raises TaskCancelled."""
+    """Of one run. Call it with each Progress; it raises TaskCanceled."""
 
     reporter: ProgressReporter
     stopwatch: StageTimer

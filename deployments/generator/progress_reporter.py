@@ -20,7 +20,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class ProgressReporter:
-    """Carries the reports of one task to the store. Call it with each Progress; it raises TaskCancelled.
+    """Carries the reports of one task to the store. Call it with each Progress; it raises TaskCanceled.
 
     `after_each` is called in its thread when a report has been answered: nobody waits for it.
     """
@@ -43,7 +43,7 @@ class ProgressReporter:
         self._thread.start()
 
     def __call__(self, progress: Progress) -> None:
-        """Hand over a report and look whether the task is still ours. Raises TaskCancelled."""
+        """Hand over a report and look whether the task is still ours. Raises TaskCanceled."""
         self.last_call_at = time.monotonic()
         with self._changed:
             self._latest = progress

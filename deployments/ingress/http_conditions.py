@@ -26,7 +26,7 @@ class PreconditionFailed(HTTPException):
 
 
 def check_preconditions(request: Request, file: StoredFile) -> None:
-    """Raise AnotherFile unless the file is the one that the client began with (sections 13.1.1 and 13.1.4)."""
+    """Raise PreconditionFailed unless the file is the one that the client began with (sections 13.1.1 and 13.1.4)."""
     if (known := request.headers.get("if-match")) is not None:
         same = not {"*", f'"{file.etag}"'}.isdisjoint(_tags(known))
     else:

@@ -117,5 +117,5 @@ def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency |
     if not IDEMPOTENCY_KEY.fullmatch(submission.key):
         raise InvalidRequest(IDEMPOTENCY_HEADER, submission.key, "1 to 255 printable ASCII characters")
     meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
-    picture = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
-    return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {picture}".encode()).hexdigest())
+    image = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
+    return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {image}".encode()).hexdigest())

@@ -65,7 +65,7 @@ class TaskContextFilter(logging.Filter):
 
 
 class _HandlerFilterInstaller(logging.Filter):
-    """Keeps TaskFields on each handler, behind Serve's own filters.
+    """Keeps TaskContextFilter on each handler, behind Serve's own filters.
 
     Those name the call as the request, and remove `task_id`, which is Ray's word for a call, too. Serve makes
     new handlers when its logging is configured anew, so this one stays on the logger and looks at every line.

@@ -94,8 +94,8 @@ def decode_audio(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> A
         spectrogram = pipe.audio_vae.decode(latents.to(pipe.audio_vae.dtype), return_dict=False)[0]
         wave = pipe.vocoder(spectrogram.to(pipe.vocoder.dtype))[0]
     samples = math.floor(request.num_frames / request.exact_frame_rate * sample_rate_hz(pipe))
-    sound: AudioTensor = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
-    return sound
+    audio: AudioTensor = wave[:, :samples].float().clamp(-1, 1).cpu().contiguous().numpy()
+    return audio
 
 
 def sample_rate_hz(pipe: Any) -> int:

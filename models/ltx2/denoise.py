@@ -71,9 +71,9 @@ def denoise(
             output_type="latent",
             return_dict=False,
         )
-    for name, latents in (("picture", video), ("sound", audio)):
+    for name, latents in (("video", video), ("audio", audio)):
         if not bool(latents.isfinite().all()):
-            raise RenderFailed(f"the model made numbers that are no numbers (NaN) for the {name}")
+            raise RenderFailed(f"the model produced NaN values for the {name}")
     return Latents(video, audio)
 
 
@@ -127,7 +127,7 @@ def _seeded(request: VideoRequest) -> "torch.Generator":
     import torch
 
     if request.seed is None:
-        raise RenderFailed("the request has no seed: parse_request draws one")
+        raise RenderFailed("seed is missing")
     return torch.Generator("cpu").manual_seed(request.seed)
 
 

@@ -153,13 +153,13 @@ class Ltx2Model:
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, request)
             report(Progress(Stage.DECODING))
-            sound, again = decode_audio_or_retry(self._text_to_video, latents.audio, request)
+            audio, again = decode_audio_or_retry(self._text_to_video, latents.audio, request)
             if again:
-                self.decoded_again = (*self.decoded_again, "sound")
+                self.decoded_again = (*self.decoded_again, "audio")
         self._needs_cleanup = False
         if self.profile.tiny:
             draw_watermark(frames)
-        return Clip(frames, sound, self.sample_rate_hz, request.exact_frame_rate)
+        return Clip(frames, audio, self.sample_rate_hz, request.exact_frame_rate)
 
     @property
     def sample_rate_hz(self) -> int:

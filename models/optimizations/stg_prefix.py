@@ -79,8 +79,8 @@ class PrefixReuseBlocks(nn.ModuleList):
     def _resume(self, block: Callable[..., Streams]) -> Callable[..., Streams]:
         def run(**inputs: Any) -> Streams:
             assert self._kept is not None  # noqa: S101  # prepare saw to it
-            (picture, sound), self._kept = self._kept, None
-            return block(**{**inputs, "hidden_states": picture, "audio_hidden_states": sound})
+            (image, audio), self._kept = self._kept, None
+            return block(**{**inputs, "hidden_states": image, "audio_hidden_states": audio})
 
         return run
 

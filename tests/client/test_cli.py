@@ -18,7 +18,7 @@ from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
 from storage.tasks import State
 from tests.client.server import MODEL, VIDEO
-from tests.ingress.conftest import picture_file
+from tests.ingress.conftest import image_file
 
 PROMPT = "A paper boat drifts across a bowl."
 FEW_STEPS = ("--num-inference-steps", "2")
@@ -80,7 +80,7 @@ def task(**fields):
 
 
 def test_a_picture_and_a_prompt_become_the_file_that_was_named(ltx2, server, tmp_path):
-    (tmp_path / "photo.png").write_bytes(picture_file())
+    (tmp_path / "photo.png").write_bytes(image_file())
     status, out, err = ltx2("generate", PROMPT, "--image", "photo.png", "-o", "out.mp4", "--seed", "random", *FEW_STEPS)
     assert (status, out) == (0, "out.mp4\n"), err
     assert (tmp_path / "out.mp4").read_bytes() == VIDEO

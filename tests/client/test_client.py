@@ -13,7 +13,7 @@ from models.memory.estimate import estimate_peak
 from models.request.request import VideoRequest
 from storage.tasks import Failure, ServedModel
 from tests.client.server import MODEL, VIDEO
-from tests.ingress.conftest import picture_file
+from tests.ingress.conftest import image_file
 
 PROMPT = "A paper boat drifts across a bowl."
 
@@ -33,7 +33,7 @@ def test_a_text_becomes_a_file_and_progress_is_told(client, tmp_path):
 
 
 def test_a_picture_becomes_a_file(client, server, tmp_path):
-    (tmp_path / "photo.png").write_bytes(picture_file())
+    (tmp_path / "photo.png").write_bytes(image_file())
     task = client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", seed=None, fit="pad", width=128)
     assert (tmp_path / "out.mp4").read_bytes() == VIDEO
     row = server.tasks.get(task.task_id)
@@ -47,7 +47,7 @@ def test_an_estimate_says_what_fits_and_makes_nothing(client, server):
     taken, refused = client.estimate(PROMPT, num_frames=241), client.estimate(PROMPT, num_frames=249)
     assert (taken.fits, taken.nearest) == (True, ())
     assert (refused.fits, refused.nearest[0]["num_frames"]) == (False, 241)
-    assert not client.estimate(PROMPT, image=picture_file(), num_frames=249).fits
+    assert not client.estimate(PROMPT, image=image_file(), num_frames=249).fits
     assert client.tasks().tasks == ()
 
 
@@ -143,7 +143,7 @@ def test_patience_with_a_server_that_is_away_ends(tmp_path, server):
 
 def test_a_submit_whose_answer_was_lost_makes_one_task(client, server, tmp_path):
     server.line.lose_answers = 2
-    (tmp_path / "photo.png").write_bytes(picture_file())
+    (tmp_path / "photo.png").write_bytes(image_file())
     client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", num_inference_steps=2)
     assert server.line.lose_answers == 0
     assert server.rows() == 1

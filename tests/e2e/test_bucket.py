@@ -22,9 +22,9 @@ def test_a_picture_becomes_a_video_in_the_bucket(tmp_path, monkeypatch) -> None:
             "s3": {"endpoint_url": endpoint, "region": REGION},
         }
         with running_server(tmp_path, {"outputs": outputs}, CREDENTIALS) as server:
-            picture = io.BytesIO()
-            Image.new("RGB", (96, 64), "orange").save(picture, "PNG")
-            answer = server.client.post("/v1/video/async_i2v", data=QUICK, files={"image": picture.getvalue()})
+            image = io.BytesIO()
+            Image.new("RGB", (96, 64), "orange").save(image, "PNG")
+            answer = server.client.post("/v1/video/async_i2v", data=QUICK, files={"image": image.getvalue()})
             body = server.wait(answer.json()["task_id"])
             assert body["status"] == "completed", body
             video = httpx.get(body["url"], follow_redirects=True)

@@ -25,7 +25,7 @@ from models.request.request import VideoRequest
 from tests.mp4_boxes import aac_object_type, avc_profile_and_level, colour, creation_times, read_movie
 
 needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
-NO_SOUND = np.zeros((2, 0), np.float32)
+NO_AUDIO = np.zeros((2, 0), np.float32)
 MAIN = 77
 AAC_LC = 2
 MB = 1_000_000
@@ -49,8 +49,8 @@ def rate(frame_rate: float) -> Fraction:
     return VideoRequest(prompt="x", frame_rate=frame_rate).exact_frame_rate
 
 
-def clip(frames=None, sound=NO_SOUND, frame_rate: float = 25, sample_rate_hz: int = 24_000) -> Clip:
-    return Clip(noise() if frames is None else frames, sound, sample_rate_hz, rate(frame_rate))
+def clip(frames=None, audio=NO_AUDIO, frame_rate: float = 25, sample_rate_hz: int = 24_000) -> Clip:
+    return Clip(noise() if frames is None else frames, audio, sample_rate_hz, rate(frame_rate))
 
 
 def write(given: Clip, path: Path, max_bytes: int | None = 16 * MB, **metadata: str) -> mp4.Mp4:
@@ -64,7 +64,7 @@ def probe(path: Path) -> dict:
     return json.loads(ran.stdout)
 
 
-def decode_sound(path: Path) -> np.ndarray:
+def decode_audio(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
 
@@ -75,22 +75,22 @@ def check_promise(path: Path, num_frames: int, frame_rate: Fraction) -> None:
     assert movie.order.index("ftyp") == 0
     assert movie.order.index("moov") < movie.order.index("mdat")
     assert len(movie.tracks) == 2
-    picture, sound = movie.only("vide"), movie.only("soun")
-    profile, _ = avc_profile_and_level(picture.entry)
+    image, audio = movie.only("vide"), movie.only("soun")
+    profile, _ = avc_profile_and_level(image.entry)
     assert profile == MAIN
-    assert not picture.has_composition_offsets
-    assert picture.num_samples == num_frames
-    assert colour(picture.entry) == (b"nclx", 1, 1, 1, False)
-    assert aac_object_type(sound.entry) == AAC_LC
+    assert not image.has_composition_offsets
+    assert image.num_samples == num_frames
+    assert colour(image.entry) == (b"nclx", 1, 1, 1, False)
+    assert aac_object_type(audio.entry) == AAC_LC
     duration_s = float(num_frames / frame_rate)
     tick_s = 1 / 48_000
     assert movie.movie_s == pytest.approx(duration_s, abs=tick_s)
-    assert picture.samples_s == pytest.approx(duration_s, abs=1e-9)
-    for track in (picture, sound):
+    assert image.samples_s == pytest.approx(duration_s, abs=1e-9)
+    for track in (image, audio):
         ((length_s, start_s),) = track.edits
         assert length_s == pytest.approx(duration_s, abs=tick_s)
         assert track.header_s == pytest.approx(duration_s, abs=tick_s)
-        assert start_s == (0 if track is picture else 1024 / 48_000)
+        assert start_s == (0 if track is image else 1024 / 48_000)
 
 
 @pytest.mark.parametrize("frame_rate", [1, 7.3, 12.5, 23.976, 24, 25, 29.97, 30, 50, 59.94, 60])
@@ -158,19 +158,19 @@ def test_every_size_gives_the_promised_file_at_the_lowest_level(  # noqa: PLR091
     num_frames=st.integers(9, 60),
     frame_rate=st.floats(1, 60),
     channels=st.integers(1, 2),
-    sound_s=st.floats(0, 5),
+    audio_s=st.floats(0, 5),
     sample_rate_hz=st.sampled_from([16_000, 24_000, 44_100, 48_000]),
 )
 def test_anything_within_bounds_gives_the_promised_file(  # noqa: PLR0917
-    tmp_path, across, down, num_frames, frame_rate, channels, sound_s, sample_rate_hz
+    tmp_path, across, down, num_frames, frame_rate, channels, audio_s, sample_rate_hz
 ):
     path = tmp_path / "a.mp4"
-    sound = tone(sound_s, channels, sample_rate_hz)
-    given = clip(noise(num_frames, 64 * down, 64 * across), sound, frame_rate, sample_rate_hz)
+    audio = tone(audio_s, channels, sample_rate_hz)
+    given = clip(noise(num_frames, 64 * down, 64 * across), audio, frame_rate, sample_rate_hz)
     write(given, path)
     check_promise(path, num_frames, given.frame_rate)
     num_samples = round(num_frames / given.frame_rate * 48_000)
-    assert abs(decode_sound(path).shape[1] - num_samples) <= 1024
+    assert abs(decode_audio(path).shape[1] - num_samples) <= 1024
 
 
 @needs_ffprobe
@@ -178,7 +178,7 @@ def test_anything_within_bounds_gives_the_promised_file(  # noqa: PLR0917
 def test_ffprobe_reads_what_was_promised(tmp_path, channels):
     path = tmp_path / "a.mp4"
     write(clip(noise(50, 128, 192), tone(2.0, channels), 23.976), path)
-    picture, sound = probe(path)["streams"]
+    image, audio = probe(path)["streams"]
     wanted = {
         "codec_name": "h264",
         "profile": "Main",
@@ -194,7 +194,7 @@ def test_ffprobe_reads_what_was_promised(tmp_path, channels):
         "nb_frames": "50",
         "start_time": "0.000000",
     }
-    assert {name: picture[name] for name in wanted} == wanted
+    assert {name: image[name] for name in wanted} == wanted
     wanted = {
         "codec_name": "aac",
         "profile": "LC",
@@ -203,8 +203,8 @@ def test_ffprobe_reads_what_was_promised(tmp_path, channels):
         "start_time": "0.000000",
         "duration_ts": 100_100,
     }
-    assert {name: sound[name] for name in wanted} == wanted
-    assert picture["duration"] == sound["duration"] == "2.085417"
+    assert {name: audio[name] for name in wanted} == wanted
+    assert image["duration"] == audio["duration"] == "2.085417"
 
 
 @needs_ffprobe
@@ -248,13 +248,13 @@ def test_a_flat_colour_has_the_values_of_bt709_in_limited_range(tmp_path, rgb):
 
 def test_sound_and_picture_start_together(tmp_path):
     """A click at 0.5 s stays at 0.5 s, through resampling and the encoder's delay."""
-    sound = np.zeros((2, 24_000), np.float32)
-    sound[:, 12_000:12_024] = 0.9
+    audio = np.zeros((2, 24_000), np.float32)
+    audio[:, 12_000:12_024] = 0.9
     path = tmp_path / "a.mp4"
-    write(clip(noise(25), sound), path)
+    write(clip(noise(25), audio), path)
     with av.open(str(path)) as container:
         first = next(container.decode(audio=0))
-    heard = np.abs(decode_sound(path)[0])
+    heard = np.abs(decode_audio(path)[0])
     start = round(first.pts * first.time_base * 48_000)
     assert start + heard.argmax() == pytest.approx(24_024, abs=48)
 
@@ -262,7 +262,7 @@ def test_sound_and_picture_start_together(tmp_path):
 def test_sound_keeps_its_pitch_and_loudness(tmp_path):
     path = tmp_path / "a.mp4"
     write(clip(noise(50), tone(2.0, hertz=1000)), path)
-    heard = decode_sound(path)[0][4_800:91_200]
+    heard = decode_audio(path)[0][4_800:91_200]
     spectrum = np.abs(np.fft.rfft(heard))
     assert spectrum.argmax() * 48_000 / len(heard) == pytest.approx(1000, abs=2)
     assert heard.std() == pytest.approx(0.5 / np.sqrt(2), rel=0.03)
@@ -271,7 +271,7 @@ def test_sound_keeps_its_pitch_and_loudness(tmp_path):
 @pytest.mark.parametrize(
     "sound",
     [
-        NO_SOUND,
+        NO_AUDIO,
         np.zeros((0, 0), np.float32),
         np.full((2, 24_000), np.nan, np.float32),
         np.full((1, 24_000), np.inf, np.float32),
@@ -291,11 +291,11 @@ def test_sound_keeps_its_pitch_and_loudness(tmp_path):
         "3 samples",
     ],
 )
-def test_any_sound_is_made_safe(tmp_path, sound):
+def test_any_sound_is_made_safe(tmp_path, audio):
     path = tmp_path / "a.mp4"
-    write(clip(noise(25), sound), path)
+    write(clip(noise(25), audio), path)
     check_promise(path, 25, Fraction(25))
-    heard = decode_sound(path)
+    heard = decode_audio(path)
     assert np.isfinite(heard).all()
     assert np.abs(heard).max() < 1.5
 
@@ -303,9 +303,9 @@ def test_any_sound_is_made_safe(tmp_path, sound):
 def test_read_only_and_strided_frames_are_taken(tmp_path):
     frames = noise(18, 64, 128)[::2, :, ::2]
     frames.setflags(write=False)
-    sound = tone(1.0)
-    sound.setflags(write=False)
-    write(clip(frames, sound), tmp_path / "a.mp4")
+    audio = tone(1.0)
+    audio.setflags(write=False)
+    write(clip(frames, audio), tmp_path / "a.mp4")
     check_promise(tmp_path / "a.mp4", 9, Fraction(25))
 
 
@@ -314,8 +314,8 @@ def test_read_only_and_strided_frames_are_taken(tmp_path):
 def test_noise_stays_under_the_cap(tmp_path, max_bytes, num_frames, frame_rate):
     max_bytes = max_bytes * (4 if frame_rate == 1 else 1)
     path = tmp_path / "a.mp4"
-    sound = np.random.default_rng(0).uniform(-1, 1, (2, 24_000 * num_frames // frame_rate))
-    given = clip(noise(num_frames, 256, 384), sound.astype(np.float32), frame_rate)
+    audio = np.random.default_rng(0).uniform(-1, 1, (2, 24_000 * num_frames // frame_rate))
+    given = clip(noise(num_frames, 256, 384), audio.astype(np.float32), frame_rate)
     assert write(given, path, max_bytes).size_bytes <= max_bytes
     assert path.stat().st_size <= max_bytes
     check_promise(path, num_frames, given.frame_rate)
@@ -363,7 +363,7 @@ def test_frames_of_another_kind_fail_and_leave_nothing(tmp_path, frames):
 
 def test_sound_of_another_shape_fails():
     with pytest.raises(EncodeFailed, match="sound"):
-        write(clip(sound=np.zeros(10, np.float32)), Path("a.mp4"))
+        write(clip(audio=np.zeros(10, np.float32)), Path("a.mp4"))
 
 
 def test_a_missing_folder_is_an_encode_failure(tmp_path):

@@ -175,7 +175,7 @@ def box(open_box) -> Box:
     return open_box()
 
 
-def picture_file(width: int = 96, height: int = 64, image_format: str = "PNG", **options: Any) -> bytes:
+def image_file(width: int = 96, height: int = 64, image_format: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), (200, 120, 20)).save(buffer, image_format, **options)
     return buffer.getvalue()

@@ -10,7 +10,7 @@ import pytest
 from models.checkpoint.profile import DISTILLED_SIGMAS, choose_profile
 from models.request.enums import DurationMode, Quality
 from storage.tasks import ServedModel
-from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
+from tests.ingress.conftest import MODEL, PROMPT, Box, image_file
 
 LTX_2_3 = choose_profile({"num_layers": 48, "use_prompt_embeddings": False})
 DISTILLED = replace(LTX_2_3, sigmas=DISTILLED_SIGMAS)
@@ -55,7 +55,7 @@ def test_a_word_that_is_adjusted_comes_back_from_the_row_as_one_of_its_choices(d
 
 def test_every_door_names_them(distilled: Box) -> None:
     fields = {"prompt": PROMPT, "num_inference_steps": "40"}
-    form = distilled.client.post("/v1/video/async_i2v", data=fields, files={"image": picture_file()})
+    form = distilled.client.post("/v1/video/async_i2v", data=fields, files={"image": image_file()})
     openai = distilled.client.post("/v1/videos", json={"prompt": PROMPT, "num_inference_steps": 40})
     for answer in (form, openai):
         assert named(answer.json()["adjusted"]) == {"num_inference_steps": (40, 8)}

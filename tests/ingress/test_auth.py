@@ -9,7 +9,7 @@ from deployments.ingress.middleware.auth import PUBLIC_PATHS, ApiKeyStore
 from deployments.settings import Settings
 from models.request.request import VideoRequest
 from storage.tasks import ANONYMOUS, NewTask, State
-from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
+from tests.ingress.conftest import MODEL, PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record, speaking_as
 
 
@@ -80,7 +80,7 @@ def test_openais_package_is_refused_in_its_own_words(served_box):
 def test_a_task_belongs_to_the_key_that_it_came_with(box):
     with speaking_as(box, ALICE):
         task_id = box.submit()
-        box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT}, files={"image": ("a.png", picture_file())})
+        box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT}, files={"image": ("a.png", image_file())})
         box.client.post("/v1/videos", json={"prompt": PROMPT})
     assert [task.owner for task in box.tasks.page(State, 10)] == ["alice"] * 3
     assert box.row(task_id).owner == "alice"

@@ -13,7 +13,7 @@ from deployments.ingress.app import create_app
 from deployments.ingress.context import AppContext
 from deployments.settings import IngressSettings, Settings
 from storage.outputs.local import LocalOutputStore
-from tests.ingress.conftest import picture_file
+from tests.ingress.conftest import image_file
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
@@ -77,7 +77,7 @@ def test_pictures_are_decoded_a_few_at_a_time(box, tmp_path):
         settings = Settings(ingress=IngressSettings(max_image_decodes=2))
         app = create_app(AppContext(settings, "m", box.tasks, store, nudge))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            form = {"data": {"prompt": "x"}, "files": {"image": ("a.png", picture_file())}}
+            form = {"data": {"prompt": "x"}, "files": {"image": ("a.png", image_file())}}
             answers = await asyncio.gather(*(client.post("/v1/video/async_i2v", **form) for _ in range(8)))
         return [answer.status_code for answer in answers]
 

@@ -15,10 +15,10 @@ from deployments.ingress.images import decoder_pool
 from deployments.ingress.images.decoder_pool import DecoderPool, fit_image_apart
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request.request import RequestLimits, VideoRequest
-from tests.ingress.conftest import picture_file
+from tests.ingress.conftest import image_file
 
 REQUEST, LIMITS = VideoRequest(prompt="x", fit="match"), RequestLimits()
-UPRIGHT = picture_file(64, 128)
+UPRIGHT = image_file(64, 128)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from models.progress import Progress, Stage
 from storage.outputs.store import input_key
 from storage.tasks import Failure
-from tests.ingress.conftest import PROMPT, picture_file
+from tests.ingress.conftest import PROMPT, image_file
 
 
 def remove(box, task_id: str) -> dict:
@@ -35,7 +35,7 @@ def test_a_running_task_is_canceled_and_its_worker_learns_so_at_the_next_report(
 
 
 def test_the_picture_of_a_canceled_task_goes_too(box):
-    form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", picture_file())}}
+    form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", image_file())}}
     task_id = box.client.post("/v1/video/async_i2v", **form).json()["task_id"]
     assert box.outputs.stat(input_key(task_id))
     remove(box, task_id)

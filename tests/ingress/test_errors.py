@@ -11,7 +11,7 @@ from starlette.types import Message
 from deployments.ingress.schemas import ErrorBody
 from models.request.request import RequestLimits, VideoRequest
 from storage.tasks import State
-from tests.ingress.conftest import picture_file
+from tests.ingress.conftest import image_file
 from tests.ingress.test_submit import image_part
 
 JSON_ROUTES = ("/v1/video/async_t2v", "/v1/video/t2v")
@@ -164,11 +164,11 @@ def test_a_prompt_of_any_text_is_taken(box):
         b"",
         b"this is no picture",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        picture_file()[:-30],
-        picture_file(600, 600, "JPEG")[:1000],
-        picture_file(image_format="GIF")[:30],
-        picture_file(image_format="BMP"),
-        picture_file(image_format="TIFF"),
+        image_file()[:-30],
+        image_file(600, 600, "JPEG")[:1000],
+        image_file(image_format="GIF")[:30],
+        image_file(image_format="BMP"),
+        image_file(image_format="TIFF"),
     ],
     ids=["empty", "text", "svg", "cut png", "cut jpeg", "cut gif", "bmp", "tiff"],
 )
@@ -183,7 +183,7 @@ def test_what_is_no_whole_picture_is_refused(box, route, content):
 
 
 def test_a_missing_file_is_refused(box):
-    files = {"other": ("a.png", picture_file())}
+    files = {"other": ("a.png", image_file())}
     body = refused(box.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=files))
     assert (body.field, body.given) == ("image", "nothing")
 
@@ -202,7 +202,7 @@ def test_a_file_in_place_of_a_text_is_refused(box):
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(box):
-    bomb = picture_file(9600, 9600)
+    bomb = image_file(9600, 9600)
     assert len(bomb) < 2_000_000
     body = refused(box.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=image_part(bomb)))
     assert body.field == "image"
@@ -305,7 +305,7 @@ def test_what_is_no_form_with_a_file_is_refused(box, route, kind, content):
 def test_too_many_fields_or_files_are_refused(box):
     many = {f"field{number}": "x" for number in range(200)}
     refused(box.client.post("/v1/video/async_i2v", data={"prompt": "x", **many}, files=image_part()))
-    files = [("image", picture_file())] * 5
+    files = [("image", image_file())] * 5
     refused(box.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=files))
 
 

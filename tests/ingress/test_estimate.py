@@ -13,7 +13,7 @@ from models.progress import Progress, Stage
 from models.request.request import VideoRequest
 from storage.db.schema import tasks
 from storage.tasks import GeneratorReplica, ReplicaState, ServedModel, State
-from tests.ingress.conftest import MODEL, PROMPT, Box, picture_file
+from tests.ingress.conftest import MODEL, PROMPT, Box, image_file
 
 LTX_2 = choose_profile({})
 DISTILLED = replace(LTX_2, sigmas=DISTILLED_SIGMAS)
@@ -61,15 +61,15 @@ def test_the_refusal_names_sizes_and_lengths_that_are_taken(box: Box) -> None:
 def test_a_picture_that_does_not_fit_with_its_task_is_not_kept(box: Box) -> None:
     loaded(box)
     form = {name: str(value) for name, value in LARGE.items()}
-    answer = box.client.post("/v1/video/async_i2v", data=form, files={"image": ("a.png", picture_file(), "image/png")})
+    answer = box.client.post("/v1/video/async_i2v", data=form, files={"image": ("a.png", image_file(), "image/png")})
     assert answer.status_code == 422
     assert not list((box.folder / "store").rglob("inputs/*"))
 
 
 def test_a_form_with_a_picture_takes_more_than_without(box: Box) -> None:
     text = box.client.post("/v1/video/estimate", data={"prompt": PROMPT}, files={"nothing": b""}).json()
-    picture = box.client.post("/v1/video/estimate", data={"prompt": PROMPT}, files={"image": picture_file()}).json()
-    assert picture["gb"] > text["gb"]
+    image = box.client.post("/v1/video/estimate", data={"prompt": PROMPT}, files={"image": image_file()}).json()
+    assert image["gb"] > text["gb"]
     assert text == estimated(box, prompt=PROMPT)
 
 
@@ -123,10 +123,10 @@ def test_an_estimate_refuses_what_a_submit_refuses(box: Box, fields: dict[str, o
     assert estimate.json() == submit.json()
 
 
-@pytest.mark.parametrize("picture", [b"no picture", b"", picture_file()[:100], picture_file(2000, 2000)])
-def test_an_estimate_refuses_the_pictures_that_a_submit_refuses(open_box, picture: bytes) -> None:
+@pytest.mark.parametrize("image", [b"no picture", b"", image_file()[:100], image_file(2000, 2000)])
+def test_an_estimate_refuses_the_pictures_that_a_submit_refuses(open_box, image: bytes) -> None:
     box = open_box(limits={"max_image_bytes": 5000})
-    form = {"data": {"prompt": PROMPT}, "files": {"image": ("a.png", picture, "image/png")}}
+    form = {"data": {"prompt": PROMPT}, "files": {"image": ("a.png", image, "image/png")}}
     estimate, submit = (box.client.post(path, **form) for path in ("/v1/video/estimate", "/v1/video/async_i2v"))
     assert estimate.status_code in (413, 422)
     assert (estimate.status_code, estimate.json()) == (submit.status_code, submit.json())
@@ -134,7 +134,7 @@ def test_an_estimate_refuses_the_pictures_that_a_submit_refuses(open_box, pictur
 
 def test_a_picture_that_chooses_the_size_is_estimated_at_that_size(box: Box) -> None:
     loaded(box, 7 * GB)
-    form = {"data": {"prompt": PROMPT, "fit": "match"}, "files": {"image": ("a.png", picture_file(640, 640))}}
+    form = {"data": {"prompt": PROMPT, "fit": "match"}, "files": {"image": ("a.png", image_file(640, 640))}}
     estimate = box.client.post("/v1/video/estimate", **form).json()
     refused = box.client.post("/v1/video/async_i2v", **form).json()
     assert (estimate["fits"], estimate["nearest"]) == (False, refused["nearest"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
-from tests.ingress.conftest import Box, picture_file
+from tests.ingress.conftest import Box, image_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """As in the server, where a decoder goes on after a warning."""
@@ -34,17 +34,17 @@ def animation(image_format: str) -> bytes:
 
 
 WHOLE = [
-    *(picture_file(48, 32, image_format) for image_format in FORMATS),
-    picture_file(48, 32, "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+    *(image_file(48, 32, image_format) for image_format in FORMATS),
+    image_file(48, 32, "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
     *(animation(image_format) for image_format in ("PNG", "WEBP", "GIF")),
 ]
 
 
-WHOLE_APART = [picture_file(64, 64, image_format) for image_format in APART]
+WHOLE_APART = [image_file(64, 64, image_format) for image_format in APART]
 
 
 @st.composite
-def damaged_pictures(draw: st.DrawFn, whole: list[bytes] = WHOLE) -> bytes:
+def damaged_images(draw: st.DrawFn, whole: list[bytes] = WHOLE) -> bytes:
     """A real file with bytes overwritten, cut out, repeated, or with the rest of another one."""
     data = bytearray(draw(st.sampled_from(whole)))
     for _ in range(draw(st.integers(1, 6))):
@@ -71,12 +71,12 @@ def broken_forms(draw: st.DrawFn) -> bytes:
             b"\r\n",
             b"\r\n\r\n",
             b'Content-Disposition: form-data; name="prompt"\r\n\r\na lighthouse\r\n',
-            b'Content-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + picture_file() + b"\r\n",
+            b'Content-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + image_file() + b"\r\n",
             b'Content-Disposition: form-data; name="image"; filename="../../etc/passwd"\r\n',
             b'Content-Disposition: form-data; name="image"; filename="\xff\xfe\0"\r\n\r\n',
             b"Content-Disposition: form-data; name*=utf-8''%ff; filename*=x'y'%00\r\n\r\n",
             b"Content-Disposition: attachment\r\n\r\n",
-            b'Content-Disposition: form-data; name="image"\r\n\r\n' + picture_file() + b"\r\n",
+            b'Content-Disposition: form-data; name="image"\r\n\r\n' + image_file() + b"\r\n",
             b'Content-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n',
             b'Content-Disposition: form-data; name="image"\r\n\r\n' + EXAMPLE_IMAGE.encode() + b"\r\n",
             b'Content-Disposition: form-data; name="image"\r\n\r\n{"image_url": "data:,"}\r\n',
@@ -104,28 +104,26 @@ def kept(box: Box) -> int:
     return len(list(box.folder.glob("store/inputs/*")))
 
 
-def form_of(picture: bytes) -> bytes:
+def form_of(image: bytes) -> bytes:
     head = b'--edge\r\nContent-Disposition: form-data; name="%b"'
     prompt = head % b"prompt" + b"\r\n\r\na lighthouse\r\n"
-    image = head % b"image" + b'; filename="a.jpg"\r\n\r\n' + picture + b"\r\n"
+    image = head % b"image" + b'; filename="a.jpg"\r\n\r\n' + image + b"\r\n"
     return prompt + image + b"--edge--\r\n"
 
 
 def test_whole_pictures_are_taken(box):
     """So that the fuzzing below begins where the server says yes."""
-    assert [post(box, form_of(picture), "multipart/form-data; boundary=edge") for picture in WHOLE] == [200] * len(
-        WHOLE
-    )
+    assert [post(box, form_of(image), "multipart/form-data; boundary=edge") for image in WHOLE] == [200] * len(WHOLE)
 
 
 def test_damaged_pictures_are_taken_or_refused(box):
     seen = set()
 
     @FUZZ
-    @given(damaged_pictures())
-    def try_it(picture: bytes) -> None:
+    @given(damaged_images())
+    def try_it(image: bytes) -> None:
         before = kept(box)
-        status = post(box, form_of(picture), "multipart/form-data; boundary=edge")
+        status = post(box, form_of(image), "multipart/form-data; boundary=edge")
         assert kept(box) - before == (status == 200)
         seen.add(status)
 
@@ -134,14 +132,14 @@ def test_damaged_pictures_are_taken_or_refused(box):
 
 
 def test_damaged_files_that_are_decoded_apart_are_taken_or_refused(box):
-    seen = [post(box, form_of(picture), "multipart/form-data; boundary=edge") for picture in WHOLE_APART]
+    seen = [post(box, form_of(image), "multipart/form-data; boundary=edge") for image in WHOLE_APART]
     assert seen == [200, 200]
 
     @settings(FUZZ, max_examples=24)
-    @given(damaged_pictures(WHOLE_APART))
-    def try_it(picture: bytes) -> None:
+    @given(damaged_images(WHOLE_APART))
+    def try_it(image: bytes) -> None:
         before = kept(box)
-        status = post(box, form_of(picture), "multipart/form-data; boundary=edge")
+        status = post(box, form_of(image), "multipart/form-data; boundary=edge")
         assert kept(box) - before == (status == 200)
         seen.append(status)
 
@@ -239,7 +237,7 @@ def test_broken_json_with_an_image_is_taken_or_refused(box):
     assert post(box, b'{"prompt": "x", "image": "%b"}' % EXAMPLE_IMAGE.encode(), "application/json") == 200
 
 
-@pytest.mark.parametrize("picture", WHOLE, ids=range(len(WHOLE)))
-def test_a_picture_cut_anywhere_is_taken_or_refused(box, picture):
-    for end in range(0, len(picture), max(1, len(picture) // 12)):
-        post(box, form_of(picture[:end]), "multipart/form-data; boundary=edge")
+@pytest.mark.parametrize("image", WHOLE, ids=range(len(WHOLE)))
+def test_a_picture_cut_anywhere_is_taken_or_refused(box, image):
+    for end in range(0, len(image), max(1, len(image) // 12)):
+        post(box, form_of(image[:end]), "multipart/form-data; boundary=edge")

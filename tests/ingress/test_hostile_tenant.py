@@ -17,7 +17,7 @@ from statistics import median
 import httpx
 import pytest
 
-from tests.ingress.conftest import picture_file
+from tests.ingress.conftest import image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer
 from tests.ingress.webhooks.receivers import SECRET
 from tests.ports import free_port
@@ -72,7 +72,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def time_requests(server: Server) -> Latencies:
-    image = {"data": {"prompt": "x"}, "files": {"image": ("x.png", picture_file())}}
+    image = {"data": {"prompt": "x"}, "files": {"image": ("x.png", image_file())}}
     taken: dict[str, list[float]] = {"poll_s": [], "submit_s": [], "image_submit_s": [], "health_s": [], "event_s": []}
     with httpx.Client(base_url=server.url, headers=bearer(BOB), timeout=30) as bob:
         task_id = bob.post("/v1/video/async_t2v", json={"prompt": "x"}).raise_for_status().json()["task_id"]

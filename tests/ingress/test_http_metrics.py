@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS, TASKS_SUBMITTED
-from tests.ingress.conftest import Box, picture_file
+from tests.ingress.conftest import Box, image_file
 from tests.metrics.recorded import RecordedMetrics
 
 TASK = "/v1/video/tasks/{task_id}"
@@ -59,7 +59,7 @@ def test_errors_of_the_client_and_of_the_server_count_too(box, recorded):
 def test_a_submit_counts_once_by_what_it_starts_from(box, recorded):
     for _ in range(2):
         box.client.post("/v1/video/async_t2v", json={"prompt": "x"}, headers={"Idempotency-Key": "k"})
-    files = {"image": ("photo.png", picture_file())}
+    files = {"image": ("photo.png", image_file())}
     assert box.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=files).status_code == 200
     assert recorded.value(TASKS_SUBMITTED, kind="text") == 1
     assert recorded.value(TASKS_SUBMITTED, kind="image") == 1

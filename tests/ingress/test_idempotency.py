@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from storage.tasks import State
-from tests.ingress.conftest import PROMPT, picture_file
+from tests.ingress.conftest import PROMPT, image_file
 
 
 def send(box, key: str | None, route: str = "async_t2v", **fields):
@@ -13,8 +13,8 @@ def send(box, key: str | None, route: str = "async_t2v", **fields):
     return box.client.post(f"/v1/video/{route}", json={"prompt": PROMPT, **fields}, headers=headers)
 
 
-def send_picture(box, key: str, picture: bytes, **fields):
-    files = {"image": ("p.png", picture)}
+def send_image(box, key: str, image: bytes, **fields):
+    files = {"image": ("p.png", image)}
     headers = {"Idempotency-Key": key}
     return box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT, **fields}, files=files, headers=headers)
 
@@ -57,11 +57,11 @@ def test_another_request_under_a_used_key_is_refused(box):
 
 
 def test_the_picture_belongs_to_the_request(box):
-    picture, other = picture_file(), picture_file(64, 96)
-    first, again = send_picture(box, "k", picture), send_picture(box, "k", picture)
+    image, other = image_file(), image_file(64, 96)
+    first, again = send_image(box, "k", image), send_image(box, "k", image)
     assert again.json() == first.json()
     assert inputs(box) == [first.json()["task_id"]]
-    assert send_picture(box, "k", other).json()["error_code"] == "idempotency_key_reused"
+    assert send_image(box, "k", other).json()["error_code"] == "idempotency_key_reused"
     assert inputs(box) == [first.json()["task_id"]]
     assert send(box, "k").json()["error_code"] == "idempotency_key_reused"
 

@@ -26,7 +26,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
 pillow_heif.register_heif_opener()  # to write them
 
 
-def picture(width: int = 60, height: int = 40, mode: str = "RGB") -> Image.Image:
+def make_image(width: int = 60, height: int = 40, mode: str = "RGB") -> Image.Image:
     """Red on the left, blue on the right."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, : width // 2, 0] = 200
@@ -60,7 +60,7 @@ def png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_every_format_is_read_as_upright_rgb(image_format):
-    image = read_image(file_of(picture(), image_format), LIMITS)
+    image = read_image(file_of(make_image(), image_format), LIMITS)
     assert (image.mode, image.size) == ("RGB", (60, 40))
     assert close(image.getpixel((5, 20)), (200, 0, 0))
     assert close(image.getpixel((55, 20)), (0, 0, 200))
@@ -79,7 +79,7 @@ def test_every_format_is_read_as_upright_rgb(image_format):
     ],
 )
 def test_every_mode_is_read_as_rgb(mode, image_format):
-    image = read_image(file_of(picture(mode=mode), image_format), LIMITS)
+    image = read_image(file_of(make_image(mode=mode), image_format), LIMITS)
     assert (image.mode, image.size) == ("RGB", (60, 40))
 
 
@@ -100,14 +100,14 @@ def test_transparent_parts_become_white(image_format):
 def test_exif_orientation_is_honoured(image_format, orientation, red_corner):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = read_image(file_of(picture(40, 20), image_format, exif=exif.tobytes()), LIMITS)
+    image = read_image(file_of(make_image(40, 20), image_format, exif=exif.tobytes()), LIMITS)
     assert image.size == ((40, 20) if orientation == 3 else (20, 40))
     assert close(image.getpixel(red_corner), (200, 0, 0), 12)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_damaged_exif_does_not_refuse_a_sound_picture():
-    data = file_of(picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+    data = file_of(make_image(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
     assert read_image(data, LIMITS).size == (60, 40)
 
 
@@ -163,7 +163,7 @@ def test_what_is_no_picture_is_refused_by_name(data, given):
 @pytest.mark.parametrize("image_format", ["BMP", "TIFF", "ICO", "PPM", "JPEG2000"])
 def test_other_formats_that_pillow_reads_are_refused(image_format):
     with pytest.raises(InvalidRequest):
-        read_image(file_of(picture(), image_format), LIMITS)
+        read_image(file_of(make_image(), image_format), LIMITS)
 
 
 def test_too_many_bytes_are_told_apart():
@@ -177,7 +177,7 @@ def test_too_many_bytes_are_told_apart():
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_too_many_pixels_are_refused(image_format):
     with pytest.raises(InvalidRequest, match=r"at most 0\.001 megapixels"):
-        read_image(file_of(picture(), image_format), RequestLimits(max_image_pixels=1000))
+        read_image(file_of(make_image(), image_format), RequestLimits(max_image_pixels=1000))
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_a_truncated_file_is_refused(image_format):
 
 
 def test_a_photo_of_many_pixels_comes_back_smaller_but_large_enough():
-    image = read_image(file_of(picture(8000, 6000), "JPEG"), LIMITS)
+    image = read_image(file_of(make_image(8000, 6000), "JPEG"), LIMITS)
     assert image.width * 3 == image.height * 4
     assert LEAST_SIDE <= image.height < 2 * LEAST_SIDE
-    image = read_image(file_of(picture(5500, 4700), "WEBP"), LIMITS)
+    image = read_image(file_of(make_image(5500, 4700), "WEBP"), LIMITS)
     assert image.size == (2750, 2350)
 
 
@@ -221,7 +221,7 @@ def samples() -> list[bytes]:
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     options = {"exif": exif.tobytes(), "icc_profile": profile}
-    small = picture(24, 16)
+    small = make_image(24, 16)
     return [
         *(file_of(small, image_format, **options) for image_format in ("JPEG", "PNG", "WEBP")),
         *(
@@ -233,7 +233,7 @@ def samples() -> list[bytes]:
         file_of(small.convert("CMYK"), "JPEG"),
         file_of(small, "MPO", save_all=True, append_images=[small]),
         *(
-            file_of(small, image_format, save_all=True, append_images=[picture(24, 16).rotate(180)])
+            file_of(small, image_format, save_all=True, append_images=[make_image(24, 16).rotate(180)])
             for image_format in ("PNG", "WEBP", "GIF")
         ),
     ]
@@ -266,7 +266,7 @@ def test_several_threads_read_at_once():
 
 
 def test_crop_fills_the_size_from_the_centre():
-    image, same = fit_image(picture(150, 50), request(ImageFit.CROP, 128, 128), LIMITS)
+    image, same = fit_image(make_image(150, 50), request(ImageFit.CROP, 128, 128), LIMITS)
     assert image.size == (128, 128)
     assert same == request(ImageFit.CROP, 128, 128)
     assert close(image.getpixel((5, 5)), (200, 0, 0))

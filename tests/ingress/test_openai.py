@@ -9,7 +9,7 @@ import pytest
 
 from storage.outputs.store import input_key
 from storage.tasks import Failure
-from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, completing, picture_file
+from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, completing, image_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
 """The package warns that OpenAI's own server ends; the shape lives on in others."""
@@ -52,7 +52,7 @@ def test_the_openai_package_makes_and_downloads_a_video(client):
 def test_the_openai_package_sends_a_picture_and_fields_of_its_own(client, served):
     video = client.videos.create(
         prompt=PROMPT,
-        input_reference=("photo.png", picture_file()),
+        input_reference=("photo.png", image_file()),
         extra_body={"seed": 7, "num_inference_steps": 3, "negative_prompt": "text"},
     )
     task = served.row(video.id.removeprefix("video_"))
@@ -227,7 +227,7 @@ def test_the_other_routes_keep_their_error_body(box):
 
 def test_the_documented_commands_of_vllm_omni_bring_the_mp4(served):
     size = {"size": "768x512", "num_frames": "121", "fps": "24", "seed": "42", "negative_prompt": "worst quality"}
-    none, image = {"other": b""}, {"input_reference": ("a.png", picture_file())}
+    none, image = {"other": b""}, {"input_reference": ("a.png", image_file())}
     for fields, files in ((size, none), (size, image), ({}, none)):
         answer = served.client.post("/v1/videos/sync", data={"prompt": PROMPT, **fields}, files=files)
         assert (answer.status_code, answer.content) == (200, VIDEO)

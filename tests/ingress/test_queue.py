@@ -7,7 +7,7 @@ from deployments.ingress.throughput import estimator as pace
 from models.progress import Progress, Stage
 from storage.db.schema import tasks
 from storage.tasks import GeneratorReplica, ReplicaState, State
-from tests.ingress.conftest import MODEL, PROMPT, picture_file
+from tests.ingress.conftest import MODEL, PROMPT, image_file
 from tests.ingress.keys import ALICE, BOB, record, speaking_as
 
 
@@ -51,7 +51,7 @@ def test_retry_after_is_the_time_in_which_a_task_ends(open_box, measured):
 def test_a_refused_picture_is_not_kept_and_uses_up_no_key(open_box):
     box = open_box(ingress={"max_queued": 1})
     box.submit()
-    form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", picture_file())}}
+    form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", image_file())}}
     headers = {"Idempotency-Key": "k"}
     assert box.client.post("/v1/video/async_i2v", **form, headers=headers).status_code == 429
     assert list((box.folder / "store").glob("inputs/*")) == []
@@ -86,7 +86,7 @@ def test_a_deadline_that_cannot_be_taken_names_its_bounds(box, given):
 
 @pytest.mark.parametrize(("given", "kept"), [("", None), ("null", None), ("90", 90.0)])
 def test_a_form_can_have_a_deadline(box, given, kept):
-    form = {"data": {"prompt": PROMPT, "timeout_s": given}, "files": {"image": ("p.png", picture_file())}}
+    form = {"data": {"prompt": PROMPT, "timeout_s": given}, "files": {"image": ("p.png", image_file())}}
     task_id = box.client.post("/v1/video/async_i2v", **form).json()["task_id"]
     assert box.row(task_id).request.timeout_s == kept
 

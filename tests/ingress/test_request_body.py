@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from models.request.request import MAX_SEED, VideoRequest
-from tests.ingress.conftest import MODEL, PROMPT, Box, build_app, picture_file
+from tests.ingress.conftest import MODEL, PROMPT, Box, build_app, image_file
 from tests.ingress.test_errors import refused
 
-IMAGE = picture_file(image_format="JPEG")
+IMAGE = image_file(image_format="JPEG")
 DATA_URL = "data:image/jpeg;base64," + base64.b64encode(IMAGE).decode()
 FORM = {"Content-Type": "multipart/form-data; boundary=XX"}
 OPTIONAL = [name for name in VideoRequest.model_fields if name != "prompt"]

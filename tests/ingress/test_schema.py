@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from storage.tasks import State
-from tests.ingress.conftest import MODEL, Box, completing, picture_file
+from tests.ingress.conftest import MODEL, Box, completing, image_file
 
 CHECKS = [
     not_a_server_error,
@@ -70,7 +70,7 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
     for image in ("image", "input_reference"):
         if isinstance(case.body, dict) and image in case.body:
             as_json = case.media_type == "application/json"
-            case.body = {**case.body, image: EXAMPLE_IMAGE if as_json else picture_file()}
+            case.body = {**case.body, image: EXAMPLE_IMAGE if as_json else image_file()}
     return case
 
 
@@ -111,9 +111,9 @@ def test_what_docs_offers_to_send_is_taken_as_it_stands(working_box):
             assert answer.status_code == 200, (path, answer.text)
         if "multipart/form-data" in content:
             properties = content["multipart/form-data"]["schema"]["properties"]
-            picture = next(name for name, schema in properties.items() if schema.get("format") == "binary")
+            image = next(name for name, schema in properties.items() if schema.get("format") == "binary")
             data = {name: schema.get("examples", [schema.get("default")])[0] for name, schema in properties.items()}
             data |= content["multipart/form-data"]["example"]
             data = {name: value for name, value in data.items() if value is not None}
-            answer = working_box.client.post(path, data=data, files={picture: ("a.png", picture_file())})
+            answer = working_box.client.post(path, data=data, files={image: ("a.png", image_file())})
             assert answer.status_code == 200, (path, answer.text)

@@ -4,7 +4,7 @@ import json
 import re
 
 from models.names import TINY_MODEL_NAME
-from tests.ingress.conftest import VIDEO, Box, picture_file
+from tests.ingress.conftest import VIDEO, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
 
 
@@ -36,7 +36,7 @@ def test_the_workflow_that_the_document_tells_makes_a_video_of_a_picture(box):
     assert any(line == "Content-Type: multipart/form-data" for line in lines)
 
     submitted = box.client.request(
-        submit, submit_url, data={"prompt": "She turns and smiles."}, files={"image": ("photo.png", picture_file())}
+        submit, submit_url, data={"prompt": "She turns and smiles."}, files={"image": ("photo.png", image_file())}
     )
     assert submitted.status_code == 200, submitted.text
     poll_url = poll_url.format(task_id=submitted.json()["task_id"])
@@ -76,7 +76,7 @@ def test_every_default_in_the_document_is_accepted_and_every_field_is_told(box):
         ]["schema"]["properties"]
     ) - {"image"}
     answer = box.client.post(
-        "/v1/video/async_i2v", data={"prompt": "x", **defaults}, files={"image": ("a.png", picture_file())}
+        "/v1/video/async_i2v", data={"prompt": "x", **defaults}, files={"image": ("a.png", image_file())}
     )
     assert answer.status_code == 200, answer.text
 

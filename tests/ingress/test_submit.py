@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from storage.tasks import Failure, State
-from tests.ingress.conftest import MODEL, PROMPT, picture_file
+from tests.ingress.conftest import MODEL, PROMPT, image_file
 
 QUEUED = "Task queued. Poll GET /v1/video/tasks/{task_id}"
 EXAMPLE = {
@@ -24,7 +24,7 @@ EXAMPLE = {
 
 
 def image_part(content: bytes | None = None) -> dict:
-    return {"image": ("photo.png", picture_file() if content is None else content, "image/png")}
+    return {"image": ("photo.png", image_file() if content is None else content, "image/png")}
 
 
 def test_the_documents_own_example_is_taken(box):
@@ -93,7 +93,7 @@ def test_the_picture_is_kept_at_the_size_of_the_video(box):
 
 
 def test_fit_match_takes_the_shape_of_the_picture(box):
-    portrait = picture_file(300, 600)
+    portrait = image_file(300, 600)
     sent = box.client.post("/v1/video/async_i2v", data={"prompt": "x", "fit": "match"}, files=image_part(portrait))
     request = box.row(sent.json()["task_id"]).request
     assert request.height > request.width
@@ -239,7 +239,7 @@ def test_a_synchronous_route_refuses_bad_input_at_once(box):
 def test_without_room_for_its_video_a_task_is_not_taken(open_box):
     """More than any disk holds has to stay free."""
     box = open_box(outputs={"min_free_bytes": 10**18})
-    text, form = {"json": {"prompt": PROMPT}}, {"data": {"prompt": PROMPT}, "files": {"image": picture_file()}}
+    text, form = {"json": {"prompt": PROMPT}}, {"data": {"prompt": PROMPT}, "files": {"image": image_file()}}
     for path, body in (("async_t2v", text), ("async_i2v", form), ("t2v", text), ("i2v", form)):
         answer = box.client.post(f"/v1/video/{path}", **body)
         assert (answer.status_code, answer.json()["error_code"]) == (507, "storage_full"), path

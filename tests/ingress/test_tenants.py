@@ -13,12 +13,12 @@ import pytest
 
 from deployments.ingress.concurrency.tenants import current_owner
 from deployments.ingress.concurrency.thread_pool import FairSlots, ThreadPool
-from tests.ingress.conftest import Box, completing, picture_file
+from tests.ingress.conftest import Box, completing, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record
 
 FEW = {"max_sync_requests": 4, "max_event_streams": 4, "max_uploads": 4, "max_ongoing_requests": 40}
 """Of each a key may hold a quarter."""
-FORM = {"data": {"prompt": "waves"}, "files": {"image": ("a.png", picture_file())}}
+FORM = {"data": {"prompt": "waves"}, "files": {"image": ("a.png", image_file())}}
 
 
 @pytest.fixture

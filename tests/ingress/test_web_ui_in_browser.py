@@ -22,7 +22,7 @@ from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.adjustments import FIXED_STEPS, Adjustment
 from storage.tasks import ANONYMOUS, Failure, State, Task
-from tests.ingress.conftest import PROMPT, Box, picture_file
+from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -176,8 +176,8 @@ def test_a_card_says_what_the_model_renders_otherwise(visit):
 
 def test_a_picture_goes_with_the_prompt(visit):
     here = visit()
-    picture = {"name": "boat.png", "mimeType": "image/png", "buffer": picture_file(192, 128)}
-    here.page.locator("#image").set_input_files(picture)
+    image = {"name": "boat.png", "mimeType": "image/png", "buffer": image_file(192, 128)}
+    here.page.locator("#image").set_input_files(image)
     expect(here.page.get_by_alt_text("The chosen picture")).to_be_visible()
     here.ask()
     expect(cards(here)).to_contain_text("from a picture")
@@ -190,7 +190,7 @@ def test_a_picture_goes_with_the_prompt(visit):
 def test_a_heic_or_avif_goes_with_the_prompt_also_where_the_browser_cannot_show_it(visit, name, image_format, shown):
     pillow_heif.register_heif_opener()  # to write one
     here = visit()
-    content = picture_file(192, 128, image_format)
+    content = image_file(192, 128, image_format)
     here.page.locator("#image").set_input_files({"name": name, "mimeType": "", "buffer": content})
     if shown:
         expect(here.page.locator("#preview")).to_be_visible()
@@ -215,7 +215,7 @@ def test_a_picture_can_be_pasted_and_dropped_and_taken_back(visit, way):
                 : new DragEvent("drop", { dataTransfer: data, bubbles: true });
             document.body.dispatchEvent(event);
         }""",
-        [way, list(picture_file())],
+        [way, list(image_file())],
     )
     preview = here.page.get_by_alt_text("The chosen picture")
     expect(preview).to_be_visible()

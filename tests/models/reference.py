@@ -34,7 +34,7 @@ UNGUIDED = {
 """All six: what is left out is guided, and one scale above its off value guides the picture too."""
 
 
-def picture() -> Image.Image:
+def make_image() -> Image.Image:
     rng = np.random.default_rng(7)
     return Image.fromarray(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8))
 
@@ -42,7 +42,7 @@ def picture() -> Image.Image:
 def load(family: FamilyCase, folder: Path, cache_dir: Path, fixes: frozenset[Fix] = NONE) -> Ltx2Model:
     """The checkpoint of a family in `folder`, as the server loads it; without fixes, unless they are given."""
     return Ltx2Model.load(
-        str(folder), "cpu", cache_dir, ignore, LoadOptions(checkpoint_type=family.training, fixes=fixes)
+        str(folder), "cpu", cache_dir, ignore, LoadOptions(checkpoint_type=family.checkpoint_type, fixes=fixes)
     )
 
 
@@ -74,10 +74,10 @@ def by_diffusers(
     return frames, audio[0].float().numpy()
 
 
-def assert_same(rendered: Clip, frames: Any, sound: Any) -> None:
+def assert_same(rendered: Clip, frames: Any, audio: Any) -> None:
     """Bit for bit; the sound may end where the picture does."""
     assert np.array_equal(rendered.frames, frames)
-    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
+    assert np.array_equal(rendered.audio, audio[:, : rendered.audio.shape[1]])
 
 
 def _pipeline(folder: Path, family: FamilyCase, dtype: torch.dtype, *, from_image: bool) -> Any:

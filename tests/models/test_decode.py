@@ -83,7 +83,7 @@ def test_a_sound_that_runs_out_of_memory_is_decoded_again(model: Ltx2Model, monk
 
     monkeypatch.setattr(model._text_to_video.vocoder, "forward", run_out_once)
     assert np.array_equal(model.render(small(), None, ignore).audio, expected)
-    assert model.decoded_again == ("sound",)
+    assert model.decoded_again == ("audio",)
 
 
 def test_other_errors_are_not_tried_again(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,8 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
 
 
 def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Ltx2Model, tmp_path: Path) -> None:
-    frames, sound = by_diffusers(build_2_3(tmp_path), FAMILIES["2.3 distilled"], small(), None)
-    assert_same(distilled.render(small(), None, ignore), frames, sound)
+    frames, audio = by_diffusers(build_2_3(tmp_path), FAMILIES["2.3 distilled"], small(), None)
+    assert_same(distilled.render(small(), None, ignore), frames, audio)
 
 
 def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: Path) -> None:
@@ -40,8 +40,8 @@ def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: P
     base = Ltx2Model.load(
         str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(checkpoint_type=CheckpointType.BASE, fixes=NONE)
     )
-    frames, sound = by_diffusers(folder, FAMILIES["2.3"], small(), None)
-    assert_same(base.render(small(), None, ignore), frames, sound)
+    frames, audio = by_diffusers(folder, FAMILIES["2.3"], small(), None)
+    assert_same(base.render(small(), None, ignore), frames, audio)
     base.close()
 
 

@@ -27,7 +27,7 @@ from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
 from tests.models.optimizations.conftest import distance
-from tests.models.reference import assert_same, by_diffusers, load, picture
+from tests.models.reference import assert_same, by_diffusers, load, make_image
 
 ROUNDING = 2e-5
 """In float32, of latents whose values are about 1."""
@@ -46,7 +46,7 @@ CHANGES: dict[str, object] = {
 }
 """One of each parameter that changes what is drawn and not how much of it."""
 
-images = pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+images = pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -76,9 +76,9 @@ def test_it_renders_what_diffusers_renders_to_the_bit(
     family: FamilyCase, model: Ltx2Model, folder: Path, image: Image.Image | None
 ) -> None:
     request = small(num_frames=17, num_inference_steps=3)
-    frames, sound = by_diffusers(folder, family, request, image)
-    assert_same(model.render(request, image, ignore), frames, sound)
-    assert 0 < np.abs(sound).mean() < 0.9, "sound that is cut to 1 everywhere is always equal"
+    frames, audio = by_diffusers(folder, family, request, image)
+    assert_same(model.render(request, image, ignore), frames, audio)
+    assert 0 < np.abs(audio).mean() < 0.9, "sound that is cut to 1 everywhere is always equal"
 
 
 @images
@@ -87,12 +87,12 @@ def test_other_tasks_before_it_change_nothing(
 ) -> None:
     """A fast one of another size and kind, and one that was canceled half-way; the second time its text is known."""
     request = small(seed=3, prompt="a dog", num_inference_steps=3)
-    frames, sound = by_diffusers(folder, family, request, image)
-    assert_same(model.render(request, image, ignore), frames, sound)
-    model.render(small(height=128, quality="fast"), picture() if image is None else None, ignore)
+    frames, audio = by_diffusers(folder, family, request, image)
+    assert_same(model.render(request, image, ignore), frames, audio)
+    model.render(small(height=128, quality="fast"), make_image() if image is None else None, ignore)
     with pytest.raises(TaskCanceled):
         model.render(small(prompt="a bird"), image, cancel_at_step_1)
-    assert_same(model.render(request, image, ignore), frames, sound)
+    assert_same(model.render(request, image, ignore), frames, audio)
 
 
 @images
@@ -127,13 +127,13 @@ def test_in_bfloat16_as_on_a_gpu_only_the_last_rounding_differs(
     family: FamilyCase, folder: Path, tmp_path: Path, image: Image.Image | None
 ) -> None:
     """diffusers rounds the finished picture to bfloat16 once more before it becomes bytes."""
-    seen = fetch_checkpoint(str(folder), tmp_path, ignore, family.training)
-    profile = read_profile(seen, family.training)
+    seen = fetch_checkpoint(str(folder), tmp_path, ignore, family.checkpoint_type)
+    profile = read_profile(seen, family.checkpoint_type)
     half = Ltx2Model("half", profile, load_pipeline(seen, profile, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))
     request = small(num_inference_steps=2)
-    frames, sound = by_diffusers(folder, family, request, image, torch.bfloat16)
+    frames, audio = by_diffusers(folder, family, request, image, torch.bfloat16)
     rendered = half.render(request, image, ignore)
-    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
+    assert np.array_equal(rendered.audio, audio[:, : rendered.audio.shape[1]])
     assert np.abs(rendered.frames.astype(int) - frames).max() <= 1
     half.close()
 

@@ -10,7 +10,7 @@ from models.ltx2.model import Ltx2Model
 from models.request.adjustments import chosen_duration
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
-from tests.models.reference import assert_same, by_diffusers, load, picture
+from tests.models.reference import assert_same, by_diffusers, load, make_image
 
 OF_2_5 = ("2.5", "2.5 full")
 
@@ -32,17 +32,17 @@ def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFac
     model.close()
 
 
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 def test_a_length_that_is_left_to_the_model_is_the_one_that_diffusers_chooses(
     family: FamilyCase, folder: Path, model: Ltx2Model, image: Image.Image | None
 ) -> None:
     request = small(num_frames=49, length="auto")
     bounds = {"num_frames": None, "min_seconds": 49 / 25 / 2, "max_seconds": 49 / 25}
-    frames, sound = by_diffusers(folder, family, request, image, **bounds)
+    frames, audio = by_diffusers(folder, family, request, image, **bounds)
     for _ in range(2):  # the second time its text is known
         rendered = model.render(request, image, ignore)
         assert 9 <= len(rendered.frames) < 49
-        assert_same(rendered, frames, sound)
+        assert_same(rendered, frames, audio)
     assert chosen_duration(request, len(frames))[0].used == len(frames)
 
 

@@ -33,7 +33,7 @@ GUIDED_ROWS = 4
 """Rows of a guided step: with and without the prompt, spatiotemporal, and each modality alone."""
 
 
-def picture(width: int = 128, height: int = 64) -> Image.Image:
+def make_image(width: int = 128, height: int = 64) -> Image.Image:
     rng = np.random.default_rng(7)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
@@ -163,7 +163,7 @@ def test_progress_is_told_step_by_step(model: Ltx2Model) -> None:
     ]
 
 
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 @pytest.mark.parametrize(("stage", "step"), [(Stage.DENOISING, 0), (Stage.DENOISING, 1), (Stage.DECODING, 0)])
 def test_a_cancelled_render_leaves_no_trace(
     model: Ltx2Model, clip: Clip, image: Image.Image | None, stage: Stage, step: int
@@ -210,38 +210,38 @@ def by_diffusers(folder: Path, request: VideoRequest, image: Image.Image | None,
     return (video[0] * 255).round().astype(np.uint8), audio[0].float().numpy()
 
 
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 def test_it_renders_what_diffusers_renders_to_the_bit(
     plain: Ltx2Model, tiny_folder: Path, image: Image.Image | None
 ) -> None:
     request = small(num_frames=17, num_inference_steps=3)
-    frames, sound = by_diffusers(tiny_folder, request, image)
+    frames, audio = by_diffusers(tiny_folder, request, image)
     draw_watermark(frames)
     rendered = plain.render(request, image, ignore)
     assert np.array_equal(rendered.frames, frames)
-    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
+    assert np.array_equal(rendered.audio, audio[:, : rendered.audio.shape[1]])
 
 
 def test_an_audio_scale_of_nothing_is_not_the_video_s(plain: Ltx2Model, tiny_folder: Path) -> None:
     assert TruthyZero(0.0) - 1 == ALMOST_ZERO - 1
     request = small(cfg_scale_audio=0.0)
     rendered = plain.render(request, None, ignore)
-    frames, sound = by_diffusers(tiny_folder, request, None, audio_guidance_scale=TruthyZero(0.0))
+    frames, audio = by_diffusers(tiny_folder, request, None, audio_guidance_scale=TruthyZero(0.0))
     draw_watermark(frames)
     assert np.array_equal(rendered.frames, frames)
-    assert np.array_equal(rendered.audio, sound[:, : rendered.audio.shape[1]])
+    assert np.array_equal(rendered.audio, audio[:, : rendered.audio.shape[1]])
     _, fallen_back = by_diffusers(tiny_folder, request, None)
-    assert not np.array_equal(sound, fallen_back)
+    assert not np.array_equal(audio, fallen_back)
 
 
 def test_a_picture_is_where_the_video_starts(model: Ltx2Model) -> None:
-    first = model.render(small(), picture(), ignore)
+    first = model.render(small(), make_image(), ignore)
     second = model.render(small(), Image.new("RGB", (128, 64), "white"), ignore)
     assert not same(first, second)
 
 
 def test_a_picture_of_the_wrong_size_does_not_change_the_video_s(model: Ltx2Model) -> None:
-    assert model.render(small(), picture(192, 128), ignore).frames.shape == (9, 64, 128, 3)
+    assert model.render(small(), make_image(192, 128), ignore).frames.shape == (9, 64, 128, 3)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_it_renders_in_bfloat16_as_it_does_on_a_gpu(tiny_folder: Path) -> None:
     pipe = load_pipeline(tiny_folder, profile, "cuda")
     assert {pipe.transformer.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.bfloat16}
     placed = plan_cpu(10**9, measure_sizes(tiny_folder))
-    for image in (None, picture()):
+    for image in (None, make_image()):
         rendered = Ltx2Model("half", profile, pipe, placed).render(small(), image, ignore)
         assert rendered.frames.shape == (9, 64, 128, 3)
         assert rendered.audio.dtype == np.float32

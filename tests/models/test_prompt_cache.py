@@ -17,7 +17,7 @@ from models.ltx2.prompt_cache import PromptCache, keys_of
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
 from tests.models.optimizations.conftest import distance
-from tests.models.test_ltx2 import picture
+from tests.models.test_ltx2 import make_image
 
 UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0}
 
@@ -56,11 +56,11 @@ def test_a_prompt_with_another_seed_is_not_encoded_again(tiny_folder: Path, cach
         latents(model, seed=1)
         assert read == ["text encoder", "text encoder", "connector"]
         latents(model, seed=2)
-        latents(model, picture(), seed=2)
+        latents(model, make_image(), seed=2)
     assert read == ["text encoder", "text encoder", "connector"]
 
 
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 @pytest.mark.parametrize("scales", [{}, UNGUIDED], ids=["guided", "plain"])
 def test_a_remembered_prompt_gives_the_same_to_the_bit(
     tiny_folder: Path, cache_dir: Path, image: Any, scales: dict[str, object]
@@ -127,7 +127,7 @@ def test_of_two_texts_the_one_that_is_new_is_encoded_and_the_result_is_the_same(
         assert distance(latents(model, **new), reference) == 0
     assert read == ["text encoder", "connector"]
     with encodings(model) as read:
-        assert distance(latents(model, picture(), **new), latents(fresh, picture(), **new)) == 0
+        assert distance(latents(model, make_image(), **new), latents(fresh, make_image(), **new)) == 0
         assert distance(latents(model, **new), reference) == 0
     assert read == []
 

@@ -16,7 +16,7 @@ from models.memory.offload_plan import OffloadMode, Placement
 from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
-from tests.models.reference import load, picture
+from tests.models.reference import load, make_image
 
 Task = tuple[VideoRequest, Image.Image | None, bool]
 """What is asked for, and whether it is decoded in tiles."""
@@ -32,7 +32,7 @@ def tasks() -> list[Task]:
         for seed, (size, image, tiled, quality) in enumerate(
             (size, image, tiled, ("exact", "fast")[tiled])
             for size in sizes
-            for image in (None, picture())
+            for image in (None, make_image())
             for tiled in (False, True)
         )
     ]
@@ -78,8 +78,8 @@ def test_what_came_before_changes_nothing(family: str, tmp_path: Path, render: R
 def test_tiles_of_a_video_do_not_reach_the_next_one_s_image(tmp_path: Path, render: Render) -> None:
     folder = FAMILIES["2.0"].build(tmp_path / "model")
     model = load(FAMILIES["2.0"], folder, tmp_path, ALL)
-    before = model._denoise(small(), picture(), ignore)
+    before = model._denoise(small(), make_image(), ignore)
     render(model, (small(width=64), None, True))
-    after = model._denoise(small(), picture(), ignore)
+    after = model._denoise(small(), make_image(), ignore)
     assert np.array_equal(before.video, after.video)
     model.close()

@@ -35,10 +35,10 @@ def by_swscale(video: torch.Tensor) -> np.ndarray:
     return np.stack([_to_yuv(VideoReformatter(), frame).to_ndarray() for frame in frames])
 
 
-@pytest.mark.parametrize("picture", [waves, noise])
+@pytest.mark.parametrize("image", [waves, noise])
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (128, 64), (64, 192)])
-def test_planes_are_swscale_s_to_one_level(picture, height: int, width: int) -> None:
-    video = picture(6, height, width)
+def test_planes_are_swscale_s_to_one_level(image, height: int, width: int) -> None:
+    video = image(6, height, width)
     difference = np.abs(to_planes(video, 6).astype(int) - by_swscale(video).astype(int))
     assert difference.max() <= TOLERANCE
 

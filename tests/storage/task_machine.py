@@ -80,14 +80,14 @@ class TaskMachine(RuleBasedStateMachine):
         model=models,
         key=st.none() | st.builds(Idempotency, st.sampled_from("kl"), st.sampled_from("dde")),
         timeout_s=st.sampled_from((TIMEOUT_S, TIMEOUT_S, None)),
-        picture=st.sampled_from((None, None, "inputs/x")),
+        image=st.sampled_from((None, None, "inputs/x")),
         owner=st.sampled_from(("ann", "ann", "ben")),
     )
     def submit(
-        self, model: str, key: Idempotency | None, timeout_s: float | None, picture: str | None, owner: str
+        self, model: str, key: Idempotency | None, timeout_s: float | None, image: str | None, owner: str
     ) -> Any:
         request = REQUEST.model_copy(update={"timeout_s": timeout_s, "webhook_url": WEBHOOKS[owner]})
-        return self._submit(NewTask(request, model, "http://box", picture, idempotency=key, owner=owner)) or multiple()
+        return self._submit(NewTask(request, model, "http://box", image, idempotency=key, owner=owner)) or multiple()
 
     def _submit(self, new: NewTask) -> str | None:
         wanted, refused = _try(lambda: self.model.submit(new, MAX_QUEUED))

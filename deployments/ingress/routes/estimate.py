@@ -68,9 +68,9 @@ def estimate_router(context: AppContext) -> APIRouter:
     async def estimate_video(request: Request) -> Estimate:
         """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
         with upload_slot(context.uploads, request):
-            fields, picture = await read_any(request, context.settings)
-            threads = context.reading if picture is None else context.decoding
-            return await threads.run(estimate, context, fields, picture)
+            fields, image = await read_any(request, context.settings)
+            threads = context.reading if image is None else context.decoding
+            return await threads.run(estimate, context, fields, image)
 
     return router
 

@@ -59,7 +59,7 @@ class PublicNetworkBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the host at one of its addresses. Raises NotPublic when any of them is not allowed."""
+        """Connect to the host at one of its addresses. Raises PrivateAddressError when any of them is not allowed."""
         addresses = await self._addresses(host)
         for number, address in enumerate(addresses, 1):
             try:

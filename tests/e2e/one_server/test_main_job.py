@@ -53,12 +53,12 @@ def test_the_file_is_what_phones_play(server: Server, tmp_path: Path) -> None:
     path.write_bytes(server.client.get(body["url"]).content)
     movie = read_movie(path)
     assert movie.order.index("moov") < movie.order.index("mdat")
-    picture, sound = movie.only("vide"), movie.only("soun")
-    assert picture.header_s == pytest.approx(20 * 1001 / 24000, abs=1e-4)
-    assert sound.header_s == pytest.approx(picture.header_s, abs=1e-4)
-    assert avc_profile_and_level(picture.entry)[0] == MAIN_PROFILE
-    assert aac_object_type(sound.entry) == AAC_LC
-    assert not picture.has_composition_offsets, "B-frames"
+    image, audio = movie.only("vide"), movie.only("soun")
+    assert image.header_s == pytest.approx(20 * 1001 / 24000, abs=1e-4)
+    assert audio.header_s == pytest.approx(image.header_s, abs=1e-4)
+    assert avc_profile_and_level(image.entry)[0] == MAIN_PROFILE
+    assert aac_object_type(audio.entry) == AAC_LC
+    assert not image.has_composition_offsets, "B-frames"
 
 
 def test_a_picture_becomes_a_video(server: Server) -> None:

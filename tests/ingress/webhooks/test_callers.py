@@ -10,7 +10,7 @@ import pytest
 
 from deployments.settings import WebhookSettings
 from deployments.settings.api_keys import hash_key
-from tests.ingress.conftest import PROMPT, Box, picture_file
+from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, speaking_as
 from tests.ingress.webhooks.receivers import OLD_SECRET, SECRET, Answer
 
@@ -30,7 +30,7 @@ def by_json(box: Box, url: str) -> str:
 
 
 def by_form(box: Box, url: str) -> str:
-    files = {"image": ("photo.png", picture_file())}
+    files = {"image": ("photo.png", image_file())}
     answer = box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT, "webhook_url": url}, files=files)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["task_id"])
@@ -86,7 +86,7 @@ def test_nobody_who_polls_learns_the_url(open_box, receive):
 
 
 def test_an_empty_field_of_a_form_means_none(box):
-    files = {"image": ("photo.png", picture_file())}
+    files = {"image": ("photo.png", image_file())}
     answer = box.client.post("/v1/video/async_i2v", data={"prompt": PROMPT, "webhook_url": ""}, files=files)
     assert answer.status_code == 200, answer.text
     assert box.row(answer.json()["task_id"]).request.webhook_url is None

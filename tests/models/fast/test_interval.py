@@ -14,14 +14,14 @@ from models.optimizations.selection import ALWAYS_FASTER
 from models.request.enums import Quality
 from tests.models.conftest import ignore, small
 from tests.models.optimizations.conftest import STG_BLOCK, Build, counting, denoise, distance, transformer_of
-from tests.models.test_ltx2 import picture
+from tests.models.test_ltx2 import make_image
 
 STEPS = 4
 UNGUIDED: dict[str, object] = {
     "cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0
 }  # fmt: skip
 NO_CFG: dict[str, object] = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0}
-IMAGES = pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+IMAGES = pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 
 
 def latents(model: Ltx2Model, image: Any = None, **fields: object) -> Latents:

@@ -16,7 +16,7 @@ from models.request.adjustments import apply_adjustments
 from tests.models.conftest import ignore, small
 from tests.models.fixes.conftest import Loaded
 from tests.models.optimizations.conftest import distance
-from tests.models.reference import picture
+from tests.models.reference import make_image
 
 LEVELS = (*DISTILLED_SIGMAS, 0.0)
 ROUNDING = 2e-5
@@ -64,7 +64,7 @@ def test_each_step_of_picture_and_sound_is_an_ancestral_one() -> None:
             assert float((made - wanted).abs().max()) <= ROUNDING
 
 
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 def test_the_same_seed_gives_the_same_video_and_another_another(loaded: Loaded, image: Image.Image | None) -> None:
     model = loaded("2.5")
     first, other = render(model, image, seed=1), render(model, image, seed=2)

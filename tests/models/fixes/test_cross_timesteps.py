@@ -15,7 +15,7 @@ from models.optimizations.selection import Optimization
 from tests.models.conftest import ignore, small
 from tests.models.families import BLOCKS, TRANSFORMER_2_0, TRANSFORMER_2_3
 from tests.models.fixes.conftest import Loaded
-from tests.models.reference import picture
+from tests.models.reference import make_image
 
 FRAMES, HEIGHT, WIDTH, AUDIO = 2, 2, 4, 13
 TOKENS = FRAMES * HEIGHT * WIDTH
@@ -165,7 +165,7 @@ def test_an_image_changes_the_modulation_of_its_own_tokens(loaded: Loaded, name:
     call: dict[str, Any] = {}
     hook = transformer.register_forward_pre_hook(lambda _module, _args, given: call.update(given), with_kwargs=True)
     with timesteps_seen(transformer) as seen:
-        model._denoise(small(quality=quality), picture(), ignore)
+        model._denoise(small(quality=quality), make_image(), ignore)
     hook.remove()
     rows = len(call["hidden_states"])
     own, gate = seen["av_cross_attn_video_scale_shift"].view(rows, -1), seen["av_cross_attn_video_a2v_gate"]

@@ -9,7 +9,7 @@ from PIL import Image
 from models.ltx2.model import Ltx2Model
 from tests.models.conftest import ignore, small
 from tests.models.fixes.conftest import Loaded
-from tests.models.reference import picture
+from tests.models.reference import make_image
 
 TOKENS_PER_FRAME = 2 * 4
 GUIDED_CALLS = 3
@@ -28,7 +28,7 @@ def masks_in(model: Ltx2Model, image: Image.Image | None, **fields: object) -> l
     return masks
 
 
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 @pytest.mark.parametrize("quality", ["exact", "fast"])
 def test_the_first_frame_is_marked_in_every_call(loaded: Loaded, image: Image.Image | None, quality: str) -> None:
     masks = masks_in(loaded("2.5 full"), image, quality=quality)

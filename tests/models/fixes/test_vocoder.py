@@ -43,11 +43,11 @@ def test_the_sound_is_what_it_makes_in_float32(folder_of: FolderOf) -> None:
     folder, request = folder_of("2.3"), small(num_frames=17)
     pipe = on_a_gpu(folder)
     latents = torch.randn(1, 2, 17, 16, generator=torch.Generator().manual_seed(1))
-    sound = decode_audio(pipe, latents, request)
+    audio = decode_audio(pipe, latents, request)
     spectrogram = pipe.audio_vae.decode(latents.to(torch.bfloat16), return_dict=False)[0]
     whole = LTX2VocoderWithBWE.from_pretrained(folder, subfolder="vocoder")
-    expected = whole(spectrogram.float())[0, :, : sound.shape[1]].clamp(-1, 1).numpy()
-    assert np.array_equal(sound, expected)
+    expected = whole(spectrogram.float())[0, :, : audio.shape[1]].clamp(-1, 1).numpy()
+    assert np.array_equal(audio, expected)
 
 
 def test_ltx_2_s_vocoder_stays_in_bfloat16(folder_of: FolderOf) -> None:

@@ -15,7 +15,7 @@ from models.optimizations.selection import choose_optimizations
 from models.progress import Progress, Stage
 from tests.models.conftest import ignore, small
 from tests.models.optimizations.conftest import Build
-from tests.models.test_ltx2 import picture
+from tests.models.test_ltx2 import make_image
 
 STEPS = 4
 """Of all renders here: the scheduler keeps its table of them until the next task."""
@@ -26,7 +26,7 @@ def model(build: Build) -> Ltx2Model:
     """With all that is kept during a task on a GPU, and everything made that is made once."""
     model = build()
     model.apply_optimizations(choose_optimizations("auto", "cuda"))
-    for image in (None, picture()):
+    for image in (None, make_image()):
         model.render(small(num_inference_steps=STEPS), image, ignore)
     return model
 
@@ -64,7 +64,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 @pytest.mark.parametrize("end", ENDS)
 def test_a_task_leaves_nothing_behind(model: Ltx2Model, before: int, end: str, image: Image.Image | None) -> None:
     for quality in ("exact", "fast"):

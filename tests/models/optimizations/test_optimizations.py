@@ -34,7 +34,7 @@ LATER: dict[str, object] = {
 """What LTX-2.3 has beside LTX-2 (19B)."""
 
 
-def picture() -> Image.Image:
+def make_image() -> Image.Image:
     return Image.linear_gradient("L").resize((128, 64)).convert("RGB")
 
 
@@ -54,7 +54,7 @@ def sped_up(build: Build, *names: Optimization, **config: Any) -> Ltx2Model:
     ],
 )
 @pytest.mark.parametrize("request_fields", [{}, NO_GUIDANCE, STG_ALONE], ids=["guided", "plain", "stg alone"])
-@pytest.mark.parametrize("image", [None, picture()], ids=["text", "image"])
+@pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 def test_a_speedup_changes_nothing(
     build: Build, name: Optimization, tolerance: float, request_fields: dict[str, object], image: Image.Image | None
 ) -> None:
@@ -115,7 +115,7 @@ def test_the_text_is_projected_once_a_task(build: Build) -> None:
 def test_two_timesteps_make_two_rows_of_a_table(build: Build) -> None:
     model = sped_up(build, Optimization.DEDUP_TIMESTEPS)
     with counting(transformer_of(model).time_embed.table) as rows:
-        denoise(model, picture())
+        denoise(model, make_image())
     assert rows == [2] * 9
 
 
