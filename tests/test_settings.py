@@ -226,8 +226,8 @@ def test_several_dispatchers_want_postgresql():
 def test_speedups_are_a_word_or_a_list_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LTX2_GENERATOR__OPTIMIZATIONS", "off")
     assert Settings().generator.optimizations == "off"
-    monkeypatch.setenv("LTX2_GENERATOR__OPTIMIZATIONS", '["mask", "prefix"]')
-    assert Settings().generator.optimizations == ("mask", "prefix")
+    monkeypatch.setenv("LTX2_GENERATOR__OPTIMIZATIONS", '["drop_noop_mask", "stg_prefix_reuse"]')
+    assert Settings().generator.optimizations == ("drop_noop_mask", "stg_prefix_reuse")
     monkeypatch.setenv("LTX2_GENERATOR__OPTIMIZATIONS", '["magic"]')
     with pytest.raises(SettingsError, match="optimizations"):
         Settings()

@@ -40,7 +40,7 @@ TILE_SIDE = 512
 CUDA_BYTES = int(2.5 * GB)
 """Kernels, cuBLAS and what the allocator cannot use."""
 TEXT_KEYS_BYTES = int(2.4 * GB)
-"""What the speed-up `text_keys` keeps during a task."""
+"""What the speed-up `text_kv_cache` keeps during a task."""
 SHAPE = ("height", "width", "num_frames")
 
 

@@ -29,13 +29,13 @@ class OffloadMode(StrEnum):
 
     CPU = "cpu"
     """All on the CPU."""
-    NONE = "resident"
+    NONE = "none"
     """All on the GPU."""
-    TEXT_ENCODER = "text_streamed"
+    TEXT_ENCODER = "text_encoder"
     """The text encoder passes through the GPU layer by layer while it encodes; all else stays on it."""
-    ALL_BUT_TRANSFORMER = "transformer"
+    ALL_BUT_TRANSFORMER = "all_but_transformer"
     """The transformer stays on the GPU; text encoder, connectors and VAE pass through it."""
-    BLOCK = "blocks"
+    BLOCK = "block"
     """The transformer passes through the GPU too, block by block, at every step."""
 
 

@@ -16,7 +16,7 @@ Install = Callable[[Any], bool]
 def install(transformer: Any, names: Sequence[Optimization], stg_blocks: Sequence[int]) -> tuple[Optimization, ...]:
     """Put the speed-ups on `transformer`, for good; returns those that apply to it.
 
-    A compiled block cannot ask what a cache holds, so `text_keys` gives way to `compile`.
+    A compiled block cannot ask what a cache holds, so `text_kv_cache` gives way to `compile`.
     """
     ways: dict[Optimization, Install] = {
         Optimization.STG_PREFIX_REUSE: lambda module: stg_prefix.install_prefix_reuse(module, stg_blocks),

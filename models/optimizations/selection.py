@@ -7,13 +7,13 @@ from enum import StrEnum
 class Optimization(StrEnum):
     """The speed-ups by name, in the order in which they are installed."""
 
-    STG_PREFIX_REUSE = "prefix"
+    STG_PREFIX_REUSE = "stg_prefix_reuse"
     """The STG pass begins at its block, from what the conditional pass had there."""
-    DROP_NOOP_MASK = "mask"
+    DROP_NOOP_MASK = "drop_noop_mask"
     """A text mask of ones is left out."""
-    TEXT_KV_CACHE = "text_keys"
+    TEXT_KV_CACHE = "text_kv_cache"
     """Keys and values of the text are kept from step to step. Costs about 2.4 GB with LTX-2 (19B)."""
-    DEDUP_TIMESTEPS = "timesteps"
+    DEDUP_TIMESTEPS = "dedup_timesteps"
     """Timestep tables are computed once for each distinct timestep."""
     CUDNN = "cudnn"
     """cuDNN's kernel for the picture's self-attention. Not chosen by `auto` until it is measured."""

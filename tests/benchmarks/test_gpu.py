@@ -116,9 +116,9 @@ def test_what_is_said_of_a_card_is_what_nvidia_smi_answers(tmp_path: Path, monke
 
 
 def test_another_size_and_a_part_of_the_options_may_be_asked_for() -> None:
-    bench = Bench(parse(["--tiny", "--size", "64x64x9", "--only", "steps", "--options", "mask"]))
+    bench = Bench(parse(["--tiny", "--size", "64x64x9", "--only", "steps", "--options", "drop_noop_mask"]))
     bench.run()
-    assert [row["option"] for row in bench.found["steps"]] == [PLAIN, "mask", AGAIN]
+    assert [row["option"] for row in bench.found["steps"]] == [PLAIN, "drop_noop_mask", AGAIN]
     assert bench.found["shape"]["width"] == 64
     with pytest.raises(SystemExit):
         parse(["--tiny", "--size", "large"])

@@ -56,7 +56,7 @@ def test_it_is_what_tiles_make(model: Ltx2Model, short_of_memory: list[bool], mo
 class Gpu:
     """A placement on a card."""
 
-    place = "resident"
+    mode = "none"
 
 
 def test_tiles_that_run_out_of_memory_too_say_so(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> None:
