@@ -99,7 +99,7 @@ class PlainDispatcher(Dispatcher):
     async def end(self) -> None:
         await Dispatcher.__del__(self)
 
-    def _serve_says_running(self) -> bool:
+    def _is_app_running(self) -> bool:
         return self.serve_says_running
 
     async def _wait_for_clip(self, response: "asyncio.Task[str]", task: Task) -> "asyncio.Task[str]":

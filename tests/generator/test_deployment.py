@@ -407,7 +407,7 @@ class BrokenModel:
 
     asleep = False
     free_vram_bytes = None
-    left_out = ""
+    fast_summary = ""
     optimizations = frozenset[Optimization]()
     decoded_again = ()
 

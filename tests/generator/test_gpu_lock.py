@@ -11,7 +11,7 @@ LONG_S = 60.0
 """No test waits so long unless it fails."""
 
 
-class Bed:
+class SleepRecorder:
     """Falls asleep, and stays in its turn until it is told to go on or somebody waits."""
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class Bed:
 
 
 @pytest.fixture
-def bed() -> Iterator[Bed]:
-    bed = Bed()
+def bed() -> Iterator[SleepRecorder]:
+    bed = SleepRecorder()
     yield bed
     bed.go_on.set()
 
 
-def test_only_one_has_the_turn(bed: Bed) -> None:
+def test_only_one_has_the_turn(bed: SleepRecorder) -> None:
     turns = GpuLock(None, bed.fall_asleep)
     with turns.acquire():
         other = threading.Thread(target=lambda: turns.acquire().__enter__(), daemon=True)
@@ -48,14 +48,14 @@ def test_only_one_has_the_turn(bed: Bed) -> None:
     assert not other.is_alive()
 
 
-def test_before_the_first_task_nothing_falls_asleep(bed: Bed) -> None:
+def test_before_the_first_task_nothing_falls_asleep(bed: SleepRecorder) -> None:
     turns = GpuLock(0, bed.fall_asleep)
     with turns.acquire():
         assert bed.count == 0
     turns.close()
 
 
-def test_it_falls_asleep_once_after_each_busy_time(bed: Bed) -> None:
+def test_it_falls_asleep_once_after_each_busy_time(bed: SleepRecorder) -> None:
     bed.go_on.set()
     turns = GpuLock(0, bed.fall_asleep)
     for count in (1, 2):
@@ -66,7 +66,7 @@ def test_it_falls_asleep_once_after_each_busy_time(bed: Bed) -> None:
     turns.close()
 
 
-def test_a_task_that_comes_meanwhile_is_heard_of(bed: Bed) -> None:
+def test_a_task_that_comes_meanwhile_is_heard_of(bed: SleepRecorder) -> None:
     turns = GpuLock(0, bed.fall_asleep)
     with turns.acquire():
         pass
@@ -76,7 +76,7 @@ def test_a_task_that_comes_meanwhile_is_heard_of(bed: Bed) -> None:
     turns.close()
 
 
-def test_it_never_falls_asleep_where_that_is_off(bed: Bed) -> None:
+def test_it_never_falls_asleep_where_that_is_off(bed: SleepRecorder) -> None:
     before = threading.active_count()
     turns = GpuLock(None, bed.fall_asleep)
     with turns.acquire():
@@ -85,7 +85,7 @@ def test_it_never_falls_asleep_where_that_is_off(bed: Bed) -> None:
     assert bed.count == 0
 
 
-def test_after_its_end_it_stays_awake(bed: Bed) -> None:
+def test_after_its_end_it_stays_awake(bed: SleepRecorder) -> None:
     turns = GpuLock(LONG_S, bed.fall_asleep)
     with turns.acquire():
         pass

@@ -14,7 +14,7 @@ class RecordedMetrics:
         self.values: dict[Series, float] = {}
         self.observations: dict[Series, list[float]] = defaultdict(list)
 
-    def start_at_zero(self, counter: Metric, **fixed: str) -> None:
+    def initialize(self, counter: Metric, **fixed: str) -> None:
         for tags in counter.all_tags(fixed):
             self.values.setdefault(_series(counter, tags), 0.0)
 
