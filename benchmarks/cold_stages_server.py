@@ -32,18 +32,18 @@ class Generator(deployments.generator.deployment.Generator):
         note("asked")
         super().__init__(*args, **options)
         note("constructed")
-        load = self._residence._load  # noqa: SLF001  # the seam between two of the parts
+        load = self._model_manager._load  # noqa: SLF001  # the seam between two of the parts
 
         def load_noted(report: "ReportProgress") -> "Ltx2Model":
             note("called")
-            self._residence._warm_up.wait_for_imports()  # noqa: SLF001
+            self._model_manager._warm_up.wait_for_imports()  # noqa: SLF001
             note("imported")
             model = load(report)
             note("loaded")
             note_first_step(model)
             return model
 
-        self._residence._load = load_noted  # type: ignore[method-assign]  # noqa: SLF001
+        self._model_manager._load = load_noted  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def note_first_step(model: "Ltx2Model") -> None:

@@ -55,7 +55,7 @@ async def test_many_that_have_to_end_end_one_lot_after_the_other(late, keeper, s
     left = []
     for _ in range(4):
         left.append(store.counts()[State.QUEUED] - 1)
-        await keeper.keep()
+        await keeper.run_due()
     assert left == [5, 3, 1, 0]
 
 
@@ -79,7 +79,7 @@ async def test_an_output_store_that_is_away_is_waited_for_once_a_lot(late, keepe
     keeper._outcomes._outputs = away
     for number in range(LOT):
         submit(store, input_key=f"inputs/{number}", **late)
-    await keeper.keep()
+    await keeper.run_due()
     assert store.counts()[State.QUEUED] == 0
     assert away.asked == 1
 
@@ -88,10 +88,10 @@ async def test_an_output_store_that_is_away_is_waited_for_once_a_lot(late, keepe
 async def test_a_claimant_whose_name_another_version_wrote_is_left_to_its_lease(keeper, store):
     submit(store)
     (held,) = store.claim("a name of tomorrow", MODEL, 1, 60)
-    await keeper.keep()
+    await keeper.run_due()
     assert store.list_dispatchers() == ["a name of tomorrow"]
     store.renew_leases("a name of tomorrow", -1)
     keeper._looked_at = -NEVER_S
-    await keeper.keep()
+    await keeper.run_due()
     assert store.list_dispatchers() == []
     assert store.get(held.id).requeues == 1

@@ -99,28 +99,28 @@ def files(outputs: LocalOutputStore) -> set[str]:
 
 def test_an_old_video_expires_and_a_young_one_stays(rows, engine, outputs, rounds, put):
     old, young = completed(rows, engine, put, 8 * DAY_S), completed(rows, engine, put, 6 * DAY_S)
-    rounds().round()
+    rounds().run_round()
     assert (rows.get(old.id).state, rows.get(young.id).state) == (State.EXPIRED, State.COMPLETED)
     assert files(outputs) == {output_key(young.id), poster_key(young.id)}
 
 
 def test_null_keeps_videos_and_rows(rows, engine, outputs, rounds, put):
     task = completed(rows, engine, put, 400 * DAY_S)
-    rounds(output_ttl_s=None).round()
+    rounds(output_ttl_s=None).run_round()
     assert rows.get(task.id).state == State.COMPLETED
     assert {output_key(task.id), poster_key(task.id)} <= files(outputs)
-    rounds(task_ttl_s=None).round()
+    rounds(task_ttl_s=None).run_round()
     assert rows.get(task.id).state == State.EXPIRED
 
 
 def test_a_row_goes_with_its_files_and_stays_while_one_is_left(rows, engine, outputs, rounds, put):
     task = completed(rows, engine, put, 31 * DAY_S)
     outputs.stubborn = output_key(task.id)
-    rounds().round()
+    rounds().run_round()
     assert rows.get(task.id).state == State.EXPIRED
     assert files(outputs) == {output_key(task.id)}
     outputs.stubborn = ""
-    rounds().round()
+    rounds().run_round()
     assert rows.get(task.id) is None
     assert files(outputs) == set()
 
@@ -129,10 +129,10 @@ def test_a_file_that_could_not_be_removed_is_found_by_the_walk(rows, engine, out
     task = completed(rows, engine, put, 8 * DAY_S)
     outputs.stubborn = poster_key(task.id)
     retention = rounds()
-    retention.round()
+    retention.run_round()
     outputs.stubborn = ""
     for _ in range(3):
-        retention.round()
+        retention.run_round()
     assert files(outputs) == set()
 
 
@@ -146,13 +146,13 @@ def test_files_of_nobody_go_after_a_day(outputs, rounds, put):
         f"{poster_key(nobody)}.x7_.part",
     ):
         put(key, ORPHAN_MIN_AGE_S + 60)
-    rounds().round()
+    rounds().run_round()
     assert files(outputs) == {young}
 
 
 def test_a_name_that_the_server_does_not_give_is_left_alone(outputs, rounds, put):
     theirs = {put("outputs/holiday.mp4", 99 * DAY_S), put("inputs/readme", 99 * DAY_S)}
-    rounds().round()
+    rounds().run_round()
     assert files(outputs) == theirs
 
 
@@ -160,7 +160,7 @@ def test_no_file_of_an_unfinished_task_goes(rows, outputs, rounds, put):
     task = begin(rows)
     keys = (output_key(task.id), poster_key(task.id), input_key(task.id), staging_key(output_key(task.id), 1))
     theirs = {put(key, 99 * DAY_S) for key in keys}
-    rounds().round()
+    rounds().run_round()
     assert files(outputs) == theirs
 
 
@@ -171,19 +171,19 @@ def test_of_a_failed_task_the_input_goes_and_of_a_canceled_one_everything(rows, 
     for task in (failed, canceled):
         put(output_key(task.id), 2 * DAY_S)
         put(input_key(task.id), 2 * DAY_S)
-    rounds().round()
+    rounds().run_round()
     assert files(outputs) == {output_key(failed.id)}
 
 
 def test_each_round_is_bounded_and_the_walk_comes_to_the_last_file(rows, engine, outputs, rounds, put):
     old = [completed(rows, engine, put, 8 * DAY_S) for _ in range(3)]
     orphans = {put(output_key(f"{number:032x}"), 2 * DAY_S) for number in range(5)}
-    retention = rounds(batch=2)
-    retention.round()
+    retention = rounds(batch_size=2)
+    retention.run_round()
     assert [rows.get(task.id).state for task in old].count(State.EXPIRED) == 2
     assert len(files(outputs) & orphans) == 3
     for _ in range(6):
-        retention.round()
+        retention.run_round()
     assert files(outputs) == set()
 
 
@@ -191,7 +191,7 @@ def test_each_round_is_bounded_and_the_walk_comes_to_the_last_file(rows, engine,
 async def test_a_store_that_is_away_ends_the_round_and_not_the_loop(rounds, tmp_path, caplog):
     (tmp_path / "outputs").touch()
     retention = rounds()
-    retention.begin_if_due()
+    retention.start_if_due()
     await asyncio.wait_for(retention._under_way, 10)
     assert "wait for the stores" in caplog.text
 
@@ -201,17 +201,17 @@ def test_nothing_expires_while_the_store_is_away(rows, engine, rounds, put, tmp_
     (tmp_path / "outputs").rename(tmp_path / "away")
     (tmp_path / "outputs").touch()
     with pytest.raises(StoreUnavailable):
-        rounds().round()
+        rounds().run_round()
     assert rows.get(task.id).state == State.COMPLETED
 
 
 @pytest.mark.anyio
 async def test_a_round_begins_once_a_minute(rounds):
     retention = rounds()
-    retention.begin_if_due()
+    retention.start_if_due()
     first = retention._under_way
     await first
-    retention.begin_if_due()
+    retention.start_if_due()
     assert retention._under_way is first
 
 
@@ -225,7 +225,7 @@ def test_a_webhook_is_forgotten_when_no_try_of_it_can_be_left_and_its_task_would
         connection.execute(
             update(webhook_deliveries).where(webhook_deliveries.c.task_id == old.id).values(created_at=made_at)
         )
-    rounds(task_ttl_s=None).round()
+    rounds(task_ttl_s=None).run_round()
     assert set(rows.webhooks_of([old.id, young.id])) == {old.id, young.id}
-    rounds(task_ttl_s=DAY_S).round()
+    rounds(task_ttl_s=DAY_S).run_round()
     assert set(rows.webhooks_of([old.id, young.id])) == {young.id}

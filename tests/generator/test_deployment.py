@@ -131,8 +131,8 @@ def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(
     generator = Generator(settings, "tiny", MODEL, "cpu", metrics=recorded)
     generator.generate(claimed(store))
     assert recorded.value(DECODE_RETRIES) == 0
-    assert generator._residence.model is not None
-    vae: Any = generator._residence.model._text_to_video.vae
+    assert generator._model_manager.model is not None
+    vae: Any = generator._model_manager.model._text_to_video.vae
     plain = vae.decode
 
     def run_out_unless_tiled(*args: Any, **options: Any) -> Any:
@@ -179,7 +179,7 @@ def test_the_log_has_the_time_line_of_a_cold_start(
     (line,) = [message for message in caplog.messages if message.startswith("cold start: ")]
     wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
     assert all(f" {mark} " in line for mark in wanted)
-    assert set(wanted) <= set(generator._residence.timeline.milestones)
+    assert set(wanted) <= set(generator._model_manager.timeline.milestones)
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +196,7 @@ def stand_on_a_gpu(model: Ltx2Model) -> None:
 
 def model_on_a_gpu(generator: Generator) -> Ltx2Model:
     """The model that it has loaded, standing so."""
-    model = generator._residence.model
+    model = generator._model_manager.model
     assert model is not None
     stand_on_a_gpu(model)
     return model
@@ -212,10 +212,10 @@ def wait_for(store: SqlTaskStore, state: ReplicaState) -> None:
 
 
 def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, store: SqlTaskStore) -> None:
-    settings = settings.generator.model_copy(update={"sleep_after_idle_s": 0.0})
-    generator = Generator(settings.model_copy(update={"generator": settings}), "tiny", MODEL, "cpu")
+    sleepy = settings.generator.model_copy(update={"sleep_after_idle_s": 0.0})
+    generator = Generator(settings.model_copy(update={"generator": sleepy}), "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
-    model = generator._residence.model
+    model = generator._model_manager.model
     assert model is not None
     with generator._turns.acquire():
         stand_on_a_gpu(model)
@@ -234,16 +234,16 @@ def test_a_task_that_is_canceled_before_the_model_is_awake_leaves_it_to_the_next
     generator = Generator(settings, "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
     model = model_on_a_gpu(generator)
-    generator._residence.sleep(lambda: False)
+    generator._model_manager.sleep(lambda: False)
     assert model.asleep
 
     def canceled(_progress: Progress) -> None:
         raise TaskCanceled("the task was canceled")
 
     with pytest.raises(TaskCanceled):
-        generator._residence.get_or_load(canceled)
+        generator._model_manager.get_or_load(canceled)
     assert model.asleep
-    assert generator._presence.state is ReplicaState.SLEEPING
+    assert generator._replica_status.state is ReplicaState.SLEEPING
     after = generator.generate(claimed(store))
     assert not model.asleep
     assert np.array_equal(before.frames, after.frames)
@@ -255,7 +255,7 @@ def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
     generator = Generator(settings, "tiny", MODEL, "cpu")
     before = generator.generate(claimed(store))
     model = model_on_a_gpu(generator)
-    generator._residence.sleep(lambda: False)
+    generator._model_manager.sleep(lambda: False)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_device", fail_with(torch.OutOfMemoryError("CUDA out of memory")))
         with pytest.raises(ModelUnavailable, match="another process may have taken it"):
@@ -265,7 +265,7 @@ def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
     assert replica.state is ReplicaState.FAILED
     assert "another process may have taken it" in replica.message
     assert np.array_equal(before.frames, generator.generate(claimed(store)).frames)
-    assert generator._presence.state is ReplicaState.READY
+    assert generator._replica_status.state is ReplicaState.READY
 
 
 def test_a_replica_that_is_called_back_before_a_weight_has_moved_is_ready(
@@ -274,8 +274,8 @@ def test_a_replica_that_is_called_back_before_a_weight_has_moved_is_ready(
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
     model = model_on_a_gpu(generator)
-    generator._residence.sleep(lambda: True)
-    assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
+    generator._model_manager.sleep(lambda: True)
+    assert (model.asleep, generator._replica_status.state) == (False, ReplicaState.READY)
 
 
 def test_one_whose_first_weight_cannot_move_is_ready_and_renders(
@@ -287,7 +287,7 @@ def test_one_whose_first_weight_cannot_move_is_ready_and_renders(
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_host", fail_with(RuntimeError("no pinned memory")))
         generator._sleep(lambda: False)
-    assert (model.asleep, generator._presence.state) == (False, ReplicaState.READY)
+    assert (model.asleep, generator._replica_status.state) == (False, ReplicaState.READY)
     generator.generate(claimed(store))
 
 
@@ -301,7 +301,7 @@ def test_a_replica_that_hangs_on_its_way_to_sleep_is_heard_of(settings: Settings
             verdicts.append(generator._watch.failure_reason())
             return False
 
-    generator._residence.model = HangingModel()  # type: ignore[assignment]
+    generator._model_manager.model = HangingModel()  # type: ignore[assignment]
     generator._sleep(lambda: False)
     assert verdicts[0] is not None
     assert generator._watch.failure_reason() is None
@@ -366,7 +366,7 @@ def test_a_store_that_is_away_loses_no_model_that_has_loaded(
     with monkeypatch.context() as patched:
         patched.setattr(generator._tasks, "record_model", fail_with(StoreUnavailable("the database is away")))
         generator.generate(claimed(store))
-    assert generator._residence.model is not None
+    assert generator._model_manager.model is not None
     assert store.served_model(MODEL).profile is None
     generator._on_heartbeat()
     assert store.served_model(MODEL).profile is not None
@@ -383,7 +383,7 @@ def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTask
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator.generate(claimed(store))
     assert not sleepers()
-    generator._residence.sleep(lambda: False)
+    generator._model_manager.sleep(lambda: False)
     assert [replica.state for replica in store.live_replicas()] == [ReplicaState.READY]
 
 
@@ -391,7 +391,7 @@ def test_a_length_that_the_model_chose_stands_in_the_row(settings: Settings, sto
     generator = Generator(settings, "tiny", MODEL, "cpu")
     store.submit(NewTask(small(num_frames=49, length="auto"), MODEL, "http://box"))
     (task,) = store.claim("alice", MODEL, 1, 60)
-    generator._residence.model = ChoosingModel()  # type: ignore[assignment]
+    generator._model_manager.model = ChoosingModel()  # type: ignore[assignment]
     generator.generate(task)
     row = store.get(task.id)
     assert row is not None
@@ -421,7 +421,7 @@ class BrokenModel:
 
 def test_a_cuda_error_that_lasts_fails_its_task_and_dooms_the_replica(settings: Settings, store: SqlTaskStore) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    generator._residence.model = BrokenModel()  # type: ignore[assignment]
+    generator._model_manager.model = BrokenModel()  # type: ignore[assignment]
     with pytest.raises(RenderFailed):
         generator.generate(claimed(store))
     assert generator._watch._broken is not None
@@ -432,7 +432,7 @@ def test_what_does_not_fit_fails_before_it_renders_and_names_what_does(settings:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     store.submit(NewTask(small(height=1088, width=1920, num_frames=121), MODEL, "http://box"))
     (task,) = store.claim("alice", MODEL, 1, 60)
-    generator._residence.model = FullModel()  # type: ignore[assignment]
+    generator._model_manager.model = FullModel()  # type: ignore[assignment]
     with pytest.raises(DoesNotFit, match="1920x1088 with ") as refused:
         generator.generate(task)
     assert max(shape["num_frames"] for shape in refused.value.nearest) == 121

@@ -48,7 +48,7 @@ def replica_status(store: SlowStore) -> Iterator[ReplicaStatus]:
 
 def test_a_slow_heartbeat_does_not_bring_back_what_was_before(replica_status, store):
     with ThreadPoolExecutor(1) as other:
-        described = other.submit(replica_status.describe, ReplicaState.READY)
+        described = other.submit(replica_status.set_state, ReplicaState.READY)
         while replica_status.state is not ReplicaState.READY:
             time.sleep(0.01)
         store.may_write.set()
@@ -58,11 +58,11 @@ def test_a_slow_heartbeat_does_not_bring_back_what_was_before(replica_status, st
 
 
 def test_a_slow_heartbeat_does_not_bring_back_one_that_has_ended(replica_status, store):
-    replica_status.end()
+    replica_status.close()
     with ThreadPoolExecutor(1) as other:
-        withdrawn = other.submit(replica_status.withdraw)
+        withdrawn = other.submit(replica_status.deregister)
         store.may_write.set()
         withdrawn.result()
     assert store.beaten.wait(PATIENCE_S)
-    replica_status.describe(ReplicaState.LOADING)
+    replica_status.set_state(ReplicaState.LOADING)
     assert store.live_replicas() == []

@@ -114,7 +114,7 @@ def test_the_last_values_of_a_dispatcher_that_died_do_not_count_twice(
         'tasks{state="queued",',
         'tasks{state="denoising",',
         'generators{state="ready",',
-        "oldest_queued_s{",
+        "oldest_queued_age_seconds{",
         "paused{",
     )
     series = [

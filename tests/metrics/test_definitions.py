@@ -29,7 +29,7 @@ def test_a_name_says_whose_it_is_and_in_what_unit(metric: Metric) -> None:
     assert re.fullmatch(r"ltx2_[a-z0-9_]+", metric.name)
     assert metric.description.endswith(".")
     if metric.unit.startswith("seconds"):
-        assert metric.name.endswith("_s")
+        assert metric.name.endswith("_seconds")
     if metric.unit == "bytes":
         assert metric.name.endswith("_bytes")
     assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM)
@@ -81,7 +81,7 @@ def test_a_value_that_is_not_in_the_table_is_counted_as_other() -> None:
 
 def test_starting_at_zero_takes_all_values_of_the_labels_that_are_not_fixed() -> None:
     recorded = RecordedMetrics()
-    recorded.start_at_zero(TASKS_ENDED, outcome="failed")
+    recorded.initialize(TASKS_ENDED, outcome="failed")
     assert recorded.value(TASKS_ENDED, outcome="failed", code="out_of_memory") == 0.0
     assert recorded.value(TASKS_ENDED, outcome="completed", code="none") is None
 
