@@ -12,7 +12,7 @@ PROMPT_CACHE_BYTES = 268_435_456
 """Some twenty prompts of LTX-2."""
 
 FAST_GUIDANCE_FRACTION = 0.5
-"""40 steps take 98 evaluations instead of 156, with the STG pass as the speed-up `stg_prefix_reuse` has it (counted)."""
+"""40 steps take 98 evaluations instead of 156, with `stg_prefix_reuse` in the STG pass (counted)."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ IMAGE = ImageNames()
 
 
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
-    """Read the fields of a JSON object, for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    """Read a JSON object, for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _check_kind(request, ONLY_JSON)
     bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
@@ -47,7 +47,7 @@ async def read_json(request: Request, settings: Settings) -> tuple[dict[str, obj
 async def read_any(
     request: Request, settings: Settings, names: ImageNames = IMAGE, *, needs_image: bool = False
 ) -> tuple[dict[str, object], bytes | None]:
-    """Read a form or a JSON object, with an image or without. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    """Read a form or JSON object, with an image or without. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     allowed = FORM_OR_JSON.format(image=names.in_form[0])
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
@@ -165,7 +165,7 @@ async def _read_all(request: Request) -> bytearray:
 
 
 def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
-    """The same request, whose body ends with PayloadTooLarge once it passes `max_bytes`, and with RequestTimeout after `max_s`."""
+    """Bound the body: PayloadTooLarge once it passes `max_bytes`, RequestTimeout after `max_s`."""
     coding = request.headers.get("content-encoding", "")
     if not PACKED.isdisjoint(coding.lower().replace(" ", "").split(",")):
         raise InvalidRequest("Content-Encoding", coding, "left out: a body is taken as it is")
