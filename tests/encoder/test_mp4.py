@@ -269,7 +269,7 @@ def test_sound_keeps_its_pitch_and_loudness(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "sound",
+    "audio",
     [
         NO_AUDIO,
         np.zeros((0, 0), np.float32),
