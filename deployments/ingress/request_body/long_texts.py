@@ -24,7 +24,7 @@ class Split:
 
 
 def split_long_text(content: bytes | bytearray, max_rest_bytes: int) -> Split:
-    """Split off the one text of more than LONG_BYTES, by one look at each quote of the rest. Raises RemainderTooLarge."""
+    """Split off the one text of more than LONG_BYTES; looks once at each quote. Raises RemainderTooLarge."""
     token, text = secrets.token_hex(16), None
     kept: list[bytes] = []
     size, at = 0, 0
