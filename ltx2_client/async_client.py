@@ -49,10 +49,10 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> Task:
         """Make a video and save it as `target`; with `image` it begins with that picture."""
-        talk = operations.generate(
+        operation = operations.generate(
             prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
         )
-        return await self._run(talk)
+        return await self._run(operation)
 
     async def submit(
         self, prompt: str, *, image: operations.Image | None = None, key: str | None = None, **options: Unpack[Options]
@@ -92,16 +92,16 @@ class AsyncClient:
         """Whether the server can work now. Asks once."""
         return await self._run(operations.health())
 
-    async def _run(self, talk: Operation[Result]) -> Result:
+    async def _run(self, operation: Operation[Result]) -> Result:
         came: Response | NoResponse | None = None
         try:
             while True:
-                came = await self._do(talk.send(came))
+                came = await self._do(operation.send(came))
         except StopIteration as end:
             result: Result = end.value
             return result
         finally:
-            talk.close()
+            operation.close()
 
     async def _do(self, what: Request | Sleep) -> Response | NoResponse | None:
         if isinstance(what, Sleep):

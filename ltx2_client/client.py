@@ -49,10 +49,10 @@ class Client:
         **options: Unpack[Options],
     ) -> Task:
         """Make a video and save it as `target`; with `image` it begins with that picture."""
-        talk = operations.generate(
+        operation = operations.generate(
             prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
         )
-        return self._run(talk)
+        return self._run(operation)
 
     def submit(
         self, prompt: str, *, image: operations.Image | None = None, key: str | None = None, **options: Unpack[Options]
@@ -90,16 +90,16 @@ class Client:
         """Whether the server can work now. Asks once."""
         return self._run(operations.health())
 
-    def _run(self, talk: Operation[Result]) -> Result:
+    def _run(self, operation: Operation[Result]) -> Result:
         came: Response | NoResponse | None = None
         try:
             while True:
-                came = self._do(talk.send(came))
+                came = self._do(operation.send(came))
         except StopIteration as end:
             result: Result = end.value
             return result
         finally:
-            talk.close()
+            operation.close()
 
     def _do(self, what: Request | Sleep) -> Response | NoResponse | None:
         if isinstance(what, Sleep):

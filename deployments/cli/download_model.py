@@ -31,7 +31,7 @@ def prefetch_model(
 ) -> Path:
     """Fetch the files of `model` that rendering uses into `cache_dir`; what is there already is kept.
 
-    Says under which licence it stands, before it fetches anything. Returns the folder. Raises ModelUnavailable, also
+    Says under which license it stands, before it fetches anything. Returns the folder. Raises ModelUnavailable, also
     for what is there and is broken, or is none of LTX-2.
     """
     model = REAL_MODEL_NAME if model == "auto" else model
@@ -50,8 +50,8 @@ def prefetch_model(
 
 
 def _print_license_terms(repository: RepoRef, say: Echo) -> None:
-    licence = find_license(repository)
-    say(f"licence: {licence or 'the hub names none, or cannot be asked'}")
+    found = find_license(repository)
+    say(f"license: {found or 'the hub names none, or cannot be asked'}")
     say(LICENSE_TERMS.format(id=repository.id))
 
 

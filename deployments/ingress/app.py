@@ -18,7 +18,7 @@ from deployments.ingress.routes.estimate import estimate_router
 from deployments.ingress.routes.events import events_router
 from deployments.ingress.routes.generate import video_router
 from deployments.ingress.routes.health import health_router
-from deployments.ingress.routes.list_tasks import listing_router
+from deployments.ingress.routes.list_tasks import list_tasks_router
 from deployments.ingress.routes.outputs import outputs_router
 from deployments.ingress.routes.resend_webhook import resend_router
 from deployments.ingress.routes.tasks import tasks_router
@@ -52,7 +52,7 @@ def create_app(context: AppContext) -> FastAPI:
     closed = openapi_security(context.settings)
     app.include_router(video_router(context, watcher), **closed)
     app.include_router(events_router(context, watcher), **closed)
-    about_tasks = (tasks_router, listing_router, deletion_router, resend_router)
+    about_tasks = (tasks_router, list_tasks_router, deletion_router, resend_router)
     for make_router in (estimate_router, usage_router, *about_tasks, outputs_router):
         app.include_router(make_router(context), **closed)
     app.include_router(openai_router(context, watcher), **openapi_security(context.settings, OpenAIErrorBody))

@@ -1,6 +1,6 @@
 """Moves weights between host memory and a device, as fast as the bus lets them.
 
-torch copies one tensor after the other, and from ordinary memory at a part of the bus's rate. Here several lanes copy
+torch copies one tensor after the other, and from ordinary memory at a part of the bus's rate. Here several streams copy
 at once, each through two pinned buffers of its own, so that one fills while the other empties. Weights that are pinned
 themselves go directly. On a CPU, which stands for a GPU in tests, the same code copies through ordinary buffers.
 """
@@ -18,7 +18,7 @@ BUFFER_BYTES = 32 * 1024 * 1024
 
 
 def weights_of(components: Iterable[nn.Module]) -> list[Tensor]:
-    """All parameters and buffers, each once, the largest first: lanes that begin with them end together."""
+    """All parameters and buffers, each once, the largest first: streams that begin with them end together."""
     found = {id(tensor): tensor for component in components for tensor in _tensors(component)}
     return sorted(found.values(), key=lambda tensor: tensor.nbytes, reverse=True)
 
@@ -33,9 +33,9 @@ def to_device(weights: Sequence[Tensor], device: torch.device) -> None:
     away = [weight for weight in weights if weight.device.type != device.type or device.type == "cpu"]
     pairs = [(weight, torch.empty_like(weight.data, device=device)) for weight in away]
     with ThreadPoolExecutor(COPY_STREAMS, thread_name_prefix="to-device", initializer=_use, initargs=(device,)) as pool:
-        lanes = [pool.submit(_copy_all, pairs[lane::COPY_STREAMS], device) for lane in range(COPY_STREAMS)]
-        for lane in lanes:
-            lane.result()
+        streams = [pool.submit(_copy_all, pairs[stream::COPY_STREAMS], device) for stream in range(COPY_STREAMS)]
+        for stream in streams:
+            stream.result()
     for weight, target in pairs:
         weight.data = target
 
@@ -65,10 +65,10 @@ def _use(device: torch.device) -> None:
 
 
 def _copy_all(pairs: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
-    lane = CopyStream(device)
+    stream = CopyStream(device)
     for weight, target in pairs:
-        lane.copy(weight.data, target)
-    lane.finish()
+        stream.copy(weight.data, target)
+    stream.finish()
 
 
 class CopyStream:

@@ -36,8 +36,8 @@ class ReplicaQueries(SqlStore):
 
     def record_model(self, model: ServedModel) -> None:  # noqa: D102
         with translate_db_errors(), self._engine.begin() as connection:
-            rooms = [model.free_vram_bytes, connection.execute(_least_free_vram(model.name)).scalar()]
-            least = min((room for room in rooms if room is not None), default=None)
+            free = [model.free_vram_bytes, connection.execute(_least_free_vram(model.name)).scalar()]
+            least = min((room for room in free if room is not None), default=None)
             known = {"served_at": time.time(), "profile": profile_value(model.profile), "free_vram_bytes": least}
             dialect = sqlite if is_sqlite(self._engine) else postgresql
             written = dialect.insert(served_models).values(model=model.name, **known)  # others may load it at once

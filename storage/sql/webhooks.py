@@ -23,7 +23,7 @@ class WebhookStatements(SqlStore):
     """Claim deliveries, settle them, say how they stand."""
 
     def due_webhooks(self, now: float) -> list[DueDelivery]:  # noqa: D102
-        groups = loose_index_scan("lanes", _next_lane)
+        groups = loose_index_scan("lanes", _next_group)
 
         def first(column: ColumnElement[Any]) -> ScalarSelect[Any]:
             waiting = select(column).where(
@@ -133,6 +133,6 @@ def _readable(row: Row[Any]) -> Delivery | None:
         return None
 
 
-def _next_lane(last: ColumnElement[str] | None) -> Select[Any]:
+def _next_group(last: ColumnElement[str] | None) -> Select[Any]:
     query = select(webhook_deliveries.c.delivery_group).where(PENDING).order_by(webhook_deliveries.c.delivery_group)
     return query if last is None else query.where(webhook_deliveries.c.delivery_group > last)

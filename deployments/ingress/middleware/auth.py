@@ -55,16 +55,16 @@ class ApiKeyStore:
 class ApiKeyMiddleware:
     """Lets in who has a key, and writes down on the request whose it is."""
 
-    def __init__(self, app: ASGIApp, keyring: ApiKeyStore) -> None:
+    def __init__(self, app: ASGIApp, key_store: ApiKeyStore) -> None:
         self._app = app
-        self._keyring = keyring
+        self._key_store = key_store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, or with a 401."""
         if scope["type"] == "http" and not is_public(scope["path"]):
             request = Request(scope)
             key = bearer_token(request)
-            request.state.owner = owner = self._keyring.find_owner(key) if key else None
+            request.state.owner = owner = self._key_store.find_owner(key) if key else None
             current_owner.set(owner or ANONYMOUS)
             if owner is None and not scope["path"].startswith(SIGNED_FOLDER):
                 refusal = Unauthorized(key)

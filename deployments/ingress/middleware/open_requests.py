@@ -23,7 +23,7 @@ class RequestLimitMiddleware:
         self._app = app
         most = settings.ingress.max_ongoing_requests
         per_owner, advice = limit_per_owner(settings, most), "wait for one of them to end"
-        self._seats = ConcurrencyLimit(
+        self._limit = ConcurrencyLimit(
             most - most // KEPT_FREE, per_owner, "requests", "too_many_open_requests", advice
         )
 
@@ -33,9 +33,9 @@ class RequestLimitMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            self._seats.check_free()
+            self._limit.check_free()
         except TooManyRequests as error:
             await error_response(Request(scope), 429, error_body(error), error.headers)(scope, receive, send)
             return
-        with self._seats.acquire():
+        with self._limit.acquire():
             await self._app(scope, receive, send)

@@ -33,7 +33,7 @@ def add_security_middleware(app: FastAPI, settings: Settings) -> None:
     """Put them before the routes: CORS outside, since a browser asks for it without a key."""
     app.add_middleware(RequestLimitMiddleware, settings=settings)  # behind the door, which says whose a request is
     if settings.api_keys:
-        app.add_middleware(ApiKeyMiddleware, keyring=ApiKeyStore(settings.api_keys))
+        app.add_middleware(ApiKeyMiddleware, key_store=ApiKeyStore(settings.api_keys))
     app.add_middleware(CrossSiteRequestMiddleware, allowed=settings.cors_origins, keys=bool(settings.api_keys))
     if settings.cors_origins:
         app.add_middleware(

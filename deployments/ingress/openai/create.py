@@ -52,10 +52,10 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     )
     async def create_video_sync(request: Request) -> Response:
         """Takes the same and holds the connection until the MP4 is there, as vLLM-Omni does. Prefer the other."""
-        with contextlib.ExitStack() as seats:
+        with contextlib.ExitStack() as held:
             with upload_slot(context.uploads, request):
                 fields = await _read(context, request)
-                seats.enter_context(context.sync_requests.acquire())
+                held.enter_context(context.sync_requests.acquire())
                 task, _ = await _submit(context, request, fields)
             task = await watcher.wait(task.id)
         return await _send(context, request, task)

@@ -104,10 +104,10 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     )
     async def make_image_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
-        with contextlib.ExitStack() as seats:
+        with contextlib.ExitStack() as held:
             with upload_slot(context.uploads, request):
                 fields, image = await read_any(request, context.settings, needs_image=True)
-                seats.enter_context(waiting.acquire())
+                held.enter_context(waiting.acquire())
                 submitted = await _submit(context, request, fields, image)
             return await _wait(context, request, watcher, submitted)
 

@@ -40,7 +40,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def listing_router(context: AppContext) -> APIRouter:
+def list_tasks_router(context: AppContext) -> APIRouter:
     """The route that lists tasks."""
     router = APIRouter(tags=["tasks"])
 

@@ -29,6 +29,6 @@ def select_deliveries(
     return picked
 
 
-def _is_allowed(lane: DeliveryGroup, hosts: Counter[str], owners: Counter[str], settings: WebhookSettings) -> bool:
-    within = lane.owner == ANONYMOUS or owners[lane.owner] < settings.max_per_owner
-    return within and hosts[lane.host] < settings.max_per_host
+def _is_allowed(group: DeliveryGroup, hosts: Counter[str], owners: Counter[str], settings: WebhookSettings) -> bool:
+    within = group.owner == ANONYMOUS or owners[group.owner] < settings.max_per_owner
+    return within and hosts[group.host] < settings.max_per_host
