@@ -62,7 +62,7 @@ def test_a_card_of_8_gb_is_told_what_is_needed_and_what_is_there() -> None:
     with pytest.raises(ModelUnavailable) as error:
         plan(8 * GB, PLENTY, LTX_2_0)
     assert "8.0 GB is free on the GPU" in error.value.message
-    assert "blocks: 11.4 GB on the GPU and 41.1 GB in host memory" in error.value.message
+    assert "block: 11.4 GB on the GPU and 41.1 GB in host memory" in error.value.message
 
 
 def test_offloading_needs_host_memory_and_says_so() -> None:
