@@ -9,6 +9,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from tests.kubernetes import pods
+
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
@@ -139,8 +141,8 @@ def unknown_fields(rayservice: Mapping[str, Any]) -> list[str]:
 def core_parts(rayservice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What Kubernetes describes of it: each template as a pod; the autoscaler and Redis' secrets as a container."""
     cluster = rayservice["spec"]["rayClusterConfig"]
-    for group in (cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", [])):
-        yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "group"}, **group["template"]}
+    for name, template in pods(rayservice):
+        yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, **template}
     autoscaler = {name: each for name, each in cluster.get("autoscalerOptions", {}).items() if name in CONTAINER_FIELDS}
     redis = cluster.get("gcsFaultToleranceOptions", {})
     secrets = [{"name": name, **redis[name]} for name in ("redisPassword", "redisUsername") if name in redis]

@@ -12,7 +12,10 @@ import yaml
 from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[1]
-OVERLAYS = ROOT / "k8s" / "overlays"
+K8S = ROOT / "k8s"
+OVERLAYS = K8S / "overlays"
+COMPONENTS = sorted([*(K8S / "platforms").iterdir(), *(K8S / "components").iterdir()])
+"""What an operator may add to an overlay: a platform or a component."""
 CRD = ROOT.parent / "shared" / "schemas" / "ray.io_rayservices.yaml"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 """It comes with the `dev` extra, so that no test of a manifest is ever skipped."""
@@ -61,10 +64,15 @@ def problems(rayservice: Mapping[str, Any]) -> list[str]:
 
 @cache
 def validator_of(crd: Path, version: str) -> Draft202012Validator:
+    return Draft202012Validator(strict(schema_of(crd, version)))
+
+
+@cache
+def schema_of(crd: Path, version: str) -> dict[str, Any]:
     """Of one version of a CRD, which takes seconds to read."""
     definition = yaml.load(crd.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    versions = {each["name"]: each for each in definition["spec"]["versions"]}
-    return Draft202012Validator(strict(versions[version]["schema"]["openAPIV3Schema"]))
+    versions = {each["name"]: each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"]}
+    return dict(versions[version])
 
 
 def pods(rayservice: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -18,7 +18,7 @@ from ray.serve._private.constants import (
 from deployments.app import STOP_MARGIN_S
 from deployments.settings import ENV_PREFIX, Settings, SettingsError
 from tests.e2e.server import ROOT
-from tests.kubernetes import CRD, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
+from tests.kubernetes import COMPONENTS, CRD, K8S, KUBECTL, OVERLAYS, of_kind, pods, problems, render, render_with
 
 NAMES = ("single", "production")
 SECRETS = {
@@ -29,8 +29,6 @@ SECRETS = {
 
 described = pytest.mark.skipif(not CRD.exists(), reason=f"KubeRay's CRD is not at {CRD}")
 each_overlay = pytest.mark.parametrize("overlay", NAMES)
-K8S = OVERLAYS.parent
-COMPONENTS = sorted([*(K8S / "platforms").iterdir(), *(K8S / "components").iterdir()])
 each_component = pytest.mark.parametrize("component", COMPONENTS, ids=lambda path: path.name)
 STORAGE_OF = {"single": "ltx2-data", "production": "ltx2-model"}
 """The claim of each overlay: it stands outside of it, so that `kubectl delete -k` leaves what is on the volume."""

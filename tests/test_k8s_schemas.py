@@ -15,9 +15,20 @@ from kubernetes_validate import ValidationError, validate
 
 from tests.k8s.pods import head_pod, worker_pod
 from tests.kuberay_fields import RAY_SERVICE, core_parts, unknown_fields
-from tests.kubernetes import CRD, KUBECTL, OVERLAYS, ROOT, of_kind, pods, render, render_with
+from tests.kubernetes import (
+    COMPONENTS,
+    CRD,
+    K8S,
+    KUBECTL,
+    OVERLAYS,
+    ROOT,
+    of_kind,
+    pods,
+    render,
+    render_with,
+    schema_of,
+)
 
-K8S = ROOT / "k8s"
 VERSIONS = ("1.30.0", "1.37.0")
 CORE = {
     "v1",
@@ -31,7 +42,6 @@ CORE = {
 """What Kubernetes brings along. Others are custom resources, whose schemas come with their operators."""
 CUSTOM = {"ray.io/v1", "gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1"}
 RENDERED = sorted(path.parent for kind in ("overlays", "storage", "weights") for path in (K8S / kind).glob("*/kustom*"))
-COMPONENTS = sorted([*(K8S / "platforms").iterdir(), *(K8S / "components").iterdir()])
 each_version = pytest.mark.parametrize("version", VERSIONS)
 each_overlay = pytest.mark.parametrize("overlay", sorted(path.name for path in OVERLAYS.iterdir()))
 
@@ -112,12 +122,17 @@ def test_every_kuberay_since_1_5_knows_every_field(overlay: str, component: Path
 )
 def test_a_field_that_some_kuberay_does_not_know_is_found(place: tuple[str | int, ...], field: str) -> None:
     service = deepcopy(of_kind(render("production"), "RayService"))
-    at = service["spec"]
-    for step in place:
-        at = at[step]
-    at[field] = 1
+    plant(service, place, field)
     (problem,) = unknown_fields(service)
     assert f"'{field}'" in problem
+
+
+def plant(made: dict[str, Any], place: tuple[str | int, ...], field: str) -> None:
+    """Write a field into the spec of an object, at a place in it."""
+    at = made["spec"]
+    for step in place:
+        at = at[step]
+    at[field] = "x"
 
 
 @pytest.mark.parametrize("options", ["autoscalerOptions", "gcsFaultToleranceOptions"])
@@ -136,9 +151,8 @@ def test_a_field_that_kubernetes_does_not_know_is_found_in_what_kuberay_takes_fr
 
 @pytest.mark.skipif(not CRD.exists(), reason=f"KubeRay's CRD is not at {CRD}")
 def test_the_fields_of_a_rayservice_are_those_of_kuberays_crd() -> None:
-    definition = yaml.load(CRD.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    versions = {each["name"]: each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"]}
-    assert list(differences(RAY_SERVICE["properties"]["spec"], versions["v1"]["properties"]["spec"])) == []
+    theirs = schema_of(CRD, "v1")["properties"]["spec"]
+    assert list(differences(RAY_SERVICE["properties"]["spec"], theirs)) == []
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], place: str = "spec") -> Iterator[str]:
@@ -173,10 +187,7 @@ def test_a_field_that_the_prometheus_operator_does_not_know_is_found(
     kind: str, place: tuple[str | int, ...], field: str, tmp_path: Path
 ) -> None:
     wrong = of_kind(render_with(ROOT / "observability", "production", tmp_path.resolve()), kind)
-    at = wrong["spec"]
-    for step in place:
-        at = at[step]
-    at[field] = "x"
+    plant(wrong, place, field)
     assert [error for error in of_operator(kind).iter_errors(wrong) if f"'{field}'" in error.message]
 
 

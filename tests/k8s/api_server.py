@@ -1,9 +1,6 @@
 """The part of Kubernetes' API that Ray's autoscaler asks: it reads a RayCluster and its pods, and patches the first."""
 
-import datetime
-import ipaddress
 import json
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from tests.certificates import certificate, server_context
 from tests.k8s.kubelet import Pod
 from tests.k8s.kuberay import Operator
 from tests.k8s.network import Holder, entered
@@ -108,39 +101,15 @@ def _waiting(made: Object) -> Object:
 
 @contextmanager
 def running_api_server(holder: Holder, address: str, folder: Path, operator: Operator) -> Iterator[str]:
-    """Serve at `address` in the network of `holder`. Yields the certificate that it is known by."""
-    certificate, key = _certificate(address)
-    (folder / "api.pem").write_text(certificate + key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "api.pem")
+    """Serve at `address` in the network of `holder`. Yields what to trust it by."""
+    file = certificate(address, folder)
     with entered(holder):
         server = ThreadingHTTPServer(("0.0.0.0", PORT), type("ApiHandler", (Handler,), {"operator": operator}))
     server.daemon_threads = True
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.socket = server_context(file).wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     try:
-        yield certificate
+        yield file.read_text()
     finally:
         server.shutdown()
         server.server_close()
-
-
-def _certificate(address: str) -> tuple[str, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()

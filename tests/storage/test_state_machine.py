@@ -7,7 +7,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from storage.task_store import SqlTaskStore
 from tests.storage.task_machine import DISPATCHERS, TaskMachine
 
-EXAMPLES, STEPS = 30, 50
+EXAMPLES, STEPS = 60, 50
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from storage.webhooks import DeliveryState, DeliveryStatus
-from tests.ingress.webhooks.certificates import certificate, server_context
+from tests.certificates import certificate, server_context
 from tests.ingress.webhooks.receivers import Receiver
 
 REFUSED = DeliveryStatus(DeliveryState.PENDING, 1, "no connection to its host")

@@ -1,7 +1,9 @@
-"""Certificates that sign themselves, for receivers that speak TLS."""
+"""Certificates that sign themselves, for servers of the tests that speak TLS."""
 
 import datetime
+import ipaddress
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -11,14 +13,17 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate(name: str, folder: Path) -> Path:
-    """A file with a key and a certificate for `name`, good for a day; whoever trusts the file trusts the name."""
+    """A file with a key and a certificate for `name`, good for a day; whoever trusts the file trusts the name.
+
+    `name` is a host name or an IP address.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
     made = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), now - day, now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_alternative(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -28,6 +33,12 @@ def certificate(name: str, folder: Path) -> Path:
     file = folder / f"{name}.pem"
     file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
     return file
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    with suppress(ValueError):
+        return x509.IPAddress(ipaddress.ip_address(name))
+    return x509.DNSName(name)
 
 
 def server_context(file: Path) -> ssl.SSLContext:
