@@ -194,8 +194,8 @@ def test_a_rollback_is_an_upgrade_to_the_version_before(scene: Scene) -> None:
     """
     operator = scene.operator
     old, tasks = upgrade_under_tasks(scene, "0.1.0", "v1", downscale_to_zero_delay_s=IDLE_GENERATOR_S)
-    tasks.append(scene.submit())
     superseded = generator_ends(scene, old)
+    tasks.append(scene.submit())  # not sooner: for 2 s after the switch, the older Dispatcher may still claim it
     operator.until(lambda: superseded.gone, START_TIMEOUT_S, "the end of the older cluster's GPU worker, by v2")
     (worker,) = operator.until(lambda: active(scene).of("gpu"), START_TIMEOUT_S, "a GPU worker, by v1")
     all_complete(scene, tasks)
