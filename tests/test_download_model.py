@@ -46,19 +46,19 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
 @pytest.mark.parametrize(
     ("card", "said"),
     [
-        ({"license": "apache-2.0"}, "licence: apache-2.0"),
+        ({"license": "apache-2.0"}, "license: apache-2.0"),
         (
             {"license": "other", "license_name": "some-terms", "license_link": "LICENSE"},
-            f"licence: some-terms (https://huggingface.co/{REPOSITORY}/blob/main/LICENSE)",
+            f"license: some-terms (https://huggingface.co/{REPOSITORY}/blob/main/LICENSE)",
         ),
         (
             {"license": "other", "license_name": "some-terms", "license_link": "https://example.com/terms"},
-            "licence: some-terms (https://example.com/terms)",
+            "license: some-terms (https://example.com/terms)",
         ),
-        ({}, "licence: the hub names none, or cannot be asked"),
+        ({}, "license: the hub names none, or cannot be asked"),
     ],
 )
-def test_the_licence_is_said_before_anything_is_fetched(
+def test_the_license_is_said_before_anything_is_fetched(
     hub: FakeHub, tmp_path: Path, card: dict[str, str], said: str
 ) -> None:
     hub.card = card
@@ -67,14 +67,14 @@ def test_the_licence_is_said_before_anything_is_fetched(
     assert (said, 0) in served_by_then
 
 
-def test_without_the_hub_what_is_there_is_found_and_its_licence_is_not(
+def test_without_the_hub_what_is_there_is_found_and_its_license_is_not(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefetch_model(REPOSITORY, tmp_path / "cache", print)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     said: list[str] = []
     prefetch_model(REPOSITORY, tmp_path / "cache", said.append)
-    assert "licence: the hub names none, or cannot be asked" in said
+    assert "license: the hub names none, or cannot be asked" in said
 
 
 def test_what_is_there_and_is_no_model_or_a_broken_one_is_said(tiny_folder: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def test_a_node_that_joins_is_said_once_in_the_log_and_as_long_as_it_is_th
     assert "other (10.0.0.7)" in watch.notices[0]
     assert [record.getMessage() for record in caplog.records] == list(watch.notices)
     nodes.pop()
-    await watch.look()
+    await watch.check_nodes()
     assert watch.notices == ()
 
 

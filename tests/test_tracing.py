@@ -49,7 +49,7 @@ def test_spans_come_under_the_clients_own_and_under_each_other(receiver, traces)
 
 
 def test_without_a_client_each_submit_begins_a_trace_of_its_own(receiver, traces):
-    first, second = traces.start_span("submit", None), traces.begin("submit", None)
+    first, second = traces.start_span("submit", None), traces.start_span("submit", None)
     first.end()
     second.end()
     assert first.traceparent != second.traceparent

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models import optimizations
 from models.checkpoint.locate import fetch_checkpoint
 from models.checkpoint.profile import CheckpointProfile, read_profile
 from models.checkpoint.validate import check_checkpoint
@@ -38,6 +37,7 @@ from models.memory import offload, offload_plan
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, free_pinned_memory, is_out_of_memory
 from models.memory.sleep_mode import SleepMode
 from models.names import model_name
+from models.optimizations import install as optimizations
 from models.optimizations.compiled import keep_compiled
 from models.optimizations.fast import FastMode
 from models.optimizations.selection import Optimization

@@ -12,7 +12,3 @@
 No module here copies diffusers: each passes diffusers' own modules other inputs, or does not call them. None knows Ray
 or HTTP.
 """
-
-from models.optimizations.install import clear_caches, install
-
-__all__ = ["clear_caches", "install"]

@@ -244,7 +244,7 @@ def test_the_tries_of_a_deleted_task_end_those_under_way_too(outbox, receive):
                 outbox.store.fail_webhooks(task.id)
                 assert outbox.standing(task) == DeliveryStatus(FAILED, 1, "its task was deleted")
             await sender.stop_ended()
-            await asyncio.wait_for(sender.finish(), 30)
+            await asyncio.wait_for(sender.close(), 30)
             outbox.now += BACKOFFS_S[0]
             assert await sender.start_due() == 0
             assert outbox.standing(silent) == DeliveryStatus(FAILED, 1, "its task was deleted")
@@ -305,7 +305,7 @@ def test_no_more_is_under_way_than_the_bound(outbox):
             started = [await sender.start_due() for _ in range(3)]
             for sending in list(sender._sending):
                 sending.cancel()
-            await sender.finish()
+            await sender.close()
             return sum(started)
 
     with silent_port() as port:
@@ -322,7 +322,7 @@ def test_what_a_dying_sender_had_under_way_is_sent_by_the_next(outbox, receive):
             assert await sender.start_due() == 1
             for sending in list(sender._sending):
                 sending.cancel()
-            await sender.finish()
+            await sender.close()
         return str(task.id)
 
     with silent_port() as port:

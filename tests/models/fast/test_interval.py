@@ -8,8 +8,8 @@ import torch
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
-from models.optimizations import install
 from models.optimizations.fast.guidance_interval import GuidanceInterval
+from models.optimizations.install import install
 from models.optimizations.selection import ALWAYS_FASTER
 from models.request.enums import Quality
 from tests.models.conftest import ignore, small

@@ -9,8 +9,8 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 
 from models.fixes.cross_timesteps import separate
-from models.optimizations import install
 from models.optimizations.compiled import compile_blocks
+from models.optimizations.install import install
 from models.optimizations.selection import Optimization
 from tests.models.conftest import ignore, small
 from tests.models.families import BLOCKS, TRANSFORMER_2_0, TRANSFORMER_2_3
