@@ -1,9 +1,17 @@
+import ast
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+ROOT = Path(__file__).parents[1]
+OWN = ("deployments", "storage", "models", "ltx2_client")
 HEAVY = ("torch", "diffusers", "transformers")
 
 
@@ -44,9 +52,9 @@ import sys
 from pathlib import Path
 from models.startup.warm_up import import_pipelines
 import_pipelines("cpu")
-from models.ltx2.model import Ltx2
+from models.ltx2.model import Ltx2Model
 from models.request.request import VideoRequest
-model = Ltx2.load("tiny", "cpu", Path({str(tmp_path)!r}), lambda progress: None)
+model = Ltx2Model.load("tiny", "cpu", Path({str(tmp_path)!r}), lambda progress: None)
 request = {{"prompt": "a cat", "height": 64, "width": 64, "num_frames": 9, "num_inference_steps": 2}}
 model.render(VideoRequest.model_validate(request), None, lambda progress: None)
 print(*[name for name in {UNUSED} if name in sys.modules])
@@ -54,3 +62,29 @@ print(*[name for name in {UNUSED} if name in sys.modules])
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == ""
+
+
+def test_every_package_that_the_code_imports_is_declared() -> None:
+    """Not only installed because another package needs it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *(project["optional-dependencies"][name] for name in ("server", "nf4"))]
+    declared = {canonicalize_name(Requirement(line).name) for group in groups for line in group}
+    distributions = packages_distributions()
+    missing = {
+        f"{module} ({name})"
+        for name, module in imported_modules()
+        if name not in sys.stdlib_module_names and name not in OWN
+        if not declared & {canonicalize_name(each) for each in distributions.get(name, [name])}
+    }
+    assert missing == set()
+
+
+def imported_modules() -> Iterator[tuple[str, str]]:
+    """Each top-level package that a product module imports, with the module."""
+    for package in OWN:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    yield from ((each.name.split(".")[0], path.name) for each in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    yield node.module.split(".")[0], path.name

