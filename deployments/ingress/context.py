@@ -7,7 +7,7 @@ from functools import cached_property
 from fastapi import Request
 
 from deployments.ingress.concurrency.limits import ConcurrencyLimit
-from deployments.ingress.concurrency.output_reader import MAX_READS, AsyncOutputReader
+from deployments.ingress.concurrency.output_reader import AsyncOutputReader
 from deployments.ingress.concurrency.tenants import limit_per_owner
 from deployments.ingress.concurrency.thread_pool import ThreadPool
 from deployments.ingress.missing_files import MissingFiles
@@ -20,10 +20,10 @@ from deployments.signed_urls import Signer, UrlBuilder, make_url_builder
 from storage.outputs.store import OutputStore
 from storage.task_store import TaskStore
 
-READ_THREADS = 8
-SUBMIT_THREADS = 4
-DELETE_THREADS = 4
-CHECK_THREADS = 4
+DATABASE_THREADS = 12
+FILE_THREADS = 32
+"""A download holds a thread only while it reads a chunk, so slow clients hold none."""
+HEALTH_THREADS = 4
 URL_SIGNING = "urls"
 """The name of the secret that urls are signed with."""
 
@@ -44,29 +44,24 @@ class AppContext:
     """Those that come and go while the server runs."""
 
     @cached_property
-    def reading(self) -> ThreadPool:
-        """For what reads the task store."""
-        return self._threads("reading", READ_THREADS)
+    def database_threads(self) -> ThreadPool:
+        """For calls of the task store."""
+        return self._threads("database", DATABASE_THREADS)
 
     @cached_property
-    def submitting(self) -> ThreadPool:
-        """For submits without a picture."""
-        return self._threads("submitting", SUBMIT_THREADS)
+    def file_threads(self) -> ThreadPool:
+        """For calls of the output store: one that hangs takes no thread of the polls."""
+        return self._threads("files", FILE_THREADS)
 
     @cached_property
-    def decoding(self) -> ThreadPool:
-        """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
-        return self._threads("decoding", self.settings.ingress.max_image_decodes)
+    def image_threads(self) -> ThreadPool:
+        """For submits with an image: a small file can decode to more than a gigabyte for a moment."""
+        return self._threads("images", self.settings.ingress.max_image_decodes)
 
     @cached_property
-    def removing(self) -> ThreadPool:
-        """For what deletes files: a store that hangs takes no thread of the polls."""
-        return self._threads("removing", DELETE_THREADS)
-
-    @cached_property
-    def checking(self) -> ThreadPool:
-        """For /health, which asks the output store too: one that hangs takes no thread of the polls."""
-        return ThreadPool("checking", CHECK_THREADS)
+    def health_threads(self) -> ThreadPool:
+        """For /health, which asks both stores, and answers while downloads hold every thread for files."""
+        return ThreadPool("health", HEALTH_THREADS)
 
     @cached_property
     def uploads(self) -> ConcurrencyLimit:
@@ -92,7 +87,7 @@ class AppContext:
     @cached_property
     def reads(self) -> AsyncOutputReader:
         """The output store, for downloads."""
-        return AsyncOutputReader(self.outputs, self._threads("outputs", MAX_READS))
+        return AsyncOutputReader(self.outputs, self.file_threads)
 
     @cached_property
     def missing_files(self) -> MissingFiles:

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from models.checkpoint.profile import STEPS, Family
 from models.errors import InvalidRequest
 from models.request.enums import CHOICES, DurationMode, ImageFit, Quality
 from models.request.json_words import NOTHING
@@ -92,7 +93,7 @@ class VideoRequest(BaseModel):
     ] = 25.0
     num_inference_steps: Annotated[
         int, NotBool, Field(ge=2, description="Denoising steps: 20 is faster, 40 looks better.")
-    ] = 40
+    ] = STEPS[Family.LTX_2_0]
     seed: Annotated[
         Annotated[int, Field(ge=DRAWN_SEED, le=MAX_SEED)] | None,
         NotBool,

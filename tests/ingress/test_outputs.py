@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.ingress.concurrency.output_reader import MAX_READS
+from deployments.ingress.context import FILE_THREADS
 from tests.ingress.conftest import POSTER, VIDEO
 
 SIZE = len(VIDEO)
@@ -253,7 +253,7 @@ def test_downloads_from_a_store_that_hangs_take_no_thread_from_polls(box, path):
 def wait_for_readers(file: Path) -> None:
     """Wait until as many threads of the server hang as it has for downloads."""
     deadline = time.monotonic() + 60
-    while sum(each.name.startswith("outputs") for each in threading.enumerate()) < MAX_READS:
+    while sum(each.name.startswith("files") for each in threading.enumerate()) < FILE_THREADS:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

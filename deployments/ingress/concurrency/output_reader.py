@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from deployments.ingress.concurrency.thread_pool import ThreadPool
 from storage.outputs.store import OutputStore, StoredFile
 
-MAX_READS = 32
-"""At once. Between two chunks a download holds none, so that slow clients take nothing."""
-
 
 class AsyncOutputReader:
     """The reading half of an output store, for the event loop."""

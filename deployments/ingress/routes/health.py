@@ -53,7 +53,7 @@ def health_router(context: AppContext) -> APIRouter:
         notices = [*context.notices, *context.dynamic_notices(), *context.missing_files.notices()]
         same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
         try:
-            found = await context.checking.run(_look, context)
+            found = await context.health_threads.run(_look, context)
         except StoreUnavailable as error:
             down = Health(status="unavailable", reason=error.message, **same)
             return JSONResponse(down.model_dump(mode="json", exclude_none=True), 503, {"Retry-After": "5"})
