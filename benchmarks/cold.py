@@ -26,16 +26,16 @@ import sys, time
 from pathlib import Path
 from models.startup.warm_up import import_pipelines
 import_pipelines("cpu")
-from models.ltx2.model import Ltx2
-from models.request.request import Limits, parse_request
+from models.ltx2.model import Ltx2Model
+from models.request.request import RequestLimits, parse_request
 from models.progress import Stage
 class FirstStep(Exception): pass
 def report(progress):
     if progress.stage is Stage.DENOISING and progress.step == 1:
         raise FirstStep
-model = Ltx2.load("tiny", "cpu", Path(sys.argv[1]), report)
+model = Ltx2Model.load("tiny", "cpu", Path(sys.argv[1]), report)
 try:
-    model.render(parse_request(eval(sys.argv[2]), Limits()), None, report)
+    model.render(parse_request(eval(sys.argv[2]), RequestLimits()), None, report)
 except Exception as error:
     assert "FirstStep" in repr(error), error
 """

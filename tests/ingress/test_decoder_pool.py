@@ -90,10 +90,10 @@ def test_it_ends_with_its_ingress_also_where_that_is_killed():
 INGRESS = f"""
 import time
 from pathlib import Path
-from deployments.ingress.images.decoder_pool import DECODERS
-from models.request.request import Limits, VideoRequest
-DECODERS.fit({UPRIGHT!r}, VideoRequest(prompt="x"), Limits())
-print(DECODERS._idle[0]._process.pid, flush=True)
+from deployments.ingress.images.decoder_pool import DECODER_POOL
+from models.request.request import RequestLimits, VideoRequest
+DECODER_POOL.fit({UPRIGHT!r}, VideoRequest(prompt="x"), RequestLimits())
+print(DECODER_POOL._idle[0]._process.pid, flush=True)
 time.sleep(60)
 """
 
