@@ -104,7 +104,7 @@ def simulate(count: int, draw: random.Random) -> dict[str, list[float]]:
         denoising_s = noise * transformer_calls(request, FAST_GUIDANCE_FRACTION) * evaluation_s(request)
         rest_s = noise * after_s(request)
         task, whole_s = ended_task(request, number, denoising_s, rest_s), denoising_s + rest_s
-        pace._until = 0.0  # noqa: SLF001 # each look is a new one
+        pace._sample.clear()  # noqa: SLF001  # the next look is a new one
         told = {"seconds": (pace.seconds(request), whole_s)}
         for part in LOOKS:
             running = running_task(task, part * whole_s, denoising_s)

@@ -24,7 +24,7 @@ from deployments.ingress.deployment import Ingress
 from deployments.model_selection import ModelSelection, resolve_model
 from deployments.observability.logging_setup import configure_system_logging, make_logging_config
 from deployments.observability.metrics.ray_recorder import RayMetricsRecorder
-from deployments.settings import SQLITE_SCHEME, GeneratorSettings, Settings
+from deployments.settings import GeneratorSettings, Settings
 from storage.db.engine import SqliteLock, migrate, open_engine
 from storage.sql.dispatcher_registry import SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore
@@ -41,7 +41,7 @@ def build(settings: Settings) -> Application:
     settings = settings.with_absolute_paths().without_secrets()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     home = ray.get_runtime_context().get_node_id()
-    if settings.database_url.startswith(SQLITE_SCHEME):
+    if settings.uses_sqlite:
         require_single_node(home, nodes)
     shared = _Shared(make_logging_config(settings.log), node_affinity(settings.database_url, home))
     configure_system_logging(shared.logging)
@@ -124,7 +124,7 @@ def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:
 
 def _prepare(settings: Settings, server: str) -> tuple[ModelSelection, int]:
     """Bring the database to this version, choose the model and number this app, before any replica starts."""
-    lock = SqliteLock(settings.database_url, server) if settings.database_url.startswith(SQLITE_SCHEME) else None
+    lock = SqliteLock(settings.database_url, server) if settings.uses_sqlite else None
     engine = open_engine(settings.database_url)
     try:
         migrate(engine)

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from deployments.settings import SQLITE_SCHEME, ApiKey, Settings, SettingsError
+from deployments.settings import ApiKey, Settings, SettingsError
 from deployments.settings.api_keys import hash_key
 from models.errors import StoreUnavailable
 from storage.db.engine import open_engine, sqlite_file
@@ -67,7 +67,7 @@ def check_store(settings: Settings) -> str:
     Raises Refused when the database is damaged, or when files of completed tasks are missing.
     """
     url = settings.database_url
-    if url.startswith(SQLITE_SCHEME) and (damage := check_integrity(sqlite_file(url))):
+    if settings.uses_sqlite and (damage := check_integrity(sqlite_file(url))):
         raise CommandError("the database is damaged; restore a backup:\n" + "\n".join(damage))
     tasks = _open(settings)
     found = [f"{count} {state}" for state, count in sorted(tasks.counts().items())]
@@ -92,7 +92,7 @@ def check_store(settings: Settings) -> str:
 
 def back_up_store(settings: Settings, target: Path) -> str:
     """Copy the SQLite database while the server runs. The outputs are files, for any tool that copies files."""
-    if not settings.database_url.startswith(SQLITE_SCHEME):
+    if not settings.uses_sqlite:
         raise CommandError(ONLY_SQLITE)
     size_bytes = back_up(sqlite_file(settings.database_url), target)
     return f"{target}: {size_bytes} bytes"
@@ -190,7 +190,7 @@ def _and_more(keys: list[str]) -> str:
 def _open(settings: Settings) -> SqlTaskStore:
     """The store of a database that is there already: a mistyped path must not make one."""
     url = settings.database_url
-    if url.startswith(SQLITE_SCHEME) and not sqlite_file(url).is_file():
+    if settings.uses_sqlite and not sqlite_file(url).is_file():
         raise CommandError(f"there is no database at {sqlite_file(url)}")
     return SqlTaskStore.open(url)
 

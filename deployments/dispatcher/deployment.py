@@ -29,7 +29,7 @@ from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsReco
 from deployments.observability.metrics.task_ends import task_end_recorder
 from deployments.observability.open_tracer import open_tracer
 from deployments.observability.tracing import error_code, in_span, with_parent
-from deployments.settings import SQLITE_SCHEME, Settings
+from deployments.settings import Settings
 from models.errors import StoreUnavailable
 from models.timing.stages import TimedStage
 from storage.db.engine import SqliteLock, open_engine
@@ -63,7 +63,7 @@ class Dispatcher:
         app: int,
         metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        if settings.database_url.startswith(SQLITE_SCHEME):
+        if settings.uses_sqlite:
             self._lock = SqliteLock(settings.database_url, server)
         log_context.install_filter()
         settings = settings.with_secrets()

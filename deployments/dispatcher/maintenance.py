@@ -8,7 +8,7 @@ import time
 from deployments.dispatcher.leases import DispatcherId, LeaseTimer
 from deployments.dispatcher.outcomes import OutcomeHandler
 from deployments.observability import log_context
-from deployments.settings import SQLITE_SCHEME, Settings
+from deployments.settings import Settings
 from storage.task_store import TaskStore
 
 ORPHAN_CHECK_S = 30.0
@@ -33,7 +33,7 @@ class Maintenance:
     ) -> None:
         self._settings = settings.dispatcher
         self._orphan_model_timeout_s = settings.unserved_model_timeout_s
-        self._one_host = settings.database_url.startswith(SQLITE_SCHEME)
+        self._one_host = settings.uses_sqlite
         self._name = name
         self._model_name = model_name
         self._tasks = tasks

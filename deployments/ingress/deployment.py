@@ -19,7 +19,7 @@ from deployments.observability.metrics.definitions import TASKS_SUBMITTED, WEBHO
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.observability.metrics.task_ends import task_end_recorder
 from deployments.observability.open_tracer import open_tracer
-from deployments.settings import SQLITE_SCHEME, Settings
+from deployments.settings import Settings
 from storage.db.engine import SqliteLock
 from storage.outputs.open_store import open_output_store
 from storage.task_store import SqlTaskStore
@@ -44,7 +44,7 @@ class Ingress:
         log_context.install_filter()
         settings = settings.with_secrets()
         neighbourhood = NodeMonitor(ray.get_runtime_context().get_node_id(), ray.nodes)
-        if settings.database_url.startswith(SQLITE_SCHEME):
+        if settings.uses_sqlite:
             self._lock = SqliteLock(settings.database_url, server)
             self._node_watch = asyncio.get_running_loop().create_task(neighbourhood.run())
         notices = [*notices, *missing_variables(), *([] if settings.api_keys else [NO_KEYS_NOTICE])]
@@ -63,7 +63,7 @@ class Ingress:
                 settings.generator.fast_guidance_fraction,
             ),
             outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
-            notify_dispatchers=DispatcherNotifier(self._send_nudge),
+            notify_dispatchers=DispatcherNotifier(self._notify_dispatcher),
             notices=tuple(notices),
             dynamic_notices=lambda: neighbourhood.notices,
             metrics=metrics,
@@ -79,6 +79,6 @@ class Ingress:
         with contextlib.suppress(AttributeError):  # the constructor may have raised
             self._context.tracer.close()
 
-    async def _send_nudge(self) -> None:
-        with contextlib.suppress(Exception):  # a nudge only saves time; the Dispatcher polls
-            await asyncio.wait_for(self._dispatcher.nudge.remote(), timeout=5)
+    async def _notify_dispatcher(self) -> None:
+        with contextlib.suppress(Exception):  # it only saves time: the Dispatcher polls too
+            await asyncio.wait_for(self._dispatcher.notify.remote(), timeout=5)

@@ -1,8 +1,6 @@
 """What is known of the model that is served: from its Generator once that has loaded it, before that from its files."""
 
-import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.checkpoint.locate import find_checkpoint
@@ -11,6 +9,7 @@ from models.errors import ModelUnavailable, StoreUnavailable
 from models.names import TINY, TINY_MODEL_NAME
 from storage.task_store import TaskStore
 from storage.tasks import ServedModel
+from storage.ttl_cache import TtlCache
 
 CACHE_TTL_S = 5.0
 
@@ -23,18 +22,18 @@ class ModelInfoCache:
     name: str
     cache_dir: Path
     checkpoint_type: CheckpointType
-    _known: ServedModel | None = None
     _from_files: CheckpointProfile | None = None
-    _until: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._known = TtlCache(self._look, CACHE_TTL_S)
 
     def stored(self) -> ServedModel:
         """What its Generator wrote when it had loaded it; without a profile, none has."""
-        return self._look()[0]
+        return self._known.get()[0]
 
     def profile(self) -> CheckpointProfile | None:
         """How it wants to be run; None while neither a Generator nor files on this machine tell."""
-        known, from_files = self._look()
+        known, from_files = self._known.get()
         if known.profile is not None and matches(self.checkpoint_type, known.profile):
             return known.profile
         return from_files
@@ -48,14 +47,11 @@ class ModelInfoCache:
         return {} if profile is None else profile.defaults
 
     def _look(self) -> tuple[ServedModel, CheckpointProfile | None]:
-        with self._lock:
-            if self._known is None or time.monotonic() >= self._until:
-                self._known = self.store.served_model(self.name)
-                told = self._known.profile
-                if self._from_files is None and (told is None or not matches(self.checkpoint_type, told)):
-                    self._from_files = self._read_files()
-                self._until = time.monotonic() + CACHE_TTL_S
-            return self._known, self._from_files
+        known = self.store.served_model(self.name)
+        told = known.profile
+        if self._from_files is None and (told is None or not matches(self.checkpoint_type, told)):
+            self._from_files = self._read_files()
+        return known, self._from_files
 
     def _read_files(self) -> CheckpointProfile | None:
         """From a checkpoint on this machine. That it is broken, or no LTX-2, is the Generator's to report."""

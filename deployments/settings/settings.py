@@ -108,9 +108,14 @@ class Settings(BaseSettings):
         """What the owner of each key may take."""
         return {each.name: Quota(each.weight, each.max_running, each.max_queued) for each in self.api_keys}
 
+    @property
+    def uses_sqlite(self) -> bool:
+        """Whether the database is a file of this host, and not a PostgreSQL server."""
+        return self.database_url.startswith(SQLITE_SCHEME)
+
     @model_validator(mode="after")
     def _check_dispatchers(self) -> Self:
-        if self.dispatcher.replicas > 1 and self.database_url.startswith(SQLITE_SCHEME):
+        if self.dispatcher.replicas > 1 and self.uses_sqlite:
             raise ValueError("dispatcher.replicas must be 1 with SQLite; several Dispatchers need PostgreSQL")
         return self
 
@@ -166,7 +171,7 @@ class Settings(BaseSettings):
             changes["outputs"] = self.outputs.model_copy(update={"url": f"{FILE_SCHEME}{folder}"})
         if (folder := _absolute(self.model)).is_dir():
             changes["model"] = str(folder)
-        if self.database_url.startswith(SQLITE_SCHEME):
+        if self.uses_sqlite:
             changes["database_url"] = SQLITE_SCHEME + str(_absolute(self.database_url.removeprefix(SQLITE_SCHEME)))
         return self.model_copy(update=changes)
 

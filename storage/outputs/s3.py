@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from models.errors import StoreUnavailable
 from storage.outputs.s3_client import code_of, open_clients, translate_s3_errors
 from storage.outputs.s3_options import S3Options
 from storage.outputs.store import CHUNK_BYTES, ListedFile, StoredFile, check_key
+from storage.ttl_cache import TtlCache
 
 MISSING = frozenset({"404", "NoSuchKey"})
 NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
@@ -204,17 +204,10 @@ class _Check:
         self._client = client
         self._names = {"Bucket": bucket, "Key": f"{prefix}outputs/check-{uuid4().hex}"}
         self._listed = {"Bucket": bucket, "Prefix": self._names["Key"], "MaxKeys": 1}
-        self._lock = threading.Lock()
-        self._ends_at = 0.0
-        self._failure: str | None = None
+        self._failure = TtlCache(self._ask, CHECK_INTERVAL_S)
 
     def __call__(self) -> None:
-        with self._lock:
-            if time.monotonic() >= self._ends_at:
-                self._failure = self._ask()
-                self._ends_at = time.monotonic() + CHECK_INTERVAL_S
-            failure = self._failure
-        if failure is not None:
+        if (failure := self._failure.get()) is not None:
             raise StoreUnavailable(failure)
 
     def _ask(self) -> str | None:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.db.engine import translate_db_errors
 from storage.db.schema import fair_queue_state, tasks
 from storage.fair_queue import Quota, VirtualTime, advance, next_start, task_cost
 from storage.sql.base import UNFINISHED_ROWS, SqlStore, end_values, failure_values
+from storage.sql.dialect import conflict_insert, lock_free_rows
 from storage.sql.index_scans import IndexScans
 from storage.sql.mapping import task_or_none
 from storage.sql.pauses import PAUSED
@@ -88,13 +88,8 @@ class _ClaimRun:
         return wanted if most is None else most - self._running.get(owner, 0)
 
     def _claim_of_owner(self, owner: str, limit: int, values: dict[str, Any]) -> list[Task]:
-        oldest = (
-            self._scans.queued_by_owner(select(tasks.c.sequence).where(*CLAIMABLE), self._model, owner)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("oldest")
-            .prefix_with("MATERIALIZED")  # a plain subquery may run once a row, and claim more than `limit`
-        )
+        claimable = select(tasks.c.sequence).where(*CLAIMABLE)
+        oldest = lock_free_rows(self._scans.queued_by_owner(claimable, self._model, owner).limit(limit))
         claimed = update(tasks).where(tasks.c.sequence.in_(select(oldest.c.sequence))).values(values)
         rows = self._connection.execute(claimed.returning(tasks)).all()
         found = {row.sequence: task_or_none(row) for row in rows}
@@ -141,10 +136,9 @@ def read_virtual_times(rows: Iterable[Row[Any]]) -> dict[str, VirtualTime]:
 
 def _lock_virtual_times(connection: Connection, owners: list[str]) -> dict[str, VirtualTime]:
     """Lock the virtual times of all owners until the transaction ends; new owners get a row."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     if owners:
         rows = [{"owner": owner, "start": 0.0, "finish": 0.0} for owner in sorted(owners)]
-        connection.execute(dialect.insert(fair_queue_state).values(rows).on_conflict_do_nothing())
+        connection.execute(conflict_insert(connection, fair_queue_state).values(rows).on_conflict_do_nothing())
     return read_virtual_times(
         connection.execute(select(fair_queue_state).order_by(fair_queue_state.c.owner).with_for_update())
     )

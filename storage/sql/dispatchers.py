@@ -19,6 +19,7 @@ from storage.sql.base import (
     failure_values,
     owned_by,
 )
+from storage.sql.dialect import lock_free_rows
 from storage.sql.queue_scans import oldest_by_owner, queued_models
 from storage.tasks import Failure, QueueCounts, State, Task
 
@@ -105,12 +106,6 @@ class DispatcherQueries(SqlStore):
         """Fail those of these tasks that still meet the condition. What another server is ending is passed over."""
         if not sequences:
             return []  # asked every second: a look costs less than a write
-        still = (
-            select(tasks.c.sequence)
-            .where(tasks.c.sequence.in_(sequences), condition)
-            .with_for_update(skip_locked=True)
-            .cte("still")
-            .prefix_with("MATERIALIZED")
-        )
+        still = lock_free_rows(select(tasks.c.sequence).where(tasks.c.sequence.in_(sequences), condition))
         failed = update(tasks).where(tasks.c.sequence.in_(select(still.c.sequence)))
         return self._finish(failed.values(**end_values(State.FAILED), **failure_values(failure)))

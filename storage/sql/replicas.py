@@ -4,12 +4,12 @@ import time
 from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from models.names import TINY_MODEL_NAME
-from storage.db.engine import is_sqlite, sanitize_text, translate_db_errors
+from storage.db.engine import sanitize_text, translate_db_errors
 from storage.db.schema import replicas, served_models
 from storage.sql.base import SqlStore
+from storage.sql.dialect import conflict_insert
 from storage.sql.mapping import profile_value, row_to_replica, row_to_served_model
 from storage.tasks import GeneratorReplica, ServedModel
 
@@ -39,8 +39,8 @@ class ReplicaQueries(SqlStore):
             free = [model.free_vram_bytes, connection.execute(_least_free_vram(model.name)).scalar()]
             least = min((room for room in free if room is not None), default=None)
             known = {"served_at": time.time(), "profile": profile_value(model.profile), "free_vram_bytes": least}
-            dialect = sqlite if is_sqlite(self._engine) else postgresql
-            written = dialect.insert(served_models).values(model=model.name, **known)  # others may load it at once
+            # Others may load it at the same moment.
+            written = conflict_insert(connection, served_models).values(model=model.name, **known)
             connection.execute(written.on_conflict_do_update(index_elements=["model"], set_=known))
 
     def served_model(self, name: str) -> ServedModel:  # noqa: D102

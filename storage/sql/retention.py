@@ -4,13 +4,13 @@ Each looks at a bounded number of rows, and several servers may call them at onc
 """
 
 from collections.abc import Collection
-from typing import Any
 
 from sqlalchemy import CTE, Engine, delete, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.db.engine import translate_db_errors
 from storage.db.schema import tasks, webhook_deliveries
+from storage.sql.dialect import lock_free_rows
 from storage.tasks import TERMINAL, State, allowed_from
 
 REMOVABLE = TERMINAL - {State.COMPLETED}
@@ -44,14 +44,11 @@ class SqlRetentionStore:
 
     def delete_webhooks(self, made_before: float, limit: int) -> int:
         """Remove the oldest deliveries that were made so long ago, and count them."""
-        old = (
+        old = lock_free_rows(
             select(webhook_deliveries.c.sequence)
             .where(webhook_deliveries.c.created_at < made_before)
             .order_by(webhook_deliveries.c.created_at)
             .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("old")
-            .prefix_with("MATERIALIZED")
         )
         gone = delete(webhook_deliveries).where(webhook_deliveries.c.sequence.in_(select(old.c.sequence)))
         with translate_db_errors(), self._engine.begin() as connection:
@@ -78,11 +75,9 @@ class SqlRetentionStore:
 
 def _oldest(condition: ColumnElement[bool], ended_before: float, limit: int) -> CTE:
     """The rows that ended first. What another server is at work on is passed over."""
-    found: Any = (
+    return lock_free_rows(
         select(tasks.c.sequence, tasks.c.id)
         .where(condition, tasks.c.finished_at < ended_before)
         .order_by(tasks.c.finished_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
-    return found.cte("oldest").prefix_with("MATERIALIZED")  # type: ignore[no-any-return]

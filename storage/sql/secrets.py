@@ -1,13 +1,13 @@
-"""Secrets that every process on this database quotas, and that outlive them all."""
+"""Secrets that every process on this database shares, and that outlive them all."""
 
 import secrets as random
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.db.engine import is_sqlite, translate_db_errors
+from storage.db.engine import translate_db_errors
 from storage.db.schema import secrets
 from storage.sql.base import SqlStore
+from storage.sql.dialect import conflict_insert
 
 SECRET_BYTES = 32
 
@@ -19,8 +19,7 @@ class SecretQueries(SqlStore):
         wanted = select(secrets.c.value).where(secrets.c.name == name)
         if found := self._read(wanted):
             return bytes.fromhex(found[0].value)
-        insert = (sqlite if is_sqlite(self._engine) else postgresql).insert(secrets)
-        fresh = insert.values(name=name, value=random.token_hex(SECRET_BYTES)).on_conflict_do_nothing()
+        fresh = {"name": name, "value": random.token_hex(SECRET_BYTES)}
         with translate_db_errors(), self._engine.begin() as connection:
-            connection.execute(fresh)
+            connection.execute(conflict_insert(connection, secrets).values(fresh).on_conflict_do_nothing())
         return bytes.fromhex(self._read(wanted)[0].value)

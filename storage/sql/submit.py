@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from models.errors import IdempotencyKeyReused, QueueFull
 from storage.db.schema import IN_QUEUE, idempotency_keys, tasks
 from storage.fair_queue import Quota
+from storage.sql.dialect import conflict_insert, lock_free_rows
 from storage.tasks import Idempotency
 
 IDEMPOTENCY_TTL_S = 24 * 3600.0
@@ -29,8 +29,7 @@ def find_idempotent(connection: Connection, owner: str, idempotency: Idempotency
     _delete_expired(connection)
     now = time.time()
     values = {"digest": idempotency.digest, "task_id": task_id, "created_at": now}
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    fresh = dialect.insert(idempotency_keys).values(owner=owner, key=idempotency.key, **values)
+    fresh = conflict_insert(connection, idempotency_keys).values(owner=owner, key=idempotency.key, **values)
     too_old = idempotency_keys.c.created_at < now - IDEMPOTENCY_TTL_S
     # Written or not, the key's row is ours until the transaction ends.
     connection.execute(fresh.on_conflict_do_update(index_elements=["owner", "key"], set_=values, where=too_old))
@@ -89,14 +88,11 @@ def check_owner_limit(connection: Connection, model: str, owner: str, quota: Quo
 
 def _delete_expired(connection: Connection) -> None:
     """Remove a few old keys, so that they do not pile up. Those that another submit is removing are passed over."""
-    old = (
+    old = lock_free_rows(
         select(idempotency_keys.c.owner, idempotency_keys.c.key)
         .where(idempotency_keys.c.created_at < time.time() - IDEMPOTENCY_TTL_S)
         .order_by(idempotency_keys.c.created_at)
         .limit(DELETE_BATCH_SIZE)
-        .with_for_update(skip_locked=True)
-        .cte("old")
-        .prefix_with("MATERIALIZED")
     )
     named = tuple_(idempotency_keys.c.owner, idempotency_keys.c.key)
     connection.execute(delete(idempotency_keys).where(named.in_(select(old.c.owner, old.c.key))))

@@ -3,11 +3,11 @@
 import datetime
 
 from sqlalchemy import select, true
-from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.db.engine import is_sqlite, translate_db_errors
+from storage.db.engine import translate_db_errors
 from storage.db.schema import usage
 from storage.sql.base import SqlStore
+from storage.sql.dialect import conflict_insert
 from storage.tasks import Usage
 
 
@@ -16,10 +16,9 @@ class UsageQueries(SqlStore):
 
     def add_usage(self, owner: str, gpu_s: float, runs: int = 1) -> None:  # noqa: D102
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
-        insert = (sqlite if is_sqlite(self._engine) else postgresql).insert(usage)
-        added = insert.values(owner=owner, day=day, runs=runs, gpu_s=gpu_s)
-        more = {"runs": usage.c.runs + added.excluded.runs, "gpu_s": usage.c.gpu_s + added.excluded.gpu_s}
         with translate_db_errors(), self._engine.begin() as connection:
+            added = conflict_insert(connection, usage).values(owner=owner, day=day, runs=runs, gpu_s=gpu_s)
+            more = {"runs": usage.c.runs + added.excluded.runs, "gpu_s": usage.c.gpu_s + added.excluded.gpu_s}
             connection.execute(added.on_conflict_do_update(index_elements=["owner", "day"], set_=more))
 
     def usage(self, owner: str | None = None) -> list[Usage]:  # noqa: D102

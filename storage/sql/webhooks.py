@@ -10,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from storage.db.engine import sanitize_text, translate_db_errors
 from storage.db.schema import PENDING, webhook_deliveries
 from storage.sql.base import SqlStore
+from storage.sql.dialect import lock_free_rows
 from storage.sql.index_scans import loose_index_scan
 from storage.sql.outbox import read_delivery
 from storage.webhooks import Delivery, DeliveryGroup, DeliveryState, DeliveryStatus, DueDelivery
@@ -47,13 +48,8 @@ class WebhookStatements(SqlStore):
         if not sequences:
             return []  # asked every second: a look costs less than a write
         due = and_(webhook_deliveries.c.state == DeliveryState.PENDING, webhook_deliveries.c.due_at <= now)
-        free = (
-            select(webhook_deliveries.c.sequence)
-            .where(webhook_deliveries.c.sequence.in_(sequences), due)
-            .with_for_update(skip_locked=True)
-            .cte("free")
-            .prefix_with("MATERIALIZED")
-        )
+        wanted = webhook_deliveries.c.sequence.in_(sequences)
+        free = lock_free_rows(select(webhook_deliveries.c.sequence).where(wanted, due))
         taken = update(webhook_deliveries).where(webhook_deliveries.c.sequence.in_(select(free.c.sequence)))
         values = {"due_at": now + lease_s, "attempts": webhook_deliveries.c.attempts + 1}
         with translate_db_errors(), self._engine.begin() as connection:

@@ -1,9 +1,8 @@
 """How fast tasks go, from those that ended lately: when a task will be done, and when there is room again."""
 
 import math
-import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 from deployments.ingress.throughput.linear_fit import NO_FIT, LinearFit, fit_line
@@ -12,6 +11,7 @@ from models.progress import Stage
 from models.request.request import VideoRequest
 from storage.task_store import TaskStore
 from storage.tasks import QueuePosition, ReplicaState, State, Task
+from storage.ttl_cache import TtlCache
 
 SAMPLE_SIZE = 50
 """Completed tasks that tell the pace."""
@@ -52,9 +52,9 @@ class ThroughputEstimator:
     store: TaskStore
     model: str
     fast_guidance_fraction: float
-    _measured: Sample = Sample()
-    _until: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._sample = TtlCache(self._take_sample, CACHE_TTL_S)
 
     def eta_s(self, task: Task, place: QueuePosition | None) -> float | None:
         """About how many seconds from now the task will be done, or None when nobody can know.
@@ -64,7 +64,7 @@ class ThroughputEstimator:
         """
         if task.is_finished:
             return None
-        measured = self._sample()
+        measured = self._sample.get()
         if task.state == State.PROCESSING:
             return self._left_s(task, measured)
         own_s, usual_s = self._whole_s(task.rendered_request, measured), measured.median_s
@@ -75,11 +75,11 @@ class ThroughputEstimator:
 
     def render_s(self, request: VideoRequest) -> float | None:
         """How long a task renders, or None when nothing tells it. `request` is as it is rendered."""
-        return self._whole_s(request, self._sample())
+        return self._whole_s(request, self._sample.get())
 
     def retry_after_s(self) -> int:
         """In how many seconds a place in the queue will be free."""
-        interval_s = self._sample().interval_s
+        interval_s = self._sample.get().interval_s
         return UNKNOWN_RETRY_S if interval_s is None else min(MAX_RETRY_S, max(1, math.ceil(interval_s)))
 
     def _left_s(self, task: Task, measured: Sample) -> float | None:
@@ -108,13 +108,6 @@ class ThroughputEstimator:
         all_evaluations = transformer_calls(request, self.fast_guidance_fraction)
         done = min(transformer_calls_of_steps(request, self.fast_guidance_fraction, step + 0.5), all_evaluations)
         return elapsed_s * (all_evaluations - done) / done
-
-    def _sample(self) -> Sample:
-        with self._lock:
-            if time.monotonic() >= self._until:
-                self._measured = self._take_sample()
-                self._until = time.monotonic() + CACHE_TTL_S
-            return self._measured
 
     def _take_sample(self) -> Sample:
         ended = [task for task in self.store.page([State.COMPLETED], SAMPLE_SIZE) if task.model == self.model]
