@@ -1,6 +1,7 @@
-"""What an operator does by hand: `python -m deployments.cli.admin COMMAND`, with `check`, `pause`, `resume` and others.
+"""Commands for operators: `python -m deployments.cli.admin COMMAND`, with `check`, `pause`, `resume` and others.
 
-Works on the database of `serve_config.yaml` and the environment, beside a server that runs. Needs no Ray.
+The commands use the database named in `serve_config.yaml` and the environment. The server may run meanwhile. They do
+not need Ray.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 
 KEY_PREFIX = "ltx2_"
-"""So that a key is known for what it is where it should not be: in a log, in a repository."""
+"""Makes a leaked key easy to recognize, for example in a log or in a repository."""
 KEY_BYTES = 32
 CHECK_INTERVAL_S = 1.0
 MAX_KEYS_SHOWN = 50
@@ -33,11 +34,11 @@ ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --fo
 
 
 class CommandError(Exception):
-    """What was asked for cannot be done; the message says why."""
+    """The command cannot be carried out. The message says why."""
 
 
 def main(arguments: list[str] | None = None) -> str:
-    """Do what the arguments say and return what to tell. Raises SystemExit with the reason."""
+    """Run one command and return the text to print. Raises SystemExit with the reason when it fails."""
     asked = _parser().parse_args(arguments)
     try:
         return _run_command(asked)
@@ -62,9 +63,9 @@ def _run_command(asked: argparse.Namespace) -> str:
 
 
 def check_store(settings: Settings) -> str:
-    """Look whether the database is whole, count what waits, and compare the output store with the rows.
+    """Check the database, count its tasks by state, and compare the output store with the task rows.
 
-    Raises Refused when the database is damaged, or when files of completed tasks are missing.
+    Raises CommandError when the database is damaged, or when files of completed tasks are missing.
     """
     url = settings.database_url
     if url.startswith(SQLITE_SCHEME) and (damage := check_integrity(sqlite_file(url))):
@@ -91,7 +92,7 @@ def check_store(settings: Settings) -> str:
 
 
 def back_up_store(settings: Settings, target: Path) -> str:
-    """Copy the SQLite database while the server runs. The outputs are files, for any tool that copies files."""
+    """Copy the SQLite database while the server runs. The output files are not copied: use any file copy tool."""
     if not settings.database_url.startswith(SQLITE_SCHEME):
         raise CommandError(ONLY_SQLITE)
     size_bytes = back_up(sqlite_file(settings.database_url), target)
@@ -99,7 +100,7 @@ def back_up_store(settings: Settings, target: Path) -> str:
 
 
 def requeue_task(settings: Settings, task_id: str) -> str:
-    """Put a failed task back into the queue."""
+    """Put a failed task back into the queue. Raises CommandError when the task is missing or cannot run again."""
     tasks = _open(settings)
     task = tasks.get(task_id)
     if task is None:
@@ -112,21 +113,21 @@ def requeue_task(settings: Settings, task_id: str) -> str:
 
 
 def pause_dispatch(settings: Settings) -> str:
-    """Let no server on this database begin a task until `resume`. What a Generator has begun goes on to its end."""
+    """Stop all servers on this database from starting tasks until `resume`. Running tasks continue to their end."""
     tasks = _open(settings)
     done = "paused" if tasks.pause() else "it was paused already"
     return f"{done}; {tasks.counts()[State.PROCESSING]} tasks that run go on to their end, new ones are taken and wait"
 
 
 def resume_dispatch(settings: Settings) -> str:
-    """Let tasks begin again."""
+    """Let servers start tasks again."""
     return "resumed" if _open(settings).resume() else "it was not paused"
 
 
 def drain_server(settings: Settings, seconds: float) -> str:
-    """Begin no task, wait until those that run have ended, then let tasks begin again: the server is about to end.
+    """Pause, wait at most `seconds` for running tasks to end, then resume. Run it before the server is stopped.
 
-    A pause that an operator has made before stays.
+    When an operator has paused the server before, it stays paused.
     """
     tasks = _open(settings)
     ours = tasks.pause()
@@ -141,7 +142,7 @@ def drain_server(settings: Settings, seconds: float) -> str:
 
 
 def show_usage(settings: Settings) -> str:
-    """Add up for each key how long GPUs rendered for it, month by month. Tasks without a key stand under `-`."""
+    """GPU seconds for each API key, month by month. Tasks without a key are listed under `-`."""
     counted: dict[tuple[str, str], tuple[int, float]] = {}
     for each in _open(settings).usage():
         month = (each.owner or "-", each.day[:7])
@@ -156,7 +157,7 @@ def show_usage(settings: Settings) -> str:
 
 
 def create_api_key(name: str) -> str:
-    """Make an API key. Nothing keeps it: what is told here is all there will ever be of it."""
+    """Make an API key. The server stores only its hash, so the key is printed once and cannot be shown again."""
     key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
     try:
         record = ApiKey(name=name, sha256=hash_key(key))
@@ -173,7 +174,7 @@ def create_api_key(name: str) -> str:
 
 
 def create_webhook_secret(settings: Settings, name: str) -> str:
-    """Tell what the owner of an API key checks its webhooks with."""
+    """The secret that the owner of the API key `name` verifies webhook signatures with."""
     owners = sorted({key.name for key in settings.api_keys})
     if name not in owners:
         raise CommandError(f"api_keys has no {name!r}; it has {', '.join(owners) or 'none'}")
@@ -188,7 +189,7 @@ def _and_more(keys: list[str]) -> str:
 
 
 def _open(settings: Settings) -> SqlTaskStore:
-    """The store of a database that is there already: a mistyped path must not make one."""
+    """Open an existing database. A mistyped path must not create a new one."""
     url = settings.database_url
     if url.startswith(SQLITE_SCHEME) and not sqlite_file(url).is_file():
         raise CommandError(f"there is no database at {sqlite_file(url)}")
