@@ -22,7 +22,7 @@ class GpuLock:
         self._changed = threading.Condition()
         self._waiting = 0
         self._changes = 0
-        """Number of times the lock was acquired or released: even while it is free."""
+        """Number of times the lock was acquired or released. An even number while the lock is free."""
         self._ended = False
         if idle_s is not None:
             threading.Thread(target=self._watch_idle, args=(idle_s,), name="sleeper", daemon=True).start()
@@ -65,7 +65,7 @@ class GpuLock:
                     slept = rest
 
     def _wait_for_release(self, slept: int) -> int | None:
-        """Wait until the lock is free again after change number `slept`. Returns the change number; None when closed."""
+        """Wait until the lock is free after a change later than `slept`. Returns that change; None when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or (self._changes > slept and self._changes % 2 == 0))
             return None if self._ended else self._changes
