@@ -30,11 +30,11 @@ class Signer:
     def find_problem(self, key: str, expires: str, signature: str) -> str | None:
         """Check the query parameters of a signed url. Returns a message for the client, or None when they are valid."""
         if not (expires.isascii() and expires.isdigit() and len(expires) < 12):  # noqa: PLR2004
-            return "the url has no valid `expires`; it must be used as the task's `url` gives it"
+            return "the url has no valid `expires`; use the task's `url` unchanged"
         if not hmac.compare_digest(self.sign(key, int(expires)).encode(), signature.encode()):
-            return "the signature of the url does not fit; it must be used as the task's `url` gives it"
+            return "the signature of the url is not valid; use the task's `url` unchanged"
         if int(expires) < time.time():
-            return "the url has expired; poll its task for a fresh one"
+            return "the url has expired; poll its task for a new one"
         return None
 
 

@@ -108,7 +108,7 @@ def requeue_task(settings: Settings, task_id: str) -> str:
     if reason := _find_conflict(task):
         raise CommandError(f"task {task_id} stays as it is: {reason}")
     if not tasks.retry(task_id):
-        raise CommandError(f"task {task_id} has changed just now; look again")
+        raise CommandError(f"task {task_id} has changed meanwhile; check it again")
     return f"task {task_id} is queued again"
 
 
@@ -116,7 +116,7 @@ def pause_dispatch(settings: Settings) -> str:
     """Stop all servers on this database from starting tasks until `resume`. Running tasks continue to their end."""
     tasks = _open(settings)
     done = "paused" if tasks.pause() else "it was paused already"
-    return f"{done}; {tasks.counts()[State.PROCESSING]} tasks that run go on to their end, new ones are taken and wait"
+    return f"{done}; {tasks.counts()[State.PROCESSING]} running tasks continue to their end, new tasks are queued"
 
 
 def resume_dispatch(settings: Settings) -> str:
@@ -166,10 +166,10 @@ def create_api_key(name: str) -> str:
             "a name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
         ) from None
     return (
-        f"the key of {name}, which is shown this once:\n\n  {key}\n\n"
+        f"the key of {name}, which is shown only this once:\n\n  {key}\n\n"
         f"its record, for api_keys in the settings or for the list in LTX2_API_KEYS:\n\n"
         f"  {record.model_dump_json(exclude_defaults=True)}\n\n"
-        "max_queued, max_running and weight may be added to the record; the server reads it when it starts"
+        "you may add max_queued, max_running and weight to the record; the server reads it at its start"
     )
 
 
@@ -200,7 +200,7 @@ def _find_conflict(task: Task) -> str | None:
     if task.state != State.FAILED:
         return f"it is {task.state}, and only a failed task can be queued again"
     if task.input_key is not None:
-        return "its picture was deleted when it ended; it has to be submitted again"
+        return "its input image was deleted when it ended; submit the task again"
     return None
 
 
@@ -213,19 +213,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deployments.cli.admin", description="Look after the server's database."
     )
-    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="the server's own")
+    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="the server's config file")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="is the database whole, what waits, and has each completed task its files")
+    commands.add_parser("check", help="check the database, count its tasks, and look for missing files")
     commands.add_parser("backup", help="copy the SQLite database while the server runs").add_argument("path", type=Path)
-    commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
-    commands.add_parser("resume", help="begin tasks again")
-    drained = commands.add_parser("drain", help="before the server ends: begin nothing, wait for the tasks that run")
-    drained.add_argument("seconds", type=float, help="how long to wait at most")
+    commands.add_parser("pause", help="start no more tasks, on all servers that use the database")
+    commands.add_parser("resume", help="start tasks again")
+    drained = commands.add_parser("drain", help="before you stop the server: start no task, and wait for running tasks")
+    drained.add_argument("seconds", type=float, help="maximum seconds to wait")
     commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
-    commands.add_parser("usage", help="how long GPUs rendered for each key, month by month")
-    new = commands.add_parser("new-key", help="make an API key, and the record of it for the settings")
-    new.add_argument("name", help="who it is for")
-    secret = commands.add_parser("webhook-secret", help="tell what the owner of an API key checks webhooks with")
+    commands.add_parser("usage", help="GPU seconds of each API key, by month")
+    new = commands.add_parser("new-key", help="create an API key and its record for the settings")
+    new.add_argument("name", help="the owner of the key")
+    secret = commands.add_parser("webhook-secret", help="print the secret that a key's owner verifies webhooks with")
     secret.add_argument("name", help="the key's name in api_keys")
     return parser
 

@@ -44,14 +44,14 @@ def prefetch_model(
         check_checkpoint(folder)
     except OSError as exc:
         raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
-    say(f"it is whole, and in {folder}")
-    say(f"it will be run as {profile.summary}")
+    say(f"the model is complete, in {folder}")
+    say(f"the server will run it as {profile.summary}")
     return folder
 
 
 def _print_license_terms(repository: RepoRef, say: Echo) -> None:
     found = find_license(repository)
-    say(f"license: {found or 'the hub names none, or cannot be asked'}")
+    say(f"license: {found or 'unknown; the hub names none or does not answer'}")
     say(LICENSE_TERMS.format(id=repository.id))
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("stopped; what has come is kept, and the next run goes on from there")
+        sys.exit("stopped; the downloaded part is kept, and the next run continues from there")
 
 
 def _print(line: str) -> None:

@@ -77,7 +77,7 @@ def _too_few_files() -> str | None:
     if enough or os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         return None
     return (
-        f"{most} open files are allowed and HAProxy wants {OPEN_FILES}; raise the hard limit (ulimit -Hn, in Docker "
+        f"{most} open files are allowed and HAProxy needs {OPEN_FILES}; raise the hard limit (ulimit -Hn, in Docker "
         "--ulimit nofile=65536), or unset RAY_SERVE_ENABLE_HA_PROXY"
     )
 

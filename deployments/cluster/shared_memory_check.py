@@ -38,7 +38,7 @@ def _size_bytes(folder: Path) -> int | None:
 def _short_store(needed_bytes: float, store_bytes: float) -> str:
     return (
         f"Ray's object store has {store_bytes / GB:.1f} GB on a node, and two of the largest clips that limits allow "
-        f"take {needed_bytes / GB:.1f} GB: they go over its disk. Start Ray with more object_store_memory (`ray start "
+        f"take {needed_bytes / GB:.1f} GB: Ray spills to disk. Start Ray with more object_store_memory (`ray start "
         "--object-store-memory`, RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION), or lower limits.max_total_pixels"
     )
 
@@ -46,6 +46,6 @@ def _short_store(needed_bytes: float, store_bytes: float) -> str:
 def _short_shared_memory(needed_bytes: float, shared_bytes: float) -> str:
     return (
         f"{SHARED_MEMORY} has {shared_bytes / GB:.2f} GB, and two of the largest clips that limits allow take "
-        f"{needed_bytes / GB:.1f} GB: they go over Ray's disk. Give the container more (docker run --shm-size 8g, "
+        f"{needed_bytes / GB:.1f} GB: Ray spills to disk. Give the container more (docker run --shm-size 8g, "
         "shm_size in compose), or lower limits.max_total_pixels"
     )

@@ -62,7 +62,7 @@ class NodeMonitor:
             return
         notices = (_unused(others),) if others else ()
         if notices != self.notices:
-            logger.warning(notices[0] if notices else "the nodes that could not be used have gone")
+            logger.warning(notices[0] if notices else "the nodes that got no replica have left the cluster")
         self.notices = notices
 
 

@@ -15,7 +15,7 @@ ORPHAN_CHECK_S = 30.0
 CHECK_INTERVAL_S = 0.9
 BATCH_SIZE = 200
 """Tasks failed in one batch. The loop renews its leases and claims between two batches."""
-PAUSED = "paused: what runs goes on to its end, no other task begins until `python -m deployments.cli.admin resume`"
+PAUSED = "paused: running tasks continue, no other task starts until `python -m deployments.cli.admin resume`"
 
 logger = logging.getLogger("ray.serve")
 
@@ -94,7 +94,7 @@ class Maintenance:
         """Log when an operator has paused or resumed claims. The SQL of a claim checks the pause itself."""
         paused = self._tasks.paused_at() is not None
         if paused != self._paused:
-            logger.warning(PAUSED if paused else "resumed: tasks begin again")
+            logger.warning(PAUSED if paused else "resumed: tasks start again")
         self._paused = paused
 
     def _fail_unserved(self) -> None:
@@ -103,5 +103,5 @@ class Maintenance:
             self._orphans_checked_at = -math.inf  # there may be more
         for task in unserved:
             with log_context.bind_task(task):
-                logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
+                logger.warning("task %s: failed, no server has its model %s", task.id, task.model)
         self._outcomes.delete_inputs(unserved)

@@ -85,7 +85,7 @@ class OutcomeHandler:
 
     def too_many_restarts(self) -> Failure:
         """The failure of a task that was requeued more than `max_requeues` times."""
-        message = f"the server was stopped under it, or lost its stores, {self._settings.max_requeues} times"
+        message = f"the task was interrupted {self._settings.max_requeues} times: the server stopped or lost its stores"
         return Failure(message, "too_many_restarts", retryable=True)
 
     def record_end(self, task: Task, why: Failure) -> None:
@@ -114,5 +114,5 @@ class OutcomeHandler:
             try:
                 self._outputs.delete(task.input_key)
             except StoreUnavailable as error:
-                logger.warning("task %s: its picture goes later: %s", task.id, error.message)
+                logger.warning("task %s: its input image is deleted later: %s", task.id, error.message)
                 return

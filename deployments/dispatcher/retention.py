@@ -44,7 +44,7 @@ class Retention:
         try:
             await asyncio.to_thread(self.run_round)
         except StoreUnavailable as error:
-            logger.warning("old files and rows wait for the stores: %s", error.message)
+            logger.warning("old files and rows are deleted later: %s", error.message)
 
     def run_round(self) -> None:
         """Delete everything that is due. Blocks; raises StoreUnavailable, and the next round continues."""
@@ -62,7 +62,7 @@ class Retention:
         for task_id in expired:
             self._delete(_files(task_id))
         if expired:
-            logger.info("removed the files of %d tasks, which are older than retention.output_ttl_s", len(expired))
+            logger.info("deleted the files of %d tasks, which are older than retention.output_ttl_s", len(expired))
 
     def _remove_rows(self) -> None:
         if self._settings.task_ttl_s is None:
@@ -72,7 +72,7 @@ class Retention:
         without_files = [task_id for task_id in old if self._delete(_files(task_id))]
         if without_files:
             self._rows.remove(without_files, ended_before)
-            logger.info("removed %d tasks, which ended before retention.task_ttl_s", len(without_files))
+            logger.info("deleted %d tasks, which ended more than retention.task_ttl_s ago", len(without_files))
 
     def _delete_webhooks(self) -> None:
         """Delete old webhook rows. A row is kept as long as a task without a video, plus WEBHOOK_TTL_S."""
@@ -80,7 +80,7 @@ class Retention:
             return
         made_before = time.time() - self._settings.task_ttl_s - WEBHOOK_TTL_S
         if forgotten := self._rows.delete_webhooks(made_before, self._settings.batch_size):
-            logger.info("forgot %d webhooks, which are older than retention.task_ttl_s", forgotten)
+            logger.info("deleted %d webhooks, which are older than retention.task_ttl_s", forgotten)
 
     def _remove_orphans(self, folder: str) -> None:
         """Check the next batch of files in `folder`. Starts again from the first file after the last one."""

@@ -87,7 +87,7 @@ def failure_from(error: BaseException) -> Failure:
 def replica_lost_failure(error: BaseException, times: int) -> Failure:
     """The failure when every attempt lost its Generator. `error` is the last loss, `times` the number of attempts."""
     if isinstance(error, OutOfMemoryError):
-        message = f"the server's main memory ran out while it was rendered, {times} times"
+        message = f"the server's main memory ran out while the task was rendered, {times} times"
     else:
-        message = f"the process that rendered it died {times} times, each time under this task"
+        message = f"the process that rendered the task died {times} times"
     return Failure(message, "replica_lost", retryable=True)

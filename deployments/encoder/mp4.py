@@ -83,7 +83,7 @@ def _check(clip: Clip, metadata: Mapping[str, str]) -> None:
             f"frames must be uint8 (T, H, W, 3), or planes (T, H * 3 / 2, W), not {clip.frames.dtype} {shape}"
         )
     if clip.audio.ndim != 2:  # noqa: PLR2004
-        raise EncodeFailed(f"sound must be (channels, samples), not {clip.audio.shape}")
+        raise EncodeFailed(f"audio must be (channels, samples), not {clip.audio.shape}")
 
 
 def _encode_within(

@@ -37,6 +37,6 @@ class ModelInfoWriter:
             try:
                 self._tasks.record_model(self._unwritten)
             except StoreUnavailable as error:
-                logger.warning("what is known of the model is written down later: %s", error.message)
+                logger.warning("the model's profile and free memory are written later: %s", error.message)
                 return
             self._unwritten = None

@@ -70,13 +70,13 @@ class ModelManager:
         finally:
             if not self.model.asleep:
                 self._replica_status.set_state(ReplicaState.READY)
-        logger.info("%s in %.1f s", self._describe_sleep(gone, wanted), time.monotonic() - started)
+        logger.info("sleep, %.1f s: %s", time.monotonic() - started, self._describe_sleep(gone, wanted))
 
     @staticmethod
     def _describe_sleep(gone: bool, wanted: HasWaiters) -> str:
         if gone:
-            return "the GPU is free"
-        return "called back from sleep" if wanted() else "awake again, as others took the host memory meanwhile:"
+            return "the GPU was freed"
+        return "interrupted by a task" if wanted() else "undone, because other processes took the host memory"
 
     def close(self) -> None:
         """Stop prefetching."""

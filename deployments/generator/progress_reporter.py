@@ -70,7 +70,7 @@ class ProgressReporter:
             try:
                 lost = not self._send()
             except StoreUnavailable as error:
-                logger.warning("task %s: report not taken: %s", self._task.id, error.message)
+                logger.warning("task %s: progress not written: %s", self._task.id, error.message)
                 lost, self._written = False, None
             with self._changed:
                 self._lost = self._lost or lost

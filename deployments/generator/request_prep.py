@@ -63,5 +63,5 @@ def load_input_image(task: Task, outputs: OutputStore) -> "Image | None":
     try:
         content = b"".join(outputs.open(task.input_key))
     except FileNotFoundError:
-        raise RenderFailed("the picture that the task starts from is gone") from None
+        raise RenderFailed("the input image of the task is missing") from None
     return Image.open(io.BytesIO(content)).convert("RGB")

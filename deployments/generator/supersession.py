@@ -24,5 +24,5 @@ class Supersession:
         with suppress(StoreUnavailable):
             found = self._apps.is_superseded(self._app, self._model_name)
             if found and not self.known:
-                logger.info("a newer server runs: this Generator goes as soon as it has no task")
+                logger.info("a newer server runs: this Generator ends after its last task")
             self.known = found

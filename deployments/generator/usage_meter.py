@@ -56,7 +56,7 @@ class UsageMeter:
             try:
                 self._tasks.add_usage(owner, seconds, runs)
             except StoreUnavailable as error:
-                logger.warning("%.1f GPU seconds are written down later: %s", seconds, error.message)
+                logger.warning("%.1f GPU seconds are written later: %s", seconds, error.message)
                 with self._lock:
                     self._count(owner, seconds, runs)
 

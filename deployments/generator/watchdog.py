@@ -64,4 +64,4 @@ class Watchdog:
             limit = max(limit, self._load_timeout_s)
         if (silence := time.monotonic() - at) <= limit:
             return None
-        return f"nothing was heard from {stage} for {silence:.0f} s; the limit is {limit:.0f} s"
+        return f"{stage} has not reported for {silence:.0f} s; the limit is {limit:.0f} s"

@@ -41,9 +41,9 @@ def check_keys(keys: tuple[ApiKey, ...]) -> None:
     """Raise ValueError for a duplicate key, or for different limits of one owner."""
     hashes = [each.sha256 for each in keys]
     if len(set(hashes)) < len(hashes):
-        raise ValueError("api_keys holds one sha256 twice; each key is one record")
+        raise ValueError("api_keys has the same sha256 twice; each key needs one record")
     bounds: dict[str, ApiKey] = {}
     for each in keys:
         known = bounds.setdefault(each.name, each)
         if known.model_copy(update={"sha256": each.sha256}) != each:
-            raise ValueError(f"api_keys of one name must have the same bounds and weight; those of {each.name} differ")
+            raise ValueError(f"api_keys with one name need the same limits and weight; those of {each.name} differ")

@@ -149,7 +149,7 @@ class Settings(BaseSettings):
         reject_password_in_config(self.database_url, os.environ)
         webhooks = self.webhooks
         if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
-            raise SettingsError(f"setting webhooks.secret: it comes from the environment alone, as {SECRET_VARIABLE}")
+            raise SettingsError(f"setting webhooks.secret: it must come from the environment, as {SECRET_VARIABLE}")
         bare = {"webhooks": webhooks.model_copy(update={"secret": None})}
         return self.model_copy(update={**bare, "database_url": without_password(self.database_url)})
 

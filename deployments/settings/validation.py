@@ -38,7 +38,7 @@ def reject_unknown_variables(settings: type[BaseModel], environment: Mapping[str
     for name in environment:
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known and not name.startswith(links):
             close = difflib.get_close_matches(name.upper(), known, n=3) or known
-            raise SettingsError(f"the environment variable {name} is no setting; did you mean {' or '.join(close)}?")
+            raise SettingsError(f"the environment variable {name} is not a setting; did you mean {' or '.join(close)}?")
 
 
 def _service_links(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -55,9 +55,7 @@ def reject_password_in_config(database_url: str, environment: Mapping[str, str])
     """Raise SettingsError for a password in the config file: Serve logs `args` and shows them in its dashboard."""
     given = {name.upper(): value for name, value in environment.items()}
     if without_password(database_url) != database_url != given.get(URL_VARIABLE):
-        raise SettingsError(
-            f"setting database_url: a password in it comes from the environment alone, as {URL_VARIABLE}"
-        )
+        raise SettingsError(f"setting database_url: a password in it must come from the environment, as {URL_VARIABLE}")
 
 
 def format_error(settings: type[BaseModel], error: ValidationError) -> str:
@@ -71,7 +69,7 @@ def format_error(settings: type[BaseModel], error: ValidationError) -> str:
 def _describe_error(settings: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _enclosing_section(settings, problem["loc"]).model_fields
-        return f"there is no such setting; there are {', '.join(known)}"
+        return f"there is no such setting here; the settings are {', '.join(known)}"
     if HIDDEN.intersection(problem["loc"]):
         return str(problem["msg"])
     return f"{problem['msg']}; {CREDENTIALS.sub('//***@', repr(problem['input']))} was given"

@@ -21,7 +21,7 @@ def _check_secrets(given: SecretStr) -> SecretStr:
     secrets = given.get_secret_value().split()
     if not secrets or not all(_is_secret(each) for each in secrets):
         low, high = SECRET_BYTES[0], SECRET_BYTES[-1]
-        raise ValueError(f"{SECRET_PREFIX} and base64 of {low} to {high} random bytes; several are parted by spaces")
+        raise ValueError(f"{SECRET_PREFIX} and base64 of {low} to {high} random bytes; separate several with spaces")
     return given
 
 

@@ -58,7 +58,9 @@ class S3OutputStore:
             size_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
             self._upload(name, source, _media_type(key))
             if self._await_file(name, size_bytes) is None:
-                raise StoreUnavailable(f"the output store took {key} and does not show it with its {size_bytes} bytes")
+                raise StoreUnavailable(
+                    f"the output store accepted {key} but does not show it with its {size_bytes} bytes"
+                )
 
     def publish(self, staged: str, key: str) -> StoredFile:
         """Copy within the bucket unless the final name exists, verify the copy, then delete the staged file."""
@@ -161,7 +163,7 @@ class S3OutputStore:
         if found := self._await_file(target, size_bytes):
             return found
         raise failure or StoreUnavailable(
-            f"the output store says that it copied {target} and does not show it with its {size_bytes} bytes"
+            f"the output store accepted a copy to {target} but does not show it with its {size_bytes} bytes"
         )
 
     def _copy_if_absent(self, source: str, target: str, size_bytes: int) -> StoredFile | None:
@@ -177,7 +179,9 @@ class S3OutputStore:
         found = self._await_file(target, size_bytes)
         if found is None and code in PRECONDITION_FAILED and self._describe(target) is None:
             self._knows_conditions = False
-            logger.warning("the output store does not judge If-None-Match of a copy by its target: copied without it")
+            logger.warning(
+                "the output store does not check If-None-Match against the target of a copy: copied without it"
+            )
         return found
 
     def _copy(self, source: str, target: str, **condition: str) -> ClientError | BotoCoreError | None:
@@ -194,7 +198,7 @@ class S3OutputStore:
         try:
             self.delete(staged)
         except StoreUnavailable as error:
-            logger.warning("%s goes later: %s", staged, error.message)
+            logger.warning("%s is deleted later: %s", staged, error.message)
 
 
 class _Check:
@@ -242,7 +246,7 @@ def _unless_missing(read: Any, **wanted: Any) -> dict[str, Any] | None:
 def _stored(found: dict[str, Any], name: str) -> StoredFile:
     """Parse the answer to a HEAD. Some servers send no ETag; then it is made from time and size."""
     if "ContentLength" not in found:
-        raise StoreUnavailable(f"the output store does not say how large {name} is")
+        raise StoreUnavailable(f"the output store does not return the size of {name}")
     size_bytes, modified_at = found["ContentLength"], _modified_at(found)
     etag = found.get("ETag", "").strip('"') or f"{int(modified_at):x}-{size_bytes:x}"
     return StoredFile(size_bytes, modified_at, etag)

@@ -21,7 +21,7 @@ from storage.sql.queue_scans import oldest_by_owner
 from storage.tasks import Failure, State, Task
 
 UNKNOWN = Failure(
-    "it was accepted by a newer version of the server and asks for what this one does not know; submit it again",
+    "a newer version of the server accepted the task and this version cannot run it; submit it again",
     "not_known",
     retryable=True,
 )

@@ -78,7 +78,7 @@ class DispatcherQueries(SqlStore):
         served = {model, *(row.model for row in self._read(lately))}
         unserved = [row.model for row in self._read(queued_models()) if row.model not in served]
         failure = Failure(
-            f"it was accepted for a model that is no longer served here (this server has {model}); submit it again",
+            f"the model that the task was accepted for is no longer served (this server has {model}); submit it again",
             "model_not_served",
             retryable=True,
         )

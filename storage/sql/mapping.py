@@ -120,7 +120,7 @@ def task_or_none(row: Row[Any]) -> Task | None:
     try:
         return row_to_task(row)
     except (TypeError, ValueError) as error:
-        logger.warning("task %s is in words that this version does not know: %s", row.id, error)
+        logger.warning("task %s cannot be read by this version: %s", row.id, error)
         return None
 
 

@@ -63,7 +63,7 @@ def look_up_idempotent(connection: Connection, owner: str, idempotency: Idempote
 def _check_same_request(digest: str, idempotency: Idempotency) -> None:
     if digest != idempotency.digest:
         raise IdempotencyKeyReused(
-            "Idempotency-Key: it came with another request before; take a new key for a new request"
+            "Idempotency-Key: the key came with a different request before; use a new key for a new request"
         )
 
 
