@@ -19,7 +19,7 @@ class GeneratorSettings(SettingsModel):
         int, Field(ge=1, description="Maximum replicas, which is the number of GPUs that the server uses.")
     ] = 1
     downscale_to_zero_delay_s: Annotated[
-        float, Field(ge=0, description="Time without a task until the last replica ends and its model is unloaded.")
+        float, Field(ge=0, description="Idle time after which replicas that are not needed end and unload the model.")
     ] = 600.0
     sleep_after_idle_s: Annotated[
         Annotated[float, Field(ge=0)] | Literal["auto"] | None,

@@ -48,9 +48,9 @@ class Settings(BaseSettings):
         str,
         Field(
             min_length=1,
-            description="The model to serve. auto: Lightricks/LTX-2 with a GPU, else tiny. tiny: random weights, makes "
-            "noise. Or a repository id, such as Lightricks/LTX-2 or owner/name@revision, or a folder saved by "
-            "diffusers.",
+            description="The model to serve. auto: Lightricks/LTX-2 with a GPU, else tiny, or the real model that this "
+            "database has served before, which waits for a GPU. tiny: random weights, makes noise. Or a repository id, "
+            "such as Lightricks/LTX-2 or owner/name@revision, or a folder saved by diffusers.",
         ),
     ] = "auto"
     device: Annotated[
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     ] = None
     trusted_proxy: Annotated[
         bool,
-        Field(description="Trust X-Forwarded-* headers, because a proxy of yours is in front of the server."),
+        Field(description="true: trust X-Forwarded-* headers. Only for a server behind a proxy of yours."),
     ] = False
     unserved_model_timeout_s: Annotated[
         float,
