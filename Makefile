@@ -1,10 +1,10 @@
 # make run      the server, on port 8004
-# make weights  fetch the model ahead of the first task: MODEL=owner/name, or the one in serve_config.yaml
-# make test     the tests; JOBS=2 runs those that start no server of Ray in two processes
+# make weights  download the model before the first task: MODEL=owner/name, or the one in serve_config.yaml
+# make test     the tests; JOBS=2 runs those that do not start a Ray server in two processes
 # make check    lint, format, types, imports and docs/settings.md; changes nothing
-# make fix      the only one that writes: lint fixes, formatting and docs/settings.md
+# make fix      lint fixes, formatting and docs/settings.md; the only target that changes files
 #
-# The first of them makes .venv and installs into it what constraints.txt names.
+# The first target that you run creates .venv and installs the versions pinned in constraints.txt.
 # Another Python: make PYTHON=python3.12 run
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 
 .PHONY: run weights test check fix clean
 
-# exec: the launcher takes the signals, and drains on each of them.
+# exec: the launcher receives the signals itself and drains the server.
 run: $(VENV)/.server
 	@exec $(BIN)/python -m deployments.cli.launcher serve_config.yaml
 

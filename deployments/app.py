@@ -1,7 +1,7 @@
-"""The composition root: `build` turns the settings into the Serve application.
+"""Entry point of the Serve application: `build` turns the settings into four bound deployments.
 
-This module must not use `from __future__ import annotations`: Serve reads the annotation of `build` to know that it
-takes Settings, and would hand over a dict.
+Do not add `from __future__ import annotations` here. Serve reads the annotation of `build` to learn that it takes
+Settings. With that import Serve would pass a plain dict.
 """
 
 import socket
@@ -32,12 +32,12 @@ from storage.task_store import SqlTaskStore
 ENCODER_QUEUE = 8
 HEALTH_CHECK_PERIOD_S = 1.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
-"""A model that holds the interpreter for a while must not fail its own health check."""
+"""A model may hold the interpreter lock for a while. The Generator must not fail its health check meanwhile."""
 STOP_MARGIN_S = 5.0
 
 
 def build(settings: Settings) -> Application:
-    """Make the application. Raises SettingsError, and StoreUnavailable for a database that cannot be used."""
+    """Build the application. Raises SettingsError, or StoreUnavailable when the database cannot be used."""
     settings = settings.with_absolute_paths().without_secrets()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     home = ray.get_runtime_context().get_node_id()
@@ -75,14 +75,14 @@ def build(settings: Settings) -> Application:
 
 @dataclass(frozen=True)
 class _Shared:
-    """The options that all four deployments have."""
+    """Deployment options that all four deployments share."""
 
     logging: LoggingConfig
     at_home: dict[str, Any]
-    """Where replicas may run."""
+    """Ray actor options that say on which node a replica may run."""
 
     def wrap(self, plain: type, actor: dict[str, float], **options: Any) -> serve.Deployment:
-        """Make a deployment of a plain class. `actor` is what Ray sets aside for each replica."""
+        """Make a Serve deployment of a plain class. `actor` holds the resources that Ray reserves for each replica."""
         return serve.deployment(
             ray_actor_options={**actor, **self.at_home},
             health_check_period_s=HEALTH_CHECK_PERIOD_S,
@@ -92,15 +92,15 @@ class _Shared:
 
 
 def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:
-    """One replica a GPU, from zero to `max_replicas` by the number of tasks that wait.
+    """Options for one replica per GPU, from zero to `max_replicas`, depending on the number of unfinished tasks.
 
-    `min_replicas` and the delay before a replica goes are the policy's: Serve would hold on to them in a server that is
-    superseded, too.
+    GeneratorPolicy applies `min_replicas` and the idle delay. Serve would also keep those replicas in a server that a
+    newer one has superseded.
     """
     idle_s = settings.downscale_to_zero_delay_s
     return {
-        # With one GPU the second waits at the replica's lock, so that there is no pause between two tasks. With several
-        # it could wait at one GPU while another is idle, and starts would leave the order of arrival.
+        # With one GPU the second task waits at the replica's lock, so there is no gap between two tasks. With several
+        # GPUs it could wait at a busy GPU while another is idle, and tasks would not start in order of arrival.
         "max_ongoing_requests": 2 if settings.max_replicas == 1 else 1,
         "autoscaling_config": AutoscalingConfig(
             min_replicas=0,
@@ -123,14 +123,14 @@ def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:
 
 
 def _prepare(settings: Settings, server: str) -> tuple[ModelSelection, int]:
-    """Bring the database to this version, choose the model and number this app, before any replica starts."""
+    """Migrate the database, select the model and number this app, before any replica starts."""
     lock = SqliteLock(settings.database_url, server) if settings.uses_sqlite else None
     engine = open_engine(settings.database_url)
     try:
         migrate(engine)
         gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
         store = SqlTaskStore(engine)
-        store.delete_model_info()  # other settings or another GPU may hold from now on
+        store.delete_model_info()  # the settings or the GPU may have changed
         choice = resolve_model(settings.model, settings.device, gpus, store.last_real_model())
         return choice, SqlDispatcherRegistry(engine).register()
     finally:

@@ -1,4 +1,4 @@
-"""Which model is served, and on which device: what `auto` means here and now."""
+"""Selects the model and the device: resolves `auto` for this cluster."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ TINY_NOTICE = (
 
 @dataclass(frozen=True)
 class ModelSelection:
-    """`model` is what to load, `name` what stands in tasks."""
+    """The selected model. `model` is what the Generator loads; `notices` are shown in the log and in /health."""
 
     model: str
     device: str
@@ -21,14 +21,15 @@ class ModelSelection:
 
     @property
     def name(self) -> str:
-        """The name under which the model stands in tasks."""
+        """The model name written to task rows."""
         return model_name(self.model)
 
 
 def resolve_model(model: str, device: str, gpus: float, served_before: str | None) -> ModelSelection:
-    """Resolve `auto`. `gpus` is what the cluster has now; `served_before` the real model of this database.
+    """Resolve `model: auto` and `device: auto`.
 
-    Raises SettingsError for a real model without CUDA.
+    `gpus` is the number of GPUs in the cluster now. `served_before` is the last real model that this database has
+    served, or None. Raises SettingsError when a real model is configured and there is no CUDA device.
     """
     cuda = device == "cuda" or (device == "auto" and gpus >= 1)
     if model == TINY:

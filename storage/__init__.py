@@ -1,1 +1,1 @@
-"""Where tasks, inputs and outputs are kept. Knows no Ray and no HTTP."""
+"""Stores of tasks, input files and output files. Does not import Ray or an HTTP framework."""

@@ -1,8 +1,8 @@
-"""Start-time fair queueing over the owners of tasks, by the cost of their tasks. No database here.
+"""Start-time fair queueing between owners, by the cost of their tasks. Pure computation, without a database.
 
-Start-time fair queueing: each owner scans along a virtual time of its own, by the work of every task that is begun
-for it, divided by its weight; the next task is of the owner who is least far. Who comes back after a pause starts
-where the others are: nobody saves up virtual_times. One owner alone is served in order of arrival.
+Each owner has a virtual time: the cost of its started tasks divided by its weight. The next task comes from the owner
+with the smallest virtual time. An owner that returns after a pause starts at the current virtual time, so idle time
+gives no advantage later. A single owner is served in order of arrival.
 P. Goyal, H. Vin, H. Cheng: Start-time Fair Queuing, SIGCOMM 1996.
 """
 
@@ -14,14 +14,14 @@ from models.memory.estimate import transformer_calls
 from models.request.request import VideoRequest
 
 UNIT = 512 * 768 * 121 * 160
-"""Pixels x frames x evaluations of the default video: its work is 1."""
+"""Pixels x frames x transformer evaluations of the default video, whose cost is 1."""
 DIGITS = 9
-"""Virtual times are compared to so many digits: sums of fractions are not exact."""
+"""Virtual times are rounded to this many decimals before they are compared: sums of fractions are not exact."""
 
 
 @dataclass(frozen=True)
 class Quota:
-    """What an owner may take: its weight against others, and how many of its tasks may run and wait; None is no end."""
+    """The limits of one owner: its weight, and its maximum of running and of queued tasks (None: no limit)."""
 
     weight: float = 1.0
     max_running: int | None = None
@@ -30,7 +30,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class VirtualTime:
-    """How far an owner is in virtual time: where its last task began, and where its next may begin."""
+    """The virtual time of one owner: where its last task started, and where its next one may start."""
 
     start: float = 0.0
     finish: float = 0.0
@@ -40,43 +40,44 @@ VirtualTimes = Mapping[str, VirtualTime]
 
 
 def task_cost(request: VideoRequest, fast_guidance_fraction: float) -> float:
-    """How much of a GPU's time a task takes, in default videos. `request` is as it is rendered.
+    """The GPU time of a task, relative to the default video. `request` is the request as rendered.
 
-    Guidance counts: with all of it the transformer looks at the video four times a step.
+    Guidance counts: with all guidance the transformer is evaluated four times per step.
     """
     pixels = request.height * request.width * request.num_rendered_frames
     return pixels * transformer_calls(request, fast_guidance_fraction) / UNIT
 
 
 def next_start(virtual_times: VirtualTimes, owner: str) -> float:
-    """Where the next task of `owner` begins: where its last one ends, and never behind the one that began last."""
+    """Where the next task of `owner` starts: at the end of its last one, not before the latest start of any owner."""
     now = max((virtual_time.start for virtual_time in virtual_times.values()), default=0.0)
     return round(max(virtual_times.get(owner, VirtualTime()).finish, now), DIGITS)
 
 
 def advance(virtual_times: VirtualTimes, owner: str, amount: float, quota: Quota) -> VirtualTime:
-    """Return the virtual time of `owner` after a task of this cost."""
+    """The virtual time of `owner` after it starts a task that costs `amount`."""
     begin = next_start(virtual_times, owner)
     return VirtualTime(begin, begin + amount / quota.weight)
 
 
 def start_of(virtual_times: VirtualTimes, owner: str, number: int, amount: float, quota: Quota) -> float:
-    """Where the n-th waiting task of `owner` begins, if each before it is of so much work."""
+    """Where the waiting task `number` (from 1) of `owner` starts, if each task before it costs `amount`."""
     return next_start(virtual_times, owner) + (number - 1) * amount / quota.weight
 
 
 def tasks_ahead(
     virtual_times: VirtualTimes, owner: str, begin: float, amount: float, quota: Quota, *, ties: bool
 ) -> int:
-    """How many tasks of `owner`, each of so much work, begin before `begin`, with `ties` at it too, if it has them."""
+    """How many tasks of `owner`, each of cost `amount`, start before `begin`. `ties` includes a start at `begin`."""
     steps = round((begin - next_start(virtual_times, owner)) * quota.weight / amount, DIGITS)
     return max(0, math.floor(steps) + 1 if ties else math.ceil(steps))
 
 
 def own_rounds(quota: Quota, processing: int, number: int) -> float:
-    """For how many lengths of a task the n-th waiting task of an owner waits for its owner's own, `processing` now.
+    """How many task durations the waiting task `number` waits because of its owner's `max_running`.
 
-    `max_running` of them run side by side, so that many end in one length; 0.0 while the owner is not at its bound.
+    `processing` tasks of the owner run now. Up to `max_running` run in parallel, so that many end per duration. Returns
+    0.0 while the limit does not delay the task.
     """
     if quota.max_running is None:
         return 0.0

@@ -1,7 +1,7 @@
-"""The task store: every way in which a row comes to be, changes hands and ends.
+"""The task store: all operations that create, claim, change and end task rows.
 
-Each write by a worker is a compare-and-set on (task, claim) and returns whether it won. All methods block; call them
-from a thread. All raise StoreUnavailable when the database does not answer.
+Each write of a worker is a compare-and-set on (task, claim token) and returns whether it succeeded. All methods block,
+so call them from a thread. All raise StoreUnavailable when the database does not answer.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -38,26 +38,26 @@ from storage.webhooks import WebhookStore
 
 
 class TaskStore(WebhookStore, Protocol):
-    """What the deployments ask of it."""
+    """The operations that the deployments use."""
 
     def submit(self, new: NewTask, max_queued: int | None = None) -> Task:
-        """Put a task into the queue, or find the one that its idempotency key stands for.
+        """Queue a task, or return the task of its idempotency key.
 
-        Raises IdempotencyKeyReused, and QueueFull when `max_queued` tasks wait for its model, or as many of its
-        owner's as may.
+        Raises IdempotencyKeyReused. Raises QueueFull when `max_queued` tasks wait for its model, or the owner's maximum
+        of tasks does.
         """
 
     def check_queue_limit(self, new: NewTask, max_queued: int | None = None) -> Task | None:
-        """Look at what `submit` would do now, without writing.
+        """Check what `submit` would do now, without writing.
 
-        Returns the task that its idempotency key stands for, if there is one. Raises what `submit` raises.
+        Returns the task of the idempotency key, if there is one. Raises the errors of `submit`.
         """
 
     def get(self, task_id: str) -> Task | None:
-        """Read one task."""
+        """Read one task. None when it does not exist."""
 
     def get_many(self, task_ids: Collection[str]) -> list[Task]:
-        """Read several tasks, those that there are and that this version of the server can read."""
+        """Read several tasks. Leaves out missing ones, and those that this version of the server cannot read."""
 
     def page(
         self,
@@ -68,118 +68,122 @@ class TaskStore(WebhookStore, Protocol):
         oldest_first: bool = False,
         owner: str | None = None,
     ) -> list[Task]:
-        """Read the newest tasks in these states, or the oldest, of those that come after the sequence `beyond`.
+        """Read the newest tasks in these states, or the oldest ones, that come after the sequence number `beyond`.
 
-        With `owner`, only that one's. What this version of the server cannot read is left out.
+        With `owner`, only tasks of that owner. Leaves out tasks that this version of the server cannot read.
         """
 
     def queue_position(self, task: Task) -> QueuePosition:
-        """Count the tasks that are claimed before this queued task, by the owners' future virtual times."""
+        """Count the tasks that will be claimed before this queued task, by the owners' future virtual times."""
 
     def queue_positions(self, queued: Collection[Task]) -> dict[str, QueuePosition]:
-        """The same for tasks between which no other of their owners is queued, by their ids."""
+        """The positions of several tasks, by task id.
+
+        If two of them have one owner, all queued tasks of that owner between the two must be included.
+        """
 
     def counts(self) -> dict[State, int]:
-        """Count the tasks that have not ended, by state."""
+        """Count the unfinished tasks by state."""
 
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:
-        """Take queued tasks of `model` for `dispatcher`. They read as queued until they are started.
+        """Claim queued tasks of `model` for `dispatcher`. Their state stays queued until their runs start.
 
-        The owners take virtual_times by their weights, and of each one the oldest tasks go first.
+        Owners take turns by their weights. The oldest task of an owner goes first.
         """
 
     def count_queue(self, model: str) -> QueueCounts:
-        """Count the tasks of `model` that have not ended."""
+        """Count the unfinished tasks of `model`."""
 
     def renew_leases(self, dispatcher: str, lease_s: float) -> None:
-        """Hold on to everything that `dispatcher` has claimed, for another `lease_s`."""
+        """Extend the leases of all tasks that `dispatcher` has claimed to `lease_s` from now."""
 
     def list_dispatchers(self) -> list[str]:
-        """Name the dispatchers that hold tasks."""
+        """The names of the Dispatchers that hold tasks."""
 
     def reclaim(self, dead: Collection[str]) -> list[Task]:
-        """Put back to the queue what the `dead` dispatchers held, and what was held past its lease."""
+        """Requeue the tasks of the `dead` Dispatchers, and all tasks whose lease has lapsed. Returns them."""
 
     def start_run(self, task: Task) -> bool:
-        """A Generator takes the task: it is processing from now."""
+        """Mark a claimed task as processing: its Generator starts the run."""
 
     def report_progress(self, task: Task, progress: Progress) -> bool:
-        """Write down how far it is."""
+        """Write the progress of a run."""
 
     def record_adjustments(self, task: Task, adjustments: Collection[Adjustment]) -> bool:
-        """Write down what of its request is rendered otherwise, in place of what stood there."""
+        """Write the adjustments of the request, which replace the earlier ones."""
 
     def owns_task(self, task: Task) -> bool:
-        """Ask whether the task still belongs to this claim, without writing."""
+        """Whether the task still belongs to this claim. Does not write."""
 
     def requeue(self, task: Task, *, attempt_lost: bool) -> bool:
-        """Put a claimed task back into the queue, in its old place."""
+        """Put a claimed task back into the queue, at its old position."""
 
     def retry(self, task_id: str) -> bool:
-        """Put a failed task back into the queue as if it were new, unless its picture is gone."""
+        """Put a failed task back into the queue as a new one. False when it has not failed or had an input image."""
 
     def complete(self, task: Task, output: Output) -> bool:
-        """End it with its file."""
+        """Complete the task with its output files."""
 
     def fail(self, task: Task, failure: Failure) -> bool:
-        """End it without one."""
+        """Fail the task."""
 
     def fail_unserved(self, model: str, older_than_s: float, limit: int = 200) -> list[Task]:
-        """Fail queued tasks that were accepted so long ago for a model that nobody has served since; `model` is served.
+        """Fail tasks queued for longer than `older_than_s` whose model no server has served since. `model` is served.
 
-        So a server that restarts finds its queue. At most `limit` of each model; if it ends so many, there may be more.
+        The delay keeps the queue during a restart. Fails at most `limit` tasks of each model; if it fails that many,
+        there may be more.
         """
 
     def fail_overdue(self, limit: int = 200) -> list[Task]:
-        """Fail what is not done by its deadline, `limit` at most. Whoever works on it learns so at the next report."""
+        """Fail at most `limit` tasks that are past their deadlines. Their workers find out at the next report."""
 
     def cancel(self, task_id: str) -> bool:
-        """End it because a client said so. Whoever works on it learns so at the next report."""
+        """Cancel an unfinished task. Its worker finds out at the next report."""
 
     def delete(self, task_id: str) -> bool:
-        """Leave nothing but the row of a task that has ended. Its files are the caller's to remove."""
+        """Mark an ended task as deleted. The row stays; the caller deletes the files."""
 
     def pause(self) -> bool:
-        """Let nobody claim until `resume`, and take back what no Generator has started. False if it was paused."""
+        """Stop all claims until `resume`, and requeue tasks whose runs have not started. False if already paused."""
 
     def resume(self) -> bool:
-        """Let tasks be claimed again. False if it was not paused."""
+        """Allow claims again. False if they were not paused."""
 
     def paused_at(self) -> float | None:
-        """Since when claims are paused, in seconds since the epoch; None while they are not."""
+        """When claims were paused, in seconds since the epoch. None while they are not paused."""
 
     def put_replica(self, replica: GeneratorReplica) -> None:
-        """Write down what a Generator is doing."""
+        """Write the status of a Generator replica."""
 
     def delete_replica(self, replica_id: str) -> None:
-        """Forget a Generator."""
+        """Delete the row of a Generator replica, and those of replicas that died."""
 
     def live_replicas(self) -> list[GeneratorReplica]:
-        """The Generators that wrote lately."""
+        """The Generator replicas with a recent heartbeat."""
 
     def record_model(self, model: ServedModel) -> None:
-        """Note that this database serves `model`, and what its Generator learned of it.
+        """Record that this database serves `model`, with its profile and free GPU memory.
 
-        Of room, the least is kept: its own, or that of another that lives.
+        The smallest free memory is kept: this one, or that of another live replica.
         """
 
     def served_model(self, name: str) -> ServedModel:
-        """What is known of a model. Room is the least of the Generators that live, or of the last that did."""
+        """What is known about a model. Free memory is the smallest of the live replicas, or else of the last one."""
 
     def delete_model_info(self) -> None:
-        """Forget what Generators learned of models, but not that they were served."""
+        """Delete the profiles and free memory of all models. The record that they were served stays."""
 
     def last_real_model(self) -> str | None:
-        """The model other than the tiny one that this database served last."""
+        """The real model, not the tiny one, that this database served last. None if it never served one."""
 
     def add_usage(self, owner: str, gpu_s: float, runs: int = 1) -> None:
-        """Count runs that have begun, and how long Generators have rendered for an owner."""
+        """Add started runs and GPU seconds to the usage of an owner."""
 
     def usage(self, owner: str | None = None) -> list[Usage]:
-        """What was counted, day by day; with `owner`, only for that one."""
+        """The usage by owner and UTC day; with `owner`, only of that owner."""
 
     def shared_secret(self, name: str) -> bytes:
-        """32 random bytes, the same for every process on this database. Made when they are first asked for."""
+        """32 random bytes, the same for every process on this database. Created at the first call."""
 
 
 class SqlTaskStore(
@@ -204,9 +208,9 @@ class SqlTaskStore(
         quotas: Mapping[str, Quota] | None = None,
         fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION,
     ) -> "SqlTaskStore":
-        """Open the database at `url`. Its tables must be there (`storage.db.engine.migrate`)."""
+        """Open the database at `url`. The tables must exist (`storage.db.engine.migrate`)."""
         return cls(open_engine(url), on_end, quotas, fast_guidance_fraction)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close all connections."""
         self._engine.dispose()

@@ -1,4 +1,4 @@
-"""A task: the row that is the only truth about one video, and the states it goes through."""
+"""The task record, which is the source of truth about one video, and the states of a task."""
 
 import secrets
 from collections.abc import Mapping
@@ -11,54 +11,54 @@ from models.request.adjustments import Adjustment, apply_adjustments
 from models.request.request import VideoRequest
 
 TASK_ID_BYTES = 16
-"""128 random bits: a task id cannot be guessed. Without keys, knowing it is what gives access to the video."""
+"""128 random bits, so that a task id cannot be guessed. Without API keys, whoever knows the id can read the video."""
 ANONYMOUS = ""
-"""The owner of tasks that came without a key. No key has this name."""
+"""The owner of tasks that were submitted without an API key. No API key has this name."""
 
 
 class State(StrEnum):
-    """Where a task stands."""
+    """The state of a task."""
 
     QUEUED = "queued"
-    """Accepted; no Generator has started it."""
+    """Accepted; its run has not started."""
     PROCESSING = "processing"
-    """A Generator or an Encoder works on it; `stage` says at what."""
+    """A Generator or an Encoder works on it; `stage` says which step."""
     COMPLETED = "completed"
-    """Its file is in the output store."""
+    """Its files are in the output store."""
     FAILED = "failed"
-    """It ended without a file; `error` says why."""
+    """It ended without a video; `failure` says why."""
     CANCELED = "canceled"
-    """A client ended it."""
+    """A client canceled it."""
     EXPIRED = "expired"
-    """It was completed, and its file has been removed because of its age."""
+    """It was completed, and its files were deleted because of their age."""
     DELETED = "deleted"
-    """A client removed it after it had ended; the row alone remains."""
+    """A client deleted it after it had ended; only the row remains."""
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.PROCESSING, State.FAILED, State.CANCELED}),
     State.PROCESSING: frozenset({State.QUEUED, State.COMPLETED, State.FAILED, State.CANCELED}),
     State.COMPLETED: frozenset({State.EXPIRED, State.DELETED}),
-    State.FAILED: frozenset({State.QUEUED, State.DELETED}),  # back only by an operator's hand
+    State.FAILED: frozenset({State.QUEUED, State.DELETED}),  # requeued only by an operator
     State.CANCELED: frozenset({State.DELETED}),
     State.EXPIRED: frozenset({State.DELETED}),
     State.DELETED: frozenset(),
 }
-"""All transitions there are. The store derives the condition of every write from this table."""
+"""All allowed transitions. The store derives the condition of every write from this table."""
 
 UNFINISHED = frozenset({State.QUEUED, State.PROCESSING})
 TERMINAL = frozenset(TRANSITIONS) - UNFINISHED
-"""The states of a task on which no work will be done any more."""
+"""The states of tasks that need no more work."""
 
 
 def allowed_from(target: State) -> frozenset[State]:
-    """The states from which a task may come to `target`."""
+    """The states from which a task may move to `target`."""
     return frozenset(state for state, following in TRANSITIONS.items() if target in following)
 
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A client's key, and a digest of what it sent with it."""
+    """A client's idempotency key, and a digest of the request that came with it."""
 
     key: str
     digest: str
@@ -66,16 +66,16 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class RequestContext:
-    """The request that a task came with, as logs and traces name it."""
+    """Identifies the HTTP request that submitted a task, for logs and traces."""
 
     request_id: str | None = None
     traceparent: str | None = None
-    """The span that a task's own come under, as W3C's Trace Context writes it."""
+    """The parent span of the task's spans, in the format of W3C Trace Context."""
 
 
 @dataclass(frozen=True)
 class NewTask:
-    """What is known of a task when it is submitted."""
+    """A task as it is submitted."""
 
     request: VideoRequest
     model: str
@@ -90,7 +90,7 @@ class NewTask:
 
 @dataclass(frozen=True)
 class Output:
-    """A finished file in the output store."""
+    """The files of a completed task in the output store. `duration_s` and `size_bytes` are of the video."""
 
     key: str
     poster_key: str
@@ -100,7 +100,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task failed, for the client."""
+    """Why a task failed, for the client. `retryable` says whether the same request may succeed later."""
 
     message: str
     code: str
@@ -109,13 +109,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Task:
-    """One row.
+    """One task row. Times are in seconds since the epoch.
 
-    `claim` is the fencing token: it rises whenever the task changes hands, and every write by a worker names it.
-    `attempts` counts the Generators that started it and were lost under it; `restarts` counts the times it went
-    back for a reason that was not its own. `owner` is the name of the key that it came with. `rendering_at` is when the
-    model was there and its work began, later than `started_at` by a download, a load or a wake. `decoding_at` is when
-    its last step was done. Times are seconds since the epoch.
+    - `claim_token` is the fencing token: it rises whenever the task changes hands, and each write of a worker names it.
+    - `attempts` counts the Generators that were lost during a run of this task.
+    - `requeues` counts how often the task went back into the queue for a reason that it did not cause.
+    - `owner` is the name of the API key that submitted the task.
+    - `rendering_at` is when the model was ready and denoising began. It is later than `started_at` when the model had
+      to be downloaded, loaded or woken.
+    - `decoding_at` is when the last denoising step was done.
     """
 
     id: str
@@ -146,20 +148,20 @@ class Task:
 
     @property
     def rendered_request(self) -> VideoRequest:
-        """What is rendered: the request, with what the model cannot use replaced."""
+        """The request as rendered, with the fields replaced that the model cannot use."""
         return apply_adjustments(self.request, self.adjustments)
 
     @property
     def is_finished(self) -> bool:
-        """Whether the task has ended, one way or another."""
+        """Whether the task has ended: completed, failed, canceled, expired or deleted."""
         return self.state in TERMINAL
 
 
 @dataclass(frozen=True)
 class QueuePosition:
-    """Where a queued task stands: 1 is next.
+    """The position of a queued task: 1 is next.
 
-    `own_rounds` says for how many lengths of a task it waits because its owner has no more than `max_running` at once.
+    `own_rounds` is how many task durations it waits because its owner already runs `max_running` tasks.
     """
 
     position: int
@@ -168,9 +170,9 @@ class QueuePosition:
 
 @dataclass(frozen=True)
 class QueueCounts:
-    """The tasks of one model that have not ended: how many stand where, and how long the oldest in the queue waits.
+    """The number of unfinished tasks of one model, and the age of the oldest queued one.
 
-    `places` is keyed by `queued` or the stage. `oldest_queued_s` is None where none is queued.
+    The keys of `counts_by_stage` are `queued` and the stages. `oldest_queued_s` is in seconds; None without a queue.
     """
 
     counts_by_stage: Mapping[str, int]
@@ -179,7 +181,7 @@ class QueueCounts:
 
 @dataclass(frozen=True)
 class Usage:
-    """How many runs of an owner's tasks ended on a day (of UTC, as 2026-11-25), and how long GPUs rendered for them."""
+    """The runs of an owner's tasks on a UTC day (such as 2026-11-25), and the GPU seconds that they rendered."""
 
     owner: str
     day: str
@@ -188,28 +190,28 @@ class Usage:
 
 
 class ReplicaState(StrEnum):
-    """What a Generator is doing when no task can tell."""
+    """The state of a Generator replica, also while it has no task."""
 
     UNLOADED = "unloaded"
-    """No model in memory."""
+    """No model is in memory."""
     DOWNLOADING = "downloading"
-    """The weights are fetched."""
+    """The weights are being downloaded."""
     LOADING = "loading"
-    """The weights are read into memory."""
+    """The weights are being loaded into memory."""
     READY = "ready"
-    """The model is in memory."""
+    """The model is ready to render."""
     SLEEPING = "sleeping"
-    """The weights wait in host memory and the GPU is free; the next task wakes them."""
+    """The weights are in host memory and the GPU is free; the next task wakes the model."""
     FAILED = "failed"
-    """The last try to load the model failed; the next task tries again."""
+    """The last load of the model failed; the next task tries again."""
 
 
 @dataclass(frozen=True)
 class GeneratorReplica:
-    """A Generator, as it last described itself.
+    """The status of a Generator replica, from its last heartbeat.
 
-    `free_vram_bytes` is GPU memory for a render beside the weights, once it has loaded them; None where nothing bounds
-    it.
+    `free_vram_bytes` is the GPU memory that a render may use beside the loaded weights. None when the model is not
+    loaded or nothing limits the memory, as on a CPU.
     """
 
     id: str
@@ -223,10 +225,10 @@ class GeneratorReplica:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What Generators learned that loaded a model. Without a profile, none has since the app started.
+    """What is known about a model from its Generators. `profile` is None until one has loaded it since the app started.
 
-    `free_vram_bytes` is GPU memory for a render beside the weights, of the Generator that has least of it; None where
-    nothing bounds it, as on a CPU.
+    `free_vram_bytes` is the GPU memory that a render may use beside the weights, on the replica with the least. None
+    when nothing limits it, as on a CPU.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""The outbox: what is told to a client's `webhook_url` at the end of its task, and how far that is.
+"""The outbox protocol: webhook messages that report the end of a task, and the status of their delivery.
 
-The row of a delivery is written in the transaction that ends its task (`storage/sql/outbox.py`), so no crash comes
-between the two. Each later write is a compare-and-set on (delivery, attempt).
+A delivery is inserted in the transaction that ends its task (`storage/sql/outbox.py`), so a crash cannot lose it. Each
+later write is a compare-and-set on (delivery, attempt).
 """
 
 from collections.abc import Collection
@@ -14,25 +14,25 @@ from storage.tasks import Task
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     PENDING = "pending"
-    """It will be tried, at once or again."""
+    """It will be tried, for the first time or again."""
     DELIVERED = "delivered"
-    """The receiver has answered with a 2xx."""
+    """The receiver has answered with a 2xx status."""
     FAILED = "failed"
-    """It has been given up; `last_error` says what the last try met."""
+    """The server has given up; `last_error` is the error of the last attempt."""
 
 
 MAX_HOST_CHARS = 255
-"""What an index takes; no name in the DNS is longer."""
+"""Fits into an index. No DNS name is longer."""
 
 
 @dataclass(frozen=True)
 class DeliveryGroup:
-    """The messages of one owner to one host. They wait for each other, and for those of no other group.
+    """The deliveries of one owner to one host. A delivery waits only for others of its group.
 
-    `host` is the host and port of their urls.
+    `host` is the host and port of the urls.
     """
 
     owner: str
@@ -40,12 +40,12 @@ class DeliveryGroup:
 
     @classmethod
     def from_url(cls, owner: str, url: str) -> "DeliveryGroup":
-        """The group of a message about a task of `owner`."""
+        """The group of a delivery to `url` for a task of `owner`."""
         return cls(owner, urlsplit(url).netloc.lower()[:MAX_HOST_CHARS])
 
     @classmethod
     def parse(cls, written: str) -> "DeliveryGroup":
-        """Read what `str` wrote. Neither a name nor a host has a space."""
+        """Parse the text that `str` returned. Neither an owner nor a host contains a space."""
         return cls(*written.split(" ", 1))
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class DeliveryGroup:
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """The message of a group that is due the longest; `sequence` names it."""
+    """The delivery of a group that has been due the longest. `sequence` identifies it."""
 
     sequence: int
     group: DeliveryGroup
@@ -63,7 +63,7 @@ class DueDelivery:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message that a sender has claimed. `task` is the task as it ended, `attempt` counts from 1."""
+    """A claimed delivery. `task` is the task as it ended; `attempt` counts from 1."""
 
     id: str
     url: str
@@ -74,7 +74,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class DeliveryStatus:
-    """What a client sees of its webhook."""
+    """The status of a task's webhook, for the client."""
 
     state: DeliveryState
     attempts: int = 0
@@ -82,31 +82,31 @@ class DeliveryStatus:
 
 
 class WebhookStore(Protocol):
-    """What senders ask of it. Times are seconds since the epoch."""
+    """The operations of the webhook workers. Times are in seconds since the epoch."""
 
     def due_webhooks(self, now: float) -> list[DueDelivery]:
-        """What is due at `now`: one message of each group, however many wait in it."""
+        """The deliveries due at `now`: one per group, however many wait in it."""
 
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:
-        """Take those of these messages that are due at `now` and that nobody else takes.
+        """Claim those of these deliveries that are due at `now` and not being claimed elsewhere.
 
-        What its sender does not settle within `lease_s` is due again.
+        A delivery without a recorded attempt after `lease_s` seconds is due again.
         """
 
     def record_attempt(self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0) -> bool:
-        """Write down what came of this attempt; one that stays pending is due at `due_at`."""
+        """Record the result of an attempt. A delivery that stays pending is due at `due_at`."""
 
     def fail_webhooks(self, task_id: str) -> None:
-        """Give up what is still to be told about a task: nobody wants to know any more."""
+        """Give up the pending deliveries of a task that was deleted."""
 
     def pending_webhooks(self, ids: Collection[str]) -> set[str]:
-        """Those of these messages that are still to be sent."""
+        """The ids of those deliveries that are still pending."""
 
     def resend_webhook(self, task_id: str, now: float) -> bool:
-        """Let the last message about a task be tried `now`: one that was given up from the start, another once more.
+        """Make the last delivery of a task due `now`. One that was given up gets all its attempts again.
 
-        False where there is none, or where it has been delivered.
+        Returns False when there is no delivery, or it was delivered.
         """
 
     def webhooks_of(self, task_ids: Collection[str]) -> dict[str, DeliveryStatus]:
-        """How the last delivery of each task stands; those without one are left out."""
+        """The status of the last delivery of each task. Tasks without one are left out."""

@@ -170,7 +170,7 @@ def test_a_drain_gives_up_after_its_seconds_and_leaves_the_pause_of_an_operator(
 def test_a_pause_is_said_to_be_one_and_ends_with_resume(tasks, admin):
     tasks.submit(NewTask(VideoRequest(prompt="waves"), MODEL, "http://x"))
     assert "it was not paused" in admin("resume")
-    assert admin("pause").startswith("paused; 0 tasks that run")
+    assert admin("pause").startswith("paused; 0 running tasks")
     assert "paused already" in admin("pause")
     assert tasks.claim("alice", MODEL, 1, 60) == []
     assert admin("check").splitlines()[0].endswith("; claims are paused")
@@ -180,7 +180,7 @@ def test_a_pause_is_said_to_be_one_and_ends_with_resume(tasks, admin):
 
 def test_a_task_whose_picture_is_gone_is_refused_with_the_reason(tasks, admin):
     task = failed(tasks, "inputs/picture")
-    with pytest.raises(SystemExit, match="picture was deleted"):
+    with pytest.raises(SystemExit, match="input image was deleted"):
         admin("requeue", task.id)
     assert tasks.get(task.id).state == State.FAILED
     assert not tasks.retry(task.id)

@@ -36,7 +36,7 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
     assert any(line.endswith(" GB") for line in said)
     assert f"https://huggingface.co/{REPOSITORY}" in said[2]
     assert str(folder) in said[-2]
-    assert said[-1] == "it will be run as LTX-2: 40 guided steps, STG at block 0"
+    assert said[-1] == "the server will run it as LTX-2: 40 guided steps, STG at block 0"
     hub.served.clear()
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == folder
     assert not [name for name in hub.served if name.endswith(".safetensors")]
@@ -55,7 +55,7 @@ def test_what_is_fetched_ahead_is_what_a_load_finds(
             {"license": "other", "license_name": "some-terms", "license_link": "https://example.com/terms"},
             "license: some-terms (https://example.com/terms)",
         ),
-        ({}, "license: the hub names none, or cannot be asked"),
+        ({}, "license: unknown; the hub names none or does not answer"),
     ],
 )
 def test_the_license_is_said_before_anything_is_fetched(
@@ -74,7 +74,7 @@ def test_without_the_hub_what_is_there_is_found_and_its_license_is_not(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     said: list[str] = []
     prefetch_model(REPOSITORY, tmp_path / "cache", said.append)
-    assert "license: the hub names none, or cannot be asked" in said
+    assert "license: unknown; the hub names none or does not answer" in said
 
 
 def test_what_is_there_and_is_no_model_or_a_broken_one_is_said(tiny_folder: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_command_fetches_what_the_settings_say_is_run(tiny_folder: Path, tmp
     cache = str(tmp_path / "cache")
     done = run("serve_config.yaml", str(two), LTX2_CACHE_DIR=cache, LTX2_GENERATOR__CHECKPOINT_TYPE="base")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"it is whole, and in {cache}/full-" in done.stdout
+    assert f"the model is complete, in {cache}/full-" in done.stdout
 
 
 def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:

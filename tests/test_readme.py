@@ -96,13 +96,13 @@ def test_the_page_of_all_settings_is_that_of_the_code() -> None:
     "row",
     [
         "| `limits.max_inference_steps` | `100` | steps | whole number from 2 | Most denoising steps. |",
-        "| `device` | `auto` |  | `auto`, `cpu`, `cuda` | auto looks",
-        "| `generator.sleep_after_idle_s` | `auto` | seconds | number from 0, `auto`, `null` | Seconds",
-        "| `generator.fast_guidance_fraction` | `0.5` |  | number above 0 to 1 | The share",
-        "| `outputs.s3.region` | `null` |  | text, `null` | Region",
-        "| `webhooks.secret` | `null` |  | secret, `null` | What",
+        "| `device` | `auto` |  | `auto`, `cpu`, `cuda` | auto: use",
+        "| `generator.sleep_after_idle_s` | `auto` | seconds | number from 0, `auto`, `null` | Time",
+        "| `generator.fast_guidance_fraction` | `0.5` |  | number above 0 to 1 | Part",
+        "| `outputs.s3.region` | `null` |  | text, `null` | AWS region",
+        "| `webhooks.secret` | `null` |  | secret, `null` | Secret",
         "| `api_keys[].sha256` | required |  | text | SHA-256",
-        "| `api_keys[].weight` | `1` |  | number from 0.01 to 100 | Its share",
+        "| `api_keys[].weight` | `1` |  | number from 0.01 to 100 | Share",
     ],
 )
 def test_the_page_of_all_settings_has_default_unit_and_bounds(row: str) -> None:

@@ -107,7 +107,7 @@ def test_what_kubernetes_says_of_its_services_is_not_taken_for_settings():
 @pytest.mark.parametrize("wrong", ["LTX2_PORT", "LTX2_SERVICE_PORT", "LTX2_SERVE_SVC", "LTX2_SERVE_SVC_HOST"])
 def test_a_mistyped_variable_is_refused_beside_those_of_services(monkeypatch, wrong):
     monkeypatch.setenv(wrong, "8004")
-    with pytest.raises(SettingsError, match=f"the environment variable {wrong} is no setting"):
+    with pytest.raises(SettingsError, match=f"the environment variable {wrong} is not a setting"):
         settings()
 
 
@@ -252,7 +252,7 @@ def test_api_keys_come_from_one_variable_as_json(monkeypatch):
         ([{"name": "a b", "sha256": HASH}], "api_keys.0.name"),
         ([{"name": "alice", "sha256": HASH, "weight": 0}], "api_keys.0.weight"),
         ([{"name": "alice", "sha256": HASH, "key": "x"}], "there are name, sha256, max_queued, max_running, weight"),
-        ([{"name": "alice", "sha256": HASH}, {"name": "bob", "sha256": HASH}], "one sha256 twice"),
+        ([{"name": "alice", "sha256": HASH}, {"name": "bob", "sha256": HASH}], "same sha256 twice"),
         ([{"name": "a", "sha256": HASH}, {"name": "a", "sha256": "1" * 64, "weight": 2}], "those of a differ"),
     ],
 )

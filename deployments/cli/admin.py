@@ -1,6 +1,7 @@
-"""What an operator does by hand: `python -m deployments.cli.admin COMMAND`, with `check`, `pause`, `resume` and others.
+"""Commands for operators: `python -m deployments.cli.admin COMMAND`, with `check`, `pause`, `resume` and others.
 
-Works on the database of `serve_config.yaml` and the environment, beside a server that runs. Needs no Ray.
+The commands use the database named in `serve_config.yaml` and the environment. The server may run meanwhile. They do
+not need Ray.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 
 KEY_PREFIX = "ltx2_"
-"""So that a key is known for what it is where it should not be: in a log, in a repository."""
+"""Makes a leaked key easy to recognize, for example in a log or in a repository."""
 KEY_BYTES = 32
 CHECK_INTERVAL_S = 1.0
 MAX_KEYS_SHOWN = 50
@@ -33,11 +34,11 @@ ONLY_SQLITE = "the database is PostgreSQL: back it up with its own `pg_dump --fo
 
 
 class CommandError(Exception):
-    """What was asked for cannot be done; the message says why."""
+    """The command cannot be carried out. The message says why."""
 
 
 def main(arguments: list[str] | None = None) -> str:
-    """Do what the arguments say and return what to tell. Raises SystemExit with the reason."""
+    """Run one command and return the text to print. Raises SystemExit with the reason when it fails."""
     asked = _parser().parse_args(arguments)
     try:
         return _run_command(asked)
@@ -62,9 +63,9 @@ def _run_command(asked: argparse.Namespace) -> str:
 
 
 def check_store(settings: Settings) -> str:
-    """Look whether the database is whole, count what waits, and compare the output store with the rows.
+    """Check the database, count its tasks by state, and compare the output store with the task rows.
 
-    Raises Refused when the database is damaged, or when files of completed tasks are missing.
+    Raises CommandError when the database is damaged, or when files of completed tasks are missing.
     """
     url = settings.database_url
     if settings.uses_sqlite and (damage := check_integrity(sqlite_file(url))):
@@ -91,7 +92,7 @@ def check_store(settings: Settings) -> str:
 
 
 def back_up_store(settings: Settings, target: Path) -> str:
-    """Copy the SQLite database while the server runs. The outputs are files, for any tool that copies files."""
+    """Copy the SQLite database while the server runs. The output files are not copied: use any file copy tool."""
     if not settings.uses_sqlite:
         raise CommandError(ONLY_SQLITE)
     size_bytes = back_up(sqlite_file(settings.database_url), target)
@@ -99,7 +100,7 @@ def back_up_store(settings: Settings, target: Path) -> str:
 
 
 def requeue_task(settings: Settings, task_id: str) -> str:
-    """Put a failed task back into the queue."""
+    """Put a failed task back into the queue. Raises CommandError when the task is missing or cannot run again."""
     tasks = _open(settings)
     task = tasks.get(task_id)
     if task is None:
@@ -107,26 +108,26 @@ def requeue_task(settings: Settings, task_id: str) -> str:
     if reason := _find_conflict(task):
         raise CommandError(f"task {task_id} stays as it is: {reason}")
     if not tasks.retry(task_id):
-        raise CommandError(f"task {task_id} has changed just now; look again")
+        raise CommandError(f"task {task_id} has changed meanwhile; check it again")
     return f"task {task_id} is queued again"
 
 
 def pause_dispatch(settings: Settings) -> str:
-    """Let no server on this database begin a task until `resume`. What a Generator has begun goes on to its end."""
+    """Stop all servers on this database from starting tasks until `resume`. Running tasks continue to their end."""
     tasks = _open(settings)
     done = "paused" if tasks.pause() else "it was paused already"
-    return f"{done}; {tasks.counts()[State.PROCESSING]} tasks that run go on to their end, new ones are taken and wait"
+    return f"{done}; {tasks.counts()[State.PROCESSING]} running tasks continue to their end, new tasks are queued"
 
 
 def resume_dispatch(settings: Settings) -> str:
-    """Let tasks begin again."""
+    """Let servers start tasks again."""
     return "resumed" if _open(settings).resume() else "it was not paused"
 
 
 def drain_server(settings: Settings, seconds: float) -> str:
-    """Begin no task, wait until those that run have ended, then let tasks begin again: the server is about to end.
+    """Pause, wait at most `seconds` for running tasks to end, then resume. Run it before the server is stopped.
 
-    A pause that an operator has made before stays.
+    When an operator has paused the server before, it stays paused.
     """
     tasks = _open(settings)
     ours = tasks.pause()
@@ -141,7 +142,7 @@ def drain_server(settings: Settings, seconds: float) -> str:
 
 
 def show_usage(settings: Settings) -> str:
-    """Add up for each key how long GPUs rendered for it, month by month. Tasks without a key stand under `-`."""
+    """GPU seconds for each API key, month by month. Tasks without a key are listed under `-`."""
     counted: dict[tuple[str, str], tuple[int, float]] = {}
     for each in _open(settings).usage():
         month = (each.owner or "-", each.day[:7])
@@ -156,7 +157,7 @@ def show_usage(settings: Settings) -> str:
 
 
 def create_api_key(name: str) -> str:
-    """Make an API key. Nothing keeps it: what is told here is all there will ever be of it."""
+    """Make an API key. The server stores only its hash, so the key is printed once and cannot be shown again."""
     key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
     try:
         record = ApiKey(name=name, sha256=hash_key(key))
@@ -165,15 +166,15 @@ def create_api_key(name: str) -> str:
             "a name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
         ) from None
     return (
-        f"the key of {name}, which is shown this once:\n\n  {key}\n\n"
+        f"the key of {name}, which is shown only this once:\n\n  {key}\n\n"
         f"its record, for api_keys in the settings or for the list in LTX2_API_KEYS:\n\n"
         f"  {record.model_dump_json(exclude_defaults=True)}\n\n"
-        "max_queued, max_running and weight may be added to the record; the server reads it when it starts"
+        "you may add max_queued, max_running and weight to the record; the server reads it at its start"
     )
 
 
 def create_webhook_secret(settings: Settings, name: str) -> str:
-    """Tell what the owner of an API key checks its webhooks with."""
+    """The secret that the owner of the API key `name` verifies webhook signatures with."""
     owners = sorted({key.name for key in settings.api_keys})
     if name not in owners:
         raise CommandError(f"api_keys has no {name!r}; it has {', '.join(owners) or 'none'}")
@@ -188,7 +189,7 @@ def _and_more(keys: list[str]) -> str:
 
 
 def _open(settings: Settings) -> SqlTaskStore:
-    """The store of a database that is there already: a mistyped path must not make one."""
+    """Open an existing database. A mistyped path must not create a new one."""
     url = settings.database_url
     if settings.uses_sqlite and not sqlite_file(url).is_file():
         raise CommandError(f"there is no database at {sqlite_file(url)}")
@@ -199,7 +200,7 @@ def _find_conflict(task: Task) -> str | None:
     if task.state != State.FAILED:
         return f"it is {task.state}, and only a failed task can be queued again"
     if task.input_key is not None:
-        return "its picture was deleted when it ended; it has to be submitted again"
+        return "its input image was deleted when it ended; submit the task again"
     return None
 
 
@@ -212,19 +213,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deployments.cli.admin", description="Look after the server's database."
     )
-    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="the server's own")
+    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="the server's config file")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="is the database whole, what waits, and has each completed task its files")
+    commands.add_parser("check", help="check the database, count its tasks, and look for missing files")
     commands.add_parser("backup", help="copy the SQLite database while the server runs").add_argument("path", type=Path)
-    commands.add_parser("pause", help="begin no more tasks, here and on every other server of the database")
-    commands.add_parser("resume", help="begin tasks again")
-    drained = commands.add_parser("drain", help="before the server ends: begin nothing, wait for the tasks that run")
-    drained.add_argument("seconds", type=float, help="how long to wait at most")
+    commands.add_parser("pause", help="start no more tasks, on all servers that use the database")
+    commands.add_parser("resume", help="start tasks again")
+    drained = commands.add_parser("drain", help="before you stop the server: start no task, and wait for running tasks")
+    drained.add_argument("seconds", type=float, help="maximum seconds to wait")
     commands.add_parser("requeue", help="put a failed task back into the queue").add_argument("task_id")
-    commands.add_parser("usage", help="how long GPUs rendered for each key, month by month")
-    new = commands.add_parser("new-key", help="make an API key, and the record of it for the settings")
-    new.add_argument("name", help="who it is for")
-    secret = commands.add_parser("webhook-secret", help="tell what the owner of an API key checks webhooks with")
+    commands.add_parser("usage", help="GPU seconds of each API key, by month")
+    new = commands.add_parser("new-key", help="create an API key and its record for the settings")
+    new.add_argument("name", help="the owner of the key")
+    secret = commands.add_parser("webhook-secret", help="print the secret that a key's owner verifies webhooks with")
     secret.add_argument("name", help="the key's name in api_keys")
     return parser
 

@@ -1,4 +1,4 @@
-"""What `make weights` does: brings a model's files to where the server looks for them, before the first task asks."""
+"""Implements `make weights`: downloads a model's files into the server's cache before the first task needs them."""
 
 import sys
 import time
@@ -29,10 +29,10 @@ Echo = Callable[[str], None]
 def prefetch_model(
     model: str, cache_dir: Path, say: Echo, checkpoint_type: CheckpointType = CheckpointType.AUTO
 ) -> Path:
-    """Fetch the files of `model` that rendering uses into `cache_dir`; what is there already is kept.
+    """Download the files of `model` that rendering uses into `cache_dir`. Files that are there already are kept.
 
-    Says under which license it stands, before it fetches anything. Returns the folder. Raises ModelUnavailable, also
-    for what is there and is broken, or is none of LTX-2.
+    `say` prints one line; it prints the license before the download starts. Returns the folder of the checkpoint.
+    Raises ModelUnavailable, also when the files are broken or are not an LTX-2 checkpoint.
     """
     model = REAL_MODEL_NAME if model == "auto" else model
     say(f"{model} -> {cache_dir}")
@@ -44,19 +44,19 @@ def prefetch_model(
         check_checkpoint(folder)
     except OSError as exc:
         raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
-    say(f"it is whole, and in {folder}")
-    say(f"it will be run as {profile.summary}")
+    say(f"the model is complete, in {folder}")
+    say(f"the server will run it as {profile.summary}")
     return folder
 
 
 def _print_license_terms(repository: RepoRef, say: Echo) -> None:
     found = find_license(repository)
-    say(f"license: {found or 'the hub names none, or cannot be asked'}")
+    say(f"license: {found or 'unknown; the hub names none or does not answer'}")
     say(LICENSE_TERMS.format(id=repository.id))
 
 
 def _progress_printer(say: Echo) -> ReportProgress:
-    """Says how far a download is, every few seconds."""
+    """Make a callback that prints the progress of a download every PRINT_INTERVAL_S seconds."""
     said_at = time.monotonic()
 
     def report(progress: Progress) -> None:
@@ -70,7 +70,7 @@ def _progress_printer(say: Echo) -> ReportProgress:
 
 
 def main() -> None:
-    """Read `serve_config.yaml`, the first argument. A second one names another model than it does."""
+    """Read the config named by the first argument. A second argument overrides its `model`."""
     config = yaml.safe_load(Path(sys.argv[1]).read_text())
     chosen = sys.argv[2] if len(sys.argv) > 2 else ""  # noqa: PLR2004
     try:
@@ -80,7 +80,7 @@ def main() -> None:
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("stopped; what has come is kept, and the next run goes on from there")
+        sys.exit("stopped; the downloaded part is kept, and the next run continues from there")
 
 
 def _print(line: str) -> None:

@@ -2,12 +2,12 @@
 
     python -m deployments.cli.drain_node SECONDS [DEADLINE]
 
-Kubernetes runs it before it ends a worker's pod (k8s/overlays/production): Ray itself gives what runs 30 s from SIGTERM
-on (measured, 2.60), and a video takes minutes. A node that is drained gets no replica any more; Serve starts others
-elsewhere, and those here finish what they have and end.
+Kubernetes runs this command before it ends a worker's pod (k8s/overlays/production). By itself Ray gives running work
+30 s from SIGTERM on (measured, 2.60), but a video takes minutes. A drained node gets no new replicas. Serve starts
+replacements on other nodes; the replicas here finish their work and end.
 
-They wait for the others, which may have nowhere to start, but not beyond DEADLINE: Serve ends each so many seconds
-before it as its `graceful_shutdown_timeout_s` says. By itself DEADLINE is as long as SECONDS.
+The replicas here wait until their replacements run. When no node has room for those, they wait until Serve ends them:
+`graceful_shutdown_timeout_s` before DEADLINE. DEADLINE is in seconds and defaults to SECONDS.
 """
 
 import math
@@ -23,20 +23,21 @@ from collections.abc import Callable, Iterable
 import psutil
 
 REPLICA = "ray::ServeReplica"
-"""What Ray calls the process of a replica begins so."""
+"""The command line of a replica's process begins with this."""
 RAYLET = "/raylet/raylet"
-"""How the command of a node's own process ends. Drained, it ends when nothing is left here, objects included."""
+"""The command of the node's raylet ends with this. A drained raylet exits when replicas and objects are gone."""
 NODE_ID = re.compile(r" --node_id=(\w+)")
 CHECK_INTERVAL_S = 1.0
 MAX_HEAD_FAILURES = 120
-"""A head that does not answer so many looks has gone with the cluster: nobody is left to end the replicas."""
+"""Failed head checks in a row before the head counts as gone. Nothing would end the replicas then."""
 DRAIN_TIMEOUT_S = 30.0
 
 
 class NodeDrain:
-    """The way out of one node, which takes `seconds` at most. `names` tells the commands of its processes.
+    """Drains one node, in at most `seconds`.
 
-    The drain is granted for `deadline_s`, or for what is left of `seconds`.
+    `names` returns the command lines of the node's processes. `head_answers` checks the cluster's head. The deadline
+    passed to Ray is `deadline_s`, or what is left of `seconds` if that is less.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class NodeDrain:
         self._head_failures = 0
 
     def request_drain(self, drain: Callable[[int], bool]) -> bool:
-        """Ask for the drain until it is granted: a head that is being replaced is away for a minute or two.
+        """Ask Ray for the drain until it accepts. A head that is being replaced does not answer for a minute or two.
 
-        A node that Ray has ended itself, as its autoscaler v2 does before it deletes the pod, is drained.
+        Also returns True when the node has ended already: Ray's autoscaler v2 drains a node before it deletes the pod.
         """
         while self._has_time_left():
             if not self._is_node_running() or (self._check_head() and drain(self._left_s())):
@@ -66,7 +67,7 @@ class NodeDrain:
     def wait_for_node_to_end(self) -> bool:
         """Wait until this node has ended: no replica runs, and the last clip has left its object store.
 
-        False if a replica is left when the time is over, or the head is gone.
+        Returns False if a replica still runs when the time is over or the head is gone.
         """
         while self._has_time_left() and self._is_node_running():
             self._check_head()
@@ -93,7 +94,7 @@ def _is_raylet(name: str) -> bool:
 
 
 def drain_node(seconds: int) -> bool:
-    """Ask Ray to take this node out of service. Whether it is granted."""
+    """Ask Ray to drain this node, with a deadline of `seconds`. Returns whether Ray accepted."""
     ray = shutil.which("ray") or "ray"
     reason = ("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=its pod ends")
     command = [
@@ -110,21 +111,21 @@ def drain_node(seconds: int) -> bool:
 
 
 def node_option(names: Iterable[str]) -> list[str]:
-    """Tells Ray which node this is, as its raylet was told.
+    """The option that names this node, with the id from its raylet's command line; empty when no raylet runs.
 
-    Without it Ray first connects as a driver: 28 s on two busy processors.
+    Without this option the `ray` command first connects as a driver, which took 28 s on two busy CPU cores.
     """
     found = (NODE_ID.search(name) for name in names if _is_raylet(name))
     return [f"--node-id={match[1]}" for match in found if match][:1]
 
 
 def list_process_names() -> list[str]:
-    """What the processes are called; in a pod they are the pod's own."""
+    """Command lines of all visible processes. In a pod, these are the pod's own."""
     return [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
 
 
 def is_head_reachable() -> bool:
-    """Whether somebody listens where KubeRay says that the head is."""
+    """Whether a TCP connection to the head succeeds. KubeRay puts its address into RAY_ADDRESS."""
     host, _, port = os.environ["RAY_ADDRESS"].rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=2).close()
@@ -134,7 +135,7 @@ def is_head_reachable() -> bool:
 
 
 def main() -> int:
-    """Drain, then wait. 1 if the drain was not granted or replicas were left."""
+    """Drain, then wait. Returns 1 if the drain was not accepted or replicas still run."""
     departure = NodeDrain(list_process_names, is_head_reachable, *map(int, sys.argv[1:3]))
     return 0 if departure.request_drain(drain_node) and departure.wait_for_node_to_end() else 1
 

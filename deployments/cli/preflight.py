@@ -1,7 +1,7 @@
-"""What a start looks at before Ray does: settings, folders, ports and open files. Says what is wrong, and ends there.
+"""Preflight checks before Ray starts: settings, folders, ports and open files. Exits with a message on a problem.
 
-A server that is started by hand meets wrong settings in `build`, where Serve reports a failed deployment and goes on
-running without the app; and a port that is held where Ray starts HAProxy, in Ray's words.
+Without these checks, wrong settings fail in `build`: Serve then reports a failed deployment and keeps running without
+the app. A port in use fails when Ray starts HAProxy, with an error message of Ray's.
 """
 
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 OTHERS = 0o007
 OPEN_FILES = 10_276
-"""What HAProxy takes for the connections that Ray allows it (4,096)."""
+"""Open files that HAProxy needs for the connections that Ray allows it (4,096)."""
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def check(file: Path) -> None:
-    """Look at a config and at this host. Raises SystemExit with what stands in the way of its start."""
+    """Check a config file and this host. Raises SystemExit with a message for each problem that prevents a start."""
     config = yaml.safe_load(file.read_text())
     try:
         for application in config["applications"]:
@@ -59,7 +59,7 @@ def check(file: Path) -> None:
 
 
 def _warn_of_readers(database_url: str) -> None:
-    """A folder of an older version lets every local user in, and beside the database lie the videos."""
+    """Warn when other users can read the videos: older versions made the data folder accessible to every local user."""
     if not database_url.startswith(SQLITE_SCHEME):
         return
     folder = sqlite_file(database_url).absolute().parent
@@ -71,13 +71,13 @@ def _warn_of_readers(database_url: str) -> None:
 
 
 def _too_few_files() -> str | None:
-    """HAProxy raises its own limit of open files up to the hard one; only root may go beyond that."""
+    """A message when the hard limit of open files is too low for HAProxy. Only root may exceed the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = most == resource.RLIM_INFINITY or most >= OPEN_FILES or os.getuid() == 0
     if enough or os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         return None
     return (
-        f"{most} open files are allowed and HAProxy wants {OPEN_FILES}; raise the hard limit (ulimit -Hn, in Docker "
+        f"{most} open files are allowed and HAProxy needs {OPEN_FILES}; raise the hard limit (ulimit -Hn, in Docker "
         "--ulimit nofile=65536), or unset RAY_SERVE_ENABLE_HA_PROXY"
     )
 

@@ -1,7 +1,7 @@
-"""The server as a process below this one, which hands on every stop as SIGINT and clears away what is left.
+"""Runs the server as a child process, forwards each stop signal as SIGINT, and ends processes that remain.
 
-`serve run` drains on SIGINT and dies at once on SIGTERM, its running tasks with it, while HAProxy stays on the port
-(Ray 2.60). SIGTERM is what `kill`, systemd, Docker and other supervisors send.
+`serve run` drains on SIGINT. On SIGTERM it dies at once with its running tasks, while HAProxy keeps the port
+(Ray 2.60). `kill`, systemd, Docker and other supervisors send SIGTERM.
 """
 
 import ctypes
@@ -17,29 +17,29 @@ import psutil
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEFT_S = 10.0
-"""What processes of a server that has ended get to end by themselves."""
+"""How long the processes of an ended server may take to exit before they are killed."""
 PR_SET_PDEATHSIG = 1
 
 
 class ServerProcess:
-    """One `serve run`, in a session of its own: a terminal's ^C reaches it once, through this process."""
+    """One `serve run` in a session of its own, so that a terminal's Ctrl-C reaches it only through this process."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._pid = 0
         self._stopping = False
         for number in STOPS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays what it is
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup keeps its effect
                 signal.signal(number, self._stop)
-        # There are no threads yet that a preexec_fn could meet.
+        # preexec_fn is safe here: this process has no threads yet.
         server = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_us)  # noqa: S603, PLW1509
         self._pid = server.pid
         if self._stopping:
             self._interrupt()
 
     def wait(self) -> int:
-        """Wait for the end, whatever ends it, and leave nothing behind. Returns the exit code.
+        """Wait until the server has ended, then end its remaining processes. Returns the exit code.
 
-        `serve run` says 0 when it ends by itself, too, for which it has no reason but an error: that is a 1.
+        `serve run` exits with 0 also when nobody stopped it. That is always an error, so it becomes 1.
         """
         status = self._reap()
         self._clear()
@@ -48,14 +48,14 @@ class ServerProcess:
         return status if status or self._stopping else 1
 
     def _reap(self) -> int:
-        """As the first process of a container this one also is the parent of those that lost theirs."""
+        """Wait for the server. As process 1 of a container, this process also inherits orphans and reaps them."""
         while True:
             pid, status = os.wait()
             if pid == self._pid:
                 return os.waitstatus_to_exitcode(status)
 
     def _clear(self) -> None:
-        """End what is left of the session, HAProxy first: it would answer with errors for a server that is gone."""
+        """End what is left of the session, HAProxy first: it would answer requests with errors without a server."""
         left = self._left()
         for process in left:
             with suppress(psutil.Error):
@@ -75,7 +75,7 @@ class ServerProcess:
         return found
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        """The first signal is handed on. A second one would break off the drain that it began."""
+        """Forward the first signal only. A second one would abort the drain."""
         if not self._stopping:
             self._stopping = True
             self._interrupt()
@@ -87,7 +87,10 @@ class ServerProcess:
 
 
 def _end_with_us() -> None:
-    """In the new process: drain if this one is killed, and take SIGINT, which a shell's background ignores."""
+    """Run in the child before exec: get SIGINT when the parent dies, and accept SIGINT.
+
+    A shell ignores SIGINT in background jobs, and a child process inherits that.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)

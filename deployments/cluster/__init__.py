@@ -1,1 +1,1 @@
-"""Checks of the Ray cluster and of the machine before the server starts."""
+"""The Ray cluster and its hosts: nodes, ports, folders, shared memory and the environment that Ray reads."""

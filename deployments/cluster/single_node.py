@@ -1,8 +1,8 @@
-"""A SQLite file belongs to one host: an app on it starts on a cluster of one node, and stays on that node.
+"""A SQLite file belongs to one host: an app on SQLite starts on a cluster of one node and stays on that node.
 
-On another host a replica would make an empty file at the same path, or write through a network to a file whose locks
-hold on one host alone. So such an app is refused by a cluster of several nodes, and pinned where it was built; a node
-that joins later gets none of its replicas, and the log and /health say why.
+A replica on another host would create an empty file at the same path. On a network file system it would write to a
+file whose locks only work within one host. So `build` refuses a cluster of several nodes and pins the app to its node.
+A node that joins later gets no replica of the app; the log and /health say why.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ logger = logging.getLogger("ray.serve")
 
 
 def require_single_node(home: str, nodes: Iterable[Node]) -> None:
-    """Raise SettingsError where replicas could start on another node than `home`, the id of one."""
+    """Raise SettingsError when replicas could start on a node other than `home`, which is a node id."""
     if others := other_nodes(home, nodes):
         raise SettingsError(
             f"database_url is a SQLite file, which belongs to one host, and replicas could start on {_named(others)}, "
@@ -29,18 +29,18 @@ def require_single_node(home: str, nodes: Iterable[Node]) -> None:
 
 
 def node_affinity(database_url: str, home: str) -> dict[str, Any]:
-    """What Ray is asked of every replica, so that none starts on another host than the file's."""
+    """The actor options that keep every replica on the node with the SQLite file; empty for PostgreSQL."""
     return {"label_selector": {"ray.io/node-id": home}} if database_url.startswith(SQLITE_SCHEME) else {}
 
 
 def other_nodes(home: str, nodes: Iterable[Node]) -> list[str]:
-    """The other nodes that could hold replicas, by their hosts' names and addresses."""
+    """The other nodes that could run replicas, as "HOSTNAME (ADDRESS)"."""
     others = [each for each in nodes if can_host_replicas(each) and each["NodeID"] != home]
     return sorted(f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']})" for each in others)
 
 
 class NodeMonitor:
-    """Looks for nodes that have joined, from time to time, and keeps what there is to say."""
+    """Looks for nodes that have joined, every CHECK_INTERVAL_S seconds. `notices` is for /health."""
 
     def __init__(self, home: str, read_nodes: Callable[[], Iterable[Node]]) -> None:
         self._home = home
@@ -48,21 +48,21 @@ class NodeMonitor:
         self.notices: tuple[str, ...] = ()
 
     async def run(self) -> None:
-        """Look until the task is cancelled."""
+        """Check until this asyncio task is canceled."""
         while True:
             await self.check_nodes()
             await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def check_nodes(self) -> None:
-        """Look once. A cluster that does not answer is asked again the next time."""
+        """Check once. When the cluster does not answer, the last notices stay."""
         try:
             others = other_nodes(self._home, await asyncio.to_thread(self._read_nodes))
-        except Exception as error:  # Ray's own, of many kinds; what was seen last still stands
+        except Exception as error:  # Ray raises many kinds of errors here
             logger.warning("the nodes of the cluster could not be read: %s", error)
             return
         notices = (_unused(others),) if others else ()
         if notices != self.notices:
-            logger.warning(notices[0] if notices else "the nodes that could not be used have gone")
+            logger.warning(notices[0] if notices else "the nodes that got no replica have left the cluster")
         self.notices = notices
 
 

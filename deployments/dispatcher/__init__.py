@@ -1,1 +1,1 @@
-"""Claims tasks and sees each through the Generator and the Encoder."""
+"""The deployment that claims tasks and runs each through the Generator and the Encoder."""

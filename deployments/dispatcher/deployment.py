@@ -1,6 +1,6 @@
-"""The Dispatcher: claims tasks, owner by owner in turn, and sees each through the Generator and the Encoder.
+"""The Dispatcher claims tasks, taking turns between their owners, and runs each through the Generator and the Encoder.
 
-The frames never pass through it. It alone renews leases, counts lost attempts and puts tasks back into the queue.
+Frames never pass through the Dispatcher. No other deployment renews leases, counts lost attempts or requeues tasks.
 """
 
 import asyncio
@@ -40,17 +40,17 @@ from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 
 PREFETCH = 1
-"""Tasks handed out beyond the Generators there may be, so that the next waits at the GPU, not in the queue."""
+"""Tasks handed out beyond the number of Generators, so that the next task waits at a Generator, not in the queue."""
 RENDERED_CHECK_S = 0.02
 
 Claim = tuple[str, int]
-"""One run of a task: its id and its claim. A task that went back may run again before its last run is forgotten."""
+"""One run of a task: its id and its claim token. A requeued task may run again before the earlier run is cleaned up."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class Dispatcher:
-    """The loop. `app` is the number of this deploy; `generator` and `encoder` are handles to the two deployments."""
+    """The claim loop. `app` is the number of this deploy; `generator` and `encoder` are deployment handles."""
 
     def __init__(
         self,
@@ -101,23 +101,23 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop().create_task(self._run())
 
     async def notify(self) -> None:
-        """Look for tasks now. Only saves time: nothing depends on it."""
+        """Look for tasks now instead of at the next poll. This only saves time: nothing depends on it."""
         self._nudged.set()
 
     async def check_health(self) -> None:
-        """Raise when the loop has died, so that Serve replaces the replica."""
+        """Raise RuntimeError when the loop has ended, so that Serve replaces the replica."""
         if self._loop.done() and not self._stopping:
             raise RuntimeError(f"the dispatcher's loop has ended: {self._loop}")
 
     async def __del__(self) -> None:
-        """Claim nothing more, give what runs its time, and put the rest back into the queue at once."""
+        """Stop claiming, wait up to `drain_timeout_s` for running tasks, then requeue the rest."""
         self._stopping = True
         self._app_watch.cancel()
         self._nudged.set()
         with contextlib.suppress(StoreUnavailable):
             await asyncio.to_thread(self._place.deregister)
         await self._drain()
-        await asyncio.wait([self._loop])  # a claim that was under way ends, and what it brought goes back too
+        await asyncio.wait([self._loop])  # a claim in progress still completes; its tasks are requeued below
         for task, work in list(self._running.values()):
             work.cancel()
             await self._outcomes.retry_until_available(self._tasks.requeue, task, attempt_lost=False)
@@ -125,9 +125,9 @@ class Dispatcher:
         await asyncio.to_thread(self._tracer.close)
 
     async def _watch_app(self) -> None:
-        """Wait until Serve has brought up every deployment of this app: what an upgrade waits for."""
+        """Wait until Serve reports the app as running. During an upgrade, the older app claims until then."""
         while not self._app_runs:
-            with contextlib.suppress(Exception):  # a controller that is away is asked again
+            with contextlib.suppress(Exception):  # the Serve controller may be away: ask again later
                 self._app_runs = await asyncio.to_thread(self._is_app_running)
             await asyncio.sleep(self._settings.poll_interval_s)
 
@@ -136,7 +136,7 @@ class Dispatcher:
         return found is not None and found.status == ApplicationStatus.RUNNING
 
     async def _drain(self) -> None:
-        """Wait for what runs, and hold on to it meanwhile."""
+        """Wait for running tasks and keep renewing their leases meanwhile."""
         ends_at = time.monotonic() + self._settings.drain_timeout_s
         while self._running and (left_s := ends_at - time.monotonic()) > 0:
             running = [work for _, work in self._running.values()]
@@ -146,7 +146,7 @@ class Dispatcher:
 
     async def _run(self) -> None:
         while not self._stopping:
-            self._nudged.clear()  # before the look, so that a nudge during it means another
+            self._nudged.clear()  # before the claim, so that a nudge during it causes another claim
             try:
                 await self._maintenance.run_due()
                 self._retention.start_if_due()
@@ -186,7 +186,7 @@ class Dispatcher:
         return forget
 
     def _release_slot(self, task: Task) -> None:
-        """The Generator is done with the task: there is room for the next."""
+        """Mark the task as rendered: the Dispatcher may hand out another one."""
         if _claim(task) in self._generating:
             self._generating.discard(_claim(task))
             self._nudged.set()
@@ -202,9 +202,9 @@ class Dispatcher:
             span.end(await self._run_task(with_parent(task, span)))
 
     async def _run_task(self, task: Task) -> str | None:
-        """The heart of the server: the clip goes from the Generator to the Encoder and never passes here.
+        """Run one task: the clip goes from the Generator to the Encoder and never passes through this process.
 
-        Returns the code of the error that the run ended with.
+        Returns the code of the error that ended the run, or None.
         """
         if await self._outcomes.try_until_timeout(complete_if_published, task, self._tasks, self._outputs):
             logger.info("task %s: its file was already there", task.id)
@@ -213,14 +213,14 @@ class Dispatcher:
         return await self._encode(self._generator.generate.remote(task), task)
 
     async def _encode(self, response: Any, task: Task) -> str | None:
-        """Encode the clip of a Generator's response when it is rendered, again where the Encoder was lost."""
+        """Wait until the clip is rendered and have it encoded. Encodes again when the Encoder was lost."""
         failed, clip = None, None
         encodes = EncodeRetryBudget()
         while True:
             try:
                 clip = clip or await self._wait_for_clip(response, task)
                 await self._encoder.encode.remote(clip, task)
-            except Exception as wrapped:  # the task's boundary: whatever happened ends here
+            except Exception as wrapped:  # the task boundary: every error of a run is handled here
                 error = unwrap_ray_error(wrapped)
                 row = await self._outcomes.retry_until_available(self._tasks.get, task.id)
                 decision = decide_retry(error, row, may_encode_again=encodes.allow_retry(error))
@@ -236,14 +236,14 @@ class Dispatcher:
         return failed
 
     async def _wait_for_clip(self, response: Any, task: Task) -> Any:
-        """The reference of a clip, once it is rendered; the frames stay where they are.
+        """Return the object reference of the clip once it is rendered. The frames stay in the object store.
 
-        Serve takes a response as an argument too. But it then waits by a callback (`ObjectRef._ready`) that Ray 2.60
-        keeps after it ran, and the clip with it: it fills shared memory, and its node is never idle, so that neither a
-        drain nor the autoscaler lets the GPU go.
+        Serve also accepts a response as an argument. But Serve then waits with a callback (`ObjectRef._ready`) that
+        Ray 2.60 keeps after it ran, together with the clip. The clip fills shared memory and its node never becomes
+        idle, so that neither a drain nor the autoscaler can release the GPU.
         """
-        reference = await response._to_object_ref()  # noqa: SLF001  # the way that Serve's own documentation names
-        # Awaiting the reference would bring the frames here, and a thread for each would use up the pool.
+        reference = await response._to_object_ref()  # noqa: SLF001  # Serve's documentation names this method
+        # Awaiting the reference would copy the frames here. A thread per reference would exhaust the thread pool.
         while not ray.wait([reference], timeout=0, fetch_local=False)[0]:  # noqa: ASYNC110
             await asyncio.sleep(RENDERED_CHECK_S)
         self._release_slot(task)
@@ -255,5 +255,5 @@ def _claim(task: Task) -> Claim:
 
 
 def _in_flight(max_replicas: int) -> int:
-    """Tasks handed out: one for each Generator there may be, and so many that a few may end at the same moment."""
+    """Tasks handed out at once: one per Generator, and enough more for several tasks that end at the same moment."""
     return max_replicas + max(PREFETCH, max_replicas // 2)

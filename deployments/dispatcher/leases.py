@@ -1,6 +1,7 @@
-"""Who holds a task: a dispatcher's name says on which host and in which process it lives.
+"""Names of Dispatcher processes, and the timing of their leases.
 
-So a restart on the same host knows at once what its predecessor left behind, and need not wait for a lease to end.
+A name contains host, boot, process id and start time. So a restarted Dispatcher on the same host knows at once which
+tasks its predecessor left, and does not wait for their leases to lapse.
 """
 
 import functools
@@ -15,12 +16,12 @@ import psutil
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PID_NAMESPACE = Path("/proc/self/ns/pid")
 START_TOLERANCE_S = 5.0
-"""The start of a process is counted from the boot, whose own time shifts when the clock is set."""
+"""The start time of a process is computed from the boot time, which shifts when the clock is set."""
 
 
 @dataclass(frozen=True)
 class DispatcherId:
-    """One dispatcher process, told from all that were before it."""
+    """Identifies one Dispatcher process among all that have run. `started_at` is in seconds since the epoch."""
 
     host: str
     boot: str
@@ -29,12 +30,12 @@ class DispatcherId:
 
     @classmethod
     def current(cls) -> "DispatcherId":
-        """The name of the process that asks."""
+        """The id of the current process."""
         return cls(socket.gethostname(), _read_boot_id(), os.getpid(), psutil.Process().create_time())
 
     @classmethod
     def parse(cls, text: str) -> "DispatcherId":
-        """Read what `str` wrote."""
+        """Parse the text that `str` returned. Raises ValueError for a text of another format."""
         host, boot, pid, started_at = text.rsplit("/", 3)
         return cls(host, boot, int(pid), float(started_at))
 
@@ -42,7 +43,10 @@ class DispatcherId:
         return f"{self.host}/{self.boot}/{self.pid}/{self.started_at:.2f}"
 
     def is_dead(self, *, one_host: bool) -> bool:
-        """Whether the process is known to be gone. With `one_host`, a name of another host or boot is, too."""
+        """Whether the process is known to be gone.
+
+        With `one_host` (SQLite), a process of another host or boot also counts as gone.
+        """
         if (self.host, self.boot) != (socket.gethostname(), _read_boot_id()):
             return one_host
         try:
@@ -54,7 +58,7 @@ class DispatcherId:
 
 @functools.cache
 def _read_boot_id() -> str:
-    """The boot of this host, and the process numbers' own space: containers of one host and name are told apart."""
+    """The boot id and the PID namespace, which also distinguishes containers with the same hostname on one host."""
     try:
         return f"{BOOT_ID.read_text().strip()}:{PID_NAMESPACE.readlink()}"
     except OSError:
@@ -62,10 +66,10 @@ def _read_boot_id() -> str:
 
 
 class LeaseTimer:
-    """Says when to renew, and whether it is safe to take over what others let lapse.
+    """Decides when to renew leases, and whether lapsed leases of other Dispatchers may be taken over.
 
-    After a gap in its own loop (a suspended laptop, a database that was away) a dispatcher cannot know whose lease
-    lapsed only because everybody was asleep: it renews its own and waits one lease.
+    After a gap in its loop (a suspended laptop, a database that was away), a Dispatcher cannot tell whether other
+    Dispatchers are dead or were suspended too. It renews its own leases and waits for one lease period.
     """
 
     def __init__(self, lease_s: float) -> None:
@@ -74,16 +78,16 @@ class LeaseTimer:
         self._quiet_until = 0.0
 
     def should_renew(self) -> bool:
-        """Whether a third of the lease has gone by."""
+        """Whether a third of the lease period has passed since the last renewal."""
         return time.monotonic() - self._renewed_at > self._lease_s / 3
 
     def mark_renewed(self) -> None:
-        """Note a renewal that went through, and how late it was."""
+        """Record a successful renewal. If it was late, wait for one lease period before the next reclaim."""
         now = time.monotonic()
         if now - self._renewed_at > self._lease_s * 2 / 3:
             self._quiet_until = now + self._lease_s
         self._renewed_at = now
 
     def may_reclaim(self) -> bool:
-        """Whether lapsed leases of others may be believed."""
+        """Whether tasks with lapsed leases may be taken over from other Dispatchers."""
         return time.monotonic() >= self._quiet_until

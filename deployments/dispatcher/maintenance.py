@@ -1,4 +1,4 @@
-"""What a Dispatcher does beside running tasks: holding on to its own, taking over from the dead, ending the overdue."""
+"""Periodic work of a Dispatcher: renews leases, requeues tasks of dead Dispatchers, fails overdue tasks."""
 
 import asyncio
 import logging
@@ -14,14 +14,14 @@ from storage.task_store import TaskStore
 ORPHAN_CHECK_S = 30.0
 CHECK_INTERVAL_S = 0.9
 BATCH_SIZE = 200
-"""Between two such lots the loop renews its leases and claims."""
-PAUSED = "paused: what runs goes on to its end, no other task begins until `python -m deployments.cli.admin resume`"
+"""Tasks failed in one batch. The loop renews its leases and claims between two batches."""
+PAUSED = "paused: running tasks continue, no other task starts until `python -m deployments.cli.admin resume`"
 
 logger = logging.getLogger("ray.serve")
 
 
 class Maintenance:
-    """The house-keeping of the Dispatcher `name`, which serves `model_name`. All may raise StoreUnavailable."""
+    """Periodic work of the Dispatcher `name`, which serves `model_name`. All methods may raise StoreUnavailable."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class Maintenance:
         self._paused = False
 
     async def run_due(self) -> None:
-        """Do what is due."""
+        """Run every job that is due."""
         await self.renew_leases()
-        if time.monotonic() - self._looked_at > CHECK_INTERVAL_S:  # not at each nudge: there may be many a second
+        if time.monotonic() - self._looked_at > CHECK_INTERVAL_S:  # there may be many nudges per second
             self._looked_at = time.monotonic()
             if self._leases.may_reclaim():
                 await asyncio.to_thread(self._reclaim)
@@ -57,13 +57,13 @@ class Maintenance:
             await asyncio.to_thread(self._fail_unserved)
 
     async def renew_leases(self) -> None:
-        """Hold on to what this Dispatcher has claimed, if it is time to say so."""
+        """Renew the leases of this Dispatcher's tasks, if it is time."""
         if self._leases.should_renew():
             await asyncio.to_thread(self._tasks.renew_leases, str(self._name), self._settings.lease_s)
             self._leases.mark_renewed()
 
     def _reclaim(self) -> None:
-        """Take back what dead dispatchers held; a task that has been through too many restarts ends here."""
+        """Requeue tasks of dead Dispatchers. A task that was requeued too often fails."""
         others = [name for name in self._tasks.list_dispatchers() if name != str(self._name)]
         dead = [name for name in others if self._is_dead(name)]
         if not others:
@@ -75,7 +75,7 @@ class Maintenance:
                 self._outcomes.record_end(task, self._outcomes.too_many_restarts())
 
     def _is_dead(self, name: str) -> bool:
-        """Whether a claimant is known to be gone. Of a name that another version writes, the lease tells."""
+        """Whether a Dispatcher is known to be gone. For a name in another version's format, only its lease decides."""
         try:
             return DispatcherId.parse(name).is_dead(one_host=self._one_host)
         except ValueError:
@@ -91,10 +91,10 @@ class Maintenance:
         self._outcomes.delete_inputs(overdue)
 
     def _log_pause(self) -> None:
-        """Say when an operator has paused or resumed claims. The claim itself heeds it, told or not."""
+        """Log when an operator has paused or resumed claims. The SQL of a claim checks the pause itself."""
         paused = self._tasks.paused_at() is not None
         if paused != self._paused:
-            logger.warning(PAUSED if paused else "resumed: tasks begin again")
+            logger.warning(PAUSED if paused else "resumed: tasks start again")
         self._paused = paused
 
     def _fail_unserved(self) -> None:
@@ -103,5 +103,5 @@ class Maintenance:
             self._orphans_checked_at = -math.inf  # there may be more
         for task in unserved:
             with log_context.bind_task(task):
-                logger.warning("task %s: failed, nobody serves its model %s", task.id, task.model)
+                logger.warning("task %s: failed, no server has its model %s", task.id, task.model)
         self._outcomes.delete_inputs(unserved)

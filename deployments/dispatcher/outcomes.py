@@ -1,4 +1,4 @@
-"""How a task leaves its Dispatcher when its run did not complete it: back into the queue, failed, or dropped."""
+"""Records the outcome of a run that did not complete its task: the task is requeued, failed, or left alone."""
 
 import asyncio
 import logging
@@ -16,13 +16,13 @@ from storage.task_store import TaskStore
 from storage.tasks import Failure, Task
 
 RETRY_DELAY_S = 1.0
-"""What a fault outside the task gets to pass, before the task is tried again."""
+"""Pause before a task is tried again after an error that the task did not cause."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class OutcomeHandler:
-    """Writes down what has become of tasks, and removes the pictures of those that have ended."""
+    """Writes outcomes to the task rows, and deletes the input images of tasks that have ended."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class OutcomeHandler:
         self._metrics = metrics
 
     async def apply(self, task: Task, error: BaseException, decision: RetryDecision) -> None:
-        """Carry out the decision on a task whose run ended with `error`."""
+        """Carry out `decision` for a task whose run ended with `error`."""
         match decision:
             case RetryDecision.IGNORE:
                 logger.info("task %s: dropped: %s", task.id, error)
@@ -59,12 +59,12 @@ class OutcomeHandler:
                 await self.retry_until_available(self.record_end, task, failure_from(error))
 
     def record_reclaimed(self, task: Task) -> None:
-        """Count a task that a lost Dispatcher had held."""
+        """Log and count a task that was requeued because its Dispatcher was lost."""
         logger.info("task %s: back in the queue after its dispatcher was lost", task.id)
         self._metrics.add(TASK_RETRIES, reason=DISPATCHER_LOST)
 
     async def retry_until_available(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call the store until it answers: what has happened to a task must be written down."""
+        """Call the store until it answers, without a limit: the outcome of a task must be written."""
         while True:
             try:
                 return await asyncio.to_thread(operation, *args, **kwargs)
@@ -73,9 +73,9 @@ class OutcomeHandler:
                 await asyncio.sleep(self._settings.poll_interval_s)
 
     async def try_until_timeout(self, operation: Callable[..., bool], *args: Any) -> bool:
-        """Call the stores until they answer, or take it for a no when they have not in STORE_TIMEOUT_S.
+        """Call the stores until they answer. Returns False when they have not after STORE_TIMEOUT_S.
 
-        A store that refuses for good holds nobody's place for ever: the run goes on, and says at its end what it met.
+        The limit keeps a broken store from blocking a slot forever. The run goes on and meets the error at its end.
         """
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
@@ -84,29 +84,29 @@ class OutcomeHandler:
             return False
 
     def too_many_restarts(self) -> Failure:
-        """Why a task ends that no server has lived long enough for."""
-        message = f"the server was stopped under it, or lost its stores, {self._settings.max_requeues} times"
+        """The failure of a task that was requeued more than `max_requeues` times."""
+        message = f"the task was interrupted {self._settings.max_requeues} times: the server stopped or lost its stores"
         return Failure(message, "too_many_restarts", retryable=True)
 
     def record_end(self, task: Task, why: Failure) -> None:
-        """Fail a task. Blocks, and raises StoreUnavailable, as the next one does."""
+        """Fail a task and delete its input image. Blocks; raises StoreUnavailable."""
         self._tasks.fail(task, why)
         self.delete_input(task)
 
     def delete_input_of_ended(self, task: Task) -> None:
-        """Remove the picture of a task, unless it is to run again."""
+        """Delete the input image of a task if it has ended. Blocks; raises StoreUnavailable."""
         row = self._tasks.get(task.id)
         if row is None or row.is_finished:
             self.delete_input(task)
 
     def delete_input(self, task: Task) -> None:
-        """Remove the picture of a task that has ended."""
+        """Delete the input image of a task that has ended. Blocks; never raises StoreUnavailable."""
         self.delete_inputs([task])
 
     def delete_inputs(self, ended: Iterable[Task]) -> None:
-        """Remove the pictures of tasks that have ended, until one cannot be: the wait for a store that is away is one.
+        """Delete the input images of tasks that have ended. Stops at the first that fails: each failure may be a wait.
 
-        What is left is met again by the retention.
+        The retention deletes the remaining images later.
         """
         for task in ended:
             if task.input_key is None:
@@ -114,5 +114,5 @@ class OutcomeHandler:
             try:
                 self._outputs.delete(task.input_key)
             except StoreUnavailable as error:
-                logger.warning("task %s: its picture goes later: %s", task.id, error.message)
+                logger.warning("task %s: its input image is deleted later: %s", task.id, error.message)
                 return

@@ -1,6 +1,6 @@
-"""The gauges of the queue, which one Dispatcher of the app shows: the others show 0, so that the largest is the truth.
+"""The queue gauges. Only the leading Dispatcher of the app exports them; the others export 0.
 
-A sum would be twice the truth after a Dispatcher has died, for as long as Ray shows its last values.
+Aggregate them with max(), not sum(): Ray keeps exporting a dead Dispatcher's last values for a while.
 """
 
 import time
@@ -19,11 +19,11 @@ from deployments.observability.metrics.recorder import MetricsRecorder
 from storage.task_store import TaskStore
 
 SAMPLE_INTERVAL_S = 5.0
-"""Twice in the 10 s after which Ray passes gauges on."""
+"""Two samples in each of Ray's 10 s export intervals."""
 
 
 class QueueGauges:
-    """Counts the tasks and Generators of one model."""
+    """Counts the tasks and Generators of `model`."""
 
     def __init__(self, tasks: TaskStore, model: str, metrics: MetricsRecorder) -> None:
         self._tasks = tasks
@@ -32,7 +32,10 @@ class QueueGauges:
         self._taken_at = -SAMPLE_INTERVAL_S
 
     def publish_if_due(self, *, mine: bool) -> None:
-        """Show what is, if it is `mine` to show, or 0. Blocks; raises StoreUnavailable, and then shows what it knew."""
+        """Set the gauges if it is time: to the current values if this Dispatcher leads (`mine`), else to 0.
+
+        Blocks. Raises StoreUnavailable and leaves the gauges unchanged.
+        """
         if time.monotonic() - self._taken_at < SAMPLE_INTERVAL_S:
             return
         self._taken_at = time.monotonic()

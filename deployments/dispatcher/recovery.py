@@ -1,4 +1,4 @@
-"""Work that is already done: an Encoder may publish a file and die before the row says completed."""
+"""Completes a task whose file exists already: an Encoder may publish a file and die before the row says completed."""
 
 from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
 from storage.task_store import TaskStore
@@ -6,10 +6,11 @@ from storage.tasks import Output, Task
 
 
 def complete_if_published(task: Task, tasks: TaskStore, outputs: OutputStore) -> bool:
-    """End a task that ran before as completed, if its files are there. Returns whether it has ended so.
+    """Complete a task that ran before, if its files exist. Returns whether the task is completed.
 
-    The poster is published first, so a video without one is of no earlier run of ours. A staged file goes once its
-    video was seen whole: where one of another size is left, nobody has seen that, and the task is rendered again.
+    The Encoder publishes the poster first, so a video without a poster is not from an earlier run. The output store
+    deletes a staged file after it has seen the whole video. If a staged file of another size remains, the video was
+    not verified, and the task is rendered again.
     """
     if task.claim_token == 1:
         return False

@@ -1,7 +1,7 @@
-"""What the server forgets: files, and later rows, that are older than the settings keep them, and files of nobody.
+"""Deletes expired files and task rows, and files that belong to no task.
 
-The row changes before its files go, and goes after them: so no poll names a file that is gone, and what could not be
-removed is met again, at the latest among the files of nobody.
+The row changes before its files are deleted, so no poll names a deleted file. A row is deleted after its files. Files
+that could not be deleted are found again later, at the latest as files without a task.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from storage.sql.retention import SqlRetentionStore
 
 INTERVAL_S = 60.0
 WEBHOOK_TTL_S = 2 * 24 * 3600.0
-"""For so long a webhook may still be tried."""
+"""How long a webhook may still be tried after its task ended, at most."""
 logger = logging.getLogger("ray.serve")
 
 
 class Retention:
-    """The rounds. Each looks at no more than `batch` rows and files of each kind."""
+    """Runs the rounds. Each round looks at no more than `batch_size` rows and files of each kind."""
 
     def __init__(self, settings: RetentionSettings, rows: SqlRetentionStore, outputs: OutputStore) -> None:
         self._settings = settings
@@ -33,7 +33,7 @@ class Retention:
         self._seen = dict.fromkeys(FOLDERS, "")
 
     def start_if_due(self) -> None:
-        """Start a round in a thread, once a minute and one at a time. The event loop does not wait for it."""
+        """Start a round in a thread if the last one began INTERVAL_S ago and has ended. Does not wait for it."""
         running = self._under_way is not None and not self._under_way.done()
         if running or time.monotonic() - self._began_at < INTERVAL_S:
             return
@@ -44,11 +44,11 @@ class Retention:
         try:
             await asyncio.to_thread(self.run_round)
         except StoreUnavailable as error:
-            logger.warning("old files and rows wait for the stores: %s", error.message)
+            logger.warning("old files and rows are deleted later: %s", error.message)
 
     def run_round(self) -> None:
-        """Remove what is due. Blocks; raises StoreUnavailable, and nothing is lost by it."""
-        self._outputs.check_health()  # or each file would be a wait of its own
+        """Delete everything that is due. Blocks; raises StoreUnavailable, and the next round continues."""
+        self._outputs.check_health()  # otherwise each file could cause a separate wait
         self._expire_outputs()
         self._remove_rows()
         self._delete_webhooks()
@@ -62,7 +62,7 @@ class Retention:
         for task_id in expired:
             self._delete(_files(task_id))
         if expired:
-            logger.info("removed the files of %d tasks, which are older than retention.output_ttl_s", len(expired))
+            logger.info("deleted the files of %d tasks, which are older than retention.output_ttl_s", len(expired))
 
     def _remove_rows(self) -> None:
         if self._settings.task_ttl_s is None:
@@ -72,18 +72,18 @@ class Retention:
         without_files = [task_id for task_id in old if self._delete(_files(task_id))]
         if without_files:
             self._rows.remove(without_files, ended_before)
-            logger.info("removed %d tasks, which ended before retention.task_ttl_s", len(without_files))
+            logger.info("deleted %d tasks, which ended more than retention.task_ttl_s ago", len(without_files))
 
     def _delete_webhooks(self) -> None:
-        """How the message about a task stands is kept as long as a task without a video."""
+        """Delete old webhook rows. A row is kept as long as a task without a video, plus WEBHOOK_TTL_S."""
         if self._settings.task_ttl_s is None:
             return
         made_before = time.time() - self._settings.task_ttl_s - WEBHOOK_TTL_S
         if forgotten := self._rows.delete_webhooks(made_before, self._settings.batch_size):
-            logger.info("forgot %d webhooks, which are older than retention.task_ttl_s", forgotten)
+            logger.info("deleted %d webhooks, which are older than retention.task_ttl_s", forgotten)
 
     def _remove_orphans(self, folder: str) -> None:
-        """Look at the next files of the folder, from the first again after the last."""
+        """Check the next batch of files in `folder`. Starts again from the first file after the last one."""
         found = self._outputs.list(folder, self._seen[folder], self._settings.batch_size)
         self._seen[folder] = found[-1].key if found else ""
         orphans = find_unneeded(self._rows, list(found))
@@ -91,7 +91,7 @@ class Retention:
             logger.info("removed %d files under %s that no task needs", len(orphans), folder)
 
     def _delete(self, keys: Collection[str]) -> bool:
-        """Remove files and say whether all are gone. One that cannot be removed does not keep the others."""
+        """Delete files. Returns whether all are gone: one that cannot be deleted does not stop the others."""
         gone = True
         for key in keys:
             try:

@@ -1,1 +1,1 @@
-"""Turns a clip into an MP4 and puts it into the output store."""
+"""The deployment that encodes a clip as MP4 and writes it to the output store."""

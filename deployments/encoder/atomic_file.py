@@ -1,4 +1,4 @@
-"""A file is there whole or not at all: written under another name, moved into place when it is finished."""
+"""Writes a file atomically: under a temporary name first, then moved to its final name."""
 
 import errno
 import uuid
@@ -13,10 +13,10 @@ DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary name in the folder of `path`; what is written there becomes `path` at the end.
+    """Yield a temporary path in the folder of `path`. At the end of the context it is renamed to `path`.
 
-    On any error the temporary file is removed and `path` stays as it was. Raises EncodeFailed for an OSError,
-    and says so when the disk is full.
+    On an error the temporary file is deleted and `path` stays unchanged. Raises EncodeFailed for an OSError; the
+    message says when the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -30,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def translate_os_error(error: OSError, path: Path) -> EncodeFailed:
-    """Say in words why `path` could not be written."""
+    """The error for the client, with the reason why `path` could not be written."""
     if error.errno in DISK_IS_FULL:
         return EncodeFailed(f"no space left to write {path.name}: the disk or the quota is full")
     return EncodeFailed(f"{path.name} could not be written: {error.strerror or error}")

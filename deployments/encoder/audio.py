@@ -1,4 +1,4 @@
-"""The sound of a clip as the file needs it: safe numbers, 48 kHz, exactly as long as the picture."""
+"""Prepares the audio of a clip for the MP4: finite samples, 48 kHz, exactly as long as the video."""
 
 from fractions import Fraction
 
@@ -15,10 +15,10 @@ AudioArray = npt.NDArray[np.float32]
 
 
 def prepare_audio(audio: AudioArray, sample_rate_hz: int, num_samples: int) -> AudioArray:
-    """Bring `sound` (channels, samples) to 48 kHz and to `num_samples`: padded with silence, or cut.
+    """Resample `audio`, float32 (channels, samples), to 48 kHz; pad it with silence or cut it to `num_samples`.
 
-    One channel stays one; of more than two, the first two are kept; without any it is silence in stereo. NaN
-    becomes silence, and what lies beyond [-1, 1] is clipped.
+    Mono stays mono. Of more than two channels, the first two are kept. Without channels the result is stereo silence.
+    NaN becomes silence, and samples outside [-1, 1] are clipped.
     """
     audio = _sanitize(audio[:MAX_CHANNELS])
     fitted = np.zeros((len(audio) or MAX_CHANNELS, num_samples), np.float32)
@@ -29,12 +29,12 @@ def prepare_audio(audio: AudioArray, sample_rate_hz: int, num_samples: int) -> A
 
 
 def layout(audio: AudioArray) -> str:
-    """The channel layout of `sound`, as FFmpeg calls it."""
+    """The channel layout of `audio`, in FFmpeg's terms."""
     return "mono" if len(audio) == 1 else "stereo"
 
 
 def audio_frame(audio: AudioArray, sample_rate_hz: int) -> AudioFrame:
-    """All of `sound` as one planar frame that starts at 0."""
+    """Wrap `audio`, (channels, samples), as one planar float frame with timestamp 0."""
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout=layout(audio))
     frame.sample_rate = sample_rate_hz
     frame.time_base = Fraction(1, sample_rate_hz)

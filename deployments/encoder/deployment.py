@@ -1,4 +1,4 @@
-"""The Encoder: a clip goes in, its MP4 and its poster come to stand in the output store."""
+"""The Encoder: encodes a clip as an MP4 with a poster and writes both to the output store."""
 
 import logging
 import tempfile
@@ -33,7 +33,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Encoder:
-    """Encodes on the CPU, beside the Generators. Knows nothing of the model."""
+    """Encodes on the CPU, so that the Generator can render the next task. Does not use the model."""
 
     def __init__(self, settings: Settings, *, metrics: MetricsRecorder = NOOP_METRICS) -> None:
         log_context.install_filter()
@@ -46,10 +46,10 @@ class Encoder:
         self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
 
     def encode(self, clip: Clip, task: Task) -> None:
-        """Write the files of a task, publish them, and end the task as completed.
+        """Encode a clip, publish its files, and complete the task.
 
-        A file stands under a name with the claim in it until the row says that the claim still holds; it has its
-        final name before the row says completed. Raises TaskCanceled, EncodeFailed, StoreUnavailable.
+        The files are staged under names with the claim token until the row confirms that the claim still holds. They
+        get their final names before the row says completed. Raises TaskCanceled, EncodeFailed, StoreUnavailable.
         """
         started, stopwatch = time.monotonic(), StageTimer()
         stopwatch.start_stage(TimedStage.ENCODE)
@@ -65,8 +65,8 @@ class Encoder:
             logger.info("task %s: encoded %d bytes in %.1f s", task.id, written.size_bytes, seconds)
 
     def __del__(self) -> None:
-        """Send what is left of tracer."""
-        with suppress(AttributeError):  # the constructor may have raised
+        """Send the spans that the tracer still holds."""
+        with suppress(AttributeError):  # when the constructor has raised
             self._tracer.close()
 
     def _write(self, clip: Clip, task: Task, folder: Path) -> Mp4:
@@ -82,7 +82,7 @@ class Encoder:
             self._outputs.put(waiting[0], folder / VIDEO)
             self._outputs.put(waiting[1], folder / POSTER)
         except StorageFull:
-            self._delete_keys(*waiting)  # the half that found room takes it from videos that would be whole
+            self._delete_keys(*waiting)  # a partial upload would take space from other videos
             raise
         if not self._tasks.owns_task(task):
             self._delete_keys(*waiting)
@@ -93,7 +93,7 @@ class Encoder:
             self._discard_outputs(task, video, poster)
 
     def _discard_outputs(self, task: Task, *keys: str) -> None:
-        """The claim was lost between the two looks at the row: a canceled task keeps no file."""
+        """The claim was lost after the last check of the row. A canceled task keeps no file."""
         now = self._tasks.get(task.id)
         if now is None or (now.is_finished and now.state != State.COMPLETED):
             self._delete_keys(*keys)
@@ -104,7 +104,7 @@ class Encoder:
             self._outputs.delete(key)
 
     def _metadata(self, task: Task) -> dict[str, str]:
-        """What the file says of how it was made."""
+        """MP4 metadata: how the video was made."""
         request = (self._tasks.get(task.id) or task).rendered_request
         made = f"model={task.model} seed={request.seed} num_inference_steps={request.num_inference_steps}"
         if request.quality != Quality.EXACT:

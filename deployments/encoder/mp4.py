@@ -1,7 +1,7 @@
-"""Clip to MP4: the file that WhatsApp plays on every phone. PyAV alone; knows neither Ray nor the stores.
+"""Writes a clip as an MP4 that WhatsApp plays on every phone. Uses PyAV; imports neither Ray nor the stores.
 
-WhatsApp's words: H.264 without B-frames below High profile, AAC-LC, one audio stream, yuv420p, `moov` first,
-at most 16 MB. Ours on top: BT.709 colour that is also tagged so, and sound and picture that end together.
+WhatsApp requires H.264 without B-frames below High profile, AAC-LC, one audio stream, yuv420p, `moov` first, and at
+most 16 MB. In addition the file has tagged BT.709 colors, and audio and video end at the same time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,22 +30,22 @@ from models.errors import EncodeFailed
 
 AudioPacket: TypeAlias = "Packet[AudioStream]"
 PRESET = "veryfast"
-"""A third of the time of x264's `medium`, for 4 % more bytes and 0.1 dB (moving waves with grain, crf 18)."""
+"""Takes a third of the time of x264's `medium`, for 4 % more bytes and 0.1 dB (moving waves with grain, crf 18)."""
 MAX_TRIES = 4
 AAC_FRAME = 1024
-"""Samples in a packet of AAC-LC."""
+"""Samples per AAC-LC packet."""
 METADATA_KEYS = frozenset({"title", "artist", "album", "comment", "genre", "copyright", "date", "description"})
-"""What an MP4 keeps and ffprobe shows. The muxer drops any other key without a word."""
+"""The keys that an MP4 keeps and ffprobe shows. The muxer silently drops any other key."""
 CREATION_TIME = "creation_time"
-"""The muxer writes it into the headers of the movie and of its tracks, in whole seconds."""
+"""Metadata key. The muxer writes the time into the headers of the movie and its tracks, in whole seconds."""
 CONTAINER_OPTIONS = {"movflags": "+faststart", "movie_timescale": "240000"}
-"""As options of the container: as options of a stream they do nothing. The time scale is a multiple of 48,000
-and of the common frame rates, so that sound and picture end together."""
+"""Container options: they have no effect as stream options. The time scale is a multiple of 48,000 and of the common
+frame rates, so that audio and video end at the same time."""
 
 
 @dataclass(frozen=True)
 class Mp4:
-    """What was written."""
+    """Duration and size of a written file."""
 
     duration_s: float
     size_bytes: int
@@ -54,11 +54,11 @@ class Mp4:
 def write_mp4(
     clip: Clip, path: Path, *, max_bytes: int | None, metadata: Mapping[str, str], made_at: datetime | None = None
 ) -> Mp4:
-    """Encode `clip` into `path`, in at most `max_bytes` (None for no cap).
+    """Encode `clip` into `path`, in at most `max_bytes` (None: no limit).
 
-    The keys of `metadata` are those in METADATA_KEYS; anything else is a ValueError. `made_at` (None for now) is what
-    galleries sort by: without it a video stands under 1904. `path` is whole or not there at all. Raises EncodeFailed,
-    also where no settings make the file small enough.
+    `metadata` may only have keys in METADATA_KEYS; another key raises ValueError. Photo galleries sort by `made_at`
+    (None: now); without it they list a video under 1904. On an error `path` does not exist or is unchanged. Raises
+    EncodeFailed, also when no settings make the file small enough.
     """
     _check(clip, metadata)
     duration = len(clip.frames) / clip.frame_rate
@@ -83,13 +83,13 @@ def _check(clip: Clip, metadata: Mapping[str, str]) -> None:
             f"frames must be uint8 (T, H, W, 3), or planes (T, H * 3 / 2, W), not {clip.frames.dtype} {shape}"
         )
     if clip.audio.ndim != 2:  # noqa: PLR2004
-        raise EncodeFailed(f"sound must be (channels, samples), not {clip.audio.shape}")
+        raise EncodeFailed(f"audio must be (channels, samples), not {clip.audio.shape}")
 
 
 def _encode_within(
     max_bytes: int | None, clip: Clip, audio: AudioArray, path: Path, metadata: Mapping[str, str]
 ) -> int:
-    """Encode with lower and lower settings until the file fits. Returns its size in bytes."""
+    """Encode with lower and lower settings until the file fits into `max_bytes`. Returns its size in bytes."""
     num_frames = len(clip.frames)
     level = lowest_level(clip.width, clip.height, clip.frame_rate)
     settings = initial_params(level, num_frames, float(num_frames / clip.frame_rate), max_bytes)
@@ -116,7 +116,7 @@ def _encode(clip: Clip, audio: AudioArray, settings: EncodeParams, path: Path, m
 
 
 def _clean(text: str) -> str:
-    """Text as the muxer can take it: a NUL would end it, half a surrogate pair would raise."""
+    """Make text safe for the muxer: a NUL would end it, and a lone surrogate would raise an error."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
@@ -151,7 +151,7 @@ def _add_audio_stream(container: OutputContainer, audio: AudioArray, settings: E
 
 
 def _encode_audio(stream: AudioStream, audio: AudioArray) -> Iterator[AudioPacket]:
-    """Encode the sound a packet at a time, so that it costs its time while x264's threads work."""
+    """Encode the audio one packet at a time, so that this work overlaps with x264's threads."""
     for start in range(0, audio.shape[1], AAC_FRAME):
         frame = audio_frame(audio[:, start : start + AAC_FRAME], SAMPLE_RATE_HZ)
         frame.pts = start
@@ -165,7 +165,7 @@ def _mux(
     clip: Clip,
     audio: Iterator[AudioPacket],
 ) -> None:
-    """Encode and write the picture, with each packet of sound at its place in time."""
+    """Encode and mux the video, with each audio packet interleaved by its timestamp."""
     reformatter = VideoReformatter()
     time_base = 1 / stream.codec_context.framerate
     for index, pixels in enumerate(clip.frames):
@@ -187,14 +187,14 @@ def _mux_audio_until(container: OutputContainer, audio: Iterator[AudioPacket], t
 
 
 def _from_planes(planes: npt.NDArray[np.uint8]) -> VideoFrame:
-    """Planes (H * 3 / 2, W) as they are: the model's side has made them BT.709 in limited range."""
+    """Wrap planes (H * 3 / 2, W), yuv420p. The Generator made them BT.709 in limited range already."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv420p")
     frame.colorspace, frame.color_range = Colorspace.ITU709, ColorRange.MPEG
     return frame
 
 
 def _to_yuv(reformatter: VideoReformatter, pixels: npt.NDArray[np.uint8]) -> VideoFrame:
-    """RGB (H, W, 3) to yuv420p in limited range. PyAV would use BT.601 unless both sides are named."""
+    """Convert RGB (H, W, 3) to BT.709 yuv420p in limited range. PyAV uses BT.601 unless both sides are named."""
     rgb = VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24")
     return reformatter.reformat(
         rgb,

@@ -1,4 +1,4 @@
-"""The poster: one frame of a clip as a JPEG, for whoever shows the video before it plays."""
+"""The poster: one frame of a clip as a JPEG, shown before the video plays."""
 
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from models.yuv import PLANES_NDIM, to_rgb
 QUALITY = 85
 CANDIDATES = 9
 STRIDE = 8
-"""Of every eighth pixel each way: enough to tell a picture from a black frame."""
+"""Contrast is measured on every eighth pixel in both directions, which is enough to detect a black frame."""
 
 
 def representative_frame(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Choose among frames, RGB or planes of YUV, spread over the clip, the one with the most contrast.
+    """The frame with the most contrast among CANDIDATES frames spread over the clip; the earliest of equal ones.
 
-    So a fade from black is not what stands for the video. Of equals the earliest.
+    `frames` is uint8, RGB (T, H, W, 3) or YUV planes (T, H * 3 / 2, W). This avoids a black poster for a video that
+    fades in from black.
     """
     candidates = np.unique(np.linspace(0, len(frames) - 1, CANDIDATES, dtype=int))
     shown = frames[:, : frames.shape[1] * 2 // 3] if frames.ndim == PLANES_NDIM + 1 else frames
@@ -28,7 +29,7 @@ def representative_frame(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]
 
 
 def write_poster(frame: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write `frame`, RGB (H, W, 3) or planes of YUV, as a JPEG. `path` is whole or not there. Raises EncodeFailed."""
+    """Write `frame`, RGB (H, W, 3) or YUV planes, to `path` as a JPEG, atomically. Raises EncodeFailed."""
     rgb = to_rgb(frame) if frame.ndim == PLANES_NDIM else frame
     with atomic_write(path) as temporary:
         Image.fromarray(np.ascontiguousarray(rgb)).save(temporary, "JPEG", quality=QUALITY, optimize=True)

@@ -1,27 +1,27 @@
-"""How many bits a file may use: the H.264 level, and the settings to try until it is small enough."""
+"""Rate control: the H.264 level, and the settings to try until a file is small enough."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
 CRF = 18
-"""Visually lossless for x264. Where the cap or the level is tighter, they decide."""
+"""Visually lossless with x264. A stricter size cap or level lowers the quality."""
 MAX_CRF = 51
 CRF_STEP = 6
-"""Six steps halve the bits, about."""
+"""About six steps of CRF halve the bit rate."""
 AUDIO_BIT_RATE = 128_000
 MIN_AUDIO_BIT_RATE = 32_000
 MIN_BIT_RATE = 1_000
 BUFFER_S = 1.0
-"""Length of x264's rate buffer, in seconds: within it the rate may be above the maximum."""
+"""Length of x264's rate buffer, in seconds. The rate may exceed the maximum within it."""
 CONTAINER_BYTES = 4_096
 CONTAINER_BYTES_PER_FRAME = 24
-"""Room for `moov`: fixed, and per frame (its size, and its share of chunks and of the sound's packets)."""
+"""Bytes for `moov`: a fixed part, and a part per frame (its size entry, its share of chunk and audio entries)."""
 MARGIN = 0.97
 
 
 class Level(NamedTuple):
-    """A row of table A-1 of H.264, with the bit rate that we allow ourselves in it (Main profile)."""
+    """A row of table A-1 of the H.264 standard. `max_bit_rate` (bit/s) is the limit that we set for Main profile."""
 
     name: str
     max_macroblocks_per_s: int
@@ -39,12 +39,12 @@ LEVELS = (
     Level("5.1", 983_040, 36_864, 50_000_000),
     Level("5.2", 2_073_600, 36_864, 50_000_000),
 )
-"""From what every phone plays upwards. Above 4.2 the norm would allow more than a phone reads with ease."""
+"""The lowest level plays on every phone. Above 4.2 the standard allows higher bit rates than phones decode easily."""
 
 
 @dataclass(frozen=True)
 class EncodeParams:
-    """What one try asks of the codecs. Rates in bits per second."""
+    """Codec settings for one try. Rates are in bits per second."""
 
     level: str
     crf: int
@@ -53,12 +53,12 @@ class EncodeParams:
 
     @property
     def buffer_bits(self) -> int:
-        """The size of x264's rate buffer."""
+        """The size of x264's rate buffer, in bits."""
         return round(self.max_bit_rate * BUFFER_S)
 
 
 def lowest_level(width: int, height: int, frame_rate: Fraction) -> Level:
-    """The lowest level that holds frames of this size at this rate; the last one where none does."""
+    """The lowest level that allows this frame size and rate; the highest level in LEVELS when none does."""
     across, down = -(-width // 16), -(-height // 16)
     for level in LEVELS:
         longest = 8 * level.max_macroblocks
@@ -72,7 +72,7 @@ def lowest_level(width: int, height: int, frame_rate: Fraction) -> Level:
 
 
 def initial_params(level: Level, num_frames: int, duration_s: float, max_bytes: int | None) -> EncodeParams:
-    """The best settings that the level and the cap allow."""
+    """The best settings that the level and the size cap allow."""
     settings = EncodeParams(level.name, CRF, level.max_bit_rate)
     if max_bytes is None:
         return settings
@@ -82,13 +82,13 @@ def initial_params(level: Level, num_frames: int, duration_s: float, max_bytes: 
 
 
 def reduced_params(settings: EncodeParams, size_bytes: int, max_bytes: int) -> EncodeParams:
-    """What to try after `settings` gave a file of `size_bytes`."""
+    """The settings to try after `settings` gave a file of `size_bytes`, which is over `max_bytes`."""
     settings = replace(settings, crf=min(settings.crf + CRF_STEP, MAX_CRF))
     return _with_bit_rate(settings, settings.max_bit_rate * MARGIN**2 * max_bytes / size_bytes)
 
 
 def minimum_params(settings: EncodeParams) -> EncodeParams:
-    """The smallest file that the codecs make."""
+    """The settings for the smallest file that the codecs can make."""
     return replace(settings, crf=MAX_CRF, max_bit_rate=MIN_BIT_RATE, audio_bit_rate=MIN_AUDIO_BIT_RATE)
 
 

@@ -1,1 +1,1 @@
-"""The replica that holds the model, one a GPU."""
+"""The deployment that holds the model and renders clips. One replica per GPU."""

@@ -1,21 +1,21 @@
-"""How many Generators there should be: what Serve's controller asks, some times a second.
+"""The autoscaling policy: how many Generators there should be. Serve's controller calls it several times a second.
 
-Serve takes this module apart and rebuilds it in the controller, so it imports nothing of ours.
+Serve pickles this module by value and loads it in the controller, so it must not import modules of this project.
 """
 
 import math
 from typing import Any
 
 SUPERSEDED = "superseded"
-"""What a Generator reports of its server: 1.0 once a newer one runs that serves the same model."""
+"""Name of the metric that a Generator reports: 1.0 when a newer server with the same model runs, else 0.0."""
 
 
 class GeneratorPolicy:
-    """One Generator for each task under way, at least `min_replicas`, and fewer only after `idle_s` without need.
+    """One Generator per unfinished request, at least `min_replicas`. Scales down only after `idle_s` below the target.
 
-    A server that is superseded keeps none back: each Generator ends with its last task, whatever `min_replicas` says,
-    so that the newer server gets the GPUs. Serve itself knows no `min_replicas`: an upgrade that waited for the first
-    Generator would wait for ever where the older server has all GPUs.
+    A superseded server keeps no Generators: each ends after its last task, regardless of `min_replicas`, so that the
+    newer server gets the GPUs. Serve's own `min_replicas` stays 0. Otherwise an upgrade would wait forever for its
+    first Generator while the older server holds all GPUs.
     """
 
     def __init__(self, min_replicas: int, idle_s: float) -> None:
@@ -25,7 +25,7 @@ class GeneratorPolicy:
         self._idle_since: float | None = None
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        """Decide. Serve adds nothing to it but the upper bound, and the way up from zero."""
+        """Return the target number of replicas. Serve only applies its upper bound and the start from zero to it."""
         needed, target = math.ceil(context.total_num_requests), context.target_num_replicas
         self._superseded = self._is_superseded(context)
         wanted = needed if self._superseded else max(needed, self._min_replicas)
@@ -40,7 +40,7 @@ class GeneratorPolicy:
         return wanted, {}
 
     def _is_superseded(self, context: Any) -> bool:
-        """What the Generators say; without one, what the last of them said, until a task is there again."""
+        """The reports of the Generators. Without a Generator, the last report holds until there is a request again."""
         said = (context.aggregated_metrics or {}).get(SUPERSEDED, {})
         if said:
             return bool(max(said.values()) > 0)

@@ -1,4 +1,4 @@
-"""The clips of one Generator that wait for an Encoder: a slow disk holds the GPU back instead of filling memory."""
+"""Backpressure from the Encoder: limits the clips that wait for it, so that a slow disk does not fill the memory."""
 
 from contextlib import suppress
 
@@ -9,7 +9,7 @@ from storage.tasks import Task
 
 
 class PendingClips:
-    """Counts the bytes of clips that were made here and are not yet files, by asking for their rows."""
+    """Counts the bytes of this Generator's clips that are not encoded yet. Reads their task rows to find out."""
 
     def __init__(self, tasks: TaskStore, max_bytes: int) -> None:
         self._tasks = tasks
@@ -17,11 +17,11 @@ class PendingClips:
         self._clips: dict[tuple[str, int], int] = {}
 
     def add(self, task: Task, size_bytes: int) -> None:
-        """Note a clip that goes to an Encoder."""
+        """Count a clip of `size_bytes` that will be encoded."""
         self._clips[task.id, task.claim_token] = size_bytes
 
     def is_full(self) -> bool:
-        """Whether the next clip must wait. While the store is away, what was known last counts."""
+        """Whether the next clip must wait. While the store is away, the last known state counts."""
         if not self._exceeds_limit():
             return False
         with suppress(StoreUnavailable):

@@ -1,8 +1,8 @@
-"""The Generator: the replica that holds the model. A task goes in, a clip comes out.
+"""The Generator: the replica that holds the model. It renders a task and returns the clip.
 
-Its constructor neither loads nor raises: Serve gives a deployment up for good after three failed starts. It begins
-to import and to prefetch (`models/startup/warm_up.py`), because a replica starts when a task waits. The model loads
-with the first task; a failed load is that task's error, and the next task tries again.
+The constructor neither loads the model nor raises, because Serve abandons a deployment after three failed starts. It
+begins to import and to prefetch (`models/startup/warm_up.py`), because a replica starts when a task waits. The first
+task loads the model. A failed load fails that task, and the next task tries again.
 """
 
 import logging
@@ -50,7 +50,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Generator:
-    """Renders one task at a time. `model` and `device` are what the app resolved `auto` to, `app` is its number."""
+    """Renders one task at a time. `app` is the number of this deploy; `auto` is resolved in `model` and `device`."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Generator:
     def generate(self, task: Task) -> Clip:
         """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
 
-        Raises TaskCanceled when the task is not this claim's any more, and VideoError for all that goes wrong.
+        Raises TaskCanceled when this claim no longer owns the task, and VideoError for all other failures.
         """
         with self._turns.acquire(), log_context.bind_task(task):
             self._watch.block_if_broken()
@@ -107,11 +107,11 @@ class Generator:
                 progress_dispatcher.close()
 
     async def check_health(self) -> None:
-        """End the process when a stage hangs or the GPU is broken; Serve replaces the replica.
+        """Exit the process when a stage hangs or the GPU is broken; Serve then replaces the replica.
 
-        A coroutine, because Serve runs plain methods in as many threads as it lets requests in, and all of them may
-        hang. Raising would not do: Serve stops an unhealthy replica gracefully, and that waits for the very call
-        that hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
+        This is a coroutine because Serve runs plain methods in as many threads as there may be requests, and all of
+        them may hang. Raising is not enough: Serve stops an unhealthy replica gracefully and waits for the call that
+        hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
         """
         if reason := self._watch.failure_reason():
             logger.error("this replica ends: %s", reason)
@@ -119,11 +119,11 @@ class Generator:
             os._exit(1)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Tell GeneratorPolicy whether a newer server wants the GPU. Serve calls it some times a second."""
+        """Report to GeneratorPolicy whether a newer server needs the GPU. Serve calls this several times a second."""
         return {SUPERSEDED: float(self._supersession.known)}
 
     def __del__(self) -> None:
-        """Say that this replica is gone."""
+        """Write unwritten usage and delete this replica's row."""
         with suppress(StoreUnavailable, AttributeError):
             self._replica_status.close()
             self._model_manager.close()
@@ -139,7 +139,7 @@ class Generator:
         return ProgressDispatcher(reporter, stopwatch, timeline, self._watch, self._replica_status, self._pending_clips)
 
     def _make_progress_callback(self, task: Task) -> Callable[[TimedStage, float], None]:
-        """Makes a span of each lap; those of no length are between two reports, and nothing is in them."""
+        """Make a callback that records a span for each stage. Stages of no length lie between two reports."""
 
         def tell(lap: TimedStage, seconds: float) -> None:
             if seconds >= SHORTEST_SPAN_S:
@@ -176,8 +176,8 @@ class Generator:
         return replace(clip, timings=replace(progress_dispatcher.stopwatch.timings, cold_start=marks))
 
     def _sleep(self, wanted: HasWaiters) -> None:
-        """In the idle thread. What goes wrong leaves weights on both sides, and a wake collects them."""
-        self._watch.feed(Stage.LOADING)  # a task that waits for the turn is watched by nobody
+        """Move the weights to host memory; runs in the idle thread. After an error, wake-up collects all weights."""
+        self._watch.feed(Stage.LOADING)  # a task that waits for the lock does not feed the watchdog
         try:
             self._model_manager.sleep(wanted)
         except Exception as error:
@@ -197,13 +197,13 @@ class Generator:
         self._publish_gpu_memory()
 
     def _publish_gpu_memory(self) -> None:
-        """Ray passes a gauge on once: what is to stay is shown with every heartbeat."""
+        """Set the memory gauges. Ray exports a value only once, so they are set with every heartbeat."""
         if self._gpu_memory is not None:
             self._metrics.set(GPU_MEMORY_PEAK_BYTES, self._gpu_memory.peak_bytes)
             self._metrics.set(GPU_MEMORY_BYTES, self._gpu_memory.total_bytes)
 
 
 def _kind(request: VideoRequest, *, from_image: bool) -> Hashable:
-    """What the graphs that a render compiles depend on, as far as a request tells."""
+    """The part of a request that determines which graphs torch.compile builds, as far as is known."""
     guided = (request.uses_cfg, request.stg_scale_video > 0, request.modality_scale > 1)
     return request.height, request.width, request.num_frames, request.length, request.quality, *guided, from_image

@@ -1,4 +1,4 @@
-"""Writes to the log how far a download is: a line for each twentieth of it, so that a slow one fills no disk."""
+"""Logs the progress of a download: one line per 5 %, so that a slow download does not fill the disk."""
 
 import logging
 
@@ -11,13 +11,13 @@ logger = logging.getLogger("ray.serve")
 
 
 class DownloadLog:
-    """Of one run. Call it with each Progress."""
+    """Logs the download of one run. Call it with each Progress."""
 
     def __init__(self) -> None:
         self._told = -1
 
     def __call__(self, progress: Progress) -> None:
-        """Write a line if the download has come further than the last one said."""
+        """Log a line if another 5 % has been downloaded since the last line."""
         if progress.stage != Stage.DOWNLOADING or not progress.bytes_total:
             return
         twentieth = progress.bytes_done * LINES // progress.bytes_total

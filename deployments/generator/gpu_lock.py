@@ -1,18 +1,18 @@
-"""Turns at the GPU: one task at a time, and after a while without any the model may go to sleep."""
+"""The GPU lock: one task at a time. After some idle time, the model goes to sleep."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 HasWaiters = Callable[[], bool]
-"""Says whether a task waits for its turn."""
+"""Returns whether a task waits for the lock."""
 
 
 class GpuLock:
-    """A lock that knows who waits for it.
+    """A lock that counts its waiters and calls `fall_asleep` when it is idle.
 
-    After `idle_s` seconds in which nobody had a turn, `sleep` is called once, in a thread of its own that has
-    the turn meanwhile; it is given a function that says whether it is waited for. `idle_s` None: never.
+    After `idle_s` seconds without a holder, `fall_asleep` is called once, in a separate thread that holds the lock.
+    Its argument is a function that returns whether a task waits. With `idle_s` None it is never called.
     """
 
     def __init__(self, idle_s: float | None, fall_asleep: Callable[[HasWaiters], None]) -> None:
@@ -22,14 +22,14 @@ class GpuLock:
         self._changed = threading.Condition()
         self._waiting = 0
         self._changes = 0
-        """Turns that were taken and given back: an even number while nobody has one."""
+        """Number of times the lock was acquired or released. An even number while the lock is free."""
         self._ended = False
         if idle_s is not None:
             threading.Thread(target=self._watch_idle, args=(idle_s,), name="sleeper", daemon=True).start()
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Wait for a turn, and have it in this context."""
+        """Wait for the lock and hold it inside this context."""
         with self._changed:
             self._waiting += 1
         with self._turn:
@@ -45,11 +45,11 @@ class GpuLock:
                     self._changed.notify_all()
 
     def has_waiters(self) -> bool:
-        """Whether somebody waits for a turn."""
+        """Whether a task waits for the lock."""
         return self._waiting > 0
 
     def close(self) -> None:
-        """Never fall asleep again."""
+        """End the idle thread: `fall_asleep` is not called any more."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -65,12 +65,12 @@ class GpuLock:
                     slept = rest
 
     def _wait_for_release(self, slept: int) -> int | None:
-        """Wait until nobody has the turn, for another time than `slept`. None when it is ended."""
+        """Wait until the lock is free after a change later than `slept`. Returns that change; None when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or (self._changes > slept and self._changes % 2 == 0))
             return None if self._ended else self._changes
 
     def _is_acquired_within(self, rest: int, idle_s: float) -> bool:
-        """Whether the turn is taken, or all is ended, within `idle_s`."""
+        """Whether the lock is acquired, or this object is closed, within `idle_s` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._ended or self._changes != rest, idle_s)

@@ -15,7 +15,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class ModelInfoWriter:
-    """Of one Generator. What could not be written is written with a later heartbeat."""
+    """The writer of one Generator. What could not be written is written with a later heartbeat."""
 
     def __init__(self, tasks: TaskStore, model_name: str) -> None:
         self._tasks = tasks
@@ -24,19 +24,19 @@ class ModelInfoWriter:
         self._unwritten: ServedModel | None = None
 
     def record(self, model: "Ltx2Model") -> None:
-        """Write down which profile it has, and how much room there is beside it now."""
+        """Write the model's profile and its free GPU memory."""
         with self._lock:
             self._unwritten = ServedModel(self._model_name, model.profile, model.free_vram_bytes)
         self.write()
 
     def write(self) -> None:
-        """Write what is not written yet. Never raises for a store that is away."""
+        """Write what is not written yet. Never raises StoreUnavailable."""
         with self._lock:
             if self._unwritten is None:
                 return
             try:
                 self._tasks.record_model(self._unwritten)
             except StoreUnavailable as error:
-                logger.warning("what is known of the model is written down later: %s", error.message)
+                logger.warning("the model's profile and free memory are written later: %s", error.message)
                 return
             self._unwritten = None

@@ -1,4 +1,4 @@
-"""The model on its replica: loaded with the first task, asleep while nobody asks, woken for the task after that."""
+"""The model on its replica: loaded with the first task, asleep while idle, woken for the next task."""
 
 import logging
 import time
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from models.ltx2.model import Ltx2Model
 
 SLEEP_AFTER_S = 120.0
-"""What `generator.sleep_after_idle_s: auto` means."""
+"""The value of `generator.sleep_after_idle_s: auto`."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class ModelManager:
-    """Begins at once to import and to read ahead: a replica starts because a task waits.
+    """Loads the model, puts it to sleep and wakes it. Starts to import and prefetch at once: a task already waits.
 
-    `source` and `device` are what the app resolved `auto` to. `note` is called with a model that was loaded or woken.
+    `source` and `device` are the resolved values of `auto`. `note` is called with a model that was loaded or woken.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ModelManager:
         self._warm_up.start()
 
     def get_or_load(self, report: ReportProgress) -> "Ltx2Model":
-        """The model, where it can render. Raises what loading or waking raises, and the next call tries again."""
+        """Return the model, ready to render. Raises the errors of loading or waking; the next call tries again."""
         if self.model is None:
             self.model = self._load(report)
         elif self.model.asleep:
@@ -60,7 +60,7 @@ class ModelManager:
         return self.model
 
     def sleep(self, wanted: HasWaiters) -> None:
-        """Free the GPU while nobody asks. Raises whatever moving raises."""
+        """Move the weights to host memory, if there is room. Raises the errors of the transfer."""
         if self.model is None or not self._can_sleep(self.model):
             return
         self._replica_status.set_state(ReplicaState.SLEEPING)
@@ -70,20 +70,20 @@ class ModelManager:
         finally:
             if not self.model.asleep:
                 self._replica_status.set_state(ReplicaState.READY)
-        logger.info("%s in %.1f s", self._describe_sleep(gone, wanted), time.monotonic() - started)
+        logger.info("sleep, %.1f s: %s", time.monotonic() - started, self._describe_sleep(gone, wanted))
 
     @staticmethod
     def _describe_sleep(gone: bool, wanted: HasWaiters) -> str:
         if gone:
-            return "the GPU is free"
-        return "called back from sleep" if wanted() else "awake again, as others took the host memory meanwhile:"
+            return "the GPU was freed"
+        return "interrupted by a task" if wanted() else "undone, because other processes took the host memory"
 
     def close(self) -> None:
-        """Read ahead no more."""
+        """Stop prefetching."""
         self._warm_up.end()
 
     def _can_sleep(self, model: "Ltx2Model") -> bool:
-        """Say, where an operator may wonder, why it stays awake."""
+        """Whether the model can sleep. Logs the reason when it stays awake."""
         if model.can_sleep():
             return True
         if not model.asleep:
@@ -118,7 +118,7 @@ class ModelManager:
 
     @contextmanager
     def _report_state(self, before: ReplicaState) -> Iterator[None]:
-        """Say what came of bringing the model where it can render; a cancel leaves it as it was `before`."""
+        """Report the outcome of a load or a wake. A canceled task leaves the state as it was `before`."""
         try:
             yield
         except TaskCanceled:
@@ -134,7 +134,7 @@ class ModelManager:
 
 
 def idle_s(sleep_after_idle_s: float | Literal["auto"] | None, device: str) -> float | None:
-    """How long to stay awake; None for ever, as on a CPU, which has nothing to free."""
+    """Idle seconds before the model sleeps. None means never, as for `auto` on a CPU, where sleep frees nothing."""
     if sleep_after_idle_s == "auto":
         return SLEEP_AFTER_S if device == "cuda" else None
     return sleep_after_idle_s

@@ -1,4 +1,4 @@
-"""Hears each report of a run, and tells whoever follows it: the row, /health, the log, the clocks, the watch."""
+"""Forwards each progress report of a run to the task row, replica status, log context, timers and watchdog."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True)
 class ProgressDispatcher:
-    """Of one run. Call it with each Progress; it raises TaskCanceled."""
+    """The dispatcher of one run. Call it with each Progress; it raises TaskCanceled."""
 
     reporter: ProgressReporter
     stopwatch: StageTimer
@@ -34,7 +34,7 @@ class ProgressDispatcher:
     download_log: DownloadLog = field(default_factory=DownloadLog)
 
     def __call__(self, progress: Progress) -> None:
-        """Pass it on. The report that decoding begins returns when there is room for the clip."""
+        """Forward a report. The report that decoding begins returns only when there is room for the clip."""
         self.watchdog.feed(progress.stage)
         log_context.set_stage(progress.stage)
         self.stopwatch.observe(progress)
@@ -49,14 +49,14 @@ class ProgressDispatcher:
             self._wait_for_encoder()
 
     def close(self) -> None:
-        """Note that the run is over."""
+        """Record the end of the run."""
         self.stopwatch.start_stage(None)
         self.reporter.close()
         self.watchdog.stop()
         self.replica_status.heartbeat_now()
 
     def _wait_for_encoder(self) -> None:
-        """Hold the GPU back before a clip comes to be. Goes on reporting, so that a cancel is still heard."""
+        """Wait before decoding until earlier clips are encoded. Keeps reporting, so that a cancel still has effect."""
         self.stopwatch.start_stage(TimedStage.WAIT_FOR_ENCODER)
         while self.pending_clips.is_full():
             self.watchdog.feed(Stage.DECODING)

@@ -1,4 +1,4 @@
-"""How a Generator reports: from a thread of its own, so that a slow store never holds up a step for long."""
+"""Writes progress to the task row from a separate thread, so that a slow store never delays a step for long."""
 
 import contextvars
 import logging
@@ -12,17 +12,17 @@ from storage.task_store import TaskStore
 from storage.tasks import Task
 
 WRITE_INTERVAL_S = 0.25
-"""A step is written at most so often; in between the store is only asked whether the task is still ours."""
+"""Minimum time between two writes of one stage. In between, the store is only asked whether the claim still holds."""
 ANSWER_TIMEOUT_S = 0.2
-"""How long a step waits for the answer. No answer is not a no: the work goes on and learns it at the next step."""
+"""How long a step waits for the store's answer. Without an answer the run continues; the next step asks again."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class ProgressReporter:
-    """Carries the reports of one task to the store. Call it with each Progress; it raises TaskCanceled.
+    """Reports the progress of one task to the store. Call it with each Progress; it raises TaskCanceled.
 
-    `after_each` is called in its thread when a report has been answered: nobody waits for it.
+    The reporter's thread calls `after_each` after each answered report. No step waits for it.
     """
 
     def __init__(self, store: TaskStore, task: Task, after_each: Callable[[], None] = lambda: None) -> None:
@@ -38,12 +38,12 @@ class ProgressReporter:
         self._written: Progress | None = None
         self._written_at = 0.0
         self.last_call_at = time.monotonic()
-        in_context = contextvars.copy_context().run  # so that its log lines are about the same task
+        in_context = contextvars.copy_context().run  # so that the thread's log lines name the task
         self._thread = threading.Thread(target=in_context, args=(self._run,), name=f"report-{task.id[:8]}", daemon=True)
         self._thread.start()
 
     def __call__(self, progress: Progress) -> None:
-        """Hand over a report and look whether the task is still ours. Raises TaskCanceled."""
+        """Pass on a report and check that this claim still owns the task. Raises TaskCanceled if it does not."""
         self.last_call_at = time.monotonic()
         with self._changed:
             self._latest = progress
@@ -55,11 +55,11 @@ class ProgressReporter:
                 raise TaskCanceled("the task was canceled, or taken over by another worker")
 
     def update_task(self, task: Task) -> None:
-        """Go on for the same claim with more that is known of the task."""
+        """Replace the task with a newer copy of the same claim."""
         self._task = task
 
     def close(self) -> None:
-        """Stop reporting. Does not wait for a store that hangs."""
+        """Stop reporting. Waits at most ANSWER_TIMEOUT_S for the store."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -70,7 +70,7 @@ class ProgressReporter:
             try:
                 lost = not self._send()
             except StoreUnavailable as error:
-                logger.warning("task %s: report not taken: %s", self._task.id, error.message)
+                logger.warning("task %s: progress not written: %s", self._task.id, error.message)
                 lost, self._written = False, None
             with self._changed:
                 self._lost = self._lost or lost
@@ -79,7 +79,7 @@ class ProgressReporter:
             self._after_each()
 
     def _next(self) -> int | None:
-        """Wait for a report to send: its number, or None when there is none to come."""
+        """Wait for a report. Returns its number, or None when the reporter is closed or the task was lost."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._asked > self._answered)
             return None if self._closed or self._lost else self._asked

@@ -1,4 +1,4 @@
-"""What a replica says of itself: a row that /health reads. It is written at each change and with every heartbeat."""
+"""The status row of a Generator replica, which /health reads. It is written at each change and each heartbeat."""
 
 import threading
 import uuid
@@ -14,7 +14,7 @@ HEARTBEAT_S = 5.0
 
 
 class ReplicaStatus:
-    """Of one replica that serves `model_name`. `at_each_beat` is called with every heartbeat, in its thread."""
+    """The status of one replica of `model_name`. The heartbeat thread calls `at_each_beat` after each heartbeat."""
 
     def __init__(self, tasks: TaskStore, model_name: str, at_each_beat: Callable[[], None]) -> None:
         self._tasks = tasks
@@ -25,7 +25,7 @@ class ReplicaStatus:
 
     @property
     def state(self) -> ReplicaState:
-        """What it does now."""
+        """The current state of the replica."""
         return self._replica.state
 
     def start(self) -> None:
@@ -33,16 +33,16 @@ class ReplicaStatus:
         threading.Thread(target=self._run_heartbeat, name="heartbeat", daemon=True).start()
 
     def set_state(self, state: ReplicaState, message: str = "", *, bytes_done: int = 0, bytes_total: int = 0) -> None:
-        """Say what it does. The heartbeat writes it again if the store is away."""
+        """Set the state and write it if it is a new one. While the store is away, the heartbeat writes it later."""
         described = replace(self._replica, state=state, message=message, bytes_done=bytes_done, bytes_total=bytes_total)
         self._update(described, at_once=state != self._replica.state)
 
     def set_free_memory(self, free_vram_bytes: int | None) -> None:
-        """Say how much memory a render may take here."""
+        """Set how much GPU memory a render may use, in bytes, and write it. None: unknown."""
         self._update(replace(self._replica, free_vram_bytes=free_vram_bytes), at_once=True)
 
     def heartbeat_now(self) -> None:
-        """Have the next heartbeat at once."""
+        """Run the next heartbeat now."""
         self._beat_now.set()
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class ReplicaStatus:
         self._beat_now.set()
 
     def deregister(self) -> None:
-        """Take the row away, once the heartbeat has been told to stop. Raises StoreUnavailable."""
+        """Delete the row, after `close`. Raises StoreUnavailable."""
         with self._writing:
             self._tasks.delete_replica(self._replica.id)
 
@@ -61,7 +61,7 @@ class ReplicaStatus:
             self._write()
 
     def _write(self) -> None:
-        """Write what it does now. One at a time: a heartbeat on its way must not bring back what was before."""
+        """Write the row. One write at a time, so that a heartbeat in progress cannot restore an older state."""
         with self._writing, suppress(StoreUnavailable):
             if not self._ended.is_set():
                 self._tasks.put_replica(self._replica)

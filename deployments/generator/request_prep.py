@@ -1,4 +1,4 @@
-"""A request and the model that is there: what is rendered otherwise is written down, what has no room is refused."""
+"""Adapts a request to the loaded model: records the adjustments, and refuses a request that has no room."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger("ray.serve")
 
 
 def apply_adjustments(task: Task, model: "Ltx2Model", tasks: TaskStore) -> Task:
-    """The task with what the model cannot use of its request, written down for the client."""
+    """Record which fields of the request the model replaces. Returns the task with these adjustments."""
     adjustments = model.find_adjustments(task.request)
     if adjustments == task.adjustments:
         return task
@@ -36,22 +36,25 @@ def apply_adjustments(task: Task, model: "Ltx2Model", tasks: TaskStore) -> Task:
 
 
 def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits) -> None:
-    """Refuse at once what would run out of memory later: the first task of a model was accepted unmeasured."""
+    """Refuse a request that would run out of GPU memory later. Raises DoesNotFit.
+
+    The first task of a model is accepted before the model's free memory is known, so it is checked here.
+    """
     if model.free_vram_bytes is not None:
         check_fits(task.rendered_request, model.free_vram_bytes, limits, from_image=task.input_key is not None)
 
 
 def record_duration(task: Task, clip: Clip, tasks: TaskStore) -> None:
-    """Write down how long the video came to be, where that was left to the model."""
+    """Record the duration of the video, when the model chose it."""
     if chosen := chosen_duration(task.rendered_request, len(clip.frames)):
         with suppress(StoreUnavailable):
             tasks.record_adjustments(task, (*task.adjustments, *chosen))
 
 
 def load_input_image(task: Task, outputs: OutputStore) -> "Image | None":
-    """The image that an image-to-video task starts from, of the video's size or larger.
+    """Load the image that an image-to-video task starts from: RGB, of the video's size or larger.
 
-    Raises RenderFailed when it is gone.
+    Returns None for a text-to-video task. Raises RenderFailed when the file is missing.
     """
     if task.input_key is None:
         return None
@@ -60,5 +63,5 @@ def load_input_image(task: Task, outputs: OutputStore) -> "Image | None":
     try:
         content = b"".join(outputs.open(task.input_key))
     except FileNotFoundError:
-        raise RenderFailed("the picture that the task starts from is gone") from None
+        raise RenderFailed("the input image of the task is missing") from None
     return Image.open(io.BytesIO(content)).convert("RGB")

@@ -1,4 +1,4 @@
-"""Counts how long a Generator rendered for each owner. Other threads write it down: no render waits for the store."""
+"""Counts GPU seconds per owner. Other threads write the counts, so that a render never waits for the store."""
 
 import logging
 import threading
@@ -10,13 +10,13 @@ from models.errors import StoreUnavailable
 from storage.task_store import TaskStore
 
 FLUSH_THRESHOLD_S = 0.25
-"""So much is written with the next report of a run: a process that is killed takes no more with it, and one step."""
+"""Unwritten GPU seconds that trigger a write with the next report. A killed process loses at most this and one step."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class UsageMeter:
-    """Of one Generator, which runs one task at a time. What could not be written is kept."""
+    """The meter of one Generator, which runs one task at a time. Counts that could not be written are kept."""
 
     def __init__(self, tasks: TaskStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._tasks = tasks
@@ -28,7 +28,7 @@ class UsageMeter:
 
     @contextmanager
     def measure(self, owner: str) -> Iterator[None]:
-        """Count what is done within as a run for `owner`, however it ends, and also while it goes on."""
+        """Count the time inside this context as one run of `owner`, however it ends. It can be written meanwhile."""
         with self._lock:
             self._owner, self._counted_at = owner, self._clock()
             self._count(owner, 0.0, 1)
@@ -40,7 +40,7 @@ class UsageMeter:
                 self._owner = None
 
     def flush_if_large(self) -> None:
-        """Write if so much has come together that its loss would matter."""
+        """Write the counts if they exceed FLUSH_THRESHOLD_S."""
         with self._lock:
             self._count_current_run()
             worth_it = sum(seconds for seconds, _ in self._unwritten.values()) >= FLUSH_THRESHOLD_S
@@ -48,7 +48,7 @@ class UsageMeter:
             self.flush()
 
     def flush(self) -> None:
-        """Write down what is not yet. Never raises for a store that is away."""
+        """Write all unwritten counts. Never raises StoreUnavailable."""
         with self._lock:
             self._count_current_run()
             waiting, self._unwritten = self._unwritten, {}
@@ -56,12 +56,12 @@ class UsageMeter:
             try:
                 self._tasks.add_usage(owner, seconds, runs)
             except StoreUnavailable as error:
-                logger.warning("%.1f GPU seconds are written down later: %s", seconds, error.message)
+                logger.warning("%.1f GPU seconds are written later: %s", seconds, error.message)
                 with self._lock:
                     self._count(owner, seconds, runs)
 
     def _count_current_run(self) -> None:
-        """Count what the run that goes on has taken since it was last counted."""
+        """Count the time of the current run since the last count."""
         if self._owner is not None:
             now = self._clock()
             self._count(self._owner, now - self._counted_at, 0)

@@ -1,4 +1,4 @@
-"""Knows when a Generator has to end: a stage that says nothing for too long, or a GPU that is broken."""
+"""Detects when a Generator has to exit: a stage without reports for too long, or a broken GPU."""
 
 import threading
 import time
@@ -7,11 +7,11 @@ from collections.abc import Hashable
 from models.progress import Stage
 
 REPORT_GRACE_S = 1.0
-"""How long the answer of the task that broke the GPU has to leave the process."""
+"""Time for the failure of the task that broke the GPU to leave the process before it exits."""
 
 
 class Watchdog:
-    """Hears every report of a Generator."""
+    """Tracks the reports of one Generator. `load_timeout_s` applies to downloads and loads, and to compiling steps."""
 
     def __init__(self, stall_timeout_s: float, load_timeout_s: float) -> None:
         self._timeouts_s = {Stage.LOADING: load_timeout_s, Stage.DOWNLOADING: load_timeout_s}
@@ -23,33 +23,33 @@ class Watchdog:
         self._broken: tuple[str, float] | None = None
 
     def expect_compiling(self, kind: Hashable) -> None:
-        """Note that the task at hand may compile at any of its steps, unless one of its `kind` has made all of its own.
+        """Allow more time per step for the current task, unless an earlier task of the same `kind` compiled its graphs.
 
-        A step reports when it ends, and torch compiles several graphs in the first: each may take a minute or more.
+        A step reports when it ends. In the first step torch compiles several graphs, each for a minute or more.
         """
         self._compiling = None if kind in self._compiled else kind
 
     def feed(self, stage: Stage) -> None:
-        """Note that the stage at hand has reported."""
+        """Record a report of `stage`."""
         if stage is Stage.DECODING and self._compiling is not None:
             self._compiled.add(self._compiling)
         self._seen = (stage, time.monotonic())
 
     def stop(self) -> None:
-        """Note that no stage is at hand."""
+        """Record that no stage is active."""
         self._seen = self._compiling = None
 
     def mark_broken(self, fault: str) -> None:
-        """Note that this process can use its GPU no more."""
+        """Record that this process can no longer use its GPU."""
         self._broken = (fault, time.monotonic())
 
     def block_if_broken(self) -> None:
-        """Never return once the GPU is broken: a task that waits here is not started, and goes to the next replica."""
+        """Block forever once the GPU is broken. A task that waits here is not started and goes to the next replica."""
         if self._broken is not None:
             threading.Event().wait()
 
     def failure_reason(self) -> str | None:
-        """Say why this process must end, if it must."""
+        """The reason why this process must exit, or None."""
         if self._broken is not None:
             fault, at = self._broken
             return f"its GPU is broken: {fault}" if time.monotonic() - at >= REPORT_GRACE_S else None
@@ -64,4 +64,4 @@ class Watchdog:
             limit = max(limit, self._load_timeout_s)
         if (silence := time.monotonic() - at) <= limit:
             return None
-        return f"nothing was heard from {stage} for {silence:.0f} s; the limit is {limit:.0f} s"
+        return f"{stage} has not reported for {silence:.0f} s; the limit is {limit:.0f} s"

@@ -1,1 +1,1 @@
-"""Logs, traces and metrics."""
+"""Logs, traces and metrics of the deployments."""

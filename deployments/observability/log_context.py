@@ -1,6 +1,7 @@
-"""Every line of a log says which task it is about: its id, attempt, stage and request id, in fields of their own.
+"""Adds task fields to each log line: task id, attempt, stage and request id.
 
-Serve writes the lines, as JSON or as text, and names its own request; the fields of the task at hand come from here.
+Serve formats the lines, as JSON or as text, and adds its own request id. This module adds the fields of the current
+task.
 """
 
 import logging
@@ -13,12 +14,12 @@ from models.progress import Stage
 from storage.tasks import Task
 
 LOGGER = "ray.serve"
-"""The logger of Serve and of all that is ours."""
+"""The logger of Serve and of all modules of this project."""
 
 
 @dataclass
 class LogContext:
-    """The task that this thread or coroutine works on, and its stage."""
+    """The task that the current thread or coroutine works on, and its stage."""
 
     task: Task
     stage: Stage | None
@@ -29,7 +30,7 @@ _log_context: ContextVar[LogContext | None] = ContextVar("task at hand", default
 
 @contextmanager
 def bind_task(task: Task, stage: Stage | None = None) -> Iterator[None]:
-    """Mark what is logged within, in this context and in copies of it, as being about `task`."""
+    """Add the fields of `task` to all lines that are logged in this context and in copies of it."""
     token = _log_context.set(LogContext(task, stage))
     try:
         yield
@@ -38,21 +39,21 @@ def bind_task(task: Task, stage: Stage | None = None) -> Iterator[None]:
 
 
 def set_stage(stage: Stage) -> None:
-    """Note that the task at hand has come to `stage`."""
+    """Set the stage of the current task, if there is one."""
     if (at_hand := _log_context.get()) is not None:
         at_hand.stage = stage
 
 
 def install_filter() -> None:
-    """Put the fields on all lines of this process. A replica calls it once, when Serve has set up its logger."""
+    """Add the task fields to all log lines of this process. Call it once per replica, after Serve's logging setup."""
     logging.getLogger(LOGGER).addFilter(_FILTER_INSTALLER)
 
 
 class TaskContextFilter(logging.Filter):
-    """Adds the fields of the task at hand."""
+    """Adds the fields of the current task to a log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every line pass."""
+        """Add the fields. Returns True for every record: no line is dropped."""
         if (at_hand := _log_context.get()) is None:
             return True
         record.task_id = at_hand.task.id
@@ -67,8 +68,9 @@ class TaskContextFilter(logging.Filter):
 class _HandlerFilterInstaller(logging.Filter):
     """Keeps TaskContextFilter on each handler, behind Serve's own filters.
 
-    Those name the call as the request, and remove `task_id`, which is Ray's word for a call, too. Serve makes
-    new handlers when its logging is configured anew, so this one stays on the logger and looks at every line.
+    Serve's filters set the request id of the Serve call, and remove `task_id`, which Ray also uses for its own tasks.
+    Serve makes new handlers when its logging is reconfigured. So this filter stays on the logger and adds
+    TaskContextFilter to the current handlers at each line.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""How Serve writes its log files, in the replicas and in processes of its own. The console is text in either case."""
+"""Configures the log files of Serve, in replicas and in Serve's own processes. Console output is always text."""
 
 import logging
 
@@ -10,15 +10,15 @@ logger = logging.getLogger("ray.serve")
 
 
 def make_logging_config(settings: LogSettings) -> LoggingConfig:
-    """The settings in Serve's words."""
+    """Convert the settings to Serve's LoggingConfig."""
     return LoggingConfig(encoding="JSON" if settings.format == "json" else "TEXT", log_level=settings.level)
 
 
 def configure_system_logging(config: LoggingConfig) -> None:
-    """Have Serve's controller and proxies write in the same format, from now on and after a restart.
+    """Apply `config` to the controller and the proxies, now and after a restart.
 
-    Only `serve deploy` hands them the `logging_config` of a config file; `serve run` does not (Ray 2.60, scripts.py),
-    and there is no public call for it. A Ray without these private names costs the format, not the start.
+    Only `serve deploy` passes them the `logging_config` of a config file; `serve run` does not (Ray 2.60, scripts.py).
+    Ray has no public API for it. With a Ray that lacks these private names, the logs keep Ray's own format.
     """
     try:
         from ray.serve.context import _get_global_client

@@ -1,7 +1,7 @@
-"""Where the time of a task goes, as one trace over the four deployments.
+"""Traces: one trace per task, over all four deployments.
 
-A span names its parent by a `traceparent` (W3C Trace Context), which travels with the task in `Task.context`. This
-module does not import OpenTelemetry: `tracing_otlp.py` does, and only where an endpoint is configured.
+A span refers to its parent with a `traceparent` (W3C Trace Context), which travels with the task in `Task.context`.
+This module does not import OpenTelemetry: `tracing_otlp.py` does, and only when an endpoint is configured.
 """
 
 from collections.abc import Iterator
@@ -15,27 +15,27 @@ Value = str | int | float
 
 
 class Span(Protocol):
-    """One stretch of time that has begun."""
+    """A span that has started."""
 
     @property
     def traceparent(self) -> str | None:
-        """What its children name as their parent."""
+        """The `traceparent` for child spans. None when there is no trace."""
 
     def end(self, failed: str | None = None) -> None:
-        """End it now; `failed` is the code of the error that ended it. A second end changes nothing."""
+        """End the span now. `failed` is the code of the error that ended it. A second call has no effect."""
 
 
 class Tracer(Protocol):
-    """The spans of one process. Never raises and never waits for the receiver, but for `close`."""
+    """Creates the spans of one process. Never raises. Only `close` waits for the receiver."""
 
     def start_span(self, name: str, parent: str | None, **attributes: Value) -> Span:
-        """Begin a span now."""
+        """Start a span now."""
 
     def record_span(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
-        """Note a span that took `seconds` and ends now."""
+        """Record a span that took `seconds` and ends now."""
 
     def close(self) -> None:
-        """Send what is left, for a few seconds at most."""
+        """Send the remaining spans. Waits a few seconds at most."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ NOOP_TRACER: Tracer = _NoopTracer()
 
 @contextmanager
 def in_span(tracer: Tracer, name: str, parent: str | None, **attributes: Value) -> Iterator[Span]:
-    """A span around what is done within; it fails with the error that leaves it."""
+    """Run the context inside a span. An exception that leaves the context marks the span as failed."""
     span = tracer.start_span(name, parent, **attributes)
     try:
         yield span
@@ -73,10 +73,10 @@ def in_span(tracer: Tracer, name: str, parent: str | None, **attributes: Value) 
 
 
 def with_parent(task: Task, span: Span) -> Task:
-    """The task as the next deployment gets it: its spans come under `span`."""
+    """Copy the task for the next deployment, whose spans become children of `span`."""
     return replace(task, context=replace(task.context, traceparent=span.traceparent))
 
 
 def error_code(error: BaseException) -> str:
-    """What a failed span says. Never the message: it may hold what a client sent."""
+    """The error code for a failed span. Never the error message, which may contain text from a client."""
     return str(getattr(error, "code", type(error).__name__))

@@ -1,7 +1,7 @@
-"""Spans sent by OTLP over HTTP, in the background. Headers, certificates and sampling: the standard `OTEL_*` variables.
+"""Sends spans with OTLP over HTTP, in the background.
 
-Imported only where an endpoint is configured. The provider is this module's own and never the process's: Ray has a
-place for one of its own there.
+The standard `OTEL_*` variables set headers, certificates and sampling. This module is imported only when an endpoint is
+configured. It creates its own tracer provider and does not set the global one, which Ray may set.
 """
 
 import threading
@@ -21,7 +21,7 @@ from deployments.observability.tracing import Span, Value
 SERVICE = "ltx2-server"
 DEPLOYMENT = "ltx2.deployment"
 SHUTDOWN_TIMEOUT_S = 3.0
-"""How long a replica that ends tries to send what it has."""
+"""How long an ending replica tries to send its remaining spans."""
 W3C = TraceContextTextMapPropagator()
 
 
@@ -36,18 +36,18 @@ class OtlpTracer:
         self._tracer = provider.get_tracer(SERVICE)
 
     def start_span(self, name: str, parent: str | None, **attributes: Value) -> Span:
-        """Begin a span now. One without a parent comes from a client: it begins a trace, or goes on with theirs."""
+        """Start a span now. A `submit` span without a parent starts a new trace; with one it continues the client's."""
         kind = SpanKind.SERVER if name == "submit" else SpanKind.INTERNAL
         return _Span(self._tracer.start_span(name, _context(parent), kind, attributes))
 
     def record_span(self, name: str, parent: str | None, seconds: float, **attributes: Value) -> None:
-        """Note a span that took `seconds` and ends now."""
+        """Record a span that took `seconds` and ends now."""
         now_ns = time.time_ns()
         began_ns = now_ns - int(seconds * 1e9)
         self._tracer.start_span(name, _context(parent), SpanKind.INTERNAL, attributes, start_time=began_ns).end(now_ns)
 
     def close(self) -> None:
-        """Send what is left. The processor's own end waits for a receiver that is away longer than we do."""
+        """Send the remaining spans. The processor's own shutdown would wait longer for a receiver that is away."""
         ending = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
         ending.start()
         ending.join(SHUTDOWN_TIMEOUT_S)

@@ -1,7 +1,7 @@
-"""Every knob: description, unit, default. One module a section; `root` has them together.
+"""All settings, with description, unit and default. Each section has a module; `settings.py` combines them.
 
-`args:` in serve_config.yaml fill them; `LTX2_*` environment variables win over the file, nested names with `__`
-(LTX2_LIMITS__MAX_INFERENCE_STEPS=50). A name that does not exist stops the start.
+Values come from `args:` in serve_config.yaml. `LTX2_*` environment variables override the file; nested names use `__`
+(LTX2_LIMITS__MAX_INFERENCE_STEPS=50). An unknown name stops the start.
 """
 
 from deployments.settings.api_keys import ApiKey

@@ -1,9 +1,9 @@
-"""What all sections have in common."""
+"""The base class of all settings sections."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class SettingsModel(BaseModel):
-    """One part of the settings: it does not change, and a name that it does not have is refused."""
+    """A section of the settings. It is immutable and rejects unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

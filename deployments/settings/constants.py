@@ -1,4 +1,4 @@
-"""What the settings are called in the environment and in urls."""
+"""Names of the settings in environment variables, and schemes of their urls."""
 
 ENV_PREFIX = "LTX2_"
 ENV_NESTED_DELIMITER = "__"

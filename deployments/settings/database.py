@@ -1,4 +1,4 @@
-"""The password in a database's url: it stands in the environment, and goes nowhere else."""
+"""Removes the password from `database_url`, and restores it from the environment."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ URL_VARIABLE = f"{ENV_PREFIX}DATABASE_URL"
 
 
 def without_password(url: str) -> str:
-    """The url as anybody may see it."""
+    """The url without its password, for logs and dashboards."""
     parsed = make_url(url)
     if not parsed.password and "password" not in parsed.query:
         return url
@@ -20,6 +20,6 @@ def without_password(url: str) -> str:
 
 
 def with_password(url: str, environment: Mapping[str, str]) -> str:
-    """The url of this environment, if it is the same but for its password."""
+    """The url with the password from LTX2_DATABASE_URL, when that url is the same apart from the password."""
     found = next((value for name, value in environment.items() if name.upper() == URL_VARIABLE), url)
     return found if without_password(found) == url else url

@@ -1,4 +1,4 @@
-"""The loop that claims tasks."""
+"""Settings of the Dispatcher, which claims tasks and starts their runs."""
 
 from typing import Annotated
 
@@ -8,23 +8,29 @@ from deployments.settings.base import SettingsModel
 
 
 class DispatcherSettings(SettingsModel):
-    """The loop that claims tasks."""
+    """Settings of the Dispatcher, which claims tasks and starts their runs."""
 
     replicas: Annotated[
-        int, Field(ge=1, description="Dispatchers; more than one only with PostgreSQL. They share the Generators.")
+        int, Field(ge=1, description="Dispatcher replicas. More than 1 needs PostgreSQL. All share the Generators.")
     ] = 1
-    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Dispatcher.")] = 0.1
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray reserves for each Dispatcher.")] = 0.1
     poll_interval_s: Annotated[
-        float, Field(gt=0, description="How often it looks for tasks when nobody nudges it.")
+        float, Field(gt=0, description="Time between two checks for new tasks. A submit causes an extra check.")
     ] = 1.0
     lease_s: Annotated[
         float,
-        Field(ge=5, description="How long another Dispatcher waits before it takes a silent one's tasks."),
+        Field(ge=5, description="A Dispatcher silent for this long loses its tasks to another one."),
     ] = 60.0
-    max_attempts: Annotated[int, Field(ge=1, description="Generators that a task may lose before it fails.")] = 3
+    max_attempts: Annotated[
+        int, Field(ge=1, description="A task fails after this many runs that lost their Generator.")
+    ] = 3
     max_requeues: Annotated[
-        int, Field(ge=1, description="Restarts of the server that a task may live through before it fails.")
+        int,
+        Field(
+            ge=1, description="A task fails after it was requeued this often, for example by restarts of the server."
+        ),
     ] = 20
     drain_timeout_s: Annotated[
-        float, Field(ge=0, description="How long running tasks may go on at a stop; the rest starts again.")
+        float,
+        Field(ge=0, description="When the server stops: time for running tasks to end. The rest runs again later."),
     ] = 10.0

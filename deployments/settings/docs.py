@@ -1,6 +1,6 @@
-"""docs/settings.md, written from the settings themselves: `python -m deployments.settings.docs` prints it.
+"""Generates docs/settings.md from the settings: `python -m deployments.settings.docs` prints it.
 
-`make fix` writes it anew and `make check` compares it, so that it cannot differ from what a start takes.
+`make fix` writes the page and `make check` compares it, so that it always matches the code.
 """
 
 import json
@@ -11,17 +11,20 @@ from typing import Any
 from deployments.settings.settings import Settings
 
 Schema = Mapping[str, Any]
-"""A part of the JSON schema that pydantic makes of the settings."""
+"""A part of the JSON schema that pydantic generates from the settings."""
 
 INTRODUCTION = """\
 # Every setting
 
-They stand under `args` in `serve_config.yaml`, or in the environment, which wins: `LTX2_` and the name in capitals,
-`__` for each dot. So `limits.max_inference_steps` is `LTX2_LIMITS__MAX_INFERENCE_STEPS`; a list is JSON there. A name
-that does not exist, or a value that is not allowed, stops the start and says what is. Secrets come from the environment
-alone.
+Set them under `args` in `serve_config.yaml` or in the environment. The environment overrides the file.
 
-Address and port stand beside `args`, under `http_options`; what Ray itself reads where it starts stands in `ray.env`.
+- The variable of a setting is `LTX2_` and its name in capitals, with `__` for each dot: `limits.max_inference_steps` is
+  `LTX2_LIMITS__MAX_INFERENCE_STEPS`. A list is JSON there.
+- An unknown name or an invalid value stops the start. The error message lists what is allowed.
+- Secrets must come from the environment.
+
+Address and port are in `serve_config.yaml` beside `args`, under `http_options`. The variables that Ray itself reads at
+its start are in `ray.env`.
 
 <!-- Written by `make fix`. Edit deployments/settings/, models/request/request.py and storage/outputs/s3_options.py. -->
 """
@@ -38,20 +41,20 @@ UNITS = {
     "_cpus": "CPUs",
     "_s": "seconds",
 }
-"""By the end of a name; the longer of two ends that fit comes first."""
+"""Unit by the end of a setting's name. Of two endings that match, the longer one comes first."""
 NUMBERS = {"integer": "whole number", "number": "number"}
 TEXTS = {"uri": "url", "path": "folder", "password": "secret"}
 
 
 def write_page() -> str:
-    """The page, as Markdown."""
+    """The whole page, as Markdown."""
     schema = Settings.model_json_schema()
     title = "## The server as a whole\n"
     return "\n".join([INTRODUCTION, *_tables("", title, schema, schema["$defs"])])
 
 
 def _tables(prefix: str, title: str, section: Schema, defs: Schema) -> Iterator[str]:
-    """The table of a section, then those of the sections and records in it."""
+    """Yield the table of a section, then the tables of the sections and records in it."""
     fields = {f"{prefix}{name}": _resolve(field, defs) for name, field in section["properties"].items()}
     rows = [_row(name, field, defs) for name, field in fields.items() if "properties" not in field]
     yield "\n".join([title, HEADER, *rows, ""])
@@ -64,7 +67,7 @@ def _tables(prefix: str, title: str, section: Schema, defs: Schema) -> Iterator[
 
 
 def _resolve(field: Schema, defs: Schema) -> Schema:
-    """The field with what it refers to in its place; what it says of itself stands."""
+    """Replace a `$ref` of the field by its target. The field's own entries override those of the target."""
     return {**defs[field["$ref"].rsplit("/", 1)[1]], **field} if "$ref" in field else field
 
 
@@ -74,7 +77,7 @@ def _row(name: str, field: Schema, defs: Schema) -> str:
 
 
 def _default(name: str, field: Schema) -> str:
-    """As it is written in YAML. A default that is made at the start, not fixed, is null."""
+    """The default as written in YAML. A default that is computed at the start is shown as null."""
     if "[]" in name and "default" not in field:
         return "required"
     value = field.get("default")
@@ -84,7 +87,7 @@ def _default(name: str, field: Schema) -> str:
 
 
 def _allowed(field: Schema, defs: Schema) -> str:
-    """What a value may be, in words."""
+    """The allowed values, in words."""
     field = _resolve(field, defs)
     if "anyOf" in field:
         return ", ".join(_allowed(option, defs) for option in field["anyOf"])

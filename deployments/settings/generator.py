@@ -1,4 +1,4 @@
-"""The replicas that hold the model, one a GPU."""
+"""Settings of the Generator replicas, which hold the model. Each uses one GPU."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,71 +12,77 @@ from models.optimizations.selection import Optimization
 
 
 class GeneratorSettings(SettingsModel):
-    """The replicas that hold the model, one a GPU."""
+    """Settings of the Generator replicas, which hold the model. Each uses one GPU."""
 
-    min_replicas: Annotated[int, Field(ge=0, description="Replicas kept when idle; 0 frees the GPU.")] = 0
-    max_replicas: Annotated[int, Field(ge=1, description="Most replicas: the GPUs it may take.")] = 1
+    min_replicas: Annotated[int, Field(ge=0, description="Replicas kept while idle. 0: idle GPUs are freed.")] = 0
+    max_replicas: Annotated[
+        int, Field(ge=1, description="Maximum replicas, which is the number of GPUs that the server uses.")
+    ] = 1
     downscale_to_zero_delay_s: Annotated[
-        float, Field(ge=0, description="Idle unload: seconds without a task until the last replica goes.")
+        float, Field(ge=0, description="Idle time after which replicas that are not needed end and unload the model.")
     ] = 600.0
     sleep_after_idle_s: Annotated[
         Annotated[float, Field(ge=0)] | Literal["auto"] | None,
         Field(
-            description="Seconds without a task until the weights leave the GPU for host memory; auto is 120, null "
-            "never. Where host memory has no room for them they stay."
+            description="Time without a task until the weights move from the GPU to host memory. auto: 120 s on a "
+            "GPU. null: never. Without enough host memory the weights stay on the GPU."
         ),
     ] = "auto"
-    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray sets aside for each Generator.")] = 0.5
+    num_cpus: Annotated[float, Field(ge=0, description="CPUs that Ray reserves for each Generator.")] = 0.5
     stall_timeout_s: Annotated[
         float,
-        Field(gt=0, description="A step or a decode that reports nothing for so long ends its replica."),
+        Field(
+            gt=0, description="A replica is restarted when a denoising step or a decode reports nothing for this long."
+        ),
     ] = 300.0
     load_timeout_s: Annotated[
-        float, Field(gt=0, description="The same for loading and downloading the model, in seconds.")
+        float, Field(gt=0, description="The same limit while the model is downloaded or loaded.")
     ] = 1800.0
     max_pending_clip_bytes: Annotated[
         int,
         Field(
             ge=1,
-            description="Clips of one Generator that wait for an Encoder: at so many bytes it waits before it decodes.",
+            description="A Generator pauses before a decode while its clips that wait for an Encoder reach this size.",
         ),
     ] = 2_000_000_000
     graceful_shutdown_timeout_s: Annotated[
-        float, Field(gt=0, description="How long a running task may go on when its replica is asked to end.")
+        float, Field(gt=0, description="Time for a running task to end when Serve stops its replica.")
     ] = 900.0
 
     offload: Annotated[
         Literal["auto"] | OffloadMode,
         Field(
-            description="Where the weights go on a GPU: auto (the fastest that fits), resident, text_streamed, "
-            "transformer or blocks."
+            description="Which weights stay in host memory and pass through the GPU when needed. auto: the fastest "
+            "choice that fits. none: all weights are on the GPU. text_encoder: the text encoder passes through. "
+            "all_but_transformer: text encoder, connectors and VAE. block: the transformer too, block by block. cpu: "
+            "everything runs on the CPU."
         ),
     ] = "auto"
     weight_dtype: Annotated[
         WeightDtype,
         Field(
-            description="How the transformer is stored on a GPU: bf16, or fp8 (attention and feed-forward weights), "
-            "half as large and not exact."
+            description="How the transformer is stored on a GPU. bf16: exact. fp8: attention and feed-forward weights "
+            "in 8 bits, half the size, not exact."
         ),
     ] = WeightDtype.BF16
     text_encoder_dtype: Annotated[
         TextEncoderDtype,
         Field(
-            description="How the text encoder is stored on a GPU: bf16, or nf4, 4 bits, a third as large and not "
-            "exact; needs the extra nf4."
+            description="How the text encoder is stored on a GPU. bf16: exact. nf4: 4 bits, a third of the size, not "
+            "exact; needs the package extra `nf4`."
         ),
     ] = TextEncoderDtype.BF16
     checkpoint_type: Annotated[
         CheckpointType,
         Field(
-            description="How the checkpoint was trained: auto (its scheduler's config tells), base (of LTX-2.5, its "
-            "full transformer), or distilled (8 steps, no guidance)."
+            description="How the checkpoint was trained. auto: read from its scheduler's config. base: many steps with "
+            "guidance; of LTX-2.5, its full transformer. distilled: 8 steps without guidance."
         ),
     ] = CheckpointType.AUTO
     optimizations: Annotated[
         Literal["auto", "off"] | tuple[Optimization, ...],
         Field(
-            description="auto (on a GPU, those that leave out needless work), off, or a list of: "
+            description="auto: on a GPU, those that skip unneeded work. off: none. Or a list of: "
             + ", ".join(Optimization)
             + "."
         ),
@@ -84,18 +90,22 @@ class GeneratorSettings(SettingsModel):
 
     prompt_cache_bytes: Annotated[
         int,
-        Field(ge=0, description="Host memory for encoded prompts, so that the same words are encoded once; 0 is off."),
+        Field(ge=0, description="Host memory for a cache of encoded prompts. 0: no cache."),
     ] = PROMPT_CACHE_BYTES
 
     fast_guidance_fraction: Annotated[
         float,
-        Field(gt=0, le=1, description="The share of its steps that a task of quality fast guides, from the first on."),
+        Field(
+            gt=0,
+            le=1,
+            description="Part of the steps, from the first on, that use guidance in a task with quality fast.",
+        ),
     ] = FAST_GUIDANCE_FRACTION
     fast_float8: Annotated[
         bool,
         Field(
-            description="Whether a task of quality fast also multiplies in float8 on GPUs that have it (Ada and later) "
-            "and room for a second copy of the large weights. Not measured yet, and off for that."
+            description="Use float8 matrix products in tasks with quality fast. Needs a GPU with float8 (Ada or later) "
+            "and memory for a second copy of the large weights. Off by default because it is not measured yet."
         ),
     ] = False
 

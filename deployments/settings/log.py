@@ -1,4 +1,4 @@
-"""What is logged, and how."""
+"""Settings of the log files."""
 
 from typing import Annotated, Literal
 
@@ -8,13 +8,13 @@ from deployments.settings.base import SettingsModel
 
 
 class LogSettings(SettingsModel):
-    """What is logged, and how."""
+    """Settings of the log files."""
 
     format: Annotated[
         Literal["json", "console"],
-        Field(description="How the log files are written: json, a record a line, or console, the text of the console."),
+        Field(description="Format of the log files. json: one JSON record per line. console: text as on the console."),
     ] = "json"
     level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="The least important lines that are logged.")
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Minimum level of the lines that are logged.")
     ] = "INFO"
-    include_prompts: Annotated[bool, Field(description="Whether the log has the prompts of tasks.")] = False
+    include_prompts: Annotated[bool, Field(description="Write the prompts of tasks to the log.")] = False

@@ -1,4 +1,4 @@
-"""Where finished videos go."""
+"""Settings of the output store, which holds the finished videos."""
 
 from typing import Annotated, Literal
 
@@ -9,29 +9,30 @@ from storage.outputs.s3_options import S3Options
 
 
 class OutputSettings(SettingsModel):
-    """Where finished videos go."""
+    """Settings of the output store, which holds the finished videos."""
 
     url: Annotated[
         str,
         Field(
             pattern=r"^(file:.+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$",
-            description="file:FOLDER, a folder that every node sees, or s3://BUCKET/PREFIX, with credentials of the "
-            "standard AWS chain that may list the bucket. One store belongs to one database.",
+            description="file:FOLDER, a folder that every node can access, or s3://BUCKET/PREFIX. Credentials for S3 "
+            "come from the standard AWS chain and must be allowed to list the bucket. Each database needs its own "
+            "store.",
         ),
     ] = "file:data/outputs"
     s3: S3Options = S3Options()
     delivery: Annotated[
         Literal["proxy", "redirect"],
-        Field(description="proxy sends files through the way in; redirect sends clients to a signed url of a bucket."),
+        Field(description="proxy: the server streams files itself. redirect: clients get a signed url of the bucket."),
     ] = "proxy"
     signed_url_ttl_s: Annotated[
         int,
         Field(
             ge=60,
             le=604_800,
-            description="How long a signed url is good: a bucket's, or ours where there are keys.",
+            description="Lifetime of a signed url: of the bucket, or of this server when there are API keys.",
         ),
     ] = 3600
     min_free_bytes: Annotated[
-        int, Field(ge=0, description="With less room under the folder a submit is a 507; 0 never looks.")
+        int, Field(ge=0, description="With less free space in the folder, a submit gets a 507. 0: no check.")
     ] = 500_000_000

@@ -1,4 +1,4 @@
-"""The settings of one app, and where they come from."""
+"""The settings of one app, read from the config file and the environment."""
 
 import os
 from pathlib import Path
@@ -30,11 +30,11 @@ from models.request.request import RequestLimits
 from storage.fair_queue import Quota
 
 CorsOrigin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
-"""Exactly as a browser sends it: scheme, host and port, without a slash at the end."""
+"""An origin as browsers send it: scheme, host and port, without a slash at the end."""
 
 
 class Settings(BaseSettings):
-    """The settings of one app: one model, one queue."""
+    """The settings of one app, which serves one model from one queue."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -48,49 +48,50 @@ class Settings(BaseSettings):
         str,
         Field(
             min_length=1,
-            description="auto (Lightricks/LTX-2 where there is a GPU, else tiny), tiny, a repository id such as "
-            "Lightricks/LTX-2 or owner/name@revision, or a folder that diffusers saved.",
+            description="The model to serve. auto: Lightricks/LTX-2 with a GPU, else tiny, or the real model that this "
+            "database has served before, which waits for a GPU. tiny: random weights, makes noise. Or a repository id, "
+            "such as Lightricks/LTX-2 or owner/name@revision, or a folder saved by diffusers.",
         ),
     ] = "auto"
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Field(description="auto looks for a GPU when the app starts; cuda is for GPU nodes that join later."),
+        Field(description="auto: use a GPU if the cluster has one at the start. cuda: GPU nodes may join later."),
     ] = "auto"
     database_url: Annotated[
         str,
         Field(
             pattern=r"^(sqlite:///[^:]|postgresql)",
-            description="sqlite:///FILE is for one host, postgresql://USER@HOST/NAME for several. A password in it "
-            "comes from the environment alone.",
+            description="sqlite:///FILE for one host, postgresql://USER@HOST/NAME for several. A password in the url "
+            "must come from the environment.",
             repr=False,
         ),
     ] = "sqlite:///data/ltx2.db"
     cache_dir: Annotated[
         Path,
         Field(
-            description="Where the tiny model is built and a real one is downloaded, once. One that the Hugging Face "
-            "cache of the same user has whole is used from there."
+            description="Folder for downloaded models and the tiny model. A complete model in the user's Hugging Face "
+            "cache is used from there and not downloaded again."
         ),
     ] = Path("data/cache")
     public_base_url: Annotated[
         AnyHttpUrl | None,
-        Field(description="What urls in answers begin with; null takes the Host that the client used."),
+        Field(description="Start of the urls in answers. null: taken from the client's Host header."),
     ] = None
     trusted_proxy: Annotated[
         bool,
-        Field(description="Whether a proxy of yours stands in front, so that X-Forwarded-* may be believed."),
+        Field(description="true: trust X-Forwarded-* headers. Only for a server behind a proxy of yours."),
     ] = False
     unserved_model_timeout_s: Annotated[
         float,
-        Field(ge=0, description="How long queued tasks of a model that nobody serves any more wait until they fail."),
+        Field(ge=0, description="Queued tasks fail when no server has served their model for this long."),
     ] = 3600.0
     api_keys: Annotated[
         tuple[ApiKey, ...],
-        Field(description="Who may use the server, best in LTX2_API_KEYS; empty lets in whoever reaches it."),
+        Field(description="API keys, best set as LTX2_API_KEYS. Empty: no authentication, everyone has access."),
     ] = ()
     cors_origins: Annotated[
         tuple[CorsOrigin, ...],
-        Field(description="Sites whose scripts may call this server from a browser, such as https://app.example.com."),
+        Field(description="Sites whose scripts may call the API in a browser, such as https://app.example.com."),
     ] = ()
     outputs: OutputSettings = OutputSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
 
     @property
     def quotas(self) -> dict[str, Quota]:
-        """What the owner of each key may take."""
+        """The quota of each owner of API keys, by name."""
         return {each.name: Quota(each.weight, each.max_running, each.max_queued) for each in self.api_keys}
 
     @property
@@ -130,7 +131,7 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError(format_error(type(self), error)) from None
-        except SourceError as error:  # a variable that should hold JSON
+        except SourceError as error:  # an environment variable is not valid JSON
             raise SettingsError(f"{error}: it must be JSON") from None
 
     @classmethod
@@ -142,29 +143,29 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file."""
+        """Environment variables override the config file."""
         return env_settings, init_settings
 
     def without_secrets(self) -> "Settings":
-        """The same settings as they may be pickled: Ray keeps what deployments are bound with in a store of its own.
+        """Copy the settings without secrets, so that they can be pickled: Ray stores the arguments of deployments.
 
         Raises SettingsError for a secret that the replicas would not find in their environment.
         """
         reject_password_in_config(self.database_url, os.environ)
         webhooks = self.webhooks
         if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
-            raise SettingsError(f"setting webhooks.secret: it comes from the environment alone, as {SECRET_VARIABLE}")
+            raise SettingsError(f"setting webhooks.secret: it must come from the environment, as {SECRET_VARIABLE}")
         bare = {"webhooks": webhooks.model_copy(update={"secret": None})}
         return self.model_copy(update={**bare, "database_url": without_password(self.database_url)})
 
     def with_secrets(self) -> "Settings":
-        """The same settings with the secrets that stand in this process's environment."""
+        """Copy the settings with the secrets from the environment of this process."""
         database_url = with_password(self.database_url, os.environ)
         webhooks = self.webhooks.with_secret(os.environ)
         return self.model_copy(update={"webhooks": webhooks, "database_url": database_url})
 
     def with_absolute_paths(self) -> "Settings":
-        """The same settings with absolute paths: replicas need not share this process's folder."""
+        """Copy the settings with absolute paths: replicas may have another working directory."""
         changes: dict[str, Any] = {"cache_dir": self.cache_dir.expanduser().absolute()}
         if self.outputs.url.startswith(FILE_SCHEME):
             folder = _absolute(self.outputs.url.removeprefix(FILE_SCHEME))

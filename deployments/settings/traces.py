@@ -1,4 +1,4 @@
-"""Where traces go."""
+"""Settings of the traces."""
 
 import os
 from typing import Annotated
@@ -12,7 +12,7 @@ BASE_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def _standard_endpoint() -> str | None:
-    """What OpenTelemetry's own variables say, as its specification reads them."""
+    """The endpoint from OpenTelemetry's standard variables, as its specification defines them."""
     if endpoint := os.environ.get(ENDPOINT):
         return endpoint
     base = os.environ.get(BASE_ENDPOINT)
@@ -20,13 +20,13 @@ def _standard_endpoint() -> str | None:
 
 
 class TraceSettings(SettingsModel):
-    """Where traces go."""
+    """Settings of the traces."""
 
     endpoint: Annotated[
         str | None,
         Field(
             pattern=r"^https?://[^@]+$",
-            description="The OTLP/HTTP receiver, such as http://collector:4318/v1/traces; null takes "
-            f"{ENDPOINT} or {BASE_ENDPOINT}, and without them there are no traces.",
+            description="Url of the OTLP/HTTP receiver, such as http://collector:4318/v1/traces. null: taken from "
+            f"{ENDPOINT} or {BASE_ENDPOINT}; without these there are no traces.",
         ),
     ] = Field(default_factory=_standard_endpoint)

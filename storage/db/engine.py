@@ -1,6 +1,6 @@
-"""The connection to the database: engine, migrations, and the lock that keeps SQLite to one server.
+"""The database connection: engine, migrations, and the lock that allows only one server per SQLite file.
 
-An engine belongs to the process that made it; its methods block and are never called on an event loop.
+An engine belongs to the process that created it. Its methods block; never call them on an event loop.
 """
 
 import contextlib
@@ -22,24 +22,24 @@ from storage.db.private_files import FILE_MODE, make_private_database, make_priv
 from storage.db.schema import missing_columns
 
 BUSY_TIMEOUT_S = 10
-"""How long a write waits for another process's write to SQLite."""
+"""How long a write to SQLite waits for a write of another process."""
 WAL_RETRY_S = 0.02
 READ_ONLY = "only_reads"
-"""The mark of a connection that begins no transaction."""
+"""Execution option of a connection that begins no transaction."""
 MIGRATION_LOCK = 7_216_094_052
-"""The number of PostgreSQL's advisory lock under which one process at a time migrates. Any fixed number would do."""
+"""The key of the PostgreSQL advisory lock that allows one migration at a time. An arbitrary number."""
 MIGRATION_TIMEOUT_S = 600.0
-"""How long one statement of a migration may take on PostgreSQL, the wait for another process's migration among them."""
+"""Maximum time of one migration statement on PostgreSQL, including the wait for another process's migration."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_engine(url: str) -> Engine:
-    """Make the engine for `url`: sqlite:///PATH or postgresql://..."""
+    """Create the engine for `url`: sqlite:///PATH or postgresql://..."""
     if make_url(url).get_backend_name() != "sqlite":
         return open_postgres(make_url(url))
     make_private_folder(sqlite_file(url).parent)
     connect_args = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
-    # An error may be logged, and the values of a row hold the prompt.
+    # hide_parameters: errors may be logged, and the values of a row include the prompt.
     engine = create_engine(url, connect_args=connect_args, pool_size=20, max_overflow=30, hide_parameters=True)
     event.listen(engine, "do_connect", functools.partial(_keep_private, sqlite_file(url)))
     event.listen(engine, "connect", _prepare_sqlite)
@@ -49,8 +49,8 @@ def open_engine(url: str) -> Engine:
 
 
 def read_only_engine(engine: Engine) -> Engine:
-    """The same engine for statements that only read, each of them by itself."""
-    if is_sqlite(engine):  # without a BEGIN it is so; SQLAlchemy's own AUTOCOMMIT asks the file three times a statement
+    """A view of the engine for read-only statements, each outside of a transaction."""
+    if is_sqlite(engine):  # without a BEGIN it is; SQLAlchemy's AUTOCOMMIT accesses the file three times per statement
         return engine.execution_options(**{READ_ONLY: True})
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -61,29 +61,29 @@ def sqlite_file(url: str) -> Path:
 
 
 def is_sqlite(engine: Engine) -> bool:
-    """Whether the database is a file of this host."""
+    """Whether the database is SQLite, a file on this host."""
     return engine.dialect.name == "sqlite"
 
 
 def _keep_private(file: Path, *_connecting: object) -> None:
-    """Before SQLite makes the file, with the mode that this process's umask gives."""
+    """Create the file before SQLite does: SQLite would use the mode that the umask of this process gives."""
     make_private_database(file)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # this module says BEGIN itself
+    connection.isolation_level = None  # _begin_immediate sends BEGIN
     _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
 
 
 def _switch_to_wal(connection: Any) -> None:
-    """Two processes that switch a new file at once: SQLite fails one of them at once, without its busy timeout."""
+    """Enable WAL. Retries, because SQLite ignores its busy timeout when two processes switch a new file at once."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of an extended code says why
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the low byte is the primary error code
             if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(WAL_RETRY_S)
@@ -92,7 +92,7 @@ def _switch_to_wal(connection: Any) -> None:
 
 
 def _reject_removed_columns(file: Path, _connection: object, record: Any, _proxy: object) -> None:
-    """An open connection would go on writing to a file that was removed or replaced, and nobody would ever read it."""
+    """Discard an open connection when its file was removed or replaced: its writes would be lost."""
     try:
         found = file.stat()
     except FileNotFoundError:
@@ -103,14 +103,14 @@ def _reject_removed_columns(file: Path, _connection: object, record: Any, _proxy
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A transaction that begins as a reader and then writes can fail at once with "database is locked".
+    # A transaction that starts with a read and then writes can fail at once with "database is locked".
     if not connection.get_execution_options().get(READ_ONLY):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextlib.contextmanager
 def translate_db_errors() -> Iterator[None]:
-    """Turn every database error into StoreUnavailable."""
+    """Raise StoreUnavailable for every database error."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -118,10 +118,10 @@ def translate_db_errors() -> Iterator[None]:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables to this version. Safe when several processes do it at once.
+    """Migrate the tables to this version. Several processes may call it at once.
 
-    A database that a newer version of the server has migrated is left as it is: migrations are additive for one
-    release, so this version can work on it. Raises StoreUnavailable, also where an unreleased version made the tables.
+    A database that a newer version of the server has migrated stays unchanged: migrations are additive for one release,
+    so this version can use it. Raises StoreUnavailable, also when an unreleased version created the tables.
     """
     from alembic import command
     from alembic.config import Config
@@ -148,7 +148,7 @@ def migrate(engine: Engine) -> None:
 
 @contextlib.contextmanager
 def _migration_lock(connection: Connection) -> Iterator[None]:
-    """One process at a time, with patience for tables of millions of rows."""
+    """Allow one migration at a time, with a statement timeout that is long enough for millions of rows."""
     driver = cast("TimeoutConnection", connection.connection.dbapi_connection)
     driver.timeout_s = MIGRATION_TIMEOUT_S
     try:
@@ -159,20 +159,20 @@ def _migration_lock(connection: Connection) -> Iterator[None]:
 
 
 def sanitize_text(value: str) -> str:
-    """The text without what a database cannot hold: NUL characters and halves of surrogate pairs."""
+    """Replace what a database cannot store: NUL characters are removed, lone surrogates become `?`."""
     return value.replace("\0", "").encode(errors="replace").decode()
 
 
 class SqliteLock:
-    """Keeps a second server off a SQLite file.
+    """Prevents a second server from using the same SQLite file.
 
-    All processes of one server quota the lock; it goes when the last of them ends, however it ends.
+    All processes of one server share the lock. It is released when the last of them ends, also after a crash.
     """
 
     def __init__(self, url: str, server: str, timeout_s: float = 15.0) -> None:
-        """Take the lock for `server`, a name of this server that no other has.
+        """Take the lock. `server` is a name that is unique to this server and the same in all of its processes.
 
-        Waits `timeout_s` for the processes of a server that was just killed. Raises StoreUnavailable.
+        Waits up to `timeout_s` for the processes of a killed server to end. Raises StoreUnavailable.
         """
         path = Path(f"{sqlite_file(url)}.lock")
         make_private_folder(path.parent)
@@ -195,7 +195,7 @@ class SqliteLock:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return False  # another process is writing its name; the one in the file may be an old one
+                return False  # another process holds the exclusive lock and is about to write its name
         else:
             os.truncate(self._descriptor, 0)
             os.pwrite(self._descriptor, server.encode(), 0)
@@ -209,5 +209,5 @@ class SqliteLock:
         return os.pread(self._descriptor, 1000, 0).decode()
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock of this process."""
         os.close(self._descriptor)

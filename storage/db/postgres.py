@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL that answer or fail in bounded time.
+"""PostgreSQL connections that answer or fail within a limited time.
 
-A server that hangs (a full disk, a stopped process) keeps its sockets open, so no time-out of its own ends a wait.
-This one is on our side.
+A server that hangs (a full disk, a stopped process) keeps its sockets open, so none of its own timeouts ends a wait.
+The timeout here is enforced by the client.
 """
 
 import time
@@ -13,23 +13,23 @@ from sqlalchemy import URL, Engine, create_engine, event
 
 CONNECT_TIMEOUT_S = 5
 QUERY_TIMEOUT_S = 10.0
-"""How long one statement may take. Every statement of the task store is an indexed one of milliseconds."""
+"""Maximum time of one statement. All statements of the task store use an index and take milliseconds."""
 POOL_SIZE = 10
-"""Connections that one process holds at most."""
+"""Maximum connections of one process."""
 
 
 class TimeoutConnection(psycopg.Connection[Any]):
-    """Closes itself when a statement is not answered in `timeout_s`; the pool then opens another."""
+    """A connection that closes itself when a statement takes longer than `timeout_s`. The pool then opens another."""
 
     timeout_s: float = QUERY_TIMEOUT_S
 
-    def __del__(self, *args: Any) -> None:  # psycopg's takes one
-        """Close in silence: an engine that is disposed of while a thread still reads leaves that connection to us."""
+    def __del__(self, *args: Any) -> None:  # psycopg's method takes one argument
+        """Close without a warning: a disposed engine leaves connections open that a thread still reads from."""
         if hasattr(self, "pgconn"):
             self.close()
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """Wait for what libpq is to do. psycopg looks in at every `interval`, also when nothing came."""
+        """Wait for libpq, at most `timeout_s`. psycopg resumes the generator at each `interval`, also without data."""
         return super().wait(self._bounded(gen), *args, **kwargs)
 
     def _bounded(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -47,18 +47,18 @@ class TimeoutConnection(psycopg.Connection[Any]):
 
 
 def open_postgres(url: URL) -> Engine:
-    """Make the engine for a PostgreSQL url. Connections are pooled, bounded, and checked before use."""
+    """Create the engine for a PostgreSQL url. Connections are pooled, limited in number, and checked before use."""
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     engine = create_engine(
         url,
         pool_pre_ping=True,
-        hide_parameters=True,  # an error may be logged, and the values of a row hold the prompt
+        hide_parameters=True,  # errors may be logged, and the values of a row include the prompt
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=QUERY_TIMEOUT_S,
-        # A plan that is kept fits no value in particular: once psycopg had prepared a submit, PostgreSQL read the whole
-        # table for the length of the queue (0.2 s with a million tasks). Connection poolers like it better, too.
+        # No prepared statements: their generic plans ignore the values. With them PostgreSQL read the whole table to
+        # count the queue at a submit (0.2 s with a million tasks). Connection poolers also work better without them.
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None},
     )
     event.listen(engine, "do_connect", _connect)

@@ -1,4 +1,4 @@
-"""Keeps what the server stores for itself from other users of the host: prompts, and the secret that signs urls."""
+"""Creates files and folders that other users of the host cannot read: they hold prompts and the url signing secret."""
 
 import contextlib
 import os
@@ -10,16 +10,16 @@ SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that only this user can enter. One that is there keeps its mode: an operator may have chosen it."""
+    """Create a folder that only this user can enter. An existing folder keeps its mode: an operator may have set it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=FOLDER_MODE)
 
 
 def make_private_database(file: Path) -> None:
-    """Make a SQLite file that only this user can read, or take others' permission from one that is there.
+    """Create a SQLite file that only this user can read, or remove other users' access to an existing one.
 
-    SQLite gives the files beside it (`-wal`, `-shm`) the mode of the database. One of another user stays as it is.
+    SQLite gives the files beside it (`-wal`, `-shm`) the mode of the database. A file of another user stays unchanged.
     """
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
@@ -28,4 +28,4 @@ def make_private_database(file: Path) -> None:
             with contextlib.suppress(OSError):
                 file.with_name(file.name + suffix).chmod(FILE_MODE)
     except OSError:
-        return  # SQLite meets the same, and says it as a database's error
+        return  # SQLite will fail in the same way and report it as a database error

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
+"""The tables as SQLAlchemy Core definitions. The migrations create them; a test compares the two."""
 
 from sqlalchemy import (
     BigInteger,
@@ -19,13 +19,13 @@ from sqlalchemy import (
 metadata = MetaData()
 
 Sequence = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows by itself only in a column of type INTEGER."""
+"""SQLite generates row numbers only for a column of type INTEGER."""
 
 HELD = text("dispatcher IS NOT NULL")
 DUE = text("finished_at IS NULL AND deadline_at IS NOT NULL")
 PENDING = text("state = 'pending'")
 IN_QUEUE = text("state = 'queued'")
-"""Spelt as the index spells it, or SQLite would not take that."""
+"""Must have the same text in the index and in the query, or SQLite does not use the index."""
 
 tasks = Table(
     "tasks",
@@ -38,7 +38,7 @@ tasks = Table(
     Column("request", Text, nullable=False),
     Column(
         "explicit_fields", Text, nullable=False
-    ),  # the parameters that the client named; of others the model's defaults hold
+    ),  # the parameters that the client set; the model's defaults apply to the others
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
     Column("request_id", String(128)),
@@ -70,7 +70,7 @@ tasks = Table(
     Index("tasks_by_state", "state", "sequence"),
     Index("tasks_by_owner", "state", "owner", "sequence"),
     Index("tasks_by_end", "state", "finished_at"),
-    # Only what waits, is held, or may still be late: as small with a million finished tasks as with ten.
+    # Partial indexes over unfinished rows: their size does not grow with the number of finished tasks.
     Index("tasks_in_queue", "model", "owner", "sequence", sqlite_where=IN_QUEUE, postgresql_where=IN_QUEUE),
     Index("tasks_by_dispatcher", "dispatcher", sqlite_where=HELD, postgresql_where=HELD),
     Index("tasks_by_deadline", "deadline_at", sqlite_where=DUE, postgresql_where=DUE),
@@ -88,7 +88,7 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_age", "created_at"),
 )
 
-# How far each owner is in virtual time: storage/quotas.py.
+# The virtual time of each owner: storage/fair_queue.py.
 fair_queue_state = Table(
     "fair_queue_state",
     metadata,
@@ -106,7 +106,7 @@ usage = Table(
     Column("gpu_s", Float, nullable=False),
 )
 
-# Random bytes that all processes quota, such as what urls are signed with.
+# Random bytes shared by all processes, such as the secret that signs urls.
 secrets = Table(
     "secrets",
     metadata,
@@ -114,7 +114,7 @@ secrets = Table(
     Column("value", String(64), nullable=False),
 )
 
-# The outbox. `delivery_group` is an owner and a host: each gets its turn, and one that hangs holds up no other.
+# The outbox. `delivery_group` is an owner and a host. Groups take turns, so a host that hangs delays no other group.
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
@@ -157,10 +157,10 @@ served_models = Table(
     Column("free_vram_bytes", BigInteger),
 )
 
-# At most one row, while an operator has paused claims.
+# Has one row while an operator has paused claims, else none.
 pauses = Table("pauses", metadata, Column("paused_at", Float, primary_key=True))
 
-# Deploys, numbered, and the Dispatchers of each: of two apps on one database the newest that is ready claims.
+# Numbered deploys, and the Dispatchers of each. With two apps on one database, the newest ready one claims.
 deploys = Table(
     "deploys",
     metadata,
@@ -181,7 +181,7 @@ dispatchers = Table(
 
 
 def missing_columns(connection: Connection) -> list[str]:
-    """What a database lacks of these tables, as `table.column`."""
+    """The columns that the database lacks, as `table.column`."""
     found = inspect(connection).get_multi_columns()
     there = {f"{table}.{column['name']}" for (_, table), columns in found.items() for column in columns}
     wanted = [f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.columns]

@@ -1,4 +1,4 @@
-"""The output store in a folder of this host, or one that all hosts mount."""
+"""The output store in a folder on this host or on a file system that all hosts mount."""
 
 import contextlib
 import errno
@@ -13,19 +13,19 @@ from models.errors import StorageFull, StoreUnavailable
 from storage.outputs.store import CHUNK_BYTES, ListedFile, StoredFile, check_key
 
 OUTPUT_MODE, INPUT_MODE = 0o644, 0o600
-"""A web server of the host may hand out videos, where their folder lets it in. Images of clients are the server's."""
+"""Another process, such as a web server, may read videos if it can enter the folder. Input images are private."""
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-"""What file systems answer that make no hard links: exFAT, some quotas and some that lie over a network."""
+"""Error codes of file systems without hard links: exFAT, some shares and some network file systems."""
 
 
 class LocalOutputStore:
-    """Files under a root. A file appears whole or not at all, and no key leads outside."""
+    """Files under a root folder. A file appears completely or not at all. Keys cannot name files outside the root."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
     def put(self, key: str, source: Path | bytes) -> None:
-        """Write beside the final place, make it durable, then rename."""
+        """Write a temporary file in the target's folder, sync it to disk, then rename it."""
         target = self._path(key)
         with translate_os_errors():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ class LocalOutputStore:
             _sync_folder(target.parent)
 
     def publish(self, staged: str, key: str) -> StoredFile:
-        """Link the file to its final name, which replaces none that is there, and look before the staged one goes."""
+        """Link the staged file to its final name, verify the size, then delete the staged file."""
         source, target = self._path(staged), self._path(key)
         with translate_os_errors():
             size_bytes = source.stat().st_size
@@ -52,7 +52,7 @@ class LocalOutputStore:
             return _stored(target)
 
     def stat(self, key: str) -> StoredFile | None:
-        """Describe a file."""
+        """Describe a file. None when it does not exist."""
         with translate_os_errors():
             try:
                 return _stored(self._path(key))
@@ -60,7 +60,7 @@ class LocalOutputStore:
                 return None
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Read a file in chunks. A file that is deleted meanwhile is still read to its end."""
+        """Read a file in chunks of CHUNK_BYTES. A file that is deleted meanwhile can still be read to its end."""
         chunks = _chunks(self._path(key), start, length)
         try:
             next(chunks)
@@ -71,12 +71,12 @@ class LocalOutputStore:
         return chunks
 
     def delete(self, key: str) -> None:
-        """Remove a file."""
+        """Delete a file, if it exists."""
         with translate_os_errors():
             self._path(key).unlink(missing_ok=True)
 
     def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
-        """Read all names of the folder, and look at the files asked for."""
+        """List the keys in a folder. Reads all names of the folder, but only the metadata of the files it returns."""
         folder = self._root / prefix
         with translate_os_errors():
             try:
@@ -87,16 +87,16 @@ class LocalOutputStore:
             return [found for key in wanted if (found := self._listed(key))]
 
     def presign_url(self, key: str, expires_s: int, filename: str) -> None:
-        """A folder signs nothing: the files are served by the way in."""
+        """Always None: the Ingress serves the files of a folder itself."""
 
     def free_bytes(self) -> int:
-        """The room on the disk under the folder that this process may use."""
+        """Free bytes on the file system of the root folder that this process may use."""
         there = next(each for each in (self._root, *self._root.parents) if each.exists())
         with translate_os_errors():
             return shutil.disk_usage(there).free
 
     def check_health(self) -> None:
-        """Write and remove a small file where the videos go."""
+        """Write and delete a small file in the folder of the videos."""
         folder = self._root / "outputs"
         with translate_os_errors():
             folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class LocalOutputStore:
                 file.write(b"ok")
 
     def _listed(self, key: str) -> ListedFile | None:
-        """A file, unless it has gone meanwhile or is none."""
+        """Describe a file. None when it has been deleted meanwhile or is not a regular file."""
         path = self._root / key
         with contextlib.suppress(FileNotFoundError):
             return ListedFile(key, path.stat().st_mtime) if path.is_file() else None
@@ -120,7 +120,7 @@ def _stored(path: Path) -> StoredFile:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give the file a second name. A file system without hard links gives it the new name in place of the old one."""
+    """Hard-link the file to `target` unless that exists. On a file system without hard links, rename it instead."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -133,7 +133,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:
-    """First nothing, once the file is open: a generator that has begun closes it, also when nobody reads on."""
+    """Yield an empty chunk once the file is open. A started generator closes the file, even when it is not read on."""
     with path.open("rb", buffering=0) as file:
         yield b""
         file.seek(start)
@@ -144,7 +144,7 @@ def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:
 
 
 def _fill(descriptor: int, source: Path | bytes) -> None:
-    """Write `source` to an open file, make it durable and close it."""
+    """Write `source` to an open file, sync it to disk and close it."""
     with os.fdopen(descriptor, "wb") as file:
         if isinstance(source, bytes):
             file.write(source)
@@ -166,7 +166,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def translate_os_errors() -> Iterator[None]:
-    """Say in our words what the file system refused."""
+    """Raise StorageFull or StoreUnavailable for an OSError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Opens the output store that a URL names."""
+"""Opens the output store for a url."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from storage.outputs.store import OutputStore
 
 
 def open_output_store(url: str, s3: S3Options | None = None) -> OutputStore:
-    """Open the store at `url`: file:FOLDER or s3://BUCKET/PREFIX. Raises ValueError for any other."""
+    """Open the store at `url`: file:FOLDER or s3://BUCKET/PREFIX. Raises ValueError for any other url."""
     scheme, _, location = url.partition(":")
     if scheme == "file" and location:
         from storage.outputs.local import LocalOutputStore

@@ -1,4 +1,4 @@
-"""The output store in a bucket of any S3-compatible server."""
+"""The output store in a bucket of an S3-compatible server."""
 
 import contextlib
 import logging
@@ -19,14 +19,14 @@ from storage.ttl_cache import TtlCache
 
 MISSING = frozenset({"404", "NoSuchKey"})
 NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
-"""What servers say that do not know a copy with If-None-Match."""
+"""Error codes of servers that do not support If-None-Match for a copy."""
 PRECONDITION_FAILED = frozenset({"PreconditionFailed", "412"})
 LOOK_DELAYS_S = (0.0, 0.1, 0.3, 1.0, 2.0)
-"""What is waited before each look at a file that was written: on some servers reads lag behind writes."""
+"""Delay before each check of a file that was written. On some servers, reads lag behind writes."""
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 CHECK_INTERVAL_S = 10.0
 CHECK_TIMEOUT_S = 5.0
-"""Of each of the check's three requests: whoever asks for our health waits for it."""
+"""Timeout of each of the three requests of a health check. The answer to /health waits for them."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -34,8 +34,8 @@ logger = logging.getLogger("ray.serve")
 class S3OutputStore:
     """Files under a prefix of a bucket.
 
-    S3 promises that an upload appears whole or not at all, and not every server keeps that. So what a server answers
-    to a write is believed after a look, and nothing is deleted until what takes its place was seen.
+    S3 guarantees that an upload appears completely or not at all, but not all servers comply. So each write is verified
+    with a read, and nothing is deleted until its replacement has been read.
     """
 
     def __init__(self, bucket: str, prefix: str, options: S3Options) -> None:
@@ -46,22 +46,24 @@ class S3OutputStore:
         )
         self._check = _Check(checker, bucket, self._prefix)
         self._knows_conditions = True
-        """Until the server shows that it does not judge If-None-Match of a copy by the copy's target."""
+        """True until the server shows that it does not check If-None-Match against the target of a copy."""
         self._transfer = TransferConfig(
             multipart_threshold=options.multipart_threshold_bytes, multipart_chunksize=options.part_bytes
         )
 
     def put(self, key: str, source: Path | bytes) -> None:
-        """Upload, in parts when the file is large, and look. boto3 ends an upload that fails half-way."""
+        """Upload a file and verify it. Large files are uploaded in parts; boto3 aborts an upload that fails midway."""
         name = self._name(key)
         with translate_s3_errors():
             size_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
             self._upload(name, source, _media_type(key))
             if self._await_file(name, size_bytes) is None:
-                raise StoreUnavailable(f"the output store took {key} and does not show it with its {size_bytes} bytes")
+                raise StoreUnavailable(
+                    f"the output store accepted {key} but does not show it with its {size_bytes} bytes"
+                )
 
     def publish(self, staged: str, key: str) -> StoredFile:
-        """Copy within the bucket, unless the final name is taken, look, and only then remove the staged file."""
+        """Copy within the bucket unless the final name exists, verify the copy, then delete the staged file."""
         source, target = self._name(staged), self._name(key)
         with translate_s3_errors():
             waiting = self._await_file(source)
@@ -72,13 +74,13 @@ class S3OutputStore:
         return found
 
     def stat(self, key: str) -> StoredFile | None:
-        """Describe a file."""
+        """Read the metadata of a file. None when it does not exist."""
         name = self._name(key)
         with translate_s3_errors():
             return self._describe(name)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Read by one streamed GET. Raises FileNotFoundError at once."""
+        """Read with one streamed GET. Raises FileNotFoundError at once."""
         name = self._name(key)
         if length == 0:
             return iter(())
@@ -93,27 +95,27 @@ class S3OutputStore:
         return chunks
 
     def delete(self, key: str) -> None:
-        """Remove a file."""
+        """Delete a file. No error when it does not exist."""
         name = self._name(key)
         with translate_s3_errors():
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
-        """One request; S3 lists at most 1000."""
+        """List files with one request. S3 returns at most 1000 keys."""
         where = {"Prefix": self._prefix + prefix, "StartAfter": self._prefix + (after or prefix)}
         with translate_s3_errors():
             found = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=limit, **where).get("Contents", [])
         return [_listed(each, each["Key"].removeprefix(self._prefix)) for each in found]
 
     def free_bytes(self) -> None:
-        """A bucket has no end."""
+        """Always None: a bucket has no size limit."""
 
     def check_health(self) -> None:
-        """Write, list and remove a small file, at most every CHECK_INTERVAL_S; in between, say what came of it last."""
+        """Write, list and delete a small file, at most every CHECK_INTERVAL_S. In between, repeat the last result."""
         self._check()
 
     def presign_url(self, key: str, expires_s: int, filename: str) -> str:
-        """A url that reads the file without credentials for `expires_s`, to be shown under `filename`."""
+        """A url that reads the file without credentials for `expires_s` seconds. Browsers save it as `filename`."""
         wanted = {
             "Bucket": self._bucket,
             "Key": self._name(key),
@@ -138,7 +140,7 @@ class S3OutputStore:
         self._client.upload_file(str(source), self._bucket, name, ExtraArgs=extra, Config=self._transfer)
 
     def _await_file(self, name: str, size_bytes: int | None = None) -> StoredFile | None:
-        """Look until the file is there, with this size where one is named; None where it does not come to that."""
+        """Check until the file exists, with this size if one is given. None when it does not within LOOK_DELAYS_S."""
         for delay_s in LOOK_DELAYS_S:
             time.sleep(delay_s)
             found = self._describe(name)
@@ -147,10 +149,10 @@ class S3OutputStore:
         return None
 
     def _move_into_place(self, source: str, target: str, size_bytes: int) -> StoredFile:
-        """Have the file under its final name. Raises what the last copy met, unless the file was seen after it.
+        """Copy the file to its final name. Raises the error of the last copy, unless the file was seen after it.
 
-        A file of the same size is one that an earlier try has published: it stays. One of another size is no file of
-        a completed task, and perhaps not whole: it is replaced.
+        An existing file of the same size stays: an earlier try has published it. A file of another size is replaced:
+        it does not belong to a completed task and may be incomplete.
         """
         there = self._describe(target)
         if there and there.size_bytes == size_bytes:
@@ -161,13 +163,13 @@ class S3OutputStore:
         if found := self._await_file(target, size_bytes):
             return found
         raise failure or StoreUnavailable(
-            f"the output store says that it copied {target} and does not show it with its {size_bytes} bytes"
+            f"the output store accepted a copy to {target} but does not show it with its {size_bytes} bytes"
         )
 
     def _copy_if_absent(self, source: str, target: str, size_bytes: int) -> StoredFile | None:
-        """Copy on the condition that nobody else has, and say what is there then.
+        """Copy on the condition that the target does not exist. Returns the file that is then there, or None.
 
-        A server that does not know the condition, or judges it by the source, is not asked for it again.
+        The condition is not used again on a server that does not support it or checks it against the source.
         """
         failure = self._copy(source, target, IfNoneMatch="*")
         code = code_of(failure) if isinstance(failure, ClientError) else ""
@@ -177,11 +179,13 @@ class S3OutputStore:
         found = self._await_file(target, size_bytes)
         if found is None and code in PRECONDITION_FAILED and self._describe(target) is None:
             self._knows_conditions = False
-            logger.warning("the output store does not judge If-None-Match of a copy by its target: copied without it")
+            logger.warning(
+                "the output store does not check If-None-Match against the target of a copy: copied without it"
+            )
         return found
 
     def _copy(self, source: str, target: str, **condition: str) -> ClientError | BotoCoreError | None:
-        """Copy, and say what went wrong. A copy that failed may have been made all the same."""
+        """Copy a file. Returns the error instead of raising it: a copy that failed may have been made all the same."""
         names = {"Bucket": self._bucket, "Key": target, "CopySource": {"Bucket": self._bucket, "Key": source}}
         try:
             self._client.copy_object(**names, **condition)
@@ -190,15 +194,15 @@ class S3OutputStore:
         return None
 
     def _delete_staged(self, staged: str) -> None:
-        """The file is published: what is left of it here is met again by the retention."""
+        """Delete a staged file after it was published. If that fails, the retention deletes the file later."""
         try:
             self.delete(staged)
         except StoreUnavailable as error:
-            logger.warning("%s goes later: %s", staged, error.message)
+            logger.warning("%s is deleted later: %s", staged, error.message)
 
 
 class _Check:
-    """Whether the bucket can be used, remembered for a while: health is asked every second, and requests cost."""
+    """The health check of the bucket. The result is cached: /health is polled every second, and requests cost money."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
         self._client = client
@@ -214,7 +218,7 @@ class _Check:
         try:
             with translate_s3_errors():
                 self._client.put_object(**self._names, Body=b"ok")
-                self._client.list_objects_v2(**self._listed)  # who may not list is told 403 of a file that is not there
+                self._client.list_objects_v2(**self._listed)  # if not allowed, a missing file is a 403 instead of a 404
                 self._client.delete_object(**self._names)
         except StoreUnavailable as error:
             return error.message
@@ -222,7 +226,7 @@ class _Check:
 
 
 def _unless_missing(read: Any, **wanted: Any) -> dict[str, Any] | None:
-    """The answer to a read of one file; None where there is no such file."""
+    """Read one file. None when it does not exist."""
     try:
         found: dict[str, Any] = read(**wanted)
     except ClientError as error:
@@ -233,9 +237,9 @@ def _unless_missing(read: Any, **wanted: Any) -> dict[str, Any] | None:
 
 
 def _stored(found: dict[str, Any], name: str) -> StoredFile:
-    """What a HEAD says. Some servers send no ETag: time and size then tell one content from another."""
+    """Parse the answer to a HEAD. Some servers send no ETag; then it is made from time and size."""
     if "ContentLength" not in found:
-        raise StoreUnavailable(f"the output store does not say how large {name} is")
+        raise StoreUnavailable(f"the output store does not return the size of {name}")
     size_bytes, modified_at = found["ContentLength"], _modified_at(found)
     etag = found.get("ETag", "").strip('"') or f"{int(modified_at):x}-{size_bytes:x}"
     return StoredFile(size_bytes, modified_at, etag)
@@ -246,12 +250,12 @@ def _listed(found: dict[str, Any], key: str) -> ListedFile:
 
 
 def _modified_at(found: dict[str, Any]) -> float:
-    """A file without a time counts as new: old ones that nobody needs are removed."""
+    """The time of the last change. A file without one counts as new, so that the retention does not delete it."""
     return float(found["LastModified"].timestamp()) if "LastModified" in found else time.time()
 
 
 def _chunks(body: Any) -> Iterator[bytes]:
-    """First nothing: a generator that has begun ends the answer, also when nobody reads on."""
+    """Yield an empty chunk first. A started generator closes the answer, even when it is not read on."""
     with translate_s3_errors(), contextlib.closing(body):
         yield b""
         yield from body.iter_chunks(CHUNK_BYTES)

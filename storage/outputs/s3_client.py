@@ -1,4 +1,4 @@
-"""How the S3 store speaks to its server: timeouts, retries, signatures, and the words for what went wrong."""
+"""S3 clients: timeouts, retries, request signing and error messages."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ MAX_CONNECTIONS = 50
 
 
 def open_clients(*choices: S3Options) -> list[Any]:
-    """One client for each choice, of one session: that is what takes time to open. Asks nothing of the server yet."""
+    """Create one client per entry of `choices`. All share one session, which is slow to open. Sends no request."""
     with translate_s3_errors():
         session = boto3.session.Session()
         return [
@@ -27,26 +27,26 @@ def open_clients(*choices: S3Options) -> list[Any]:
 
 def _config(options: S3Options) -> Config:
     return Config(
-        signature_version="s3v4",  # boto3 alone still makes presigned urls of the old kind
+        signature_version="s3v4",  # without it boto3 still creates presigned urls with an older signature
         s3={"addressing_style": options.addressing_style},
         connect_timeout=options.connect_timeout_s,
         read_timeout=options.read_timeout_s,
         retries={"mode": "standard", "total_max_attempts": options.max_attempts},
         max_pool_connections=MAX_CONNECTIONS,
-        # Servers older than 2025 refuse the checksums that boto3 would add by itself.
+        # Servers from before 2025 reject the checksums that boto3 adds by default.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
 
 
 def code_of(error: ClientError) -> str:
-    """The server's word for an error; its HTTP status where an answer has no body."""
+    """The server's error code. It is the HTTP status when the answer has no body."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextlib.contextmanager
 def translate_s3_errors() -> Iterator[None]:
-    """Say in our words what the server, the network or the file refused."""
+    """Raise StoreUnavailable for errors of the server, the network or the local file."""
     try:
         yield
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""How the S3 store is spoken to. Credentials are not among it: they come from the standard AWS chain alone."""
+"""Connection settings of the S3 store. Credentials are not among them: they come from the standard AWS chain."""
 
 from typing import Annotated, Literal
 
@@ -12,31 +12,34 @@ class S3Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    endpoint_url: Annotated[str | None, Field(pattern="^https?://", description="The server's url; null for AWS.")] = (
+    endpoint_url: Annotated[str | None, Field(pattern="^https?://", description="Url of the S3 server. null: AWS.")] = (
         None
     )
     public_endpoint_url: Annotated[
         str | None,
-        Field(pattern="^https?://", description="The same as clients reach it, for signed urls; null: endpoint_url."),
+        Field(
+            pattern="^https?://", description="The S3 server as clients reach it, for signed urls. null: endpoint_url."
+        ),
     ] = None
-    region: Annotated[str | None, Field(description="Region; null takes it from the AWS chain.")] = None
+    region: Annotated[str | None, Field(description="AWS region. null: from the AWS chain.")] = None
     addressing_style: Annotated[
-        Literal["auto", "path", "virtual"], Field(description="Whether the bucket stands in the path or the host.")
+        Literal["auto", "path", "virtual"],
+        Field(description="Where the bucket is in a url: in the path, or in the host (virtual)."),
     ] = "auto"
     multipart_threshold_bytes: Annotated[
-        int, Field(ge=5 * MIB, description="Files of so many bytes or more go up in parts.")
+        int, Field(ge=5 * MIB, description="Files of this size or larger are uploaded in parts.")
     ] = 64 * MIB
-    part_bytes: Annotated[int, Field(ge=5 * MIB, description="Size of a part, in bytes.")] = 16 * MIB
-    connect_timeout_s: Annotated[float, Field(gt=0, description="How long a connection may take, in seconds.")] = 5.0
-    read_timeout_s: Annotated[float, Field(gt=0, description="How long the server may be silent, in seconds.")] = 20.0
-    max_attempts: Annotated[int, Field(ge=1, description="Tries of one request, the first included.")] = 3
+    part_bytes: Annotated[int, Field(ge=5 * MIB, description="Size of one part.")] = 16 * MIB
+    connect_timeout_s: Annotated[float, Field(gt=0, description="Maximum time to connect.")] = 5.0
+    read_timeout_s: Annotated[float, Field(gt=0, description="Maximum time without data from the server.")] = 20.0
+    max_attempts: Annotated[int, Field(ge=1, description="Maximum tries of one request, including the first.")] = 3
 
     def public(self) -> "S3Options":
-        """The same server as clients see it."""
+        """Copy the options for the url that clients use, to sign urls."""
         return self.model_copy(update={"endpoint_url": self.public_endpoint_url or self.endpoint_url})
 
     def impatient(self, timeout_s: float) -> "S3Options":
-        """The same server, asked once and not waited for longer than `timeout_s`."""
+        """Copy the options with one try per request and timeouts of at most `timeout_s`."""
         return self.model_copy(
             update={
                 "connect_timeout_s": min(self.connect_timeout_s, timeout_s),

@@ -1,7 +1,7 @@
-"""The output store: files under keys, the finished videos and the pictures that wait for their task.
+"""The output store protocol: files under keys. It holds finished videos and the input images of waiting tasks.
 
 Keys are `outputs/NAME` and `inputs/NAME`. Methods block. They raise StoreUnavailable when the store does not answer,
-and StorageFull when it has no room.
+and StorageFull when it has no space.
 """
 
 import re
@@ -18,7 +18,7 @@ CHUNK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class StoredFile:
-    """What is known of a file without reading it. `modified_at` is in seconds since the epoch."""
+    """Metadata of a file. `modified_at` is in seconds since the epoch."""
 
     size_bytes: int
     modified_at: float
@@ -27,72 +27,75 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file as a walk over the store meets it. `modified_at` is in seconds since the epoch."""
+    """An entry of a listing. `modified_at` is in seconds since the epoch."""
 
     key: str
     modified_at: float
 
 
 class OutputStore(Protocol):
-    """Where files are kept."""
+    """A store of input and output files."""
 
     def put(self, key: str, source: Path | bytes) -> None:
-        """Store the file, all or nothing, in place of what may stand there."""
+        """Store a file atomically. An existing file under `key` is replaced."""
 
     def publish(self, staged: str, key: str) -> StoredFile:
-        """Give a stored file its final name, and describe what was then seen under it.
+        """Give a staged file its final name. Returns the metadata that was then read under that name.
 
-        A file of the same size that already has the name stays; one of another size is replaced. The staged file goes
-        once a file of its size was seen under the final name; until then it is kept, whatever the store answers.
+        An existing file of the same size stays; one of another size is replaced. The staged file is deleted only after
+        a file of its size was seen under the final name, whatever the store answered to the write.
         """
 
     def stat(self, key: str) -> StoredFile | None:
-        """Describe a file, or say that there is none."""
+        """Read the metadata of a file. None when it does not exist."""
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Read `length` bytes from `start`, in chunks. Raises FileNotFoundError at once if there is no such file."""
+        """Read `length` bytes from `start`, in chunks. Raises FileNotFoundError at once if the file does not exist."""
 
     def delete(self, key: str) -> None:
-        """Remove a file. One that is not there is no error."""
+        """Delete a file. No error when it does not exist."""
 
     def list(self, prefix: str, after: str, limit: int) -> Sequence[ListedFile]:
-        """The first `limit` files under `outputs/` or `inputs/` whose keys come after `after`, in order of their keys.
+        """The first `limit` files under `outputs/` or `inputs/` whose keys come after `after`, sorted by key.
 
-        None says that there are no more; fewer than `limit` does not.
+        An empty result means that there are no more files. A result shorter than `limit` does not.
         """
 
     def presign_url(self, key: str, expires_s: int, filename: str) -> str | None:
-        """A url that reads the file for `expires_s` seconds, shown as `filename`; None where there are none."""
+        """A url that allows reading the file for `expires_s` seconds. None when the store has no signed urls.
+
+        `filename` is the name that a browser shows or saves the file under.
+        """
 
     def free_bytes(self) -> int | None:
-        """The room that is left; None where there is no end to it."""
+        """Free space in bytes. None when the store has no limit."""
 
     def check_health(self) -> None:
-        """Raise StoreUnavailable unless the store answers and can be written."""
+        """Raise StoreUnavailable unless the store answers and accepts writes."""
 
 
 def output_key(task_id: str) -> str:
-    """The key of a task's video."""
+    """The key of the video of a task."""
     return f"outputs/ltx2_{task_id}.mp4"
 
 
 def poster_key(task_id: str) -> str:
-    """The key of a task's poster."""
+    """The key of the poster of a task."""
     return f"outputs/ltx2_{task_id}.jpg"
 
 
 def input_key(task_id: str) -> str:
-    """The key of the picture that a task starts from."""
+    """The key of the input image of a task."""
     return f"inputs/{task_id}"
 
 
 def staging_key(key: str, claim: int) -> str:
-    """The name under which attempt number `claim` writes a file, so that no two attempts quota one."""
+    """The key under which the run with claim token `claim` writes a file, so that no two runs share a key."""
     return f"{key}.{claim}.part"
 
 
 def check_key(key: str) -> str:
-    """Return the key if it is one. Raises StoreUnavailable for a name that could leave the store."""
+    """Return the key if it is valid. Raises StoreUnavailable for a name that could leave the store."""
     if not KEY.fullmatch(key):
         raise StoreUnavailable(f"{key!r} is not a key of the output store")
     return key

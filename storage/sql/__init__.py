@@ -1,1 +1,1 @@
-"""The task store in SQL: one module for each side that calls it."""
+"""The SQL implementation of the task store, with one module per caller."""

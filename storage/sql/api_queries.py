@@ -1,4 +1,4 @@
-"""What clients ask of a task, through the way in."""
+"""Queries of the Ingress: submit, read, list, cancel and delete tasks."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from storage.tasks import UNFINISHED, NewTask, State, Task, allowed_from
 
 
 class ApiQueries(SqlStore):
-    """Make tasks, read them, end them."""
+    """Creates, reads and ends tasks."""
 
     def submit(self, new: NewTask, max_queued: int | None = None) -> Task:  # noqa: D102
         with translate_db_errors(), self._engine.begin() as connection:
@@ -70,7 +70,7 @@ class ApiQueries(SqlStore):
         self, states: Collection[State], limit: int, beyond: int | None, *, oldest_first: bool, owner: str | None
     ) -> Sequence[Row[Any]]:
         along = self._scans.by_state
-        scans = [  # one for each state: a state with few tasks costs no scan of all the others
+        scans = [  # one per state, so that a state with few tasks does not require a scan of all other tasks
             select(along(select(tasks), state, owner, beyond=beyond, oldest_first=oldest_first).limit(limit).subquery())
             for state in sorted(states)
         ]

@@ -1,4 +1,4 @@
-"""Base of the task queries: transactions, and the values of a row in each state."""
+"""The base class of the task queries: transactions, and the column values of each transition."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from storage.tasks import UNFINISHED, Failure, State, Task, allowed_from
 
 
 class SqlStore:
-    """One database, and the ways to ask it. SQLAlchemy Core, on SQLite or PostgreSQL."""
+    """Access to one database with SQLAlchemy Core, on SQLite or PostgreSQL."""
 
     def __init__(
         self,
@@ -28,10 +28,10 @@ class SqlStore:
         quotas: Mapping[str, Quota] | None = None,
         fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION,
     ) -> None:
-        """`on_end` is called after each write that ends a task, once a task, in the thread that wrote it.
+        """`on_end` is called once per ended task, after the write, in the thread that wrote it.
 
-        `shares` says what owners may take; who is not named there has weight 1 and no bounds.
-        `fast_guidance_fraction` is the quota of its steps that a task of quality fast guides.
+        `quotas` has the limits of the owners; an owner without an entry has weight 1 and no limits.
+        `fast_guidance_fraction` is the part of its steps that a task with quality fast guides.
         """
         self._engine = engine
         self._on_end = on_end
@@ -41,11 +41,11 @@ class SqlStore:
         self._reader = read_only_engine(engine)
 
     def quota(self, owner: str) -> Quota:
-        """What this owner may take."""
+        """The limits of an owner."""
         return self._quotas.get(owner, Quota())
 
     def _now(self) -> ColumnElement[Any]:
-        """The clock of leases: the database's own, so that hosts need not agree, or this host's for a file."""
+        """The clock of leases, in seconds: of the database, since hosts' clocks may differ; for SQLite of this host."""
         if is_sqlite(self._engine):
             return literal(time.monotonic())
         return extract("epoch", func.clock_timestamp())
@@ -64,7 +64,7 @@ class SqlStore:
         return [task for row in rows if (task := task_or_none(row)) is not None]
 
     def _finish(self, statement: Update) -> list[Task]:
-        """Write the end of tasks, in the same transaction what their webhooks are to be told, and tell of it."""
+        """End tasks and write their webhook deliveries in one transaction, then call `on_end` for each task."""
         with translate_db_errors(), self._engine.begin() as connection:
             rows = connection.execute(statement.returning(tasks)).all()
             known = [(row, task) for row in rows if (task := task_or_none(row)) is not None]
@@ -76,7 +76,7 @@ class SqlStore:
         return written
 
     def _transition(self, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
-        """Bring a task into another state, if the table of transitions allows it from where it is."""
+        """Move a task into another state, if TRANSITIONS allows it from its current state. Returns whether it did."""
         write = self._write
         if target not in UNFINISHED:
             values |= end_values(target)
@@ -86,7 +86,7 @@ class SqlStore:
 
 
 UNFINISHED_ROWS = tasks.c.finished_at.is_(None)
-"""Says the same as the unfinished states, and leaves the planner free to take the index of what is held or due."""
+"""Equivalent to `state IN (queued, processing)`, but lets the planner use the partial indexes of held and due rows."""
 
 REQUEUED_VALUES: dict[str, Any] = {
     "state": State.QUEUED,
@@ -105,7 +105,7 @@ REQUEUED_VALUES: dict[str, Any] = {
 
 
 def owned_by(task: Task) -> ColumnElement[bool]:
-    """The row of `task`, while it belongs to the claim that `task` was read with."""
+    """The condition that the row still belongs to the claim with which `task` was read."""
     return (tasks.c.id == task.id) & (tasks.c.claim_token == task.claim_token) & tasks.c.state.in_(UNFINISHED)
 
 
@@ -113,17 +113,17 @@ NO_FAILURE: dict[str, Any] = {"error": None, "error_code": None, "retryable": No
 
 
 def end_values(state: State) -> dict[str, Any]:
-    """What a row is set to when the task ends in `state`."""
+    """Column values of a task that ends in `state`."""
     return {"state": state, "finished_at": time.time(), "stage": None, "dispatcher": None, "lease_until": None}
 
 
 def failure_values(failure: Failure) -> dict[str, Any]:
-    """What a row is set to beside that when it ends without a file."""
+    """Further column values of a task that ends with a failure."""
     return {"error": sanitize_text(failure.message), "error_code": failure.code, "retryable": failure.retryable}
 
 
 def deadline_after_download() -> ColumnElement[Any]:
-    """The deadline, later by the time from the start to the end of a download that ends now."""
+    """The new deadline when a download ends now: later by the time since the start of the run."""
     downloading = tasks.c.stage.is_not_distinct_from(Stage.DOWNLOADING)
     later = tasks.c.deadline_at + (time.time() - tasks.c.started_at)
     return case((downloading, later), else_=tasks.c.deadline_at)

@@ -1,7 +1,7 @@
 """Claims tasks: the owner with the smallest virtual time goes next, its oldest task first.
 
 On PostgreSQL a claim locks the virtual times of all owners, so that two Dispatchers do not use the same one. The tasks
-themselves are taken with SKIP LOCKED, past what a client cancels at that moment.
+are selected with SKIP LOCKED, so that a row being canceled does not block the claim.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ from storage.sql.queue_scans import oldest_by_owner
 from storage.tasks import Failure, State, Task
 
 UNKNOWN = Failure(
-    "it was accepted by a newer version of the server and asks for what this one does not know; submit it again",
+    "a newer version of the server accepted the task and this version cannot run it; submit it again",
     "not_known",
     retryable=True,
 )
@@ -29,11 +29,11 @@ CLAIMABLE = (tasks.c.dispatcher.is_(None), ~PAUSED)
 
 
 class ClaimQueries(SqlStore):
-    """The fair claim."""
+    """Claims tasks with fair queueing."""
 
     def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
         if limit < 1 or not self._read(oldest_by_owner(self._scans, model, *CLAIMABLE).limit(1)):
-            return []  # asked every second: a look costs less than a write
+            return []  # runs every second, and a read costs less than a write
         with translate_db_errors(), self._engine.begin() as connection:
             claim = _ClaimRun(connection, model, self._scans, self.quota, self._fast_guided_share)
             values = {
@@ -46,7 +46,7 @@ class ClaimQueries(SqlStore):
 
 
 class _ClaimRun:
-    """One claim, within its transaction."""
+    """One claim, inside its transaction."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class _ClaimRun:
         self.taken: list[Task] = []
 
     def claim(self, limit: int, values: dict[str, Any]) -> None:
-        """Claim tasks one by one, until there are `limit` or no owner may have more."""
+        """Claim tasks until there are `limit`, or no owner may have more."""
         while (left := limit - len(self.taken)) > 0 and (owner := self._next_owner()) is not None:
             alone = len(self._oldest) == 1
             found = self._claim_of_owner(owner, min(left, self._free_slots(owner, left)) if alone else 1, values)
@@ -97,7 +97,7 @@ class _ClaimRun:
         return sorted((task for task in found.values() if task is not None), key=lambda task: task.sequence)
 
     def _fail_unknown(self, sequences: list[int]) -> None:
-        """End what a newer version has accepted, and is not there to run: it would be first in the queue for ever."""
+        """Fail tasks that a newer version accepted and this one cannot read. They would block the queue forever."""
         if sequences:
             ended_now = {**end_values(State.FAILED), **failure_values(UNKNOWN)}
             self._connection.execute(update(tasks).where(tasks.c.sequence.in_(sequences)).values(ended_now))
@@ -130,12 +130,12 @@ class _ClaimRun:
 
 
 def read_virtual_times(rows: Iterable[Row[Any]]) -> dict[str, VirtualTime]:
-    """Return the virtual times in these rows."""
+    """The virtual times in `rows`, by owner."""
     return {row.owner: VirtualTime(row.start, row.finish) for row in rows}
 
 
 def _lock_virtual_times(connection: Connection, owners: list[str]) -> dict[str, VirtualTime]:
-    """Lock the virtual times of all owners until the transaction ends; new owners get a row."""
+    """Lock the virtual times of all owners until the transaction ends. New owners get a row."""
     if owners:
         rows = [{"owner": owner, "start": 0.0, "finish": 0.0} for owner in sorted(owners)]
         connection.execute(conflict_insert(connection, fair_queue_state).values(rows).on_conflict_do_nothing())

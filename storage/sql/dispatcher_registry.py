@@ -1,7 +1,7 @@
-"""The apps on one database and their dispatchers: who may claim tasks, and how many quota the Generators.
+"""The apps on one database and their Dispatchers: which may claim tasks, and how many share the Generators.
 
-During an upgrade two apps work on one database. The newest that is ready claims; the older one finishes what it
-holds, and claims again should the newer one die. All methods block and raise StoreUnavailable.
+During an upgrade two apps use one database. The newest ready app claims. The older one finishes the tasks it holds,
+and claims again if the newer one dies. All methods block and raise StoreUnavailable.
 """
 
 import time
@@ -15,12 +15,12 @@ from storage.db.engine import is_sqlite, read_only_engine, translate_db_errors
 from storage.db.schema import deploys, dispatchers
 
 ROW_TTL_S = 3600.0
-"""When the row of a dead dispatcher is removed: until then it says that its model was served not long ago."""
+"""When the row of a dead Dispatcher is deleted. Until then it records that its model was served recently."""
 
 
 @dataclass(frozen=True)
 class DispatcherRegistration:
-    """A dispatcher as it describes itself. `app` rises with every deploy; `ready` says whether all of it runs."""
+    """A Dispatcher's description of itself. `app` rises with every deploy; `ready` is True once the whole app runs."""
 
     name: str
     app: int
@@ -30,32 +30,32 @@ class DispatcherRegistration:
 
 @dataclass(frozen=True)
 class MembershipStatus:
-    """What a dispatcher learns when it has described itself."""
+    """The result of a heartbeat."""
 
     may_claim: bool
-    """No other app comes before its own."""
+    """No other app has precedence over this Dispatcher's app."""
     num_dispatchers: int
-    """The living dispatchers of its app, itself among them."""
+    """Live Dispatchers of the app, including this one."""
     is_leader: bool
-    """It comes first among them by name: exactly one does."""
+    """This Dispatcher is the first of them by name. Exactly one is."""
 
 
 class SqlDispatcherRegistry:
-    """The two tables behind it."""
+    """Reads and writes the tables `deploys` and `dispatchers`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def register(self) -> int:
-        """Number a new app: higher than all before it on this database."""
+        """Number a new app. The number is higher than all earlier ones on this database."""
         with translate_db_errors(), self._engine.begin() as connection:
-            if is_sqlite(self._engine):  # the clock of its rows starts anew with the host
+            if is_sqlite(self._engine):  # its lease clock, time.monotonic(), restarts with the host
                 connection.execute(delete(dispatchers))
             made = connection.execute(insert(deploys).values(started_at=time.time()).returning(deploys.c.number))
             return int(made.scalar_one())
 
     def heartbeat(self, me: DispatcherRegistration, alive_s: float) -> MembershipStatus:
-        """Write that `me` lives for another `alive_s`, and read how it stands among the others."""
+        """Keep `me` alive for another `alive_s` seconds, and read its standing among the other Dispatchers."""
         values = {"app": me.app, "model": me.model, "ready": me.ready, "alive_until": self._now() + alive_s}
         mine = dispatchers.c.name == me.name
         with translate_db_errors(), self._engine.begin() as connection:
@@ -64,14 +64,14 @@ class SqlDispatcherRegistry:
             return self._status(connection, me)
 
     def is_superseded(self, app: int, model: str) -> bool:
-        """Whether a newer app lives that is ready and serves the same model."""
+        """Whether a newer app is alive and ready and serves the same model."""
         newer = (dispatchers.c.app > app) & (dispatchers.c.model == model) & dispatchers.c.ready
         living = dispatchers.c.alive_until > self._now()
         with translate_db_errors(), read_only_engine(self._engine).connect() as connection:
             return connection.execute(select(dispatchers.c.name).where(newer, living).limit(1)).first() is not None
 
     def deregister(self, name: str) -> None:
-        """A dispatcher lives no longer, and those that died long ago are forgotten."""
+        """Mark a Dispatcher as ended, and delete the rows of those that died more than ROW_TTL_S ago."""
         long_dead = dispatchers.c.alive_until < self._now() - ROW_TTL_S
         with translate_db_errors(), self._engine.begin() as connection:
             connection.execute(update(dispatchers).where(dispatchers.c.name == name).values(alive_until=self._now()))
@@ -86,7 +86,7 @@ class SqlDispatcherRegistry:
         return MembershipStatus(first[1] == me.app, len(names), me.name == min(names))
 
     def _now(self) -> ColumnElement[Any]:
-        """The clock of leases: the database's own, or this host's for a file."""
+        """The clock of leases, in seconds: the database's own; for SQLite this host's."""
         if is_sqlite(self._engine):
             return literal(time.monotonic())
         return extract("epoch", func.clock_timestamp())

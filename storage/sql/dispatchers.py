@@ -1,4 +1,4 @@
-"""What a Dispatcher asks: who holds a task, and how it ends when no worker can say so."""
+"""Queries of the Dispatcher: leases, requeues, and failures that no worker reports."""
 
 import time
 from collections.abc import Collection
@@ -25,7 +25,7 @@ from storage.tasks import Failure, QueueCounts, State, Task
 
 
 class DispatcherQueries(SqlStore):
-    """Leases, ways back into the queue, failures."""
+    """Renews leases, requeues tasks and fails tasks."""
 
     def count_queue(self, model: str) -> QueueCounts:  # noqa: D102
         waiting_for_it = select(func.count()).where(IN_QUEUE, tasks.c.model == model)
@@ -79,7 +79,7 @@ class DispatcherQueries(SqlStore):
         served = {model, *(row.model for row in self._read(lately))}
         unserved = [row.model for row in self._read(queued_models()) if row.model not in served]
         failure = Failure(
-            f"it was accepted for a model that is no longer served here (this server has {model}); submit it again",
+            f"the model that the task was accepted for is no longer served (this server has {model}); submit it again",
             "model_not_served",
             retryable=True,
         )
@@ -87,7 +87,7 @@ class DispatcherQueries(SqlStore):
         return [task for each in unserved for task in self._fail_first(each, made_before, limit, failure)]
 
     def _fail_first(self, model: str, made_before: float, limit: int, failure: Failure) -> list[Task]:
-        """Fail those of the first `limit` tasks of a model that are old enough; its queue gets no new ones."""
+        """Fail those among the oldest `limit` tasks of a model that are old enough. The model gets no new tasks."""
         free = (IN_QUEUE, tasks.c.dispatcher.is_(None))
         first = self._scans.queued_of_all_owners(
             select(tasks.c.sequence, tasks.c.created_at).where(*free), model
@@ -103,9 +103,9 @@ class DispatcherQueries(SqlStore):
         return self._fail_all([row.sequence for row in first], due, failure)
 
     def _fail_all(self, sequences: Collection[int], condition: ColumnElement[bool], failure: Failure) -> list[Task]:
-        """Fail those of these tasks that still meet the condition. What another server is ending is passed over."""
+        """Fail those of these tasks that still meet `condition`. Skips rows that another server is changing."""
         if not sequences:
-            return []  # asked every second: a look costs less than a write
+            return []  # runs every second, and a read costs less than a write
         still = lock_free_rows(select(tasks.c.sequence).where(tasks.c.sequence.in_(sequences), condition))
         failed = update(tasks).where(tasks.c.sequence.in_(select(still.c.sequence)))
         return self._finish(failed.values(**end_values(State.FAILED), **failure_values(failure)))

@@ -1,8 +1,8 @@
-"""Walks along an index of the tasks: those of a state, of an owner in a state, or of a model in the queue.
+"""Queries that read tasks in the order of an index: by state, by owner and state, or by model in the queue.
 
-On PostgreSQL they are comparisons of rows, which only the index of just these columns can answer in order. With plain
-equations it takes the primary key for that and reads past all other tasks: 0.5 s in place of 0.05 ms (measured,
-1,000,000 rows, 900,000 of them queued). SQLite takes the index for equations, and not for rows.
+On PostgreSQL the conditions are row comparisons, which only the index with exactly these columns can answer in order.
+For plain equality conditions PostgreSQL used the primary key and read all other tasks too: 0.5 s instead of 0.05 ms
+(measured, 1,000,000 rows, 900,000 of them queued). SQLite uses the index for equality, but not for row comparisons.
 """
 
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from storage.db.schema import IN_QUEUE, tasks
 from storage.tasks import State
 
 MAX_SEQUENCE = 2**62
-"""Beyond every sequence."""
+"""Larger than any sequence number."""
 Value = ColumnElement[str] | str
 Bound = tuple[ColumnElement[Any], Value]
-"""A column, and what it holds all along a walk."""
+"""A column, and its value during a whole scan."""
 
 
 @dataclass(frozen=True)
 class IndexScans:
-    """How this database is asked for tasks in order."""
+    """Adds index conditions to queries. `by_rows` selects row comparisons (PostgreSQL) instead of equality (SQLite)."""
 
     by_rows: bool
 
@@ -37,7 +37,7 @@ class IndexScans:
         beyond: int | None = None,
         oldest_first: bool = True,
     ) -> Select[Any]:
-        """Let a query go through the tasks of `state`, and of `owner` if one is named, that come after `beyond`."""
+        """Restrict a query to tasks in `state`, of `owner` if given, whose sequence comes after `beyond`; ordered."""
         bounds: list[Bound] = [(tasks.c.state, str(state)), *([] if owner is None else [(tasks.c.owner, owner)])]
         low = beyond + 1 if beyond is not None and oldest_first else 0
         high = beyond - 1 if beyond is not None and not oldest_first else MAX_SEQUENCE
@@ -46,13 +46,13 @@ class IndexScans:
         return query.where(self._within(bounds, low, high)).order_by(*order)
 
     def queued_by_owner(self, query: Select[Any], model: str, owner: Value) -> Select[Any]:
-        """Let a query go through the tasks of an owner that wait for `model`, the oldest first."""
+        """Restrict a query to the owner's queued tasks for `model`, oldest first."""
         bounds: list[Bound] = [(tasks.c.model, model), (tasks.c.owner, owner)]
         within = self._within(bounds, 0, MAX_SEQUENCE)
         return query.where(IN_QUEUE, within).order_by(tasks.c.model, tasks.c.owner, tasks.c.sequence)
 
     def queued_of_all_owners(self, query: Select[Any], model: str, after_owner: Value | None = None) -> Select[Any]:
-        """The same for all owners, one after the other; or for those whose names come after this one."""
+        """Restrict a query to queued tasks for `model`, ordered by owner. `after_owner` skips names up to this one."""
         least: Value = "" if after_owner is None else after_owner
         if self.by_rows:
             row, start = tuple_(tasks.c.model, tasks.c.owner), tuple_(literal(model), _term(least))
@@ -72,9 +72,9 @@ class IndexScans:
 
 
 def loose_index_scan(name: str, following: Callable[[ColumnElement[str] | None], Select[Any]]) -> CTE:
-    """Each value that the steps of `following` come to, from the first (after None) to none any more.
+    """Each distinct value that `following` yields, starting with `following(None)`, until it yields none.
 
-    One look into an index for each value, however many rows have it. The last row holds no value.
+    Costs one index access per distinct value, regardless of the number of rows. The last row holds NULL.
     """
     values = select(following(None).limit(1).scalar_subquery().label("value")).cte(name, recursive=True)
     steps = select(following(values.c.value).limit(1).scalar_subquery()).where(values.c.value.is_not(None))

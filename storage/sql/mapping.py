@@ -1,4 +1,4 @@
-"""Between a row and the records of `storage.tasks`."""
+"""Conversion between table rows and the records of `storage.tasks`."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ logger = logging.getLogger("ray.serve")
 
 
 def task_to_row(new: NewTask) -> dict[str, Any]:
-    """The first values of a task's row."""
+    """The initial column values of a task."""
     now, timeout_s = time.time(), new.request.timeout_s
     return {
         "id": new.id,
@@ -58,23 +58,23 @@ def task_to_row(new: NewTask) -> dict[str, Any]:
 
 
 def adjustments_value(adjustments: Collection[Adjustment]) -> str | None:
-    """What the column `adjusted` holds for them: a JSON list, or nothing."""
+    """The value of the column `adjustments`: a JSON list, or None."""
     return json.dumps([asdict(each) for each in adjustments]) if adjustments else None
 
 
 def row_to_replica(row: Row[Any]) -> GeneratorReplica:
-    """The Generator that a row describes."""
+    """The Generator replica in a row."""
     state, room_bytes = ReplicaState(row.state), row.free_vram_bytes
     return GeneratorReplica(row.id, row.model, state, row.message, row.bytes_done, row.bytes_total, room_bytes)
 
 
 def profile_value(profile: CheckpointProfile | None) -> str | None:
-    """What the column `recipe` holds for it: a JSON object, or nothing."""
+    """The value of the column `profile`: a JSON object, or None."""
     return None if profile is None else json.dumps(asdict(profile))
 
 
 def row_to_served_model(row: Row[Any]) -> ServedModel:
-    """The model that a row describes."""
+    """The served model in a row."""
     return ServedModel(row.model, _profile(json.loads(row.profile)) if row.profile else None, row.free_vram_bytes)
 
 
@@ -85,7 +85,7 @@ def _profile(values: dict[str, Any]) -> CheckpointProfile:
 
 
 def row_to_task(row: Row[Any] | SimpleNamespace) -> Task:
-    """The task that a row holds."""
+    """The task in a row. Raises TypeError or ValueError for a row of another version that this one cannot read."""
     return Task(
         id=row.id,
         sequence=row.sequence,
@@ -116,16 +116,16 @@ def row_to_task(row: Row[Any] | SimpleNamespace) -> Task:
 
 
 def task_or_none(row: Row[Any]) -> Task | None:
-    """The task that a row holds, or None where it is in the words of a newer version of the server."""
+    """The task in a row. None, with a warning in the log, for a row that only a newer version can read."""
     try:
         return row_to_task(row)
     except (TypeError, ValueError) as error:
-        logger.warning("task %s is in words that this version does not know: %s", row.id, error)
+        logger.warning("task %s cannot be read by this version: %s", row.id, error)
         return None
 
 
 def _request(row: Row[Any] | SimpleNamespace) -> VideoRequest:
-    """All parameters, so that later defaults do not change an old task; what was left out still counts as such."""
+    """The request with all parameters, so that new defaults do not change old tasks. Unset ones are marked as unset."""
     request = VideoRequest.model_validate_json(row.request)
     return VideoRequest.model_construct(set(json.loads(row.explicit_fields)), **dict(request))
 

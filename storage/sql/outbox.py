@@ -1,4 +1,4 @@
-"""The rows of the outbox as tasks end: each holds its task as it was then, whatever becomes of that afterwards."""
+"""Writes the outbox when tasks end. Each delivery has a snapshot of its task, so later changes do not affect it."""
 
 import json
 import secrets
@@ -18,14 +18,14 @@ ID_BYTES = 16
 
 
 def insert_deliveries(connection: Connection, ended: Sequence[tuple[Row[Any], Task]]) -> None:
-    """Write a delivery for each of these tasks that has asked for one, in the transaction that ends it."""
+    """Insert a delivery for each ended task that has a `webhook_url`, in the transaction that ends it."""
     asked = [(row, url) for row, task in ended if (url := task.request.webhook_url) is not None]
     if asked:
         connection.execute(insert(webhook_deliveries), [_new_row(row, url) for row, url in asked])
 
 
 def read_delivery(row: Row[Any]) -> Delivery:
-    """The delivery that a row holds, while it is pending."""
+    """The pending delivery in a row."""
     return Delivery(row.id, row.url, DeliveryGroup.parse(row.delivery_group), _read_snapshot(row.task), row.attempts)
 
 
@@ -37,7 +37,7 @@ def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
         "url": url,
         "delivery_group": str(DeliveryGroup.from_url(row.owner, url)),
         "state": DeliveryState.PENDING,
-        "task": json.dumps(dict(row._mapping)),  # noqa: SLF001  # public in SQLAlchemy, for all its underscore
+        "task": json.dumps(dict(row._mapping)),  # noqa: SLF001  # public in SQLAlchemy despite its underscore
         "attempts": 0,
         "due_at": now,
         "created_at": now,
@@ -45,6 +45,6 @@ def _new_row(row: Row[Any], url: str) -> dict[str, Any]:
 
 
 def _read_snapshot(snapshot: str) -> Task:
-    """The task of a snapshot, which an older or a newer version may have written: columns come and go."""
+    """The task in a snapshot. Another version may have written it, with more or fewer columns."""
     columns = dict.fromkeys(tasks.c.keys()) | json.loads(snapshot)
     return row_to_task(SimpleNamespace(**columns))

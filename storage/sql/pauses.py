@@ -1,4 +1,4 @@
-"""The operator's hand on the queue: while a row stands in `pauses`, nobody claims anything."""
+"""Pauses the queue for operators: while the table `pauses` has a row, no Dispatcher claims a task."""
 
 import time
 
@@ -10,11 +10,11 @@ from storage.sql.base import REQUEUED_VALUES, SqlStore
 from storage.tasks import State
 
 PAUSED = select(literal(1)).select_from(pauses).exists()
-"""A condition of the claim itself, so that it holds for every Dispatcher, also for one that has not heard of it."""
+"""Part of the claim statement itself, so that it also applies to a Dispatcher that does not know of the pause."""
 
 
 class PauseQueries(SqlStore):
-    """Stop and go, for all servers on the database."""
+    """Pauses and resumes claims for all servers on the database."""
 
     def pause(self) -> bool:  # noqa: D102
         waiting_at_a_generator = tasks.c.dispatcher.is_not(None) & (tasks.c.state == State.QUEUED)

@@ -1,4 +1,4 @@
-"""Queue positions of tasks, by the future virtual times of their owners."""
+"""Computes queue positions of tasks from the future virtual times of their owners."""
 
 from collections.abc import Collection, Mapping
 from itertools import groupby
@@ -14,7 +14,7 @@ from storage.tasks import QueuePosition, State, Task
 
 
 class PositionQueries(SqlStore):
-    """Places in the queue of a model. What others ask for is taken to be as large as the task itself."""
+    """Positions in the queue of a model. Tasks of other owners are assumed to cost as much as the task itself."""
 
     def queue_position(self, task: Task) -> QueuePosition:  # noqa: D102
         return self.queue_positions([task])[task.id]
@@ -38,19 +38,19 @@ class PositionQueries(SqlStore):
         return {task.id: QueuePosition(numbers[task.id] + others[task.id], rounds[task.id]) for task in ordered}
 
     def _ahead(self, task: Task) -> int:
-        """The tasks of the same owner before this one."""
+        """The number of queued tasks of the same owner before this one."""
         theirs = (tasks.c.model == task.model) & (tasks.c.owner == task.owner)
         return self._count(select(func.count()).where(IN_QUEUE, theirs, tasks.c.sequence < task.sequence))
 
     def _processing_if_bounded(self, owner: str) -> int:
-        """The tasks of an owner that run; 0 where no `max_running` makes its others wait for them."""
+        """The number of the owner's running tasks. 0 without a `max_running`: then no task waits for them."""
         if self.quota(owner).max_running is None:
             return 0
         theirs = (tasks.c.state == State.PROCESSING) & (tasks.c.owner == owner)
         return self._count(select(func.count()).where(theirs))
 
     def _others_of_all(self, model: str, ordered: Collection[Task], numbers: Mapping[str, int]) -> dict[str, int]:
-        """For each of these tasks, the tasks of others that begin before it."""
+        """For each task, the number of other owners' tasks that start before it."""
         oldest = {str(row.owner): int(row.oldest) for row in self._read(oldest_by_owner(self._scans, model))}
         if len(oldest) == 1 and oldest.keys() <= {task.owner for task in ordered}:
             return dict.fromkeys(numbers, 0)
@@ -58,7 +58,7 @@ class PositionQueries(SqlStore):
         return {task.id: self._others(task, numbers[task.id], oldest, known) for task in ordered}
 
     def _others(self, task: Task, number: int, oldest: Mapping[str, int], known: VirtualTimes) -> int:
-        """The tasks of others that begin before this one, the n-th of its owner."""
+        """The number of other owners' tasks that start before this one, which is task `number` of its owner."""
         amount = task_cost(task.rendered_request, self._fast_guided_share)
         begin = start_of(known, task.owner, number, amount, self.quota(task.owner))
         most = {
@@ -69,7 +69,7 @@ class PositionQueries(SqlStore):
         return self._at_most(task.model, {owner: count for owner, count in most.items() if count > 0})
 
     def _at_most(self, model: str, most: Mapping[str, int]) -> int:
-        """The tasks of these owners that wait for `model`, counted up to a bound for each."""
+        """The total number of queued tasks of these owners for `model`, counted up to a limit for each owner."""
         if not most:
             return 0
         for_it = select(literal(1)).where(IN_QUEUE, tasks.c.model == model)

@@ -1,4 +1,4 @@
-"""What waits, seen by model and owner. A long queue costs no more to look at than a short one."""
+"""Queries on queued tasks by model and owner. Their cost does not depend on the length of the queue."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from storage.sql.index_scans import IndexScans, loose_index_scan
 
 
 def oldest_by_owner(scans: IndexScans, model: str, *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Each owner of tasks that wait for `model` and meet the conditions, with the sequence of its oldest."""
+    """Each owner of queued tasks for `model` that meet `conditions`, with the sequence of its oldest one."""
     owners = loose_index_scan("owners", lambda last: scans.queued_of_all_owners(select(tasks.c.owner), model, last))
     oldest = scans.queued_by_owner(select(tasks.c.sequence).where(*conditions), model, owners.c.value).limit(1)
     found = select(owners.c.value.label("owner"), oldest.scalar_subquery().label("oldest"))
@@ -19,7 +19,7 @@ def oldest_by_owner(scans: IndexScans, model: str, *conditions: ColumnElement[bo
 
 
 def queued_models() -> Select[Any]:
-    """The models that tasks wait for."""
+    """The models of all queued tasks."""
     models = loose_index_scan("models", _next_model)
     return select(models.c.value.label("model")).where(models.c.value.is_not(None))
 

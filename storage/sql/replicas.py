@@ -1,4 +1,4 @@
-"""What is known about Generators and models."""
+"""Queries on Generator replicas and served models."""
 
 import time
 from dataclasses import asdict
@@ -14,11 +14,11 @@ from storage.sql.mapping import profile_value, row_to_replica, row_to_served_mod
 from storage.tasks import GeneratorReplica, ServedModel
 
 REPLICA_EXPIRY_S = 20.0
-"""A replica that has not written for so long is taken for dead; it writes every few seconds."""
+"""A replica without a heartbeat for this long counts as dead. It writes one every few seconds."""
 
 
 class ReplicaQueries(SqlStore):
-    """The rows of Generators, and of the models that were served."""
+    """Reads and writes the rows of Generator replicas and served models."""
 
     def put_replica(self, replica: GeneratorReplica) -> None:  # noqa: D102
         with translate_db_errors(), self._engine.begin() as connection:
@@ -39,7 +39,7 @@ class ReplicaQueries(SqlStore):
             free = [model.free_vram_bytes, connection.execute(_least_free_vram(model.name)).scalar()]
             least = min((room for room in free if room is not None), default=None)
             known = {"served_at": time.time(), "profile": profile_value(model.profile), "free_vram_bytes": least}
-            # Others may load it at the same moment.
+            # Several Generators may load it at the same moment.
             written = conflict_insert(connection, served_models).values(model=model.name, **known)
             connection.execute(written.on_conflict_do_update(index_elements=["model"], set_=known))
 
@@ -65,5 +65,5 @@ def _lately() -> ColumnElement[bool]:
 
 
 def _least_free_vram(model: str) -> Select[tuple[int | None]]:
-    """The smallest room of those that live: a task may come to any of them."""
+    """The smallest free memory among live replicas of `model`: a task may run on any of them."""
     return select(func.min(replicas.c.free_vram_bytes)).where(_lately(), replicas.c.model == model)

@@ -1,4 +1,4 @@
-"""Secrets that every process on this database shares, and that outlive them all."""
+"""Secrets that all processes on one database share. They survive restarts."""
 
 import secrets as random
 
@@ -13,7 +13,7 @@ SECRET_BYTES = 32
 
 
 class SecretQueries(SqlStore):
-    """A table of random numbers with names."""
+    """Reads named random secrets, and creates missing ones."""
 
     def shared_secret(self, name: str) -> bytes:  # noqa: D102
         wanted = select(secrets.c.value).where(secrets.c.name == name)

@@ -1,7 +1,7 @@
-"""How a task comes into the queue: once for each idempotency key, and only while there is room.
+"""Checks of a submit: idempotency keys and queue limits.
 
-All of it happens in one transaction with the row itself: of two submits with one key, the second waits for the first at
-the key's row and finds its task.
+They run in the transaction that inserts the task. Of two submits with one key, the second waits for the first at the
+key's row and then finds its task.
 """
 
 import time
@@ -16,22 +16,22 @@ from storage.sql.dialect import conflict_insert, lock_free_rows
 from storage.tasks import Idempotency
 
 IDEMPOTENCY_TTL_S = 24 * 3600.0
-"""How long a key is remembered."""
+"""How long an idempotency key is kept."""
 DELETE_BATCH_SIZE = 20
 
 
 def find_idempotent(connection: Connection, owner: str, idempotency: Idempotency, task_id: str) -> Row[Any] | None:
-    """The task that the key of this owner stands for, or None when it is new, and stands for `task_id` from now.
+    """The task of this idempotency key. None when the key is new; it is then recorded for `task_id`.
 
-    A key whose task is no longer kept is new again: there is nothing to repeat, whatever the clock says.
-    Raises IdempotencyKeyReused when the first submit was another one.
+    A key whose task has been deleted counts as new, regardless of its age. Raises IdempotencyKeyReused when the key
+    came with a different request before.
     """
     _delete_expired(connection)
     now = time.time()
     values = {"digest": idempotency.digest, "task_id": task_id, "created_at": now}
     fresh = conflict_insert(connection, idempotency_keys).values(owner=owner, key=idempotency.key, **values)
     too_old = idempotency_keys.c.created_at < now - IDEMPOTENCY_TTL_S
-    # Written or not, the key's row is ours until the transaction ends.
+    # Inserted or not, this transaction now holds the lock on the key's row.
     connection.execute(fresh.on_conflict_do_update(index_elements=["owner", "key"], set_=values, where=too_old))
     named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
     known = connection.execute(select(idempotency_keys.c.digest, idempotency_keys.c.task_id).where(named)).one()
@@ -46,9 +46,9 @@ def find_idempotent(connection: Connection, owner: str, idempotency: Idempotency
 
 
 def look_up_idempotent(connection: Connection, owner: str, idempotency: Idempotency) -> Row[Any] | None:
-    """The same without writing: the task that the key of this owner stands for, or None when it is new.
+    """Look up the task of this idempotency key without writing. None when the key is new.
 
-    Raises IdempotencyKeyReused when the first submit was another one.
+    Raises IdempotencyKeyReused when the key came with a different request before.
     """
     named = (idempotency_keys.c.owner == owner) & (idempotency_keys.c.key == idempotency.key)
     fresh = idempotency_keys.c.created_at >= time.time() - IDEMPOTENCY_TTL_S
@@ -62,14 +62,14 @@ def look_up_idempotent(connection: Connection, owner: str, idempotency: Idempote
 def _check_same_request(digest: str, idempotency: Idempotency) -> None:
     if digest != idempotency.digest:
         raise IdempotencyKeyReused(
-            "Idempotency-Key: it came with another request before; take a new key for a new request"
+            "Idempotency-Key: the key came with a different request before; use a new key for a new request"
         )
 
 
 def check_queue_limit(connection: Connection, model: str, max_queued: int) -> None:
-    """Raise QueueFull when so many tasks wait for the model. Submits at the same moment may exceed it by their number.
+    """Raise QueueFull when `max_queued` tasks wait for the model. N submits at once may exceed the limit by N.
 
-    Those of another model are not in the way: of one that was served before, they may take an hour to fail.
+    Tasks of other models do not count: tasks of a model that is no longer served may take an hour to fail.
     """
     waiting = select(tasks.c.sequence).where(IN_QUEUE, tasks.c.model == model).limit(max_queued).subquery()
     if connection.execute(select(func.count()).select_from(waiting)).scalar_one() >= max_queued:
@@ -77,7 +77,7 @@ def check_queue_limit(connection: Connection, model: str, max_queued: int) -> No
 
 
 def check_owner_limit(connection: Connection, model: str, owner: str, quota: Quota) -> None:
-    """Raise QueueFull when as many of the owner's tasks wait for the model as may. Exact as `check_queue_limit` is."""
+    """Raise QueueFull when the owner's maximum of tasks waits for the model. As exact as `check_queue_limit`."""
     if quota.max_queued is None:
         return
     theirs = (tasks.c.model == model) & (tasks.c.owner == owner)
@@ -87,7 +87,7 @@ def check_owner_limit(connection: Connection, model: str, owner: str, quota: Quo
 
 
 def _delete_expired(connection: Connection) -> None:
-    """Remove a few old keys, so that they do not pile up. Those that another submit is removing are passed over."""
+    """Delete a few old keys, so that they do not accumulate. Skips rows that another submit is deleting."""
     old = lock_free_rows(
         select(idempotency_keys.c.owner, idempotency_keys.c.key)
         .where(idempotency_keys.c.created_at < time.time() - IDEMPOTENCY_TTL_S)

@@ -1,4 +1,4 @@
-"""How long Generators were busy for each owner, day by day."""
+"""GPU time and runs per owner and day."""
 
 import datetime
 
@@ -12,7 +12,7 @@ from storage.tasks import Usage
 
 
 class UsageQueries(SqlStore):
-    """One row for an owner and a day of UTC."""
+    """Reads and writes one row per owner and UTC day."""
 
     def add_usage(self, owner: str, gpu_s: float, runs: int = 1) -> None:  # noqa: D102
         day = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -1,4 +1,4 @@
-"""What senders ask of the outbox."""
+"""Queries of the webhook workers on the outbox."""
 
 import logging
 from collections.abc import Collection
@@ -21,7 +21,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class WebhookStatements(SqlStore):
-    """Claim deliveries, settle them, say how they stand."""
+    """Claims deliveries, records their attempts, and reads their status."""
 
     def due_webhooks(self, now: float) -> list[DueDelivery]:  # noqa: D102
         groups = loose_index_scan("lanes", _next_group)
@@ -46,7 +46,7 @@ class WebhookStatements(SqlStore):
 
     def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:  # noqa: D102
         if not sequences:
-            return []  # asked every second: a look costs less than a write
+            return []  # runs every second, and a read costs less than a write
         due = and_(webhook_deliveries.c.state == DeliveryState.PENDING, webhook_deliveries.c.due_at <= now)
         wanted = webhook_deliveries.c.sequence.in_(sequences)
         free = lock_free_rows(select(webhook_deliveries.c.sequence).where(wanted, due))
@@ -71,7 +71,7 @@ class WebhookStatements(SqlStore):
         if state == DeliveryState.PENDING:
             values["due_at"] = due_at
         if state == DeliveryState.DELIVERED:
-            values["task"] = None  # nobody will read it again
+            values["task"] = None  # not needed any more
         with translate_db_errors(), self._engine.begin() as connection:
             return bool(connection.execute(update(webhook_deliveries).where(this_attempt).values(values)).rowcount)
 
@@ -121,7 +121,7 @@ class WebhookStatements(SqlStore):
 
 
 def _readable(row: Row[Any]) -> Delivery | None:
-    """The delivery, or None where its task is in the words of a newer version: that one claims it another time."""
+    """The delivery in a row. None when its task can only be read by a newer version, which claims it later."""
     try:
         return read_delivery(row)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What Generator and Encoder write about the task that they work on."""
+"""Queries of the Generator and the Encoder on the task that they work on."""
 
 import time
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from storage.tasks import Output, State, Task
 
 
 class WorkerQueries(SqlStore):
-    """Each is a compare-and-set on (task, claim)."""
+    """Writes of a run. Each is a compare-and-set on (task, claim token)."""
 
     def start_run(self, task: Task) -> bool:  # noqa: D102
         anew: dict[str, float | None] = dict.fromkeys(("rendering_at", "decoding_at", "finished_at"))
@@ -28,7 +28,7 @@ class WorkerQueries(SqlStore):
             "step": progress.step,
             "bytes_done": progress.bytes_done,
             "bytes_total": progress.bytes_total,
-            # A download may find more files, and a report may be overtaken: what a client saw does not fall.
+            # Never lower the progress that a client saw: a download may find more files, and reports may be reordered.
             "progress": case((tasks.c.progress > fraction, tasks.c.progress), else_=fraction),
         }
         if progress.stage == Stage.DENOISING:

@@ -193,7 +193,7 @@ async def test_a_store_that_is_away_ends_the_round_and_not_the_loop(rounds, tmp_
     retention = rounds()
     retention.start_if_due()
     await asyncio.wait_for(retention._under_way, 10)
-    assert "wait for the stores" in caplog.text
+    assert "old files and rows are deleted later" in caplog.text
 
 
 def test_nothing_expires_while_the_store_is_away(rows, engine, rounds, put, tmp_path):

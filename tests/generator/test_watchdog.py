@@ -16,7 +16,7 @@ def test_a_quiet_watch_ends_nothing() -> None:
 def test_a_stage_that_says_nothing_for_too_long_ends_the_process() -> None:
     stalled = Watchdog(0.0, LONG_S)
     stalled.feed(Stage.DENOISING)
-    assert "nothing was heard from denoising" in str(stalled.failure_reason())
+    assert "denoising has not reported" in str(stalled.failure_reason())
     stalled.feed(Stage.LOADING)
     assert stalled.failure_reason() is None
     stalled.stop()

@@ -86,7 +86,7 @@ def test_a_file_of_the_same_size_stays_and_one_of_another_is_replaced(outputs, s
 def test_what_cannot_be_published_is_an_error_and_keeps_its_staged_file(s3, front, habit):
     s3.put(staging_key(KEY, 1), FIRST)
     front.fault = HOPELESS[habit]()
-    with pytest.raises(StoreUnavailable, match=r"the output store (refused CopyObject|says that it copied)"):
+    with pytest.raises(StoreUnavailable, match=r"the output store (refused CopyObject|accepted a copy)"):
         s3.publish(staging_key(KEY, 1), KEY)
     assert read(s3, staging_key(KEY, 1)) == FIRST
     assert s3.stat(KEY) is None
@@ -144,7 +144,7 @@ LIES = {
 def test_an_upload_that_is_not_there_afterwards_is_an_error(s3, front, tmp_path, lie, as_file):
     front.fault = lambda request: request.command == "PUT" and LIES[lie](request)
     (tmp_path / "video.mp4").write_bytes(FIRST)
-    with pytest.raises(StoreUnavailable, match=r"took outputs/ltx2_x\.mp4 and does not show it with its 9 bytes"):
+    with pytest.raises(StoreUnavailable, match=r"accepted outputs/ltx2_x\.mp4 but does not show it with its 9 bytes"):
         s3.put(KEY, tmp_path / "video.mp4" if as_file else FIRST)
 
 
@@ -166,7 +166,7 @@ def test_parts_that_never_become_a_file_are_an_error(front, s3_endpoint, tmp_pat
 def test_a_size_that_is_not_told_is_no_size(s3, front):
     s3.put(KEY, FIRST)
     front.fault = lambda request: request.command == "HEAD" and request.answer(200, [("Connection", "close")], b"")
-    with pytest.raises(StoreUnavailable, match="does not say how large"):
+    with pytest.raises(StoreUnavailable, match="does not return the size"):
         s3.stat(KEY)
 
 

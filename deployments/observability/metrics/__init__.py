@@ -1,1 +1,1 @@
-"""What is measured, and the way to Ray's Prometheus endpoint."""
+"""Metric definitions, and their export to Ray's Prometheus endpoint."""

@@ -1,7 +1,7 @@
-"""Every metric there is: name, kind, unit, labels and their values. Knows no Ray.
+"""All metrics: name, kind, unit, labels and their values. Does not import Ray.
 
-A label never holds a task's id, a prompt, or anything else that a client can choose. docs/metrics.md shows this table
-to operators, and a test holds the two together.
+A label never contains a task id, a prompt, or anything else that a client can choose. docs/metrics.md shows this table
+to operators; a test compares the two.
 """
 
 import itertools
@@ -25,24 +25,24 @@ from deployments.observability.metrics.labels import (
 )
 
 PREFIX = "ray_"
-"""What Ray puts before every name."""
+"""The prefix that Ray adds to every metric name."""
 SECONDS = (
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0),
     *(60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0),
 )
-"""Narrow where tasks are: Ray adds up a histogram from the middles of its buckets."""
+"""Histogram bounds, in seconds. Narrow where task times lie: Ray computes a sum from the middles of the buckets."""
 ANSWER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Kind(StrEnum):
-    """How a metric behaves."""
+    """The Prometheus type of a metric."""
 
     COUNTER = "counter"
-    """Only rises. Prometheus sees its name with `_total`."""
+    """Only rises. Prometheus adds `_total` to its name."""
     GAUGE = "gauge"
-    """What is now."""
+    """A current value."""
     HISTOGRAM = "histogram"
-    """Counts observations by size, in buckets."""
+    """Counts observations by their value, in buckets."""
 
 
 SUFFIXES = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
@@ -50,7 +50,7 @@ SUFFIXES = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_buc
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. `buckets` are the upper bounds of a histogram's, in its unit."""
+    """One metric. `buckets` are the upper bounds of a histogram's buckets, in `unit`."""
 
     name: str
     kind: Kind
@@ -61,20 +61,20 @@ class Metric:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The names that Prometheus knows."""
+        """The names of this metric's series in Prometheus."""
         return tuple(f"{PREFIX}{self.name}{suffix}" for suffix in SUFFIXES[self.kind])
 
     def tags(self, given: dict[str, str]) -> dict[str, str]:
-        """The labels of one record, with a value that is not allowed replaced by `other`.
+        """The tags of one record. A label value that is not allowed is replaced by `other`.
 
-        Raises ValueError when a label is missing or unknown: that is a mistake in the code, not in what came.
+        Raises ValueError when a label is missing or unknown, which is an error in the calling code.
         """
         if sorted(given) != sorted(self._names):
             raise ValueError(f"{self.name} has the labels {self._names}, not {sorted(given)}")
         return {label.name: label.normalize(given[label.name]) for label in self.labels}
 
     def all_tags(self, fixed: dict[str, str]) -> list[dict[str, str]]:
-        """Every combination of labels that has these values."""
+        """All combinations of label values in which the labels in `fixed` have the given values."""
         values = [(fixed[label.name],) if label.name in fixed else label.values for label in self.labels]
         return [self.tags(dict(zip(self._names, each, strict=True))) for each in itertools.product(*values)]
 

@@ -1,4 +1,4 @@
-"""The labels of the metrics, and the values that each may have."""
+"""The labels of the metrics, and the allowed values of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Label:
-    """One label. Without `values` it takes what the code gives; `bounds` then says why that is not without end."""
+    """One label. Without `values` any value is recorded; `bounds` then says why their number is limited."""
 
     name: str
     values: tuple[str, ...] = ()
     bounds: str = ""
 
     def normalize(self, value: str) -> str:
-        """The value as it is recorded."""
+        """The value to record: `value`, or `other` when it is not allowed."""
         return value if not self.values or value in self.values else OTHER
 
 
 OUTCOME = Label("outcome", (State.COMPLETED.value, State.FAILED.value, State.CANCELED.value))
 END_NO_TASK = (InvalidRequest, IdempotencyKeyReused, QueueFull, TaskCanceled)
-"""Refused before a task is there, or taking it away from its worker."""
+"""Errors that refuse a request before it is a task, or take a task from its worker. They do not fail a task."""
 
 
 def _failures(kind: type[VideoError]) -> Iterator[str]:
-    """The codes of a branch of the tree of errors, without those that end no task."""
+    """The codes of `kind` and its subclasses, without those that cannot fail a task."""
     if kind not in END_NO_TASK:
         yield kind.code
         for below in kind.__subclasses__():
@@ -44,7 +44,7 @@ CODE = Label(
     (
         NONE,
         *_failures(VideoError),
-        *_failures(DoesNotFit),  # a wrong request that only the loaded model can tell
+        *_failures(DoesNotFit),  # an invalid request that only the loaded model can detect
         "replica_lost",
         "too_many_restarts",
         "model_not_served",

@@ -1,4 +1,4 @@
-"""The way in which the deployments record: a Protocol that knows no Ray, and its silent form."""
+"""The `MetricsRecorder` protocol, and an implementation that does nothing."""
 
 from typing import Protocol
 
@@ -6,23 +6,23 @@ from deployments.observability.metrics.definitions import Metric
 
 
 class MetricsRecorder(Protocol):
-    """Takes records. Never raises for a value that came from outside, and never blocks for long."""
+    """Records metrics. Never raises for a value that a client sent, and never blocks for long."""
 
     def initialize(self, counter: Metric, **fixed: str) -> None:
-        """Show a counter's series with these labels before the first event: Prometheus sees no rise from nothing."""
+        """Export a counter's series with these labels before the first event, so that Prometheus sees a rise."""
 
     def add(self, counter: Metric, amount: float = 1.0, **labels: str) -> None:
-        """Raise a counter; nothing happens for an amount that is not above 0."""
+        """Raise a counter by `amount`. An amount of 0 or less has no effect."""
 
     def set(self, gauge: Metric, value: float, **labels: str) -> None:
-        """Say what a gauge shows now."""
+        """Set a gauge."""
 
     def observe(self, histogram: Metric, value: float, **labels: str) -> None:
-        """Count one observation."""
+        """Count one observation in a histogram."""
 
 
 class NoopMetrics:
-    """Records nothing: what a deployment has outside of Ray Serve."""
+    """Records nothing. For deployments outside of Ray Serve, as in tests."""
 
     def initialize(self, counter: Metric, **fixed: str) -> None:
         """Do nothing."""

@@ -1,7 +1,7 @@
-"""What is counted of a run that became a file, by its Encoder.
+"""The metrics of a run that produced a file. The Encoder records them.
 
-Generators come and go with their GPU, and a series that is new tells Prometheus nothing: so their times travel with
-the clip to one who stays.
+Generators start and stop with their GPU, and the first value of a new series is lost to Prometheus. So the times of a
+run travel with its clip to the Encoder, which keeps running.
 """
 
 from deployments.observability.metrics.definitions import (
@@ -16,7 +16,7 @@ from models.timing.stages import TimedStage, Timings
 
 
 def record_run(metrics: MetricsRecorder, rendered: Timings, encoded: Timings) -> None:
-    """Count the laps of a run: those that made its clip and those that made its file."""
+    """Record the stages of a run: `rendered` by the Generator, `encoded` by the Encoder."""
     for lap, seconds in (*rendered.seconds.items(), *encoded.seconds.items()):
         metrics.observe(STAGE_DURATION_SECONDS, seconds, stage=lap)
     if rendered.steps and (denoise_s := rendered.seconds.get(TimedStage.DENOISE)) is not None:

@@ -1,4 +1,4 @@
-"""What is counted when a task ends, wherever that is: the store calls it once a task."""
+"""The metrics of an ended task. The store calls the recorder once per task, in whichever process ends it."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from storage.tasks import State, Task
 
 
 def task_end_recorder(metrics: MetricsRecorder, *outcomes: State) -> Callable[[Task], None]:
-    """What a store is opened with, by a deployment that brings tasks to these ends."""
+    """Make the callback for a task store of a deployment that ends tasks with these `outcomes`."""
     for outcome in outcomes:
         code = {} if outcome is State.FAILED else {"code": NONE}
         metrics.initialize(TASKS_ENDED, outcome=outcome.value, **code)

@@ -1,4 +1,4 @@
-"""The first tables: tasks, replicas, served models."""
+"""Creates the first version of all tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "tasks",
         sa.Column("sequence", Sequence, primary_key=True, autoincrement=True),
