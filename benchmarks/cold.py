@@ -1,10 +1,10 @@
-"""Submit to the first denoising step from zero replicas, split into its parts, against the same in a bare process.
+"""Time from a submit to the first denoising step with zero replicas, by part, against a bare process.
 
     python -m benchmarks.cold [--rounds 3]
 
-The bare process is the floor: it starts Python, imports, loads the tiny model and takes one step, without a server.
-Then the last Generator's own time line, as it stands in the log. `benchmarks.cold_baseline` has the floor of real
-weights: bytes over the bandwidth of the disk and of the bus.
+The bare process is the minimum. It starts Python, imports, loads the tiny model and runs one step, without a server.
+At the end the benchmark prints the time line of the last Generator from its log. `benchmarks.cold_baseline` has the
+minimum for real weights: bytes over the bandwidth of the disk and of the bus.
 """
 
 import argparse

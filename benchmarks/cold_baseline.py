@@ -1,12 +1,13 @@
-"""The floor of a cold start, bytes over bandwidth, beside what this project does: reading weights, and moving them.
+"""The minimum of a cold start, bytes over bandwidth, against this project: reading weights, and moving them.
 
-    python -m benchmarks.cold_baseline FOLDER    a checkpoint that diffusers saved, say of `make weights`
-    python -m benchmarks.cold_baseline --gb 2    files of noise, which are removed again
+    python -m benchmarks.cold_baseline FOLDER    a checkpoint that diffusers saved, for example by `make weights`
+    python -m benchmarks.cold_baseline --gb 2    files of noise, which are removed at the end
 
-Reading: the files are first dropped from the page cache (those of other processes that map them stay). The two take
-turns, and the best of three counts; the floor is the better of them. Moving, to the GPU where there is one (a CPU only
-tries the benchmark): torch's own `.to` and our lanes over the same bytes, beside one copy from pinned memory, which is
-the bus.
+Reading: the benchmark first drops the files from the page cache (files that other processes map stay). The two sides
+alternate, and the best of three counts. The minimum is the better of the two sides.
+
+Moving, to the GPU if there is one (on a CPU this only tries the benchmark): torch's own `.to` and this project's copy
+streams over the same bytes, against one copy from pinned memory, which is the speed of the bus.
 """
 
 import argparse

@@ -1,12 +1,13 @@
-"""How long the first step takes when no Generator is there: its parts, beside a bare process that does the same.
+"""Time to the first step without a Generator, by stage, against a bare process that does the same.
 
     python -m benchmarks.cold_stages [--rounds 3] [--height 256] [--width 384] [--frames 25]
 
-`server` is a task through a server at zero Generators, from the submit to the end of the first denoising step. The
-task is then canceled and the Generator unloaded before the next round. `bare` is a Python process that is started,
-imports, loads the tiny model and does that first step: the floor. The two take turns, and the medians are compared.
-The times in the server are written by a Generator that notes them (`benchmarks.cold_stages_server`). The files of the
-model and of Python are in the page cache: the first round only warms up.
+`server` is a task through a server with zero Generators, from the submit to the end of the first denoising step. Then
+the task is canceled and the Generator unloaded before the next round. `bare` is the minimum: a Python process that
+starts, imports, loads the tiny model and runs that first step. The two alternate, and the medians are compared.
+
+The Generator of `benchmarks.cold_stages_server` writes the times of the server. The files of the model and of Python
+are in the page cache: the first round only warms up.
 """
 
 import argparse

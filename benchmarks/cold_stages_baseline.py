@@ -1,9 +1,9 @@
-"""The floor of `benchmarks.cold_stages`: the same start, imports, load and first step in a bare Python process.
+"""The minimum of `benchmarks.cold_stages`: the same start, imports, load and first step in a bare Python process.
 
     python -m benchmarks.cold_stages_baseline CACHE REQUEST
 
-CACHE is the folder of the tiny model, REQUEST a request as JSON. Prints when each part was over, in seconds since
-the epoch.
+CACHE is the folder of the tiny model, REQUEST a request as JSON. Prints the end of each part, in seconds since the
+epoch.
 """
 
 import json

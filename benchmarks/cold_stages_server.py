@@ -1,6 +1,6 @@
 """The server of `benchmarks.cold_stages`: the real application, with a Generator that logs the end of each stage.
 
-The notes are lines of the log, for the times that stand in no task.
+The log has the times that no task contains.
 """
 
 import logging

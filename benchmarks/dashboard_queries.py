@@ -1,7 +1,7 @@
-"""Ask a real Prometheus every question of the dashboard, of a real server: `python -m benchmarks.dashboard_queries`.
+"""Run every query of the Grafana dashboard on a real Prometheus: `python -m benchmarks.dashboard_queries`.
 
-Starts the server and Prometheus, lets some tasks end in all ways that are quick to have, and prints what each panel
-would show. Ends with 1 when a query is not taken, or shows nothing where there must be something.
+Starts the server and Prometheus, lets some tasks end in every way that is quick, and prints what each panel would show.
+Exits with 1 if Prometheus rejects a query, or if a panel that must have data has none.
 """
 
 import io

@@ -1,9 +1,9 @@
-"""How fast a finished video is sent: /outputs through the server beside nginx and bare uvicorn on the same file.
+"""Throughput of a finished video from /outputs: the server against nginx and bare uvicorn on the same file.
 
     python -m benchmarks.download [--rounds 5] [--seconds 3] [--megabytes 20]
 
-A client (wrk, which throws away what it reads) asks for the file again and again, on 1 connection and on 8, from each
-in turns. `server` is the whole of it: HAProxy, Ray Serve's replica, the output store in a folder. `bare` is the same
+A client (wrk, which discards what it reads) requests the file again and again, on 1 connection and on 8, from each in
+turn. `server` is the complete server: HAProxy, Ray Serve's replica, the output store in a folder. `bare` is the same
 app on uvicorn alone. `nginx` serves the file with sendfile. Needs nginx and wrk.
 """
 

@@ -1,10 +1,10 @@
-"""How fast the encoder is: `write_mp4` beside the ffmpeg command line and diffusers' `encode_video`.
+"""Speed of the encoder: `write_mp4` against the ffmpeg command line and diffusers' `encode_video`.
 
     python -m benchmarks.encode [--rounds 5] [--height 512] [--width 768] [--frames 121]
 
-The three run in turns on the same frames, and the medians are compared. ffmpeg gets our settings and the raw
-frames through a pipe. diffusers writes another kind of file (x264's `medium` and crf 23, B-frames, no cap),
-so its ratio says what a user of the pipeline gains, not which code is better.
+The three alternate on the same frames, and the medians are compared. ffmpeg gets the encoder's settings, and the raw
+frames through a pipe. diffusers writes another kind of file (x264's `medium` and crf 23, B-frames, no cap). So its
+ratio shows what a user of the pipeline gains, not which code is better.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""LTX-2 at its full size where there is no checkpoint: its configs, and weights of noise.
+"""LTX-2 at its full size without a checkpoint: its configs, and random weights.
 
-The configs are those that diffusers' own conversion script writes for the published checkpoints; only what differs
-from the defaults of its classes stands here. They matter: by its defaults the video VAE would compress eight times as
-much as LTX-2's does.
+The configs are those that diffusers' own conversion script writes for the published checkpoints. This module has only
+the values that differ from the defaults of diffusers' classes. They matter: with the defaults the video VAE would
+compress eight times as much as LTX-2's does.
 """
 
 from collections.abc import Mapping

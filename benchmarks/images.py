@@ -1,9 +1,9 @@
-"""What decoding one image costs: seconds and memory, for the worst image of each format that is taken.
+"""Cost of decoding one image: seconds and memory, for the worst image of each accepted format.
 
 python -m benchmarks.images [--decode-bytes BYTES]
 
-Each file is small, flat and as large in pixels as the bounds let in: what an attacker sends. Each is decoded in a new
-process, as the peak of memory is the process's.
+Each file is small, flat and as large in pixels as the bounds allow, as an attacker would send it. Each is decoded in a
+new process, because the peak of memory belongs to the process.
 """
 
 import argparse

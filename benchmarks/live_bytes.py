@@ -1,4 +1,4 @@
-"""Counts the tensors that are alive at once, at full size and without their memory: tensors that are only shapes.
+"""Counts the tensors that are alive at the same time, at full size, on tensors that are only shapes (no memory).
 
 Where a value decides what comes next, the answer is that of a usual render: a mask masks nothing, all numbers are
 finite, an image-to-video has two distinct timesteps.

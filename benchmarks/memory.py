@@ -1,9 +1,9 @@
-"""What each process of a running server holds in memory, idle and with the model loaded.
+"""Memory of each process of a running server, idle and with the model loaded.
 
     python -m benchmarks.memory
 
-PSS: what several processes share is divided among them, so the column adds up. The server is the whole of `make run`,
-with the tiny model on a CPU; a GPU's own memory is not in it.
+The figure is PSS: memory that several processes share is divided among them, so the column adds up. The server is all
+of `make run`, with the tiny model on a CPU. The memory of a GPU is not included.
 """
 
 import os

@@ -1,9 +1,9 @@
-"""Whether memory creeps: many tasks of mixed sizes, and what is held after each.
+"""Memory growth over many tasks of mixed sizes.
 
     python -m benchmarks.memory_leak [--model tiny] [--device cpu] [--tasks 200]
 
-Prints what is held after the first round of sizes and after the last: GPU memory in use on cuda (which must be equal),
-resident memory of the process on a CPU.
+Prints the memory after the first round of sizes and after the last: on cuda the GPU memory in use (which must be
+equal), on a CPU the resident memory of the process.
 """
 
 import argparse

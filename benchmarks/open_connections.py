@@ -1,10 +1,15 @@
-"""Whether those who hold a connection open slow those who only ask: polls and /health beside a crowd.
+"""Effect of open connections on short requests: polls and /health beside many streams or slow downloads.
 
     python -m benchmarks.open_connections [--rounds 3] [--requests 150] [--streams 200] [--waiting 50] [--readers 200]
 
-The same server, in turns: alone; with `streams` event streams and `waiting` synchronous requests open, of which none
-ends; with `readers` downloads of a 20 MB file that take 16 KB every half second. Each turn asks `requests` times, from
-one connection; the memory is the Ingress's. The crowd and the client are processes of their own.
+The same server, in turns:
+
+- alone;
+- with `streams` event streams and `waiting` synchronous requests open, none of which ends;
+- with `readers` downloads of a 20 MB file that take 16 KB every half second.
+
+Each turn sends `requests` requests on one connection. The memory is the Ingress's. The open connections and the client
+run in processes of their own.
 """
 
 import argparse

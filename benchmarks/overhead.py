@@ -1,11 +1,13 @@
-"""What the server costs: a task through the warm server beside the same render and encode in one process.
+"""Overhead of the server: a task through the warm server against the same render and encode in one process.
 
     python -m benchmarks.overhead [--rounds 7] [--height 256] [--width 384] [--frames 25] [--steps 4]
 
-The two take turns with the same request on the tiny model, and the medians are compared. `server` is what a client
-sees that submits and polls every 20 ms until the task reads completed. `direct` is `Ltx2Model.render` and
-`write_mp4`, with nothing else in their way. The parts are told by the times in the task and by the poll that first saw
-each stage, so they are good to about 30 ms. The server writes a poster too, and forces both files to the disk.
+The two alternate with the same request on the tiny model, and the medians are compared. `server` is the time for a
+client that submits and polls every 20 ms until the task is completed. `direct` is `Ltx2Model.render` and `write_mp4`
+alone.
+
+The parts come from the times in the task and from the first poll that saw each stage, so they are exact to about
+30 ms. The server also writes a poster, and forces both files to the disk.
 """
 
 import argparse

@@ -1,11 +1,13 @@
-"""What a render takes beside the weights, counted at LTX-2's full size without a GPU, beside what is told beforehand.
+"""Memory of a render beside the weights, counted at LTX-2's full size without a GPU, against the estimate.
 
     python -m benchmarks.peak_memory [--family 2.0]
 
-For each request: the most live tensors while the text is encoded, while denoising and while decoding, whole and in
-tiles, and the same by models/memory/estimate.py. The transformer has two of its blocks, as each block takes what the
-one before it gave back; what `text_kv_cache` keeps in every block stays out. What CUDA and its allocator take on top
-can only be measured.
+For each request it prints the most live tensors while the text is encoded, while denoising and while decoding, whole
+and in tiles. Beside each is the estimate of models/memory/estimate.py.
+
+The transformer has two of its blocks, because each block reuses the memory that the one before it released. So the
+memory that `text_kv_cache` keeps in every block is not counted. The additional memory of CUDA and its allocator can
+only be measured.
 """
 
 import argparse

@@ -1,11 +1,13 @@
-"""How near `quality: fast` comes to `exact`, over seeds: SSIM of the frames, and LPIPS where that package is installed.
+"""How close `quality: fast` comes to `exact`, over seeds: SSIM of the frames, and LPIPS if that package is installed.
 
     python -m benchmarks.quality --model Lightricks/LTX-2 --device cuda [--seeds 5] [--prompt ...]
     python -m benchmarks.quality                              the tiny model on a CPU: tries the benchmark itself
 
-Each seed is rendered exact, fast, and, for a scale, exact with another seed: what two videos of one prompt have in
-common by chance. SSIM is 1 for the same picture, LPIPS 0. On the tiny model with its random weights the figures mean
-nothing for LTX-2, and it says so. The second run of each kind is timed.
+Each seed is rendered three times: exact, fast, and exact with another seed. The third one gives the scale: what two
+videos of one prompt have in common by chance. For identical images SSIM is 1 and LPIPS is 0.
+
+On the tiny model with its random weights the figures mean nothing for LTX-2, and the benchmark says so. The second run
+of each kind is timed.
 """
 
 import argparse

@@ -1,15 +1,16 @@
-"""How fast requests are answered: submit and poll, through the server beside the same handlers on bare uvicorn.
+"""Speed of submits and polls: the server against the same handlers on bare uvicorn.
 
     python -m benchmarks.requests [--rounds 5] [--tasks 10000] [--requests 500]
 
-Both have a SQLite table of their own with `tasks` completed rows before they start, and the same app
-(`deployments.ingress.app.create_app`). `server` is the whole of it: HAProxy, Ray Serve's replica, the nudge of the
-Dispatcher. `bare` is uvicorn and a nudge that does nothing. Each answers `requests` requests a round, in turns, to
-one client and to 50 at once on connections that stay open; the client is a process of its own. A poll reads one of
-the completed tasks.
+Both have their own SQLite table with `tasks` completed rows at the start, and the same app
+(`deployments.ingress.app.create_app`). `server` is the complete server: HAProxy, Ray Serve's replica, the nudge of the
+Dispatcher. `bare` is uvicorn and a nudge that does nothing.
 
-Nothing renders meanwhile: the server's Generator asks for more CPUs than there are, so it never starts, and what is
-submitted stays in the queue.
+Each answers `requests` requests a round, in turns, to one client and to 50 at once, on connections that stay open. The
+client is a process of its own. A poll reads one of the completed tasks.
+
+Nothing renders meanwhile: the server's Generator asks for more CPUs than there are, so it never starts, and the
+submitted tasks stay in the queue.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""A long queue and many who ask: the real server on PostgreSQL with 10,000 tasks queued and 500 pollers.
+"""A long queue and many pollers: the real server on PostgreSQL with 10,000 tasks queued and 500 pollers.
 
     python -m benchmarks.scale [--seconds 60] [--queued 10000] [--pollers 500] [--generators 4] [--interval 5]
 
-The Generators sleep 2 s for each task (`benchmarks/scale_app.py`); all else is the server as it is. Each poller asks
-for a queued task of its own every `interval` seconds. A gap is the time between two renders of one Generator, while
-there is always work waiting.
+The Generators sleep 2 s for each task (`benchmarks/scale_app.py`). All else is the real server. Each poller polls a
+queued task of its own every `interval` seconds. A gap is the time between two renders of one Generator, while there is
+always work waiting.
 """
 
 import argparse

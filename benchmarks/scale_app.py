@@ -1,4 +1,4 @@
-"""The real application with a stand-in model: its Generator sleeps where the other renders, and notes when."""
+"""The real application with a model that does not render: its Generator sleeps instead, and notes the times."""
 
 import os
 import time

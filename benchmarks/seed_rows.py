@@ -1,4 +1,4 @@
-"""Databases full of tasks, made by the database itself so that a million of them take seconds."""
+"""Fills databases with tasks. The database itself makes the rows, so that a million of them take seconds."""
 
 import time
 from collections.abc import Mapping

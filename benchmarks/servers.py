@@ -1,4 +1,4 @@
-"""What the server is measured beside: the same app on bare uvicorn, and nginx on the same files."""
+"""The servers for comparison: the same app on bare uvicorn, and nginx on the same files."""
 
 import multiprocessing
 import subprocess

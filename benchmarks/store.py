@@ -1,12 +1,13 @@
-"""What the task store costs as tasks pile up: each operation at 10 tasks and at a million, on both databases.
+"""Cost of the task store by number of tasks: each operation at 10 tasks and at a million, on both databases.
 
     python -m benchmarks.store [--rounds 5] [--calls 40] [--tasks 1000000] [--queued 10000] [--unserved 0]
                                [--databases sqlite]
 
-`small` has 10 tasks, half of them queued; `large` has `tasks`, of which `queued` wait, and before them `unserved` more
-that wait for a model that nobody serves. The two take turns, call by call, and the medians are compared.
-`position, last` is the place of the task that came last, so it counts the queue.
-The rows are made by the database itself, which takes most of the time of a run.
+`small` has 10 tasks, half of them queued. `large` has `tasks` tasks, of which `queued` wait. Before these wait
+`unserved` more, of a model that no server runs. The two alternate, call by call, and the medians are compared.
+
+`position, last` is the queue position of the newest task, so it counts the queue. The database itself makes the rows.
+This takes most of the time of a run.
 """
 
 import argparse

@@ -1,8 +1,10 @@
-"""The error of `seconds` and `eta_s` over a mixed day: `python -m benchmarks.throughput [TASKS]`.
+"""Error of `seconds` and `eta_s` over a mixed day: `python -m benchmarks.throughput [TASKS]`.
 
-The day is simulated, not measured: what a task takes comes from a formula (a fixed part, evaluations that grow with the
-tokens and their square, decoding by the pixel) with the noise of a machine, and now and then one that waits for a disk.
-The pace is the server's own class, which sees the tasks that ended before and nothing of the formula.
+The day is simulated, not measured. The time of a task comes from a formula: a fixed part, evaluations that grow with
+the tokens and their square, decoding by the pixel. The formula adds the noise of a machine, and sometimes a task that
+waits for a disk.
+
+The estimator is the server's own class. It sees the tasks that ended before, and nothing of the formula.
 """
 
 import random

@@ -1,32 +1,45 @@
-"""LTX-2 on one GPU, measured in one run beside diffusers as it comes.
+"""LTX-2 on one GPU, measured in one run against diffusers without changes.
 
     python -m benchmarks.gpu --json gpu.json --profile-file profile.txt    random weights of full size, 80 GB
     python -m benchmarks.gpu --family 2.3                                  those of LTX-2.3
     python -m benchmarks.gpu --model FOLDER                                a checkpoint that diffusers saved
-    python -m benchmarks.gpu --tiny                                        the tiny model, on a CPU too: tries it all
+    python -m benchmarks.gpu --tiny                                        the tiny model, also on a CPU: tries it all
 
 | part | what it measures |
 |---|---|
-| `steps` | diffusers as it comes, first and last, each speed-up, several together: seconds a step, memory that tensors held and that torch reserved, the share of the measured matrix rate that the work of plain diffusers makes of that time (also where a row does less work), whether all are numbers, the latents' difference to plain diffusers |
-| `attention` | the kernels of attention that ran, then a step with each that can be asked for, FA3 and SageAttention where their packages are there |
-| `compile` | compiled blocks, on a GPU alone: compiling takes minutes, so take `--options` one or two at a time |
-| `fast` | what `quality: fast` is made of: steps without guidance (it takes half of them so), products in float8, with exact sums, with fused rounding |
-| `decode` | the picture's decoder, whole and in tiles, and with what cuDNN may choose |
+| `steps` | diffusers without changes, first and last; each optimization; several together. See below for the figures |
+| `attention` | the attention kernels that ran, then a step with each that can be selected (FA3 and SageAttention if installed) |
+| `compile` | compiled blocks, on a GPU only. Compiling takes minutes, so take `--options` one or two at a time |
+| `fast` | the parts of `quality: fast`: steps without guidance (half of its steps), float8 products, exact sums, fused rounding |
+| `decode` | the video decoder, whole and in tiles, and with the kernels that cuDNN may choose |
 | `sound` | the vocoder as loaded, in float32 and in bfloat16 |
-| `frames` | the frames' way to host memory, as YUV 4:2:0 and as RGB |
+| `frames` | copying the frames to host memory, as YUV 4:2:0 and as RGB |
 | `moves` | the transformer's weights to host memory and back, twice: sleep and wake |
 | `profile` | the kernels of two steps that take longest |
-| `tasks` | whole tasks as the server renders them: where the seconds go, peak memory beside the estimate; whether memory creeps |
-| `text` | the text encoder on the GPU, in 4 bits, and passing through it, pinned or not: one text, both in one pass; distance of the embeddings |
-| `cards` | the placements of smaller cards, each under a bound of the allocator as large as the card; blocks also with `record_stream` |
+| `tasks` | whole tasks as the server renders them: time by stage, peak memory against the estimate, memory growth |
+| `text` | the text encoder on the GPU, in 4 bits, and streamed through it, pinned or not: one prompt, two in one pass; distance |
+| `cards` | the offload modes of smaller cards, with an allocator limit of the card's size; `block` also with `record_stream` |
 
-Each row is printed and written down when it is measured, and what fails says so in its place while the next goes on: who
-ends a run early keeps what there is. `machine` has clocks, power, heat and throttling before and after each part.
+The figures of `steps`:
 
-A machine that has torch, transformers and accelerate needs the packages of `benchmarks/gpu/wheels.txt` beside them
-(`pip download --no-deps -c constraints.txt -r benchmarks/gpu/wheels.txt -d wheels`, then there `pip install --no-index --no-deps wheels/*`), and neither Ray nor
-a network. With random weights about 90 GB of host memory for `tasks` and 120 for `cards`. Where a command may run for ten
-minutes only, in this order, each with `--json NAME.json`:
+- seconds for each step;
+- memory that tensors held, and that torch reserved;
+- the share of the measured matrix rate: the work of plain diffusers in that time, also where a row does less work;
+- whether all numbers are finite;
+- the difference of the latents to plain diffusers.
+
+Each row is printed and saved as soon as it is measured. A row that fails shows its error, and the next one goes on. So
+a run that is stopped early keeps its results. `machine` has clocks, power, temperature and throttling before and after
+each part.
+
+A machine with torch, transformers and accelerate also needs the packages of `benchmarks/gpu/wheels.txt`, but neither
+Ray nor a network. Download them where there is a network, then install them on that machine:
+
+    pip download --no-deps -c constraints.txt -r benchmarks/gpu/wheels.txt -d wheels
+    pip install --no-index --no-deps wheels/*
+
+With random weights, `tasks` needs about 90 GB of host memory and `cards` 120. If a command may run for ten minutes
+only, run these in this order, each with `--json NAME.json`:
 
     python -m benchmarks.gpu --only steps attention fast --profile-file profile.txt
     python -m benchmarks.gpu --only decode sound frames moves profile --profile-file profile.txt

@@ -1,4 +1,4 @@
-"""What the GPU says of itself: clocks, power, heat and why it is slowed down. A throttled card misleads."""
+"""State of the GPU: clocks, power, temperature and throttling reasons. A throttled card gives wrong figures."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""How benchmarks.gpu measures: seconds a step, floating-point work, peak memory, differences."""
+"""Measurements of benchmarks.gpu: seconds a step, floating-point work, peak memory, differences."""
 
 import itertools
 import time

@@ -1,6 +1,7 @@
-"""What benchmarks.gpu measures: LTX-2 with true weights, with random ones of full size, or tiny.
+"""The model that benchmarks.gpu measures: LTX-2 with real weights, with random ones of full size, or tiny.
 
-As diffusers has it (`Subject`), for what a step takes, and as the server has it (`open_model`), for whole tasks.
+`Subject` is the model as diffusers has it, for the cost of a step. `open_model` gives the model as the server has it,
+for whole tasks.
 """
 
 import tempfile

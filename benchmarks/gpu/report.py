@@ -1,4 +1,4 @@
-"""The figures for a person, as they come."""
+"""Prints the figures for a person as soon as they are measured."""
 
 from collections.abc import Mapping
 from typing import Any

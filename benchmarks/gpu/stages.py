@@ -1,4 +1,4 @@
-"""What comes after the steps and between tasks: the decoder, the frames' way to host memory, the weights' way there."""
+"""Cost of the stages after the steps and between tasks: the decoder, copying frames and weights to host memory."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a step takes: diffusers as it comes, each speed-up alone and together, and the ways of `quality: fast`."""
+"""Cost of a step: diffusers without changes, each optimization alone and together, and the parts of `quality: fast`."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Rows of figures, of which one may fail while the next goes on."""
+"""Rows of figures. If one row fails, the next ones go on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whole tasks as the server renders them: where the seconds go, what is taken beside what was told, what is left."""
+"""Whole tasks as the server renders them: time by stage, memory against the estimate, memory left behind."""
 
 import time
 from collections.abc import Iterator

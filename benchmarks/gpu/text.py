@@ -1,4 +1,4 @@
-"""The text encoder: on the GPU, in 4 bits, and passing through it, pinned or not; seconds, memory, distance."""
+"""The text encoder: on the GPU, in 4 bits, and streamed through the GPU, pinned or not; seconds, memory, distance."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
