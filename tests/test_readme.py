@@ -19,7 +19,10 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `([a-z0-9_.]+)` \| `([^`]+)` \|", re.MULTILINE)
 TARGET = re.compile(r"(?:^|`)(?:\w+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
 MODULE = re.compile(r"`([a-z0-9_]+(?:/[a-z0-9_]+)*\.(?:py|js))`")
-LINK = re.compile(r"\]\((?!https?://)([^)#]+)\)")
+LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+MAX_README_LINES = 150
+MAX_LINE_CHARS = 120
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 
 
@@ -116,15 +119,38 @@ def test_every_make_target_that_a_document_names_exists() -> None:
 
 
 def test_every_module_that_the_documents_name_exists() -> None:
-    pages = (*ROOT.glob("docs/architecture/*.md"), ROOT / "CONTRIBUTING.md")
+    pages = (*ROOT.glob("docs/architecture/*.md"), ROOT / "docs/glossary.md", ROOT / "CONTRIBUTING.md")
     named = {name for page in pages for name in MODULE.findall(page.read_text(encoding="utf-8"))}
     there = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.rglob("*.[pj]*") if ".venv" not in path.parts]
     assert len(named) > 50
     assert sorted(name for name in named if not any(path.endswith(f"/{name}") for path in there)) == []
 
 
+def anchors_of(page: Path) -> set[str]:
+    """What a link may name behind `#`: the headings of a page, as GitHub turns them into anchors."""
+    headings = HEADING.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_file_that_a_document_links_to_exists(document: str) -> None:
+def test_every_file_and_heading_that_a_document_links_to_exists(document: str) -> None:
     source = ROOT / document
-    missing = [link for link in LINK.findall(source.read_text(encoding="utf-8")) if not (source.parent / link).exists()]
+    missing = []
+    for link, anchor in LINK.findall(source.read_text(encoding="utf-8")):
+        target = source.parent / link if link else source
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            missing.append(f"{link}#{anchor}" if anchor else link)
     assert missing == []
+
+
+def test_the_readme_is_short_and_fits_a_screen() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= MAX_README_LINES
+    assert [line for line in lines if len(line) > MAX_LINE_CHARS and not line.startswith("|")] == []
+
+
+def test_the_index_of_the_documents_names_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    linked = {(ROOT / "docs" / link).resolve() for link, _ in LINK.findall(index) if link}
+    pages = [page for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")) if page.name != "README.md"]
+    assert [page.name for page in pages if page.resolve() not in linked] == []
