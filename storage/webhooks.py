@@ -4,10 +4,8 @@ A delivery is inserted in the transaction that ends its task (`storage/sql/outbo
 later write is a compare-and-set on (delivery, attempt).
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from storage.tasks import Task
@@ -79,34 +77,3 @@ class DeliveryStatus:
     state: DeliveryState
     attempts: int = 0
     last_error: str | None = None
-
-
-class WebhookStore(Protocol):
-    """The operations of the webhook workers. Times are in seconds since the epoch."""
-
-    def due_webhooks(self, now: float) -> list[DueDelivery]:
-        """The deliveries due at `now`: one per group, however many wait in it."""
-
-    def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:
-        """Claim those of these deliveries that are due at `now` and not being claimed elsewhere.
-
-        A delivery without a recorded attempt after `lease_s` seconds is due again.
-        """
-
-    def record_attempt(self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0) -> bool:
-        """Record the result of an attempt. A delivery that stays pending is due at `due_at`."""
-
-    def fail_webhooks(self, task_id: str) -> None:
-        """Give up the pending deliveries of a task that was deleted."""
-
-    def pending_webhooks(self, ids: Collection[str]) -> set[str]:
-        """The ids of those deliveries that are still pending."""
-
-    def resend_webhook(self, task_id: str, now: float) -> bool:
-        """Make the last delivery of a task due `now`. One that was given up gets all its attempts again.
-
-        Returns False when there is no delivery, or it was delivered.
-        """
-
-    def webhooks_of(self, task_ids: Collection[str]) -> dict[str, DeliveryStatus]:
-        """The status of the last delivery of each task. Tasks without one are left out."""

@@ -9,7 +9,7 @@ from deployments.dispatcher.leases import DispatcherId, LeaseTimer
 from deployments.dispatcher.outcomes import OutcomeHandler
 from deployments.observability import log_context
 from deployments.settings import Settings
-from storage.task_store import TaskStore
+from storage.task_store import SqlTaskStore
 
 ORPHAN_CHECK_S = 30.0
 CHECK_INTERVAL_S = 0.9
@@ -28,7 +28,7 @@ class Maintenance:
         settings: Settings,
         name: DispatcherId,
         model_name: str,
-        tasks: TaskStore,
+        tasks: SqlTaskStore,
         outcomes: OutcomeHandler,
     ) -> None:
         self._settings = settings.dispatcher

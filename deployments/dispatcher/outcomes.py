@@ -12,7 +12,7 @@ from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsReco
 from deployments.settings import DispatcherSettings
 from models.errors import StoreUnavailable
 from storage.outputs.store import OutputStore
-from storage.task_store import TaskStore
+from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, Task
 
 RETRY_DELAY_S = 1.0
@@ -27,7 +27,7 @@ class OutcomeHandler:
     def __init__(
         self,
         settings: DispatcherSettings,
-        tasks: TaskStore,
+        tasks: SqlTaskStore,
         outputs: OutputStore,
         metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:

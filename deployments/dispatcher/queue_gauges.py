@@ -16,7 +16,7 @@ from deployments.observability.metrics.definitions import (
 )
 from deployments.observability.metrics.labels import GENERATOR, STATE
 from deployments.observability.metrics.recorder import MetricsRecorder
-from storage.task_store import TaskStore
+from storage.task_store import SqlTaskStore
 
 SAMPLE_INTERVAL_S = 5.0
 """Two samples in each of Ray's 10 s export intervals."""
@@ -25,7 +25,7 @@ SAMPLE_INTERVAL_S = 5.0
 class QueueGauges:
     """Counts the tasks and Generators of `model`."""
 
-    def __init__(self, tasks: TaskStore, model: str, metrics: MetricsRecorder) -> None:
+    def __init__(self, tasks: SqlTaskStore, model: str, metrics: MetricsRecorder) -> None:
         self._tasks = tasks
         self._model = model
         self._metrics = metrics

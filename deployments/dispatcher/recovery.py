@@ -1,11 +1,11 @@
 """Completes a task whose file exists already: an Encoder may publish a file and die before the row says completed."""
 
 from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
-from storage.task_store import TaskStore
+from storage.sql.workers import WorkerQueries
 from storage.tasks import Output, Task
 
 
-def complete_if_published(task: Task, tasks: TaskStore, outputs: OutputStore) -> bool:
+def complete_if_published(task: Task, tasks: WorkerQueries, outputs: OutputStore) -> bool:
     """Complete a task that ran before, if its files exist. Returns whether the task is completed.
 
     The Encoder publishes the poster first, so a video without a poster is not from an earlier run. The output store

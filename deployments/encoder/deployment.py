@@ -24,7 +24,7 @@ from models.request.enums import Quality
 from models.timing.stages import StageTimer, TimedStage
 from storage.outputs.open_store import open_output_store
 from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
-from storage.task_store import SqlTaskStore, TaskStore
+from storage.task_store import SqlTaskStore
 from storage.tasks import Output, State, Task
 
 VIDEO, POSTER = "video.mp4", "poster.jpg"
@@ -41,7 +41,7 @@ class Encoder:
         self._settings = settings.encoder
         self._metrics = metrics
         metrics.initialize(COLD_STARTS)
-        self._tasks: TaskStore = SqlTaskStore.open(settings.database_url, task_end_recorder(metrics, State.COMPLETED))
+        self._tasks = SqlTaskStore.open(settings.database_url, task_end_recorder(metrics, State.COMPLETED))
         self._tracer = open_tracer(settings.traces, "Encoder")
         self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
 

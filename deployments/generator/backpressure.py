@@ -4,14 +4,14 @@ from contextlib import suppress
 
 from models.errors import StoreUnavailable
 from models.progress import Stage
-from storage.task_store import TaskStore
+from storage.sql.api_queries import ApiQueries
 from storage.tasks import Task
 
 
 class PendingClips:
     """Counts the bytes of this Generator's clips that are not encoded yet. Reads their task rows to find out."""
 
-    def __init__(self, tasks: TaskStore, max_bytes: int) -> None:
+    def __init__(self, tasks: ApiQueries, max_bytes: int) -> None:
         self._tasks = tasks
         self._max_bytes = max_bytes
         self._clips: dict[tuple[str, int], int] = {}

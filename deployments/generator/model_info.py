@@ -5,7 +5,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from models.errors import StoreUnavailable
-from storage.task_store import TaskStore
+from storage.sql.replicas import ReplicaQueries
 from storage.tasks import ServedModel
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ logger = logging.getLogger("ray.serve")
 class ModelInfoWriter:
     """The writer of one Generator. What could not be written is written with a later heartbeat."""
 
-    def __init__(self, tasks: TaskStore, model_name: str) -> None:
+    def __init__(self, tasks: ReplicaQueries, model_name: str) -> None:
         self._tasks = tasks
         self._model_name = model_name
         self._lock = threading.Lock()

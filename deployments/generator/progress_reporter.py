@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from models.errors import StoreUnavailable, TaskCanceled
 from models.progress import Progress
-from storage.task_store import TaskStore
+from storage.sql.workers import WorkerQueries
 from storage.tasks import Task
 
 WRITE_INTERVAL_S = 0.25
@@ -25,7 +25,7 @@ class ProgressReporter:
     The reporter's thread calls `after_each` after each answered report. No step waits for it.
     """
 
-    def __init__(self, store: TaskStore, task: Task, after_each: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, store: WorkerQueries, task: Task, after_each: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._after_each = after_each
         self._task = task

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from models.errors import StoreUnavailable
-from storage.task_store import TaskStore
+from storage.sql.replicas import ReplicaQueries
 from storage.tasks import GeneratorReplica, ReplicaState
 
 HEARTBEAT_S = 5.0
@@ -16,7 +16,7 @@ HEARTBEAT_S = 5.0
 class ReplicaStatus:
     """The status of one replica of `model_name`. The heartbeat thread calls `at_each_beat` after each heartbeat."""
 
-    def __init__(self, tasks: TaskStore, model_name: str, at_each_beat: Callable[[], None]) -> None:
+    def __init__(self, tasks: ReplicaQueries, model_name: str, at_each_beat: Callable[[], None]) -> None:
         self._tasks = tasks
         self._at_each_beat = at_each_beat
         self._replica = GeneratorReplica(uuid.uuid4().hex, model_name, ReplicaState.UNLOADED)

@@ -12,7 +12,7 @@ from models.memory.estimate import check_fits
 from models.request.adjustments import chosen_duration
 from models.request.request import RequestLimits
 from storage.outputs.store import OutputStore
-from storage.task_store import TaskStore
+from storage.sql.workers import WorkerQueries
 from storage.tasks import Task
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ray.serve")
 
 
-def apply_adjustments(task: Task, model: "Ltx2Model", tasks: TaskStore) -> Task:
+def apply_adjustments(task: Task, model: "Ltx2Model", tasks: WorkerQueries) -> Task:
     """Record which fields of the request the model replaces. Returns the task with these adjustments."""
     adjustments = model.find_adjustments(task.request)
     if adjustments == task.adjustments:
@@ -44,7 +44,7 @@ def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits) -> None:
         check_fits(task.rendered_request, model.free_vram_bytes, limits, from_image=task.input_key is not None)
 
 
-def record_duration(task: Task, clip: Clip, tasks: TaskStore) -> None:
+def record_duration(task: Task, clip: Clip, tasks: WorkerQueries) -> None:
     """Record the duration of the video, when the model chose it."""
     if chosen := chosen_duration(task.rendered_request, len(clip.frames)):
         with suppress(StoreUnavailable):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from models.errors import StoreUnavailable
-from storage.task_store import TaskStore
+from storage.sql.usage import UsageQueries
 
 FLUSH_THRESHOLD_S = 0.25
 """Unwritten GPU seconds that trigger a write with the next report. A killed process loses at most this and one step."""
@@ -18,7 +18,7 @@ logger = logging.getLogger("ray.serve")
 class UsageMeter:
     """The meter of one Generator, which runs one task at a time. Counts that could not be written are kept."""
 
-    def __init__(self, tasks: TaskStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tasks: UsageQueries, clock: Callable[[], float] = time.monotonic) -> None:
         self._tasks = tasks
         self._clock = clock
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from deployments.observability.tracing import NOOP_TRACER, Tracer
 from deployments.settings import Settings
 from deployments.signed_urls import Signer, UrlBuilder, make_url_builder
 from storage.outputs.store import OutputStore
-from storage.task_store import TaskStore
+from storage.task_store import SqlTaskStore
 
 DATABASE_THREADS = 12
 FILE_THREADS = 32
@@ -34,7 +34,7 @@ class AppContext:
 
     settings: Settings
     model: str
-    tasks: TaskStore
+    tasks: SqlTaskStore
     outputs: OutputStore
     notify_dispatchers: Callable[[], Awaitable[None]]
     notices: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from models.checkpoint.locate import find_checkpoint
 from models.checkpoint.profile import CheckpointProfile, CheckpointType, matches, read_profile
 from models.errors import ModelUnavailable, StoreUnavailable
 from models.names import TINY, TINY_MODEL_NAME
-from storage.task_store import TaskStore
+from storage.sql.replicas import ReplicaQueries
 from storage.tasks import ServedModel
 from storage.ttl_cache import TtlCache
 
@@ -18,7 +18,7 @@ CACHE_TTL_S = 5.0
 class ModelInfoCache:
     """Remembers each look for a few seconds, so that a submit costs no more than before. Blocks on the store."""
 
-    store: TaskStore
+    store: ReplicaQueries
     name: str
     cache_dir: Path
     checkpoint_type: CheckpointType

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from deployments.ingress.errors import NotFound
 from models.errors import StoreUnavailable
-from storage.task_store import TaskStore
+from storage.sql.api_queries import ApiQueries
 from storage.tasks import Task
 
 WATCH_INTERVAL_S = 0.2
@@ -20,7 +20,7 @@ TaskUpdates = asyncio.Queue[Task | None]
 class TaskWatcher:
     """Lets many requests follow their tasks without a thread or a query each."""
 
-    def __init__(self, tasks: TaskStore) -> None:
+    def __init__(self, tasks: ApiQueries) -> None:
         self._tasks = tasks
         self._readers: dict[str, list[TaskUpdates]] = defaultdict(list)
         self._watcher: asyncio.Task[None] | None = None

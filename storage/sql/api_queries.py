@@ -16,7 +16,12 @@ from storage.tasks import UNFINISHED, NewTask, State, Task, allowed_from
 class ApiQueries(SqlStore):
     """Creates, reads and ends tasks."""
 
-    def submit(self, new: NewTask, max_queued: int | None = None) -> Task:  # noqa: D102
+    def submit(self, new: NewTask, max_queued: int | None = None) -> Task:
+        """Queue a task, or return the task of its idempotency key.
+
+        Raises IdempotencyKeyReused. Raises QueueFull when `max_queued` tasks wait for its model, or the owner's maximum
+        of tasks does.
+        """
         with translate_db_errors(), self._engine.begin() as connection:
             if (
                 new.idempotency
@@ -28,7 +33,11 @@ class ApiQueries(SqlStore):
             check_owner_limit(connection, new.model, new.owner, self.quota(new.owner))
             return row_to_task(connection.execute(insert(tasks).values(task_to_row(new)).returning(tasks)).one())
 
-    def check_queue_limit(self, new: NewTask, max_queued: int | None = None) -> Task | None:  # noqa: D102
+    def check_queue_limit(self, new: NewTask, max_queued: int | None = None) -> Task | None:
+        """Check what `submit` would do now, without writing.
+
+        Returns the task of the idempotency key, if there is one. Raises the errors of `submit`.
+        """
         with translate_db_errors(), self._reader.connect() as connection:
             if new.idempotency and (known := look_up_idempotent(connection, new.owner, new.idempotency)) is not None:
                 return row_to_task(known)
@@ -37,18 +46,20 @@ class ApiQueries(SqlStore):
             check_owner_limit(connection, new.model, new.owner, self.quota(new.owner))
         return None
 
-    def get(self, task_id: str) -> Task | None:  # noqa: D102
+    def get(self, task_id: str) -> Task | None:
+        """Read one task. None when it does not exist."""
         found = self._rows_of([task_id])
         return row_to_task(found[0]) if found else None
 
-    def get_many(self, task_ids: Collection[str]) -> list[Task]:  # noqa: D102
+    def get_many(self, task_ids: Collection[str]) -> list[Task]:
+        """Read several tasks. Leaves out missing ones, and those that this version of the server cannot read."""
         return [task for row in self._rows_of(task_ids) if (task := task_or_none(row)) is not None]
 
     def _rows_of(self, task_ids: Collection[str]) -> Sequence[Row[Any]]:
         ids = [task_id for task_id in task_ids if task_id == sanitize_text(task_id)]
         return self._read(select(tasks).where(tasks.c.id.in_(ids)))
 
-    def page(  # noqa: D102
+    def page(
         self,
         states: Collection[State],
         limit: int,
@@ -57,6 +68,10 @@ class ApiQueries(SqlStore):
         oldest_first: bool = False,
         owner: str | None = None,
     ) -> list[Task]:
+        """Read the newest tasks in these states, or the oldest ones, that come after the sequence number `beyond`.
+
+        With `owner`, only tasks of that owner. Leaves out tasks that this version of the server cannot read.
+        """
         found: list[Task] = []
         while states and (missing := limit - len(found)) > 0:
             rows = self._page(states, missing, beyond, oldest_first=oldest_first, owner=owner)
@@ -77,7 +92,8 @@ class ApiQueries(SqlStore):
         rows = self._read(union_all(*scans))
         return sorted(rows, key=lambda row: row.sequence, reverse=not oldest_first)[:limit]
 
-    def counts(self) -> dict[State, int]:  # noqa: D102
+    def counts(self) -> dict[State, int]:
+        """Count the unfinished tasks by state."""
         query = (
             select(tasks.c.state, func.count().label("number"))
             .where(tasks.c.state.in_(UNFINISHED))
@@ -85,10 +101,12 @@ class ApiQueries(SqlStore):
         )
         return dict.fromkeys(sorted(UNFINISHED), 0) | {State(row.state): row.number for row in self._read(query)}
 
-    def cancel(self, task_id: str) -> bool:  # noqa: D102
+    def cancel(self, task_id: str) -> bool:
+        """Cancel an unfinished task. Its worker finds out at the next report."""
         return self._transition(State.CANCELED, tasks.c.id == sanitize_text(task_id))
 
-    def delete(self, task_id: str) -> bool:  # noqa: D102
+    def delete(self, task_id: str) -> bool:
+        """Mark an ended task as deleted. The row stays; the caller deletes the files."""
         ended = tasks.c.state.in_(allowed_from(State.DELETED))
         gone = update(tasks).where(tasks.c.id == sanitize_text(task_id), ended).values(state=State.DELETED)
         return bool(self._write(gone))

@@ -31,7 +31,11 @@ CLAIMABLE = (tasks.c.dispatcher.is_(None), ~PAUSED)
 class ClaimQueries(SqlStore):
     """Claims tasks with fair queueing."""
 
-    def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:  # noqa: D102
+    def claim(self, dispatcher: str, model: str, limit: int, lease_s: float) -> list[Task]:
+        """Claim queued tasks of `model` for `dispatcher`. Their state stays queued until their runs start.
+
+        Owners take turns by their weights. The oldest task of an owner goes first.
+        """
         if limit < 1 or not self._read(oldest_by_owner(self._scans, model, *CLAIMABLE).limit(1)):
             return []  # runs every second, and a read costs less than a write
         with translate_db_errors(), self._engine.begin() as connection:

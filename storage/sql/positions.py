@@ -16,10 +16,15 @@ from storage.tasks import QueuePosition, State, Task
 class PositionQueries(SqlStore):
     """Positions in the queue of a model. Tasks of other owners are assumed to cost as much as the task itself."""
 
-    def queue_position(self, task: Task) -> QueuePosition:  # noqa: D102
+    def queue_position(self, task: Task) -> QueuePosition:
+        """Count the tasks that will be claimed before this queued task, by the owners' future virtual times."""
         return self.queue_positions([task])[task.id]
 
-    def queue_positions(self, queued: Collection[Task]) -> dict[str, QueuePosition]:  # noqa: D102
+    def queue_positions(self, queued: Collection[Task]) -> dict[str, QueuePosition]:
+        """The positions of several tasks, by task id.
+
+        If two of them have one owner, all queued tasks of that owner between the two must be included.
+        """
         found: dict[str, QueuePosition] = {}
         for model in {task.model for task in queued}:
             found |= self._queue_positions(model, [task for task in queued if task.model == model])

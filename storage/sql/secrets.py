@@ -15,7 +15,8 @@ SECRET_BYTES = 32
 class SecretQueries(SqlStore):
     """Reads named random secrets, and creates missing ones."""
 
-    def shared_secret(self, name: str) -> bytes:  # noqa: D102
+    def shared_secret(self, name: str) -> bytes:
+        """32 random bytes, the same for every process on this database. Created at the first call."""
         wanted = select(secrets.c.value).where(secrets.c.name == name)
         if found := self._read(wanted):
             return bytes.fromhex(found[0].value)

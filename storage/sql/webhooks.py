@@ -20,10 +20,11 @@ MAX_ERROR_CHARS = 300
 logger = logging.getLogger("ray.serve")
 
 
-class WebhookStatements(SqlStore):
+class WebhookQueries(SqlStore):
     """Claims deliveries, records their attempts, and reads their status."""
 
-    def due_webhooks(self, now: float) -> list[DueDelivery]:  # noqa: D102
+    def due_webhooks(self, now: float) -> list[DueDelivery]:
+        """The deliveries due at `now`: one per group, however many wait in it."""
         groups = loose_index_scan("lanes", _next_group)
 
         def first(column: ColumnElement[Any]) -> ScalarSelect[Any]:
@@ -44,7 +45,11 @@ class WebhookStatements(SqlStore):
             if row.sequence is not None
         ]
 
-    def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:  # noqa: D102
+    def claim_webhooks(self, sequences: Collection[int], now: float, lease_s: float) -> list[Delivery]:
+        """Claim those of these deliveries that are due at `now` and not being claimed elsewhere.
+
+        A delivery without a recorded attempt after `lease_s` seconds is due again.
+        """
         if not sequences:
             return []  # runs every second, and a read costs less than a write
         due = and_(webhook_deliveries.c.state == DeliveryState.PENDING, webhook_deliveries.c.due_at <= now)
@@ -56,9 +61,8 @@ class WebhookStatements(SqlStore):
             rows = connection.execute(taken.values(values).returning(webhook_deliveries)).all()
         return [delivery for row in rows if (delivery := _readable(row)) is not None]
 
-    def record_attempt(  # noqa: D102
-        self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0
-    ) -> bool:
+    def record_attempt(self, delivery: Delivery, state: DeliveryState, error: str | None, due_at: float = 0.0) -> bool:
+        """Record the result of an attempt. A delivery that stays pending is due at `due_at`."""
         this_attempt = (
             (webhook_deliveries.c.id == delivery.id)
             & (webhook_deliveries.c.attempts == delivery.attempt)
@@ -75,7 +79,8 @@ class WebhookStatements(SqlStore):
         with translate_db_errors(), self._engine.begin() as connection:
             return bool(connection.execute(update(webhook_deliveries).where(this_attempt).values(values)).rowcount)
 
-    def fail_webhooks(self, task_id: str) -> None:  # noqa: D102
+    def fail_webhooks(self, task_id: str) -> None:
+        """Give up the pending deliveries of a task that was deleted."""
         theirs = (webhook_deliveries.c.task_id == sanitize_text(task_id)) & (
             webhook_deliveries.c.state == DeliveryState.PENDING
         )
@@ -85,11 +90,16 @@ class WebhookStatements(SqlStore):
         with translate_db_errors(), self._engine.begin() as connection:
             connection.execute(update(webhook_deliveries).where(theirs).values(values))
 
-    def pending_webhooks(self, ids: Collection[str]) -> set[str]:  # noqa: D102
+    def pending_webhooks(self, ids: Collection[str]) -> set[str]:
+        """The ids of those deliveries that are still pending."""
         pending = webhook_deliveries.c.id.in_(ids) & (webhook_deliveries.c.state == DeliveryState.PENDING)
         return {row.id for row in self._read(select(webhook_deliveries.c.id).where(pending))}
 
-    def resend_webhook(self, task_id: str, now: float) -> bool:  # noqa: D102
+    def resend_webhook(self, task_id: str, now: float) -> bool:
+        """Make the last delivery of a task due `now`. One that was given up gets all its attempts again.
+
+        Returns False when there is no delivery, or it was delivered.
+        """
         last = (
             select(func.max(webhook_deliveries.c.sequence))
             .where(webhook_deliveries.c.task_id == sanitize_text(task_id))
@@ -105,7 +115,8 @@ class WebhookStatements(SqlStore):
         with translate_db_errors(), self._engine.begin() as connection:
             return bool(connection.execute(update(webhook_deliveries).where(unheard).values(again)).rowcount)
 
-    def webhooks_of(self, task_ids: Collection[str]) -> dict[str, DeliveryStatus]:  # noqa: D102
+    def webhooks_of(self, task_ids: Collection[str]) -> dict[str, DeliveryStatus]:
+        """The status of the last delivery of each task. Tasks without one are left out."""
         if not task_ids:
             return {}
         seen = (

@@ -16,12 +16,14 @@ from storage.tasks import Output, State, Task
 class WorkerQueries(SqlStore):
     """Writes of a run. Each is a compare-and-set on (task, claim token)."""
 
-    def start_run(self, task: Task) -> bool:  # noqa: D102
+    def start_run(self, task: Task) -> bool:
+        """Mark a claimed task as processing: its Generator starts the run."""
         anew: dict[str, float | None] = dict.fromkeys(("rendering_at", "decoding_at", "finished_at"))
         values = {"stage": Stage.STARTING, "started_at": time.time(), **anew}
         return self._transition(State.PROCESSING, owned_by(task), **values)
 
-    def report_progress(self, task: Task, progress: Progress) -> bool:  # noqa: D102
+    def report_progress(self, task: Task, progress: Progress) -> bool:
+        """Write the progress of a run."""
         fraction = progress.fraction(task.rendered_request.num_inference_steps)
         values = {
             "stage": progress.stage,
@@ -40,13 +42,16 @@ class WorkerQueries(SqlStore):
         mine = owned_by(task) & (tasks.c.state == State.PROCESSING)
         return bool(self._write(update(tasks).where(mine).values(values)))
 
-    def record_adjustments(self, task: Task, adjustments: Collection[Adjustment]) -> bool:  # noqa: D102
+    def record_adjustments(self, task: Task, adjustments: Collection[Adjustment]) -> bool:
+        """Write the adjustments of the request, which replace the earlier ones."""
         return bool(self._write(update(tasks).where(owned_by(task)).values(adjustments=adjustments_value(adjustments))))
 
-    def owns_task(self, task: Task) -> bool:  # noqa: D102
+    def owns_task(self, task: Task) -> bool:
+        """Whether the task still belongs to this claim. Does not write."""
         return bool(self._read(select(literal(1)).where(owned_by(task), tasks.c.state == State.PROCESSING)))
 
-    def complete(self, task: Task, output: Output) -> bool:  # noqa: D102
+    def complete(self, task: Task, output: Output) -> bool:
+        """Complete the task with its output files."""
         values = {
             "output_key": output.key,
             "poster_key": output.poster_key,

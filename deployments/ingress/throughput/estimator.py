@@ -9,7 +9,7 @@ from deployments.ingress.throughput.linear_fit import NO_FIT, LinearFit, fit_lin
 from models.memory.estimate import transformer_calls, transformer_calls_of_steps
 from models.progress import Stage
 from models.request.request import VideoRequest
-from storage.task_store import TaskStore
+from storage.task_store import SqlTaskStore
 from storage.tasks import QueuePosition, ReplicaState, State, Task
 from storage.ttl_cache import TtlCache
 
@@ -49,7 +49,7 @@ class Sample:
 class ThroughputEstimator:
     """Remembers each look for a few seconds, so that polls cost no more than before."""
 
-    store: TaskStore
+    store: SqlTaskStore
     model: str
     fast_guidance_fraction: float
 

@@ -19,7 +19,8 @@ from deployments.observability.metrics.labels import DELIVERED, GIVEN_UP, TRIED_
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable
-from storage.webhooks import Delivery, DeliveryState, WebhookStore
+from storage.sql.webhooks import WebhookQueries
+from storage.webhooks import Delivery, DeliveryState
 
 POLL_S = 1.0
 LEASE_MARGIN_S = 30.0
@@ -34,7 +35,7 @@ class DeliveryWorker:
     def __init__(
         self,
         settings: WebhookSettings,
-        store: WebhookStore,
+        store: WebhookQueries,
         post: WebhookClient,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
