@@ -1,7 +1,7 @@
-"""The parameters of a video, once: name, default, bounds, description.
+"""The parameters of a video, defined once: name, default, bounds, description.
 
-The HTTP layer, the task row and the model all use `VideoRequest`; the bounds that an operator can move stand in
-`RequestLimits`. A name here is the name everywhere, down to the line that calls diffusers.
+The HTTP layer, the task row and the model all use `VideoRequest`. `RequestLimits` has the bounds that an operator can
+change. Parameters keep their names down to the line that calls diffusers.
 """
 
 import math
@@ -19,19 +19,20 @@ from models.request.json_words import NOTHING
 from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 
 MAX_SEED = 2**64 - 1
-"""The largest that torch's generators take. JavaScript rounds a JSON number above 2**53: digits as text do as well."""
+"""The largest seed of torch's generators. JavaScript rounds JSON numbers above 2**53, so digits as text are accepted.
+"""
 DRAWN_SEED = -1
-"""Asks for a seed to be drawn, as null does: what other servers call it."""
+"""Asks the server to draw a seed, like null. Other servers use the same value."""
 TEXTS = ("prompt", "negative_prompt")
-"""Fields whose empty text is a value of its own."""
+"""Fields for which the empty text is a valid value."""
 SIDE_MULTIPLE = 64
 MAX_TIMEOUT_S = 7 * 24 * 3600
 MAX_URL_CHARS = 2000
 FRAMES_PER_LATENT = 8
-"""The video VAE makes one latent frame of 8 frames, after the first, which stands alone."""
+"""The video VAE encodes 8 frames into one latent frame. The first frame has a latent frame of its own."""
 NTSC_RATES = {nominal: Fraction(nominal * 1000, 1001) for nominal in (24, 30, 48, 60, 120)}
 NTSC_TOLERANCE = 0.005
-"""How far a rounded rate may be from its fraction: 23.98 still is 24000/1001."""
+"""Maximum distance of a rounded rate from its fraction: 23.98 still means 24000/1001."""
 
 
 def _refuse_bool(value: object) -> object:
@@ -41,7 +42,7 @@ def _refuse_bool(value: object) -> object:
 
 
 def _refuse_surrogates(value: str) -> str:
-    value.encode()  # half a character, which JSON can spell, cannot be stored: a ValueError
+    value.encode()  # a lone surrogate, which JSON can contain, cannot be stored: raises ValueError
     return value
 
 
@@ -132,12 +133,12 @@ class VideoRequest(BaseModel):
 
     @property
     def uses_cfg(self) -> bool:
-        """Whether its prompt guides: then both prompts go through the model, and else the negative one is not read."""
+        """Whether classifier-free guidance is on. If it is off, the negative prompt is not read."""
         return max(self.cfg_scale_video, self.cfg_scale_audio) > 1
 
     @property
     def num_rendered_frames(self) -> int:
-        """The frames the model renders: the next 8k+1 from `num_frames`. What stands over is cut."""
+        """The number of frames that the model renders: `num_frames` rounded up to 8k+1. Surplus frames are cut."""
         return math.ceil((self.num_frames - 1) / FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1
 
     @property
@@ -150,12 +151,12 @@ class VideoRequest(BaseModel):
 
     @property
     def duration_s(self) -> float:
-        """How long the video plays, in seconds."""
+        """Playing time of the video, in seconds."""
         return float(self.num_frames / self.exact_frame_rate)
 
 
 class RequestLimits(BaseModel):
-    """Bounds on what a client may ask for. The defaults are what LTX-2 is made for."""
+    """Bounds on what a client may ask for. The defaults are what LTX-2 supports."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -185,7 +186,7 @@ class RequestLimits(BaseModel):
     ] = 768 * 1024 * 1024
 
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """The lowest and highest value of each number, by the name of its parameter."""
+        """The lowest and highest value of each numeric parameter, by name."""
         scales = ("cfg_scale_video", "stg_scale_video", "cfg_scale_audio", "modality_scale")
         return {
             "height": (SIDE_MULTIPLE, self.max_side_px),
@@ -200,10 +201,10 @@ class RequestLimits(BaseModel):
 
 
 def parse_request(fields: Mapping[str, object], limits: RequestLimits) -> VideoRequest:
-    """Check what a client sent, and draw the seed if it left that open.
+    """Validate the client's fields, and draw the seed if the client left it open.
 
-    null and the empty text mean the same as leaving a field out, but for the prompts and the seed. Unknown fields are
-    passed over (`unknown_fields` names them). Raises InvalidRequest for the first field that is wrong.
+    null and the empty text mean the same as a missing field, except for the prompts and the seed. Unknown fields are
+    ignored (`unknown_fields` returns their names). Raises InvalidRequest for the first invalid field.
     """
     draws = draws_seed(fields)
     fields = {
@@ -239,7 +240,7 @@ def draws_seed(fields: Mapping[str, object]) -> bool:
 
 
 def _is_left_out(name: str, value: object) -> bool:
-    """Whether the client says no more than if it had left the field out."""
+    """Whether the value means the same as a missing field."""
     if name == "prompt":
         return False
     return value is None or (name not in TEXTS and _is_blank(value))
@@ -250,7 +251,7 @@ def _is_blank(value: object) -> bool:
 
 
 def unknown_fields(fields: Mapping[str, object]) -> list[str]:
-    """The names among `fields` that are no parameter: most often a typing error."""
+    """The names in `fields` that are not parameters, most often typing errors."""
     unknown = sorted(name for name in fields if name not in VideoRequest.model_fields)
     return [name.encode(errors="backslashreplace").decode() for name in unknown]
 
@@ -283,14 +284,14 @@ def _check_bounds(request: VideoRequest, limits: RequestLimits) -> None:
 
 
 def _explain(error: ErrorDetails, limits: RequestLimits) -> InvalidRequest:
-    """Say in our words what pydantic found."""
+    """Translate pydantic's error into this project's message."""
     field = str(error["loc"][0]) if error["loc"] else "body"
     given = NOTHING if error["type"] == "missing" else error["input"]
     return InvalidRequest(field, given, _allowed(field, limits))
 
 
 def _allowed(name: str, limits: RequestLimits) -> str:
-    """What a field may be, in words."""
+    """A field's allowed values, as text."""
     if name in TEXTS:
         return f"a text of {int(name == 'prompt')} to {limits.max_prompt_chars} characters"
     if name == "webhook_url":
@@ -305,5 +306,5 @@ def _allowed(name: str, limits: RequestLimits) -> str:
 
 
 def spell_number(number: float) -> str:
-    """All digits of a whole number, and of another one those that count."""
+    """All digits of an integer; the significant digits of another number."""
     return str(number) if isinstance(number, int) else f"{number:.16g}"
