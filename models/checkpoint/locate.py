@@ -70,7 +70,7 @@ def is_repository(model: str) -> bool:
 def _download(model: str, cache_dir: Path, report: ReportProgress, checkpoint_type: CheckpointType) -> Path:
     if not is_repository(model):
         raise ModelNotFound(
-            f"{model!r} is no folder on this machine, and no repository of the Hugging Face hub "
+            f"{model!r} is neither a folder on this machine nor a repository of the Hugging Face hub "
             "(owner/name, or owner/name@revision)"
         )
     return download(RepoRef.parse(model), cache_dir, report, wants_full=checkpoint_type is CheckpointType.BASE)

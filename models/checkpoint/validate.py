@@ -30,7 +30,7 @@ def check_checkpoint(folder: Path) -> None:
     """
     named = components(read_object(folder / INDEX))
     if missing := sorted(REQUIRED.difference(named)):
-        raise ModelBroken(f"{folder / INDEX} names no {missing[0]}: it is no whole LTX-2 pipeline")
+        raise ModelBroken(f"{folder / INDEX} lists no {missing[0]}: it is not a complete LTX-2 pipeline")
     for component in named:
         read_object(folder / component / CONFIGS.get(component, "config.json"))
         if component == "tokenizer":
@@ -49,7 +49,7 @@ def raise_if_missing(folder: Path, component: str, missing: Iterable[str]) -> No
     """Raise ModelBroken if tensors of a component are missing. The loader would leave them uninitialized."""
     if names := sorted(missing):
         raise ModelBroken(
-            f"{folder / component} is broken: its weights lack {len(names)} that its config asks for, such as "
+            f"{folder / component} is broken: its weights lack tensors that its config requires, {len(names)} in all, such as "
             f"{names[0]}. Fetch the model again, config and weights from the same place"
         )
 
@@ -63,7 +63,7 @@ def read_object(file: Path) -> dict[str, Any]:
             f"{file} is missing: a model is a folder that diffusers saved, with {INDEX} and a folder for each component"
         ) from exc
     except PermissionError as exc:
-        raise ModelUnavailable(f"{file} may not be read by this user") from exc
+        raise ModelUnavailable(f"this user has no permission to read {file}") from exc
     except OSError as exc:
         raise ModelUnavailable(f"{file} cannot be read: {exc}") from exc
 
@@ -80,7 +80,7 @@ def _check_weights(folder: Path, component: str) -> None:
 def _named_shards(index: Path) -> set[str]:
     named = read_object(index).get("weight_map")
     if not isinstance(named, dict) or not named:
-        raise _broken(index, "it names no shards")
+        raise _broken(index, "it lists no shards")
     return set(named.values())
 
 
@@ -89,7 +89,7 @@ def _check_length(file: Path) -> None:
     header, start = _read_header(file)
     size, promised = file.stat().st_size, start + max(_ends(file, header), default=0)
     if promised != size:
-        raise _broken(file, f"it has {size} bytes, and its header speaks of {promised}")
+        raise _broken(file, f"it has {size} bytes, but its header states {promised}")
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:
@@ -98,7 +98,7 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
     with file.open("rb") as content:
         length = int.from_bytes(content.read(LENGTH_BYTES), "little")
         if size < LENGTH_BYTES or length > size - LENGTH_BYTES:
-            raise _broken(file, "it has no whole header")
+            raise _broken(file, "its header is incomplete")
         header = _parse(file, content.read(length))
     header.pop(METADATA, None)
     return header, LENGTH_BYTES + length
@@ -109,7 +109,7 @@ def _ends(file: Path, header: Mapping[str, Any]) -> Iterator[int]:
         try:
             yield int(tensor["data_offsets"][1])
         except (TypeError, KeyError, IndexError, ValueError):
-            raise _broken(file, "its header is none of safetensors") from None
+            raise _broken(file, "its header is not that of a safetensors file") from None
 
 
 def _check_tokenizer(tokenizer: Path) -> None:
@@ -119,7 +119,7 @@ def _check_tokenizer(tokenizer: Path) -> None:
         raise ModelBroken(f"{tokenizer / TOKENIZER_FILES[0]} is missing: fetch the model again")
     content = words[0].read_bytes().strip()
     if not content or (words[0].suffix == ".json" and not (content.startswith(b"{") and content.endswith(b"}"))):
-        raise _broken(words[0], "it was cut off")
+        raise _broken(words[0], "it is truncated")
 
 
 def _parse(file: Path, content: bytes) -> dict[str, Any]:
@@ -128,7 +128,9 @@ def _parse(file: Path, content: bytes) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise _broken(file, "its header is no JSON object" if file.suffix == ".safetensors" else "it is no JSON object")
+        raise _broken(
+            file, "its header is not a JSON object" if file.suffix == ".safetensors" else "it is not a JSON object"
+        )
     return found
 
 

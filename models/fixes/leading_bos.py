@@ -20,7 +20,7 @@ def lead_with_bos(tokenizer: Any) -> None:
         tokenizer.add_bos_token = True
     if not _leads(tokenizer):
         raise ModelBroken("the tokenizer cannot begin a text with BOS, which the text encoder was trained with")
-    logger.info("the tokenizer began texts without BOS: it was told to begin them with %s", tokenizer.bos_token)
+    logger.info("the tokenizer did not add BOS to texts: it now begins them with %s", tokenizer.bos_token)
 
 
 def _leads(tokenizer: Any) -> bool:

@@ -43,7 +43,7 @@ def _why_absent(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
         case errors.RepositoryNotFoundError():
             return ModelNotFound, "is not on the Hugging Face hub, or is private: check the name, and HF_TOKEN"
         case errors.IncompleteSnapshotError():
-            return HubUnreachable, "is only in part on this machine, and the Hugging Face hub cannot be reached"
+            return HubUnreachable, "is only partly on this machine, and the Hugging Face hub cannot be reached"
         case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
             return HubUnreachable, (
                 "is not on this machine, and the Hugging Face hub cannot be reached: check the network, "
@@ -64,7 +64,7 @@ def _why_refused(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
             return ModelNotFound, f"is not a name that a repository can have: {error}"
         case errors.HfHubHTTPError() if error.response.status_code in REFUSED:
             told = error.server_message or error
-            return ModelGated, f"is refused with this token: check HF_TOKEN, and what it may read ({told})"
+            return ModelGated, f"cannot be read with this token: check HF_TOKEN and its permissions ({told})"
         case errors.HfHubHTTPError():
             return DownloadFailed, f"could not be downloaded: {error}"
         case _:

@@ -174,7 +174,7 @@ def translate_load_errors(model: str) -> Iterator[None]:
             clear_traceback_frames(exc)
             raise ModelUnavailable(f"there is not enough memory to load {model}: {exc}") from exc
         if isinstance(exc, PermissionError):
-            raise ModelUnavailable(f"{model} may not be read by this user: {exc}") from exc
+            raise ModelUnavailable(f"this user has no permission to read {model}: {exc}") from exc
         kind = ModelBroken if isinstance(exc, ValueError) else ModelUnavailable
         raise kind(
             f"{model} could not be loaded, its files may be broken or incomplete: {type(exc).__name__}: {exc}"

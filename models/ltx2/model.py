@@ -259,6 +259,6 @@ def _as_long_as(latents: Latents, request: VideoRequest) -> VideoRequest:
 
 def _out_of_memory_message(request: VideoRequest) -> str:
     return (
-        f"{request.width}x{request.height}, {request.num_frames} frames needs more memory than there is: "
+        f"{request.width}x{request.height}, {request.num_frames} frames needs more GPU memory than is available: "
         "ask for a smaller size or fewer frames"
     )

@@ -21,8 +21,8 @@ def find_old_driver() -> str | None:
     if floor is None or int(version.partition(".")[0]) >= floor:
         return None
     return (
-        f"the NVIDIA driver is {version}, and torch's CUDA {cuda} wants {floor} or newer: renew the driver, or install "
-        "torch for an older CUDA (TORCH_INDEX in the Dockerfile)"
+        f"the NVIDIA driver is {version}, and torch's CUDA {cuda} requires {floor} or newer: update the driver, or "
+        "install torch for an older CUDA (TORCH_INDEX in the Dockerfile)"
     )
 
 

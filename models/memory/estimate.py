@@ -157,7 +157,7 @@ def check_fits(request: VideoRequest, free_bytes: int, limits: RequestLimits, *,
     ways = " or ".join(f"{each['width']}x{each['height']} with {each['num_frames']} frames" for each in nearest)
     allowed = (
         f"what fits into the GPU's memory: {ways} (this needs about {peak_gb:.1f} GB beside the model, "
-        f"{free_bytes / GB:.1f} GB are there)"
+        f"{free_bytes / GB:.1f} GB are free)"
     )
     raise DoesNotFit(field, getattr(request, field), allowed, nearest)
 

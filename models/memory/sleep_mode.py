@@ -76,9 +76,9 @@ class SleepMode:
             said = f"{type(exc).__name__}: {exc}"
             if is_out_of_memory(exc):
                 clear_traceback_frames(exc)
-                said = f"the GPU has no room for them any more, another process may have taken it ({exc})"
+                said = f"the GPU has too little free memory for them, another process may use it ({exc})"
             raise ModelUnavailable(
-                f"the model slept, and {_size_bytes(gone) / GB:.1f} GB of its weights could not come back: {said}"
+                f"{_size_bytes(gone) / GB:.1f} GB of the model's weights could not be moved back to the GPU: {said}"
             ) from exc
         self._gone = 0
 

@@ -60,15 +60,15 @@ class VideoRequest(BaseModel):
         Encodable,
         Field(
             min_length=1,
-            description="What the video shows and how it sounds, as one flowing paragraph. 1,024 tokens are read.",
+            description="What the video shows and how it sounds, as one flowing paragraph. Up to 1,024 tokens.",
         ),
     ]
     negative_prompt: Annotated[
         str,
         Encodable,
         Field(
-            description="What the video should not show. Left out, it is the list of faults that Lightricks' own "
-            "pipelines name; empty for none. A distilled model does not read it."
+            description="What the video should not show. If it is left out: the list of faults from Lightricks' own "
+            "pipelines. Empty: none. A distilled model does not use it."
         ),
     ] = DEFAULT_NEGATIVE_PROMPT
     height: Annotated[
@@ -84,7 +84,7 @@ class VideoRequest(BaseModel):
     ] = 121
     length: Annotated[
         DurationMode,
-        Field(description="auto has the model choose the length from the prompt, num_frames at most (LTX-2.5)."),
+        Field(description="auto: the model chooses the length from the prompt, at most num_frames (LTX-2.5)."),
     ] = DurationMode.EXACT
     frame_rate: Annotated[
         float,
@@ -100,20 +100,20 @@ class VideoRequest(BaseModel):
         Field(description="The same seed gives the same video. null or -1 draws one and reports it."),
     ] = 42
     cfg_scale_video: Annotated[
-        float, NotBool, Field(ge=0, description="How strongly the picture follows the prompt. 1 is off.")
+        float, NotBool, Field(ge=0, description="How strongly the video follows the prompt. 1 is off.")
     ] = 3.0
     stg_scale_video: Annotated[float, NotBool, Field(ge=0, description="Spatiotemporal guidance. 0 is off.")] = 1.0
     cfg_scale_audio: Annotated[
-        float, NotBool, Field(ge=0, description="How strongly the sound follows the prompt. 1 is off.")
+        float, NotBool, Field(ge=0, description="How strongly the audio follows the prompt. 1 is off.")
     ] = 7.0
     modality_scale: Annotated[
-        float, NotBool, Field(ge=0, description="How strongly picture and sound follow each other. 1 is off.")
+        float, NotBool, Field(ge=0, description="How strongly video and audio follow each other. 1 is off.")
     ] = 3.0
     fit: Annotated[
-        ImageFit, Field(description="Image-to-video: how a picture of another shape is brought to the size.")
+        ImageFit, Field(description="Image-to-video: how an image of another aspect ratio is fitted to the size.")
     ] = ImageFit.CROP
     quality: Annotated[
-        Quality, Field(description="fast leaves out work that shows little: nearly the same video, sooner.")
+        Quality, Field(description="fast: skips work with little visible effect; nearly the same video, sooner.")
     ] = Quality.EXACT
     timeout_s: Annotated[
         float | None,
@@ -127,7 +127,7 @@ class VideoRequest(BaseModel):
     webhook_url: Annotated[
         Annotated[str, Encodable, Field(min_length=1, max_length=MAX_URL_CHARS)] | None,
         Field(
-            description="Where the end of the task is told, signed as Standard Webhooks has it. null for none.",
+            description="URL to notify when the task ends, signed per Standard Webhooks. null for none.",
         ),
     ] = None
 

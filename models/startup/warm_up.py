@@ -64,7 +64,7 @@ class WarmUp:
             if folder is not None and prefetch(folder, self._ended):
                 self._timeline.record(Milestone.READ)
         except Exception as error:  # the load reads the same files, and reports the error
-            logger.warning("the weights were not read ahead: %s", error)
+            logger.warning("the weights could not be prefetched: %s", error)
 
 
 def import_pipelines(device: str) -> None:

@@ -182,7 +182,7 @@ def test_a_gated_repository_opens_with_the_token(hub: FakeHub, tmp_path: Path, m
     with pytest.raises(ModelGated, match=r"accept its terms on huggingface\.co, and set HF_TOKEN"):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
     monkeypatch.setenv("HF_TOKEN", "hf_mistyped")
-    with pytest.raises(ModelGated, match=r"is refused with this token: check HF_TOKEN.*Invalid credentials"):
+    with pytest.raises(ModelGated, match=r"cannot be read with this token: check HF_TOKEN.*Invalid credentials"):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore).is_dir()
@@ -222,7 +222,7 @@ def test_offline_what_is_there_in_part_is_said(hub: FakeHub, tmp_path: Path, mon
     with pytest.raises(DownloadFailed):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubUnreachable, match="is only in part on this machine"):
+    with pytest.raises(HubUnreachable, match="is only partly on this machine"):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
 
 

@@ -46,7 +46,7 @@ def test_an_older_driver_is_named_with_what_is_wanted_and_the_ways_out(form: str
     sentence = find_old_driver()
     assert sentence is not None
     assert "driver is 535.183.06" in sentence
-    assert "CUDA 13.0 wants 580 or newer" in sentence
+    assert "CUDA 13.0 requires 580 or newer" in sentence
     assert "TORCH_INDEX" in sentence
     assert "\n" not in sentence
 

@@ -89,7 +89,7 @@ def test_what_is_told_has_the_text_in_it() -> None:
 def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
     with pytest.raises(DoesNotFit, match=r"1920x1088 with \d+ frames or \d+x\d+ with 121 frames") as refused:
         check_fits(LARGEST, 9 * GB, RequestLimits())
-    assert "9.0 GB are there" in refused.value.message
+    assert "9.0 GB are free" in refused.value.message
     assert refused.value.field == "num_frames"
 
 

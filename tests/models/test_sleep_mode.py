@@ -98,7 +98,10 @@ def test_one_that_is_called_back_at_once_is_awake(tiny_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Process 7 has 60 GiB in use"), "no room .* Process 7 has 60 GiB"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Process 7 has 60 GiB in use"),
+            "too little free memory .* Process 7 has 60 GiB",
+        ),
         (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "illegal memory access"),
     ],
 )

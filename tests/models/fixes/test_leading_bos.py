@@ -45,7 +45,7 @@ def test_it_is_put_there_once_and_said(caplog: pytest.LogCaptureFixture) -> None
             lead_with_bos(tokenizer)
     assert tokenizer("a").input_ids.count(tokenizer.bos_token_id) == 1
     assert [record.message for record in caplog.records] == [
-        "the tokenizer began texts without BOS: it was told to begin them with <bos>"
+        "the tokenizer did not add BOS to texts: it now begins them with <bos>"
     ]
 
 
