@@ -1,1 +1,1 @@
-"""What LTX-2 costs on a GPU, and what each way to make it faster gains: `python -m benchmarks.gpu`."""
+"""Cost of LTX-2 on a GPU, and the gain of each optimization: `python -m benchmarks.gpu`."""

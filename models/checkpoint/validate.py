@@ -49,7 +49,7 @@ def raise_if_missing(folder: Path, component: str, missing: Iterable[str]) -> No
     """Raise ModelBroken if tensors of a component are missing. The loader would leave them uninitialized."""
     if names := sorted(missing):
         raise ModelBroken(
-            f"{folder / component} is broken: its weights lack tensors that its config requires, {len(names)} in all, such as "
+            f"{folder / component} is broken: {len(names)} tensors that its config requires are missing, such as "
             f"{names[0]}. Fetch the model again, config and weights from the same place"
         )
 
