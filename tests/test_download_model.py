@@ -1,4 +1,4 @@
-"""Fetching ahead: what is fetched is what a load then finds, and every failure is one line."""
+"""Download ahead: a load finds the downloaded files, and every failure is one line."""
 
 import os
 import shutil

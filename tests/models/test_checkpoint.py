@@ -1,4 +1,4 @@
-"""Which checkpoint a setting means, and whether its files are whole."""
+"""Which checkpoint a setting selects, and whether its files are complete."""
 
 import json
 import os
@@ -31,7 +31,7 @@ TENSORS = {
 
 @pytest.fixture
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A checkpoint that a test may spoil."""
+    """A checkpoint that a test may damage."""
     return shutil.copytree(tiny_folder, tmp_path / "checkpoint")
 
 
@@ -94,7 +94,7 @@ def test_a_header_that_is_broken_is_said(folder: Path, content: bytes, said: str
 
 
 def shard(folder: Path, component: str) -> Path:
-    """Write a component's weights as shards, beside the whole file; returns the folder of the component."""
+    """Write a component's weights as shards, beside the single file. Returns the component's folder."""
     whole = next((folder / component).glob("*.safetensors"))
     tensors = load_file(whole)
     names = {name: f"{whole.stem}-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(sorted(tensors))}
@@ -144,7 +144,7 @@ def test_of_weights_that_are_there_twice_the_copy_that_is_read_is_the_one_that_i
 
 @pytest.mark.parametrize("component", TENSORS)
 def test_weights_that_lack_a_tensor_are_not_rendered_with(folder: Path, component: str) -> None:
-    """diffusers and transformers would render on, with whatever stood in memory."""
+    """diffusers and transformers would continue, with uninitialized memory."""
     file, name = next((folder / component).glob("*.safetensors")), TENSORS[component]
     tensors = load_file(file)
     tensors["something.else"] = tensors.pop(name)
@@ -165,7 +165,7 @@ def test_every_file_that_is_gone_or_damaged_is_named(tiny_folder: Path, tmp_path
     names = sorted(str(file.relative_to(tiny_folder)) for file in tiny_folder.rglob("*") if file.is_file())
     assert len(names) > len(TENSORS)
     for name in names:
-        if name == "text_encoder/generation_config.json":  # it is for making text
+        if name == "text_encoder/generation_config.json":  # it is for text generation
             continue
         for damage in (None, b"", (tiny_folder / name).read_bytes()[:-5], b"\x00\xff"):
             with pytest.raises(ModelBroken, match=name.rpartition("/")[2]):
@@ -173,7 +173,7 @@ def test_every_file_that_is_gone_or_damaged_is_named(tiny_folder: Path, tmp_path
 
 
 def spoilt(tiny_folder: Path, folder: Path, name: str, damage: bytes | None) -> Path:
-    """A checkpoint of links with one file that is gone, or has the content of `damage`."""
+    """A checkpoint of links in which one file is missing, or has the content of `damage`."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(tiny_folder, folder, copy_function=os.link)
     (folder / name).unlink()

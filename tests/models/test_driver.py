@@ -1,4 +1,4 @@
-"""A driver that is older than torch's CUDA wants is named in one sentence."""
+"""A driver that is too old for torch's CUDA is reported in one sentence."""
 
 import sys
 from collections.abc import Callable
@@ -27,7 +27,7 @@ OPEN = (
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    """Makes a host of a driver's file and of torch's own version file."""
+    """A function that simulates a host, from a driver's version file and torch's own version file."""
 
     def make(module: str | None, cuda: str) -> None:
         version = tmp_path / "version.py"

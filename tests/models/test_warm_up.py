@@ -1,4 +1,4 @@
-"""Promise: imports and reading begin when the process starts, and nothing that goes wrong there ends it."""
+"""Promise: imports and prefetch start with the process, and no error in them ends it."""
 
 import importlib.util
 import sys

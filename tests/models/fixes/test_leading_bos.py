@@ -1,4 +1,4 @@
-"""Promise: every text reaches the text encoder with BOS before it, whatever the tokenizer's files say."""
+"""Promise: the text encoder gets every text with a leading BOS, whatever the tokenizer's files contain."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ from tests.models.fixes.conftest import Loaded
 
 
 def texts_read(loaded: Loaded, *, fixed: bool) -> tuple[Any, list[torch.Tensor]]:
-    """The tokens that the text encoder gets for a prompt and its negative prompt, without their padding."""
+    """The tokens that the text encoder gets for a prompt and its negative prompt, without padding."""
     pipe = loaded("2.5 full", fixed=fixed)._text_to_video
     read: list[torch.Tensor] = []
 
