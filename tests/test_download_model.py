@@ -107,4 +107,4 @@ def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:
     done = run("serve_config.yaml", "no/such/thing", LTX2_CACHE_DIR=str(tmp_path / "cache"))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "no folder on this machine" in done.stderr
+    assert "neither a folder on this machine" in done.stderr

@@ -51,7 +51,7 @@ Encodable = AfterValidator(_refuse_surrogates)
 
 
 class VideoRequest(BaseModel):
-    """What a client may ask for. Defaults are those of LTX-2 (19B)."""
+    """The parameters of a video request. Defaults are those of LTX-2 (19B)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -60,7 +60,7 @@ class VideoRequest(BaseModel):
         Encodable,
         Field(
             min_length=1,
-            description="What the video shows and how it sounds, as one flowing paragraph. Up to 1,024 tokens.",
+            description="What the video shows and how it sounds, as one flowing paragraph. 1,024 tokens are read.",
         ),
     ]
     negative_prompt: Annotated[
@@ -156,7 +156,7 @@ class VideoRequest(BaseModel):
 
 
 class RequestLimits(BaseModel):
-    """Bounds on what a client may ask for. The defaults are what LTX-2 supports."""
+    """Bounds on what a client may ask for. The defaults are what LTX-2 is made for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

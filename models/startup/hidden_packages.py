@@ -1,4 +1,4 @@
-"""Hides packages from diffusers and transformers. Both import optional packages that are installed."""
+"""Hides packages from diffusers and transformers. Both import optional packages if they are installed."""
 
 import contextlib
 import sys

@@ -258,12 +258,12 @@ def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
     generator._model_manager.sleep(lambda: False)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_device", fail_with(torch.OutOfMemoryError("CUDA out of memory")))
-        with pytest.raises(ModelUnavailable, match="another process may have taken it"):
+        with pytest.raises(ModelUnavailable, match="another process may use it"):
             generator.generate(claimed(store))
     assert (model.asleep, generator._watch.failure_reason()) == (True, None)
     (replica,) = store.live_replicas()
     assert replica.state is ReplicaState.FAILED
-    assert "another process may have taken it" in replica.message
+    assert "another process may use it" in replica.message
     assert np.array_equal(before.frames, generator.generate(claimed(store)).frames)
     assert generator._replica_status.state is ReplicaState.READY
 

@@ -250,7 +250,7 @@ def response(status: int) -> Any:
             DownloadFailed,
             "could not be downloaded: 503 see",
         ),
-        (errors.HfHubHTTPError("no", response=response(403)), ModelGated, "check HF_TOKEN, and what it may read (no)"),
+        (errors.HfHubHTTPError("no", response=response(403)), ModelGated, "check HF_TOKEN and its permissions (no)"),
         (errors.HFValidationError("two slashes"), ModelNotFound, "two slashes"),
         (ConnectionResetError("reset"), DownloadFailed, "the connection broke"),
         (httpx2.ReadError("broken"), DownloadFailed, "the connection broke"),

@@ -369,7 +369,7 @@ def test_a_broken_file_is_a_model_that_is_not_there(
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     weights = next((folder / component).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000]) if damage == "cut" else weights.unlink()
-    with pytest.raises(ModelBroken, match=r"is broken: it has|is missing"):
+    with pytest.raises(ModelBroken, match=r"is broken: (it has|its header)|is missing"):
         Ltx2Model.load(str(folder), "cpu", tmp_path, ignore)
 
 
