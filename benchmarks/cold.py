@@ -1,10 +1,10 @@
-"""Time from a submit to the first denoising step with zero replicas, by part, against a bare process.
+"""Time from the submit to the first denoising step with zero replicas, by part, compared with a bare process.
 
     python -m benchmarks.cold [--rounds 3]
 
-The bare process is the minimum. It starts Python, imports, loads the tiny model and runs one step, without a server.
-At the end the benchmark prints the time line of the last Generator from its log. `benchmarks.cold_baseline` has the
-minimum for real weights: bytes over the bandwidth of the disk and of the bus.
+The bare process is the baseline: it starts Python, imports, loads the tiny model and runs one step, without a server.
+The last Generator's own timeline is printed too, from the log. `benchmarks.cold_baseline` has the baseline for real
+weights: bytes divided by the bandwidth of the disk and of the bus.
 """
 
 import argparse
@@ -42,7 +42,7 @@ except Exception as error:
 
 
 def cold_task(server: Server) -> dict[str, float]:
-    """One task from zero replicas: seconds for each part, as a client sees them."""
+    """Run one task from zero replicas. Returns the seconds of each part, as a client sees them."""
     while server.replicas("Generator"):
         time.sleep(0.2)
     begun = time.monotonic()
@@ -68,7 +68,7 @@ def cold_task(server: Server) -> dict[str, float]:
 
 
 def bare_process(cache: Path) -> float:
-    """Seconds of a process that does nothing but reach its first step."""
+    """Seconds from the start of a bare process to its first step."""
     begun = time.monotonic()
     request = repr({**QUICK, "num_inference_steps": 40})
     subprocess.run([sys.executable, "-c", BARE, str(cache), request], check=True)

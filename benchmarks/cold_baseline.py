@@ -1,13 +1,13 @@
-"""The minimum of a cold start, bytes over bandwidth, against this project: reading weights, and moving them.
+"""The baseline of a cold start, bytes divided by bandwidth, compared with this project's prefetch and transfer.
 
-    python -m benchmarks.cold_baseline FOLDER    a checkpoint that diffusers saved, for example by `make weights`
-    python -m benchmarks.cold_baseline --gb 2    files of noise, which are removed at the end
+    python -m benchmarks.cold_baseline FOLDER    a checkpoint that diffusers saved, for example with `make weights`
+    python -m benchmarks.cold_baseline --gb 2    files of noise, which are deleted afterwards
 
-Reading: the benchmark first drops the files from the page cache (files that other processes map stay). The two sides
-alternate, and the best of three counts. The minimum is the better of the two sides.
+Reading: the files are first dropped from the page cache, except those that other processes have mapped. The two ways
+alternate, and the best of three runs counts. The baseline is the faster of the two.
 
-Moving, to the GPU if there is one (on a CPU this only tries the benchmark): torch's own `.to` and this project's copy
-streams over the same bytes, against one copy from pinned memory, which is the speed of the bus.
+Moving to the GPU: torch's own `.to`, this project's copy streams, and one copy from pinned memory, which shows the
+bus's rate. All move the same bytes. Without a GPU the copies stay on the CPU, which only tests the benchmark.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PIECE_BYTES = 64 * 1024 * 1024
 
 
 def drop(files: list[Path]) -> None:
-    """Have the page cache forget `files`."""
+    """Drop `files` from the page cache."""
     for path in files:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -40,7 +40,7 @@ def drop(files: list[Path]) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long `work` takes, until the device has done it."""
+    """The seconds that `work` takes, including the device's pending work."""
     start = time.perf_counter()
     work()
     if torch.cuda.is_available():
@@ -92,7 +92,7 @@ def measure_moving(size_bytes: int, device: torch.device) -> dict[str, float]:
 
 
 def write_noise(folder: Path, size_bytes: int) -> None:
-    """Weights that no cache and no disk can compress."""
+    """Write weights that no cache and no disk can compress."""
     (folder / "transformer").mkdir()
     with (folder / "transformer" / "noise.safetensors").open("wb") as file:
         for _ in range(max(1, size_bytes // PIECE_BYTES)):

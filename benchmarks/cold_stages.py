@@ -1,13 +1,14 @@
-"""Time to the first step without a Generator, by stage, against a bare process that does the same.
+"""Time to the first step when no Generator is running, by part, compared with a bare process.
 
     python -m benchmarks.cold_stages [--rounds 3] [--height 256] [--width 384] [--frames 25]
 
-`server` is a task through a server with zero Generators, from the submit to the end of the first denoising step. Then
-the task is canceled and the Generator unloaded before the next round. `bare` is the minimum: a Python process that
-starts, imports, loads the tiny model and runs that first step. The two alternate, and the medians are compared.
+- `server`: a task on a server with zero Generators, from the submit to the end of the first denoising step. The task
+  is then canceled, and the Generator unloads before the next round.
+- `bare`: a Python process that starts, imports, loads the tiny model and runs the same first step. It is the baseline.
 
-The Generator of `benchmarks.cold_stages_server` writes the times of the server. The files of the model and of Python
-are in the page cache: the first round only warms up.
+The two alternate, and the medians are compared. The server's times come from a Generator that logs them
+(`benchmarks.cold_stages_server`). The files of the model and of Python are in the page cache: the first round is a
+warm-up.
 """
 
 import argparse
@@ -38,7 +39,7 @@ SERVER_PARTS = {
     "loaded": "load",
     "stepped": "text encoding and first step",
 }
-"""Each by the note that ends it, in order."""
+"""The parts in order. The key is the note that ends the part."""
 FLOOR_PARTS = {
     "started": "the process starts",
     "imported": "imports: torch, diffusers, transformers",
@@ -51,7 +52,7 @@ Times = dict[str, float]
 
 
 def through_server(server: Server, store: SqlTaskStore, request: VideoRequest) -> Times:
-    """Submit, wait for the first step, cancel, and wait until the Generator is gone: when each part was over."""
+    """Submit, wait for the first step, cancel, and wait until no Generator runs. Returns the end time of each part."""
     seen = len(NOTE.findall(server.log()))
     times = {"submitted": time.time()}
     task_id = server.submit(**request.model_dump(mode="json"))
@@ -69,7 +70,7 @@ def through_server(server: Server, store: SqlTaskStore, request: VideoRequest) -
 
 
 def bare(cache: Path, request: VideoRequest) -> Times:
-    """The floor: when each part was over."""
+    """The baseline: the end time of each part."""
     started = time.time()
     command = [sys.executable, "-m", "benchmarks.cold_stages_baseline", str(cache), request.model_dump_json()]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -91,7 +92,7 @@ def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def show(server: dict[str, float], floor: dict[str, float]) -> None:
-    """Print the table, and what it comes to."""
+    """Print the table, and the ratio."""
     print(f"{'part':<42} {'server s':>9} {'bare s':>8}")
     for name in list(dict.fromkeys(["the process starts", *server])):
         columns = [f"{column[name]:.2f}" if name in column else "" for column in (server, floor)]
@@ -104,11 +105,11 @@ def show(server: dict[str, float], floor: dict[str, float]) -> None:
 
 
 def ignore(_progress: Progress) -> None:
-    """Take a report and do nothing."""
+    """Ignore a progress report."""
 
 
 def measure(folder: Path, request: VideoRequest, rounds: int) -> None:
-    """Run the two in turns, and print."""
+    """Run the two alternately, and print."""
     cache = folder / "cache"
     Ltx2Model.load("tiny", "cpu", cache, ignore).close()
     database_url = f"sqlite:///{folder}/ltx2.db"

@@ -1,8 +1,8 @@
-"""The minimum of `benchmarks.cold_stages`: the same start, imports, load and first step in a bare Python process.
+"""The baseline of `benchmarks.cold_stages`: start, imports, load and first step in a bare Python process.
 
     python -m benchmarks.cold_stages_baseline CACHE REQUEST
 
-CACHE is the folder of the tiny model, REQUEST a request as JSON. Prints the end of each part, in seconds since the
+CACHE is the folder of the tiny model, REQUEST a request as JSON. Prints the end time of each part, in seconds since the
 epoch.
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 class FirstStep(Exception):
-    """The first step is done: enough."""
+    """Raised after the first step, to end the render."""
 
 
 def main() -> None:
-    """Go as far as the first step, and print the times."""
+    """Run up to the first step, and print the times."""
     times = {"started": time.time()}
     from models.startup.warm_up import import_pipelines
 
@@ -34,7 +34,7 @@ def main() -> None:
             raise FirstStep
 
     def ignore(_progress: Progress) -> None:
-        """Take a report of loading."""
+        """Ignore a progress report of the load."""
 
     model = Ltx2Model.load("tiny", "cpu", Path(sys.argv[1]), ignore)
     times["loaded"] = time.time()

@@ -1,6 +1,6 @@
 """The server of `benchmarks.cold_stages`: the real application, with a Generator that logs the end of each stage.
 
-The log has the times that no task contains.
+The notes are log lines, because no task row has these times.
 """
 
 import logging
@@ -21,18 +21,18 @@ logger = logging.getLogger("ray.serve")
 
 
 def note(name: str) -> None:
-    """Write down that `name` is over."""
+    """Log that `name` has ended."""
     logger.info("NOTE %s %.3f", name, time.time())
 
 
 class Generator(deployments.generator.deployment.Generator):
-    """Has the name of the other, which Serve gives to the deployment."""
+    """Has the same name as its base class, because Serve names the deployment after it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         note("asked")
         super().__init__(*args, **options)
         note("constructed")
-        load = self._model_manager._load  # noqa: SLF001  # the seam between two of the parts
+        load = self._model_manager._load  # noqa: SLF001  # hooks in between two parts of the load
 
         def load_noted(report: "ReportProgress") -> "Ltx2Model":
             note("called")
@@ -47,7 +47,7 @@ class Generator(deployments.generator.deployment.Generator):
 
 
 def note_first_step(model: "Ltx2Model") -> None:
-    """Have the model note when the first step of a task is over."""
+    """Make the model log the end of a task's first step."""
     render = model.render
 
     def render_noted(request: Any, image: Any, report: "ReportProgress") -> Any:
@@ -62,6 +62,6 @@ def note_first_step(model: "Ltx2Model") -> None:
 
 
 def build(settings: Settings) -> Application:
-    """The application, with that Generator."""
+    """The application, with this Generator."""
     vars(deployments.app)["Generator"] = Generator
     return deployments.app.build(settings)

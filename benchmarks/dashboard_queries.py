@@ -1,7 +1,7 @@
-"""Run every query of the Grafana dashboard on a real Prometheus: `python -m benchmarks.dashboard_queries`.
+"""Run all queries of the dashboard on a real Prometheus and a real server: `python -m benchmarks.dashboard_queries`.
 
-Starts the server and Prometheus, lets some tasks end in every way that is quick, and prints what each panel would show.
-Exits with 1 if Prometheus rejects a query, or if a panel that must have data has none.
+Starts the server and Prometheus, and lets some tasks end in all ways that are quick to produce. Prints what each panel
+would show. Exits with 1 if a query fails, or returns nothing where data is expected.
 """
 
 import io
@@ -26,14 +26,14 @@ from tests.ports import free_port
 OBSERVABILITY = ROOT / "observability"
 SCRAPE_S = 2
 MAY_BE_EMPTY = {"GPU memory", "GPU at work", "Failures by code"}
-"""There is no GPU, and nothing fails here."""
+"""There is no GPU, and no task fails in this run."""
 VARIABLES = {"$application": ".*", "$window": "5m", "$__rate_interval": "1m"}
 PATIENCE_S = 60.0
 
 
 @contextmanager
 def prometheus(server: Server, folder: Path) -> Iterator[httpx.Client]:
-    """A Prometheus that scrapes the server and evaluates our rules. Yields a client of its API."""
+    """Run a Prometheus that scrapes the server and evaluates the project's rules. Yields a client of its API."""
     targets = [{"files": [str(server.ray_folder / PROMETHEUS_SERVICE_DISCOVERY_FILE)], "refresh_interval": "2s"}]
     config = {
         "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
@@ -54,7 +54,7 @@ def prometheus(server: Server, folder: Path) -> Iterator[httpx.Client]:
 
 
 def ask(client: httpx.Client, query: str) -> list[dict[str, Any]]:
-    """The series that a query gives now. Raises HTTPStatusError with Prometheus' own words."""
+    """The current series of a query. Raises AssertionError with Prometheus' own message."""
     for name, value in VARIABLES.items():
         query = query.replace(name, value)
     answer = client.get("/query", params={"query": query})
@@ -63,7 +63,7 @@ def ask(client: httpx.Client, query: str) -> list[dict[str, Any]]:
 
 
 def work(server: Server) -> None:
-    """Tasks from a text and from a picture, one that is canceled, and requests that are refused."""
+    """Submit tasks from a text and from an image, one that is canceled, and requests that are rejected."""
     image = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(image, "PNG")
     fields = {name: str(value) for name, value in QUICK.items()}
@@ -76,20 +76,20 @@ def work(server: Server) -> None:
 
 
 def until_scraped(client: httpx.Client) -> None:
-    """Wait until Prometheus has seen the server's own metrics."""
+    """Wait until Prometheus has scraped the server's own metrics."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             if ask(client, "sum(ray_ltx2_queue_sampled_timestamp_seconds) > 0"):
                 return
         except httpx.HTTPError:
-            pass  # it is starting
+            pass  # still starting
         assert time.monotonic() < deadline, "Prometheus has not seen the server"
         time.sleep(1)
 
 
 def show_panels(client: httpx.Client) -> list[str]:
-    """Print what each panel shows. Returns the titles of those that show nothing and should."""
+    """Print what each panel shows. Returns the titles of the panels that are empty but should not be."""
     empty = []
     for panel in json.loads((OBSERVABILITY / "dashboard.json").read_text())["panels"]:
         for target in panel.get("targets", []):
@@ -102,7 +102,7 @@ def show_panels(client: httpx.Client) -> list[str]:
 
 
 def show_rules(client: httpx.Client) -> list[str]:
-    """Print how each alert stands. Returns the names of those that could not be evaluated."""
+    """Print the state of each alert. Returns the names of those that could not be evaluated."""
     (group,) = client.get("/rules").json()["data"]["groups"]
     for rule in group["rules"]:
         print(f"{rule['name']:30} {rule['health']} {rule['state']} {rule.get('lastError', '')}")
@@ -110,14 +110,14 @@ def show_rules(client: httpx.Client) -> list[str]:
 
 
 def main() -> int:
-    """Start both, ask everything, say what is wrong."""
+    """Start both, run all queries, and print what is wrong."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with running_server(folder) as server, prometheus(server, folder) as client:
             until_scraped(client)
-            for _ in range(2):  # the second time, what came into being with the first rises
+            for _ in range(2):  # in the second round, the counters created in the first one increase
                 work(server)
-                time.sleep(25)  # twice Ray's interval, and a scrape
+                time.sleep(25)  # twice Ray's export interval, and one scrape
             wrong = show_panels(client) + show_rules(client)
     print("wrong:", wrong or "nothing")
     return bool(wrong)

@@ -1,9 +1,9 @@
-"""Throughput of a finished video from /outputs: the server against nginx and bare uvicorn on the same file.
+"""Download rate of a finished video: /outputs on the server, compared with nginx and bare uvicorn on the same file.
 
     python -m benchmarks.download [--rounds 5] [--seconds 3] [--megabytes 20]
 
-A client (wrk, which discards what it reads) requests the file again and again, on 1 connection and on 8, from each in
-turn. `server` is the complete server: HAProxy, Ray Serve's replica, the output store in a folder. `bare` is the same
+A client (wrk, which discards what it reads) requests the file repeatedly, on 1 connection and on 8, alternating between
+the servers. `server` is the whole stack: HAProxy, Ray Serve's replica, the output store in a folder. `bare` is the same
 app on uvicorn alone. `nginx` serves the file with sendfile. Needs nginx and wrk.
 """
 
@@ -30,7 +30,7 @@ MEGABYTES = {"K": 1024 / 1e6, "M": 1024**2 / 1e6, "G": 1024**3 / 1e6}
 
 
 def rate(url: str, clients: int, seconds: int) -> float:
-    """Megabytes per second that `clients` connections get together. Raises RuntimeError when one of them fails."""
+    """Megabytes per second that `clients` connections get together. Raises RuntimeError if one of them fails."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}", "--timeout", "30", url]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = TRANSFER.search(said)
@@ -40,7 +40,7 @@ def rate(url: str, clients: int, seconds: int) -> float:
 
 
 def measure(urls: dict[str, str], asked: argparse.Namespace) -> None:
-    """Take turns and print the medians. The first turn only warms up."""
+    """Alternate between the servers and print the medians. The first round is a warm-up."""
     print(f"{'clients':>7} " + " ".join(f"{name + ' MB/s':>12}" for name in urls) + "  server/nginx  bare/nginx")
     for clients in CLIENTS:
         found: dict[str, list[float]] = defaultdict(list)
@@ -56,14 +56,14 @@ def measure(urls: dict[str, str], asked: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Start the three, and measure."""
+    """Start the three servers, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     for name, default in {"rounds": 5, "seconds": 3, "megabytes": 20}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        folder.chmod(0o755)  # nginx reads as another user where it is started by root
+        folder.chmod(0o755)  # nginx reads as another user if root starts it
         url = f"sqlite:///{folder}/ltx2.db"
         fill(url, {State.COMPLETED: 1})
         file = folder / output_key(task_id(1))

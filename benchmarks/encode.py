@@ -1,10 +1,10 @@
-"""Speed of the encoder: `write_mp4` against the ffmpeg command line and diffusers' `encode_video`.
+"""Speed of the encoder: `write_mp4`, compared with the ffmpeg command line and diffusers' `encode_video`.
 
     python -m benchmarks.encode [--rounds 5] [--height 512] [--width 768] [--frames 121]
 
-The three alternate on the same frames, and the medians are compared. ffmpeg gets the encoder's settings, and the raw
-frames through a pipe. diffusers writes another kind of file (x264's `medium` and crf 23, B-frames, no cap). So its
-ratio shows what a user of the pipeline gains, not which code is better.
+The three run alternately on the same frames, and the medians are compared. ffmpeg gets this project's settings and the
+raw frames through a pipe. diffusers writes another kind of file (x264's `medium` and crf 23, B-frames, no size limit).
+Its ratio therefore shows what a user of the pipeline gains, not which code is better.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Encode = Callable[[Clip, Path], None]
 
 
 def smooth(num_frames: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Coloured waves that move, over a fixed grain: easy, as a rendered video is."""
+    """Moving colored waves over a fixed grain: as easy to encode as a rendered video."""
     down, across = np.mgrid[0:height, 0:width].astype(np.float32)
     grain = np.random.default_rng(0).normal(0, 4, (height, width)).astype(np.float32)
     frames = np.empty((num_frames, height, width, 3), np.uint8)
@@ -44,17 +44,17 @@ def smooth(num_frames: int, height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def noise(num_frames: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """The hardest there is."""
+    """Random noise, the content that is hardest to encode."""
     return np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
 
 
 def ours(clip: Clip, path: Path) -> None:
-    """The encoder of this project."""
+    """This project's encoder."""
     write_mp4(clip, path, max_bytes=MAX_BYTES, metadata={})
 
 
 def ffmpeg(clip: Clip, path: Path) -> None:
-    """The command line with the same settings."""
+    """The ffmpeg command line with the same settings."""
     num_frames, height, width, _ = clip.frames.shape
     duration_s = float(num_frames / clip.frame_rate)
     settings = initial_params(lowest_level(width, height, clip.frame_rate), num_frames, duration_s, MAX_BYTES)
@@ -75,7 +75,7 @@ def ffmpeg(clip: Clip, path: Path) -> None:
 
 
 def diffusers(clip: Clip, path: Path) -> None:
-    """What the pipeline's own examples call."""
+    """The function that the pipeline's own examples call."""
     import torch
     from diffusers.utils import encode_video
 
@@ -92,7 +92,7 @@ ENCODERS: dict[str, Encode] = {"ours": ours, "ffmpeg": ffmpeg, "diffusers": diff
 
 
 def measure(clip: Clip, rounds: int) -> dict[str, tuple[float, int]]:
-    """Median seconds and the size in bytes of each encoder, run in turns; the first turn only warms up."""
+    """Median seconds and size in bytes of each encoder, run alternately. The first round is a warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in ENCODERS}
     sizes: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:

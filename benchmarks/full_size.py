@@ -1,8 +1,8 @@
-"""LTX-2 at its full size without a checkpoint: its configs, and random weights.
+"""Builds LTX-2 at full size without a checkpoint: the published configs, with random weights.
 
-The configs are those that diffusers' own conversion script writes for the published checkpoints. This module has only
-the values that differ from the defaults of diffusers' classes. They matter: with the defaults the video VAE would
-compress eight times as much as LTX-2's does.
+diffusers' own conversion script writes these configs for the published checkpoints. This module lists only the values
+that differ from the defaults of diffusers' classes. The differences matter: with the default config, the video VAE
+would compress eight times as much as LTX-2's.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from models.checkpoint.tiny import SCHEDULER, byte_tokenizer
 from models.ltx2.text_encoding import drop_head
 
 Configs = Mapping[str, Mapping[str, Any]]
-"""By component."""
+"""Configs by component name."""
 
 SEED = 42
 VIDEO_VAE = {"spatial_compression_ratio": 32, "temporal_compression_ratio": 8, "decoder_causal": False}
@@ -38,7 +38,7 @@ LTX_2_0: Configs = MappingProxyType(
         "vocoder": {},
     }
 )
-"""LTX-2 (19B), loaded as models/recipes has it: with `perturbed_attn`."""
+"""LTX-2 (19B), with `perturbed_attn` as in models/checkpoint/profile.py."""
 LTX_2_3: Configs = MappingProxyType(
     {
         "transformer": {
@@ -108,7 +108,7 @@ GEMMA_3_12B: Mapping[str, Any] = MappingProxyType(
 def draw_components(
     configs: Configs, device: str, held: str | None = None, *, fill: bool = True
 ) -> dict[str, nn.Module]:
-    """All but the text encoder, the weights made on `device` and then kept on `held`, if that is given."""
+    """All components except the text encoder. The weights are created on `device`, then moved to `held` if given."""
     torch.manual_seed(SEED)
     kinds = {
         "transformer": LTX2VideoTransformer3DModel,
@@ -125,7 +125,7 @@ def draw_components(
 
 
 def draw_text_encoder(device: str, config: Mapping[str, Any] = GEMMA_3_12B, *, fill: bool = True) -> nn.Module:
-    """The text encoder. `byte_tokenizer` makes tokens for it."""
+    """The text encoder. Its tokenizer is `byte_tokenizer`."""
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     text_encoder = draw(
@@ -140,13 +140,13 @@ def pipeline(
     text_encoder: nn.Module | None = None,
     scheduler: type[FlowMatchEulerDiscreteScheduler] = FlowMatchEulerDiscreteScheduler,
 ) -> LTX2Pipeline:
-    """A pipeline of them. Without a text encoder it must be given embeddings."""
+    """A pipeline of these components. Without a text encoder, calls must pass embeddings."""
     tokenizer = None if text_encoder is None else byte_tokenizer()
     return LTX2Pipeline(scheduler=scheduler(**SCHEDULER), text_encoder=text_encoder, tokenizer=tokenizer, **components)
 
 
 def draw(kind: Any, device: str, config: Mapping[str, Any], *, fill: bool = True) -> nn.Module:
-    """A component in bfloat16 with noise of variance 1 / inputs for weights; without `fill`, with none at all."""
+    """A component in bfloat16 with random weights of variance 1 / inputs. Without `fill`, memory is uninitialized."""
     with torch.device("meta"):
         component: nn.Module = kind(**config)
     given = {id(tensor): tensor for tensor in (*component.parameters(), *component.buffers())}

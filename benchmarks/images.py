@@ -2,8 +2,8 @@
 
 python -m benchmarks.images [--decode-bytes BYTES]
 
-Each file is small, flat and as large in pixels as the bounds allow, as an attacker would send it. Each is decoded in a
-new process, because the peak of memory belongs to the process.
+Each file is small, of one color, and as large in pixels as the limits allow, like an attacker's file. Each is decoded
+in a new process, because peak memory is counted per process.
 """
 
 import argparse
@@ -44,7 +44,7 @@ GB = 1e9
 
 
 def main() -> None:
-    """Print one line a case."""
+    """Print one line per case."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decode-bytes", type=int, default=RequestLimits().max_decode_bytes)
     parser.add_argument("--only", default="")
@@ -68,12 +68,12 @@ def main() -> None:
 
 
 def blank(mode: str, side: int) -> Image.Image:
-    """A grey image."""
+    """A gray image."""
     return Image.new(mode, (side, side), 100 if mode in ("P", "I;16") else (100,) * len(mode))
 
 
 def most_side(kind: Format, mode: str, options: dict[str, object], bounds: Bounds) -> int:
-    """The side of the largest square that the bounds let in."""
+    """The side of the largest square image that the limits allow."""
     if kind is not Format.JPEG:
         return int((bounds.max_decode_bytes / BYTES_PER_PIXEL[kind]) ** 0.5)
     buffer = io.BytesIO()
@@ -86,7 +86,7 @@ def most_side(kind: Format, mode: str, options: dict[str, object], bounds: Bound
 
 
 def measure(data: bytes, kind: Format, bounds: Bounds) -> tuple[float, int]:
-    """Seconds of CPU, and bytes of memory beyond what the process has before."""
+    """CPU seconds, and bytes of memory beyond the process's previous peak."""
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
     if kind in (Format.HEIC, Format.AVIF):
         data = trim(data, kind)
@@ -96,7 +96,7 @@ def measure(data: bytes, kind: Format, bounds: Bounds) -> tuple[float, int]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had. `getrusage` would tell of its parent's too."""
+    """Peak memory of this process. `getrusage` would include the parent's peak."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 

@@ -1,7 +1,7 @@
-"""Counts the tensors that are alive at the same time, at full size, on tensors that are only shapes (no memory).
+"""Counts the bytes of live tensors, at full size and without allocating them: the tensors have only shapes.
 
-Where a value decides what comes next, the answer is that of a usual render: a mask masks nothing, all numbers are
-finite, an image-to-video has two distinct timesteps.
+Some operations depend on a value. They get the value of a usual render: a mask masks nothing, all numbers are finite,
+and an image-to-video has two distinct timesteps.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ UNIQUE = torch.ops.aten._unique2.default  # noqa: SLF001
 
 
 class LiveBytes(TorchDispatchMode):
-    """Follows each tensor that an operation makes until its memory is given back."""
+    """Tracks each tensor that an operation creates until its memory is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,16 +32,16 @@ class LiveBytes(TorchDispatchMode):
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
-        """Make shapes of all tensors in this context, and count them."""
+        """Create only shapes of tensors in this context, and count their bytes."""
         with self._shapes, self, torch.no_grad():
             yield
 
     def forget_peak(self) -> None:
-        """Let the next peak begin with what is alive now."""
+        """Start a new peak from the bytes that are live now."""
         self.peak_bytes = self.live_bytes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        """Run one operation on shapes alone."""
+        """Run one operation on shapes only."""
         if func is VALUE and args[0].dtype == torch.bool:
             return True
         result = _distinct(args[0]) if func is UNIQUE else func(*args, **(kwargs or {}))
@@ -51,7 +51,7 @@ class LiveBytes(TorchDispatchMode):
         return result
 
     def _follow(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata  # noqa: SLF001  # names the memory
+        key = storage._cdata  # noqa: SLF001  # identifies the memory
         if key in self._sizes:
             return
         self._sizes[key] = storage.nbytes()
@@ -69,7 +69,7 @@ def _distinct(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 
 class TrueScheduler(FlowMatchEulerDiscreteScheduler):
-    """A scheduler whose noise levels are numbers, in a context where all else is shapes."""
+    """A scheduler with real noise levels, in a context where all other tensors are shapes."""
 
     def __init__(self, **config: Any) -> None:
         with unset_fake_temporarily():
@@ -83,14 +83,14 @@ class TrueScheduler(FlowMatchEulerDiscreteScheduler):
         mu: float | None = None,
         timesteps: Any = None,
     ) -> None:
-        """Compute them as usual, on the CPU."""
+        """Compute the noise levels as usual, on the CPU."""
         with unset_fake_temporarily():
             super().set_timesteps(num_inference_steps, "cpu", sigmas, mu, timesteps)
 
     def _init_step_index(self, timestep: Any) -> None:  # noqa: ARG002
-        """A render begins with the first step."""
+        """Start at the first step."""
         self._step_index = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TrueScheduler":
-        """A new one with the same config: copies of tensors would be shapes."""
+        """A new scheduler with the same config: copies of its tensors would be shapes."""
         return type(self)(**self.config)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory
 
-The figure is PSS: memory that several processes share is divided among them, so the column adds up. The server is all
-of `make run`, with the tiny model on a CPU. The memory of a GPU is not included.
+The figure is PSS: memory shared by several processes is divided among them, so the column can be summed. The server is
+all of `make run`, with the tiny model on a CPU; GPU memory is not included.
 """
 
 import os
@@ -27,12 +27,12 @@ ROLES = (
     (r"(dashboard|log_monitor|runtime_env)", "Ray: {}"),
     (r"ray::(\w+)", "Ray: {}"),
 )
-"""What a command line tells, the first that fits."""
+"""Pattern of a command line, and the role's name. The first match counts."""
 MEGABYTE = 1e6
 
 
 def role(command: str) -> str:
-    """What a process of the server is for."""
+    """The role of a process of the server."""
     for pattern, name in ROLES:
         if found := re.search(pattern, command):
             return name.format(found[1])
@@ -40,7 +40,7 @@ def role(command: str) -> str:
 
 
 def megabytes(processes: Iterable[psutil.Process]) -> dict[str, tuple[int, float]]:
-    """The processes of each role, and their PSS together; the largest first."""
+    """Number of processes of each role and the sum of their PSS in MB, the largest first."""
     found: dict[str, list[float]] = defaultdict(list)
     for process in processes:
         with suppress(psutil.Error):
@@ -60,7 +60,7 @@ def show(title: str, rows: dict[str, tuple[int, float]]) -> None:
 
 
 def main() -> None:
-    """Start a server, and look before its first task and after it."""
+    """Start a server, and measure before and after its first task."""
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder), {"model": "tiny"}) as server:
         print(f"{os.cpu_count()} cores")
         show("before the first task", megabytes(server.processes()))

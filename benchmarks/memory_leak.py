@@ -1,9 +1,9 @@
-"""Memory growth over many tasks of mixed sizes.
+"""Looks for a memory leak: runs many tasks of mixed sizes and records the memory in use after each.
 
     python -m benchmarks.memory_leak [--model tiny] [--device cpu] [--tasks 200]
 
-Prints the memory after the first round of sizes and after the last: on cuda the GPU memory in use (which must be
-equal), on a CPU the resident memory of the process.
+Prints the memory in use after the first round of sizes and after the last. On cuda it is allocated GPU memory, which
+must be equal; on a CPU it is the process's resident memory.
 """
 
 import argparse
@@ -23,12 +23,12 @@ GPU_SIZES: Sizes = ((512, 768, 121), (768, 512, 49), (704, 1280, 97), (256, 384,
 
 
 def held_bytes(device: str) -> int:
-    """What is held between two tasks."""
+    """The memory in use between two tasks, in bytes."""
     return torch.cuda.memory_allocated() if device == "cuda" else psutil.Process().memory_info().rss
 
 
 def ignore(_progress: Progress) -> None:
-    """A report that nobody reads."""
+    """Ignore a progress report."""
 
 
 def sizes_for(model: Ltx2Model, device: str) -> Sizes:
@@ -37,7 +37,7 @@ def sizes_for(model: Ltx2Model, device: str) -> Sizes:
 
 
 def held_after(model: Ltx2Model, num_tasks: int, steps: int, device: str) -> list[int]:
-    """What is held after each of so many tasks, in bytes."""
+    """The memory in use after each task, in bytes."""
     sizes, held = sizes_for(model, device), []
     for number in range(num_tasks):
         height, width, frames = sizes[number % len(sizes)]
@@ -55,7 +55,7 @@ def held_after(model: Ltx2Model, num_tasks: int, steps: int, device: str) -> lis
 
 
 def creep_bytes(held: Sequence[int], num_sizes: int) -> int:
-    """How much more is held after the last tasks than after the first two of each size."""
+    """The increase in bytes between the first two tasks of each size and the last ones."""
     return max(held[-num_sizes:]) - max(held[: 2 * num_sizes])
 
 

@@ -1,15 +1,14 @@
-"""Effect of open connections on short requests: polls and /health beside many streams or slow downloads.
+"""Whether many open connections slow down short requests: polls and /health beside a crowd of other clients.
 
     python -m benchmarks.open_connections [--rounds 3] [--requests 150] [--streams 200] [--waiting 50] [--readers 200]
 
-The same server, in turns:
-
+The same server is measured in three situations, alternately:
 - alone;
 - with `streams` event streams and `waiting` synchronous requests open, none of which ends;
-- with `readers` downloads of a 20 MB file that take 16 KB every half second.
+- with `readers` downloads of a 20 MB file that read 16 KB every half second.
 
-Each turn sends `requests` requests on one connection. The memory is the Ingress's. The open connections and the client
-run in processes of their own.
+Each measurement sends `requests` requests on one connection. The memory is the Ingress's. The crowd and the measuring
+client are separate processes.
 """
 
 import argparse
@@ -41,7 +40,7 @@ TOGETHER_S = 120
 
 
 def gather(port: int, asked: list[bytes], sip: bool, together: Barrier) -> None:
-    """Hold one connection open for each request until told to go. Runs in the crowd's process."""
+    """Hold one connection open for each request until the barrier ends it. Runs in the crowd's process."""
     asyncio.run(_gather(port, asked, sip, together))
 
 
@@ -70,7 +69,7 @@ async def _drink(reader: asyncio.StreamReader, sip: bool) -> None:
 
 @contextmanager
 def crowd(port: int, asked: list[bytes], *, sip: bool) -> Iterator[None]:
-    """A process that holds these requests open."""
+    """Run a process that holds these requests open."""
     together = SPAWN.Barrier(2)
     process = SPAWN.Process(target=gather, args=(port, asked, sip, together), daemon=True)
     process.start()
@@ -85,7 +84,7 @@ def crowd(port: int, asked: list[bytes], *, sip: bool) -> Iterator[None]:
 
 
 def get(path: str) -> bytes:
-    """A request for `path`."""
+    """A GET request for `path`."""
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
@@ -97,7 +96,7 @@ def synchronous() -> bytes:
 
 
 def measure(server: Server, asked: argparse.Namespace) -> None:
-    """Take turns and print the medians beside those of the server alone. The first turn only warms up."""
+    """Alternate between the situations, and print the medians beside those of `alone`. The first round is a warm-up."""
     streams = [get(f"/v1/video/tasks/{task_id(2 + each)}/events") for each in range(asked.streams)]
     waiting = [synchronous() for _ in range(asked.waiting)]
     readers = [get(f"/{output_key(task_id(1))}") for _ in range(asked.readers)]

@@ -1,13 +1,13 @@
-"""Overhead of the server: a task through the warm server against the same render and encode in one process.
+"""The server's overhead: a task on the warm server, compared with the same render and encode in one process.
 
     python -m benchmarks.overhead [--rounds 7] [--height 256] [--width 384] [--frames 25] [--steps 4]
 
-The two alternate with the same request on the tiny model, and the medians are compared. `server` is the time for a
-client that submits and polls every 20 ms until the task is completed. `direct` is `Ltx2Model.render` and `write_mp4`
-alone.
+The two alternate with the same request on the tiny model, and the medians are compared. `server` is measured by a
+client that submits and polls every 20 ms until the task is completed. `direct` is `Ltx2Model.render` and `write_mp4`,
+without anything else.
 
-The parts come from the times in the task and from the first poll that saw each stage, so they are exact to about
-30 ms. The server also writes a poster, and forces both files to the disk.
+The parts come from the times in the task and from the first poll that shows each stage, so their precision is about 30
+ms. The server also writes a poster, and flushes both files to the disk.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Seconds = dict[str, float]
 
 
 def through_server(server: Server, request: VideoRequest) -> Seconds:
-    """Submit, and poll until the task has ended: seconds by part, as the client's clock has them."""
+    """Submit, and poll until the task has ended. Returns the seconds of each part, by the client's clock."""
     start = time.time()
     task_id = server.submit(**request.model_dump(mode="json"))
     rendered_at = 0.0
@@ -65,13 +65,13 @@ def direct(model: Ltx2Model, request: VideoRequest, path: Path) -> Seconds:
 
 
 def ignore(_progress: Progress) -> None:
-    """Take a report and do nothing."""
+    """Ignore a progress report."""
 
 
 def measure(
     server: Server, model: Ltx2Model, request: VideoRequest, rounds: int
 ) -> tuple[list[Seconds], list[Seconds]]:
-    """Run the two in turns; the first turn only warms up."""
+    """Run the two alternately. The first round is a warm-up."""
     through, alone = [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds + 1):
@@ -93,7 +93,7 @@ def medians(rounds: list[Seconds]) -> Seconds:
 
 
 def show(through: list[Seconds], alone: list[Seconds]) -> None:
-    """Print the table and what it comes to."""
+    """Print the table and the ratio."""
     server, floor = medians(through), medians(alone)
     print(f"{'part':<8} {'server ms':>10} {'direct ms':>10} {'difference':>11}")
     for part in PARTS:

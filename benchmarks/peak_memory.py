@@ -1,13 +1,11 @@
-"""Memory of a render beside the weights, counted at LTX-2's full size without a GPU, against the estimate.
+"""Counts a render's memory beside the weights, at LTX-2's full size without a GPU, and compares it with the estimate.
 
     python -m benchmarks.peak_memory [--family 2.0]
 
-For each request it prints the most live tensors while the text is encoded, while denoising and while decoding, whole
-and in tiles. Beside each is the estimate of models/memory/estimate.py.
-
-The transformer has two of its blocks, because each block reuses the memory that the one before it released. So the
-memory that `text_kv_cache` keeps in every block is not counted. The additional memory of CUDA and its allocator can
-only be measured.
+For each request, the table has the peak of live tensors during text encoding, denoising, and decoding (whole and in
+tiles), beside the estimate of models/memory/estimate.py. The transformer has only two of its blocks: each block reuses
+the memory that the previous one freed. The cache of `text_kv_cache` in every block is not included. The memory that
+CUDA and its allocator add can only be measured.
 """
 
 import argparse
@@ -33,7 +31,7 @@ STEPS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and whether it begins with an image."""
+    """A request, and whether it starts from an image."""
 
     request: VideoRequest
     from_image: bool = False
@@ -41,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Counted:
-    """Bytes beside the weights: the most that were alive at once in each part of a render."""
+    """Peak bytes of live tensors beside the weights, for each part of a render."""
 
     text: int
     denoise: int
@@ -50,7 +48,7 @@ class Counted:
 
 
 def cases() -> Iterator[Case]:
-    """Small, usual, long and large, from text and from an image, guided or not."""
+    """Small, usual, long and large requests, from text and from an image, guided or not."""
     for height, width, num_frames in ((256, 384, 25), (512, 768, 121), (512, 768, 481), (1088, 1920, 121)):
         for more in ({}, NO_GUIDANCE):
             size = {"height": height, "width": width, "num_frames": num_frames, "num_inference_steps": STEPS}
@@ -59,7 +57,7 @@ def cases() -> Iterator[Case]:
 
 
 class Counter:
-    """A model of one family at full width, in shapes."""
+    """A model of one family at full width, with shapes instead of tensors."""
 
     def __init__(self, family: Family) -> None:
         configs = FULL_SIZE[family]
@@ -75,7 +73,7 @@ class Counter:
         self._peaks: list[int] = []
 
     def count(self, case: Case) -> Counted:
-        """Go through a render of `case`."""
+        """Count a render of `case`."""
         request = case.request
         self._peaks, weights = [], self._live.live_bytes
         self._live.forget_peak()
@@ -83,7 +81,7 @@ class Counter:
         text = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
         pipe = self._from_image if case.from_image else self._pipe
         with self._live.counting(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of pictures with values below 0: a shape has none
+            warnings.simplefilter("ignore", FutureWarning)  # about images with values below 0: a shape has no values
             video = denoise(pipe, self._profile, request, {**text, **image}, lambda _progress: self._note()).video
             self._pipe.vae.disable_tiling()
             self._decode(video)
@@ -103,7 +101,7 @@ class Counter:
 
 
 def told(case: Case) -> Counted:
-    """The same by the formulas that a request is judged by."""
+    """The same figures from the formulas that decide whether a request fits."""
     request = case.request
     size = (request.height, request.width, request.num_frames)
     return Counted(
@@ -115,7 +113,7 @@ def told(case: Case) -> Counted:
 
 
 def rows(family: Family) -> Iterator[tuple[Case, Counted, Counted]]:
-    """Each case, what was counted and what is told."""
+    """Each case, its counted and its estimated figures."""
     counter = Counter(family)
     for case in cases():
         yield case, counter.count(case), told(case)

@@ -1,13 +1,11 @@
-"""How close `quality: fast` comes to `exact`, over seeds: SSIM of the frames, and LPIPS if that package is installed.
+"""Compares `quality: fast` with `exact` over several seeds: SSIM of the frames, and LPIPS if its package is installed.
 
     python -m benchmarks.quality --model Lightricks/LTX-2 --device cuda [--seeds 5] [--prompt ...]
-    python -m benchmarks.quality                              the tiny model on a CPU: tries the benchmark itself
+    python -m benchmarks.quality                              the tiny model on a CPU: tests the benchmark itself
 
-Each seed is rendered three times: exact, fast, and exact with another seed. The third one gives the scale: what two
-videos of one prompt have in common by chance. For identical images SSIM is 1 and LPIPS is 0.
-
-On the tiny model with its random weights the figures mean nothing for LTX-2, and the benchmark says so. The second run
-of each kind is timed.
+Each seed is rendered exact and fast. As a reference it is also rendered exact with another seed, which shows what two
+videos of one prompt have in common by chance. For equal frames SSIM is 1 and LPIPS is 0. The tiny model has random
+weights: its figures mean nothing for LTX-2, and the output says so. The second run of each kind is timed.
 """
 
 import argparse
@@ -30,17 +28,17 @@ from models.yuv import to_rgb
 
 Frames = npt.NDArray[np.uint8]
 JUDGED_FRAMES = 9
-"""Of each video, evenly spread."""
+"""Number of compared frames of each video, evenly spaced."""
 PROMPT = "A lighthouse on a cliff in the evening sun; waves break on the rocks, gulls cry."
 NOTHING = "random weights: these figures mean nothing for LTX-2"
 
 
 def ignore(_progress: Progress) -> None:
-    """Take a report and do nothing."""
+    """Ignore a progress report."""
 
 
 def render(model: Ltx2Model, request: VideoRequest, seed: int, quality: Quality) -> tuple[Frames, float]:
-    """The frames, and the seconds that they took."""
+    """The compared frames, and the seconds that the render took."""
     start = time.perf_counter()
     clip = model.render(request.model_copy(update={"seed": seed, "quality": quality}), None, ignore)
     seconds = time.perf_counter() - start
@@ -50,13 +48,13 @@ def render(model: Ltx2Model, request: VideoRequest, seed: int, quality: Quality)
 
 
 def ssim(one: Frames, other: Frames) -> float:
-    """The mean over the frames."""
+    """The mean SSIM over the frames."""
     pairs = zip(one, other, strict=True)
     return statistics.mean(float(structural_similarity(a, b, channel_axis=2)) for a, b in pairs)
 
 
 class Lpips:
-    """Distance by the features of a network; its weights come with the package."""
+    """Distance between features of a network. Its weights are part of the package."""
 
     def __init__(self, device: str) -> None:
         import lpips
@@ -65,7 +63,7 @@ class Lpips:
         self._device = device
 
     def __call__(self, one: Frames, other: Frames) -> float:
-        """The mean over the frames."""
+        """The mean distance over the frames."""
         import torch
 
         a, b = (torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2) for frames in (one, other))
@@ -75,9 +73,9 @@ class Lpips:
 
 
 def judge(model: Ltx2Model, request: VideoRequest, seeds: int, device: str) -> list[dict[str, float]]:
-    """One row for each seed: what fast has in common with exact, and what another seed has."""
+    """One row per seed: the similarity of fast and exact, and of exact and another seed."""
     lpips = Lpips(device) if importlib.util.find_spec("lpips") else None
-    render(model, request, seeds, Quality.EXACT)  # warms up, and encodes the prompt
+    render(model, request, seeds, Quality.EXACT)  # a warm-up, and encodes the prompt
     rows = []
     for seed in range(seeds):
         exact, exact_s = render(model, request, seed, Quality.EXACT)
@@ -91,7 +89,7 @@ def judge(model: Ltx2Model, request: VideoRequest, seeds: int, device: str) -> l
 
 
 def show(rows: list[dict[str, float]], model: Ltx2Model, left_out: str) -> None:
-    """Print mean, worst and best of each figure."""
+    """Print mean, minimum and maximum of each figure."""
     print(f"{model.name}, {len(rows)} seeds; fast: {left_out}")
     if model.profile.tiny:
         print(NOTHING)

@@ -1,16 +1,16 @@
-"""Speed of submits and polls: the server against the same handlers on bare uvicorn.
+"""Speed of requests: submit and poll, on the server compared with the same handlers on bare uvicorn.
 
     python -m benchmarks.requests [--rounds 5] [--tasks 10000] [--requests 500]
 
-Both have their own SQLite table with `tasks` completed rows at the start, and the same app
-(`deployments.ingress.app.create_app`). `server` is the complete server: HAProxy, Ray Serve's replica, the nudge of the
-Dispatcher. `bare` is uvicorn and a nudge that does nothing.
+Each has its own SQLite table with `tasks` completed rows at the start, and the same app
+(`deployments.ingress.app.create_app`). `server` is the whole stack: HAProxy, Ray Serve's replica, the notification of
+the Dispatcher. `bare` is uvicorn, with a notification that does nothing.
 
-Each answers `requests` requests a round, in turns, to one client and to 50 at once, on connections that stay open. The
-client is a process of its own. A poll reads one of the completed tasks.
+Each handles `requests` requests per round, alternately, from one client and from 50 at once on persistent connections.
+The client is a separate process. A poll reads one of the completed tasks.
 
-Nothing renders meanwhile: the server's Generator asks for more CPUs than there are, so it never starts, and the
-submitted tasks stay in the queue.
+No task is rendered: the server's Generator requests more CPUs than the machine has, so it never starts. Submitted tasks
+stay in the queue.
 """
 
 import argparse
@@ -35,7 +35,7 @@ AIM = 2.0
 
 
 def drive(port: int, operation: str, clients: int, number: int, number_of_tasks: int) -> list[float]:
-    """Send `number` requests from `clients` connections, and take the seconds of each. Runs in the client process."""
+    """Send `number` requests on `clients` connections. Returns the seconds of each. Runs in the client process."""
     return asyncio.run(_drive(port, operation, clients, number, number_of_tasks))
 
 
@@ -67,7 +67,7 @@ async def _drive(port: int, operation: str, clients: int, number: int, number_of
 
 
 async def read_answer(reader: asyncio.StreamReader) -> None:
-    """Read one answer to its end. Raises RuntimeError when it is not a 200."""
+    """Read one response completely. Raises RuntimeError if its status is not 200."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
     body = await reader.readexactly(length)
@@ -76,12 +76,12 @@ async def read_answer(reader: asyncio.StreamReader) -> None:
 
 
 def percentile(seconds: list[float], percent: int) -> float:
-    """The time that `percent` of the requests were at most."""
+    """The time within which `percent` % of the requests were answered."""
     return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1]
 
 
 def measure(ports: dict[str, int], asked: argparse.Namespace) -> None:
-    """Drive the two in turns and print the table. The first turn only warms up."""
+    """Measure the two alternately and print the table. The first round is a warm-up."""
     print(f"{'what':<7} {'clients':>7}  {'':<6} {'p50 ms':>8} {'p99 ms':>8} {'requests/s':>11}")
     with ProcessPoolExecutor(1, mp_context=SPAWN) as client:
         for operation, clients in itertools.product(("submit", "poll"), CLIENTS):

@@ -1,10 +1,10 @@
-"""A long queue and many pollers: the real server on PostgreSQL with 10,000 tasks queued and 500 pollers.
+"""A long queue and many clients: the real server on PostgreSQL with 10,000 queued tasks and 500 pollers.
 
     python -m benchmarks.scale [--seconds 60] [--queued 10000] [--pollers 500] [--generators 4] [--interval 5]
 
-The Generators sleep 2 s for each task (`benchmarks/scale_app.py`). All else is the real server. Each poller polls a
-queued task of its own every `interval` seconds. A gap is the time between two renders of one Generator, while there is
-always work waiting.
+The Generators sleep 2 s for each task (`benchmarks/scale_app.py`); the rest is the real server. Each poller polls its
+own queued task every `interval` seconds. A gap is the time between two renders of one Generator. There is always a task
+waiting, so a gap is overhead.
 """
 
 import argparse
@@ -38,7 +38,7 @@ WARM_UP_S = 8.0
 
 
 def poll_all(port: int, pollers: int, first: int, interval_s: float, seconds: float) -> list[float]:
-    """Let `pollers` ask, each from a connection of its own, and take the seconds of each poll. Runs in a process."""
+    """Run `pollers` pollers, one connection each. Returns the seconds of each poll. Runs in its own process."""
     return asyncio.run(_poll_all(port, pollers, first, interval_s, seconds))
 
 
@@ -63,7 +63,7 @@ async def _poll_all(port: int, pollers: int, first: int, interval_s: float, seco
 
 
 def claim_ms(store: SqlTaskStore) -> float:
-    """How long a claim takes beside the Dispatcher's own. The task goes back to its place."""
+    """The milliseconds of a claim beside the Dispatcher's own. The task is put back into the queue."""
     start = time.perf_counter()
     claimed = store.claim("benchmark", TINY_MODEL_NAME, 1, 60)
     taken_s = time.perf_counter() - start
@@ -73,7 +73,7 @@ def claim_ms(store: SqlTaskStore) -> float:
 
 
 def gaps_ms(folder: Path, since: float) -> dict[str, list[float]]:
-    """The pauses of each Generator after the moment `since`."""
+    """The gaps of each Generator after the time `since`, in ms."""
     found = {}
     for notes in folder.iterdir():
         times = [tuple(map(float, line.split())) for line in notes.read_text().splitlines()]
@@ -83,7 +83,7 @@ def gaps_ms(folder: Path, since: float) -> dict[str, list[float]]:
 
 
 def database_figures(engine: Engine) -> dict[str, float]:
-    """What PostgreSQL counts: transactions so far, connections, size."""
+    """Counters of PostgreSQL: transactions so far, connections, database size."""
     with engine.connect() as connection:
         row = (
             connection.execute(
@@ -99,7 +99,7 @@ def database_figures(engine: Engine) -> dict[str, float]:
 
 
 def measure(server: Server, url: str, asked: argparse.Namespace) -> None:
-    """Wait until all Generators work, then let the pollers ask and look on."""
+    """Wait until all Generators render, then run the pollers and measure."""
     notes = server.folder / NOTES
     deadline = time.monotonic() + 120
     while not notes.is_dir() or len(list(notes.iterdir())) < asked.generators:
@@ -129,7 +129,7 @@ def measure(server: Server, url: str, asked: argparse.Namespace) -> None:
 
 
 def report(polls: list[float], claims: list[float], gaps: dict[str, list[float]], lasted_s: float) -> None:
-    """Print what was seen."""
+    """Print the results."""
     print(
         f"polls: {len(polls) / lasted_s:.0f}/s, p50 {percentile(polls, 50) * 1000:.1f} ms, "
         f"p99 {percentile(polls, 99) * 1000:.1f} ms"

@@ -1,4 +1,4 @@
-"""The real application with a model that does not render: its Generator sleeps instead, and notes the times."""
+"""The real application with a fake model: its Generator sleeps instead of rendering, and records the times."""
 
 import os
 import time
@@ -24,17 +24,17 @@ RATE_HZ = 24_000
 
 
 class NothingToWarm:
-    """Stands where the replica imports and reads the model ahead."""
+    """Replaces the imports and the prefetch of the replica."""
 
     def __init__(self, *_args: object) -> None:
         pass
 
     def start(self) -> None:
-        """There is no model."""
+        """Do nothing: there is no model."""
 
 
 class SleepingGenerator(Generator):
-    """Takes `RENDER_S` for each task. Its notes are lines of two times: when a render began, and when it ended."""
+    """Sleeps `RENDER_S` for each task. Each line of its notes has two times: the start and the end of a render."""
 
     def _render(self, _task: Task, hearing: ProgressDispatcher) -> Clip:
         began = time.monotonic()
@@ -51,7 +51,7 @@ class SleepingGenerator(Generator):
 
 
 def build(settings: Settings) -> object:
-    """The app, with that Generator in place of the other."""
+    """The app, with this Generator."""
     deployments.app.Generator = SleepingGenerator  # type: ignore[misc]
     return deployments.app.build(settings)
 

@@ -1,4 +1,4 @@
-"""Fills databases with tasks. The database itself makes the rows, so that a million of them take seconds."""
+"""Fills databases with tasks. The database generates the rows itself, so that a million rows take seconds."""
 
 import time
 from collections.abc import Mapping
@@ -22,23 +22,24 @@ FINISHED = {
     "size_bytes": 100_000,
 }
 BATCH = 50_000
-"""Rows of one statement: no statement may take long on PostgreSQL."""
+"""Rows per statement, so that no statement takes long on PostgreSQL."""
 VACUUM_TIMEOUT_S = 600.0
 UNSERVED_MODEL = "gone/model"
 UNSERVED_FROM = 1_000_000_000
-"""The number of the first task that waits for it."""
+"""The number of the first task that waits for UNSERVED_MODEL."""
 WAITING = {"attempts": 0, "step": 0, "progress": 0.0}
 
 
 def task_id(number: int) -> str:
-    """The id of a task that is in the table from the start; the first has the number 1."""
+    """The id of a generated task. The first one has the number 1."""
     return f"{number:032x}"
 
 
 def fill(url: str, numbers: Mapping[State, int], unserved: int = 0) -> None:
-    """Make the database at `url` with so many tasks in each state, numbered one after the other.
+    """Create the database at `url` with these numbers of tasks per state, numbered consecutively.
 
-    They ended lately: what is old is removed. Before them came `unserved` tasks that wait for another model.
+    The tasks have ended recently, because retention removes old ones. `unserved` more tasks, queued before them, wait
+    for a model that is not served.
     """
     engine = open_engine(url)
     try:
@@ -74,7 +75,7 @@ def _insert(connection: Connection, state: State, first: int, number: int, model
 
 
 def _values(connection: Connection, state: State, number: ColumnElement[int]) -> dict[str, ColumnElement[object]]:
-    """Each column of a row as an expression over its number."""
+    """Each column of a row as an expression of its number."""
     hexadecimal = (
         func.printf("%032x", number) if connection.dialect.name == "sqlite" else func.lpad(func.to_hex(number), 32, "0")
     )

@@ -1,4 +1,4 @@
-"""The servers for comparison: the same app on bare uvicorn, and nginx on the same files."""
+"""Servers to compare with: the same app on bare uvicorn, and nginx on the same files."""
 
 import multiprocessing
 import subprocess
@@ -15,9 +15,9 @@ from tests.ports import free_port
 
 SPAWN = multiprocessing.get_context("spawn")
 NO_BOUND = {"max_queued": 1_000_000}
-"""Nothing renders, so all that is submitted waits."""
+"""Submitted tasks are never rendered, so all of them stay queued."""
 IDLE = {"model": "tiny", "device": "cpu", "generator": {"num_cpus": 100_000}, "ingress": NO_BOUND}
-"""Settings of a server whose Generator asks for more CPUs than there are, so that it never starts."""
+"""Settings of a server whose Generator requests more CPUs than the machine has, so that it never starts."""
 NGINX = """
 daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
 events {{ worker_connections 1024; }}
@@ -31,7 +31,7 @@ http {{
 
 
 def serve_bare(folder: Path, port: int) -> None:
-    """The handlers alone, in a process of their own."""
+    """Serve only the handlers. Runs in its own process."""
     import uvicorn
 
     from deployments.ingress.app import create_app
@@ -41,7 +41,7 @@ def serve_bare(folder: Path, port: int) -> None:
     from storage.task_store import SqlTaskStore
 
     async def nudge() -> None:
-        """There is no Dispatcher."""
+        """Do nothing: there is no Dispatcher."""
 
     settings = Settings.model_validate({"ingress": NO_BOUND})
     store = SqlTaskStore.open(f"sqlite:///{folder}/ltx2.db")
@@ -51,7 +51,7 @@ def serve_bare(folder: Path, port: int) -> None:
 
 @contextmanager
 def running_bare(folder: Path) -> Iterator[int]:
-    """Bare uvicorn on the database `ltx2.db` and the files in `folder`: its port."""
+    """Run bare uvicorn on the database `ltx2.db` and the files in `folder`. Yields its port."""
     port = free_port()
     process = SPAWN.Process(target=serve_bare, args=(folder, port), daemon=True)
     process.start()
@@ -65,7 +65,7 @@ def running_bare(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def running_nginx(root: Path, folder: Path) -> Iterator[int]:
-    """Nginx on the files under `root`, with its own in `folder`: its port."""
+    """Run nginx on the files under `root`, with its own files in `folder`. Yields its port."""
     port = free_port()
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, port=port, root=root))

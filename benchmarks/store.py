@@ -1,13 +1,13 @@
-"""Cost of the task store by number of tasks: each operation at 10 tasks and at a million, on both databases.
+"""Cost of the task store as tasks accumulate: each operation at 10 tasks and at a million, on both databases.
 
     python -m benchmarks.store [--rounds 5] [--calls 40] [--tasks 1000000] [--queued 10000] [--unserved 0]
                                [--databases sqlite]
 
-`small` has 10 tasks, half of them queued. `large` has `tasks` tasks, of which `queued` wait. Before these wait
-`unserved` more, of a model that no server runs. The two alternate, call by call, and the medians are compared.
+`small` has 10 tasks, half of them queued. `large` has `tasks` tasks, of which `queued` are queued. Before them are
+`unserved` more, queued for a model that is not served. The two alternate, call by call, and the medians are compared.
 
-`position, last` is the queue position of the newest task, so it counts the queue. The database itself makes the rows.
-This takes most of the time of a run.
+`position, last` is the queue position of the newest task, so the query counts the whole queue. The database generates
+the rows itself, which takes most of the time of a run.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Operation = Callable[[SqlTaskStore], object]
 
 
 def operations(tasks: int) -> dict[str, Operation]:
-    """Each operation on a store that holds `tasks` tasks."""
+    """Each operation, for a store with `tasks` tasks."""
     request = parse_request({**QUICK, "seed": 7}, RequestLimits())
     last = task_id(tasks)
 
@@ -64,7 +64,7 @@ def operations(tasks: int) -> dict[str, Operation]:
 
 @contextmanager
 def opened(url: str, numbers: dict[State, int], unserved: int = 0) -> Iterator[SqlTaskStore]:
-    """A store with so many tasks."""
+    """A store with these numbers of tasks."""
     fill(url, numbers, unserved)
     store = SqlTaskStore.open(url)
     try:
@@ -74,7 +74,7 @@ def opened(url: str, numbers: dict[State, int], unserved: int = 0) -> Iterator[S
 
 
 def measure(name: str, small: SqlTaskStore, large: SqlTaskStore, asked: argparse.Namespace) -> None:
-    """Take turns and print the medians. The first round only warms up."""
+    """Alternate between the stores and print the medians. The first round is a warm-up."""
     sized = {"small": (small, operations(sum(SMALL.values()))), "large": (large, operations(asked.tasks))}
     for what in operations(0):
         found: dict[str, list[float]] = defaultdict(list)

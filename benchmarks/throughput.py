@@ -1,10 +1,8 @@
 """Error of `seconds` and `eta_s` over a mixed day: `python -m benchmarks.throughput [TASKS]`.
 
-The day is simulated, not measured. The time of a task comes from a formula: a fixed part, evaluations that grow with
-the tokens and their square, decoding by the pixel. The formula adds the noise of a machine, and sometimes a task that
-waits for a disk.
-
-The estimator is the server's own class. It sees the tasks that ended before, and nothing of the formula.
+The day is simulated, not measured. A task's duration comes from a formula: a fixed part, transformer calls whose cost
+grows with the tokens and their square, and decoding per pixel. It includes a machine's noise, and some tasks that wait
+for a disk. The estimator is the server's own class. It sees only the tasks that have ended, not the formula.
 """
 
 import random
@@ -27,37 +25,37 @@ SIZES = ((512, 768), (512, 768), (704, 1280), (1088, 1920), (256, 384), (64, 64)
 LENGTHS = (9, 49, 97, 121, 121, 241)
 UNGUIDED = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
 LOOKS = (0.1, 0.5, 0.9)
-"""How far a task is when it is polled, by its time."""
+"""The fractions of a task's duration at which it is polled."""
 
 
 @dataclass
 class EndedTasks:
-    """What the pace asks of a store."""
+    """The part of a store that the estimator uses."""
 
     ended: list[Task] = field(default_factory=list)
 
     def page(self, _states: object, limit: int) -> list[Task]:
-        """The newest."""
+        """The newest tasks."""
         return self.ended[::-1][:limit]
 
     def live_replicas(self) -> list[Any]:
-        """One Generator is taken to work."""
+        """Empty: the estimator then assumes one Generator."""
         return []
 
 
 def evaluation_s(request: VideoRequest) -> float:
-    """One evaluation of the transformer."""
+    """The seconds of one transformer call."""
     tokens = video_tokens(request)
     return EVALUATION_S + TOKEN_S * tokens + TOKENS_SQUARED_S * tokens**2
 
 
 def after_s(request: VideoRequest) -> float:
-    """Decoding and the rest."""
+    """The seconds of decoding and the fixed part."""
     return FIXED_S + DECODED_PIXEL_S * request.height * request.width * request.num_rendered_frames
 
 
 def draw_requests(count: int, draw: random.Random) -> Iterator[VideoRequest]:
-    """What clients ask for on a day."""
+    """The requests of a day."""
     for _ in range(count):
         height, width = draw.choice(SIZES)
         fields: dict[str, Any] = {
@@ -70,7 +68,7 @@ def draw_requests(count: int, draw: random.Random) -> Iterator[VideoRequest]:
 
 
 def ended_task(request: VideoRequest, number: int, denoising_s: float, rest_s: float) -> Task:
-    """A row whose task took so long."""
+    """A task row with these durations."""
     now = time.time()
     values: dict[str, Any] = dict.fromkeys(Task.__dataclass_fields__)
     values |= {"id": str(number), "sequence": number, "state": State.COMPLETED, "model": "m", "request": request}
@@ -80,7 +78,7 @@ def ended_task(request: VideoRequest, number: int, denoising_s: float, rest_s: f
 
 
 def running_task(ended: Task, elapsed_s: float, denoising_s: float) -> Task:
-    """The same task as a poll sees it so long after its first step began."""
+    """The same task as a poll sees it `elapsed_s` after its first step began."""
     now, request = time.time(), ended.request
     if elapsed_s >= denoising_s:
         stage, step = Stage.DECODING, request.num_inference_steps
@@ -98,7 +96,7 @@ def running_task(ended: Task, elapsed_s: float, denoising_s: float) -> Task:
 
 
 def simulate(count: int, draw: random.Random) -> dict[str, list[float]]:
-    """By what was told, the errors as parts of what a task took in the whole."""
+    """The errors of each estimate, as fractions of the task's whole duration."""
     store, errors = EndedTasks(), dict[str, list[float]]()
     pace: Any = ThroughputEstimator(store, "m", FAST_GUIDANCE_FRACTION)  # type: ignore[arg-type]
     for number, request in enumerate(draw_requests(count, draw)):

@@ -1,1 +1,1 @@
-"""What a video is, and how LTX-2 renders one. Knows no Ray, no HTTP and no storage."""
+"""Describes a video request and renders it with LTX-2. Does not import Ray, an HTTP framework or storage."""

@@ -1,4 +1,4 @@
-"""A clip: the frames and the sound of one task, in memory, between the model and the file."""
+"""A clip: the frames and the audio of one task in memory, from the model to the encoder."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from models.timing.stages import Timings
 from models.yuv import PLANES_NDIM
 
 MAX_AUDIO_BYTES_PER_S = 2 * 48_000 * 4
-"""Two channels of float32 at the highest rate of all vocoders."""
+"""Two channels of float32 at the highest sample rate of all vocoders."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a render makes. Travels between processes without a copy, so its arrays may be read-only.
+    """The result of a render. Passed between processes without a copy, so its arrays may be read-only.
 
-    `frames` is uint8: RGB (T, H, W, 3), or planes of YUV 4:2:0 (T, H * 3 / 2, W), see models/yuv. `sound` is float32
-    (channels, samples) in [-1, 1] at `sample_rate_hz`; it may be shorter or longer than the picture, the encoder pads
-    or cuts it. `timings` say what making it took.
+    `frames` is uint8: RGB (T, H, W, 3), or YUV 4:2:0 planes (T, H * 3 / 2, W), see models/yuv.py. `audio` is float32
+    (channels, samples) in [-1, 1] at `sample_rate_hz`. It may be shorter or longer than the video; the Encoder pads or
+    cuts it. `timings` are the durations of the render's stages.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -32,27 +32,27 @@ class Clip:
 
     @property
     def has_planes(self) -> bool:
-        """Whether `frames` is planes of YUV, and not RGB."""
+        """Whether `frames` holds YUV planes instead of RGB."""
         return self.frames.ndim == PLANES_NDIM + 1
 
     @property
     def height(self) -> int:
-        """Of a frame, in pixels."""
+        """Frame height in pixels."""
         rows = int(self.frames.shape[1])
         return rows * 2 // 3 if self.has_planes else rows
 
     @property
     def width(self) -> int:
-        """Of a frame, in pixels."""
+        """Frame width in pixels."""
         return int(self.frames.shape[2])
 
     @property
     def size_bytes(self) -> int:
-        """What the clip occupies in memory."""
+        """Size of the frames and the audio in memory."""
         return self.frames.nbytes + self.audio.nbytes
 
 
 def largest_clip_bytes(limits: RequestLimits) -> int:
-    """What the largest clip occupies that a client may ask for."""
+    """Size in memory of the largest clip that the limits allow."""
     pixels = min(limits.max_total_pixels, limits.max_side_px**2 * limits.max_frames)
     return 3 * pixels + math.ceil(limits.max_duration_s * MAX_AUDIO_BYTES_PER_S)

@@ -1,29 +1,29 @@
-"""The errors of the whole project, one small tree.
+"""The error classes of the whole project, in one tree.
 
     VideoError
-    |-- InvalidRequest        what the client sent cannot be taken
-    |   |-- ImageTooLarge     it sent an image of more bytes than are taken
-    |   `-- DoesNotFit        it needs more GPU memory than there is
-    |-- IdempotencyKeyReused  the key came with another request before
-    |-- QueueFull             as many tasks wait as may
-    |-- TaskCanceled         the task is no longer this worker's: canceled, reclaimed or past its deadline
+    |-- InvalidRequest        a field of the request has a wrong value
+    |   |-- ImageTooLarge     the image file has too many bytes
+    |   `-- DoesNotFit        the request needs more GPU memory than is available
+    |-- IdempotencyKeyReused  the key was used before with another request
+    |-- QueueFull             the queue has reached its limit
+    |-- TaskCanceled          this worker no longer owns the task: canceled, reclaimed or past its deadline
     |-- ModelUnavailable      the model could not be loaded
-    |   |-- ModelNotFound     it is neither a folder here nor on the hub
-    |   |-- RevisionNotFound  its repository has no such branch, tag or commit
-    |   |-- ModelGated        its terms are to be accepted first
-    |   |-- HubUnreachable    it is not here, and the hub cannot be asked
-    |   |-- DownloadFailed    the download broke off
-    |   |-- ModelDiskFull     there is no room for its files
-    |   `-- ModelBroken       its files are broken
-    |-- RenderFailed          the model raised while it rendered
-    |   `-- GpuOutOfMemory    it needed more memory than there is
-    |-- EncodeFailed          the clip could not be made into a file
-    `-- StoreUnavailable      the task store or the output store did not answer
-        `-- StorageFull       the output store has no room for another video
+    |   |-- ModelNotFound     there is no such folder and no such hub repository
+    |   |-- RevisionNotFound  the repository has no such branch, tag or commit
+    |   |-- ModelGated        the model's terms must be accepted first
+    |   |-- HubUnreachable    the model is not on this machine, and the hub cannot be reached
+    |   |-- DownloadFailed    the download was interrupted
+    |   |-- ModelDiskFull     the disk has no space for the model's files
+    |   `-- ModelBroken       the model's files are damaged or missing
+    |-- RenderFailed          the model raised an error during the render
+    |   `-- GpuOutOfMemory    the render needed more memory than is available
+    |-- EncodeFailed          the clip could not be encoded
+    `-- StoreUnavailable      the task store or the output store did not respond
+        `-- StorageFull       the output store has no space for another video
 
-Each class has a public `code` that is never renamed, and says whether trying again can help. Constructors take
-positional arguments only and keep `.message`: an exception with keyword-only arguments does not survive the way
-between two Ray processes.
+Each class has a public `code`, which is never renamed, and `retryable`, which is true if a retry can help. Constructors
+take positional arguments only and keep `.message`: an exception with keyword-only arguments cannot be passed between
+two Ray processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ from models.request.json_words import show_value
 
 
 class VideoError(Exception):
-    """Base of every error that a task or a client can see."""
+    """Base class of every error that a task or a client can see."""
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
@@ -44,7 +44,7 @@ class VideoError(Exception):
 
 
 class InvalidRequest(VideoError):
-    """A field of a request is wrong. Names the field, what was given (in JSON's words) and what is allowed."""
+    """A field of a request is wrong. The message names the field, the given value (as JSON) and what is allowed."""
 
     code = "invalid_request"
 
@@ -61,13 +61,13 @@ class InvalidRequest(VideoError):
 
 
 class ImageTooLarge(InvalidRequest):
-    """The image file has more bytes than are taken."""
+    """The image file has more bytes than the limit."""
 
     code = "image_too_large"
 
 
 class DoesNotFit(InvalidRequest):
-    """The render would need more memory than there is. `nearest` has the sizes and lengths that do fit."""
+    """The render would need more memory than is available. `nearest` lists sizes and lengths that fit."""
 
     code = "does_not_fit"
 
@@ -78,13 +78,13 @@ class DoesNotFit(InvalidRequest):
 
 
 class IdempotencyKeyReused(VideoError):
-    """The idempotency key stands for another request."""
+    """The idempotency key was used before with another request."""
 
     code = "idempotency_key_reused"
 
 
 class QueueFull(VideoError):
-    """As many tasks wait as may. Says in how many seconds there will be room, where that is known."""
+    """The queue has reached its limit. `retry_after_s` is the expected wait in seconds, or None if unknown."""
 
     code = "queue_full"
     retryable = True
@@ -96,7 +96,7 @@ class QueueFull(VideoError):
 
 
 class TaskCanceled(VideoError):
-    """The task does not belong to this worker any more; whatever it holds is to be dropped."""
+    """This worker no longer owns the task and must discard everything it holds for it."""
 
     code = "canceled"
 
@@ -109,77 +109,77 @@ class ModelUnavailable(VideoError):
 
 
 class ModelNotFound(ModelUnavailable):
-    """There is no such model, here or on the hub."""
+    """The model exists neither on this machine nor on the hub."""
 
     code = "model_not_found"
     retryable = False
 
 
 class RevisionNotFound(ModelUnavailable):
-    """The repository is there, the revision is not."""
+    """The repository exists, but not the revision."""
 
     code = "model_revision_not_found"
     retryable = False
 
 
 class ModelGated(ModelUnavailable):
-    """The hub gives it only to those who have accepted its terms."""
+    """The hub requires that the model's terms are accepted first."""
 
     code = "model_gated"
     retryable = False
 
 
 class HubUnreachable(ModelUnavailable):
-    """It is not on this machine, and there is no way to the hub, or none is wanted."""
+    """The model is not on this machine, and the hub cannot be reached or offline mode is on."""
 
     code = "hub_unreachable"
 
 
 class DownloadFailed(ModelUnavailable):
-    """The download broke off. What came whole is kept."""
+    """The download was interrupted. Complete files are kept."""
 
     code = "model_download_failed"
 
 
 class ModelDiskFull(ModelUnavailable):
-    """The disk has no room for it. Somebody has to make room."""
+    """The disk has no space for the model. An operator must free some."""
 
     code = "model_disk_full"
 
 
 class ModelBroken(ModelUnavailable):
-    """A file of it is broken or missing."""
+    """A file of the model is damaged or missing."""
 
     code = "model_broken"
     retryable = False
 
 
 class RenderFailed(VideoError):
-    """The model raised while it rendered this task."""
+    """The model raised an error while it rendered this task."""
 
     code = "render_failed"
 
 
 class GpuOutOfMemory(RenderFailed):
-    """The render needed more memory than there is."""
+    """The render needed more memory than is available."""
 
     code = "out_of_memory"
 
 
 class EncodeFailed(VideoError):
-    """The clip could not be made into a file."""
+    """The clip could not be encoded into a file."""
 
     code = "encode_failed"
 
 
 class StoreUnavailable(VideoError):
-    """The task store or the output store did not answer."""
+    """The task store or the output store did not respond."""
 
     code = "store_unavailable"
     retryable = True
 
 
 class StorageFull(StoreUnavailable):
-    """The output store has no room for another video. Somebody has to make room."""
+    """The output store has no space for another video. An operator must free some."""
 
     code = "storage_full"

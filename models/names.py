@@ -1,13 +1,13 @@
-"""The names that a task's row and a page show for a model. Knows no torch, so everything may import it."""
+"""The model names that task rows and pages show. Does not import torch, so that every module can import it."""
 
 REAL_MODEL_NAME = "Lightricks/LTX-2"
-"""What `model: auto` serves where there is a CUDA device."""
+"""The model that `model: auto` selects where there is a CUDA device."""
 TINY = "tiny"
-"""What a setting says to ask for the built-in model."""
+"""The setting's value for the built-in model."""
 TINY_MODEL_NAME = "tiny-random-ltx2"
-"""What stands in a task for the built-in model: its weights are random, it draws noise."""
+"""The built-in model's name in a task. Its weights are random; its videos are noise."""
 
 
 def model_name(model: str) -> str:
-    """The name under which `model` (a setting: "tiny", a hub repository or a folder) stands in a task."""
+    """The name of `model` in a task. `model` is the setting: "tiny", a hub repository or a folder."""
     return TINY_MODEL_NAME if model == TINY else model

@@ -1,4 +1,4 @@
-"""What a task is doing right now."""
+"""The progress of a task: its stages and how they map to a fraction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """The stages of a task, in their order."""
+    """The stages of a task, in order."""
 
     STARTING = "starting"
     """A Generator has taken the task."""
     DOWNLOADING = "downloading"
-    """The weights are fetched; counted in bytes."""
+    """The weights are being downloaded; counted in bytes."""
     LOADING = "loading"
-    """The weights are read into memory; counted in bytes where the loader tells."""
+    """The weights are being read into memory; counted in bytes if the loader reports them."""
     DENOISING = "denoising"
-    """The transformer works; counted in steps."""
+    """The transformer is running; counted in steps."""
     DECODING = "decoding"
-    """Latents become frames and sound."""
+    """Latents are being decoded into frames and audio."""
     ENCODING = "encoding"
-    """The clip becomes a file."""
+    """The clip is being encoded into a file."""
 
 
 STAGE_STARTS_AT = {
@@ -30,12 +30,12 @@ STAGE_STARTS_AT = {
     Stage.DECODING: 0.85,
     Stage.ENCODING: 0.92,
 }
-"""Where each stage begins on the way from 0 to 1: denoising is most of a task on every card."""
+"""The fraction (0 to 1) of the task at which each stage begins. Denoising takes most of a task on every GPU."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One report: the stage, and how far in it. `step` counts finished denoising steps."""
+    """One progress report. `step` counts finished denoising steps."""
 
     stage: Stage
     step: int = 0
@@ -43,7 +43,7 @@ class Progress:
     bytes_total: int = 0
 
     def fraction(self, num_inference_steps: int) -> float:
-        """How far the whole task is, from 0 to 1. Never falls from one report of an attempt to the next."""
+        """Progress of the whole task, from 0 to 1. It never decreases within an attempt."""
         start = STAGE_STARTS_AT[self.stage]
         match self.stage:
             case Stage.DOWNLOADING | Stage.LOADING:
@@ -58,4 +58,4 @@ class Progress:
 
 
 ReportProgress = Callable[[Progress], None]
-"""Called from the rendering thread. May raise TaskCanceled, which ends the work there and then."""
+"""Called from the rendering thread. May raise TaskCanceled, which stops the work at that point."""

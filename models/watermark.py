@@ -1,4 +1,4 @@
-"""Writes on every frame that the tiny model drew it. Knows no torch."""
+"""Draws a label on every frame of the tiny model. Does not import torch."""
 
 from functools import lru_cache
 
@@ -11,17 +11,18 @@ WORDINGS = (
     "TINY RANDOM MODEL\nNOT LTX-2",
     "TINY\nRANDOM\nMODEL\nNOT LTX-2",
 )
-"""From one line to four: the one whose letters can be largest is taken, and of equals the flattest."""
+"""The text on one to four lines. The one that allows the largest letters is used; on a tie, the one with fewest lines.
+"""
 LEGIBLE_PX = 16
 TEXT_HEIGHT_SHARE = 0.06
-"""The size of the letters, as a share of the frame's height."""
+"""Letter size as a fraction of the frame's height."""
 WIDTH_SHARE = 0.9
 HEIGHT_SHARE = 0.8
-"""How much of a frame a label may take: a small frame keeps a strip of its picture."""
+"""The part of a frame that the label may cover. A small frame keeps a strip of its content."""
 
 
 def draw_watermark(frames: npt.NDArray[np.uint8]) -> None:
-    """Draw the label into `frames`, uint8 (T, H, W, 3), in place: white on black, at the top left corner."""
+    """Draw the label into `frames`, uint8 (T, H, W, 3), in place: white on black, in the top left corner."""
     _, height, width, _ = frames.shape
     patch = _patch(height, width)
     frames[:, : patch.shape[0], : patch.shape[1]] = patch
@@ -29,7 +30,7 @@ def draw_watermark(frames: npt.NDArray[np.uint8]) -> None:
 
 @lru_cache(maxsize=16)
 def _patch(height: int, width: int) -> npt.NDArray[np.uint8]:
-    """The label for frames of this size, drawn once: uint8 (h, w, 3), no larger than a frame."""
+    """The label for frames of this size, cached: uint8 (h, w, 3), not larger than a frame."""
     text, size_px = _choose_wording(height, width)
     left, top, right, bottom = _measure(text, size_px)
     gap = _gap(size_px)
@@ -40,7 +41,7 @@ def _patch(height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def _choose_wording(height: int, width: int) -> tuple[str, int]:
-    """The wording and its font size in pixels."""
+    """The text and its font size in pixels."""
     wanted_px = max(LEGIBLE_PX, round(height * TEXT_HEIGHT_SHARE))
     sizes_px = [min(wanted_px, _fitting_size(text, height, width)) for text in WORDINGS]
     size_px = max(sizes_px)
@@ -48,17 +49,17 @@ def _choose_wording(height: int, width: int) -> tuple[str, int]:
 
 
 def _fitting_size(text: str, height: int, width: int) -> int:
-    """The largest font size at which a text takes no more than its share of a frame."""
+    """The largest font size, in pixels, at which the text stays within its part of the frame."""
     left, top, right, bottom = _measure(text, 100)
     return int(100 * min(width * WIDTH_SHARE / (right - left), height * HEIGHT_SHARE / (bottom - top)))
 
 
 def _measure(text: str, size_px: int) -> tuple[float, float, float, float]:
-    """The box of a text: left, top, right, bottom in pixels."""
+    """The bounding box of a text: left, top, right, bottom in pixels."""
     canvas = ImageDraw.Draw(Image.new("L", (1, 1)))
     return canvas.multiline_textbbox((0, 0), text, ImageFont.load_default(size_px), spacing=_gap(size_px))
 
 
 def _gap(size_px: int) -> int:
-    """The margin around the label and between its lines."""
+    """The margin around the label and between its lines, in pixels."""
     return max(1, size_px // 5)

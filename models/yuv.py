@@ -1,11 +1,11 @@
-"""Frames as a video file has them: YUV 4:2:0 in BT.709, limited range. Half the bytes of RGB.
+"""Converts frames to the video file's format: YUV 4:2:0 in BT.709, limited range. Half the bytes of RGB.
 
-On a GPU they are made where the frames are, so that half as much travels to the Encoder, which converts nothing. A CPU
-keeps RGB: there torch takes longer for the planes, and the Encoder's own conversion costs next to nothing. Each value
-is within 1 of what that one, swscale's, makes of the same frames.
+On a GPU, the conversion runs where the frames are, so half as many bytes travel to the Encoder, which converts nothing.
+On a CPU, frames stay RGB: torch needs longer for the planes than the Encoder's own conversion. Each value differs by at
+most 1 from the result of that conversion, swscale, for the same frames.
 
-A frame's planes are one array (H * 3 / 2, W): H rows of luma, then H / 4 rows each of Cb and of Cr, two rows of theirs
-in one.
+The planes of a frame are one array (H * 3 / 2, W): H rows of luma, then H / 4 rows each of Cb and of Cr. One such row
+holds two chroma rows.
 """
 
 from typing import TYPE_CHECKING
@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 
 RED, BLUE = 0.2126, 0.0722
 GREEN = 1 - RED - BLUE
-"""What each colour adds to luma (ITU-R BT.709, 3.2)."""
+"""The weight of each color in luma (ITU-R BT.709, 3.2)."""
 LUMA_STEPS, LUMA_ZERO = 219, 16
 CHROMA_STEPS, CHROMA_ZERO = 224, 128
 """Limited range (BT.709, 4.2)."""
 FRAMES_AT_ONCE = 4
 PLANES_NDIM = 2
-"""Dimensions of one frame's planes; RGB has one more, that of the colours."""
+"""Dimensions of one frame's planes. RGB has one more, for the colors."""
 
 Bytes = npt.NDArray[np.uint8]
 
 
 def to_planes(video: "Tensor", num_frames: int) -> Bytes:
-    """A video of floats in [-1, 1], (3, T, H, W) with even sides, to the planes of its first frames, in host memory.
+    """Convert a float video in [-1, 1], (3, T, H, W) with even sides, to planes of its first `num_frames` frames.
 
-    A few frames at a time, and on the device: only bytes cross to the host.
+    Returns uint8 (num_frames, H * 3 / 2, W) in host memory. Converts a few frames at a time on the video's device, so
+    that only bytes are copied to the host.
     """
     import torch
 
@@ -48,7 +49,7 @@ def to_planes(video: "Tensor", num_frames: int) -> Bytes:
 
 
 def to_rgb(planes: Bytes) -> Bytes:
-    """Planes (..., H * 3 / 2, W) to RGB (..., H, W, 3), for looking at: each chroma value fills its four pixels."""
+    """Convert planes (..., H * 3 / 2, W) to RGB (..., H, W, 3) for display. A chroma value fills its four pixels."""
     *count, rows, width = planes.shape
     height = rows * 2 // 3
     luma = (planes[..., :height, :].astype(np.float32) - LUMA_ZERO) / LUMA_STEPS
@@ -84,7 +85,7 @@ def _chroma_bytes(colours: "Tensor") -> tuple["Tensor", "Tensor"]:
 
 
 def _halved(colours: "Tensor") -> "Tensor":
-    """Half as many rows and columns, as swscale has them: two columns in one, and four rows weighted 1, 3, 3, 1."""
+    """Halve rows and columns as swscale does: the mean of two columns, and four rows weighted 1, 3, 3, 1."""
     import torch
 
     columns = (colours[..., 0::2] + colours[..., 1::2]) / 2

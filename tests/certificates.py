@@ -1,4 +1,4 @@
-"""Certificates that sign themselves, for servers of the tests that speak TLS."""
+"""Self-signed certificates for the tests' TLS servers."""
 
 import datetime
 import ipaddress
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate(name: str, folder: Path) -> Path:
-    """A file with a key and a certificate for `name`, good for a day; whoever trusts the file trusts the name.
+    """Create a file with a private key and a certificate for `name`, valid for a day. Clients can trust the same file.
 
     `name` is a host name or an IP address.
     """

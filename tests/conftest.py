@@ -1,4 +1,4 @@
-"""What every test run has."""
+"""Plugins and fixtures for all tests."""
 
 from tests.process_reaper import pytest_configure, pytest_unconfigure
 

@@ -1,4 +1,4 @@
-"""A hub on localhost that speaks enough of the Hugging Face hub's API for its real client, and can misbehave."""
+"""A local server with enough of the Hugging Face hub's API for its real client. It can simulate faults."""
 
 import hashlib
 import json
@@ -16,27 +16,27 @@ REPOSITORY = "someone/small-ltx2"
 TAG = "v2"
 REVISIONS = ("main", TAG, COMMIT)
 UNKNOWN_TOKEN = "Invalid credentials in Authorization header"
-"""What the real hub says of a token that it does not know; there is no code for it."""
+"""The real hub's message for an unknown token. There is no code for it."""
 
 
 @dataclass
 class Misbehaviour:
-    """What the hub does otherwise than it should."""
+    """The faults that the hub simulates."""
 
     delay_s: float = 0.0
-    """Before each file."""
+    """Delay before each file."""
     cut_once: dict[str, int] = field(default_factory=dict)
-    """Files whose connection breaks after so many bytes, the first time."""
+    """Files whose connection breaks after this number of bytes, the first time."""
     short: dict[str, int] = field(default_factory=dict)
-    """Files of which it sends so few bytes, and says that this is all."""
+    """Files that are truncated to this number of bytes, with a matching Content-Length."""
     claimed: dict[str, int] = field(default_factory=dict)
-    """Files that it says are of this size."""
+    """Files whose size is reported as this value."""
     down: bool = False
-    """Answers everything with a 500."""
+    """Answer every request with status 500."""
 
 
 class FakeHub(ThreadingHTTPServer):
-    """A hub with one repository, whose files are those of `folder`. With a `token` it is gated."""
+    """A hub with one repository, whose files are those of `folder`. With a `token`, the repository is gated."""
 
     daemon_threads = True
 
@@ -46,17 +46,17 @@ class FakeHub(ThreadingHTTPServer):
         self.token: str | None = None
         self.misbehaviour = Misbehaviour()
         self.asked: list[str] = []
-        """Paths, in their order."""
+        """Requested paths, in order."""
         self.card: dict[str, str] = {}
-        """What the repository's card says of itself."""
+        """The fields of the repository's card."""
         self.served: list[str] = []
-        """Files that were sent, whole or in part."""
+        """Files that were sent, completely or in part."""
         self.ranges: dict[str, str] = {}
-        """The part of a file that was asked for last, as HTTP has it."""
+        """The Range header of the last request for each file."""
 
     @property
     def endpoint(self) -> str:
-        """What HF_ENDPOINT is to be."""
+        """The value for HF_ENDPOINT."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -74,7 +74,7 @@ def running(hub: FakeHub) -> Iterator[FakeHub]:
 
 
 def revision_of(path: str) -> str | None:
-    """The revision that a path of the hub's API names, if it names one."""
+    """The revision in a path of the hub's API, or None."""
     for marker in ("/resolve/", "/tree/", "/revision/"):
         if marker in path:
             return path.split(marker)[1].split("/", maxsplit=1)[0]
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_file(path.split("/resolve/")[1].split("/", 1)[1], with_body=with_body)
 
     def refusal(self, path: str) -> tuple[int, str] | None:
-        """Status and code of the answer to what may not be had."""
+        """Status and code of the answer to a request that is refused."""
         if self.server.misbehaviour.down:
             return 500, "Down"
         if not path.startswith((f"/api/models/{REPOSITORY}", f"/{REPOSITORY}/resolve/")):
@@ -156,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def start(self, name: str) -> int:
-        """Where the part that is asked for begins."""
+        """The first byte of the requested range."""
         asked = self.headers.get("Range")
         if not asked or not name:
             return 0

@@ -1,7 +1,8 @@
-"""The fields of a RayService that KubeRay 1.5, 1.6 and 1.7 all know, as a strict JSON Schema. Read from their CRDs.
+"""The RayService fields that KubeRay 1.5, 1.6 and 1.7 all have, as a strict JSON Schema. Source: their CRDs.
 
-No package carries those CRDs. What is Kubernetes' own in them (templates of pods, resources, variables, services) is
-checked by `core_parts` against Kubernetes' schemas. A field that came after 1.5 is left out: nothing may ask for it.
+No package contains those CRDs. Their parts that belong to Kubernetes (templates of pods, resources, variables,
+services) are checked by `core_parts` against Kubernetes' schemas. Fields added after 1.5 are left out, so that no
+manifest uses them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -52,7 +53,7 @@ AUTOSCALER = record(
     volumeMounts=many(CORE),
 )
 CONTAINER_FIELDS = ("env", "envFrom", "image", "imagePullPolicy", "resources", "securityContext", "volumeMounts")
-"""Those of them that a container of a pod has too."""
+"""Those of them that a pod's container also has."""
 
 HEAD = record(
     "template",
@@ -134,12 +135,12 @@ VALIDATOR = Draft202012Validator(RAY_SERVICE)
 
 
 def unknown_fields(rayservice: Mapping[str, Any]) -> list[str]:
-    """What of a RayService some KubeRay from 1.5 on does not take."""
+    """The fields of a RayService that at least one KubeRay version from 1.5 on rejects."""
     return [f"{error.json_path}: {error.message[:200]}" for error in VALIDATOR.iter_errors(rayservice)]
 
 
 def core_parts(rayservice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What Kubernetes describes of it: each template as a pod; the autoscaler and Redis' secrets as a container."""
+    """The parts with a Kubernetes schema: each template as a pod; the autoscaler and Redis' secrets as a container."""
     cluster = rayservice["spec"]["rayClusterConfig"]
     for name, template in pods(rayservice):
         yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, **template}

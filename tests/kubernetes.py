@@ -1,4 +1,4 @@
-"""Kubernetes' objects as tests read them: rendered by kustomize, and checked against a CRD with no field unknown."""
+"""Kubernetes objects for tests: rendered by kustomize, and checked strictly against a CRD, so unknown fields fail."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ COMPONENTS = sorted([*(K8S / "platforms").iterdir(), *(K8S / "components").iterd
 """What an operator may add to an overlay: a platform or a component."""
 CRD = ROOT.parent / "shared" / "schemas" / "ray.io_rayservices.yaml"
 KUBECTL = Path(sys.executable).with_name("kubectl")
-"""It comes with the `dev` extra, so that no test of a manifest is ever skipped."""
+"""Installed by the `dev` extra, so that no test of a manifest is skipped."""
 
 
 def render(overlay: str) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def render(overlay: str) -> list[dict[str, Any]]:
 
 
 def render_with(component: Path, overlay: str, folder: Path) -> list[dict[str, Any]]:
-    """The same for an overlay that an operator has given a component, written into `folder`."""
+    """The objects of an overlay with one component added. The kustomization is written into `folder`."""
     resources, components = (os.path.relpath(path, folder) for path in (OVERLAYS / overlay, component))
     kustomization = {"resources": [resources], "components": [components]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -44,7 +44,7 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema as JSON Schema, with every field refused that it does not name."""
+    """The schema as JSON Schema that rejects every field it does not name."""
     found: dict[str, Any] = {name: value for name, value in schema.items() if name not in {"format", "default"}}
     if "properties" in schema:
         found["properties"] = {name: strict(each) for name, each in schema["properties"].items()}
@@ -57,7 +57,7 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problems(rayservice: Mapping[str, Any]) -> list[str]:
-    """What KubeRay's CRD says against it. `metadata` is Kubernetes' own and is passed over."""
+    """The violations of KubeRay's CRD. `metadata` belongs to Kubernetes and is not checked."""
     validator = validator_of(CRD, rayservice["apiVersion"].removeprefix("ray.io/"))
     return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(dict(rayservice))]
 
@@ -69,14 +69,14 @@ def validator_of(crd: Path, version: str) -> Draft202012Validator:
 
 @cache
 def schema_of(crd: Path, version: str) -> dict[str, Any]:
-    """Of one version of a CRD, which takes seconds to read."""
+    """The schema of one version of a CRD. Reading the file takes seconds."""
     definition = yaml.load(crd.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     versions = {each["name"]: each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"]}
     return dict(versions[version])
 
 
 def pods(rayservice: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name and template of every kind of pod in it."""
+    """The name and template of each kind of pod in it."""
     cluster = rayservice["spec"]["rayClusterConfig"]
     yield "head", cluster["headGroupSpec"]["template"]
     for group in cluster.get("workerGroupSpecs", []):

@@ -1,4 +1,4 @@
-"""Read an MP4 as ISO 14496-12 says, without any of the code that writes them."""
+"""Reads an MP4 by ISO 14496-12, independently of the code that writes it."""
 
 import struct
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 CONTAINERS = {"moov", "trak", "mdia", "minf", "stbl", "edts", "udta", "avc1", "mp4a"}
 HEADER_BYTES = {"avc1": 78, "mp4a": 28}
-"""What stands in a container before its boxes."""
+"""The length of the fields before a container's child boxes."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_movie(path: Path) -> Movie:
 
 
 def creation_times(path: Path) -> list[datetime]:
-    """When the movie and each of its tracks and media say that they were made, in that order (8.2.2, 8.3.2, 8.4.2)."""
+    """The creation times of the movie, and of each track and media, in that order (8.2.2, 8.3.2, 8.4.2)."""
     moov = next(box for box in _boxes(path.read_bytes()) if box.name == "moov")
     traks = [box for box in moov.children() if box.name == "trak"]
     headers = [moov.find("mvhd"), *(trak.find(name) for trak in traks for name in ("tkhd", "mdia/mdhd"))]
@@ -90,7 +90,7 @@ def aac_object_type(entry: Box) -> int:
 
 
 def _descriptor(data: bytes, tag: int) -> bytes:
-    """What stands in the descriptor at the start of `data`. Its length is in groups of seven bits."""
+    """The content of the descriptor at the start of `data`. Its length field has groups of seven bits."""
     assert data[0] == tag, f"descriptor {data[0]}, not {tag}"
     size, at = 0, 1
     while True:

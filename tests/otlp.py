@@ -1,4 +1,4 @@
-"""A real receiver of OTLP over HTTP: it keeps every span that comes."""
+"""A real receiver of OTLP over HTTP that stores every received span."""
 
 import gzip
 import threading
@@ -16,7 +16,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Seen:
-    """One span, in plain values. Times are seconds since the epoch."""
+    """One span, as plain values. Times are seconds since the epoch."""
 
     name: str
     deployment: str
@@ -32,14 +32,14 @@ class Seen:
 
 @dataclass
 class Receiver:
-    """What has come, and where the server listens."""
+    """The received spans, and the receiver's address."""
 
     endpoint: str
     spans: list[Seen] = field(default_factory=list)
     came: threading.Condition = field(default_factory=threading.Condition)
 
     def wait_for(self, *names: str, trace_id: str | None = None) -> dict[str, Seen]:
-        """Wait until spans of all these names have come, and return the last of each."""
+        """Wait until spans of all these names have arrived. Returns the last one of each."""
         deadline = time.monotonic() + PATIENCE_S
         with self.came:
             while True:
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Write no log."""
 
 
 def _read(span: Any, deployment: str) -> Seen:

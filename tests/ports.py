@@ -4,14 +4,13 @@ import random
 import socket
 
 PORTS = range(20_000, 30_000)
-"""Neither the kernel (from 32768) nor Ray (10002 to 19999, 30000 and up) takes one of these by itself.
+"""Neither the kernel (from 32768) nor Ray (10002 to 19999, 30000 and up) assigns ports of this range.
 
-A port from their ranges can be taken between the look and the start.
-"""
+A port from their ranges could be taken between the check and the server's start."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A port of 127.0.0.1 on which no process listens."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:

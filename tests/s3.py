@@ -1,4 +1,4 @@
-"""A real S3 server for the tests (moto's), and a front that stands before it and misbehaves when told to."""
+"""A real S3 server for the tests (moto's), and a proxy in front of it that can simulate faults."""
 
 import contextlib
 import http.client
@@ -20,7 +20,7 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "expect", "server
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """Run the server; yields its url."""
+    """Run the server. Yields its url."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -29,7 +29,7 @@ def s3_server() -> Iterator[str]:
 
 
 def give_credentials(patch: pytest.MonkeyPatch) -> None:
-    """As an operator does: in the environment."""
+    """Set the credentials in the environment, as an operator does."""
     for name, value in CREDENTIALS.items():
         patch.setenv(name, value)
 
@@ -39,7 +39,7 @@ def client_of(endpoint: str):
 
 
 def new_bucket(endpoint: str) -> str:
-    """A bucket of its own. Wants credentials."""
+    """Create a new bucket. Needs credentials."""
     bucket = f"bucket-{uuid4().hex}"
     client = client_of(endpoint)
     client.create_bucket(Bucket=bucket)
@@ -48,7 +48,7 @@ def new_bucket(endpoint: str) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection to the front. A fault returns whether it has dealt with the request."""
+    """One connection to the proxy. A fault returns whether it has handled the request."""
 
     protocol_version = "HTTP/1.1"
     front: "Front"
@@ -71,11 +71,11 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def conditional(self) -> bool:
-        """Whether it is one that is to be made only if nobody else has."""
+        """Whether the request may create the object only if it does not exist."""
         return "if-none-match" in self.headers
 
     def ask(self) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Have the server behind do what was asked. Returns its status, headers and content."""
+        """Forward the request to the server. Returns its status, headers and content."""
         behind = http.client.HTTPConnection(self.front.behind, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
         behind.request(self.command, self.path, self.body or None, headers)
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         return answer.status, answer.getheaders(), content
 
     def answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> bool:
-        """Answer with these."""
+        """Send this response."""
         self.send_response(status)
         for name, value in headers:
             if name.lower() not in HOP_BY_HOP:
@@ -95,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def refuse(self, status: int, code: str) -> bool:
-        """Answer as S3 does when it refuses."""
+        """Send an S3 error response."""
         content = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
@@ -105,18 +105,18 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def say_nothing(self) -> bool:
-        """Hold the connection and never answer."""
+        """Keep the connection open and never answer."""
         self.front.closing.wait(60)
         self.close_connection = True
         return True
 
     def hang_up(self) -> bool:
-        """End the connection without an answer."""
+        """Close the connection without an answer."""
         self.close_connection = True
         return True
 
     def break_off(self, content: bytes) -> bool:
-        """Promise one byte more than is sent."""
+        """Announce one byte more than is sent."""
         self.send_response(200)
         self.send_header("Content-Length", str(len(content) + 1))
         self.end_headers()
@@ -125,12 +125,12 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Write no log."""
 
 
 @dataclass
 class Front:
-    """What stands before the server: its url, what it is to do wrong, and the methods that it has seen."""
+    """The proxy in front of the server: its url, its faults, and the methods that it has received."""
 
     behind: str
     url: str = ""
@@ -141,7 +141,7 @@ class Front:
 
 @contextlib.contextmanager
 def front_of(endpoint: str, port: int = 0) -> Iterator[Front]:
-    """A front on a port that refuses connections before and after."""
+    """Run a proxy on a port that refuses connections before and afterwards."""
     front = Front(urlsplit(endpoint).netloc)
     server = ThreadingHTTPServer(("127.0.0.1", port), type("FrontHandler", (Handler,), {"front": front}))
     server.daemon_threads = True

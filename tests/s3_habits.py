@@ -1,6 +1,6 @@
-"""Habits of S3 servers that are not as AWS is: what they answer to a write is not what became of it.
+"""Behaviors of S3 servers that differ from AWS: the response to a write does not show its result.
 
-A habit is made afresh for each server, as some remember what they have seen. Each is a fault of the front in s3.py.
+Each behavior is created anew for each server, because some keep state. Each is a fault for the proxy in s3.py.
 """
 
 import time
@@ -15,7 +15,7 @@ LAG_S = 0.3
 
 
 def says(status: int, code: str, *, times: int = 1_000, made: bool = False, of_all: bool = False) -> Fault:
-    """Refuses copies with a condition, or all, so many times; it may have made them first."""
+    """Refuse the first `times` copies with a condition, or of all kinds. With `made`, the copy is still done first."""
     left = [times]
 
     def fault(request: Handler) -> bool:
@@ -30,7 +30,7 @@ def says(status: int, code: str, *, times: int = 1_000, made: bool = False, of_a
 
 
 def answers_200(content: bytes, times: int) -> Fault:
-    """Answers so many copies with 200 and makes none."""
+    """Answer the first `times` copies with 200 without doing them."""
     left = [times]
 
     def fault(request: Handler) -> bool:
@@ -43,7 +43,7 @@ def answers_200(content: bytes, times: int) -> Fault:
 
 
 def is_silent_after(times: int) -> Fault:
-    """Makes copies and never answers the first ones."""
+    """Do the copies, but do not answer the first `times` of them."""
     left = [times]
 
     def fault(request: Handler) -> bool:
@@ -57,7 +57,7 @@ def is_silent_after(times: int) -> Fault:
 
 
 def writes_half(answer: Fault) -> Fault:
-    """Writes a file of another size under the target of the first copy, then answers it in this way."""
+    """Write a file of another size to the target of the first copy, then answer with `answer`."""
     begun = []
 
     def fault(request: Handler) -> bool:
@@ -71,7 +71,7 @@ def writes_half(answer: Fault) -> Fault:
 
 
 def put_instead(request: Handler, content: bytes) -> None:
-    """Write this content where the request wants its own."""
+    """Write this content instead of the request's own."""
     kept = dict(request.headers.items())
     for name in ("x-amz-copy-source", "if-none-match", "content-length", "content-md5"):
         for each in [each for each in kept if each.lower() == name]:
@@ -87,7 +87,7 @@ def put_instead(request: Handler, content: bytes) -> None:
 
 
 def lags() -> Fault:
-    """For a while after a write, reads show what was there before it."""
+    """For some time after a write, reads return the previous state."""
     written: dict[str, float] = {}
 
     def fault(request: Handler) -> bool:
@@ -101,7 +101,7 @@ def lags() -> Fault:
 
 
 def sends_no_etag(request: Handler) -> bool:
-    """Describes files by size alone."""
+    """Describe files only by size."""
     if request.command != "HEAD":
         return False
     status, headers, content = request.ask()
@@ -111,7 +111,7 @@ def sends_no_etag(request: Handler) -> bool:
 
 
 def obeys() -> Fault:
-    """As AWS does: a copy with the condition is refused where the target is."""
+    """Behave like AWS: refuse a conditional copy if the target exists."""
 
     def fault(request: Handler) -> bool:
         if not (request.copies and request.conditional):
@@ -147,7 +147,7 @@ PUBLISHING: dict[str, Callable[[], Fault]] = {
     "reads that lag": lags,
     "no ETag": lambda: sends_no_etag,
 }
-"""With each of these a file can be published."""
+"""Behaviors with which a file can be published."""
 
 HOPELESS: dict[str, Callable[[], Fault]] = {
     "200 and never a copy": lambda: answers_200(COPIED, 1_000),
@@ -155,4 +155,4 @@ HOPELESS: dict[str, Callable[[], Fault]] = {
     "403 for copies": lambda: says(403, "AccessDenied", of_all=True),
     "404 for every source": lambda: says(404, "NoSuchKey", of_all=True),
 }
-"""With these none can."""
+"""Behaviors with which no file can be published."""

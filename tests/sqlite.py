@@ -1,4 +1,4 @@
-"""SQLite files with the tables of this version. They are copies of one: migrating takes longer than most tests."""
+"""SQLite files with the current tables. They are copies of one file: a migration takes longer than most tests."""
 
 import tempfile
 from functools import cache
@@ -8,7 +8,7 @@ from storage.db.engine import migrate, open_engine
 
 
 def new_sqlite(file: Path) -> str:
-    """Make a task database without a row. Returns its url."""
+    """Create a task database without rows. Returns its url."""
     file.write_bytes(_migrated())
     return f"sqlite:///{file}"
 

@@ -1,4 +1,4 @@
-"""A task as the store gives it, to be changed by `dataclasses.replace`."""
+"""A task as the store returns it. Tests change it with `dataclasses.replace`."""
 
 from models.request.request import VideoRequest
 from storage.tasks import State, Task

@@ -1,4 +1,4 @@
-"""What an operator does by hand, on a real database that a server has open."""
+"""The operator's commands, on a real database that a server has open."""
 
 import os
 import re

@@ -25,7 +25,7 @@ def application() -> dict[str, Any]:
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    """Flatten `{"a": {"b": 1}}` to `{"a.b": 1}`."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         found |= leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
@@ -37,7 +37,7 @@ def test_the_file_is_taken_by_settings() -> None:
 
 
 def test_the_file_shows_the_defaults() -> None:
-    """So that a line that is taken out of it changes nothing."""
+    """Removing a line from the file therefore changes nothing."""
     defaults = leaves(Settings().model_dump(mode="json"))
     shown = leaves(application()["args"])
     assert shown == {name: defaults[name] for name in shown}

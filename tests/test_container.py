@@ -1,4 +1,4 @@
-"""The Dockerfile and the compose files, read as text: they say what the code says. No container is built here."""
+"""The Dockerfile and the compose files, read as text: they match the code. No container is built here."""
 
 import base64
 import json
@@ -30,11 +30,11 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 REQUIRED = re.compile(r"\$\{\w+:\?[^}]*\}")
-"""A variable that the operator has to set."""
+"""A variable that the operator must set."""
 
 
 def instructions() -> list[tuple[str, str]]:
-    """`[("FROM", "..."), ...]`, with continued lines joined and comments left out."""
+    """`[("FROM", "..."), ...]`, with continued lines joined and comments removed."""
     lines = [line for line in DOCKERFILE.splitlines() if not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [(words[0], words[1]) for line in joined.splitlines() if (words := line.split(maxsplit=1))]
@@ -50,7 +50,7 @@ def image_environment() -> dict[str, str]:
 
 
 def server_environment() -> dict[str, str]:
-    """What the compose file sets, with `secret` where the operator has to say it."""
+    """The variables in the compose file, with `secret` where the operator must set a value."""
     values: dict[str, str | None] = SERVICES["server"]["environment"]
     return {name: REQUIRED.sub("secret", value) for name, value in values.items() if value is not None}
 
@@ -61,7 +61,7 @@ def test_the_image_sets_what_ray_env_sets() -> None:
 
 
 def test_the_image_leaves_the_settings_to_the_config_file() -> None:
-    """A variable in the image would win over the `args` of every file that an operator writes."""
+    """A variable in the image would override the `args` of every operator's config file."""
     assert [name for name in image_environment() if name.startswith(ENV_PREFIX)] == []
 
 
@@ -89,7 +89,7 @@ def stages() -> dict[str, list[tuple[str, str]]]:
 
 
 def test_the_dependencies_are_installed_by_name_and_by_nothing_that_a_release_changes(tmp_path: Path) -> None:
-    """Their layer of several GB stays: neither our code nor the version in pyproject.toml comes before it."""
+    """Their layer of several GB stays cached: neither our code nor the version in pyproject.toml comes before it."""
     ((_, program),) = [each for each in stages()["requirements"] if each[0] == "RUN"]
     interpreter, *command = shlex.split(program)
     assert interpreter == "python3"
@@ -103,7 +103,7 @@ def test_the_dependencies_are_installed_by_name_and_by_nothing_that_a_release_ch
 
 
 def test_our_code_comes_as_a_layer_after_the_dependencies() -> None:
-    """By COPY: builders that go by an instruction's text (buildah 1.28) keep a stale RUN with a mount of a stage."""
+    """With COPY: builders that cache by the text of an instruction (buildah 1.28) keep a stale RUN with a mount."""
     copied = [rest for name, rest in stages()["server"] if name == "COPY"]
     dependencies, code = "--from=dependencies /opt/ltx2 /opt/ltx2", "--from=code /code/opt/ltx2 /opt/ltx2"
     assert copied.index(dependencies) < copied.index(code)
@@ -136,13 +136,13 @@ def test_the_image_is_not_roots() -> None:
 
 
 def test_docker_run_in_the_readme_waits_for_a_stop_as_long_as_compose_does() -> None:
-    """Docker kills after 10 s unless it is told otherwise: a stop takes more."""
+    """Docker kills after 10 s by default, but a stop takes longer."""
     (timeout_s,) = re.findall(r"`docker run .*--stop-timeout (\d+) .*ltx2-server`", (ROOT / "README.md").read_text())
     assert f"{timeout_s}s" == SERVICES["server"]["stop_grace_period"]
 
 
 def folder_commands(root: Path) -> str:
-    """What the image does to its folders before the server's files come, below `root` in place of `/`."""
+    """The image's commands for its folders before the server's files are copied, below `root` instead of `/`."""
     (setup,) = [rest for name, rest in stages()["server"] if name == "RUN" and "mkdir" in rest]
     programs = ("mkdir", "chown", "chmod")
     commands = [each.strip() for each in setup.split("&&") if each.split()[0] in programs]
@@ -151,7 +151,7 @@ def folder_commands(root: Path) -> str:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_the_images_data_is_its_users_and_that_of_openshifts_any_user_with_group_0() -> None:
-    """Not below `tmp_path`, which nobody but root enters."""
+    """Not below `tmp_path`, which only root can enter."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         root.chmod(0o755)
@@ -170,7 +170,7 @@ def _run_as(user: int, group: int, script: str) -> int:
 
 
 def test_the_image_starts_as_make_run_does_and_takes_the_signal_of_docker_stop() -> None:
-    """The launcher drains on SIGTERM, which Docker sends unless the image names another."""
+    """The launcher drains on SIGTERM, which Docker sends unless the image names another signal."""
     started = " ".join(json.loads(last("CMD")))
     assert f"$(BIN)/{started}" in (ROOT / "Makefile").read_text()
     assert "STOPSIGNAL" not in [name for name, _ in instructions()]
@@ -198,7 +198,7 @@ def test_the_compose_servers_variables_are_settings(monkeypatch: pytest.MonkeyPa
 
 
 def test_compose_hands_on_what_an_operator_may_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A null leaves a variable out where the operator has none; an empty text would be a secret that is refused."""
+    """A null leaves a variable out if the operator has none; an empty text would be rejected as a secret."""
     handed_on = {name for name, value in SERVICES["server"]["environment"].items() if value is None}
     operators = {
         "LTX2_API_KEYS": json.dumps([{"name": "alice", "sha256": "0" * 64}]),
@@ -230,7 +230,7 @@ def test_the_bucket_of_compose_is_made_once_and_found_the_next_time(monkeypatch:
         server.stop()
     assert [bucket["Name"] for bucket in listed].count(
         "videos"
-    ) == 1  # the server's memory is that of the whole test run
+    ) == 1  # the server's memory limit is that of the whole test run
 
 
 def test_the_bucket_waits_for_a_server_that_still_starts_and_not_for_one_that_refuses(
@@ -316,7 +316,7 @@ def test_compose_names_only_volumes_and_files_that_are_there() -> None:
 
 
 def test_compose_leaves_room_for_rays_object_store() -> None:
-    """Docker's own 64 MB of /dev/shm send the object store to the disk."""
+    """With Docker's default of 64 MB for /dev/shm, the object store would use the disk."""
     assert SERVICES["server"]["shm_size"].endswith("gb")
 
 

@@ -1,4 +1,4 @@
-"""Fetching ahead: what is fetched is what a load then finds, and every failure is one line."""
+"""Download ahead: a load finds the downloaded files, and every failure is one line."""
 
 import os
 import shutil
@@ -107,4 +107,4 @@ def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:
     done = run("serve_config.yaml", "no/such/thing", LTX2_CACHE_DIR=str(tmp_path / "cache"))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "no folder on this machine" in done.stderr
+    assert "neither a folder on this machine" in done.stderr

@@ -1,4 +1,4 @@
-"""A worker's pod goes when its replicas have ended, and not before: what Kubernetes runs ahead of the end."""
+"""A worker's pod ends after its replicas have ended, not before: the command that Kubernetes runs in preStop."""
 
 import itertools
 import subprocess
@@ -27,7 +27,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaving(*looks: list[str], answers: Iterator[bool] | None = None, seconds: float = 60) -> NodeDrain:
-    """A node whose processes are these, look by look; the last look stays as it is."""
+    """A node with these processes, one list per check. The last list is repeated."""
     remaining = list(looks)
     return NodeDrain(
         lambda: remaining.pop(0) if len(remaining) > 1 else remaining[0],
@@ -41,7 +41,7 @@ def test_a_node_on_which_nothing_runs_may_go_at_once() -> None:
 
 
 def test_a_node_goes_when_its_raylet_has_ended_after_its_last_replica() -> None:
-    """Between the two the last clip is fetched from its object store."""
+    """Between the two, another node fetches the last clip from its object store."""
     looks = iter([[GENERATOR, RAYLET], [RAYLET], [RAYLET], ["sh"], ["sh"], [GENERATOR]])
     assert NodeDrain(lambda: next(looks), lambda: True, 60).wait_for_node_to_end()
     assert next(looks) == [GENERATOR], "it looked no more"
@@ -68,13 +68,13 @@ def test_a_head_that_is_silent_for_a_moment_is_waited_for() -> None:
 
 
 def test_a_drain_is_asked_for_until_it_is_granted() -> None:
-    """The head is away, then it comes back and refuses once."""
+    """The head is unavailable, then it comes back and refuses once."""
     answers, grants = iter([False, False, True, True]), iter([False, True])
     assert leaving([GENERATOR], answers=answers, seconds=600).request_drain(lambda _seconds: next(grants))
 
 
 def test_a_node_that_ray_has_ended_itself_is_not_drained_again() -> None:
-    """As its autoscaler v2 does before it deletes the pod. Ray grants no drain then, for all of the 900 s."""
+    """Ray's autoscaler v2 ends a node before it deletes the pod. Ray then grants no drain, during all of the 900 s."""
     assert leaving([RAYLET], ["ray start --block"], seconds=600).request_drain(lambda _seconds: False)
 
 

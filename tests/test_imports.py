@@ -43,7 +43,7 @@ def test_storage_and_models_know_neither_ray_nor_fastapi(module: str) -> None:
 
 
 UNUSED = ("scipy", "skimage", "torchvision", "torchaudio", "peft", "bitsandbytes", "gradio", "datasets", "IPython")
-"""What diffusers and transformers, or this project's tests and tools, may import, and no render needs."""
+"""Packages that diffusers, transformers, or this project's tests and tools may import, and that no render needs."""
 
 
 def test_a_generator_that_loads_and_renders_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:

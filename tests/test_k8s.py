@@ -25,13 +25,13 @@ SECRETS = {
     "LTX2_DATABASE_URL": ("database-url", "postgresql+psycopg://ltx2:secret@db/ltx2"),
     "LTX2_API_KEYS": ("api-keys", json.dumps([{"name": "alice", "sha256": "0" * 64}])),
 }
-"""What a pod must have: the key in the secret, and such a value."""
+"""Variables that a pod must have: the key in the secret, and an example value."""
 
 described = pytest.mark.skipif(not CRD.exists(), reason=f"KubeRay's CRD is not at {CRD}")
 each_overlay = pytest.mark.parametrize("overlay", NAMES)
 each_component = pytest.mark.parametrize("component", COMPONENTS, ids=lambda path: path.name)
 STORAGE_OF = {"single": "ltx2-data", "production": "ltx2-model"}
-"""The claim of each overlay: it stands outside of it, so that `kubectl delete -k` leaves what is on the volume."""
+"""The volume claim of each overlay. It is not part of the overlay, so that `kubectl delete -k` keeps the volume."""
 
 
 @cache
@@ -50,7 +50,7 @@ def rayservice(overlay: str) -> dict[str, Any]:
 
 
 def served(overlay: str) -> dict[str, Any]:
-    """The Serve config of an overlay, read from its patch: this needs no kubectl."""
+    """The Serve config of an overlay, read from its patch. This needs no kubectl."""
     patch = yaml.safe_load((OVERLAYS / overlay / "serve.yaml").read_text())
     return dict(yaml.safe_load(patch["spec"]["serveConfigV2"]))
 
@@ -100,7 +100,7 @@ def test_production_shares_nothing_but_database_bucket_and_model() -> None:
 
 
 def test_production_does_not_start_without_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the secret its args alone must not make a SQLite file in some pod."""
+    """Without the secret, its args alone must not create a SQLite file in a pod."""
     monkeypatch.delenv("LTX2_DATABASE_URL", raising=False)
     with pytest.raises(SettingsError, match="PostgreSQL"):
         settings("production")
@@ -150,7 +150,7 @@ def test_secrets_stand_in_no_manifest(overlay: str) -> None:
 
 
 def test_every_pod_of_production_has_the_database_and_may_have_the_secret_of_webhooks() -> None:
-    """The builder may run in any of them; only settings that are known are set."""
+    """The builder may run in any pod; only known settings are set."""
     for name, template in pods(rayservice("production")):
         variables = {each["name"]: each for each in template["spec"]["containers"][0]["env"]}
         ours = [each for each in variables if each.startswith(ENV_PREFIX)]
@@ -197,7 +197,7 @@ def test_the_job_that_fetches_the_weights_puts_them_where_the_overlay_looks(over
 
 @each_overlay
 def test_no_pod_is_given_variables_of_services_or_a_token_of_kubernetes(overlay: str) -> None:
-    """The kubelet's `LTX2_SERVE_SVC_*` are not settings, and whoever has Ray's token runs code in the pods."""
+    """The kubelet's `LTX2_SERVE_SVC_*` are not settings, and a client with Ray's token can run code in the pods."""
     for name, template in pods(rayservice(overlay)):
         assert template["spec"]["enableServiceLinks"] is False, name
         assert template["spec"]["automountServiceAccountToken"] is False, name
@@ -372,7 +372,7 @@ def test_the_patches_that_stand_as_comments_in_production_render(tmp_path: Path)
 
 
 def amount(quantity: str) -> float:
-    """Of CPUs in cores, of memory in Gi."""
+    """CPUs in cores, memory in Gi."""
     if quantity.endswith("Mi"):
         return float(quantity[:-2]) / 1024
     return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity.removesuffix("Gi"))
@@ -395,7 +395,7 @@ def test_the_quota_of_the_example_holds_the_two_clusters_of_an_upgrade() -> None
 
 
 def relative(path: Path, folder: Path) -> str:
-    """Kustomize takes folders by a relative path alone."""
+    """Kustomize accepts only relative paths of folders."""
     return os.path.relpath(path, folder)
 
 
@@ -437,7 +437,7 @@ def test_gpu_workers_of_production_come_from_zero_and_are_as_many_as_generators(
 
 
 def test_the_pod_of_a_worker_outlives_its_way_out() -> None:
-    """Kubernetes counts preStop into the grace period; after it Ray takes 30 s (measured)."""
+    """Kubernetes counts preStop as part of the grace period; after it Ray needs 30 s (measured)."""
     for group in rayservice("production")["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
         grace_s = group["template"]["spec"]["terminationGracePeriodSeconds"]
         assert grace_s >= seconds_to_leave(group) + 30
@@ -445,7 +445,7 @@ def test_the_pod_of_a_worker_outlives_its_way_out() -> None:
 
 @pytest.mark.usefixtures("_secret")
 def test_replicas_of_a_cpu_worker_end_at_once_and_it_waits_for_its_proxy() -> None:
-    """Where there is one of each on every other worker none can start: Serve would wait until the deadline."""
+    """If every other worker has one of each, no replacement can start: Serve would wait until the deadline."""
     (group,) = [
         each
         for each in rayservice("production")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
@@ -459,7 +459,7 @@ def test_replicas_of_a_cpu_worker_end_at_once_and_it_waits_for_its_proxy() -> No
 
 
 def seconds_to_leave(group: dict[str, Any]) -> int:
-    """For how long the pod waits for its replicas before Ray is told to end."""
+    """How long the pod waits for its replicas before Ray is told to end."""
     return int(leave_command(group)[3])
 
 
@@ -544,7 +544,7 @@ kubectl() {
     esac
 }
 """
-"""A shell's `kubectl` that patches a file in the place of a server's object."""
+"""A shell function `kubectl` that patches a file instead of a server's object."""
 
 
 def test_the_patches_of_the_page_change_what_they_are_said_to_change(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Schemas, strictly: Kubernetes' own for core objects and pods, KubeRay's for RayService, Prometheus' operator's."""
+"""Strict schemas: Kubernetes' own for core objects and pods, KubeRay's for RayService, and Prometheus operator's."""
 
 import importlib
 import subprocess
@@ -39,7 +39,7 @@ CORE = {
     "scheduling.k8s.io/v1",
     "apps/v1",
 }
-"""What Kubernetes brings along. Others are custom resources, whose schemas come with their operators."""
+"""The API groups of Kubernetes itself. Others are custom resources, whose schemas come with their operators."""
 CUSTOM = {"ray.io/v1", "gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1"}
 RENDERED = sorted(path.parent for kind in ("overlays", "storage", "weights") for path in (K8S / kind).glob("*/kustom*"))
 each_version = pytest.mark.parametrize("version", VERSIONS)
@@ -85,7 +85,7 @@ def test_kubernetes_knows_every_field_of_the_pods(version: str, overlay: str) ->
 
 @each_version
 def test_the_pods_of_the_fake_operator_are_pods(version: str) -> None:
-    """So that what the tests of a cluster start is what Kubernetes would."""
+    """Shows that the cluster tests start what Kubernetes would start."""
     service = of_kind(render("production"), "RayService")
     metadata = {"name": "ltx2-abcde", "namespace": "ltx2", "uid": "1"}
     cluster = {"metadata": metadata, "spec": service["spec"]["rayClusterConfig"]}
@@ -128,7 +128,7 @@ def test_a_field_that_some_kuberay_does_not_know_is_found(place: tuple[str | int
 
 
 def plant(made: dict[str, Any], place: tuple[str | int, ...], field: str) -> None:
-    """Write a field into the spec of an object, at a place in it."""
+    """Write a field into an object's spec, at the given place."""
     at = made["spec"]
     for step in place:
         at = at[step]
@@ -156,7 +156,7 @@ def test_the_fields_of_a_rayservice_are_those_of_kuberays_crd() -> None:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], place: str = "spec") -> Iterator[str]:
-    """Where the CRD lacks a field of ours, or gives it another type or other values."""
+    """The fields that the CRD lacks, or for which it has another type or other values."""
     if any(ours.get(word) != theirs.get(word) for word in ("type", "enum")):
         yield place
     for name, field in ours.get("properties", {}).items():
@@ -193,7 +193,7 @@ def test_a_field_that_the_prometheus_operator_does_not_know_is_found(
 
 @cache
 def of_operator(kind: str) -> Draft202012Validator:
-    """The schema of one of its objects, strictly, from the models that a package makes of its CRDs."""
+    """The strict schema of one of its objects, from a package that generates models from its CRDs."""
     models = importlib.import_module("cloudcoil.models.prometheus_operator.v1")
     schema = getattr(models, kind).model_json_schema(by_alias=True)
     for each in (schema, *schema["$defs"].values()):

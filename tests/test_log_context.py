@@ -1,4 +1,4 @@
-"""Each line of a log says which task it is about, through Serve's own handlers."""
+"""Each log line shows the task that it is about, through Serve's own handlers."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ TASK = replace(
 
 @contextlib.contextmanager
 def replica_log(folder: Path, settings: LogSettings) -> Iterator[Path]:
-    """The logger as Serve sets it up in a replica, and the file that it writes."""
+    """The logger as Serve configures it in a replica, and the file that it writes."""
     before = (LOGGER.handlers[:], LOGGER.filters[:], LOGGER.propagate, LOGGER.level)
     LOGGER.handlers = []
     configure(folder, settings)
@@ -118,7 +118,7 @@ def test_tasks_that_run_beside_each_other_keep_their_own_fields(log):
 
 
 def test_the_tasks_request_stands_above_the_call_that_serve_names(log):
-    """Serve gives each call between replicas an id of its own, which leads to no client."""
+    """Serve gives each call between replicas its own id, which cannot be traced to a client."""
     token = _serve_request_context.set(_RequestContext(request_id="a call"))
     try:
         assert _get_serve_request_context().request_id == "a call"

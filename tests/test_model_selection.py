@@ -1,4 +1,4 @@
-"""Which model `auto` means, and that nobody is answered with noise by mistake."""
+"""The model that `auto` selects, and that no client gets noise by mistake."""
 
 import pytest
 

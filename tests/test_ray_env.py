@@ -9,7 +9,7 @@ from deployments.cluster.ray_env import EXPECTED_VARIABLES, LINUX_ONLY, missing_
 
 RAY_ENV = Path(__file__).parents[1] / "ray.env"
 NOT_MISSED = {"RAY_USAGE_STATS_ENABLED", "PYTORCH_ALLOC_CONF"}
-"""What ray.env sets and no notice asks for: the server works as well without, or only a GPU has use for it."""
+"""Variables of ray.env whose absence causes no notice: the server does not need them, or only a GPU uses them."""
 
 
 def variables() -> dict[str, str]:
@@ -23,7 +23,7 @@ def test_ray_env_sets_exactly_what_the_server_misses_without_it() -> None:
 
 
 def test_ray_env_can_be_read_by_a_shell_and_by_a_container() -> None:
-    """Both take NAME=value; a space or a quote means one thing to `sh` and another to `docker --env-file`."""
+    """Both accept NAME=value; a space or a quote means one thing to `sh` and another to `docker --env-file`."""
     for name, value in variables().items():
         assert name.isidentifier()
         assert not set(value) & set(" '\"$`\\"), name
@@ -36,7 +36,7 @@ def test_nothing_is_missing_where_ray_env_was_read(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_allocators_setting_is_one_that_torch_knows_and_takes_in_silence() -> None:
-    """The older name, PYTORCH_CUDA_ALLOC_CONF, warns; a torch without CUDA reads neither."""
+    """The older name, PYTORCH_CUDA_ALLOC_CONF, causes a warning; a torch without CUDA reads neither."""
     (name, value) = next((name, value) for name, value in variables().items() if name.startswith("PYTORCH"))
     assert (name, value) == ("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     code = "import torch; torch.ones(1)"

@@ -27,7 +27,7 @@ DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), 
 
 
 def api_commands(base_url: str = BASE_URL) -> list[str]:
-    """The README's commands against a running server, in their order. They share one shell: join them."""
+    """The README's commands against a running server, in order. They share one shell: join them."""
     return [body.replace(BASE_URL, base_url) for language, body in FENCE.findall(README) if language == "bash"]
 
 
@@ -60,7 +60,7 @@ def test_readme_names_the_two_commands() -> None:
 
 
 def test_readme_commands_are_one_shell_script() -> None:
-    """Syntax only; the end-to-end test runs them."""
+    """Checks only the syntax; the end-to-end test runs them."""
     script = "\n".join(api_commands())
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     for route in ("/health", "/v1/video/async_t2v", "/v1/video/tasks/", "/v1/video/async_i2v"):
@@ -91,7 +91,7 @@ def test_every_command_of_the_operator_has_its_line() -> None:
 
 
 def test_the_page_of_all_settings_is_that_of_the_code() -> None:
-    """`make fix` writes it anew."""
+    """`make fix` writes the page again."""
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == write_page()
 
 

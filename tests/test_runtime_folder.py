@@ -1,4 +1,4 @@
-"""Where a server keeps its sockets: in a folder that no other user can enter, also after another user ran one."""
+"""The server's sockets are in a folder that no other user can enter, also after another user ran a server."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1"}
 
 @pytest.fixture
 def own(tmp_path, monkeypatch) -> Path:
-    """The folder, elsewhere than that of a server of ours that may run."""
+    """The folder, moved so that it differs from that of a running server."""
     monkeypatch.setattr(runtime_folder, "own_folder", lambda: tmp_path / "own")
     return tmp_path / "own"
 
@@ -72,7 +72,7 @@ def test_files_of_another_user_in_rays_folder_send_ray_elsewhere(own, tmp_path) 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_a_folder_that_cannot_be_written_is_named_with_its_variable() -> None:
-    """As nobody, where root has run a server without the variables."""
+    """As the user nobody, where root has run a server without the variables."""
     script = """
         import os, sys, tempfile
         folder = tempfile.mkdtemp()

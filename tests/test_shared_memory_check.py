@@ -1,4 +1,4 @@
-"""A start says when the clips between Generator and Encoder have too little room."""
+"""A start reports if shared memory is too small for the clips between Generator and Encoder."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def node(store_gb: float, cpus: float = 2, *, alive: bool = True) -> dict:
 
 @pytest.fixture
 def shared(monkeypatch, tmp_path) -> None:
-    """A machine that has no /dev/shm to look at."""
+    """A machine without /dev/shm."""
     monkeypatch.setattr(shared_memory_check, "SHARED_MEMORY", tmp_path / "none")
 
 
@@ -56,7 +56,7 @@ def test_lower_limits_need_less(shared):
 
 
 def test_shared_memory_that_is_too_small_is_named_with_what_to_set(monkeypatch):
-    monkeypatch.setattr(shared_memory_check, "SHARED_MEMORY", Path("/proc"))  # a file system of no size
+    monkeypatch.setattr(shared_memory_check, "SHARED_MEMORY", Path("/proc"))  # a file system without a size
     (short,) = check_shared_memory(RequestLimits(), [node(100)])
     assert "has 0.00 GB" in short
     assert "--shm-size" in short

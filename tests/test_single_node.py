@@ -1,4 +1,4 @@
-"""A SQLite file belongs to one host: which nodes are too many, and what is said of them."""
+"""A SQLite file belongs to one host: which nodes are too many, and the message about them."""
 
 import pytest
 

@@ -157,7 +157,7 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("open
     ],
 )
 def test_nothing_of_opentelemetry_is_imported_while_traces_are_off(monkeypatch, others, ours):
-    """FastAPI and Ray import its API, and Ray its SDK, for themselves; nothing comes to that."""
+    """FastAPI and Ray import its API for themselves, and Ray its SDK; no import is added to that."""
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     command = [sys.executable, "-c", IMPORTS.format(others=others, ours=ours)]

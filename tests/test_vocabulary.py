@@ -30,7 +30,7 @@ PRIVATE_WORDS = {
     "talk": "operation",
     "verdict": "decision",
 }
-"""What was once called so, and its standard term."""
+"""Former project words, and the standard term for each."""
 
 
 def words_of(identifier: str) -> set[str]:
@@ -40,7 +40,7 @@ def words_of(identifier: str) -> set[str]:
 
 
 def identifiers(path: Path) -> set[str]:
-    """Every name that a module binds or uses, and its own."""
+    """The names that a module binds or uses, and its own name."""
     found = {path.stem}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for field in ("name", "id", "attr", "arg", "asname"):

@@ -1,45 +1,37 @@
-"""LTX-2 on one GPU, measured in one run against diffusers without changes.
+"""Measures LTX-2 on one GPU in one run, compared with plain diffusers.
 
     python -m benchmarks.gpu --json gpu.json --profile-file profile.txt    random weights of full size, 80 GB
     python -m benchmarks.gpu --family 2.3                                  those of LTX-2.3
     python -m benchmarks.gpu --model FOLDER                                a checkpoint that diffusers saved
-    python -m benchmarks.gpu --tiny                                        the tiny model, also on a CPU: tries it all
+    python -m benchmarks.gpu --tiny                                        the tiny model, also on a CPU: a dry run
 
 | part | what it measures |
 |---|---|
-| `steps` | diffusers without changes, first and last; each optimization; several together. See below for the figures |
-| `attention` | the attention kernels that ran, then a step with each that can be selected (FA3 and SageAttention if installed) |
-| `compile` | compiled blocks, on a GPU only. Compiling takes minutes, so take `--options` one or two at a time |
-| `fast` | the parts of `quality: fast`: steps without guidance (half of its steps), float8 products, exact sums, fused rounding |
-| `decode` | the video decoder, whole and in tiles, and with the kernels that cuDNN may choose |
+| `steps` | plain diffusers, first and last, each optimization, several together: seconds per step, allocated and reserved memory, whether all values are finite, the latents' difference to plain diffusers; also plain diffusers' floating-point work divided by the row's time, as a share of the measured matrix rate (even if the row does less work) |
+| `attention` | the attention kernels that ran, then a step with each selectable kernel; FA3 and SageAttention if their packages are installed |
+| `compile` | compiled blocks, only on a GPU: compiling takes minutes, so select one or two at a time with `--options` |
+| `fast` | the parts of `quality: fast`: steps without guidance (half of its steps), products in float8, with exact sums, with fused rounding |
+| `decode` | the video decoder, whole and in tiles, and with cuDNN's benchmark mode |
 | `sound` | the vocoder as loaded, in float32 and in bfloat16 |
-| `frames` | copying the frames to host memory, as YUV 4:2:0 and as RGB |
+| `frames` | the transfer of frames to host memory, as YUV 4:2:0 and as RGB |
 | `moves` | the transformer's weights to host memory and back, twice: sleep and wake |
 | `profile` | the kernels of two steps that take longest |
-| `tasks` | whole tasks as the server renders them: time by stage, peak memory against the estimate, memory growth |
-| `text` | the text encoder on the GPU, in 4 bits, and streamed through it, pinned or not: one prompt, two in one pass; distance |
-| `cards` | the offload modes of smaller cards, with an allocator limit of the card's size; `block` also with `record_stream` |
+| `tasks` | whole tasks as the server renders them: seconds per part, peak memory beside the estimate; a test for a memory leak |
+| `text` | the text encoder on the GPU, in 4 bits, and streamed, pinned or not: one text, both in one pass; difference of the embeddings |
+| `cards` | the placements of smaller GPUs, each with GPU memory limited to that of the card; block streaming also with `record_stream` |
 
-The figures of `steps`:
-
-- seconds for each step;
-- memory that tensors held, and that torch reserved;
-- the share of the measured matrix rate: the work of plain diffusers in that time, also where a row does less work;
-- whether all numbers are finite;
-- the difference of the latents to plain diffusers.
-
-Each row is printed and saved as soon as it is measured. A row that fails shows its error, and the next one goes on. So
-a run that is stopped early keeps its results. `machine` has clocks, power, temperature and throttling before and after
+Each row is printed and written when it is measured. A part that fails writes its error instead, and the next part runs.
+A run that is stopped early keeps its results. `machine` has clocks, power, temperature and throttling before and after
 each part.
 
-A machine with torch, transformers and accelerate also needs the packages of `benchmarks/gpu/wheels.txt`, but neither
-Ray nor a network. Download them where there is a network, then install them on that machine:
+A machine that has torch, transformers and accelerate also needs the packages of `benchmarks/gpu/wheels.txt`. It needs
+neither Ray nor a network. Get the packages with the first command, and install them there with the second:
 
     pip download --no-deps -c constraints.txt -r benchmarks/gpu/wheels.txt -d wheels
     pip install --no-index --no-deps wheels/*
 
-With random weights, `tasks` needs about 90 GB of host memory and `cards` 120. If a command may run for ten minutes
-only, run these in this order, each with `--json NAME.json`:
+With random weights, `tasks` needs about 90 GB of host memory and `cards` 120. Where a command may run for only ten
+minutes, run these in order, each with `--json NAME.json`:
 
     python -m benchmarks.gpu --only steps attention fast --profile-file profile.txt
     python -m benchmarks.gpu --only decode sound frames moves profile --profile-file profile.txt
@@ -88,11 +80,11 @@ PARTS = (
 SIZE = re.compile(r"(\d+)x(\d+)x(\d+)")
 
 Part = Callable[[], Any]
-"""What measures a part: rows, one after the other, or all that it found."""
+"""Measures one part: returns all its results, or yields rows one by one."""
 
 
 class Bench:
-    """All parts of one run. `found` has what was measured so far."""
+    """All parts of one run. `found` has the results so far."""
 
     def __init__(self, arguments: argparse.Namespace, source: Source | None = None) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -109,7 +101,7 @@ class Bench:
         self._profile_file = arguments.profile_file
 
     def run(self) -> None:
-        """Measure part after part."""
+        """Measure all selected parts, in order."""
         self.found |= {
             "device": torch.cuda.get_device_name() if self.device == "cuda" else platform.processor() or "CPU",
             "torch": torch.__version__,
@@ -128,7 +120,7 @@ class Bench:
         return gemm_tflops(self.device, 512 if self._small else 8192)
 
     def run_parts(self, parts: Mapping[str, Part]) -> None:
-        """Measure those that are wanted. One that fails does not end the others: a GPU is dear."""
+        """Measure the selected parts. If one fails, the next ones still run, because GPU time is expensive."""
         for name, measure in parts.items():
             if self._only and name not in self._only:
                 continue
@@ -152,7 +144,7 @@ class Bench:
         return None
 
     def _note(self, name: str, found: Any) -> None:
-        """Write down what a part has found by now, and print its last row, or all that it did not find row by row."""
+        """Store the results of a part so far. Print its new rows."""
         self.found[name] = found
         self._report.show(found)
         self._write()
@@ -162,7 +154,10 @@ class Bench:
             self._json.write_text(json.dumps(self.found, indent=2), encoding="utf-8")
 
     def diffusers_parts(self) -> Mapping[str, Part]:
-        """On one pipeline of diffusers: made by the first that is wanted, and gone when the next parts begin."""
+        """Parts on one diffusers pipeline, which the first selected part creates.
+
+        The pipeline is freed before the server parts begin.
+        """
         subject = functools.cache(lambda: open_subject(self._source, self.device))
         steps = functools.cache(lambda: Steps(subject(), self._shape, self.found["gemm_tflops"], self._options))
         parts: dict[str, Part] = {
@@ -183,7 +178,7 @@ class Bench:
         return parts
 
     def server_parts(self) -> Mapping[str, Part]:
-        """On models of the server, one after the other."""
+        """Parts on the server's models, created one after the other."""
         large = SMALL if self._small else LARGE
         return {
             "tasks": lambda: measure_tasks(self._source, self.device, self._task, large),
@@ -193,12 +188,12 @@ class Bench:
 
     @property
     def failed(self) -> list[str]:
-        """The parts that could not be measured whole."""
+        """The parts with at least one failed row."""
         return [name for name in PARTS if any(ERROR in row for row in rows_of(self.found.get(name)))]
 
 
 def parse_size(text: str) -> Shape:
-    """HEIGHTxWIDTHxFRAMES."""
+    """Parse HEIGHTxWIDTHxFRAMES."""
     if (found := SIZE.fullmatch(text)) is None:
         raise argparse.ArgumentTypeError("HEIGHTxWIDTHxFRAMES, such as 256x384x25")
     height, width, num_frames = (int(side) for side in found.groups())
@@ -206,7 +201,7 @@ def parse_size(text: str) -> Shape:
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -226,7 +221,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, and end with 1 where something could not be measured."""
+    """Run the benchmark. Exit with 1 if a measurement failed."""
     bench = Bench(parse())
     bench.run()
     print(

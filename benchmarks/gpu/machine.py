@@ -1,4 +1,4 @@
-"""State of the GPU: clocks, power, temperature and throttling reasons. A throttled card gives wrong figures."""
+"""Reads the GPU's clocks, power, temperature and throttling reasons. Figures of a throttled GPU are misleading."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ TIMEOUT_S = 10.0
 
 
 def look() -> dict[str, str]:
-    """The answers of `nvidia-smi` about the first GPU, by the names that it gives them; nothing where there is none."""
+    """The values of `nvidia-smi` for the first GPU, by its own names. Empty if there is no `nvidia-smi`."""
     if (command := shutil.which("nvidia-smi")) is None:
         return {}
     asked = [command, "--id=0", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader"]

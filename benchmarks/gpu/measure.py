@@ -1,4 +1,4 @@
-"""Measurements of benchmarks.gpu: seconds a step, floating-point work, peak memory, differences."""
+"""The measurements of benchmarks.gpu: seconds per step, floating-point work, peak memory, differences."""
 
 import itertools
 import time
@@ -17,13 +17,13 @@ from benchmarks.gpu.model_under_test import Subject
 GB = 10**9
 GEMM_ROUNDS = 10
 OF_ATTENTION = ("attention", "flash", "fmha", "sdpa", "sage", "cudnn_generated")
-"""Words in the names of attention's kernels, torch's and others'."""
+"""Words in the names of attention kernels, of torch and other packages."""
 MOST_KERNELS = 12
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The video that is made, and in how many steps."""
+    """The size of the video, and the number of steps."""
 
     height: int
     width: int
@@ -33,20 +33,20 @@ class Shape:
 
 @dataclass(frozen=True)
 class Denoised:
-    """One call of the pipeline up to its latents."""
+    """The result of one pipeline call up to its latents."""
 
     video: torch.Tensor
     audio: torch.Tensor
     seconds: float
     step_s: float
-    """The median of all steps but the first, which warms up."""
+    """The median over all steps except the first, which is a warm-up."""
     peak_gb: float
     reserved_gb: float
-    """The most that torch's allocator took for them: what it cannot use of that is fragments."""
+    """The peak memory that torch's allocator reserved. The part above `peak_gb` is fragmentation."""
 
     @property
     def finite(self) -> bool:
-        """Whether all of it is numbers: nothing else of a row counts where it is not."""
+        """Whether all values are finite. If not, the other figures of the row are meaningless."""
         return bool(self.video.isfinite().all() and self.audio.isfinite().all())
 
 
@@ -79,7 +79,7 @@ def denoise(subject: Subject, shape: Shape) -> Denoised:
 
 
 def count_tflop_a_step(subject: Subject, shape: Shape) -> float:
-    """The floating-point work of a step of plain diffusers, counted while it runs."""
+    """The floating-point work of one step of plain diffusers in TFLOP, counted during a run."""
     counter = FlopCounterMode(display=False)
     with counter:
         denoise(subject, Shape(shape.height, shape.width, shape.num_frames, steps=2))
@@ -87,7 +87,7 @@ def count_tflop_a_step(subject: Subject, shape: Shape) -> float:
 
 
 def gemm_tflops(device: str, side: int) -> float:
-    """The matrix rate of this device: a square product in bfloat16 (float32 on a CPU), the best of ten."""
+    """The matrix rate of this device in TFLOP/s: a square bfloat16 product (float32 on a CPU), the best of ten."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     left, right = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
     best = min(timed(lambda: left @ right, device) for _ in range(GEMM_ROUNDS))
@@ -95,7 +95,7 @@ def gemm_tflops(device: str, side: int) -> float:
 
 
 def decode(subject: Subject, latents: torch.Tensor) -> dict[str, float]:
-    """Decode a video: seconds, and the most memory that was held and reserved."""
+    """Decode a video: seconds, and the peak of allocated and of reserved memory."""
     vae = subject.pipe.vae
     timestep = latents.new_zeros(1, dtype=vae.dtype) if vae.config.timestep_conditioning else None
     forget_peak(subject.device)
@@ -106,7 +106,7 @@ def decode(subject: Subject, latents: torch.Tensor) -> dict[str, float]:
 
 
 def difference(one: Denoised, other: Denoised) -> float:
-    """How far two results are apart: the length of the difference over that of the second, the larger of both kinds."""
+    """The relative difference of two results: |one - other| / |other|, the larger of video and audio."""
     pairs = ((one.video, other.video), (one.audio, other.audio))
     return max(float((a.float() - b.float()).norm() / b.float().norm()) for a, b in pairs)
 
@@ -119,16 +119,16 @@ def write_profile(subject: Subject, shape: Shape, path: Path) -> None:
 
 
 def run_profiled(subject: Subject, shape: Shape) -> Any:
-    """Two steps under torch's profiler."""
+    """Run two steps under torch's profiler."""
     on_gpu = subject.device == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities, acc_events=True) as profiled:  # torch 2.11 warns where it is left open
+    with profile(activities=activities, acc_events=True) as profiled:  # torch 2.11 warns if acc_events is not set
         denoise(subject, Shape(shape.height, shape.width, shape.num_frames, steps=2))
     return profiled
 
 
 def timed(work: Callable[[], Any], device: str) -> float:
-    """Seconds that `work` takes, until the device has done it."""
+    """The seconds that `work` takes, including the device's pending work."""
     wait(device)
     start = time.perf_counter()
     work()
@@ -137,30 +137,30 @@ def timed(work: Callable[[], Any], device: str) -> float:
 
 
 def wait(device: str) -> None:
-    """Wait until the device has nothing to do."""
+    """Wait until the device is idle."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def forget_peak(device: str) -> None:
-    """Count peak memory anew."""
+    """Reset the peak memory."""
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_gb(device: str) -> float:
-    """The most memory that was taken, weights included; 0 on a CPU, which does not tell."""
+    """The peak of allocated memory, weights included; 0 on a CPU, which does not report it."""
     return torch.cuda.max_memory_allocated() / GB if device == "cuda" else 0.0
 
 
 def peaks_gb(device: str) -> tuple[float, float]:
-    """The most memory that tensors held, and that torch's allocator took for them; zeros on a CPU."""
+    """The peaks of allocated and of reserved memory; zeros on a CPU."""
     return peak_gb(device), torch.cuda.max_memory_reserved() / GB if device == "cuda" else 0.0
 
 
 def outside_gb(device: str) -> float:
-    """What of the GPU is taken and not torch's: CUDA's context, kernels and libraries, and other processes."""
+    """GPU memory used outside torch: CUDA's context, kernels and libraries, and other processes."""
     if device != "cuda":
         return 0.0
     free, total = torch.cuda.mem_get_info()
@@ -168,7 +168,7 @@ def outside_gb(device: str) -> float:
 
 
 def attention_kernels(subject: Subject, shape: Shape) -> list[dict[str, Any]]:
-    """The kernels of attention that ran in two steps, those that took longest first."""
+    """The attention kernels that ran in two steps, the slowest first."""
     profiled = run_profiled(subject, shape)
     on_gpu = subject.device == "cuda"
     rows = [
@@ -184,5 +184,5 @@ def attention_kernels(subject: Subject, shape: Shape) -> list[dict[str, Any]]:
 
 
 def held_gb(device: str) -> float:
-    """What tensors hold now; 0 on a CPU."""
+    """Memory that tensors use now; 0 on a CPU."""
     return torch.cuda.memory_allocated() / GB if device == "cuda" else 0.0

@@ -1,7 +1,7 @@
-"""The model that benchmarks.gpu measures: LTX-2 with real weights, with random ones of full size, or tiny.
+"""The models that benchmarks.gpu measures: LTX-2 with real weights, with random ones of full size, or tiny.
 
-`Subject` is the model as diffusers has it, for the cost of a step. `open_model` gives the model as the server has it,
-for whole tasks.
+`Subject` is a plain diffusers pipeline, for the time of a step. `open_model` returns the server's model, for whole
+tasks.
 """
 
 import tempfile
@@ -48,17 +48,17 @@ class Source:
     model: str
     family: Family = Family.LTX_2_0
     configs: Configs | None = None
-    """In place of the family's own, where a test wants them small."""
+    """Replaces the family's own configs, for tests that need small ones."""
 
     @property
     def drawn(self) -> Configs:
-        """The configs of random weights."""
+        """The configs for random weights."""
         return self.configs or FULL_SIZE[self.family]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A pipeline on its device, and what a call of it is given beside size and steps."""
+    """A pipeline on its device, and the arguments of a call except size and steps."""
 
     name: str
     pipe: Any
@@ -71,7 +71,7 @@ class Subject:
         return tuple(self.call["spatio_temporal_guidance_blocks"])
 
     def with_twin(self) -> "Subject":
-        """The same with another transformer object on the same weights: speed-ups stay on the object that got them."""
+        """A copy with another transformer object on the same weights, because optimizations cannot be uninstalled."""
         transformer = self.pipe.transformer
         with torch.device("meta"):
             twin = type(transformer).from_config(transformer.config)
@@ -82,7 +82,7 @@ class Subject:
 
 
 def open_subject(source: Source, device: str) -> Subject:
-    """The pipeline of `source` on `device`, as diffusers has it. With random weights it has no text encoder."""
+    """A plain diffusers pipeline of `source` on `device`. With random weights it has no text encoder."""
     torch.manual_seed(SEED)
     opened = {TINY: _tiny, RANDOM: _random}.get(source.model, _stored)(source, device)
     opened.pipe.set_progress_bar_config(disable=True)
@@ -108,7 +108,7 @@ def _stored(source: Source, device: str) -> Subject:
 
 
 def _random(source: Source, device: str) -> Subject:
-    """Embeddings stand for the text, so that all of the GPU is left for what is measured."""
+    """Random embeddings replace the text, so that the GPU memory is free for the measurement."""
     pipe = pipeline(draw_components(source.drawn, device))
     config = pipe.connectors.config
     width = config.caption_channels * config.text_proj_in_factor
@@ -126,17 +126,17 @@ def _random(source: Source, device: str) -> Subject:
 
 
 def random_name(source: Source) -> str:
-    """How random weights are called in the results."""
+    """The name of random weights in the results."""
     return f"random weights, LTX-{source.family}"
 
 
 def prompts() -> dict[str, Any]:
-    """What is asked for."""
+    """The prompts of the benchmark."""
     return {"prompt": "A cat walks over a sunny meadow.", "negative_prompt": "blurry"}
 
 
 def _guidance(*stg_blocks: int) -> dict[str, Any]:
-    """All guidance on, as the API's defaults have it."""
+    """All guidance on, with the API's defaults."""
     return {
         "guidance_scale": 3.0,
         "audio_guidance_scale": 7.0,
@@ -148,7 +148,7 @@ def _guidance(*stg_blocks: int) -> dict[str, Any]:
 
 
 def held_sizes(source: Source) -> Sizes:
-    """What the components of `source` take, without making them where they are random."""
+    """The sizes of the components of `source`. Random ones are not created for it."""
     if source.model != RANDOM:
         with tempfile.TemporaryDirectory() as folder:
             return measure_sizes(build_tiny(Path(folder)) if source.model == TINY else Path(source.model))
@@ -172,7 +172,7 @@ def held_sizes(source: Source) -> Sizes:
 def open_model(
     source: Source, device: str, placed: Placement, options: LoadOptions, cap: Callable[[], None] = lambda: None
 ) -> Ltx2Model:
-    """The server's model of `source`, placed as `placed` says. `cap` is called before the GPU holds anything of it."""
+    """The server's model of `source`, with placement `placed`. `cap` is called before any weight is on the GPU."""
     if source.model != RANDOM:
         cap()
         folder = Path("data/cache")

@@ -1,4 +1,4 @@
-"""Prints the figures for a person as soon as they are measured."""
+"""Prints the figures as a table while they are measured."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,19 +7,19 @@ FIRST_WIDTH, WIDTH = 22, 14
 
 
 class Report:
-    """Prints the rows of a part that are new, and their columns where these change."""
+    """Prints the new rows of a part, and the header when the columns change."""
 
     def __init__(self) -> None:
         self._columns: list[str] = []
         self._shown = 0
 
     def begin(self, name: str) -> None:
-        """A part begins. Seen at once, also in a pipe, as a run may be ended."""
+        """Begin a part. Output is flushed, because a run may be stopped early and its output may be piped."""
         self._columns, self._shown = [], 0
         print(f"\n{name}", flush=True)
 
     def show(self, found: Any) -> None:
-        """All that the part has found by now."""
+        """Print the new rows. `found` is everything that the part has measured so far."""
         rows = rows_of(found)
         for row in rows[self._shown :]:
             if list(row) != self._columns:
@@ -30,7 +30,7 @@ class Report:
 
 
 def rows_of(found: Any) -> list[dict[str, Any]]:
-    """What a part has found as rows: it may have lines with names instead, or nothing to say."""
+    """The results of a part as rows. A part may also return named values, or None."""
     if isinstance(found, Mapping):
         return [_as_row(name, value) for name, value in found.items()]
     return list(found or ())

@@ -1,4 +1,4 @@
-"""Cost of the stages after the steps and between tasks: the decoder, copying frames and weights to host memory."""
+"""Measures what follows the steps, and sleep mode: the decoder, frames to host memory, weights to host memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from models.yuv import to_planes
 
 
 def measure_decoding(subject: Subject, shape: Shape, latents: torch.Tensor) -> Iterator[Row]:
-    """The decoder, whole and in tiles, then with what cuDNN may choose. The first run of each warms up."""
+    """The decoder: whole, in tiles, and with cuDNN's benchmark mode. The first run of each is a warm-up."""
     vae = subject.pipe.vae
     vae.disable_tiling()
     yield tried({"way": "whole"}, lambda: _decode_warm(subject, latents))
@@ -36,7 +36,7 @@ def _decode_warm(subject: Subject, latents: torch.Tensor) -> Row:
 
 
 def measure_audio(subject: Subject, latents: torch.Tensor) -> Iterator[Row]:
-    """The vocoder as it was loaded, in float32 and in bfloat16: seconds, and how far the sound is from float32's."""
+    """The vocoder as loaded, in float32 and in bfloat16: seconds, and the difference of the audio to float32's."""
     pipe = subject.pipe
     with torch.no_grad():
         spectrogram = pipe.audio_vae.decode(latents.to(pipe.audio_vae.dtype), return_dict=False)[0]
@@ -51,7 +51,7 @@ def measure_audio(subject: Subject, latents: torch.Tensor) -> Iterator[Row]:
 
 
 def _vocoder(loaded: Any, dtype: torch.dtype, device: str) -> Any:
-    """Another of the same weights, made in float32 so that what it computes for itself is exact."""
+    """Another vocoder with the same weights, built in float32: values that it computes when built are then exact."""
     vocoder = type(loaded).from_config(loaded.config)
     vocoder.load_state_dict({name: weight.float() for name, weight in loaded.state_dict().items()})
     return vocoder.eval().to(device, dtype)
@@ -67,7 +67,7 @@ def _sing(vocoder: Any, spectrogram: torch.Tensor, reference: torch.Tensor, devi
 
 
 def measure_frames(subject: Subject, shape: Shape) -> dict[str, dict[str, float]]:
-    """From the decoder's floats to bytes in host memory: as planes of YUV 4:2:0, and as RGB."""
+    """From the decoder's floats to bytes in host memory: as YUV 4:2:0 planes, and as RGB."""
     size = (3, shape.num_frames, shape.height, shape.width)
     video = torch.rand(size, dtype=subject.pipe.vae.dtype, device=subject.device) * 2 - 1
     ways: dict[str, Any] = {"yuv": to_planes, "rgb": to_bytes}
@@ -80,7 +80,7 @@ def measure_frames(subject: Subject, shape: Shape) -> dict[str, dict[str, float]
 
 
 def measure_moves(subject: Subject) -> dict[str, dict[str, float]]:
-    """The transformer's weights to host memory and back, twice: the first sleep also has its memory pinned."""
+    """The transformer's weights to host memory and back, twice. The first sleep includes pinning the memory."""
     device = subject.pipe.transformer.device
     weights = weights_of([subject.pipe.transformer])
     gb = sum(weight.nbytes for weight in weights) / GB

@@ -1,4 +1,4 @@
-"""Cost of a step: diffusers without changes, each optimization alone and together, and the parts of `quality: fast`."""
+"""Measures a step: plain diffusers, each optimization alone and together, and the parts of `quality: fast`."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,17 +21,17 @@ from models.optimizations.selection import ALWAYS_FASTER, Optimization
 
 PLAIN = "diffusers"
 AGAIN = "diffusers again"
-"""The baseline at the end of a part: what it differs from the first by is the machine's."""
+"""The baseline, repeated at the end of a part. Its difference to the first run is the machine's noise."""
 TASK_STEPS = 40
 TINY_WEIGHTS = 256
-"""Layers of the tiny model that stand for large ones."""
+"""The size from which layers of the tiny model count as large."""
 
 
 Options = Mapping[str, tuple[Optimization, ...]]
 
 
 def options(device: str) -> Options:
-    """Each speed-up alone, then those of `auto`, then with all that this device has."""
+    """Each optimization alone, then those of `auto`, then all that this device supports."""
     alone = {str(name): (name,) for name in ALWAYS_FASTER}
     together: dict[str, tuple[Optimization, ...]] = {"auto": ALWAYS_FASTER}
     if device == "cuda":
@@ -42,7 +42,7 @@ def options(device: str) -> Options:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Blocks that are compiled in a mode of torch's, for one size or (`dynamic`) for all; beside these speed-ups."""
+    """Compiled blocks in one of torch's modes, for one size or (`dynamic`) for all sizes, with other optimizations."""
 
     optimizations: tuple[Optimization, ...]
     mode: str = "default"
@@ -50,7 +50,7 @@ class Compiled:
 
 
 def compiled_options() -> Mapping[str, Compiled]:
-    """Ways to compile the blocks; each may take minutes, so `--options` chooses."""
+    """Ways to compile the blocks. Each may take minutes, so choose with `--options`."""
     return {
         "auto + compile": Compiled(ALWAYS_FASTER),
         "compile": Compiled(()),
@@ -62,7 +62,7 @@ def compiled_options() -> Mapping[str, Compiled]:
 
 
 ATTENTION = ("_native_flash", "_native_cudnn", "_native_efficient", "_flash_3", "sage")
-"""diffusers' names of kernels for the picture's self-attention that a GPU may have, with the package that some need."""
+"""diffusers' names of attention kernels for the video's self-attention that a GPU may support. Some need a package."""
 
 
 class Steps:
@@ -77,30 +77,30 @@ class Steps:
         self._gemm_tflops = gemm_tflops
         self._tflop = count_tflop_a_step(subject, shape)
         self.reference = denoise(subject, shape)
-        """What diffusers makes as it comes."""
+        """The result of plain diffusers."""
 
     def measure_options(self) -> Iterator[Row]:
-        """A row for diffusers as it comes, and one for each option without compiled blocks."""
+        """A row for plain diffusers, and one for each option without compiled blocks."""
         yield tried({"option": PLAIN}, lambda: self._figures(self.reference))
         for name, optimizations in self._chosen(options(self._subject.device)).items():
             yield tried({"option": name}, lambda optimizations=optimizations: self._render(optimizations))
         yield tried({"option": AGAIN}, lambda: self._figures_warm(self._subject))
 
     def measure_attention(self) -> Iterator[Row]:
-        """The kernels that torch takes by itself, then a row for each that can be asked for."""
+        """The kernels that torch selects by itself, then a row for each selectable kernel."""
         yield from attention_kernels(self._subject, self._shape)
         names = ATTENTION if self._subject.device == "cuda" else ("native",)
         for name in self._chosen(dict.fromkeys(names)):
             yield tried({"option": name}, lambda name=name: self._render_with(name))
 
     def measure_compiled(self) -> Iterator[Row]:
-        """A row for each way of compiling the blocks, and diffusers as it comes once more."""
+        """A row for each way of compiling the blocks, and one more for plain diffusers."""
         for name, option in self._chosen(compiled_options()).items():
             yield tried({"option": name}, lambda option=option: self._render_compiled(option))
         yield tried({"option": AGAIN}, lambda: self._figures_warm(self._subject))
 
     def measure_fast(self) -> Iterator[Row]:
-        """A row for each way of `quality: fast`, on top of the speed-ups of `auto`."""
+        """A row for each part of `quality: fast`, with the optimizations of `auto`."""
         twin = self._subject.with_twin()
         transformer = twin.pipe.transformer
         interval = GuidanceInterval(transformer)
@@ -125,14 +125,14 @@ class Steps:
         return self._figures_warm(twin)
 
     def _render_with(self, backend: str) -> Row:
-        """The mask is left out: most of these kernels bear none."""
+        """Measure with another attention kernel. The mask is dropped: most of these kernels support none."""
         twin = self._subject.with_twin()
         install(twin.pipe.transformer, (Optimization.DROP_NOOP_MASK,), twin.stg_blocks)
         use_backend(twin.pipe.transformer, backend)
         return self._figures_warm(twin)
 
     def _render_compiled(self, option: Compiled) -> Row:
-        """What is compiled is forgotten after it: torch counts the variants of a block over all options."""
+        """Measure compiled blocks, then reset the compiler: torch counts a block's variants over all options."""
         twin = self._subject.with_twin()
         names = tuple(name for name in option.optimizations if name is not Optimization.TEXT_KV_CACHE)
         install(twin.pipe.transformer, names, twin.stg_blocks)
@@ -152,7 +152,7 @@ class Steps:
             clear_caches(twin.pipe.transformer)
 
     def _figures_warm(self, subject: Subject) -> Row:
-        """After two steps, for which kernels are chosen and blocks compiled."""
+        """Measure after a warm-up of two steps, in which kernels are chosen and blocks compiled."""
         denoise(subject, replace(self._shape, steps=2))
         return self._figures(denoise(subject, self._shape))
 
@@ -171,7 +171,7 @@ class Steps:
 
 @contextmanager
 def _products(linears: Fp8Linears, *, fast_sums: bool, fused: bool = False) -> Iterator[None]:
-    """Products in float8 with sums of less precision, and with one kernel for the rounding."""
+    """Multiply in float8, with exact or fast sums. `fused` compiles the quantization into one kernel."""
     plain = fp8.FAST_SUMS, fp8.round_rows
     fp8.FAST_SUMS = fast_sums
     if fused:

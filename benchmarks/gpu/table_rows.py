@@ -1,4 +1,4 @@
-"""Rows of figures. If one row fails, the next ones go on."""
+"""Rows of figures. If one row's measurement fails, the next ones still run."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from models.memory.gpu import collect_and_empty_cache
 
 Row = dict[str, Any]
 ERROR = "error"
-"""The column of what went wrong."""
+"""The column for the error."""
 
 
 def tried(names: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]) -> Row:
-    """A row called `names` of what `measure` finds, or of what went wrong. What it held is given back."""
+    """A row with `names` and the figures of `measure`, or its error. Frees the memory that `measure` used."""
     try:
         return {**names, **measure()}
     except Exception as error:
@@ -21,5 +21,5 @@ def tried(names: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]) ->
 
 
 def explain(error: Exception) -> Row:
-    """What stands in the place of figures."""
+    """The row's content if the measurement failed."""
     return {ERROR: f"{type(error).__name__}: {error}"}

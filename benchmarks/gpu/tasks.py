@@ -1,4 +1,4 @@
-"""Whole tasks as the server renders them: time by stage, memory against the estimate, memory left behind."""
+"""Measures whole tasks on the server's model: seconds per part, peak memory beside the estimate, leaked memory."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from models.request.enums import Quality
 from models.request.request import VideoRequest
 
 CARDS_GB = (16, 24, 48)
-"""Simulated where the GPU is larger."""
+"""Simulated on a larger GPU."""
 CARD_STEPS = 3
 CREEP_TASKS = 24
 CREEP_STEPS = 2
@@ -35,7 +35,7 @@ CREEP_STEPS = 2
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked for."""
+    """A named request."""
 
     name: str
     request: VideoRequest
@@ -43,7 +43,7 @@ class Task:
 
 
 def tasks(shape: Shape, large: Shape) -> list[Task]:
-    """The first warms up; the second has the same prompt."""
+    """The tasks. The first is a warm-up; the second has the same prompt."""
 
     def ask(name: str, of: Shape, *, from_image: bool = False, **more: Any) -> Task:
         size = {"height": of.height, "width": of.width, "num_frames": of.num_frames, "num_inference_steps": of.steps}
@@ -62,21 +62,21 @@ def tasks(shape: Shape, large: Shape) -> list[Task]:
 
 
 class Clock:
-    """Notes when each part of a render begins."""
+    """Records when each part of a render begins."""
 
     def __init__(self, device: str) -> None:
         self._device = device
         self._marks: list[tuple[Stage, float]] = []
 
     def note(self, progress: Progress) -> None:
-        """Take a report of the render."""
+        """Process a progress report of the render."""
         wait(self._device)
         self._marks.append((progress.stage, time.perf_counter()))
 
     def parts(self) -> dict[str, float]:
-        """Seconds: until the first call of the transformer, in its steps, in the picture's and the sound's decoder.
+        """Seconds until the transformer's first call, in its steps, in the video decoder and in the audio decoder.
 
-        To be asked when the render has ended.
+        Call it when the render has ended.
         """
         wait(self._device)
         end = time.perf_counter()
@@ -93,7 +93,7 @@ class Clock:
 
 
 def measure_task(model: Ltx2Model, task: Task, device: str) -> Row:
-    """Render one task. Memory is what it takes beside what was held before: with weights that pass through the GPU."""
+    """Render one task. Memory is counted beyond what was allocated before, so streamed weights are included."""
     request = apply_adjustments(task.request, model.find_adjustments(task.request))
     image = Image.new("RGB", (request.width, request.height), "teal") if task.from_image else None
     collect_and_empty_cache()
@@ -113,7 +113,7 @@ def measure_task(model: Ltx2Model, task: Task, device: str) -> Row:
 
 
 def measure_tasks(source: Source, device: str, shape: Shape, large: Shape) -> Iterator[Row]:
-    """All tasks on the fastest placement that this machine has room for, then whether memory creeps."""
+    """All tasks on the fastest placement for this machine's memory, then the test for a memory leak."""
     model = open_model(source, device, choose(source, device), LoadOptions())
     try:
         yield {"place": str(model.placement.mode), "speedups": [str(name) for name in model.optimizations]}
@@ -130,8 +130,8 @@ def _measure_creep(model: Ltx2Model, device: str) -> Row:
 
 
 def measure_cards(source: Source, device: str, shape: Shape) -> Iterator[Row]:
-    """A task on each placement that smaller cards need, with as much of the GPU as such a card has."""
-    if device == "cpu":  # stands for a GPU: there, one placement is all
+    """One task on each placement that smaller GPUs need, with GPU memory limited to that of such a GPU."""
+    if device == "cpu":  # on a CPU one placement is enough
         needed = [(0, choose(source, device))]
     else:
         needed = needed_by_cards(held_sizes(source), free_host_bytes())
@@ -148,7 +148,7 @@ def measure_cards(source: Source, device: str, shape: Shape) -> Iterator[Row]:
 
 @contextmanager
 def _recorded_streams() -> Iterator[None]:
-    """Blocks that are done are left to the allocator, instead of waiting for the GPU at the end of each."""
+    """Let the allocator release finished blocks, instead of waiting for the GPU at the end of each."""
     offload.RECORD_STREAM = True
     try:
         yield
@@ -168,7 +168,7 @@ def _measure_card(source: Source, device: str, shape: Shape, card: "SmallCard", 
 
 
 def needed_by_cards(sizes: Sizes, host_bytes: int) -> list[tuple[int, Placement]]:
-    """The smallest card, in GB, for each placement. Raises ModelUnavailable where host memory is too small for one."""
+    """The smallest GPU, in GB, for each placement. Raises ModelUnavailable if host memory is too small for one."""
     found: dict[tuple[OffloadMode, WeightDtype], tuple[int, Placement]] = {}
     for card_gb in CARDS_GB:
         for weights in WeightDtype:
@@ -178,7 +178,7 @@ def needed_by_cards(sizes: Sizes, host_bytes: int) -> list[tuple[int, Placement]
 
 
 def choose(source: Source, device: str) -> Placement:
-    """Where this machine's memory puts the model."""
+    """The placement for this machine's memory."""
     sizes = held_sizes(source)
     if device == "cpu":
         return plan_cpu(free_host_bytes(), sizes)
@@ -187,7 +187,10 @@ def choose(source: Source, device: str) -> Placement:
 
 
 class SmallCard:
-    """A card of `card_gb` on a larger one, whose rest is taken: who asks what is free is told of the small one."""
+    """Simulates a GPU of `card_gb` on a larger one.
+
+    It allocates the rest, so that the measured free memory is that of the smaller GPU.
+    """
 
     def __init__(self, card_gb: int, device: str) -> None:
         self._card_gb = card_gb
@@ -195,12 +198,12 @@ class SmallCard:
         self._rest: torch.Tensor | None = None
 
     def take_rest(self) -> None:
-        """Leave as much of the GPU as the small card has."""
+        """Allocate all GPU memory beyond that of the small GPU."""
         if self._device == "cuda":
             rest_bytes = max(0, offload.card_bytes() - self._card_gb * GB)
             self._rest = torch.empty(rest_bytes, dtype=torch.uint8, device=self._device)
 
     def give_back(self) -> None:
-        """Have the whole GPU again."""
+        """Free the allocated rest."""
         self._rest = None
         collect_and_empty_cache()

@@ -1,4 +1,4 @@
-"""The text encoder: on the GPU, in 4 bits, and streamed through the GPU, pinned or not; seconds, memory, distance."""
+"""Measures the text encoder on the GPU, in 4 bits, and streamed, pinned or not: seconds, memory, difference."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,11 +19,11 @@ from models.memory.offload_plan import TEXT_ENCODER
 from models.quantization.nf4 import store_in_4_bits
 
 Place = Callable[[Any, torch.device], None]
-"""Puts a text encoder, which is in host memory, where it works."""
+"""Places a text encoder, which is in host memory, for its use."""
 
 
 def measure_text(source: Source, device: str) -> Iterator[Row]:
-    """A row for each way to hold the text encoder of `source`: one text, both in one pass, and a second time."""
+    """A row for each way to hold the text encoder of `source`: one text, the same again, both texts in one pass."""
     reference: torch.Tensor | None = None
     for name, place in WAYS.items():
         if device == "cpu" and name == "passes, pinned":
@@ -68,8 +68,8 @@ def _measure(
 
 
 def _pipeline(source: Source, device: str) -> Any:
-    """A pipeline with a text encoder and nothing else. True weights are read, random ones made on the device."""
-    torch.manual_seed(SEED)  # each way is measured on the same
+    """A pipeline with only a text encoder and a tokenizer. Random weights are created on the device."""
+    torch.manual_seed(SEED)  # the same random weights for each way
     parts: dict[str, Any] = dict.fromkeys(("scheduler", "vae", "audio_vae", "connectors", "transformer", "vocoder"))
     if source.model == RANDOM or source.configs is not None:
         config = source.drawn.get("text_encoder", GEMMA_3_12B)
@@ -114,4 +114,4 @@ WAYS: dict[str, Place] = {
     "passes, pinned": _pass_pinned,
     "nf4, passes": _pass_in_4_bits,
 }
-"""The first is what the others are compared with."""
+"""The first one is the reference for the differences."""

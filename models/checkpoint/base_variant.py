@@ -1,8 +1,9 @@
-"""The second transformer of a checkpoint, for an operator who says that its base is to be run.
+"""Selects the full (base) transformer of a checkpoint that contains two transformers. Does not import torch.
 
-LTX-2.5 comes with two in one repository: the distilled one, which its index names, and the full one beside it, which
-wants steps and guidance. A checkpoint is then seen through a folder of links in which the full one has the other's
-place, so that whoever reads a checkpoint reads this one alike. Knows no torch.
+The LTX-2.5 repository contains two: the distilled one, which its index names, and the full one in `transformer_full`.
+The full one needs more steps and guidance. The operator selects it with `generator.checkpoint_type: base`. The
+checkpoint is then read through a folder of symlinks, where `transformer` points to `transformer_full`. All code that
+reads a checkpoint therefore works without a special case.
 """
 
 import contextlib
@@ -16,19 +17,19 @@ BASE_VARIANT_CONFIG = f"{BASE_VARIANT}/config.json"
 
 
 def has_base_variant(folder: Path) -> bool:
-    """Whether a checkpoint comes with a full transformer beside the one that its index names."""
+    """Whether the checkpoint has a full transformer beside the one that its index names."""
     return (folder / BASE_VARIANT_CONFIG).is_file()
 
 
 def view_path(folder: Path, cache_dir: Path) -> Path:
-    """Where in `cache_dir` the links stand for the checkpoint in `folder`, once they are made."""
+    """The folder in `cache_dir` for the symlinks to the checkpoint in `folder`. It may not exist yet."""
     return cache_dir / f"full-{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]}"
 
 
 def materialize(folder: Path, cache_dir: Path) -> Path:
-    """The checkpoint in `folder` with its full transformer in the place of the other. Raises OSError.
+    """Create the symlinks that make the full transformer the checkpoint's `transformer`. Return their folder.
 
-    Two processes may do this at once: each makes links of its own, and the first to finish names them.
+    Two processes may call this at once: each creates its own folder, and the first to rename it wins. Raises OSError.
     """
     target = view_path(folder, cache_dir)
     if target.exists():

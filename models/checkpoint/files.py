@@ -1,4 +1,4 @@
-"""The files of a checkpoint in the layout of diffusers: which of them rendering needs. Knows no torch."""
+"""Lists the files of a checkpoint in the diffusers layout that rendering needs. Does not import torch."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -9,17 +9,17 @@ from models.checkpoint.base_variant import BASE_VARIANT, TRANSFORMER
 
 INDEX = "model_index.json"
 OPTIONAL_COMPONENTS = ("processor", "prompt_enhancer")
-"""Parts of newer checkpoints that rendering does not use: a prompt rewriter is a language model of its own."""
+"""Components of newer checkpoints that rendering does not use. The prompt enhancer is a language model of its own."""
 UNUSED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.msgpack", "*.h5", "*.fp16.*", "*.non_ema.*")
-"""Older formats (some of which can run code when they are read) and second copies of the weights."""
+"""Older formats, some of which can run code when they are read, and duplicate copies of the weights."""
 SUFFIX = ".safetensors"
 WEIGHTS = f"*{SUFFIX}"
 STEMS = ("model", "diffusion_pytorch_model")
-"""What transformers and diffusers call the file of a component's weights."""
+"""The file names of a component's weights: the first is used by transformers, the second by diffusers."""
 CONFIGS = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
-"""What has no weights, and the name of its config; that of all others is config.json."""
+"""Components without weights, and the name of their config file. All others use config.json."""
 OF_TRANSFORMERS = "text_encoder"
-"""The component that transformers reads; diffusers reads the others, and each has its own names for the files."""
+"""The only component that transformers loads. diffusers loads the others, with its own file names."""
 
 
 def components(index: Mapping[str, object]) -> tuple[str, ...]:
@@ -32,31 +32,31 @@ def components(index: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def needed_files(index: Path, *, full: bool = False) -> list[str]:
-    """Patterns of the files that rendering needs, from the repository's own model_index.json.
+    """File patterns that rendering needs, computed from the repository's own model_index.json.
 
-    `full` takes the full transformer in the place of the one that the index names (see models/full_transformer).
+    With `full`, the full transformer replaces the one that the index names (see models/checkpoint/base_variant.py).
     """
     names = components(json.loads(index.read_text(encoding="utf-8")))
     return [INDEX, *(f"{BASE_VARIANT if full and name == TRANSFORMER else name}/*" for name in names)]
 
 
 def used_weights(component: str, names: Collection[str]) -> set[str]:
-    """Those of a component's files, by name, that its weights are read from."""
+    """The file names, out of `names`, that the loader reads a component's weights from."""
     if shard_index(component, names) is None:
         return {unsharded_name(component)} & set(names)
     return set(matching(names, unsharded_name(component).replace(SUFFIX, f"-*-of-*{SUFFIX}")))
 
 
 def unsharded_name(component: str) -> str:
-    """The name of a component's weights where they are one file."""
+    """The file name of a component's weights when they are not sharded."""
     return STEMS[component != OF_TRANSFORMERS] + SUFFIX
 
 
 def shard_index(component: str, names: Collection[str]) -> str | None:
-    """The name of the file that tells of a component's shards, if its weights are read from shards.
+    """The name of the shard index, or None if the weights are not read from shards.
 
-    Some repositories have the same weights twice, whole and in shards: diffusers then reads the shards, transformers
-    the whole file.
+    Some repositories store the same weights twice, as one file and as shards. diffusers then reads the shards,
+    transformers reads the single file.
     """
     index = f"{unsharded_name(component)}.index.json"
     whole_comes_first = component == OF_TRANSFORMERS and unsharded_name(component) in names
@@ -64,7 +64,10 @@ def shard_index(component: str, names: Collection[str]) -> str | None:
 
 
 def duplicate_weights(files: Collection[str]) -> list[str]:
-    """Patterns of weights that nothing reads, given a repository's files, `component/name`, with or without them."""
+    """Patterns of weight files that no loader reads.
+
+    `files` are paths in the repository (`component/name`); the list may or may not include the unused files.
+    """
     names: dict[str, set[str]] = {}
     for component, _, name in (file.partition("/") for file in files):
         names.setdefault(component, set()).add(name)
@@ -82,10 +85,10 @@ def _unused(component: str, names: Collection[str]) -> list[str]:
 
 
 def weight_files(folder: Path, component: str) -> list[Path]:
-    """The files on this machine that a component's weights are read from."""
+    """Local paths of the files that the loader reads a component's weights from."""
     return [folder / component / name for name in sorted(used_weights(component, names_in(folder, component)))]
 
 
 def names_in(folder: Path, component: str) -> set[str]:
-    """The names of the files of a component on this machine."""
+    """Names of the local files of a component."""
     return {file.name for file in (folder / component).glob("*")}

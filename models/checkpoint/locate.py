@@ -1,6 +1,6 @@
-"""Brings a checkpoint onto this machine: builds the tiny one, takes a folder, or downloads from the Hugging Face hub.
+"""Makes a checkpoint available locally: builds the tiny model, finds a folder, or downloads from the Hugging Face hub.
 
-Knows no Ray and no HTTP. Every failure is a ModelUnavailable that says what to do about it.
+Does not import Ray or an HTTP framework. Every failure is a ModelUnavailable whose message names the remedy.
 """
 
 from pathlib import Path
@@ -18,11 +18,13 @@ from models.progress import ReportProgress
 def fetch_checkpoint(
     model: str, cache_dir: Path, report: ReportProgress, checkpoint_type: CheckpointType = CheckpointType.AUTO
 ) -> Path:
-    """The folder of `model` on this machine, in the layout of diffusers.
+    """Return the local folder of `model`, in the diffusers layout.
 
-    `model` is "tiny", a folder, or a repository of the hub (owner/name, or owner/name@revision); `cache_dir`
-    keeps what is built or downloaded. `training` says which transformer is wanted of a checkpoint that has two.
-    Raises ModelUnavailable; what `report` raises ends a download (what is there already is kept).
+    `model` is "tiny", a folder, or a hub repository (owner/name, or owner/name@revision). Built and downloaded models
+    are kept in `cache_dir`. `checkpoint_type` selects the transformer of a checkpoint that has two.
+
+    Raises ModelUnavailable. An exception that `report` raises stops a download; files that are complete by then are
+    kept.
     """
     try:
         if model == TINY:
@@ -40,7 +42,7 @@ def fetch_checkpoint(
 
 
 def find_checkpoint(model: str, cache_dir: Path, checkpoint_type: CheckpointType = CheckpointType.AUTO) -> Path | None:
-    """The folder of `model` if it is on this machine, whole or not. Builds nothing and asks no hub."""
+    """The local folder of `model`, complete or not, or None. Builds nothing and does not contact the hub."""
     if model == TINY:
         return found if (found := tiny_folder(cache_dir)).is_dir() else None
     folder = find_folder(model)
@@ -52,23 +54,23 @@ def find_checkpoint(model: str, cache_dir: Path, checkpoint_type: CheckpointType
 
 
 def find_folder(model: str) -> Path | None:
-    """The folder that `model` names, if it names one that is there."""
+    """`model` as a path, if it is an existing folder; otherwise None."""
     try:
         folder = Path(model).expanduser()
         return folder if model and folder.is_dir() else None
-    except (OSError, RuntimeError):  # a name that no file can have, or the home of nobody
+    except (OSError, RuntimeError):  # the name is not a valid file name, or names a home folder of an unknown user
         return None
 
 
 def is_repository(model: str) -> bool:
-    """Whether `model` is spelt as a repository of the hub is."""
+    """Whether `model` has the form of a hub repository id."""
     return not model.startswith(("/", ".", "~")) and model.partition("@")[0].count("/") == 1
 
 
 def _download(model: str, cache_dir: Path, report: ReportProgress, checkpoint_type: CheckpointType) -> Path:
     if not is_repository(model):
         raise ModelNotFound(
-            f"{model!r} is no folder on this machine, and no repository of the Hugging Face hub "
+            f"{model!r} is neither a folder on this machine nor a repository of the Hugging Face hub "
             "(owner/name, or owner/name@revision)"
         )
     return download(RepoRef.parse(model), cache_dir, report, wants_full=checkpoint_type is CheckpointType.BASE)

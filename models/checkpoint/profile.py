@@ -1,20 +1,25 @@
-"""How a checkpoint wants to be run: chosen from its own configs, never from its name. Knows no torch.
+"""Chooses how to run a checkpoint, from its configs and never from its name. Does not import torch.
 
-| family | told by | STG block | `use_cross_timestep` | steps |
+| family | recognized by | STG block | `use_cross_timestep` | steps |
 |---|---|---|---|---|
-| LTX-2 (19B) | prompt embeddings are projected in the transformer | 29 | False | 40 |
-| LTX-2.3 and later | the connectors project them, for each modality | 28 | True | 30 |
+| LTX-2 (19B) | the transformer projects the prompt embeddings | 29 | False | 40 |
+| LTX-2.3 and later | the connectors project them, separately for each modality | 28 | True | 30 |
 
-Blocks and `use_cross_timestep` are what diffusers' LTX2Pipeline recommends in its documentation, the steps are those of
-Lightricks' own pipelines (LTX_2_PARAMS, and LTX_2_3_PARAMS for all that came later), which differ in nothing else that
-a client may ask for. One with so few blocks that its STG block is not there has the last in its place. A transformer
-as narrow as no real one is tiny, and its weights are random. `use_cross_timestep` counts only where the fix of the
-cross-attention is off (models/fixes).
+Sources:
+- STG block and `use_cross_timestep`: the recommendations in diffusers' documentation of LTX2Pipeline.
+- Steps: Lightricks' own pipelines (LTX_2_PARAMS, and LTX_2_3_PARAMS for all later models). The two sets differ in no
+  other parameter that a client can set.
 
-A distilled checkpoint has the transformer config of its base. Only its scheduler can tell: one that leaves the noise
-levels as they are given (`use_dynamic_shifting` false) belongs to it. A conversion that keeps the scheduler of the base
-tells nothing, so an operator can say what it is. LTX-2.5 is distilled as its repository names it; the full transformer
-that lies beside it is for an operator who says `base` (models/checkpoint/base_variant.py).
+Special cases:
+- If a checkpoint has too few blocks for the STG block of its family, its last block is used.
+- A transformer narrower than any real one is treated as tiny: its weights are random.
+- `use_cross_timestep` has an effect only where the cross-attention fix is off (models/fixes).
+
+A distilled checkpoint has the same transformer config as its base. Only the scheduler's config can distinguish them:
+`use_dynamic_shifting: false` leaves the noise levels unchanged and marks a distilled checkpoint. A conversion that
+keeps the base's scheduler cannot be recognized, so the operator can set `generator.checkpoint_type`. The default
+transformer of LTX-2.5 is the distilled one. The operator selects the full transformer beside it with `base`
+(models/checkpoint/base_variant.py).
 """
 
 from collections.abc import Mapping
@@ -31,25 +36,25 @@ BLOCKS_OF_LTX2 = 48
 HEADS_OF_LTX2 = 32
 HEAD_WIDTH_OF_LTX2 = 128
 TINY_WIDTH = 512
-"""Narrower than this is no model that draws anything; LTX-2 is 4096 wide."""
+"""Width below which a transformer is treated as tiny, with random weights. LTX-2 is 4096 wide."""
 STG_BLOCK_2_0 = 29
 STG_BLOCK_2_3 = 28
 
 
 class Family(StrEnum):
-    """The kinds of checkpoint that want to be run differently."""
+    """Checkpoint generations that need different run parameters."""
 
     LTX_2_0 = "2.0"
     """LTX-2, 19B parameters."""
     LTX_2_3 = "2.3"
-    """LTX-2.3 and what came after it."""
+    """LTX-2.3 and later."""
 
 
 class CheckpointType(StrEnum):
-    """What an operator may say of a checkpoint."""
+    """Values of the setting `generator.checkpoint_type`."""
 
     AUTO = "auto"
-    """Let its scheduler's config tell."""
+    """Decide from the scheduler's config."""
     BASE = "base"
     """Many steps, with guidance."""
     DISTILLED = "distilled"
@@ -64,20 +69,20 @@ NAMES = MappingProxyType({Family.LTX_2_0: "LTX-2", Family.LTX_2_3: "LTX-2.3 or l
 NO_GUIDANCE = MappingProxyType(
     {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0}
 )
-"""The scales at which guidance is off."""
+"""The scales that switch each guidance off."""
 
 
 @dataclass(frozen=True)
 class CheckpointProfile:
-    """What LTX2Pipeline must be told about a checkpoint.
+    """Run parameters of a checkpoint, for LTX2Pipeline.
 
-    `duration_head` says whether the checkpoint can tell from a prompt how long its video should be (LTX-2.5).
-    `sigmas` are the noise levels of a distilled one, and None for all others. `tiny` is one of random weights: what it
-    draws is labelled as such.
+    `duration_head` is true if the checkpoint can predict a video's duration from the prompt (LTX-2.5). `sigmas` are the
+    noise levels of a distilled checkpoint, None for others. `tiny` marks random weights; their videos get a watermark.
 
-    `perturbed_attn` goes into the transformer's config when it is loaded. LTX-2 (19B) comes with False, which makes
-    spatiotemporal guidance a silent no-op that still costs an evaluation a step; Lightricks' own pipeline applies it to
-    that checkpoint, at block 29, and so do we. It changes no weight, only the class of the attention processor.
+    `perturbed_attn` is written into the transformer's config at load. LTX-2 (19B) ships with False. Spatiotemporal
+    guidance then has no effect, but still costs one transformer call per step. Lightricks' own pipeline applies that
+    guidance to this checkpoint at block 29, and so does this project. The flag changes no weight, only the attention
+    processor's class.
     """
 
     family: Family
@@ -90,21 +95,21 @@ class CheckpointProfile:
 
     @property
     def defaults(self) -> dict[str, float]:
-        """Defaults of this checkpoint; models/request/request.py has those of the other parameters."""
+        """Parameter defaults of this checkpoint. models/request/request.py has the other defaults."""
         if self.sigmas is not None:
             return {"num_inference_steps": len(self.sigmas), **NO_GUIDANCE}
         return {"num_inference_steps": STEPS[self.family]}
 
     @property
     def summary(self) -> str:
-        """What it says, for the log."""
+        """One line for the log."""
         if self.sigmas is not None:
             return f"{NAMES[self.family]}, distilled: {len(self.sigmas)} steps without guidance"
         return f"{NAMES[self.family]}: {STEPS[self.family]} guided steps, STG at block {self.stg_blocks[0]}"
 
 
 def choose_profile(transformer: Mapping[str, object]) -> CheckpointProfile:
-    """The profile for a transformer's config. Keys that the config leaves out have diffusers' defaults, LTX-2 (19B)."""
+    """The profile for a transformer's config. Missing keys take diffusers' defaults, which are those of LTX-2 (19B)."""
     blocks = _whole_number(transformer, "num_layers", BLOCKS_OF_LTX2)
     heads = _whole_number(transformer, "num_attention_heads", HEADS_OF_LTX2)
     tiny = heads * _whole_number(transformer, "attention_head_dim", HEAD_WIDTH_OF_LTX2) < TINY_WIDTH
@@ -121,10 +126,10 @@ def _whole_number(config: Mapping[str, object], name: str, default: int) -> int:
 
 
 def is_distilled(checkpoint_type: CheckpointType, scheduler: Mapping[str, object], name: str) -> bool:
-    """Whether a checkpoint is distilled, by what the operator says or else by its scheduler's config.
+    """Whether a checkpoint is distilled: by the setting, or else by its scheduler's config.
 
-    Raises ModelUnavailable where the config tells nothing and the name (a repository or a folder) says distilled: run
-    as the wrong one of the two, it makes a bad video without a word.
+    Raises ModelUnavailable if the config does not show it and the name (a repository or a folder) contains "distilled".
+    Run as the wrong type, a checkpoint makes a bad video without an error.
     """
     if checkpoint_type is not CheckpointType.AUTO:
         return checkpoint_type is CheckpointType.DISTILLED
@@ -139,14 +144,14 @@ def is_distilled(checkpoint_type: CheckpointType, scheduler: Mapping[str, object
 
 
 def matches(checkpoint_type: CheckpointType, profile: CheckpointProfile) -> bool:
-    """Whether a profile is one that the operator's word allows: it may be from before that was said."""
+    """Whether the setting allows this profile. A stored profile may be older than the setting."""
     return checkpoint_type is CheckpointType.AUTO or (checkpoint_type is CheckpointType.DISTILLED) == (
         profile.sigmas is not None
     )
 
 
 def _last_names(name: str) -> tuple[str, str]:
-    """What a folder, or a repository with and without its revision, is called in the end."""
+    """The last part of a folder's path, or of a repository id with and without its revision."""
     whole = name.rstrip("/")
     return whole.rpartition("/")[2], whole.partition("@")[0].rpartition("/")[2]
 
@@ -154,9 +159,10 @@ def _last_names(name: str) -> tuple[str, str]:
 def read_profile(
     folder: Path, checkpoint_type: CheckpointType = CheckpointType.AUTO, name: str = ""
 ) -> CheckpointProfile:
-    """The profile for a checkpoint that diffusers saved in `folder`, known to the operator as `name`.
+    """The profile of the checkpoint in `folder`. `name` is the model's name in the settings.
 
-    Raises ModelUnavailable if it is none of LTX-2, ModelBroken if it is no checkpoint at all, and as `is_distilled`.
+    Raises ModelUnavailable if it is not an LTX-2, ModelBroken if it is not a checkpoint, and what `is_distilled`
+    raises.
     """
     index = read_object(folder / INDEX)
     if not str(index.get("_class_name", "")).startswith("LTX2"):

@@ -1,7 +1,8 @@
-"""How large the components of a checkpoint are once they are loaded, from the headers of its files. Knows no torch.
+"""Computes the size of each loaded component from the headers of its files. Does not import torch.
 
-A load makes one kind of number of all weights, but float32 of some vocoders. What is stored so already is mapped from
-its file and costs no host memory of its own; what is stored otherwise, such as float32, is made anew beside it.
+A load converts all weights to one dtype, except some vocoders, which stay in float32. Weights already stored in the
+target dtype are memory-mapped and use no host memory of their own. Weights stored in another dtype, such as float32,
+are converted into new memory beside the file's mapping.
 """
 
 import json
@@ -18,26 +19,26 @@ from models.fixes.vocoder import VOCODER, run_in_float32
 from models.memory.offload_plan import TEXT_ENCODER, TRANSFORMER, Sizes
 
 STORED_AS = {"bfloat16": "BF16", "float32": "F32"}
-"""What the headers call the numbers that a load makes."""
+"""The safetensors name of each target dtype."""
 BLOCKS = "transformer_blocks."
-"""What the names of all weights begin with that are in a block of the transformer."""
+"""Name prefix of all weights inside a transformer block."""
 ROUNDED = (".to_q", ".to_k", ".to_v", ".to_out.0", "ff.net.0.proj", "ff.net.2")
-"""How the names of those layers in a block end whose weights fp8 rounds: all attention and feed-forward layers."""
+"""Name suffixes of the layers that fp8 quantizes: all attention and feed-forward layers."""
 SCALE_BYTES = 2
-"""Of each row of a rounded weight."""
+"""Size of the scale of each row of a quantized weight."""
 NUMBER_BYTES = {"bfloat16": 2, "float32": 4}
 
 
 def in_4_bits(name: str, dimensions: int) -> bool:
-    """Whether a weight by this name is a matrix of the language model's layers, which `text_encoder_dtype` rounds.
+    """Whether `text_encoder_dtype` quantizes the weight of this name: a matrix in the language model's layers.
 
-    Embeddings and norms stay as they are, as does what reads images, which no render calls.
+    Embeddings, norms and the vision tower, which no render calls, keep their dtype.
     """
     return dimensions > 1 and "language_model." in name and ".layers." in name
 
 
 def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
-    """Sizes of the checkpoint that diffusers saved in `folder`, loaded as `dtype`."""
+    """Sizes of the checkpoint that diffusers saved in `folder`, when loaded as `dtype`."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     config = json.loads((folder / TRANSFORMER / "config.json").read_text(encoding="utf-8"))
     dtypes = {VOCODER: "float32"} if run_in_float32(folder) else {}
@@ -59,7 +60,7 @@ def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One weight in a file: its bytes once it is loaded, and whether it is stored as other numbers."""
+    """One weight in a file. `size_bytes`: once loaded. `converted`: whether it is stored in another dtype."""
 
     name: str
     size_bytes: int
@@ -68,23 +69,23 @@ class StoredTensor:
 
     @property
     def fp8_bytes(self) -> int:
-        """What it takes where the transformer is stored as fp8."""
+        """Size in bytes when the transformer is stored as fp8."""
         if not is_rounded(self.name):
             return self.size_bytes
         return math.prod(self.shape) + self.shape[0] * SCALE_BYTES
 
 
 def is_rounded(name: str) -> bool:
-    """Whether fp8 rounds the transformer's weight of this name."""
+    """Whether fp8 quantizes the transformer's weight of this name."""
     return name.startswith(BLOCKS) and name.removesuffix(".weight").endswith(ROUNDED)
 
 
 def _read(files: Sequence[Path], dtype: str) -> list[StoredTensor]:
-    """All weights in `files`."""
+    """Read the headers of all weights in `files`."""
     found = []
     for file in files:
         with safe_open(file, framework="np") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  # it is no mapping
+            for name in tensors.keys():  # noqa: SIM118  # safe_open's result is not a mapping
                 each = tensors.get_slice(name)
                 shape = each.get_shape()
                 size_bytes = math.prod(shape) * NUMBER_BYTES[dtype]

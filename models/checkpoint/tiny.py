@@ -1,10 +1,12 @@
-"""The built-in model: an LTX-2 with random weights, small enough for two CPU cores.
+"""Builds the tiny model: an LTX-2 with random weights, small enough for two CPU cores.
 
-Every component, class and compression ratio is that of LTX-2 (19B); only layers and width are shrunk. It runs the
-same code, step for step and guidance pass for guidance pass, and draws noise. Knows no Ray, no HTTP and no storage.
+Every component, class and compression ratio is that of LTX-2 (19B); only the number of layers and the width are
+smaller. It runs the same code, with the same steps and guidance passes, and its videos are noise. Does not import Ray,
+an HTTP framework or the storage package.
 
-Where its time goes at 512x768, 121 frames (6,144 picture tokens): self-attention of one head of 16, which is why there
-is one block; the video decoder's last stage, which is why that has 4 channels.
+At 512x768, 121 frames (6,144 video tokens) two parts dominate the time:
+- Self-attention, with one head of 16. It is the reason for a single block.
+- The last stage of the video decoder. It is the reason for its 4 channels.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RECIPE_VERSION = 1
-"""Part of the folder's name: raise it with every change below, or an old folder is taken for the new model."""
+"""Part of the folder's name. Increase it with every change below, or an old folder is used for the new model."""
 SEED = 19
 
 TEXT_WIDTH = 16
@@ -107,19 +109,19 @@ SCHEDULER = {
     "max_image_seq_len": 4096,
     "shift_terminal": 0.1,
 }
-"""As LTX-2 has it."""
+"""The values of LTX-2."""
 
 
 def tiny_folder(folder: Path) -> Path:
-    """Where under `folder` the tiny model stands, once it is built."""
+    """The folder of the tiny model under `folder`. It may not exist yet."""
     return folder / f"{TINY_MODEL_NAME}-v{RECIPE_VERSION}"
 
 
 def build_tiny(folder: Path) -> Path:
-    """Make the tiny model under `folder`, once, and return where it stands.
+    """Build the tiny model under `folder`, unless it exists, and return its folder.
 
-    Two processes may do this at the same time: each writes a folder of its own, the first to finish names it, and
-    what the other made (the same, bit for bit) is dropped. Raises OSError where it cannot write.
+    Two processes may call this at once: each writes its own folder and the first to rename it wins. The other result,
+    equal bit for bit, is discarded. Raises OSError if the folder cannot be written.
     """
     target = tiny_folder(folder)
     if target.exists():
@@ -137,7 +139,7 @@ def build_tiny(folder: Path) -> Path:
 
 
 def _write(folder: Path) -> None:
-    """Write every component as diffusers' `save_pretrained` lays them out."""
+    """Write all components in the layout of diffusers' `save_pretrained`."""
     import torch
     from diffusers import LTX2Pipeline
     from transformers.utils import logging
@@ -181,7 +183,7 @@ def _text_encoder() -> Any:
 
 
 def byte_tokenizer() -> Any:
-    """One token for each byte of the text, so that every prompt of every language is a different one."""
+    """A tokenizer with one token per byte of text, so that different prompts have different tokens in any language."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -196,9 +198,9 @@ def byte_tokenizer() -> Any:
 
 
 def _draw_weights(component: "nn.Module", rng: np.random.Generator) -> None:
-    """Fill a component's matrices with uniform noise of variance 1 / inputs, and its biases with nothing.
+    """Fill a component's matrices with uniform noise of variance 1 / inputs, and its biases with zeros.
 
-    numpy's generator gives the same numbers on every processor; torch's fast paths do not promise that.
+    numpy's generator returns the same numbers on every processor; torch's fast paths do not guarantee that.
     """
     import torch
 

@@ -1,9 +1,10 @@
-"""Timesteps of the audio-video cross-attention, as the checkpoints were trained.
+"""Computes the timesteps of the audio-video cross-attention as in the training of the checkpoints.
 
-Each modality attends to the other. What its own tokens are scaled and shifted by follows their own timesteps; how far
-what comes from the other is let in (the gate) follows the noise of the other. diffusers takes both from the same: from
-the other's sigma with `use_cross_timestep`, else from the own timesteps. Where all tokens of both have one timestep, as
-in text-to-video, the three are equal to the bit.
+Each modality attends to the other. Scale and shift of a modality's tokens depend on their own timesteps. The gate,
+which weights the other modality's contribution, depends on the noise level of the other modality.
+
+diffusers takes all from one source: from the other's sigma with `use_cross_timestep`, otherwise from the own timesteps.
+Where all tokens of both modalities have one timestep, as in text-to-video, the three variants are equal bit for bit.
 """
 
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 from torch import Tensor, nn
 
 GATES = {"av_cross_attn_video_a2v_gate": "audio_sigma", "av_cross_attn_audio_v2a_gate": "sigma"}
-"""The layer of each gate, and the noise level that it gets, by the transformer's name for it: the other modality's."""
+"""Each gate's layer, and the transformer argument with its noise level, which is the other modality's."""
 
 
 def separate(transformer: Any) -> None:
-    """Have `transformer` take scale and shift from own timesteps, and each gate from the other's sigma, for good.
+    """Make `transformer` take scale and shift from own timesteps, and each gate from the other's sigma. Permanent.
 
-    A hook on the transformer sees the call, one on each gate's layer changes what that gets. No name of a weight
-    changes, and a layer gets one row for each row of the batch, however many tokens have timesteps of their own.
+    A hook on the transformer reads the call; a hook on each gate's layer replaces its input. The names of the weights
+    do not change. A gate's layer gets one row per row of the batch, even if tokens have timesteps of their own.
     """
     factor = transformer.config.cross_attn_timestep_scale_multiplier / transformer.config.timestep_scale_multiplier
     sigmas = _Sigmas()
@@ -29,13 +30,13 @@ def separate(transformer: Any) -> None:
 
 
 class _Sigmas:
-    """The noise level of each modality in the call at hand, one for each row of the batch, times 1,000."""
+    """The noise level of each modality in the current call: one per row of the batch, times 1,000."""
 
     def __init__(self) -> None:
         self.now: dict[str, Tensor] = {}
 
     def prepare(self, _transformer: Any, args: Any, call: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Look at a call of the transformer, before it runs."""
+        """Read a transformer call before it runs."""
         rows = len(call["hidden_states"])
         sigma = call["sigma"].flatten().expand(rows)
         audio_sigma = call.get("audio_sigma")
@@ -43,7 +44,7 @@ class _Sigmas:
         return args, {**call, "use_cross_timestep": False}
 
     def forget(self, *_: Any) -> None:
-        """Let go of a call that has ended, whichever way."""
+        """Drop the values of a call that has ended, with or without an error."""
         self.now = {}
 
 

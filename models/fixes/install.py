@@ -1,4 +1,4 @@
-"""Puts fixes on a pipeline that is loaded, before anything else is put on it."""
+"""Installs fixes on a loaded pipeline, before any other modification."""
 
 from collections.abc import Collection
 from typing import Any
@@ -12,7 +12,7 @@ from models.fixes.schedule import set_shift
 
 
 def install(pipe: Any, fixes: Collection[Fix], *, distilled: bool) -> None:
-    """Put `fixes` on `pipe`, for good; that of the vocoder is made when it is loaded."""
+    """Install `fixes` on `pipe`, permanently. The vocoder fix is not among them: `load_vocoder` applies it at load."""
     set_shift(pipe, distilled=distilled, fixed=Fix.SCHEDULE in fixes)
     if distilled and Fix.ANCESTRAL in fixes:
         use_ancestral(pipe)

@@ -1,16 +1,16 @@
-"""The first latent frame is marked as one that holds a single frame of the video.
+"""Marks the first latent frame as one that holds a single frame of the video.
 
-The VAE makes it of one frame and every later one of eight. LTX-2.5 has learned an embedding for such frames, which its
-transformer adds where `video_keyframes_mask` says so.
+The VAE encodes the first latent frame from one frame, and every later one from eight. LTX-2.5 has a trained embedding
+for single frames. Its transformer adds the embedding where `video_keyframes_mask` is 1.
 """
 
 from typing import Any
 
 
 def mark_first_frame(transformer: Any) -> None:
-    """Have every call of `transformer` mark the first latent frame, where it has the embedding for it.
+    """Make every call of `transformer` mark the first latent frame, if the transformer has the embedding.
 
-    A mask that a call brings along is kept.
+    A mask that the caller passes is kept.
     """
     if transformer.config.get("use_keyframes_abs_pos_embedding"):
         transformer.register_forward_pre_hook(_mark, with_kwargs=True)

@@ -1,26 +1,28 @@
-"""The noise levels that a checkpoint was made for, whatever the scheduler's config that came with it says."""
+"""Sets the noise levels that a checkpoint was trained for, whatever its scheduler's config contains."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 SHIFTED: Mapping[str, Any] = MappingProxyType({"use_dynamic_shifting": True, "shift_terminal": 0.1})
-"""How the scheduler of a base model is set, by Lightricks' own conversions."""
+"""The scheduler's config of a base model in Lightricks' own conversions."""
 UNSHIFTED: Mapping[str, Any] = MappingProxyType({"use_dynamic_shifting": False, "shift_terminal": None})
-"""How that of a distilled one is."""
+"""The scheduler's config of a distilled model in them."""
 SHIFT = 2.05
-"""Lightricks' shift at 4,096 tokens, which its pipelines use for every number of them."""
+"""Lightricks' shift at 4,096 tokens. Its pipelines use this shift for every number of tokens."""
 FIXED: Mapping[str, Any] = MappingProxyType(
     {**SHIFTED, "base_shift": SHIFT, "max_shift": SHIFT, "time_shift_type": "exponential"}
 )
-"""diffusers interpolates between the two shifts by the number of tokens: alike, they are the shift of any number."""
+"""diffusers interpolates between the two shifts by the number of tokens. Equal shifts give the same shift for any
+number."""
 
 
 def set_shift(pipe: Any, *, distilled: bool, fixed: bool) -> None:
-    """Have the scheduler take a distilled model's noise levels as they are given, and shift all others.
+    """Make the scheduler use a distilled model's noise levels unchanged, and shift those of a base model.
 
-    The two may have come together otherwise: a conversion of a distilled model may keep the scheduler of its base, and
-    the full transformer of LTX-2.5 comes with the scheduler of the distilled one. `fixed` shifts every size alike.
+    A checkpoint's scheduler config may not match the model: a conversion of a distilled model may keep the scheduler of
+    its base, and the full transformer of LTX-2.5 comes with the scheduler of the distilled one. With `fixed`, every
+    video size gets the same shift.
     """
     if distilled:
         changes = UNSHIFTED

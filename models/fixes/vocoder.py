@@ -1,7 +1,9 @@
-"""A vocoder with bandwidth extension works in float32: in bfloat16 its hundred convolutions add up what each rounds.
+"""Runs a vocoder with bandwidth extension in float32.
 
-It must be built so too. diffusers makes a module in the type that it is loaded in, and the filter that resamples the
-waveform is in no file: in bfloat16 its sines and its sum are off by more than rounding, for good.
+In bfloat16, the rounding errors of its hundred convolutions add up.
+
+The vocoder must also be built in float32. diffusers builds a module in the dtype that it is loaded in. The resampling
+filter is computed then and is in no file: in bfloat16, its sines and its sum would keep an error larger than rounding.
 """
 
 from pathlib import Path
@@ -12,7 +14,8 @@ from models.checkpoint.validate import read_object
 
 VOCODER = "vocoder"
 WITH_EXTENSION = "LTX2VocoderWithBWE"
-"""diffusers' class for it, as a checkpoint's index names it. That of LTX-2 (19B) is another, and stays in bfloat16."""
+"""diffusers' class for such a vocoder, as named in model_index.json. LTX-2 (19B) has another class and stays in
+bfloat16."""
 
 
 def run_in_float32(folder: Path) -> bool:
@@ -22,7 +25,7 @@ def run_in_float32(folder: Path) -> bool:
 
 
 def load_vocoder(folder: Path, how: dict[str, Any]) -> Any:
-    """The vocoder of `folder` in float32, loaded as `how` says in all else."""
+    """Load the vocoder of `folder` in float32. `how` holds all other arguments of `from_pretrained`."""
     import torch
     from diffusers.pipelines.ltx2 import LTX2VocoderWithBWE
 

@@ -1,6 +1,6 @@
-"""Downloads a repository of the Hugging Face hub, and says how far it is. huggingface_hub is imported when needed.
+"""Downloads a Hugging Face hub repository and reports the progress. Imports huggingface_hub only when needed.
 
-Its token, mirror and offline mode hold, as its own variables set them (HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE).
+Token, mirror and offline mode come from the hub's own variables (HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE).
 """
 
 import shutil
@@ -20,11 +20,13 @@ REPORT_EVERY_S = 0.5
 
 
 def download(repository: RepoRef, cache_dir: Path, report: ReportProgress, *, wants_full: bool = False) -> Path:
-    """The folder of `repository`: from the user's own cache of the hub if that has it whole, else in `cache_dir`.
+    """Return the folder of `repository`: in the user's own hub cache if it is complete there, otherwise in `cache_dir`.
 
-    `wants_full` takes the full transformer of a repository that has one (see models/full_transformer). Asks the hub
-    what there is; without it, what is here must do. Raises ModelUnavailable, and passes on what `report` raises, which
-    ends the download; files that are whole by then are kept.
+    `wants_full` selects the full transformer of a repository that has one (see models/checkpoint/base_variant.py). Asks
+    the hub for its list of files; if the hub cannot be reached, the local files are used.
+
+    Raises ModelUnavailable. An exception that `report` raises stops the download; files that are complete by then are
+    kept.
     """
     report(Progress(Stage.DOWNLOADING))
     try:
@@ -42,7 +44,7 @@ def download(repository: RepoRef, cache_dir: Path, report: ReportProgress, *, wa
 
 
 def find_download(repository: RepoRef, cache_dir: Path) -> Path | None:
-    """The folder of a download that is here, whole or not, in `cache_dir` or in the user's own cache. Asks no hub."""
+    """The local folder of a download, complete or not, in `cache_dir` or the user's own cache. Uses no network."""
     from huggingface_hub import constants
 
     return find_index(repository, cache_dir) or find_index(repository, Path(constants.HF_HUB_CACHE))
@@ -57,7 +59,7 @@ def _check_disk(repository: RepoRef, cache_dir: Path, needed: int) -> None:
 
 
 class _Counter:
-    """Bytes that have arrived, counted by the hub's threads; `stop` ends them."""
+    """Counts bytes in the hub's threads. Setting `stop` ends those threads."""
 
     def __init__(self) -> None:
         self.bytes_done = 0
@@ -65,7 +67,7 @@ class _Counter:
         self._lock = threading.Lock()
 
     def progress(self, total: int) -> Progress:
-        """How far it is, of `total` bytes."""
+        """The current progress, of `total` bytes."""
         return Progress(Stage.DOWNLOADING, bytes_done=self.bytes_done, bytes_total=total)
 
     def add(self, count: int) -> None:
@@ -76,7 +78,7 @@ class _Counter:
 
 
 def _counting_bar(counter: _Counter) -> Any:
-    """A progress bar that draws nothing. Of the hub's three bars only the one of written bytes is counted; all stop."""
+    """A progress bar class that draws nothing. Of the hub's three bars, only that of written bytes counts; all stop."""
     from tqdm.std import tqdm
 
     class CountingBar(tqdm):  # type: ignore[misc]  # tqdm has no types
@@ -91,10 +93,11 @@ def _counting_bar(counter: _Counter) -> Any:
 
 
 def _download_files(wanted: FileSelection, cache_dir: Path, total: int, report: ReportProgress) -> Path:
-    """Download in a thread of its own, so that `report` is called from the caller's and may raise.
+    """Download in a separate thread, so that `report` runs in the caller's thread and may raise.
 
-    The bar ends a plain download where it stands, and one through Xet between two files: that one is called back from
-    outside Python, where what is raised goes astray. Hence the second way, which the hub's client has for Ctrl-C.
+    The bar stops a plain download at once. A download through Xet is stopped by it only between two files: Xet calls
+    the bar from outside Python, where an exception is lost. Therefore `abort_xet_session` is called too, which the
+    hub's client provides for Ctrl-C.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils._xet import abort_xet_session

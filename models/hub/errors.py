@@ -1,4 +1,4 @@
-"""What went wrong in a download, in words that say what to do, and as a class of its own for programs."""
+"""Translates download errors into this project's error classes, with a message that names the remedy."""
 
 import errno
 import json
@@ -19,20 +19,20 @@ from models.hub.repo_ref import RepoRef
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (401, 403)
-"""The HTTP statuses of the hub for a token that it does not know, or that may not read this."""
+"""HTTP statuses of the hub for an unknown token, or one that may not read the repository."""
 
 
 def translate_error(repository: RepoRef, error: Exception) -> ModelUnavailable | None:
-    """What an error means that came up in a download; None for one that is not a download's."""
+    """The ModelUnavailable for an error raised in a download; None if the error does not come from a download."""
     found = _why_absent(error) or _why_refused(error) or _why_broken(error)
     if found is None:
         return None
     kind, reason = found
-    return kind(" ".join(f"{repository} {reason}".split()))  # the hub's client speaks in paragraphs
+    return kind(" ".join(f"{repository} {reason}".split()))  # the hub's client writes messages of several paragraphs
 
 
 def _why_absent(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
-    """Why the repository, or what is needed of it, cannot be had."""
+    """Why the repository, or a needed part of it, is missing."""
     from huggingface_hub import errors
 
     match error:
@@ -43,7 +43,7 @@ def _why_absent(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
         case errors.RepositoryNotFoundError():
             return ModelNotFound, "is not on the Hugging Face hub, or is private: check the name, and HF_TOKEN"
         case errors.IncompleteSnapshotError():
-            return HubUnreachable, "is only in part on this machine, and the Hugging Face hub cannot be reached"
+            return HubUnreachable, "is only partly on this machine, and the Hugging Face hub cannot be reached"
         case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
             return HubUnreachable, (
                 "is not on this machine, and the Hugging Face hub cannot be reached: check the network, "
@@ -54,7 +54,7 @@ def _why_absent(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
 
 
 def _why_refused(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
-    """Why the hub does not give what is asked for."""
+    """Why the hub refuses the request."""
     from huggingface_hub import errors
 
     match error:
@@ -64,7 +64,7 @@ def _why_refused(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
             return ModelNotFound, f"is not a name that a repository can have: {error}"
         case errors.HfHubHTTPError() if error.response.status_code in REFUSED:
             told = error.server_message or error
-            return ModelGated, f"is refused with this token: check HF_TOKEN, and what it may read ({told})"
+            return ModelGated, f"cannot be read with this token: check HF_TOKEN and its permissions ({told})"
         case errors.HfHubHTTPError():
             return DownloadFailed, f"could not be downloaded: {error}"
         case _:
@@ -72,7 +72,7 @@ def _why_refused(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
 
 
 def _why_broken(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
-    """What went wrong on the way, or is wrong with what came."""
+    """What failed in the transfer, or is wrong with the downloaded files."""
     import httpx2
 
     if _lacks_room(error):
@@ -82,16 +82,16 @@ def _why_broken(error: Exception) -> tuple[type[ModelUnavailable], str] | None:
             return DownloadFailed, f"could not be downloaded, the connection broke: {error}"
         case json.JSONDecodeError():
             return ModelBroken, f"has a broken {INDEX}: {error}"
-        case OSError(errno=None):  # how huggingface_hub says that a file came too short
+        case OSError(errno=None):  # huggingface_hub raises this for a file that is too short
             return DownloadFailed, f"could not be downloaded whole: {error}"
-        case RuntimeError():  # whatever goes wrong in Xet, which is not written in Python
+        case RuntimeError():  # any error inside Xet, which is not written in Python
             return DownloadFailed, f"could not be downloaded: {error}"
         case _:
             return None
 
 
 def _lacks_room(error: Exception) -> bool:
-    """Xet says it in words alone."""
+    """Whether the disk is full. Xet reports it only in the message's text."""
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return True
     return isinstance(error, OSError | RuntimeError) and any(os.strerror(number) in str(error) for number in DISK_FULL)

@@ -1,6 +1,7 @@
-"""Which files of a repository are wanted, and which of them are on this machine already.
+"""Selects the files of a repository that are needed, and finds those that are already on this machine.
 
-Asks the hub what there is; where it cannot be asked, what is here must do. huggingface_hub is imported when needed.
+Asks the hub for its list of files; if the hub cannot be reached, the local files are used. Imports huggingface_hub only
+when needed.
 """
 
 from collections.abc import Sequence
@@ -23,15 +24,15 @@ class FileSelection:
     ignored: tuple[str, ...] = UNUSED_FILES
 
     def without(self, patterns: Sequence[str]) -> "FileSelection":
-        """The same, but for files that match one of `patterns`."""
+        """A copy that also ignores files matching one of `patterns`."""
         return replace(self, ignored=(*self.ignored, *patterns))
 
     def takes(self, file: str) -> bool:
-        """Whether a file that matches one of its patterns is not ignored."""
+        """Whether no `ignored` pattern matches `file`, which must match one of `patterns` already."""
         return not any(fnmatch(file, pattern) for pattern in self.ignored)
 
     def arguments(self, cache_dir: Path) -> dict[str, Any]:
-        """In the words of huggingface_hub's `snapshot_download`."""
+        """The arguments for huggingface_hub's `snapshot_download`."""
         return {
             "repo_id": self.repository.id,
             "revision": self.repository.revision,
@@ -42,7 +43,7 @@ class FileSelection:
 
 
 def select_files(repository: RepoRef, cache_dir: Path, *, full: bool) -> tuple[FileSelection, int]:
-    """What is wanted of `repository`, and how many bytes of it are still to come into `cache_dir`."""
+    """The needed files of `repository`, and the number of bytes still to be downloaded into `cache_dir`."""
     from huggingface_hub import hf_hub_download
 
     index = Path(hf_hub_download(repository.id, INDEX, revision=repository.revision, cache_dir=cache_dir))
@@ -55,18 +56,18 @@ def select_files(repository: RepoRef, cache_dir: Path, *, full: bool) -> tuple[F
 
 
 def find_index(repository: RepoRef, cache_dir: Path) -> Path | None:
-    """The folder in `cache_dir` with the repository's model_index.json, if that is there. Asks no hub."""
+    """The folder in `cache_dir` with the repository's model_index.json, or None. Does not contact the hub."""
     from huggingface_hub import errors, try_to_load_from_cache
 
     try:
         found = try_to_load_from_cache(repository.id, INDEX, cache_dir, repository.revision)
-    except errors.HFValidationError:  # no name that a repository can have: the hub's client says so when it is asked
+    except errors.HFValidationError:  # not a valid repository name; the hub's client reports that when it is called
         return None
     return Path(found).parent if isinstance(found, str) else None
 
 
 def find_in_user_cache(repository: RepoRef, cache_dir: Path, *, full: bool) -> Path | None:
-    """What another program of this user has downloaded already, if it is whole. Ours comes first, once it is begun."""
+    """The folder of a complete download in the user's hub cache. None once a download in `cache_dir` has begun."""
     from huggingface_hub import constants
 
     user_cache = Path(constants.HF_HUB_CACHE)
@@ -78,7 +79,7 @@ def find_in_user_cache(repository: RepoRef, cache_dir: Path, *, full: bool) -> P
 
 
 def offers_base_variant(repository: RepoRef, cache_dir: Path) -> bool:
-    """Whether there is a full transformer (see models/full_transformer): in a cache, or on the hub."""
+    """Whether a cache or the hub has a full transformer (see models/checkpoint/base_variant.py)."""
     from huggingface_hub import constants, errors, hf_hub_download
 
     found = find_index(repository, Path(constants.HF_HUB_CACHE))
@@ -108,7 +109,7 @@ def _is_whole(wanted: FileSelection, cache_dir: Path, folder: Path) -> bool:
 
 
 def _list(wanted: FileSelection, cache_dir: Path) -> list[Any] | None:
-    """The files that the hub has, as huggingface_hub tells of them. None where the hub cannot be asked."""
+    """The hub's list of files, as huggingface_hub returns it. None if the hub cannot be reached."""
     from huggingface_hub import errors, snapshot_download
     from tqdm.std import tqdm
 

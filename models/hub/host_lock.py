@@ -1,7 +1,7 @@
-"""A lock of this machine: who looks at free memory and then takes some is alone meanwhile. Knows no torch.
+"""A host-wide lock around "measure free memory, then allocate". Does not import torch.
 
-Replicas on one host fall asleep in the same minute, and load together after a scale-up. Each sees the same free memory
-unless one of them has taken its part before the next one looks.
+Replicas on one host enter sleep mode in the same minute, and load together after a scale-up. Without the lock each
+would measure the same free memory before another one has allocated its part.
 """
 
 import contextlib
@@ -11,17 +11,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-LOCK_FILE = Path("/dev/shm/ltx2-host-memory.lock")  # noqa: S108  # shared by all processes of the host, and by no disk
+# shared by all processes of the host, and not on a disk
+LOCK_FILE = Path("/dev/shm/ltx2-host-memory.lock")  # noqa: S108
 MAX_WAIT_S = 10.0
-"""A holder that was stopped (SIGSTOP, a debugger) does not stop the others for longer. One that died holds nothing."""
+"""Maximum wait for a holder that was stopped (SIGSTOP, a debugger). A holder that died has released the lock."""
 POLL_S = 0.005
 
 
 @contextlib.contextmanager
 def host_lock(file: Path = LOCK_FILE, most_wait_s: float = MAX_WAIT_S) -> Iterator[bool]:
-    """Hold the lock in this context; yields whether it is held. Without it the work goes on as on a machine of its own.
+    """Hold the lock in this context; yields whether it is held. The caller continues also without it.
 
-    Containers share it where they share /dev/shm; elsewhere each of them has a memory limit of its own.
+    Containers share the lock if they share /dev/shm. Otherwise each of them has its own memory limit.
     """
     descriptor = _open(file)
     if descriptor is None:
@@ -34,12 +35,12 @@ def host_lock(file: Path = LOCK_FILE, most_wait_s: float = MAX_WAIT_S) -> Iterat
 
 
 def _open(file: Path) -> int | None:
-    """Open for reading, which any user may: kernels refuse O_CREAT on another user's file in such a folder."""
+    """Open for reading, which every user may. Kernels refuse O_CREAT on another user's file in such a folder."""
     for flags in (os.O_RDONLY, os.O_RDWR | os.O_CREAT | os.O_EXCL, os.O_RDONLY):
         with contextlib.suppress(OSError):
             descriptor = os.open(file, flags | os.O_CLOEXEC, 0o644)
             if flags & os.O_CREAT:
-                os.fchmod(descriptor, 0o644)  # whatever the umask says
+                os.fchmod(descriptor, 0o644)  # independent of the umask
             return descriptor
     return None
 

@@ -1,16 +1,16 @@
-"""Under which licence a repository of the Hugging Face hub stands, by its own card."""
+"""Finds the license of a Hugging Face hub repository, from its model card."""
 
 from dataclasses import dataclass
 
 from models.hub.repo_ref import RepoRef
 
 OTHER = "other"
-"""What the hub calls a licence that it has no name for; the card then has one of its own."""
+"""The hub's value for a license without a standard name. The card then has `license_name`."""
 
 
 @dataclass(frozen=True)
 class License:
-    """Its name, and where its text is if the card says so."""
+    """The license's name, and the link to its text if the card has one."""
 
     name: str
     link: str | None
@@ -20,7 +20,7 @@ class License:
 
 
 def find_license(repository: RepoRef) -> License | None:
-    """The licence of `repository`. None where its card names none, or the hub cannot be asked."""
+    """The license of `repository`, or None if its card has none or the hub cannot be reached."""
     import httpx2
     from huggingface_hub import HfApi, errors
 
@@ -35,7 +35,7 @@ def find_license(repository: RepoRef) -> License | None:
 
 
 def _address(repository: RepoRef, link: str | None) -> str | None:
-    """A card may name a file of its own repository."""
+    """A card's link as a URL. The card may name a file of its own repository."""
     if not link or link.startswith("http"):
         return link or None
     return f"https://huggingface.co/{repository.id}/blob/{repository.revision or 'main'}/{link}"

@@ -1,4 +1,4 @@
-"""The name of a repository of the Hugging Face hub, as a setting says it."""
+"""A Hugging Face hub repository id, parsed from the `model` setting."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from models.errors import ModelNotFound
 
 @dataclass(frozen=True)
 class RepoRef:
-    """A repository of the hub at one revision: a branch, a tag or a commit. None is its main branch."""
+    """A hub repository at one revision: a branch, a tag or a commit. None is the main branch."""
 
     id: str
     revision: str | None
 
     @classmethod
     def parse(cls, model: str) -> "RepoRef":
-        """Read `owner/name` or `owner/name@revision`. Raises ModelNotFound for an empty revision."""
+        """Parse `owner/name` or `owner/name@revision`. Raises ModelNotFound for an empty revision."""
         name, at, revision = model.partition("@")
         if at and not revision:
             raise ModelNotFound(f"{model!r} ends in @: a branch, a tag or a commit must follow it (owner/name@main)")

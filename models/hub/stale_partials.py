@@ -1,6 +1,7 @@
-"""What a download left behind that was killed: huggingface_hub begins such a file anew, under another name.
+"""Removes partial files of a killed download. huggingface_hub never resumes them: it starts a file with a new name.
 
-A file that somebody still writes is known by its lock, or by its age where a file system has no locks that hold.
+A file that another process still writes is recognized by its lock, or by its age if the file system's locks do not
+work.
 """
 
 import contextlib
@@ -11,11 +12,11 @@ from models.hub.repo_ref import RepoRef
 
 UNFINISHED = ".incomplete"
 STALE_AFTER_S = 600.0
-"""Nothing was written for so long: nobody writes it."""
+"""Age in seconds without a write after which no process is assumed to write the file."""
 
 
 def remove_stale_partials(repository: RepoRef, cache_dir: Path) -> int:
-    """Delete unfinished files of `repository` that nobody writes any more. Returns how many bytes that freed."""
+    """Delete unfinished files of `repository` that no process writes. Returns the number of bytes freed."""
     from huggingface_hub.file_download import repo_folder_name
 
     name = repo_folder_name(repo_id=repository.id, repo_type="model")
@@ -24,7 +25,7 @@ def remove_stale_partials(repository: RepoRef, cache_dir: Path) -> int:
 
 
 def _clear(file: Path, lock: Path) -> int:
-    """Delete one file, unless it is written."""
+    """Delete one file, unless a process writes it. Returns its size in bytes, or 0."""
     from filelock import Timeout
     from huggingface_hub.utils._fixes import WeakFileLock
 

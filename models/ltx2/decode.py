@@ -1,4 +1,4 @@
-"""The second half of a render: latents in, frames and sound out."""
+"""The second half of a render: converts latents to frames and audio."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 FRAMES_AT_ONCE = 8
-"""Frames that are turned into bytes together: bounds the float copy of them."""
+"""Frames that are converted to bytes together. Bounds the size of their float copy."""
 
 
 Frames = npt.NDArray[np.uint8]
@@ -29,10 +29,11 @@ Decoded = TypeVar("Decoded")
 def decode_frames(
     vae: Any, latents: "torch.Tensor", request: VideoRequest, *, on_gpu: bool, as_planes: bool = False
 ) -> tuple[Frames, bool]:
-    """Picture latents to frames, as many as were asked for: RGB (T, H, W, 3), or planes (see models/yuv).
+    """Decode video latents to `request.num_frames` frames: RGB (T, H, W, 3), or planes (see models/yuv.py).
 
-    In tiles only where the whole does not fit on the GPU, or has just run out of memory, which it also says: seams can
-    show. The tiles are off again after it, as an image that is encoded would be tiled too.
+    Tiles are used only if the whole video does not fit on the GPU, or after it ran out of memory: seams can be visible.
+    The second value is true in the latter case. Tiling is switched off afterwards, because it would also apply to the
+    encoding of an input image.
     """
 
     def whole() -> Frames:
@@ -51,7 +52,10 @@ def decode_frames(
 
 
 def decode_audio_or_retry(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> tuple[AudioTensor, bool]:
-    """The sound, and whether memory ran out the first time: what the frames gave up meanwhile may do for it."""
+    """Decode the audio; also return whether the first try ran out of memory.
+
+    The second try may succeed because memory that the frames used is free then.
+    """
 
     def decode() -> AudioTensor:
         return decode_audio(pipe, latents, request)
@@ -60,7 +64,10 @@ def decode_audio_or_retry(pipe: Any, latents: "torch.Tensor", request: VideoRequ
 
 
 def _retry_decode(first: Callable[[], Decoded], second: Callable[[], Decoded]) -> tuple[Decoded, bool]:
-    """What `first` gives, or `second` where memory runs out, with all that `first` held given back; and which."""
+    """Return the result of `first`, or of `second` if memory runs out, and whether `second` ran.
+
+    All memory that `first` held is freed before `second` runs.
+    """
     try:
         return first(), False
     except Exception as exc:
@@ -72,7 +79,7 @@ def _retry_decode(first: Callable[[], Decoded], second: Callable[[], Decoded]) -
 
 
 def needs_tiles(request: VideoRequest) -> bool:
-    """Whether the whole video, with what CUDA's kernels take beside tensors, is larger than the GPU has room for."""
+    """Whether decoding the whole video, with the memory of CUDA's kernels, needs more memory than the GPU has free."""
     needed = decode_bytes(request.height, request.width, request.num_rendered_frames) + CUDA_BYTES
     return needed > offload.usable_vram_bytes()
 
@@ -87,7 +94,7 @@ def _decode(vae: Any, latents: "torch.Tensor", request: VideoRequest, as_planes:
 
 
 def decode_audio(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> AudioTensor:
-    """Sound latents to a waveform, float32 (channels, samples), cut where the picture ends."""
+    """Decode audio latents to a waveform, float32 (channels, samples), cut at the end of the video."""
     import torch
 
     with torch.no_grad():
@@ -99,14 +106,14 @@ def decode_audio(pipe: Any, latents: "torch.Tensor", request: VideoRequest) -> A
 
 
 def sample_rate_hz(pipe: Any) -> int:
-    """The rate of the sound that `pipe` makes."""
+    """The sample rate of the audio that `pipe` makes."""
     return int(pipe.vocoder.config.output_sampling_rate)
 
 
 def to_bytes(video: "torch.Tensor", num_frames: int) -> Frames:
-    """A video of floats in [-1, 1], (3, T, H, W), to its first frames, uint8 (T, H, W, 3).
+    """Convert a float video in [-1, 1], (3, T, H, W), to its first `num_frames` frames, uint8 (T, H, W, 3).
 
-    A few frames at a time, and on the device: only bytes cross to the host.
+    Converts a few frames at a time on the video's device, so that only bytes are copied to the host.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The first half of a render: a request in diffusers' words, through its pipeline, up to the latents."""
+"""The first half of a render: translates a request for diffusers and runs the pipeline up to the latents."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
     import torch
 
 ALMOST_ZERO = 1e-30
-"""Stands for an audio scale of 0.0, which diffusers 0.42 takes for "not given" (`audio_scale or video_scale`). The
-scale is used as `scale - 1`, and 1e-30 - 1 is the same float as 0.0 - 1."""
+"""Used for an audio scale of 0.0, which diffusers 0.42 treats as "not given" (`audio_scale or video_scale`). The scale
+is used as `scale - 1`, and 1e-30 - 1 is the same float as 0.0 - 1."""
 
 
 GUIDANCE_RESCALE = 0.7
-"""How far guidance is brought back to the deviation that it started from, for picture and sound: Lightricks'
+"""How far guidance is rescaled to the original standard deviation, for video and audio. Source: Lightricks'
 LTX_2_PARAMS, and diffusers' default since 0.42."""
 MIN_AUTO_DURATION_S = 1.0
-"""The shortest video that a duration head may choose, in seconds: diffusers' own bound."""
+"""The shortest video that a duration head may choose, in seconds. This is diffusers' own bound."""
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What denoising makes, denormalised: video (1, C, T', H', W') for the VAE, audio (1, C, L, M), float32."""
+    """The denormalized result of denoising: video (1, C, T', H', W') for the VAE, audio (1, C, L, M), float32."""
 
     video: "torch.Tensor"
     audio: "torch.Tensor"
 
     @property
     def num_frames(self) -> int:
-        """The frames that the picture decodes to."""
+        """The number of frames that the video latents decode to."""
         return int(self.video.shape[2] - 1) * FRAMES_PER_LATENT + 1
 
 
 def patch_denormalize_dtype(pipe: Any) -> None:
-    """Have `pipe` denormalise latents of pictures in the VAE's own type, as it does where it decodes them itself.
+    """Make `pipe` denormalize video latents in the VAE's dtype, as it does when it decodes them itself.
 
-    Asked for latents it denormalises them in float32, and in bfloat16 they would then round to others here and there.
+    With `output_type="latent"` it denormalizes in float32; rounded to bfloat16 later, some values would differ.
     """
-    denormalise, vae = pipe._denormalize_latents, pipe.vae  # noqa: SLF001  # diffusers has no other way to say it
+    denormalise, vae = pipe._denormalize_latents, pipe.vae  # noqa: SLF001  # diffusers has no public way to change it
     pipe._denormalize_latents = lambda latents, *statistics: denormalise(  # noqa: SLF001
         latents.to(vae.dtype), *statistics
     )
@@ -53,9 +53,10 @@ def patch_denormalize_dtype(pipe: Any) -> None:
 def denoise(
     pipe: Any, profile: CheckpointProfile, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
 ) -> Latents:
-    """Run `pipe`, the one for text or the one for an image, up to its latents. Raises RenderFailed for NaN.
+    """Run `pipe` (text-to-video or image-to-video) up to its latents. Raises RenderFailed for NaN values.
 
-    `inputs` is what it is told of the text (see models/prompt_cache), and the image, if there is one.
+    `inputs` are the pipeline's text arguments (see models/ltx2/prompt_cache.py), and those of the image, if there is
+    one.
     """
     from models.fixes.ancestral import seed_sampler
 
@@ -79,7 +80,7 @@ def denoise(
 
 @contextlib.contextmanager
 def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[None]:
-    """Report once more that no step is made yet when the transformer is first called: the text is encoded then."""
+    """Report step 0 again at the transformer's first call: the text is encoded by then."""
 
     def on_call(*_: object) -> None:
         hook.remove()
@@ -93,7 +94,7 @@ def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[N
 
 
 def _arguments(request: VideoRequest, profile: CheckpointProfile) -> dict[str, Any]:
-    """The request, but its text, in the words of diffusers."""
+    """The request's parameters, without its text, under diffusers' names."""
     return {
         "height": request.height,
         "width": request.width,
@@ -115,7 +116,7 @@ def _arguments(request: VideoRequest, profile: CheckpointProfile) -> dict[str, A
 
 
 def _length(request: VideoRequest) -> dict[str, Any]:
-    """How long it is to be. Without a number the pipeline asks the duration head, within bounds."""
+    """The video's length. Without `num_frames`, the pipeline asks the duration head, within the two bounds."""
     if request.length is DurationMode.EXACT:
         return {"num_frames": request.num_rendered_frames}
     most_s = request.num_frames / float(request.exact_frame_rate)
@@ -123,7 +124,7 @@ def _length(request: VideoRequest) -> dict[str, Any]:
 
 
 def _seeded(request: VideoRequest) -> "torch.Generator":
-    """A generator on the CPU: the noise of a seed is then the same on every device."""
+    """A CPU generator, so that a seed gives the same noise on every device."""
     import torch
 
     if request.seed is None:
@@ -132,7 +133,7 @@ def _seeded(request: VideoRequest) -> "torch.Generator":
 
 
 def _reporter(report: ReportProgress) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
-    """What diffusers calls after each step. An exception from `report` leaves the pipeline through it."""
+    """The callback for diffusers after each step. An exception from `report` ends the pipeline call."""
 
     def on_step_end(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
         report(Progress(Stage.DENOISING, step=step + 1))

@@ -1,7 +1,7 @@
 """Prepares the first frame: compressed as in the model's training, then resized to the video's size.
 
-Lightricks' pipelines compress at the image's own size and shrink it afterwards, so that the shrinking takes most of the
-blocks away. diffusers does the same with what it is given, but brings it to the size without keeping its shape.
+Lightricks' pipelines compress the image at its own size and shrink it afterwards, which removes most of the block
+artifacts. diffusers does the same with its input image, but its resize does not keep the aspect ratio.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ALREADY_COMPRESSED = 0
-"""What diffusers is told for an image that it is not to compress again."""
+"""The CRF that makes diffusers skip its own compression."""
 
 
 def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) -> dict[str, Any]:
-    """The image in diffusers' words: RGB, compressed with the CRF of the model's family, of exactly the video's size.
+    """The image arguments for diffusers: RGB, compressed with the CRF of the model's family, of the video's size.
 
-    `image` is RGB of about the video's shape, and at least of its size. One of exactly its size is only compressed.
+    `image` is RGB of about the video's aspect ratio, and at least of its size. One of exactly its size is only
+    compressed.
     """
     from diffusers.pipelines.ltx2.utils import apply_image_conditioning_crf, resolve_default_image_crf
     from PIL import Image, ImageOps

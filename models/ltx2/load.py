@@ -1,4 +1,4 @@
-"""Loads a checkpoint's components into a pipeline of diffusers, before any render."""
+"""Loads a checkpoint's components into a diffusers pipeline."""
 
 import contextlib
 import os
@@ -34,17 +34,17 @@ DEVICES = ("cpu", "cuda")
 
 
 def set_omp_passive_wait() -> None:
-    """Have torch's CPU threads sleep, not spin, while they wait for each other.
+    """Make torch's CPU threads sleep instead of spin while they wait for each other.
 
-    The encoder and the HTTP side share the processors. Measured on 2 cores with two more busy threads: a small render
-    of the tiny model took 15 s spinning, 1.5 s sleeping. OpenMP reads this when torch is first imported; who has set
-    it keeps what is set.
+    The Encoder and the HTTP processes share the processors. Measured on 2 cores with two more busy threads: a small
+    render of the tiny model took 15 s with spinning threads, 1.5 s with sleeping ones. OpenMP reads the variable when
+    torch is first imported. A value that the user has set is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def check_device(device: str) -> None:
-    """Raise ModelUnavailable for a device that there is not."""
+    """Raise ModelUnavailable if `device` is unknown or not available."""
     if device not in DEVICES:
         raise ModelUnavailable(f"device must be one of {', '.join(DEVICES)}; {device!r} was given")
     if device == "cuda":
@@ -58,13 +58,13 @@ def check_device(device: str) -> None:
 def choose_placement(
     folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions
 ) -> offload_plan.Placement:
-    """Where the components go, by the memory that is free now. Raises ModelUnavailable where nothing fits.
+    """Plan where the components go, from the memory that is free now. Raises ModelUnavailable if nothing fits.
 
-    What a load before it left behind when it failed does not count as taken.
+    Memory that an earlier, failed load still holds is freed first.
     """
     if device == "cuda":
         if options.text_encoder_dtype is offload_plan.TextEncoderDtype.NF4:
-            from models.quantization.nf4 import import_bitsandbytes  # torch comes with it
+            from models.quantization.nf4 import import_bitsandbytes  # imports torch
 
             import_bitsandbytes()
         collect_and_empty_cache()
@@ -85,12 +85,12 @@ def choose_placement(
 
 
 def _dtype(profile: CheckpointProfile, device: str) -> str:
-    """What weights are read as: bfloat16, but float32 for the tiny model on a CPU, where that is faster."""
+    """The dtype for the weights: bfloat16, but float32 for the tiny model on a CPU, where float32 is faster."""
     return "float32" if profile.tiny and device == "cpu" else "bfloat16"
 
 
 def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: Collection[Fix] = ALL_FIXES) -> Any:
-    """Read all components into host memory, and put `fixes` on them."""
+    """Read all components into host memory and install `fixes` on them."""
     import torch
     from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
     from diffusers.utils import logging as diffusers_logging
@@ -120,7 +120,7 @@ def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: 
 
 
 def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:
-    """The text encoder, of the class that the index names. What of it reads pictures may be missing."""
+    """Load the text encoder with the class that the index names. Weights of its vision tower may be missing."""
     import transformers
 
     kind = getattr(transformers, read_object(folder / INDEX)[OF_TRANSFORMERS][1])
@@ -131,7 +131,7 @@ def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:
 
 
 def _check_loaded(folder: Path, pipe: Any) -> None:
-    """Look whether diffusers found all weights: it leaves those that are missing as they are, and says nothing."""
+    """Check that diffusers found all weights. It leaves missing weights uninitialized, without an error."""
     import torch
 
     for name, component in pipe.components.items():
@@ -140,9 +140,9 @@ def _check_loaded(folder: Path, pipe: Any) -> None:
 
 
 def choose_optimizations(placed: offload_plan.Placement, device: str, options: LoadOptions) -> tuple[Optimization, ...]:
-    """What the operator's choice means for a model that stands as `placed` says.
+    """Resolve the operator's choice of optimizations for a model with placement `placed`.
 
-    `auto` spends no memory that a render of the usual size needs.
+    `auto` uses no memory that a render of the usual size needs.
     """
     room_bytes = measure_free_vram(placed, ())
     roomy = room_bytes is None or room_bytes >= offload_plan.RESERVED_VRAM_BYTES + TEXT_KEYS_BYTES
@@ -151,7 +151,7 @@ def choose_optimizations(placed: offload_plan.Placement, device: str, options: L
 
 
 def measure_free_vram(placed: offload_plan.Placement, kept: Collection[Optimization]) -> int | None:
-    """GPU memory that a render may take from now on, in bytes; None on a CPU, where no card bounds it."""
+    """GPU memory in bytes that a render may use from now on. None on a CPU, where there is no such limit."""
     if placed.mode is offload_plan.OffloadMode.CPU:
         return None
     empty_cuda_cache()
@@ -161,9 +161,9 @@ def measure_free_vram(placed: offload_plan.Placement, kept: Collection[Optimizat
 
 @contextlib.contextmanager
 def translate_load_errors(model: str) -> Iterator[None]:
-    """Whatever goes wrong while the weights are read is a ModelUnavailable: files break in many ways.
+    """Raise ModelUnavailable for any error while the weights are read: files can be damaged in many ways.
 
-    A ValueError is what diffusers and transformers raise for weights that do not fit their config.
+    diffusers and transformers raise ValueError for weights that do not match their config; it becomes ModelBroken.
     """
     try:
         yield
@@ -174,7 +174,7 @@ def translate_load_errors(model: str) -> Iterator[None]:
             clear_traceback_frames(exc)
             raise ModelUnavailable(f"there is not enough memory to load {model}: {exc}") from exc
         if isinstance(exc, PermissionError):
-            raise ModelUnavailable(f"{model} may not be read by this user: {exc}") from exc
+            raise ModelUnavailable(f"this user has no permission to read {model}: {exc}") from exc
         kind = ModelBroken if isinstance(exc, ValueError) else ModelUnavailable
         raise kind(
             f"{model} could not be loaded, its files may be broken or incomplete: {type(exc).__name__}: {exc}"

@@ -1,7 +1,7 @@
-"""LTX-2: a request in, a clip out. It and its rooms (`ltx2_load`, `ltx2_denoise`, `ltx2_decode`) alone call diffusers.
+"""LTX-2: renders a request into a clip. Only models/ltx2 and the modules it installs call diffusers.
 
-Knows no Ray, no HTTP and no storage. One `render` at a time: the pipelines share one set of modules, and the caller
-sees to it that no two threads call at once.
+Does not import Ray, an HTTP framework or storage. The pipelines share one set of modules, so only one `render` may run
+at a time: the caller must prevent concurrent calls.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 COMPILED = "compiled"
-"""The folder of the cache in which torch keeps what it compiles."""
+"""Subfolder of the cache directory for torch's compiled code."""
 
 
 class Ltx2Model:
@@ -78,14 +78,14 @@ class Ltx2Model:
         self._one_pass = OnePassTextEncoder((pipe, self._image_to_video)) if _streams_text(placed) else None
         self.sleep_mode = SleepMode(pipe, placed)
         self.fast_summary = ""
-        """What the last render did without, in words, as its `quality: fast` allowed; empty for an exact one."""
+        """What the last render skipped because of `quality: fast`, as text. Empty for an exact render."""
         self.decoded_again: tuple[str, ...] = ()
-        """What of the last render ran out of memory when it was decoded, and came out right the second time."""
+        """The parts of the last render whose first decode ran out of memory and whose second one succeeded."""
         self._fast = FastMode(pipe.transformer, placed, options.fast_guidance_fraction, float8=options.fast_float8)
         self.free_vram_bytes: int | None = None
-        """GPU memory for a render, as it was when the model had loaded; None on a CPU, and for a tiny model."""
+        """GPU memory for a render, measured after the load. None on a CPU, and for a tiny model."""
         self._needs_cleanup = False
-        """Whether the last render did not end: what its frames held together is still to be collected."""
+        """True if the last render did not finish: memory that its frames hold must be collected first."""
         for pipeline in (self._text_to_video, self._image_to_video):
             pipeline.set_progress_bar_config(disable=True)
             patch_denormalize_dtype(pipeline)
@@ -101,10 +101,10 @@ class Ltx2Model:
         *,
         timeline: ColdStartTimeline | None = None,
     ) -> Self:
-        """Load `model`: "tiny", a folder that diffusers saved, or a repository of the Hugging Face hub.
+        """Load `model`: "tiny", a folder that diffusers saved, or a Hugging Face hub repository.
 
-        `device` is "cpu" or "cuda". What is built or downloaded is kept in `cache_dir`; `timeline` gets its marks.
-        Raises ModelUnavailable with the reason, and passes on what `report` raises.
+        `device` is "cpu" or "cuda". Built and downloaded models are kept in `cache_dir`. `timeline` records the
+        milestones. Raises ModelUnavailable with the reason, and passes on what `report` raises.
         """
         timeline = timeline or ColdStartTimeline()
         set_omp_passive_wait()
@@ -126,20 +126,21 @@ class Ltx2Model:
             return loaded
 
     def apply_optimizations(self, names: Sequence[Optimization]) -> None:
-        """Put speed-ups on the transformer, for good. Those that do not apply to this model are left out."""
+        """Install optimizations on the transformer, permanently. Skips those that do not apply to this model."""
         self.optimizations = optimizations.install(self._text_to_video.transformer, names, self.profile.stg_blocks)
 
     def find_adjustments(self, request: VideoRequest) -> tuple[Adjustment, ...]:
-        """What of a request this checkpoint cannot use, and what `render` uses in its place."""
+        """The parameters that this checkpoint cannot use, and what `render` uses instead."""
         found = find_adjustments(request, self.profile)
         return (*found, *find_truncations(apply_adjustments(request, found), self._text_to_video.tokenizer))
 
     def render(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Clip:
         """Render one clip. Holds the device for the whole call.
 
-        `image`, if there is one, is RGB of the video's shape, and at least of its size. Returns the frames that were
-        asked for, and the sound, no longer than they are. Raises GpuOutOfMemory, RenderFailed, and what `report`
-        raises; after any of them the next call renders as if this one had not been.
+        `image`, if given, is RGB of the video's aspect ratio, and at least of its size. The clip has the number of
+        frames that was requested (with `length: auto`, that the model chose); its audio is not longer than them.
+
+        Raises GpuOutOfMemory, RenderFailed, and what `report` raises. None of these errors affects the next call.
         """
         if self._needs_cleanup:
             collect_and_empty_cache()
@@ -163,36 +164,36 @@ class Ltx2Model:
 
     @property
     def sample_rate_hz(self) -> int:
-        """The rate of the sound that it makes."""
+        """The sample rate of the audio."""
         return sample_rate_hz(self._text_to_video)
 
     @property
     def asleep(self) -> bool:
-        """Whether it must `wake` before it can render."""
+        """Whether `wake` must be called before the next render."""
         return self.sleep_mode.asleep
 
     def can_sleep(self) -> bool:
-        """Whether weights stand on a GPU, and host memory has room for them."""
+        """Whether weights are on a GPU and host memory has space for them."""
         return self.sleep_mode.has_host_memory()
 
     def sleep(self, wanted: Callable[[], bool]) -> bool:
-        """Free the GPU and keep the weights in host memory; gives up when `wanted`. Returns whether all have gone.
+        """Free the GPU and keep the weights in host memory. Stops early when `wanted()` is true.
 
-        The next `render` must come after a `wake`.
+        Returns whether all weights were moved. `wake` must be called before the next `render`.
         """
         return self.sleep_mode.sleep(wanted)
 
     def wake(self) -> None:
-        """Bring the weights back to the GPU, and see anew what room is left beside them.
+        """Move the weights back to the GPU, and measure the free memory again.
 
-        Raises ModelUnavailable; then the weights are where they were, and it may be tried again.
+        Raises ModelUnavailable; the weights are then where they were, and the caller may try again.
         """
         self.sleep_mode.wake_up()
         if self.free_vram_bytes is not None:
             self.free_vram_bytes = measure_free_vram(self.placement, self.optimizations)
 
     def close(self) -> None:
-        """Give the memory back. The model cannot be used any more."""
+        """Free all memory. The model cannot be used afterwards."""
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
             del self._text_to_video, self._image_to_video, self.prompt_cache, self.sleep_mode, self._fast
@@ -213,13 +214,13 @@ class Ltx2Model:
         return latents
 
     def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
-        """Have a text encoder that streams read both texts in one pass, where both are new."""
+        """Make a streamed text encoder read both texts in one pass, if both are new."""
         if self._one_pass is None or "prompt" not in text or not request.uses_cfg:
             return contextlib.nullcontext()
         return self._one_pass.expecting(text.get("negative_prompt"))
 
     def _decode_frames(self, latents: Latents, request: VideoRequest) -> npt.NDArray[np.uint8]:
-        """Planes of YUV where a GPU makes them. A tiny model keeps RGB, which its label is drawn in."""
+        """YUV planes on a GPU. A tiny model keeps RGB, because its watermark is drawn in RGB."""
         vae = self._text_to_video.vae
         on_gpu = self.placement.mode is not offload_plan.OffloadMode.CPU
         as_planes = on_gpu and not self.profile.tiny
@@ -230,7 +231,7 @@ class Ltx2Model:
 
     @contextlib.contextmanager
     def _translate_errors(self, request: VideoRequest) -> Iterator[None]:
-        """Give what goes wrong in a render its name, and leave the pipelines ready for the next."""
+        """Translate errors of a render, and leave the pipelines ready for the next one."""
         try:
             yield
         except VideoError:
@@ -250,7 +251,7 @@ def _streams_text(placed: offload_plan.Placement) -> bool:
 
 
 def _as_long_as(latents: Latents, request: VideoRequest) -> VideoRequest:
-    """The request, with the length that the model chose if that was left to it."""
+    """The request, with the length that the model chose if `length` is auto."""
     if request.length is DurationMode.EXACT:
         return request
     return request.model_copy(update={"num_frames": min(latents.num_frames, request.num_frames)})
@@ -258,6 +259,6 @@ def _as_long_as(latents: Latents, request: VideoRequest) -> VideoRequest:
 
 def _out_of_memory_message(request: VideoRequest) -> str:
     return (
-        f"{request.width}x{request.height}, {request.num_frames} frames needs more memory than there is: "
+        f"{request.width}x{request.height}, {request.num_frames} frames needs more GPU memory than is available: "
         "ask for a smaller size or fewer frames"
     )

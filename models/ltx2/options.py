@@ -1,4 +1,4 @@
-"""How a model is to be loaded: what the operator may choose. Knows no torch."""
+"""The operator's options for loading a model. Does not import torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +9,24 @@ from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtyp
 from models.optimizations.selection import AUTO, Optimization
 
 PROMPT_CACHE_BYTES = 268_435_456
-"""Some twenty prompts of LTX-2."""
+"""Enough for some twenty prompts of LTX-2."""
 
 FAST_GUIDANCE_FRACTION = 0.5
-"""40 steps take 98 evaluations instead of 156, with `stg_prefix_reuse` in the STG pass (counted)."""
+"""40 steps take 98 transformer calls instead of 156, with `stg_prefix_reuse` in the STG pass (counted)."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Choices of the operator; the defaults are exact and suit every device.
+    """The operator's choices. The defaults are exact and work on every device.
 
-    `optimizations` is "auto", "off" or names: see models/optimizations. `offload` None chooses by the free memory.
-    `weight_dtype` and `text_encoder_dtype` other than bf16 are not exact. `checkpoint_type`: see
-    models/checkpoint/profile.py. `prompt_cache_bytes` of host memory keep encoded prompts. A task of quality fast
-    guides `fast_guidance_fraction` of its steps, and multiplies in float8 if `fast_float8` is on. `fixes` are all but
-    for a comparison with diffusers: no setting names them.
+    - `optimizations`: "auto", "off" or names, see models/optimizations.
+    - `offload`: None chooses by the free memory.
+    - `weight_dtype` and `text_encoder_dtype`: values other than bf16 are not exact.
+    - `checkpoint_type`: see models/checkpoint/profile.py.
+    - `prompt_cache_bytes`: host memory for encoded prompts.
+    - `fast_guidance_fraction`: the fraction of steps that a task of quality fast guides.
+    - `fast_float8`: whether such a task multiplies in float8.
+    - `fixes`: all, except in a comparison with diffusers. No setting changes them.
     """
 
     optimizations: str | Sequence[Optimization] = AUTO

@@ -1,9 +1,11 @@
-"""Texts that were encoded before: what the connectors made of each, kept for the next task with the same words.
+"""Caches encoded prompts: the connectors' output for each text, reused by later tasks with the same text.
 
-It is what the transformer reads, 4 to 8 MB a text with LTX-2, and not the text encoder's 385 MB. A prompt and its
-negative prompt are kept each by itself, as many prompts share one negative prompt. A text that is new goes through
-diffusers' own calls, and is kept as it passes; for one that is known the pipeline gets placeholders in place of the
-words, and the connectors' answer is put in its row from memory. Kept in host memory, so that it takes none of the GPU.
+The cached output is what the transformer reads, 4 to 8 MB per text with LTX-2, instead of the text encoder's 385 MB. It
+is kept in host memory and uses no GPU memory. A prompt and its negative prompt are cached separately, because many
+prompts share one negative prompt.
+
+A new text goes through diffusers' own calls, and its output is stored. For a cached text, the pipeline gets placeholder
+embeddings, and the connectors' output is filled in from the cache.
 """
 
 import contextlib
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """What a text's encoding depends on, for one loaded model: its words, and its row of how many in the batch.
+    """What a text's encoding depends on, for one loaded model: the text, its row and the batch size.
 
-    Kernels may round one row alone otherwise than the same row of two.
+    Kernels may round a single row differently from the same row in a batch of two.
     """
 
     text: str
@@ -31,17 +33,17 @@ class Key:
 
 
 def keys_of(request: VideoRequest) -> tuple[Key, ...]:
-    """The texts that a request has the model read, in the order of their rows: the negative one first."""
+    """The keys of the texts that a request's render encodes, in the order of their rows: the negative prompt first."""
     texts = (request.negative_prompt, request.prompt) if request.uses_cfg else (request.prompt,)
     return tuple(Key(text, row, len(texts)) for row, text in enumerate(texts))
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """An encoded text, in host memory: embeddings for picture and sound and their mask, a row of each.
+    """An encoded text in host memory: video embeddings, audio embeddings and their mask, one row each.
 
-    `shape` is that of the text encoder's embeddings, and `dtype` theirs, which the pipeline takes for all its inputs;
-    `device` is where they are wanted.
+    `shape` and `dtype` are those of the text encoder's embeddings; the pipeline uses this dtype for all its inputs.
+    `device` is the device that needs the outputs.
     """
 
     outputs: tuple["torch.Tensor", ...]
@@ -51,14 +53,14 @@ class EncodedPrompt:
 
     @property
     def size_bytes(self) -> int:
-        """What it occupies."""
+        """Size of the outputs."""
         return sum(output.nbytes for output in self.outputs)
 
 
 class PromptCache:
-    """Stands in the way of one pipeline's connectors. The least recently used texts go when `max_bytes` are kept.
+    """Replaces the connectors' `forward` of one pipeline. Evicts the least recently used texts above `max_bytes`.
 
-    A text that is larger than that alone is not kept, and takes no other's place.
+    A text that alone is larger than `max_bytes` is not cached and evicts nothing.
     """
 
     def __init__(self, connectors: Any, max_bytes: int) -> None:
@@ -71,7 +73,7 @@ class PromptCache:
 
     @contextlib.contextmanager
     def inputs_for(self, request: VideoRequest) -> Iterator[dict[str, Any]]:
-        """What the pipeline is to be told of a request's text, while it runs in this context."""
+        """The pipeline's text arguments for `request`. The pipeline must run in this context."""
         self._keys = keys_of(request)
         self._known = {key: self._texts[key] for key in self._keys if key in self._texts}
         for key in self._known:
@@ -83,11 +85,14 @@ class PromptCache:
 
     @property
     def size_bytes(self) -> int:
-        """What all kept texts occupy, in host memory."""
+        """Size of all cached texts, in host memory."""
         return sum(text.size_bytes for text in self._texts.values())
 
     def _told(self, request: VideoRequest) -> dict[str, Any]:
-        """The words of what is new. Where all is known, placeholders of one token tell how many texts there are."""
+        """The text arguments: new texts as strings, cached ones as placeholders.
+
+        If all texts are cached, the placeholders have one token each; they only show the number of texts.
+        """
         *guiding, prompt = self._keys
         short = len(self._known) == len(self._keys)
         told: dict[str, Any] = {"prompt": request.prompt}
@@ -109,7 +114,7 @@ class PromptCache:
         return outputs
 
     def _put_in(self, outputs: "tuple[torch.Tensor, ...] | None") -> tuple["torch.Tensor", ...]:
-        """The rows that were encoded now, with what is known in the place of those that were not."""
+        """Combine the rows encoded now with the cached rows of the other texts."""
         import torch
 
         if outputs is not None and not self._known:
@@ -123,7 +128,8 @@ class PromptCache:
         return tuple(torch.cat(parts) for parts in zip(*rows, strict=True))
 
     def _keep_new(self, outputs: "tuple[torch.Tensor, ...]", embeddings: "torch.Tensor") -> None:
-        for key in reversed(self._keys):  # the negative prompt is used last: more tasks have it
+        # the negative prompt is stored last, so it is evicted last: more tasks share it
+        for key in reversed(self._keys):
             if key in self._known:
                 continue
             rows = [output[key.row : key.row + 1].detach() for output in outputs]
@@ -135,9 +141,9 @@ class PromptCache:
 
 
 def _placeholder(name: str, text: EncodedPrompt, *, short: bool) -> dict[str, Any]:
-    """Embeddings that nobody reads: they tell the pipeline that there is a text, and of which dtype.
+    """Placeholder embeddings. Their values are not used; they tell the pipeline that there is a text, and its dtype.
 
-    Beside a text that is encoded they are as long as its own. What is made of them is thrown away.
+    Beside a text that is encoded, they have the length of their own text. Their encoding is discarded.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""How much of a text the model reads: the pipeline cuts off the rest without a word. Knows no torch."""
+"""Finds texts that the pipeline would truncate without a message. Does not import torch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,13 +7,13 @@ from models.request.adjustments import Adjustment, truncation
 from models.request.request import VideoRequest
 
 MAX_TOKENS = 1024
-"""What LTX2Pipeline reads unless it is told otherwise, and what LTX-2 was trained with."""
+"""LTX2Pipeline's default maximum, and the length in LTX-2's training."""
 OWN_TOKENS = 2
-"""Tokens that a tokenizer may put around a text."""
+"""Tokens that a tokenizer may add around a text."""
 
 
 def find_truncations(request: VideoRequest, tokenizer: Any) -> Iterator[Adjustment]:
-    """The texts that `request` brings, as it is rendered, and that are longer than the model reads."""
+    """The texts given in `request` that are longer than the model reads. `request` must be adjusted already."""
     read = {"prompt": request.prompt}
     if request.uses_cfg:
         read["negative_prompt"] = request.negative_prompt
@@ -23,6 +23,9 @@ def find_truncations(request: VideoRequest, tokenizer: Any) -> Iterator[Adjustme
 
 
 def count_tokens(text: str, tokenizer: Any) -> int:
-    """The tokens of a text, counted only where they can be too many: none is shorter than a byte."""
+    """Count the tokens of a text, or return an upper bound that does not exceed MAX_TOKENS.
+
+    The bound is the number of bytes: no token is shorter than a byte.
+    """
     most = len(text.encode()) + OWN_TOKENS
     return most if most <= MAX_TOKENS else len(tokenizer(text.strip(), verbose=False).input_ids)

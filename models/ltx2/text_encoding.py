@@ -1,4 +1,4 @@
-"""How the text encoder is read: without the head that nobody asks, and in one pass for both texts where it streams."""
+"""Modifies the text encoder: removes its unused head, and encodes both texts in one pass if its layers are streamed."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Embeddings = tuple["Tensor", "Tensor"]
-"""Of texts: their embeddings (texts, tokens, width), and which of the tokens are theirs."""
+"""Embeddings of texts (texts, tokens, width), and the attention mask (texts, tokens)."""
 
 
 def drop_head(text_encoder: Any) -> None:
-    """Compute no logits: 1,024 x 262,208 of Gemma's are a 2 GB matrix for numbers that no pipeline reads."""
+    """Skip the logits: Gemma's 1,024 x 262,208 are a 2 GB matrix that no pipeline reads."""
     import torch
 
     if hasattr(text_encoder, "lm_head"):
@@ -22,10 +22,10 @@ def drop_head(text_encoder: Any) -> None:
 
 
 def multiply_by_rows(text_encoder: Any) -> None:
-    """Have linear layers multiply one text of a batch after the other, before hooks that fetch them are put on.
+    """Make linear layers multiply the texts of a batch one by one. Call it before offload hooks are installed.
 
-    Matrix kernels may round another shape otherwise. All else works on each token or each text by itself, so that both
-    texts of a request get in one call the numbers that each gets alone, to the bit.
+    Matrix kernels may round differently for another shape. All other operations work on each token or text separately.
+    Both texts of a request therefore get the same values in one call as in separate calls, bit for bit.
     """
     import torch
 
@@ -46,9 +46,9 @@ def _by_rows(forward: Callable[["Tensor"], "Tensor"]) -> Callable[["Tensor"], "T
 
 
 class OnePassTextEncoder:
-    """Reads the prompt and the negative prompt in one call, where layers pass through the GPU: each passes once.
+    """Encodes the prompt and the negative prompt in one call, so that each streamed layer is copied to the GPU once.
 
-    Stands in the way of how `pipes` encode a text: they encode the prompt, then the negative one.
+    Replaces the text-encoding method of `pipes`, which encodes the prompt first and then the negative prompt.
     """
 
     def __init__(self, pipes: Sequence[Any]) -> None:
@@ -60,7 +60,7 @@ class OnePassTextEncoder:
 
     @contextlib.contextmanager
     def expecting(self, negative: str | None) -> Iterator[None]:
-        """A text that is encoded in this context is followed by `negative`, where that is one."""
+        """In this context, encode the next text together with `negative`, unless that is None."""
         self._negative = negative
         try:
             yield
@@ -83,5 +83,5 @@ class OnePassTextEncoder:
         return encode_both
 
     def _fills(self, text: str) -> bool:
-        """Whether a text leaves nothing to pad: then it gets no mask where it stands alone, and another kernel."""
+        """Whether a text needs no padding. Encoded alone it then gets no mask, and another kernel runs."""
         return count_tokens(text, self._tokenizer) >= MAX_TOKENS

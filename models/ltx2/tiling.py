@@ -1,34 +1,34 @@
-"""Tiles for decoding a video in parts, where the whole does not fit. Knows no torch.
+"""Chooses tiles for decoding a video in parts, when the whole does not fit. Does not import torch.
 
-diffusers steps through a side from 0 by the stride, and the last tile is whatever is left: with its own sizes (16
-latents, 14 apart) two rows at 512, which have no context, and one row where a side is no multiple of 64, which makes
-reflection padding fail (0.42). Here the strides of a side are alike, so that the last tile is nearly as large as the
-others.
+diffusers steps along a side from 0 by the stride, and the last tile is the remainder. With its default sizes (16
+latents, 14 apart), the last tile has two rows at 512 pixels, and so no context. It has one row if a side is not a
+multiple of 64; reflection padding then fails (0.42). Here the tiles of a side have equal strides, so that the last tile
+is nearly as large as the others.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 MAX_TILE = 16
-"""Latents of a side of a tile at most: 512 pixels."""
+"""Maximum side of a tile, in latents: 512 pixels."""
 OVERLAP = 2
-"""Latents in which a tile is blended into the next: 64 pixels."""
+"""Latents over which a tile is blended into the next: 64 pixels."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One side of the tiles, in latents: how long they are, and how far apart."""
+    """The tiles along one side, in latents: their length and their stride."""
 
     length: int
     stride: int
 
     def starts(self, side: int) -> range:
-        """Where tiles begin on a side of `side` latents, as diffusers steps."""
+        """The start positions of tiles along a side of `side` latents, as diffusers computes them."""
         return range(0, side, self.stride)
 
 
 def choose_tile(side: int) -> Tile:
-    """Tiles for a side of `side` latents: one where it fits, else as many as are needed, alike."""
+    """Tiles for a side of `side` latents: one if it fits, otherwise the smallest number of equal strides."""
     if side <= MAX_TILE:
         return Tile(side, side)
     count = -(-side // (MAX_TILE - OVERLAP))
@@ -37,7 +37,7 @@ def choose_tile(side: int) -> Tile:
 
 
 def use_tiles(vae: Any, height: int, width: int) -> None:
-    """Have `vae` decode the next videos, of `height` by `width` pixels, in tiles that this size bears."""
+    """Switch on tiled decoding in `vae`, with tiles for videos of `height` by `width` pixels."""
     ratio = vae.spatial_compression_ratio
     down, across = choose_tile(height // ratio), choose_tile(width // ratio)
     vae.enable_tiling(

@@ -1,7 +1,7 @@
-"""Tells a GPU that has failed for good from a render that has: by what its errors say, or else by asking the GPU.
+"""Detects fatal CUDA errors, from the message or by synchronizing the device.
 
-After some CUDA errors every later call in the same process fails with the same error, also those of other tasks;
-only the end of the process gives the GPU back. Imports no torch: where nothing has, there is nothing to ask.
+After some CUDA errors every later call in the same process fails with the same error, also for other tasks. Only the
+end of the process frees the GPU. Does not import torch: if no module has imported it, there is no CUDA context.
 """
 
 import sys
@@ -9,7 +9,7 @@ import sys
 ACCELERATOR_ERROR = "AcceleratorError"
 """torch's class for an error that the driver reported."""
 TRANSIENT = ("out of memory", "no kernel image is available", "invalid device function", "invalid argument")
-"""CUDA errors of one call, after which the next one works."""
+"""CUDA errors of a single call; the next call works."""
 FATAL = (
     "illegal memory access",
     "device-side assert",
@@ -24,18 +24,18 @@ FATAL = (
     "device is lost",
     "unknown error",
 )
-"""What CUDA says once a context is broken."""
+"""CUDA's messages for a broken context."""
 
 
 def find_fatal_error(error: BaseException) -> str | None:
-    """What broke the GPU's context for good, now that `error` has ended what was done on it; None if nothing did."""
+    """The fatal error behind `error`, from its message or by asking the GPU. None if the GPU still works."""
     return fatal_message(error) or probe_device()
 
 
 def probe_device() -> str | None:
-    """What the GPU of this process answers to the next call, if that is an error after which it is of no more use.
+    """The GPU's error at a synchronization, if it is fatal; otherwise None.
 
-    Waits for what is under way on it. A kernel that failed is heard of late, and by whatever call comes next.
+    Waits for the GPU's pending work. CUDA reports a failed kernel late, at whichever call comes next.
     """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
@@ -48,7 +48,7 @@ def probe_device() -> str | None:
 
 
 def fatal_message(error: BaseException) -> str | None:
-    """What broke the GPU's context for good, from `error` or one that it came from; None if nothing did."""
+    """The message of the fatal CUDA error in `error` or its causes. None if there is none."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

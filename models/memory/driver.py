@@ -1,4 +1,4 @@
-"""The NVIDIA driver of this host: whether it is new enough for the torch that is installed."""
+"""Checks that the host's NVIDIA driver is new enough for the installed torch."""
 
 import importlib.util
 import re
@@ -7,13 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 DRIVER = Path("/proc/driver/nvidia/version")
-"""Where the kernel's module says its version; in a container it is the host's."""
+"""The kernel module's version file; in a container it is the host's."""
 FLOORS: Mapping[int, int] = MappingProxyType({11: 450, 12: 525, 13: 580})
-"""The oldest driver for each major version of CUDA, by NVIDIA's table of minor version compatibility."""
+"""The oldest driver for each major version of CUDA, from NVIDIA's table of minor version compatibility."""
 
 
 def find_old_driver() -> str | None:
-    """One sentence where the driver is older than torch's CUDA wants, else None. Does not import torch."""
+    """One sentence if the driver is older than torch's CUDA requires, otherwise None. Does not import torch."""
     cuda, version = _read_cuda(_find_torch_version()), _read_driver(DRIVER)
     if cuda is None or version is None:
         return None
@@ -21,8 +21,8 @@ def find_old_driver() -> str | None:
     if floor is None or int(version.partition(".")[0]) >= floor:
         return None
     return (
-        f"the NVIDIA driver is {version}, and torch's CUDA {cuda} wants {floor} or newer: renew the driver, or install "
-        "torch for an older CUDA (TORCH_INDEX in the Dockerfile)"
+        f"the NVIDIA driver is {version}, and torch's CUDA {cuda} requires {floor} or newer: update the driver, or "
+        "install torch for an older CUDA (TORCH_INDEX in the Dockerfile)"
     )
 
 
@@ -32,12 +32,12 @@ def _find_torch_version() -> Path | None:
 
 
 def _read_cuda(file: Path | None) -> str | None:
-    """The CUDA that torch was built with; None for a build without."""
+    """The CUDA version that torch was built with; None for a build without CUDA."""
     return _search(file, r"^cuda\b.*?=\s*['\"]([\d.]+)")
 
 
 def _read_driver(file: Path) -> str | None:
-    """The version of the driver; None where there is none."""
+    """The driver's version; None if there is no driver."""
     return _search(file, r"Kernel Module\b.*?\s(\d+(?:\.\d+)+)\s")
 
 

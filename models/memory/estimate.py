@@ -1,6 +1,6 @@
-"""What a request takes before it starts: memory by counted formulas, and evaluations. Knows no torch.
+"""Estimates memory and transformer calls of a request before it runs. Does not import torch.
 
-Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constants reproduce these counts:
+The formulas reproduce these counts: LTX-2 (19B) in bfloat16, live tensors, without the weights.
 
 | what | 512x768, 121 frames | 1088x1920, 121 frames |
 |---|---|---|
@@ -10,7 +10,7 @@ Counted on LTX-2 (19B) in bfloat16, live tensors beside the weights; the constan
 | decoding whole | 4.1 GB | 21.5 GB |
 | decoding in tiles | 2.4 GB | 5.0 GB |
 
-`python -m benchmarks.peak_memory` counts them anew, for each family.
+`python -m benchmarks.peak_memory` repeats the count, for each family.
 """
 
 import math
@@ -25,28 +25,28 @@ GB = 10**9
 LATENT_SIDE = 32
 LATENT_FRAMES = 8
 TEXT_BYTES_PER_PROMPT = int(2.7 * GB)
-"""Its 49 layers of embeddings, all of which the connectors read."""
+"""The embeddings of its 49 layers, all of which the connectors read."""
 DENOISE_BYTES_PER_ROW = int(0.65 * GB)
-"""Of a render of any size: embeddings of the text, and what does not grow with the picture."""
+"""Part of each row that does not depend on the video's size: text embeddings and constant buffers."""
 DENOISE_BYTES_PER_TOKEN = 151_000
-"""For each token of each row that denoises at once."""
+"""Per token of each row that is denoised at once."""
 IMAGE_BYTES_PER_TOKEN = 190_000
-"""More, where each token has a timestep of its own."""
+"""Additional, where each token has its own timestep."""
 DECODE_BYTES_PER_PIXEL = 86
-"""For each pixel of each frame that is decoded at once."""
+"""Per pixel of each frame that is decoded at once."""
 TILED_BYTES_PER_PIXEL = 9
-"""For each pixel of each frame that waits for its tile."""
+"""Per pixel of each frame of the tiled video."""
 TILE_SIDE = 512
 CUDA_BYTES = int(2.5 * GB)
-"""Kernels, cuBLAS and what the allocator cannot use."""
+"""Kernels, cuBLAS and memory that the allocator cannot use."""
 TEXT_KEYS_BYTES = int(2.4 * GB)
-"""What the speed-up `text_kv_cache` keeps during a task."""
+"""GPU memory that the optimization `text_kv_cache` holds during a task."""
 SHAPE = ("height", "width", "num_frames")
 
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """The largest memory that the stages of a request take beside the weights, in bytes."""
+    """The peak memory of each stage of a request, without the weights, in bytes."""
 
     text_bytes: int
     denoise_bytes: int
@@ -54,17 +54,17 @@ class PeakMemory:
 
     @property
     def bytes(self) -> int:
-        """The largest of them: they come one after the other."""
+        """The maximum over the stages, which run one after the other."""
         return max(self.text_bytes + CUDA_BYTES, self.sized_bytes)
 
     @property
     def sized_bytes(self) -> int:
-        """What another size would lower. The text takes as much for every size: a placement has room for it."""
+        """The part that a smaller size would reduce. Excludes text encoding, which every placement has memory for."""
         return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
 
 
 def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> PeakMemory:
-    """What `request` takes. Decoding goes in tiles where the whole is larger than denoising was."""
+    """The peak memory of `request`. Decoding is assumed to use tiles if the whole video needs more than denoising."""
     frames = request.num_rendered_frames
     denoise = denoise_bytes(request, from_image=from_image)
     whole = decode_bytes(request.height, request.width, frames)
@@ -73,55 +73,55 @@ def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> PeakMem
 
 
 def denoise_bytes(request: VideoRequest, *, from_image: bool) -> int:
-    """Denoising beside the weights, two rows at once where the prompt guides."""
+    """Denoising, without the weights. Classifier-free guidance denoises two rows at once."""
     per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if from_image else 0)
     return _rows(request) * (DENOISE_BYTES_PER_ROW + video_tokens(request) * per_token)
 
 
 def text_bytes(request: VideoRequest) -> int:
-    """Encoding the prompt, and the negative one where it is read."""
+    """Encoding the prompt, and the negative prompt if it is used."""
     return TEXT_BYTES_PER_PROMPT * _rows(request)
 
 
 def _rows(request: VideoRequest) -> int:
-    """How many prompts go through the model at once."""
+    """The number of prompts in one transformer call."""
     return 2 if request.uses_cfg else 1
 
 
 def video_tokens(request: VideoRequest) -> int:
-    """Tokens of the picture: one for each latent."""
+    """Video tokens: one per latent."""
     latents = (request.num_rendered_frames - 1) // LATENT_FRAMES + 1
     return latents * (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
 
 
 def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
-    """How often the transformer looks at the video: four times a step with all guidance, once without.
+    """The number of transformer calls: four per step with all guidance, one without.
 
-    `fast_guidance_fraction` is the share of its steps that a task of quality fast guides.
+    `fast_guidance_fraction` is the fraction of steps that a task of quality fast guides.
     """
     guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
     return request.num_inference_steps + guiding * guided_steps(request, fast_guidance_fraction)
 
 
 def transformer_calls_of_steps(request: VideoRequest, fast_guidance_fraction: float, steps: float) -> float:
-    """The evaluations of its first `steps`, which may be a fraction: those that are guided come first."""
+    """The transformer calls of the first `steps` steps, which may be a fraction. The guided steps come first."""
     guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
     return steps + guiding * min(steps, guided_steps(request, fast_guidance_fraction))
 
 
 def guided_steps(request: VideoRequest, fast_guidance_fraction: float) -> int:
-    """The first steps of a request, which are guided: all of an exact one."""
+    """The number of guided steps, which come first. An exact request guides all steps."""
     share = fast_guidance_fraction if request.quality is Quality.FAST else 1.0
     return max(1, math.ceil(request.num_inference_steps * share))
 
 
 def decode_bytes(height: int, width: int, num_frames: int) -> int:
-    """What the video decoder needs, beside its weights, to decode a whole video at once."""
+    """Memory for decoding a whole video at once, without the decoder's weights, in bytes."""
     return height * width * num_frames * DECODE_BYTES_PER_PIXEL
 
 
 def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
-    """The same in tiles: one of them whole, and the frames that are done."""
+    """Memory for decoding in tiles, in bytes: one tile, and the finished frames."""
     tile = min(height, TILE_SIDE) * min(width, TILE_SIDE) * DECODE_BYTES_PER_PIXEL
     return num_frames * (tile + height * width * TILED_BYTES_PER_PIXEL)
 
@@ -129,7 +129,7 @@ def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
 def nearest_fitting(
     request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
 ) -> tuple[VideoRequest, ...]:
-    """The requests nearest to one that does not fit: fewer frames at its size, and a smaller size at its length."""
+    """The requests nearest to one that does not fit: one with fewer frames, one with a smaller size."""
     shorter = _first_that_fits(_shorter(request, limits), free_bytes, from_image=from_image)
     smaller = _first_that_fits(_smaller(request), free_bytes, from_image=from_image)
     return tuple(found for found in (shorter, smaller) if found is not None)
@@ -138,9 +138,9 @@ def nearest_fitting(
 def suggest_alternatives(
     request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
 ) -> tuple[VideoRequest, ...]:
-    """The nearest that fit into `free_bytes`, or nothing where `request` does itself.
+    """The nearest requests that fit into `free_bytes`. Empty if `request` itself fits.
 
-    Nothing too where not even the smallest would: then the measure is doubted, and not the request.
+    Also empty if not even the smallest request would fit: then the measured `free_bytes` is probably wrong.
     """
     if estimate_peak(request, from_image=from_image).sized_bytes <= free_bytes:
         return ()
@@ -148,7 +148,7 @@ def suggest_alternatives(
 
 
 def check_fits(request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False) -> None:
-    """Raise DoesNotFit for a request that takes more than `free_bytes`."""
+    """Raise DoesNotFit for a request that needs more than `free_bytes`."""
     nearest = [shape_of(each) for each in suggest_alternatives(request, free_bytes, limits, from_image=from_image)]
     if not nearest:
         return
@@ -157,13 +157,13 @@ def check_fits(request: VideoRequest, free_bytes: int, limits: RequestLimits, *,
     ways = " or ".join(f"{each['width']}x{each['height']} with {each['num_frames']} frames" for each in nearest)
     allowed = (
         f"what fits into the GPU's memory: {ways} (this needs about {peak_gb:.1f} GB beside the model, "
-        f"{free_bytes / GB:.1f} GB are there)"
+        f"{free_bytes / GB:.1f} GB are free)"
     )
     raise DoesNotFit(field, getattr(request, field), allowed, nearest)
 
 
 def shape_of(request: VideoRequest) -> Mapping[str, int]:
-    """Its size and length, by the names of its parameters."""
+    """Height, width and num_frames of a request, by parameter name."""
     return {name: getattr(request, name) for name in SHAPE}
 
 
@@ -181,7 +181,7 @@ def _shorter(request: VideoRequest, limits: RequestLimits) -> Iterator[VideoRequ
 
 
 def _smaller(request: VideoRequest) -> Iterator[VideoRequest]:
-    """Smaller sizes of about the same shape, the longer side going down by 64 pixels."""
+    """Smaller sizes of about the same aspect ratio. The longer side decreases by 64 pixels each time."""
     long, short = max(request.height, request.width), min(request.height, request.width)
     for side in range(long - SIDE_MULTIPLE, 0, -SIDE_MULTIPLE):
         other = max(SIDE_MULTIPLE, round(side * short / long / SIDE_MULTIPLE) * SIDE_MULTIPLE)

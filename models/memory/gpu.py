@@ -1,16 +1,16 @@
-"""Memory that ran out, or is to be given back: on the GPU and in the process. Knows no pipeline."""
+"""Detects out-of-memory errors, and frees memory of the GPU and the process. Does not use a pipeline."""
 
 import gc
 import traceback
 from dataclasses import dataclass
 
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "alloc_failed")
-"""What plain RuntimeErrors say: torch's allocator for the CPU, CUDA's own calls (a stream, pinned memory), cuBLAS and
+"""Parts of the messages of plain RuntimeErrors: torch's CPU allocator, CUDA calls (stream, pinned memory), cuBLAS and
 cuDNN."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: on the GPU, in Python, or in torch's allocator for the CPU."""
+    """Whether memory ran out: on the GPU, in Python, or in torch's CPU allocator."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -19,21 +19,21 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def clear_traceback_frames(error: Exception) -> None:
-    """Let go of the tensors that an error's frames hold, and of what torch keeps in reserve."""
+    """Release the tensors that the frames of an error hold, and torch's cached GPU memory."""
     traceback.clear_frames(error.__traceback__)
     collect_and_empty_cache()
 
 
 @dataclass(frozen=True)
 class GpuMemory:
-    """The GPU of this process: all of its memory, and the most that torch's tensors held of it at once."""
+    """The GPU's total memory, and the peak that torch's tensors used."""
 
     total_bytes: int
     peak_bytes: int
 
 
 def read_gpu_memory() -> GpuMemory:
-    """Look at the GPU, and let the next peak begin now. Zeros where there is no GPU."""
+    """Read the GPU's memory and reset the peak. Zeros if there is no GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -44,13 +44,13 @@ def read_gpu_memory() -> GpuMemory:
 
 
 def collect_and_empty_cache() -> None:
-    """Collect what nobody holds any more, and give torch's reserve on the GPU back."""
+    """Collect garbage, and release torch's cached GPU memory."""
     gc.collect()
     empty_cuda_cache()
 
 
 def empty_cuda_cache() -> None:
-    """Give torch's reserve on the GPU back, which no tensor holds. Collects nothing: that takes 0.25 s."""
+    """Release torch's cached GPU memory, which no tensor uses. Runs no garbage collection: that takes 0.25 s."""
     import torch
 
     if torch.cuda.is_available():
@@ -58,15 +58,15 @@ def empty_cuda_cache() -> None:
 
 
 def free_pinned_memory() -> None:
-    """Give back the pinned host memory that torch keeps for its next use, which nobody else can take."""
+    """Release the pinned host memory that torch caches. No other process can use cached memory."""
     import torch
 
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch._C._host_emptyCache()  # noqa: SLF001  # torch.accelerator.empty_host_cache is not there in 2.11
+        torch._C._host_emptyCache()  # noqa: SLF001  # torch 2.11 lacks torch.accelerator.empty_host_cache
 
 
 def kept_pinned_bytes() -> int:
-    """Pinned host memory that torch keeps for its next use, though no tensor has it."""
+    """Pinned host memory that torch caches and no tensor uses, in bytes."""
     import torch
 
     if not torch.cuda.is_available():

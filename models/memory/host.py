@@ -1,4 +1,4 @@
-"""How much host memory may be taken: what the machine has free, and what a container's limit leaves of it."""
+"""Measures how much host memory can be used, from the machine's free memory and the container's limits."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 @dataclass(frozen=True)
 class Limit:
-    """What a group that this process is in may take in all, and what is left of it."""
+    """A cgroup's memory limit, and what is left of it, in bytes."""
 
     all_bytes: int
     left_bytes: int
@@ -20,7 +20,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class CgroupFiles:
-    """The files of a limit, and what its statistics call the page cache."""
+    """The file names of a cgroup version, and the page cache's names in its statistics."""
 
     limit: str
     taken: str
@@ -30,48 +30,49 @@ class CgroupFiles:
 V1 = CgroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
 V2 = CgroupFiles("memory.max", "memory.current", ("inactive_file", "active_file"))
 MEMORY = "memory"
-"""The controller of version 1, and the folder that it is mounted under."""
+"""The memory controller of cgroup version 1, and the folder that it is mounted under."""
 NO_LIMIT = "max"
 RESERVED_BYTES = 8 * 10**9
-"""Host memory that is left for clips, the page cache and everybody else, at least."""
+"""Host memory that is always left free for clips, the page cache and other processes."""
 RESERVED_FRACTION = 0.08
-"""And at least so much of all of it: Ray ends processes of a node of which 95 % is taken (2.60, its default)."""
+"""Minimum fraction that is left free. Ray kills processes on a node with 95 % of its memory used (2.60, its default).
+"""
 
 
 def free_host_bytes() -> int:
-    """Host memory that can be taken without swapping, and without being killed for a container's limit."""
+    """Host memory that can be used without swapping and within the container's limits."""
     free: int = psutil.virtual_memory().available
     return min([free, *_left_in_cgroups(CGROUPS, OWN_CGROUP)])
 
 
 def all_host_bytes() -> int:
-    """All the memory of this machine, or as much as a container on it may have. Ray counts alike."""
+    """The machine's memory, or the container's limit if that is lower. Ray computes the same."""
     total: int = psutil.virtual_memory().total
     return min([total, *(limit.all_bytes for limit in _limits(CGROUPS, OWN_CGROUP))])
 
 
 def reserved_bytes(all_bytes: int) -> int:
-    """What stays free of `all_bytes` of memory."""
+    """How much of `all_bytes` of memory must stay free."""
     return max(RESERVED_BYTES, int(all_bytes * RESERVED_FRACTION))
 
 
 def max_pinned_bytes() -> int:
-    """What may be taken for good, as pinned memory is: the kernel cannot take it back."""
+    """How much pinned memory may be allocated. The kernel cannot reclaim pinned memory."""
     return max(0, free_host_bytes() - reserved_bytes(all_host_bytes()))
 
 
 def pinned_bytes(sizes: Iterable[int]) -> int:
-    """What tensors of these bytes take in pinned memory: torch gives each a block whose size is a power of two."""
+    """What tensors of these sizes use as pinned memory: torch rounds each up to a power of two."""
     return sum(1 << (size - 1).bit_length() for size in sizes if size)
 
 
 def _left_in_cgroups(root: Path, own: Path) -> list[int]:
-    """What each limit over this process leaves. Files in the page cache do not count as taken."""
+    """What each limit of this process leaves. Files in the page cache do not count as used."""
     return [limit.left_bytes for limit in _limits(root, own)]
 
 
 def _limits(root: Path, own: Path) -> list[Limit]:
-    """Each limit over this process."""
+    """The limits that apply to this process."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -86,7 +87,7 @@ def _limits(root: Path, own: Path) -> list[Limit]:
 
 
 def _place(root: Path, line: str) -> Iterator[tuple[Path, str, CgroupFiles]]:
-    """Where the limits stand that a line of `/proc/self/cgroup` (number:controllers:path) speaks of."""
+    """The cgroup folder that a line of `/proc/self/cgroup` (number:controllers:path) refers to."""
     _, _, rest = line.partition(":")
     controllers, _, path = rest.partition(":")
     if not controllers:

@@ -1,4 +1,4 @@
-"""Puts a loaded pipeline where its placement says, with diffusers' own means. Knows no Ray."""
+"""Applies a placement to a loaded pipeline, with diffusers' group offloading. Does not import Ray."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
 
 STREAMED_PARTS = MappingProxyType({TRANSFORMER: ("transformer_blocks",), "vae": ("encoder", "decoder")})
-"""The parts that pass, of components that do not pass whole. Hooks stand on modules whose `forward` is called; that of
-a VAE is not, and diffusers' hook for it would note every call of every layer for ever, and never prefetch."""
+"""The streamed parts of components that are not streamed whole. Hooks work on modules whose `forward` is called. A
+VAE's `forward` is not called: diffusers' hook on it would record every call of every layer without end, and never
+prefetch."""
 
 RECORD_STREAM = False
-"""Whether a block that is done is left to the allocator, without waiting for the GPU. It saves a synchronisation each,
-and costs memory that no plan counts: a block cannot be used again before the GPU is through with it. Owed."""
+"""Whether a finished block's memory is released by the allocator, without waiting for the GPU. It saves one
+synchronization per block. It costs memory that no plan counts: a block's memory is not reusable until the GPU has
+finished with it. Not measured yet."""
 
 
 def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
-    """Move the components of `pipe`, and return how they stand then.
+    """Move the components of `pipe`, and return the resulting placement.
 
-    `device` "cpu" stands for a GPU in tests: the same hooks, without streams and pinned memory.
+    `device="cpu"` replaces the GPU in tests: the same hooks, without streams and pinned memory.
     """
     import torch
 
@@ -60,7 +62,7 @@ def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
 
 
 def pin(passing: "Mapping[str, Module]") -> frozenset[str]:
-    """Pin what passes through the GPU, as far as host memory goes; returns the components that are pinned whole."""
+    """Pin streamed weights as far as host memory allows. Return the components that are pinned completely."""
     weights = {name: _streamed_weights(name, component) for name, component in passing.items()}
     sizes = {name: pinned_bytes(weight.nbytes for weight in each) for name, each in weights.items()}
     chosen = choose_pinned(sizes, max_pinned_bytes())
@@ -68,7 +70,7 @@ def pin(passing: "Mapping[str, Module]") -> frozenset[str]:
 
 
 def _pin_weight(weight: "Tensor") -> bool:
-    """Pin one weight where there is room now. The other replicas of this host look after it is taken."""
+    """Pin one weight if there is memory for it. With the lock, other replicas of this host measure only afterwards."""
     from models.memory import transfer
 
     with host_lock():
@@ -80,10 +82,10 @@ def _pin_weight(weight: "Tensor") -> bool:
 
 
 def choose_pinned(sizes: Mapping[str, int], room_bytes: int) -> frozenset[str]:
-    """The components, by their bytes, that are to wait in pinned memory, of which there is so much.
+    """Choose the components to pin, given their sizes and the available pinned memory in bytes.
 
-    The transformer first, which passes at every call. What is not pinned is copied into pinned memory each time that
-    it passes, and nothing is computed meanwhile.
+    The transformer comes first, because it is streamed at every call. Weights that are not pinned are copied into
+    pinned memory each time they are streamed, and nothing is computed during that copy.
     """
     chosen = set()
     for name in sorted(sizes, key=lambda name: (name != TRANSFORMER, -sizes[name])):
@@ -94,7 +96,7 @@ def choose_pinned(sizes: Mapping[str, int], room_bytes: int) -> frozenset[str]:
 
 
 def resident_weights(pipe: Any, placement: Placement) -> "list[Tensor]":
-    """The weights that stay on the GPU: all but those that pass through it."""
+    """The weights that stay on the GPU: all that are not streamed."""
     from models.memory.transfer import weights_of
 
     if placement.mode is OffloadMode.CPU:
@@ -105,7 +107,7 @@ def resident_weights(pipe: Any, placement: Placement) -> "list[Tensor]":
 
 
 def _modules(pipe: Any, names: Iterable[str]) -> "dict[str, Module]":
-    """Those of the components by these names that have weights."""
+    """The components with these names that have weights."""
     import torch
 
     found = {name: pipe.components.get(name) for name in names}
@@ -113,18 +115,18 @@ def _modules(pipe: Any, names: Iterable[str]) -> "dict[str, Module]":
 
 
 def _streamed_weights(name: str, component: "Module") -> "list[Tensor]":
-    """What of a component passes: what of it is in no block, or in neither encoder nor decoder, stays on the GPU."""
+    """The streamed weights of a component. Weights outside its blocks, encoder or decoder stay on the GPU."""
     from models.memory.transfer import weights_of
 
     return weights_of([component.get_submodule(part) for part in STREAMED_PARTS.get(name, ("",))])
 
 
 def enable_group_offload(name: str, component: Any, device: Any) -> None:
-    """Keep a component in host memory and bring its parts to `device` as they are called.
+    """Keep a component in host memory and move its parts to `device` when they are called.
 
-    The transformer by blocks, each bringing in the next while it works: its calls differ in the layers that they skip,
-    and by layers the one after a skipped layer would be missing. What is pinned already goes as it is; of the rest
-    diffusers makes a pinned copy each time that it passes.
+    The transformer is streamed by blocks; each block prefetches the next one while it computes. Streaming by layers
+    would fail: calls skip different layers, and the layer after a skipped one would not be prefetched. Pinned weights
+    are copied as they are. For the others diffusers makes a pinned copy each time.
     """
     import torch
     from diffusers.hooks import apply_group_offloading
@@ -147,12 +149,13 @@ def enable_group_offload(name: str, component: Any, device: Any) -> None:
 
 
 def _keep_root(transformer: Any) -> None:
-    """Have diffusers leave alone what is in no block.
+    """Make diffusers leave the transformer's weights outside the blocks on the GPU.
 
-    It moves it to the GPU at each call and back after it, from and to memory that is not pinned, and nothing is
-    computed meanwhile (0.42): 0.7 to 0.9 GB each way, three calls a step.
+    It would move them to the GPU at each call and back afterwards, with memory that is not pinned, and nothing is
+    computed meanwhile (0.42): 0.7 to 0.9 GB each way, three calls per step.
     """
-    group = transformer._diffusers_hook.get_hook("group_offloading").group  # noqa: SLF001  # no other way to it
+    # diffusers has no public access to it
+    group = transformer._diffusers_hook.get_hook("group_offloading").group  # noqa: SLF001
     group.modules, group.parameters, group.buffers = [], [], []
 
 
@@ -164,14 +167,14 @@ def free_vram_bytes() -> int:
 
 
 def usable_vram_bytes() -> int:
-    """Free memory on the current CUDA device, and what torch keeps in reserve there for its next tensors."""
+    """Free memory on the current CUDA device, including torch's cache."""
     import torch
 
     return free_vram_bytes() + int(torch.cuda.memory_reserved()) - int(torch.cuda.memory_allocated())
 
 
 def card_bytes() -> int:
-    """All the memory of the current CUDA device."""
+    """Total memory of the current CUDA device."""
     import torch
 
     return int(torch.cuda.mem_get_info()[1])

@@ -1,8 +1,8 @@
-"""Where the model's components stand while they work: chosen from the memory that is free. Knows no Ray and no torch.
+"""Chooses where the model's components are kept, from the free memory. Does not import Ray or torch.
 
-Sizes come from the checkpoint's files (models/checkpoint/sizes.py). What a render needs beside the weights is
-models/memory/estimate.py's count for 512x768, 121 frames: 5.4 GB while the text is encoded or an image-to-video
-denoises, 3 GB for CUDA and its kernels, and a margin.
+Component sizes come from the checkpoint's files (models/checkpoint/sizes.py). The memory of a render beside the weights
+is the count of models/memory/estimate.py for 512x768, 121 frames: 5.4 GB for text encoding or image-to-video denoising,
+3 GB for CUDA and its kernels, and a margin.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,25 +18,25 @@ GB = 10**9
 TRANSFORMER = "transformer"
 TEXT_ENCODER = "text_encoder"
 RESERVED_VRAM_BYTES = 9 * GB
-"""Beside the weights, at 512x768, 121 frames."""
+"""GPU memory reserved beside the weights, for 512x768, 121 frames."""
 RESERVED_HOST_BYTES = 4 * GB
 BLOCKS_IN_FLIGHT = 2
-"""A streamed transformer keeps the block that works and the block that comes next."""
+"""A streamed transformer has two blocks on the GPU: the one that computes and the next one."""
 
 
 class OffloadMode(StrEnum):
     """Ways to hold a model, from the fastest to the smallest. All give the same result."""
 
     CPU = "cpu"
-    """All on the CPU."""
+    """All components on the CPU."""
     NONE = "none"
-    """All on the GPU."""
+    """All components on the GPU."""
     TEXT_ENCODER = "text_encoder"
-    """The text encoder passes through the GPU layer by layer while it encodes; all else stays on it."""
+    """The text encoder is streamed layer by layer while it encodes; all else stays on the GPU."""
     ALL_BUT_TRANSFORMER = "all_but_transformer"
-    """The transformer stays on the GPU; text encoder, connectors and VAE pass through it."""
+    """The transformer stays on the GPU; text encoder, connectors and VAE are streamed."""
     BLOCK = "block"
-    """The transformer passes through the GPU too, block by block, at every step."""
+    """The transformer is streamed too, block by block, at every step."""
 
 
 OFFLOADED_COMPONENTS = MappingProxyType(
@@ -47,44 +47,45 @@ OFFLOADED_COMPONENTS = MappingProxyType(
         OffloadMode.BLOCK: (TEXT_ENCODER, "connectors", "vae", TRANSFORMER),
     }
 )
-"""The components that pass through the GPU, by place."""
+"""The streamed components of each mode."""
 
 
 PASSING = "host, passes through GPU"
 
 
 class WeightDtype(StrEnum):
-    """How the transformer's weights are stored. Everything is computed in bfloat16."""
+    """How the transformer's weights are stored. All computation is in bfloat16."""
 
     BF16 = "bf16"
-    """As the checkpoint has them."""
+    """As in the checkpoint."""
     FP8 = "fp8"
-    """Attention and feed-forward weights rounded to float8 (e4m3), half the size. Not exact: only where the operator
-    asks for it."""
+    """Attention and feed-forward weights quantized to float8 (e4m3), half the size. Not exact: used only if the
+    operator selects it."""
 
 
 class TextEncoderDtype(StrEnum):
-    """How the text encoder's weights are stored on a GPU. Everything is computed in bfloat16."""
+    """How the text encoder's weights are stored on a GPU. All computation is in bfloat16."""
 
     BF16 = "bf16"
-    """As the checkpoint has them."""
+    """As in the checkpoint."""
     NF4 = "nf4"
-    """The matrices of its layers rounded to 4 bits, a quarter of their size. Not exact: only where the operator asks
-    for it."""
+    """The matrices of its layers quantized to 4 bits, a quarter of their size. Not exact: used only if the operator
+    selects it."""
 
 
 NF4_SHARE = Fraction(9, 32)
-"""Of what bfloat16 takes: 4 bits a weight, and a scale of 32 bits for each 64 weights."""
+"""Size relative to bfloat16: 4 bits per weight, and a 32-bit scale for each 64 weights."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The weights of each component in bytes, and the number of the transformer's blocks.
+    """The size of each component's weights in bytes, and the number of the transformer's blocks.
 
-    `converted` are those bytes of them that a load makes in host memory, because they are stored as other numbers.
-    `outside_blocks` are those of the transformer that are in none of its blocks, `text_matrices` those of the text
-    encoder that can be stored in 4 bits. `fp8_bytes` is all that the transformer takes as fp8; 0 where nobody looked.
-    `float32` are the components of float32 numbers whatever the others are.
+    - `converted`: bytes that a load allocates in host memory, because they are stored in another dtype.
+    - `outside_blocks`: bytes of the transformer outside its blocks.
+    - `text_matrices`: bytes of the text encoder that can be stored in 4 bits.
+    - `fp8_bytes`: the transformer's size as fp8; 0 if unknown.
+    - `float32`: the components that are always float32.
     """
 
     weights: Mapping[str, int]
@@ -101,16 +102,16 @@ class Sizes:
         return sum(self.weights.values())
 
     def dtype_of(self, name: str, dtype: str) -> str:
-        """What a component is made of where the others are made of `dtype`."""
+        """The dtype of a component, when most components have `dtype`."""
         return "float32" if name in self.float32 else dtype
 
     def stored(self, weights: WeightDtype, text_weights: TextEncoderDtype = TextEncoderDtype.BF16) -> "Sizes":
-        """The sizes once transformer and text encoder are stored so. What is rounded is made in host memory."""
+        """The sizes for these dtypes. Quantized weights are created in host memory."""
         stored = self._with_transformer(weights)
         return stored if text_weights is TextEncoderDtype.BF16 else stored.with_text_encoder_in_4_bits()
 
     def with_text_encoder_in_4_bits(self) -> "Sizes":
-        """The sizes once the text encoder's matrices are stored in 4 bits."""
+        """The sizes with the text encoder's matrices stored in 4 bits."""
         if TEXT_ENCODER not in self.weights:
             return self
         rounded = self.weights[TEXT_ENCODER] - int(self.text_matrices * (1 - NF4_SHARE))
@@ -130,7 +131,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ComponentPlacement:
-    """Where one component goes."""
+    """Where one component is kept."""
 
     component: str
     dtype: str
@@ -140,7 +141,7 @@ class ComponentPlacement:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model goes, and what it takes: GPU bytes with a render's working memory in them, and host bytes."""
+    """Where a model is kept. `gpu_bytes` includes a render's working memory; `host_bytes` is host memory."""
 
     mode: OffloadMode
     gpu_bytes: int
@@ -149,16 +150,16 @@ class Placement:
     weights: WeightDtype = WeightDtype.BF16
     text_weights: TextEncoderDtype = TextEncoderDtype.BF16
     stream_buffer_bytes: int = 0
-    """What of the GPU the blocks of a streamed transformer take while it works. What is in no block stands there
-    already, so that memory that is free is without it."""
+    """GPU memory for the blocks of a streamed transformer while it computes. The weights outside the blocks are on the
+    GPU already, so they are not part of the free memory."""
 
     def with_pinned(self, names: Collection[str]) -> "Placement":
-        """The same where these components wait in pinned host memory."""
+        """A copy in which these components are pinned in host memory."""
         rows = (replace(row, where=f"pinned {PASSING}") if row.component in names else row for row in self.rows)
         return replace(self, rows=tuple(rows))
 
     def table(self) -> str:
-        """The placement for the log: component, dtype, where, GB."""
+        """The placement as a table for the log: component, dtype, where, GB."""
         lines = [f"{'component':<14} {'dtype':<9} {'where':<31} {'GB':>6}"]
         lines += [
             f"{row.component:<14} {row.dtype:<9} {row.where:<31} {row.size_bytes / GB:>6.2f}" for row in self.rows
@@ -179,10 +180,10 @@ def plan(
     text_weights: TextEncoderDtype = TextEncoderDtype.BF16,
     card_bytes: int | None = None,
 ) -> Placement:
-    """The fastest placement that fits, for `free_vram_bytes` on the GPU and `host_bytes` of free host memory.
+    """The fastest placement that fits `free_vram_bytes` on the GPU and `host_bytes` of free host memory.
 
-    `place` leaves only that one to choose. `card_bytes` is all that the GPU has, for the error. Raises
-    ModelUnavailable where none fits, saying what each would need.
+    `place` restricts the choice to one mode. `card_bytes` is the GPU's total memory, for the error message. Raises
+    ModelUnavailable if none fits; the message lists what each mode needs.
     """
     options = [option for option in gpu_placements(sizes, weights, text_weights) if place in (None, option.mode)]
     for option in options:
@@ -210,7 +211,7 @@ def _free(free_bytes: int, all_bytes: int | None) -> str:
 
 
 def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placement:
-    """All on the CPU. Raises ModelUnavailable where host memory is too small."""
+    """A placement with all components on the CPU. Raises ModelUnavailable if host memory is too small."""
     needed = sizes.total
     if needed > host_bytes:
         raise ModelUnavailable(
@@ -225,16 +226,16 @@ def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placemen
 def gpu_placements(
     sizes: Sizes, weights: WeightDtype = WeightDtype.BF16, text_weights: TextEncoderDtype = TextEncoderDtype.BF16
 ) -> tuple[Placement, ...]:
-    """What each way on a GPU takes, the fastest first."""
+    """The memory that each mode on a GPU needs, the fastest first."""
     stored = sizes.stored(weights, text_weights)
     return tuple(_place(place, stored, weights, text_weights) for place in OFFLOADED_COMPONENTS)
 
 
 def _place(place: OffloadMode, sizes: Sizes, weights: WeightDtype, text_weights: TextEncoderDtype) -> Placement:
-    """What one way takes. The text encoder is gone from the GPU before denoising asks for its memory.
+    """The memory that one mode needs. The text encoder has left the GPU before denoising uses its memory.
 
-    Host memory has to hold the blocks that pass at every step, and what a load makes there. What is mapped from its
-    file and passes once a task is the kernel's to keep or to read again.
+    Host memory must hold the blocks that are streamed at every step, and the weights that a load converts. Weights that
+    are memory-mapped and streamed once per task do not count: the kernel keeps them or reads them again.
     """
     passing = [name for name in OFFLOADED_COMPONENTS[place] if name in sizes.weights]
     held_bytes = sum(sizes.weights[name] for name in passing)
@@ -262,7 +263,7 @@ def _dtype(name: str, weights: WeightDtype, text_weights: TextEncoderDtype) -> s
 
 
 def _made_bytes(sizes: Sizes, passing: Collection[str]) -> int:
-    """What a load makes of other numbers in host memory, beside blocks that pass."""
+    """Bytes of converted weights in host memory, without those of streamed blocks."""
     return sum(size for name, size in sizes.converted.items() if name != TRANSFORMER or name not in passing)
 
 

@@ -1,4 +1,4 @@
-"""The lighter depth of idling: the weights wait in host memory while the GPU is free for others."""
+"""Sleep mode: moves the weights to host memory while idle, so that other processes can use the GPU."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 
 
 class SleepMode:
-    """Where a model's resident weights sleep. `device` is where they work."""
+    """Moves a model's resident weights between `device` and host memory."""
 
     def __init__(self, pipe: Any, placement: Placement, device: str = "cuda") -> None:
         self._weights: list[Tensor] = offload.resident_weights(pipe, placement)
         self._device = device
         self._gone = 0
-        """How many of the weights, from the first on, are where no render can use them."""
+        """The number of weights, counted from the first, that are in host memory. A render needs 0."""
 
     @property
     def asleep(self) -> bool:
-        """Whether weights are, in part at least, where no render can use them."""
+        """Whether at least one weight is in host memory, so that no render can run."""
         return self._gone > 0
 
     @property
     def size_bytes(self) -> int:
-        """What the weights occupy; 0 where nothing stays on a GPU."""
+        """Size of the weights; 0 if none stay on a GPU."""
         return _size_bytes(self._weights)
 
     def has_host_memory(self) -> bool:
-        """Whether there is something to move, and host memory for it: what is free, or kept from the last sleep."""
+        """Whether there are weights to move, and host memory for them: free, or still cached from the last sleep."""
         rest = self._weights[self._gone :]
         return bool(rest) and _has_room(rest)
 
     def sleep(self, wanted: Callable[[], bool]) -> bool:
-        """Move the weights to host memory; stops when `wanted`. Returns whether all have gone.
+        """Move the weights to host memory; stops when `wanted()` is true. Returns whether all were moved.
 
-        Where others take the host memory meanwhile, those that have gone come back and give theirs back. Raises
-        ModelUnavailable where they cannot.
+        If other processes take the host memory meanwhile, the moved weights are moved back and their host memory is
+        freed. Raises ModelUnavailable if they cannot be moved back.
         """
         from models.memory import transfer
 
@@ -64,7 +64,7 @@ class SleepMode:
         return self._gone == len(self._weights)
 
     def wake_up(self) -> None:
-        """Move those that have gone back. Raises ModelUnavailable, and then they are where they were."""
+        """Move the weights back to the device. Raises ModelUnavailable; they are then where they were."""
         import torch
 
         from models.memory import transfer
@@ -76,19 +76,22 @@ class SleepMode:
             said = f"{type(exc).__name__}: {exc}"
             if is_out_of_memory(exc):
                 clear_traceback_frames(exc)
-                said = f"the GPU has no room for them any more, another process may have taken it ({exc})"
+                said = f"the GPU has too little free memory for them, another process may use it ({exc})"
             raise ModelUnavailable(
-                f"the model slept, and {_size_bytes(gone) / GB:.1f} GB of its weights could not come back: {said}"
+                f"{_size_bytes(gone) / GB:.1f} GB of the model's weights could not be moved back to the GPU: {said}"
             ) from exc
         self._gone = 0
 
 
 class HostMemoryShortage(Exception):
-    """Others have taken the host memory that a weight was to go to."""
+    """Other processes have taken the host memory that a weight needs."""
 
 
 def _allocate(weight: "Tensor") -> "Tensor":
-    """Host memory for one weight, if there is enough now: the other replicas of this host look after it is taken."""
+    """Allocate host memory for one weight, if there is enough.
+
+    The lock makes other replicas of this host measure only after the allocation.
+    """
     from models.memory import transfer
 
     with host_lock():

@@ -1,8 +1,8 @@
-"""Moves weights between host memory and a device, as fast as the bus lets them.
+"""Moves weights between host memory and a device, at the bus's full rate.
 
-torch copies one tensor after the other, and from ordinary memory at a part of the bus's rate. Here several streams copy
-at once, each through two pinned buffers of its own, so that one fills while the other empties. Weights that are pinned
-themselves go directly. On a CPU, which stands for a GPU in tests, the same code copies through ordinary buffers.
+torch copies one tensor after the other, and pageable memory at a fraction of the bus's rate. Here several streams copy
+at once. Each has two pinned buffers: one is filled while the other is copied. Weights that are pinned themselves are
+copied directly. On a CPU, which replaces the GPU in tests, the same code copies through ordinary buffers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ BUFFER_BYTES = 32 * 1024 * 1024
 
 
 def weights_of(components: Iterable[nn.Module]) -> list[Tensor]:
-    """All parameters and buffers, each once, the largest first: streams that begin with them end together."""
+    """All parameters and buffers, each once, the largest first. This order makes parallel copy streams end together."""
     found = {id(tensor): tensor for component in components for tensor in _tensors(component)}
     return sorted(found.values(), key=lambda tensor: tensor.nbytes, reverse=True)
 
@@ -29,7 +29,7 @@ def _tensors(component: nn.Module) -> Iterator[Tensor]:
 
 
 def to_device(weights: Sequence[Tensor], device: torch.device) -> None:
-    """Bring `weights` to `device`, in place, but those that stand there. Returns when they are there."""
+    """Move `weights` to `device` in place, except those already there. Returns when the copies are complete."""
     away = [weight for weight in weights if weight.device.type != device.type or device.type == "cpu"]
     pairs = [(weight, torch.empty_like(weight.data, device=device)) for weight in away]
     with ThreadPoolExecutor(COPY_STREAMS, thread_name_prefix="to-device", initializer=_use, initargs=(device,)) as pool:
@@ -41,16 +41,16 @@ def to_device(weights: Sequence[Tensor], device: torch.device) -> None:
 
 
 def allocate_host(weight: Tensor) -> Tensor:
-    """Host memory for `weight`, pinned where there is CUDA: pinned memory is taken now, not when it is written."""
+    """Allocate host memory for `weight`, pinned if there is CUDA. Pinned memory is taken at once."""
     return torch.empty_like(weight.data, device="cpu", pin_memory=torch.cuda.is_available())
 
 
 def to_host(
     weights: Sequence[Tensor], stop: Callable[[], bool], allocate: Callable[[Tensor], Tensor] = allocate_host
 ) -> bool:
-    """Bring `weights` to host memory, in place. `allocate` may raise: then its weight stays where it was.
+    """Move `weights` to host memory, in place. If `allocate` raises, its weight stays where it was.
 
-    Looks at `stop` before each of them. Returns whether all have gone; those that have not stay where they were.
+    Calls `stop` before each weight. Returns whether all were moved; the others stay where they were.
     """
     for weight in weights:
         if stop():
@@ -72,7 +72,7 @@ def _copy_all(pairs: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> N
 
 
 class CopyStream:
-    """One way to a device: a stream, and two buffers that take turns."""
+    """A copy stream to a device, with two alternating buffers."""
 
     def __init__(self, device: torch.device) -> None:
         cuda: Any = torch.cuda
@@ -86,7 +86,7 @@ class CopyStream:
             self._stream.wait_stream(cuda.default_stream(device))
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        """Copy `source`, in host memory, to `target`. On a GPU it may still be on its way afterwards."""
+        """Copy `source`, in host memory, to `target`. On a GPU, the copy may still be running on return."""
         with self._streamed():
             if not source.is_contiguous() or (self._on_gpu and source.is_pinned()):
                 target.copy_(source, non_blocking=True)
@@ -94,7 +94,7 @@ class CopyStream:
                 self._copy_in_parts(source.reshape(-1).view(torch.uint8), target.reshape(-1).view(torch.uint8))
 
     def finish(self) -> None:
-        """Wait until all has arrived."""
+        """Wait until all copies are complete."""
         if self._on_gpu:
             self._stream.synchronize()
 

@@ -1,14 +1,14 @@
-"""Ways to make a loaded transformer do less work for the same result, each behind a seam of its own.
+"""Optimizations that make a loaded transformer do less work for the same result. Each is independent of the others.
 
-| name | what it leaves out | equal to diffusers |
+| name | what it skips | equal to diffusers |
 |---|---|---|
-| `stg_prefix_reuse` | the blocks before the STG block in the STG pass: they repeat the conditional pass | to rounding |
-| `drop_noop_mask` | a text mask that masks nothing | to the bit |
-| `text_kv_cache` | keys and values of the text, which never change from step to step (LTX-2 19B) | to the bit |
-| `dedup_timesteps` | 6,144 rows of timestep tables in image-to-video, of which two differ | to rounding |
-| `cudnn` | nothing: another kernel for the picture's self-attention | to rounding |
-| `compile` | nothing: torch.compile fuses the elementwise work of a block; minutes at the first size | to rounding |
+| `stg_prefix_reuse` | the blocks before the STG block in the STG pass: equal to the conditional pass | up to rounding |
+| `drop_noop_mask` | a text mask that masks nothing | bit for bit |
+| `text_kv_cache` | keys and values of the text, which do not change between steps (LTX-2 19B) | bit for bit |
+| `dedup_timesteps` | 6,144 rows of timestep tables in image-to-video, of which two differ | up to rounding |
+| `cudnn` | nothing: another kernel for the video's self-attention | up to rounding |
+| `compile` | nothing: fuses a block's elementwise operations; takes minutes at a first size | up to rounding |
 
-No module here copies diffusers: each passes diffusers' own modules other inputs, or does not call them. None knows Ray
-or HTTP.
+No module here copies code of diffusers: each changes the inputs of diffusers' modules, or does not call them. None
+imports Ray or an HTTP framework.
 """

@@ -1,7 +1,7 @@
-"""torch.compile on the repeated block: fuses norms, modulation, RoPE and residuals, which are small kernels in fp32.
+"""Uses torch.compile on the repeated block, to fuse norms, modulation, RoPE and residuals: small kernels in fp32.
 
-One block is compiled for all of them, as they are alike. The first render of a size waits for it; what was compiled is
-kept in a folder where a later process finds it.
+All blocks are alike, so one is compiled for all of them. The first render of a size waits for the compilation. The
+compiled code is kept in a folder for later processes.
 """
 
 import os
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 MOST_VARIANTS = 64
-"""How often a block may be compiled. Each kind of call is a variant: two prompts or one, STG, no cross-modal attention;
-then once more for sizes other than the first. torch's own 8 are gone with the second size, and from then on the blocks
-run as if they were not compiled, with no more than a warning."""
+"""How often a block may be compiled. Each kind of call is a variant: two prompts or one, STG, no cross-modal attention.
+All are compiled again for the second size. torch's own limit of 8 is reached with the second size; the blocks then run
+uncompiled, with only a warning."""
 
 
 def keep_compiled(folder: Path) -> None:
-    """Have torch keep what it compiles in `folder`, beside the weights, and not in a temporary one.
+    """Make torch keep compiled code in `folder`, beside the weights, instead of a temporary folder.
 
-    Who has set TORCHINDUCTOR_CACHE_DIR keeps what is set.
+    A value of TORCHINDUCTOR_CACHE_DIR that the user has set is kept.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.absolute()))
 

@@ -1,4 +1,4 @@
-"""Puts speed-ups on a loaded transformer."""
+"""Installs optimizations on a loaded transformer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from models.optimizations.text_kv_cache import CachedLinear
 from models.optimizations.timesteps import DistinctRows
 
 Install = Callable[[Any], bool]
-"""Puts one speed-up on a transformer and says whether it applies to it."""
+"""Installs one optimization on a transformer. Returns whether it applies to that transformer."""
 
 
 def install(transformer: Any, names: Sequence[Optimization], stg_blocks: Sequence[int]) -> tuple[Optimization, ...]:
-    """Put the speed-ups on `transformer`, for good; returns those that apply to it.
+    """Install the optimizations on `transformer`, permanently. Return those that apply to it.
 
-    A compiled block cannot ask what a cache holds, so `text_kv_cache` gives way to `compile`.
+    With `compile`, `text_kv_cache` is skipped: compiled code cannot check the state of a cache.
     """
     ways: dict[Optimization, Install] = {
         Optimization.STG_PREFIX_REUSE: lambda module: stg_prefix.install_prefix_reuse(module, stg_blocks),
@@ -31,7 +31,7 @@ def install(transformer: Any, names: Sequence[Optimization], stg_blocks: Sequenc
 
 
 def clear_caches(transformer: Any) -> None:
-    """Let go of all that was kept for the task at hand, so that the memory is free again after it."""
+    """Drop everything cached for the current task, to free the memory."""
     for module in transformer.modules():
         if isinstance(module, PrefixReuseBlocks | CachedLinear | DistinctRows):
             module.clear_cache()

@@ -1,6 +1,6 @@
-"""Another attention kernel where it pays: the picture's self-attention, which has nearly all the work.
+"""Selects another attention kernel for the video's self-attention, which has nearly all the work.
 
-Set on the processors of those layers alone: the others are short, or have a mask.
+Only the processors of those layers are changed: the other attention layers are short, or have a mask.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ CUDNN = "_native_cudnn"
 
 
 def use_cudnn(transformer: Any) -> bool:
-    """Use cuDNN's fused attention, through torch, for the picture's self-attention."""
+    """Use cuDNN's fused attention, through torch, for the video's self-attention."""
     use_backend(transformer, CUDNN)
     return True
 
 
 def use_backend(transformer: Any, backend: str) -> None:
-    """Use one of diffusers' attention backends for the picture's self-attention."""
+    """Use one of diffusers' attention backends for the video's self-attention."""
     for block in transformer.transformer_blocks:
         block.attn1.set_attention_backend(backend)

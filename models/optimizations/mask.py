@@ -1,7 +1,7 @@
-"""A text mask that masks nothing is left out, so that attention kernels without masks can be used.
+"""Drops a text mask that masks nothing, so that attention kernels without mask support can run.
 
-The connectors put learned registers where the padding was, so that every token of the text counts and their mask is
-ones. A mask with a zero in it is passed on as it is.
+The connectors replace padding with learned registers, so that every text token counts and the mask is all ones. A mask
+that contains a zero is kept.
 """
 
 import weakref
@@ -13,7 +13,7 @@ MASKS = ("encoder_attention_mask", "audio_encoder_attention_mask")
 
 
 def install_mask_drop(transformer: Any) -> bool:
-    """Leave out masks of ones in all calls of `transformer`."""
+    """Drop masks of ones in all calls of `transformer`."""
     seen = _MaskCache()
 
     def leave_out(_transformer: Any, args: Any, call: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -25,13 +25,13 @@ def install_mask_drop(transformer: Any) -> bool:
 
 
 class _MaskCache:
-    """Looks into each mask once, as a look waits for the GPU: a task passes the same two tensors at every step."""
+    """Checks each mask once, because a check waits for the GPU. A task passes the same two tensors at every step."""
 
     def __init__(self) -> None:
         self._answers: dict[int, tuple[weakref.ref[Tensor], bool]] = {}
 
     def is_noop(self, mask: Tensor | None) -> bool:
-        if mask is None or mask.ndim != 2:  # noqa: PLR2004  # of three dimensions, it is added and zero means "counts"
+        if mask is None or mask.ndim != 2:  # noqa: PLR2004  # a 3D mask is added to the scores: zero means "counts"
             return False
         known = self._answers.get(id(mask))
         if known is not None and known[0]() is mask:

@@ -1,24 +1,24 @@
-"""Which speed-ups are on. Knows no torch."""
+"""Chooses the optimizations. Does not import torch."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 
 
 class Optimization(StrEnum):
-    """The speed-ups by name, in the order in which they are installed."""
+    """The optimizations by name, in the order in which they are installed."""
 
     STG_PREFIX_REUSE = "stg_prefix_reuse"
-    """The STG pass begins at its block, from what the conditional pass had there."""
+    """The STG pass starts at its block, from the hidden states of the conditional pass."""
     DROP_NOOP_MASK = "drop_noop_mask"
-    """A text mask of ones is left out."""
+    """A text mask of ones is dropped."""
     TEXT_KV_CACHE = "text_kv_cache"
-    """Keys and values of the text are kept from step to step. Costs about 2.4 GB with LTX-2 (19B)."""
+    """Keys and values of the text are kept between steps. Uses about 2.4 GB with LTX-2 (19B)."""
     DEDUP_TIMESTEPS = "dedup_timesteps"
     """Timestep tables are computed once for each distinct timestep."""
     CUDNN = "cudnn"
-    """cuDNN's kernel for the picture's self-attention. Not chosen by `auto` until it is measured."""
+    """cuDNN's kernel for the video's self-attention. Not in `auto` until it is measured."""
     COMPILE = "compile"
-    """torch.compile on the repeated block. Not chosen by `auto`: the first render of a size takes minutes."""
+    """torch.compile on the repeated block. Not in `auto`: the first render of a size takes minutes."""
 
 
 AUTO = "auto"
@@ -29,19 +29,19 @@ ALWAYS_FASTER = (
     Optimization.TEXT_KV_CACHE,
     Optimization.DEDUP_TIMESTEPS,
 )
-"""What only leaves work out: faster on every card, with no time to warm up."""
+"""Optimizations that only skip work: faster on every GPU, without a warm-up."""
 SKIPS_NO_MODULE = (Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS, Optimization.CUDNN)
-"""What a streamed transformer bears: there, each block brings in the next, and memory is short."""
+"""Optimizations that a streamed transformer supports. There each block prefetches the next, and memory is scarce."""
 ONLY_ON_CUDA = (Optimization.CUDNN, Optimization.COMPILE)
 
 
 def choose_optimizations(
     setting: str | Sequence[Optimization], device: str, *, streamed: bool = False, roomy: bool = True
 ) -> tuple[Optimization, ...]:
-    """The speed-ups that a setting means on "cpu" or "cuda", in the order of Speedup.
+    """The optimizations that a setting means on "cpu" or "cuda", in the order of Optimization.
 
-    `streamed` says that the transformer's blocks come and go, `roomy` that there is GPU memory to spend. `auto` takes
-    what leaves work out on CUDA, and nothing on a CPU, where a render is what diffusers' modules make of it to the bit.
+    `streamed`: the transformer's blocks are streamed. `roomy`: there is spare GPU memory. `auto` means the
+    optimizations that only skip work on CUDA, and none on a CPU: there a render equals diffusers' own bit for bit.
     """
     if setting == OFF:
         return ()

@@ -1,8 +1,8 @@
-"""The STG pass begins at its first perturbed block: up to there it is the conditional pass, row for row.
+"""Starts the STG pass at its first perturbed block: before that block, it equals the conditional pass, row for row.
 
-The pipeline calls the transformer with the rows (without prompt, with prompt), or with the prompt alone, and then once
-more with the prompt and the STG blocks. Before the first of those blocks both calls compute the same from the same
-latents, text and timestep. So the last row of the first call is kept there, and the second call begins with it.
+The pipeline calls the transformer with two rows (negative prompt, prompt), or with the prompt alone. It then calls it
+once more with the prompt and the STG blocks. Before the first of those blocks both calls compute the same from the same
+latents, text and timestep. The last row of the first call is therefore kept there, and the second call starts with it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 Streams = tuple[Tensor, Tensor]
-"""Hidden states of picture and sound, each (rows, tokens, width)."""
+"""Hidden states of video and audio, each (rows, tokens, width)."""
 
 
 def install_prefix_reuse(transformer: Any, stg_blocks: Sequence[int]) -> bool:
-    """Share the prefix of `transformer`. Returns whether there is one: not before block 0."""
+    """Reuse the prefix in `transformer`. Return whether there is one: block 0 has none before it."""
     first = min(stg_blocks, default=0)
     if not 0 < first < len(transformer.transformer_blocks):
         return False
@@ -26,7 +26,7 @@ def install_prefix_reuse(transformer: Any, stg_blocks: Sequence[int]) -> bool:
 
 
 class PrefixReuseBlocks(nn.ModuleList):
-    """The blocks of a transformer, which enumerates them in each call. `prepare` says what the next call is."""
+    """A transformer's blocks. The transformer iterates over them in each call; `prepare` is called before it."""
 
     def __init__(self, blocks: nn.ModuleList, first: int) -> None:
         super().__init__(blocks)
@@ -36,7 +36,7 @@ class PrefixReuseBlocks(nn.ModuleList):
         self._called = False
 
     def prepare(self, _transformer: Any, _args: Any, call: dict[str, Any]) -> None:
-        """Look at a call of the transformer, before it runs."""
+        """Read a transformer call before it runs."""
         self._called = True
         perturbed = call.get("spatio_temporal_guidance_blocks") or ()
         self._resumes = min(perturbed, default=None) == self._first and self._holds_row_of(call)
@@ -44,11 +44,11 @@ class PrefixReuseBlocks(nn.ModuleList):
             self._kept = None
 
     def clear_cache(self) -> None:
-        """Hold nothing any more: a task has ended."""
+        """Drop the kept states at the end of a task."""
         self._kept = None
 
     def __iter__(self) -> Iterator[Any]:
-        """The blocks as a call of the transformer wants them; to all others, simply the blocks."""
+        """The blocks for the current transformer call. Outside such a call, all blocks unchanged."""
         blocks = list(super().__iter__())
         if not self._called:
             return iter(blocks)
@@ -59,7 +59,7 @@ class PrefixReuseBlocks(nn.ModuleList):
         return iter([*before, self._remember(first), *after])
 
     def _holds_row_of(self, call: dict[str, Any]) -> bool:
-        """Whether what is kept is the row of this call: one row of as many tokens."""
+        """Whether the kept states match this call: one row with the same number of tokens."""
         if self._kept is None:
             return False
         return all(
@@ -69,7 +69,7 @@ class PrefixReuseBlocks(nn.ModuleList):
 
     def _remember(self, block: Callable[..., Streams]) -> Callable[..., Streams]:
         def run(**inputs: Any) -> Streams:
-            # Without cross-modal attention it is the modality pass, which no STG pass resembles.
+            # Without cross-modal attention it is the modality pass, whose states differ from those of the STG pass.
             if inputs["use_a2v_cross_attention"] and inputs["perturbation_mask"] is None:
                 self._kept = inputs["hidden_states"][-1:], inputs["audio_hidden_states"][-1:]
             return block(**inputs)
@@ -78,7 +78,7 @@ class PrefixReuseBlocks(nn.ModuleList):
 
     def _resume(self, block: Callable[..., Streams]) -> Callable[..., Streams]:
         def run(**inputs: Any) -> Streams:
-            assert self._kept is not None  # noqa: S101  # prepare saw to it
+            assert self._kept is not None  # noqa: S101  # prepare has checked it
             (image, audio), self._kept = self._kept, None
             return block(**{**inputs, "hidden_states": image, "audio_hidden_states": audio})
 
@@ -86,5 +86,5 @@ class PrefixReuseBlocks(nn.ModuleList):
 
 
 def _pass_on(*, hidden_states: Tensor, audio_hidden_states: Tensor, **_inputs: Any) -> Streams:
-    """Stands for a block whose result is known already."""
+    """Replaces a block whose result is not needed."""
     return hidden_states, audio_hidden_states

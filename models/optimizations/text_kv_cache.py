@@ -1,6 +1,6 @@
-"""Keys and values of the text, kept from step to step: LTX-2 (19B) computes the same ones at every step.
+"""Caches the text's keys and values between steps: LTX-2 (19B) computes the same ones at every step.
 
-Later models modulate the text by the timestep before they project it, so that there is nothing to keep.
+Later models modulate the text by the timestep before the projection, so their keys and values change at each step.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ PROJECTIONS = ("to_k", "to_v")
 
 
 def install_text_kv_cache(transformer: Any) -> bool:
-    """Keep the text's keys and values in `transformer`. Returns whether it can: whether its text is not modulated."""
+    """Cache the text's keys and values in `transformer`. Return False if the timestep modulates its text."""
     if any(block.cross_attn_adaln for block in transformer.transformer_blocks):
         return False
     text = _TextState()
@@ -26,17 +26,17 @@ def install_text_kv_cache(transformer: Any) -> bool:
 
 
 class _TextState:
-    """The text of the calls at hand. The rows of a second call may be a part of those of the first."""
+    """The text of the current calls. A later call may use only some rows of the first call's text."""
 
     def __init__(self) -> None:
         self._source: Tensor | None = None
         self.generation = 0
-        """Rises with each new text: what was kept for another generation is stale."""
+        """Increases with each new text. Values cached for another generation are stale."""
         self.rows = slice(0, 0)
-        """The rows of the text that this call has."""
+        """The rows of the text that the current call uses."""
 
     def prepare(self, _transformer: Any, _args: Any, call: dict[str, Any]) -> None:
-        """Look at a call of the transformer, before it runs."""
+        """Read a transformer call before it runs."""
         text = call["encoder_hidden_states"]
         if (rows := self._find(text)) is not None:
             self.rows = rows
@@ -46,15 +46,15 @@ class _TextState:
         self.rows = slice(0, len(text))
 
     def clear_cache(self) -> None:
-        """Hold no text any more."""
+        """Forget the text."""
         self._source = None
         self.generation += 1
 
     def _find(self, text: Tensor) -> slice | None:
-        """Where `text` stands in the text that is known; None where it is another one.
+        """The rows of `text` within the known text; None if it is another text.
 
-        The pipeline cuts the rows with the prompt out of both, without a copy. The known text is held here, so no
-        other tensor can have its memory.
+        The pipeline slices the prompt's rows out of both texts, without a copy. This object keeps the known text alive,
+        so no other tensor can have its memory.
         """
         known = self._source
         if known is None or text.shape[1:] != known.shape[1:] or text.stride() != known.stride():
@@ -66,7 +66,7 @@ class _TextState:
 
 
 class CachedLinear(nn.Module):
-    """A linear layer that answers from memory while the text stays the same."""
+    """A linear layer that returns its cached result while the text stays the same."""
 
     def __init__(self, linear: nn.Module, text: _TextState) -> None:
         super().__init__()
@@ -83,6 +83,6 @@ class CachedLinear(nn.Module):
         return self._kept[self._text.rows]
 
     def clear_cache(self) -> None:
-        """Hold nothing any more: a task has ended."""
+        """Drop the cached result at the end of a task."""
         self._kept = None
         self._text.clear_cache()

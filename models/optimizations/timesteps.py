@@ -1,7 +1,7 @@
-"""Timestep tables are computed once for each distinct timestep.
+"""Computes timestep tables once for each distinct timestep.
 
-Image-to-video gives every token a timestep of its own, though there are two: the picture's frame has 0, the others that
-of the step. diffusers sends all of them through the layers that make the modulation of the blocks.
+Image-to-video gives every token its own timestep, but there are only two values: 0 for the image's frame, and the
+step's timestep for the others. diffusers computes the blocks' modulation for all tokens separately.
 """
 
 from typing import Any
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 FEW = 8
-"""Up to so many rows, the layers cost less than looking for equal ones."""
+"""Up to this number of rows, computing all costs less than finding equal ones."""
 TABLES = ("time_embed", "av_cross_attn_video_scale_shift")
-"""The layers of the transformer that get a timestep for each token of the picture. The gate of the cross-attention gets
-the sound's sigma (see models/fixes/cross_timesteps), one for each row of the batch."""
+"""The layers of the transformer that get a timestep per video token. The gates of the cross-attention get the audio's
+sigma, one per row of the batch (see models/fixes/cross_timesteps.py)."""
 
 
 def install_timestep_dedup(transformer: Any) -> bool:
-    """Have `transformer` compute its timestep tables for distinct timesteps alone."""
+    """Make `transformer` compute its timestep tables only for distinct timesteps."""
     rows = _RowState()
     for name in TABLES:
         setattr(transformer, name, DistinctRows(getattr(transformer, name), rows))
@@ -26,14 +26,14 @@ def install_timestep_dedup(transformer: Any) -> bool:
 
 
 class _RowState:
-    """Which rows of the call at hand are equal: `where` maps each row to one of `first`, which stand for all."""
+    """Equal rows of the current call. `first`: positions of the distinct rows. `where`: each row's index in `first`."""
 
     def __init__(self) -> None:
         self.where: Tensor | None = None
         self.first: Tensor | None = None
 
     def prepare(self, _transformer: Any, _args: Any, call: dict[str, Any]) -> None:
-        """Look at a call of the transformer, before it runs."""
+        """Read a transformer call before it runs."""
         timestep = call["timestep"].flatten()
         self.clear_cache()
         if len(timestep) <= FEW:
@@ -44,12 +44,12 @@ class _RowState:
         self.where = where
 
     def clear_cache(self) -> None:
-        """Let go of the last call."""
+        """Drop the state of the last call."""
         self.where = self.first = None
 
 
 class DistinctRows(nn.Module):
-    """A table of timesteps that sends only distinct rows through diffusers' layer."""
+    """A timestep table that computes only distinct rows with diffusers' layer."""
 
     def __init__(self, table: nn.Module, rows: _RowState) -> None:
         super().__init__()
@@ -66,5 +66,5 @@ class DistinctRows(nn.Module):
         return modulation[where], embedded[where]
 
     def clear_cache(self) -> None:
-        """Let go of the last call."""
+        """Drop the state of the last call."""
         self._rows.clear_cache()

@@ -1,1 +1,1 @@
-"""Weights in fewer bits."""
+"""Weights stored in fewer bits."""

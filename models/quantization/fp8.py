@@ -1,11 +1,11 @@
-"""The transformer's large weights in float8 (e4m3), half of the memory, each row with a scale of its own.
+"""Stores the transformer's large weights in float8 (e4m3), half the memory, with a scale per row.
 
-Only what attention and feed-forward layers of the blocks multiply by: timestep embeddings, modulation, gates,
-projections and biases stay as they are, as Lightricks' own cast has it (ltx_core/quantization/fp8_cast.py:119). That
-cast has no scales: numbers below 2^-10 are nothing there, and most of what a trained layer holds is not far above.
+Only the weights of attention and feed-forward layers in the blocks are quantized. Timestep embeddings, modulation,
+gates, projections and biases stay unchanged, as in Lightricks' own cast (ltx_core/quantization/fp8_cast.py:119). That
+cast has no scales: it rounds numbers below 2^-10 to zero, and most values of a trained layer are not far above.
 
-A scale is a power of two. It only moves the exponent, so that float8 times scale is exact in bfloat16, and brings the
-largest number of its row near the largest of float8. Products are computed in bfloat16.
+A scale is a power of two. It changes only the exponent, so that float8 times scale is exact in bfloat16. It brings the
+largest value of its row near the largest float8. Products are computed in bfloat16.
 """
 
 from typing import Any, Self
@@ -21,17 +21,17 @@ LARGEST = torch.finfo(FLOAT8).max
 MANTISSA, EXPONENT = 0.875, 9
 """448, the largest float8, as mantissa times a power of two."""
 MOST = 120
-"""A row is raised by at most 2 to this, so that its scale is a number that bfloat16 has."""
+"""A row is scaled up by at most 2 to this power, so that bfloat16 can represent its scale."""
 
 
 class Fp8Linear(nn.Linear):
-    """A linear layer whose weight is float8, and its bias as it was."""
+    """A linear layer with a float8 weight and an unchanged bias."""
 
     weight_scale: Tensor
 
     @classmethod
     def of(cls, layer: nn.Linear) -> Self:
-        """The layer with its weight rounded, on the device where that is."""
+        """The layer with its weight quantized, on the weight's device."""
         rows, scale = round_rows(layer.weight.detach())
         made = cls.__new__(cls)
         nn.Module.__init__(made)
@@ -42,12 +42,12 @@ class Fp8Linear(nn.Linear):
         return made
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
-        """Multiply in the type of `input`."""
+        """Multiply in the dtype of `input`."""
         return linear(input, self.weight.to(input.dtype) * self.weight_scale.to(input.dtype), self.bias)
 
 
 def round_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix (rows, columns) as float8, and a power of two for each row (rows, 1), in bfloat16, to multiply it by."""
+    """A matrix (rows, columns) as float8, and the power of two (rows, 1), in bfloat16, to multiply each row by."""
     numbers = weight.float()
     mantissa, exponent = numbers.abs().amax(dim=1, keepdim=True).frexp()
     raised = (EXPONENT - exponent - (mantissa > MANTISSA).int()).clamp(max=MOST)
@@ -55,9 +55,10 @@ def round_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def round_weights(transformer: Any, device: torch.device, *, back: bool) -> None:
-    """Round the large weights of `transformer` in place, on `device`: a processor takes half a minute for it.
+    """Quantize the large weights of `transformer` in place, on `device`. A CPU needs half a minute for it.
 
-    A block at a time goes there. `back` brings what is rounded to host memory again, for a transformer that passes.
+    Moves one block at a time to `device`. With `back`, the quantized weights return to host memory, for a streamed
+    transformer.
     """
     from models.memory import transfer
 

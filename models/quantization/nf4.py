@@ -1,7 +1,7 @@
-"""Linear layers whose weights are stored in 4 bits (NF4, by bitsandbytes): a quarter of the size, and not exact.
+"""Stores the weights of linear layers in 4 bits (NF4, by bitsandbytes): a quarter of the size, and not exact.
 
-The bits and their scales are plain buffers, so that they move like all weights: to sleep, to wake, through a small
-card. A layer is made whole again when it is called, for as long as it multiplies: products are those of bfloat16.
+The packed bits and their scales are plain buffers, so they move like all weights: in sleep mode, at wake-up, and when a
+component is streamed. A layer restores its whole weight for the duration of each call; products are in bfloat16.
 """
 
 import warnings
@@ -16,11 +16,11 @@ from models.errors import ModelUnavailable
 BLOCK = 64
 """Weights that share a scale, in float32."""
 EXTRA = "nf4"
-"""What of this project's optional packages brings bitsandbytes."""
+"""The optional dependency group that installs bitsandbytes."""
 
 
 def import_bitsandbytes() -> Any:
-    """Bitsandbytes' functions. Raises ModelUnavailable where it is not installed."""
+    """Bitsandbytes' functions. Raises ModelUnavailable if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, which its optimizers use (0.50)
@@ -34,7 +34,7 @@ def import_bitsandbytes() -> Any:
 
 
 class Nf4Linear(nn.Module):
-    """A linear layer in 4 bits. `packed` has two weights a byte, `scales` one number for each BLOCK of weights."""
+    """A linear layer in 4 bits. `packed` has two weights per byte, `scales` one number for each BLOCK of weights."""
 
     packed: Tensor
     scales: Tensor
@@ -51,11 +51,11 @@ class Nf4Linear(nn.Module):
             self.register_buffer(name, made.to("cpu"))
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., inputs) to (..., outputs)."""
+        """Map (..., inputs) to (..., outputs)."""
         return nn.functional.linear(states, self.whole_weight(), self.bias)
 
     def whole_weight(self) -> Tensor:
-        """The weights as they were before they were rounded, nearly."""
+        """The dequantized weight, approximately the original."""
         state = self._functional.QuantState(
             absmax=self.scales,
             shape=self._shape,
@@ -69,7 +69,7 @@ class Nf4Linear(nn.Module):
 
 
 def store_in_4_bits(text_encoder: Any, device: torch.device) -> None:
-    """Round the linear layers of the language model, on `device`, one after the other. They stay on the CPU."""
+    """Quantize the linear layers of the language model on `device`, one by one. The results stay on the CPU."""
     for name, layer in list(text_encoder.named_modules()):
         if isinstance(layer, nn.Linear) and in_4_bits(name, layer.weight.ndim):
             parent, _, own = name.rpartition(".")

@@ -1,1 +1,1 @@
-"""What a client can ask for: fields, limits, adjustments."""
+"""The video request: fields, limits and adjustments."""

@@ -1,6 +1,7 @@
-"""Where a checkpoint renders something else than a request holds: said, and not passed over in silence. Knows no torch.
+"""Differences between a request and what the checkpoint can render, reported to the client. Does not import torch.
 
-Two reasons: it cannot use what was asked for, or a parameter was left out and its own default is another.
+There are two reasons: the checkpoint cannot use the given value, or a parameter was left out and the checkpoint has
+another default.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ OWN_DEFAULT = "it was left out, and this is the model's own default"
 
 @dataclass(frozen=True)
 class Adjustment:
-    """A field that is rendered with another value than the request has. `given` is None where it was left out."""
+    """A field that is rendered with another value than the request has. `given` is None if it was left out."""
 
     field: str
     given: float | str | None
@@ -29,23 +30,23 @@ class Adjustment:
 
 
 def find_adjustments(request: VideoRequest, profile: CheckpointProfile) -> tuple[Adjustment, ...]:
-    """What must change in `request` for a checkpoint with this profile. Nothing changes twice."""
+    """The changes to `request` for a checkpoint with this profile. Each field changes at most once."""
     return (*_defaults(request, profile), *_refused(request, profile))
 
 
 def visible_to_client(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
-    """Those that a client should hear of: it asked for something else."""
+    """The adjustments to report to the client: those of values that it gave."""
     return [each for each in adjustments if each.given is not None]
 
 
 def apply_adjustments(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
-    """The request as it is rendered. A text that is cut short goes to the model as it is, which does that itself."""
+    """The request as it is rendered. A truncated text stays unchanged here: the model truncates it itself."""
     changed = [each for each in adjustments if each.reason != TRUNCATED]
     return request.model_copy(update={each.field: _as_field(each.field, each.used) for each in changed})
 
 
 def _as_field(name: str, used: float | str) -> float | str:
-    """The value as the request has it: a word that was read from a row is one of its choices."""
+    """The value with the request's type: text from a task row becomes an enum member."""
     return CHOICES[name](str(used)) if name in CHOICES else used
 
 
@@ -56,14 +57,14 @@ def _defaults(request: VideoRequest, profile: CheckpointProfile) -> Iterator[Adj
 
 
 def chosen_duration(request: VideoRequest, num_frames: int) -> tuple[Adjustment, ...]:
-    """What a render of `num_frames` tells about a request that left its length to the model."""
+    """The adjustment for a request that left its length to the model, after a render of `num_frames` frames."""
     if request.length is DurationMode.EXACT or request.num_frames == num_frames:
         return ()
     return (Adjustment("num_frames", None, num_frames, CHOSEN),)
 
 
 def truncation(field: str, tokens: int, most: int) -> Adjustment:
-    """A text of more tokens than the model reads: told by their number, as a client knows its text."""
+    """The adjustment for a text with more tokens than the model reads. It gives token counts, not the text."""
     return Adjustment(field, f"{tokens} tokens", f"{most} tokens", TRUNCATED)
 
 

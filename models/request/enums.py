@@ -1,4 +1,4 @@
-"""The parameters of a video that are one of several words."""
+"""The enum parameters of a video request."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,33 +6,33 @@ from types import MappingProxyType
 
 
 class ImageFit(StrEnum):
-    """How a picture of another shape is brought to the size of the video."""
+    """How an image of another aspect ratio is fitted to the size of the video."""
 
     CROP = "crop"
-    """Fill the size and cut what stands over, from the centre."""
+    """Fill the size and crop what exceeds it, centered."""
     PAD = "pad"
-    """Show all of the picture, with black bars."""
+    """Show the whole image, with black bars."""
     MATCH = "match"
-    """Choose the size nearest to the picture's own shape, with about as many pixels as were asked for."""
+    """Choose the size nearest to the image's own aspect ratio, with about the requested number of pixels."""
 
 
 class DurationMode(StrEnum):
-    """Who says how long the video is."""
+    """Who decides the length of the video."""
 
     EXACT = "exact"
-    """The request: it has `num_frames`."""
+    """The request: it has exactly `num_frames` frames."""
     AUTO = "auto"
-    """The model, from the prompt: `num_frames` at most."""
+    """The model, from the prompt: at most `num_frames` frames."""
 
 
 class Quality(StrEnum):
-    """How much of the model's work may be left out."""
+    """How much of the model's work may be skipped."""
 
     EXACT = "exact"
-    """Nothing that shows: what diffusers makes."""
+    """Nothing that affects the video: what diffusers makes."""
     FAST = "fast"
-    """Guidance on a part of the steps: nearly the same video, sooner."""
+    """Guidance on only some of the steps: nearly the same video, faster."""
 
 
 CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType({"fit": ImageFit, "length": DurationMode, "quality": Quality})
-"""These words, by the name of the parameter."""
+"""The enum of each such parameter."""

@@ -1,4 +1,4 @@
-"""The parameters as a JSON schema, for OpenAPI and for agents."""
+"""The request's JSON schema, for OpenAPI and for agents."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -23,7 +23,7 @@ def request_schema(limits: RequestLimits, defaults: Mapping[str, float] = Mappin
                     "ge",
                     "gt",
                     "exclusiveMinimum",
-                ):  # it leaves its own names behind a BeforeValidator
+                ):  # pydantic keeps its own names for a field with a BeforeValidator
                     option.pop(name_of_pydantic, None)
                 option.update(minimum=low, maximum=high)
                 if multiple := option.pop("multiple_of", None):

@@ -1,8 +1,8 @@
-"""What a video should not show where nobody says: the words that the base checkpoints are guided away from.
+"""The default negative prompt, used when a request has none. Guidance pushes base checkpoints away from its terms.
 
 Terms and their order are those of Lightricks' pipelines (ltx_pipelines/utils/constants.py:186), one list for all
-families. The first five are labels of the training data, and not English. Half of the guidance comes from this text,
-so that other words make another video.
+families. The first five are labels of the training data, not English. Half of the guidance comes from this text, so
+other terms make another video.
 """
 
 TERMS = (

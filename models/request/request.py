@@ -1,7 +1,7 @@
-"""The parameters of a video, once: name, default, bounds, description.
+"""The parameters of a video, defined once: name, default, bounds, description.
 
-The HTTP layer, the task row and the model all use `VideoRequest`; the bounds that an operator can move stand in
-`RequestLimits`. A name here is the name everywhere, down to the line that calls diffusers.
+The HTTP layer, the task row and the model all use `VideoRequest`. `RequestLimits` has the bounds that an operator can
+change. Parameters keep their names down to the line that calls diffusers.
 """
 
 import math
@@ -20,19 +20,20 @@ from models.request.json_words import NOTHING
 from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 
 MAX_SEED = 2**64 - 1
-"""The largest that torch's generators take. JavaScript rounds a JSON number above 2**53: digits as text do as well."""
+"""The largest seed of torch's generators. JavaScript rounds JSON numbers above 2**53, so digits as text are accepted.
+"""
 DRAWN_SEED = -1
-"""Asks for a seed to be drawn, as null does: what other servers call it."""
+"""Asks the server to draw a seed, like null. Other servers use the same value."""
 TEXTS = ("prompt", "negative_prompt")
-"""Fields whose empty text is a value of its own."""
+"""Fields for which the empty text is a valid value."""
 SIDE_MULTIPLE = 64
 MAX_TIMEOUT_S = 7 * 24 * 3600
 MAX_URL_CHARS = 2000
 FRAMES_PER_LATENT = 8
-"""The video VAE makes one latent frame of 8 frames, after the first, which stands alone."""
+"""The video VAE encodes 8 frames into one latent frame. The first frame has a latent frame of its own."""
 NTSC_RATES = {nominal: Fraction(nominal * 1000, 1001) for nominal in (24, 30, 48, 60, 120)}
 NTSC_TOLERANCE = 0.005
-"""How far a rounded rate may be from its fraction: 23.98 still is 24000/1001."""
+"""Maximum distance of a rounded rate from its fraction: 23.98 still means 24000/1001."""
 
 
 def _refuse_bool(value: object) -> object:
@@ -42,7 +43,7 @@ def _refuse_bool(value: object) -> object:
 
 
 def _refuse_surrogates(value: str) -> str:
-    value.encode()  # half a character, which JSON can spell, cannot be stored: a ValueError
+    value.encode()  # a lone surrogate, which JSON can contain, cannot be stored: raises ValueError
     return value
 
 
@@ -51,7 +52,7 @@ Encodable = AfterValidator(_refuse_surrogates)
 
 
 class VideoRequest(BaseModel):
-    """What a client may ask for. Defaults are those of LTX-2 (19B)."""
+    """The parameters of a video request. Defaults are those of LTX-2 (19B)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -67,8 +68,8 @@ class VideoRequest(BaseModel):
         str,
         Encodable,
         Field(
-            description="What the video should not show. Left out, it is the list of faults that Lightricks' own "
-            "pipelines name; empty for none. A distilled model does not read it."
+            description="What the video should not show. If it is left out: the list of faults from Lightricks' own "
+            "pipelines. Empty: none. A distilled model does not use it."
         ),
     ] = DEFAULT_NEGATIVE_PROMPT
     height: Annotated[
@@ -84,7 +85,7 @@ class VideoRequest(BaseModel):
     ] = 121
     length: Annotated[
         DurationMode,
-        Field(description="auto has the model choose the length from the prompt, num_frames at most (LTX-2.5)."),
+        Field(description="auto: the model chooses the length from the prompt, at most num_frames (LTX-2.5)."),
     ] = DurationMode.EXACT
     frame_rate: Annotated[
         float,
@@ -100,20 +101,20 @@ class VideoRequest(BaseModel):
         Field(description="The same seed gives the same video. null or -1 draws one and reports it."),
     ] = 42
     cfg_scale_video: Annotated[
-        float, NotBool, Field(ge=0, description="How strongly the picture follows the prompt. 1 is off.")
+        float, NotBool, Field(ge=0, description="How strongly the video follows the prompt. 1 is off.")
     ] = 3.0
     stg_scale_video: Annotated[float, NotBool, Field(ge=0, description="Spatiotemporal guidance. 0 is off.")] = 1.0
     cfg_scale_audio: Annotated[
-        float, NotBool, Field(ge=0, description="How strongly the sound follows the prompt. 1 is off.")
+        float, NotBool, Field(ge=0, description="How strongly the audio follows the prompt. 1 is off.")
     ] = 7.0
     modality_scale: Annotated[
-        float, NotBool, Field(ge=0, description="How strongly picture and sound follow each other. 1 is off.")
+        float, NotBool, Field(ge=0, description="How strongly video and audio follow each other. 1 is off.")
     ] = 3.0
     fit: Annotated[
-        ImageFit, Field(description="Image-to-video: how a picture of another shape is brought to the size.")
+        ImageFit, Field(description="Image-to-video: how an image of another aspect ratio is fitted to the size.")
     ] = ImageFit.CROP
     quality: Annotated[
-        Quality, Field(description="fast leaves out work that shows little: nearly the same video, sooner.")
+        Quality, Field(description="fast: skips work with little visible effect; nearly the same video, sooner.")
     ] = Quality.EXACT
     timeout_s: Annotated[
         float | None,
@@ -127,18 +128,18 @@ class VideoRequest(BaseModel):
     webhook_url: Annotated[
         Annotated[str, Encodable, Field(min_length=1, max_length=MAX_URL_CHARS)] | None,
         Field(
-            description="Where the end of the task is told, signed as Standard Webhooks has it. null for none.",
+            description="URL to notify when the task ends, signed per Standard Webhooks. null for none.",
         ),
     ] = None
 
     @property
     def uses_cfg(self) -> bool:
-        """Whether its prompt guides: then both prompts go through the model, and else the negative one is not read."""
+        """Whether classifier-free guidance is on. If it is off, the negative prompt is not read."""
         return max(self.cfg_scale_video, self.cfg_scale_audio) > 1
 
     @property
     def num_rendered_frames(self) -> int:
-        """The frames the model renders: the next 8k+1 from `num_frames`. What stands over is cut."""
+        """The number of frames that the model renders: `num_frames` rounded up to 8k+1. Surplus frames are cut."""
         return math.ceil((self.num_frames - 1) / FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1
 
     @property
@@ -151,7 +152,7 @@ class VideoRequest(BaseModel):
 
     @property
     def duration_s(self) -> float:
-        """How long the video plays, in seconds."""
+        """Playing time of the video, in seconds."""
         return float(self.num_frames / self.exact_frame_rate)
 
 
@@ -186,7 +187,7 @@ class RequestLimits(BaseModel):
     ] = 768 * 1024 * 1024
 
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """The lowest and highest value of each number, by the name of its parameter."""
+        """The lowest and highest value of each numeric parameter, by name."""
         scales = ("cfg_scale_video", "stg_scale_video", "cfg_scale_audio", "modality_scale")
         return {
             "height": (SIDE_MULTIPLE, self.max_side_px),
@@ -201,10 +202,10 @@ class RequestLimits(BaseModel):
 
 
 def parse_request(fields: Mapping[str, object], limits: RequestLimits) -> VideoRequest:
-    """Check what a client sent, and draw the seed if it left that open.
+    """Validate the client's fields, and draw the seed if the client left it open.
 
-    null and the empty text mean the same as leaving a field out, but for the prompts and the seed. Unknown fields are
-    passed over (`unknown_fields` names them). Raises InvalidRequest for the first field that is wrong.
+    null and the empty text mean the same as a missing field, except for the prompts and the seed. Unknown fields are
+    ignored (`unknown_fields` returns their names). Raises InvalidRequest for the first invalid field.
     """
     draws = draws_seed(fields)
     fields = {
@@ -240,7 +241,7 @@ def draws_seed(fields: Mapping[str, object]) -> bool:
 
 
 def _is_left_out(name: str, value: object) -> bool:
-    """Whether the client says no more than if it had left the field out."""
+    """Whether the value means the same as a missing field."""
     if name == "prompt":
         return False
     return value is None or (name not in TEXTS and _is_blank(value))
@@ -251,7 +252,7 @@ def _is_blank(value: object) -> bool:
 
 
 def unknown_fields(fields: Mapping[str, object]) -> list[str]:
-    """The names among `fields` that are no parameter: most often a typing error."""
+    """The names in `fields` that are not parameters, most often typing errors."""
     unknown = sorted(name for name in fields if name not in VideoRequest.model_fields)
     return [name.encode(errors="backslashreplace").decode() for name in unknown]
 
@@ -284,14 +285,14 @@ def _check_bounds(request: VideoRequest, limits: RequestLimits) -> None:
 
 
 def _explain(error: ErrorDetails, limits: RequestLimits) -> InvalidRequest:
-    """Say in our words what pydantic found."""
+    """Translate pydantic's error into this project's message."""
     field = str(error["loc"][0]) if error["loc"] else "body"
     given = NOTHING if error["type"] == "missing" else error["input"]
     return InvalidRequest(field, given, _allowed(field, limits))
 
 
 def _allowed(name: str, limits: RequestLimits) -> str:
-    """What a field may be, in words."""
+    """A field's allowed values, as text."""
     if name in TEXTS:
         return f"a text of {int(name == 'prompt')} to {limits.max_prompt_chars} characters"
     if name == "webhook_url":
@@ -306,5 +307,5 @@ def _allowed(name: str, limits: RequestLimits) -> str:
 
 
 def spell_number(number: float) -> str:
-    """All digits of a whole number, and of another one those that count."""
+    """All digits of an integer; the significant digits of another number."""
     return str(number) if isinstance(number, int) else f"{number:.16g}"

@@ -1,1 +1,1 @@
-"""Work done ahead of the first task: imports and file prefetch."""
+"""Work done before the first task: imports and file prefetch."""

@@ -1,19 +1,20 @@
-"""Hides packages from diffusers and transformers, which import what is installed and can do without."""
+"""Hides packages from diffusers and transformers. Both import optional packages if they are installed."""
 
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 
 HIDDEN_PACKAGES = ("scipy", "bitsandbytes")
-"""Packages that diffusers and transformers import where they are installed, and that no render uses: a third of all
-imports. Packages that another part of a Generator may import must not stand here."""
+"""Packages that diffusers and transformers import if they are installed, and that no render uses: a third of all
+imports. Do not list packages that another part of a Generator may import."""
 
 
 @contextlib.contextmanager
 def hide_modules(packages: Sequence[str]) -> Iterator[None]:
-    """Hide packages that are not imported yet, so that code which can do without them does."""
+    """Hide packages that are not imported yet, so that code for which they are optional runs without them."""
     hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: Python's own mark for "not there"
+    # None is Python's own marker for a missing module
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         yield
     finally:

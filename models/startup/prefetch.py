@@ -1,7 +1,7 @@
-"""Reads the files of the weights into the page cache while Python still imports. Knows no torch.
+"""Reads the weight files into the page cache while Python is still importing. Does not import torch.
 
-Plain reads into a small buffer, which every file system speeds up: a hint to the kernel (`posix_fadvise`) reads one
-readahead window and no more. A file that is in the cache already costs a copy through the processor's own cache.
+Uses plain reads into a small buffer, which every file system speeds up. A hint to the kernel (`posix_fadvise`) would
+read only one readahead window. For a file that is cached already, a read costs one copy through the processor's cache.
 """
 
 import json
@@ -17,14 +17,14 @@ from models.checkpoint.files import weight_files as component_files
 from models.memory.host import free_host_bytes
 
 STREAMS = 8
-"""Pieces that are read at once: one reader does not fill a fast disk."""
+"""Ranges that are read at once: one reader does not saturate a fast disk."""
 RANGE_BYTES = 256 * 1024 * 1024
 BUFFER_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class FileRange:
-    """A part of a file that one reader reads from its start to its end."""
+    """A part of a file that one reader reads from start to end."""
 
     path: Path
     start: int
@@ -32,10 +32,10 @@ class FileRange:
 
 
 def list_weight_files(folder: Path) -> list[Path]:
-    """The files of the weights in a checkpoint's folder that a load reads, the largest first.
+    """The weight files in a checkpoint's folder that a load reads, the largest first.
 
-    Beside them a repository may hold more than it has in use: a second transformer and a second decoder (LTX-2.5), or
-    the same weights once more. Raises OSError and ValueError for an index that cannot be read.
+    A repository may hold others: a second transformer and a second decoder (LTX-2.5), or duplicate weights. Raises
+    OSError and ValueError for an index that cannot be read.
     """
     index = folder / INDEX
     if index.exists():
@@ -47,7 +47,7 @@ def list_weight_files(folder: Path) -> list[Path]:
 
 
 def select_weight_files(files: Sequence[Path], room_bytes: int) -> list[Path]:
-    """Those of `files` that fit into `room_bytes` together: more would push the first of them out again."""
+    """Those of `files` that fit into `room_bytes` together. More would evict the first ones from the page cache."""
     chosen = []
     for path in files:
         size_bytes = path.stat().st_size
@@ -58,7 +58,7 @@ def select_weight_files(files: Sequence[Path], room_bytes: int) -> list[Path]:
 
 
 def split_ranges(files: Sequence[Path]) -> Iterator[FileRange]:
-    """Pieces of `files`, so that one large file keeps all readers at work."""
+    """Split `files` into ranges, so that a single large file keeps all readers busy."""
     for path in files:
         size_bytes = path.stat().st_size
         for start in range(0, size_bytes, RANGE_BYTES):
@@ -66,7 +66,7 @@ def split_ranges(files: Sequence[Path]) -> Iterator[FileRange]:
 
 
 def prefetch(folder: Path, ended: threading.Event) -> int:
-    """Bring the weights of `folder` into the page cache; returns how many bytes were read.
+    """Read the weights of `folder` into the page cache. Return the number of bytes read.
 
     Stops soon after `ended` is set. Raises OSError for a file that cannot be read.
     """
@@ -76,7 +76,7 @@ def prefetch(folder: Path, ended: threading.Event) -> int:
 
 
 def _read(piece: FileRange, ended: threading.Event) -> int:
-    """Read a piece and let go of it. The interpreter is free meanwhile."""
+    """Read a range and discard the data. Does not hold the GIL while reading. Returns the number of bytes read."""
     buffer = bytearray(BUFFER_BYTES)
     at = piece.start
     descriptor = os.open(piece.path, os.O_RDONLY)

@@ -1,6 +1,6 @@
-"""What a load waits for, begun when the process starts: imports, and the weights' way into the page cache.
+"""Starts the slow parts of a load when the process starts: imports, and the prefetch of the weights.
 
-Knows no Ray. Nothing here decides anything or fails: what goes wrong comes up again in the load, which says it.
+Does not import Ray. Makes no decisions and raises no errors: the load meets the same error and reports it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class WarmUp:
-    """Imports and reads ahead, each in a thread of its own."""
+    """Imports and prefetches, each in its own thread."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class WarmUp:
         self._reads = threading.Thread(target=self._read, name="read-ahead", daemon=True)
 
     def start(self) -> None:
-        """Begin. Returns at once."""
+        """Start both threads. Returns at once."""
         self._reads.start()
         self._imports.start()
 
     def wait_for_imports(self) -> None:
-        """Return when the imports are done: two threads in diffusers' lazy imports at once do not agree."""
+        """Return when the imports are done. diffusers' lazy imports are not safe in two threads at once."""
         if self._imports.ident is not None:
             self._imports.join()
 
     def end(self) -> None:
-        """Stop reading: nobody will load."""
+        """Stop reading: there will be no load."""
         self._ended.set()
 
     def _import(self) -> None:
@@ -63,15 +63,15 @@ class WarmUp:
             folder = find_checkpoint(self._model, self._cache_dir, self._checkpoint_type)
             if folder is not None and prefetch(folder, self._ended):
                 self._timeline.record(Milestone.READ)
-        except Exception as error:  # the load reads the same files, and says what is wrong with them
-            logger.warning("the weights were not read ahead: %s", error)
+        except Exception as error:  # the load reads the same files, and reports the error
+            logger.warning("the weights could not be prefetched: %s", error)
 
 
 def import_pipelines(device: str) -> None:
-    """Import all that a load and a render need. On a GPU its context is made meanwhile."""
+    """Import all modules that a load and a render need. On a GPU, also create the CUDA context, in another thread."""
     set_omp_passive_wait()
     if device == "cpu":
-        # Ray gives a replica of less than one CPU a single thread; on a CPU the render is all there is to do.
+        # Ray gives a replica of less than one CPU a single thread. On a CPU, no other work competes with the render.
         os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
     with hide_modules(HIDDEN_PACKAGES):
         import torch  # noqa: F401
@@ -85,7 +85,7 @@ def import_pipelines(device: str) -> None:
 
 
 def _make_context() -> None:
-    """Make the CUDA context, a second or so, by the smallest allocation there is."""
+    """Create the CUDA context, with the smallest possible allocation. Takes about a second."""
     import torch
 
     with contextlib.suppress(RuntimeError):

@@ -1,1 +1,1 @@
-"""Times of stages and of a cold start."""
+"""Timing of stages and of a cold start."""

@@ -1,6 +1,6 @@
-"""The time line of a cold start: when each part of it was over, from the start of the process to the first step.
+"""Records a cold start's milestones, from the start of the process to the first denoising step.
 
-Knows no Ray, no torch and no log: the caller writes the line, and metrics may read `marks`.
+Does not import Ray, torch or logging: the caller logs the line, and metrics may read `milestones`.
 """
 
 import threading
@@ -13,28 +13,28 @@ import psutil
 
 
 class Milestone(StrEnum):
-    """Moments of a cold start. Reading ahead and importing go on at the same time as what comes after them."""
+    """Milestones of a cold start. Prefetch and imports run in parallel to the later parts."""
 
     PROCESS = "process"
-    """The operating system started the process; earlier than the replica, where Ray had it waiting."""
+    """The operating system started the process. Earlier than the replica if Ray kept the process waiting."""
     REPLICA = "replica"
-    """The replica is constructed: the zero of the time line."""
+    """The replica was constructed: the timeline's zero."""
     TASK = "task"
-    """The first task has come."""
+    """The first task arrived."""
     IMPORTED = "imported"
     """torch, diffusers and transformers are imported."""
     READ = "read"
-    """The files of the weights are in the page cache, or as many of them as fit."""
+    """The weight files are in the page cache, or as many of them as fit."""
     BUILT = "built"
-    """The components are made, over the files."""
+    """The components are created, with weights mapped from the files."""
     PLACED = "placed"
-    """The weights are where they work: on the GPU, where there is one."""
+    """The weights are on their device: the GPU, if there is one."""
     FIRST_STEP = "first_step"
     """The first denoising step is done."""
 
 
 class ColdStartTimeline:
-    """Notes when each mark is first reached. Safe between threads."""
+    """Records when each milestone is first reached. Thread-safe."""
 
     def __init__(self) -> None:
         self._zero = time.monotonic()
@@ -43,7 +43,7 @@ class ColdStartTimeline:
         self._marks: dict[Milestone, float] = {Milestone.PROCESS: -age_s, Milestone.REPLICA: 0.0}
 
     def record(self, mark: Milestone) -> bool:
-        """Note that `mark` is reached. Only the first time counts: returns whether this was it."""
+        """Record that `mark` is reached. Only the first call for a milestone counts; returns whether this was it."""
         now = time.monotonic() - self._zero
         with self._lock:
             new = mark not in self._marks
@@ -52,11 +52,11 @@ class ColdStartTimeline:
 
     @property
     def milestones(self) -> Mapping[Milestone, float]:
-        """Seconds from the replica's construction to each mark that is reached; negative for what was before it."""
+        """Seconds from the replica's construction to each milestone reached; negative for earlier ones."""
         with self._lock:
             return MappingProxyType(dict(self._marks))
 
     def summary(self) -> str:
-        """The marks in one line, in the order in which they were reached."""
+        """The milestones in one line, in the order in which they were reached."""
         reached = sorted(self.milestones.items(), key=lambda item: item[1])
         return ", ".join(f"{mark} {at:.2f} s" for mark, at in reached)

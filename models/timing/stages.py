@@ -1,4 +1,4 @@
-"""Where the time of a run goes: the laps between the reports of a render."""
+"""Measures the duration of a task's stages, from the progress reports of a render."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,33 +9,33 @@ from models.progress import Progress, Stage
 
 
 class TimedStage(StrEnum):
-    """What the time of a task is spent on, in order."""
+    """The timed stages of a task, in order."""
 
     CLAIM = "claim"
-    """In the queue, until a Dispatcher first takes it."""
+    """In the queue, until a Dispatcher first claims the task."""
     DOWNLOAD = "download"
-    """The weights come from the hub."""
+    """The weights are downloaded from the hub."""
     LOAD = "load"
-    """The weights come into memory."""
+    """The weights are loaded into memory."""
     ENCODE_TEXT = "encode_text"
-    """The prompt becomes embeddings."""
+    """The prompt is encoded into embeddings."""
     DENOISE = "denoise"
     """All denoising steps."""
     WAIT_FOR_ENCODER = "wait_for_encoder"
-    """The GPU waits because too many clips wait for an Encoder."""
+    """The GPU is blocked because too many clips wait for an Encoder."""
     DECODE = "decode"
-    """Latents become frames and sound."""
+    """Latents are decoded into frames and audio."""
     ENCODE = "encode"
-    """The clip becomes an MP4 and a poster."""
+    """The clip is encoded into an MP4 and a poster."""
     STORE = "store"
-    """The files go to the output store."""
+    """The files are written to the output store."""
 
 
 @dataclass(frozen=True)
 class Timings:
-    """What a run took: seconds in each lap that it went through, and the denoising steps in it.
+    """Durations of a run: seconds per timed stage that it reached, and its number of denoising steps.
 
-    `cold_start` is the time line of the replica, where this run waited for its model (`models/timing/cold_start.py`).
+    `cold_start` is the replica's timeline if this run waited for its model (models/timing/cold_start.py).
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -48,7 +48,7 @@ def _ignore(_lap: TimedStage, _seconds: float) -> None:
 
 
 class StageTimer:
-    """Adds up the seconds of each lap of one run, and tells each as it ends. `clock` gives seconds."""
+    """Sums the seconds of each stage of one run, and calls `tell` when a stage ends. `clock` returns seconds."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, tell: Callable[[TimedStage, float], None] = _ignore
@@ -61,7 +61,7 @@ class StageTimer:
         self._began_at = clock()
 
     def start_stage(self, lap: TimedStage | None) -> None:
-        """End the lap at hand and begin `lap`, or none."""
+        """End the current stage and start `lap`; None starts none."""
         now = self._clock()
         if self._lap is not None:
             self._seconds[self._lap] = self._seconds.get(self._lap, 0.0) + now - self._began_at
@@ -69,7 +69,7 @@ class StageTimer:
         self._lap, self._began_at = lap, now
 
     def observe(self, progress: Progress) -> None:
-        """Note a report. The first of denoising begins with the text; each later one says that steps are made."""
+        """Process a report. The first denoising report starts the text encoding; each later one means a step ran."""
         lap = TIMED_STAGES[progress.stage]
         self._steps = max(self._steps, progress.step if progress.stage is Stage.DENOISING else 0)
         if progress.stage is Stage.DENOISING and self._lap not in (TimedStage.ENCODE_TEXT, TimedStage.DENOISE):
@@ -79,7 +79,7 @@ class StageTimer:
 
     @property
     def timings(self) -> Timings:
-        """What the laps that have ended took."""
+        """The durations of the stages that have ended."""
         return Timings(dict(self._seconds), self._steps)
 
 
@@ -91,4 +91,4 @@ TIMED_STAGES: dict[Stage, TimedStage | None] = {
     Stage.DECODING: TimedStage.DECODE,
     Stage.ENCODING: None,
 }
-"""The lap that a report of each stage begins."""
+"""The timed stage that a report of each stage starts."""

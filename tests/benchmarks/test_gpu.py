@@ -1,4 +1,4 @@
-"""Promise: the benchmark of a GPU runs whole at tiny size, so that it needs no mending where the GPU is."""
+"""Promise: the GPU benchmark runs completely at tiny size, so that it needs no fixes on the GPU machine."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from models.optimizations.compiled import compile_blocks
 from models.optimizations.selection import Optimization
 
 pytestmark = pytest.mark.timeout(900)
-"""The whole benchmark is the set-up of the first test."""
+"""The setup of the first test runs the whole benchmark."""
 
 ROUNDING = 1e-4
 CONFIGS = {
@@ -35,7 +35,7 @@ CONFIGS = {
     "text_encoder": TEXT_ENCODER,
 }
 SMALL_RANDOM = Source(RANDOM, configs=CONFIGS)
-"""All that stands for a model of full size, in small."""
+"""A small replacement for all parts of a full-size model."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_vocoder_is_measured_beside_float32(found: dict[str, Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
 def test_blocks_are_compiled_in_the_ways_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as on a GPU; what the kernels are made of is left to torch's own tests."""
+    """Traced as on a GPU. torch's own tests cover the generated kernels."""
     asked: list[object] = []
 
     def trace(transformer: Any, *, mode: str, dynamic: bool | None) -> bool:
@@ -178,7 +178,7 @@ def test_what_fails_says_so_and_the_next_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_model_is_made_for_the_parts_that_are_wanted_alone(tmp_path: Path) -> None:
-    """Minutes on a GPU are few: a run of whole tasks must not make the other parts' model first."""
+    """GPU time is scarce: a run of whole tasks must not first create the model of the other parts."""
     missing = Source(str(tmp_path / "nothing"))
     others = Bench(parse(["--tiny", "--only", "tasks"]), missing)
     others.run_parts(others.diffusers_parts())

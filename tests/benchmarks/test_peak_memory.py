@@ -1,4 +1,4 @@
-"""Promise: the formulas that a request is judged by hold at LTX-2's true sizes, counted tensor by tensor."""
+"""Promise: the formulas of the memory check hold at LTX-2's real sizes, counted tensor by tensor."""
 
 import pytest
 import torch

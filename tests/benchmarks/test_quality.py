@@ -1,4 +1,4 @@
-"""Promise: the benchmark of quality runs whole at tiny size, and says there that its figures mean nothing."""
+"""Promise: the quality benchmark runs completely at tiny size, and reports there that its figures mean nothing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Promise: the benchmark of a GPU imports on a bare machine with the packages of its list and no others."""
+"""Promise: the GPU benchmark can be imported on a bare machine with only the packages of its list."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 WHEELS = Path(__file__).parents[2] / "benchmarks" / "gpu" / "wheels.txt"
 BARE = ("torch", "transformers", "accelerate", "pillow", "pip", "setuptools")
-"""What such a machine has, with what these need."""
+"""The packages of such a machine. Their dependencies are there too."""
 BLOCKING = """
 import sys
 from importlib.metadata import packages_distributions
@@ -37,7 +37,7 @@ def plain(name: str) -> str:
 
 
 def needed(names: set[str]) -> set[str]:
-    """These packages and all that they need, without extras."""
+    """These packages and all their dependencies, without extras."""
     found: set[str] = set()
     rest = [plain(name) for name in names]
     while rest:
@@ -48,7 +48,7 @@ def needed(names: set[str]) -> set[str]:
         try:
             lines = requires(name) or []
         except PackageNotFoundError:
-            continue  # of another platform
+            continue  # needed on another platform
         for line in lines:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):

@@ -1,4 +1,4 @@
-"""A real server on a port of its own: uvicorn, the app, SQLite and a worker. It can be stopped, and break off."""
+"""A real server on its own port: uvicorn, the app, SQLite and a worker. It can be stopped, and break connections."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -26,21 +26,21 @@ PACE_S = 0.02
 
 
 class BreakingOff:
-    """The app behind a line that can be cut: some answers are lost, some bodies end early."""
+    """Wraps the app in a connection that can be cut: some responses are lost, some bodies end early."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self.lose_answers = 0
-        """So many answers to a POST get lost, after the server has acted."""
+        """The number of POST responses to lose after the server has acted."""
         self.cut_bodies = 0
-        """So many downloads end after a third."""
+        """The number of downloads to end after a third of the body."""
         self.ranges: list[str] = []
-        """The Range of each download, empty for none."""
+        """The Range header of each download; empty for none."""
         self.polls = 0
         self.without_routes = 0
-        """So many requests are answered by a proxy that knows no routes yet."""
+        """The number of requests that get the answer of a proxy without routes."""
         self.refuses: set[str] = set()
-        """Methods that it does not know, as a server of another version."""
+        """Methods to reject, like a server of another version."""
         self.before_download: Callable[[int], None] = lambda number: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -79,7 +79,7 @@ class BreakingOff:
 
 
 class Server:
-    """What `serve` serves, and the worker behind it."""
+    """The server that `serve` runs, and its worker."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._engine = open_engine(new_sqlite(folder / "tasks.db"))
@@ -91,7 +91,7 @@ class Server:
         self.may_finish.set()
         self.failure: Failure | None = None
         self.seen: list[str] = []
-        """The tasks that the worker took, in order."""
+        """The tasks that the worker claimed, in order."""
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work)
         self._worker.start()

@@ -1,4 +1,4 @@
-"""A SOCKS 5 proxy (RFC 1928) that lets everyone through, for as long as a test wants one."""
+"""A SOCKS 5 proxy (RFC 1928) that accepts every connection, for the duration of a test."""
 
 import contextlib
 import socket

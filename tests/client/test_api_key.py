@@ -1,4 +1,4 @@
-"""Both clients and the command send the key to their server, and to nobody else."""
+"""Both clients and the command send the key to their server, and to no other host."""
 
 import asyncio
 

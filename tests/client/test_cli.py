@@ -1,4 +1,4 @@
-"""`ltx2`: what is printed, the exit status, and that Ctrl-C leaves no task behind."""
+"""`ltx2`: its output, its exit status, and that Ctrl-C leaves no task running."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ PATIENCE_S = 30
 
 @pytest.fixture
 def start(server, tmp_path):
-    """Starts `ltx2` with the arguments in a process of its own."""
+    """A function that starts `ltx2` with the arguments in its own process."""
     started = []
 
     def start_it(*arguments, **options):
@@ -46,7 +46,7 @@ def start(server, tmp_path):
 
 @pytest.fixture
 def ltx2(start):
-    """Runs `ltx2` to its end: exit status, stdout, stderr."""
+    """A function that runs `ltx2` to its end. Returns exit status, stdout, stderr."""
 
     def run(*arguments):
         process = start(*arguments)
@@ -98,7 +98,7 @@ def test_a_terminal_shows_stage_and_steps(start, server):
     while not re.search(r"denoising \d+/100", shown):
         shown += os.read(terminal, 4096).decode(errors="replace")
     server.may_finish.set()
-    with contextlib.suppress(OSError):  # how a terminal says that its other end is closed
+    with contextlib.suppress(OSError):  # a terminal reports in this way that its other end is closed
         while os.read(terminal, 4096):
             pass
     os.close(terminal)

@@ -1,4 +1,4 @@
-"""The client against a real server: nothing is lost when the server restarts or a line breaks."""
+"""The client against a real server: nothing is lost when the server restarts or a connection breaks."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Whatever the network, the environment and the arguments do ends as one line and an exit status: no traceback."""
+"""Every failure of network, environment or arguments ends as one line and an exit status, without a traceback."""
 
 import asyncio
 import inspect
@@ -29,7 +29,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def made(kind: type[Exception]) -> Exception:
-    """One of the class, whatever its constructor wants."""
+    """An instance of the class, whatever arguments its constructor needs."""
     for arguments in (("it broke",), ("it broke", 0, 1, "why"), ("ascii", "\xfc", 0, 1, "why"), ()):
         for options in ({}, {"request": None, "response": None}):
             try:
@@ -63,7 +63,7 @@ KINDS = [
 
 
 class Raising(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """httpx's own seam: raises in the place of the network."""
+    """A transport of httpx that raises the error instead of using the network."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -75,7 +75,7 @@ class Raising(httpx.BaseTransport, httpx.AsyncBaseTransport):
         raise self._error
 
 
-@pytest.mark.filterwarnings("ignore")  # httpx warns of classes that have gone
+@pytest.mark.filterwarnings("ignore")  # httpx warns about removed classes
 def test_whatever_the_network_raises_is_an_error_of_the_client(tmp_path):
     assert len(KINDS) > 60
     client = Client(NOBODY, retry_timeout_s=0)
@@ -181,7 +181,9 @@ WRONG_ARGUMENTS = [
 
 @pytest.fixture
 def ltx2(tmp_path, monkeypatch, capsys):
-    """Runs `ltx2` here, where it costs no second of imports: exit status, stdout, stderr."""
+    """A function that runs `ltx2` in this process, which saves a second of imports. Returns exit status, stdout,
+    stderr.
+    """
     for name in [name for name in os.environ if "proxy" in name.lower()]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from tests.dispatcher.fakes import Workers
 from tests.postgres import Postgres, running_postgres
 
 ALIVE_S = 5.0
-"""How long one that is killed counts: longer than a busy machine lets one that lives wait for its turn."""
+"""How long a killed Dispatcher counts as alive. Longer than a live one may be delayed on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,13 @@ def database_url(postgres: Postgres) -> str:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """What runs the coroutines among the tests."""
+    """The event loop for async tests."""
     return "asyncio"
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dispatchers look at their place often, and are several in one process: each has a name of its own."""
+    """Shorten the heartbeat, and give each Dispatcher its own id: several run in one process."""
     monkeypatch.setattr(membership, "HEARTBEAT_S", 0.05)
     monkeypatch.setattr(membership, "EXPIRY_S", ALIVE_S)
     numbers = iter(range(100))

@@ -1,4 +1,4 @@
-"""Workers that take the handles' place: they write to the row as the real ones do, and sleep where those compute."""
+"""Fake workers that replace Serve's handles. They write to the row like the real ones, and sleep instead of working."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ PATIENCE_S = 30.0
 
 
 class Remote:
-    """A method as a handle shows it."""
+    """A method with the interface of a Serve handle's method."""
 
     def __init__(self, method: Any) -> None:
         self._method = method
@@ -33,15 +33,15 @@ class Remote:
 
 
 class Workers:
-    """A Generator and an Encoder. `generator` and `encoder` are what a Dispatcher takes."""
+    """A fake Generator and Encoder. `generator` and `encoder` are passed to a Dispatcher."""
 
     def __init__(self, tasks: SqlTaskStore, outputs: OutputStore, render_s: float) -> None:
         self._tasks, self._outputs, self.render_s = tasks, outputs, render_s
         self.rendered: list[str] = []
         self.parents: set[str] = set()
-        """The spans that the tasks named as their parents."""
+        """The parent span ids of the tasks."""
         self.deadly: set[str] = set()
-        """Tasks under which the Generator dies, every time."""
+        """Tasks on which the Generator always dies."""
         self.store_is_full = False
         self.at_once = self.most_at_once = 0
         self._woken = asyncio.Event()
@@ -49,7 +49,7 @@ class Workers:
         self.encoder = SimpleNamespace(encode=Remote(self._encode))
 
     def wake(self) -> None:
-        """End what renders now, and renders later at once."""
+        """End the current renders, and let later ones end at once."""
         self._woken.set()
 
     async def _generate(self, task: Task) -> str:
@@ -70,7 +70,7 @@ class Workers:
         return task.id
 
     async def _when_back(self, operation: Any, *args: Any) -> Any:
-        """No answer is not a no: a Generator goes on while the database is away."""
+        """Retry while the database is unavailable, as the real Generator does."""
         while True:
             try:
                 return await asyncio.to_thread(operation, *args)
@@ -89,12 +89,12 @@ class Workers:
 
 
 class PlainDispatcher(Dispatcher):
-    """The Dispatcher where there is no Ray: an upgrade asks `serve_says_running`, and a clip is a coroutine's."""
+    """The Dispatcher without Ray. `serve_says_running` replaces the query to Serve; a coroutine produces the clip."""
 
     serve_says_running = True
 
     def __del__(self) -> None:
-        """Python calls it too; `end` is what Serve does."""
+        """Do nothing. Python calls it at garbage collection; tests call `end` instead, as Serve does."""
 
     async def end(self) -> None:
         await Dispatcher.__del__(self)
@@ -124,7 +124,7 @@ def submit(store: SqlTaskStore, count: int) -> list[str]:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the database tells nobody
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the database sends no notification
             await asyncio.sleep(0.02)
 
 
@@ -139,7 +139,7 @@ async def end(*dispatchers: PlainDispatcher) -> None:
 
 
 async def kill(victim: PlainDispatcher) -> None:
-    """As a lost node does: nothing is released."""
+    """Stop it like a lost node: nothing is released."""
     for work in (victim._loop, victim._app_watch, *(work for _, work in victim._running.values())):
         work.cancel()
     victim._running.clear()

@@ -1,4 +1,4 @@
-"""Faults around two Dispatchers on one PostgreSQL with 20 tasks in flight: each ends once, or with its true reason."""
+"""Faults around two Dispatchers on one PostgreSQL with 20 tasks in flight. Each task ends once, with its true cause."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 IN_FLIGHT = 20
 LEASE_S = 5.0
 LONGER_LEASE_S = 8.0
-"""So long has the test between the waking of the one and of the other, however busy the machine."""
+"""The time between the wake-up of the one and of the other, even on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ async def test_what_a_lost_dispatcher_held_is_run_by_the_other_once_its_lease_ha
 
 
 async def test_a_database_that_goes_away_and_comes_back_loses_no_task(leased, store, workers, postgres):
-    """Away for longer than a lease: nobody takes over what lapsed only because nobody could renew."""
+    """The database is away for longer than a lease. No Dispatcher takes over tasks whose lease could not be renewed."""
     workers.render_s = 0.2
     pair = [dispatcher(leased, workers, 1) for _ in range(2)]
     ids = submit(store, IN_FLIGHT)
@@ -63,7 +63,7 @@ async def test_a_database_that_goes_away_and_comes_back_loses_no_task(leased, st
 
 
 async def test_the_first_to_wake_takes_nothing_from_the_one_that_still_sleeps(settings, store, workers, tmp_path):
-    """As on machines that are suspended for longer than a lease: whose lapsed only so, it learns by waiting one."""
+    """As after a suspend longer than a lease: the first to wake waits one lease to see which owners are alive."""
     knobs = settings.dispatcher.model_copy(update={"lease_s": LONGER_LEASE_S})
     settings = settings.model_copy(update={"dispatcher": knobs})
     sleepers_workers = Workers(store, LocalOutputStore(tmp_path), render_s=1.0)
@@ -77,7 +77,7 @@ async def test_the_first_to_wake_takes_nothing_from_the_one_that_still_sleeps(se
         try:
             await until(asleep.is_set)
             held = {task_id for task_id, _ in sleeper._running}
-            time.sleep(LONGER_LEASE_S + 1)  # noqa: ASYNC251  # both stand still, and this one comes back first
+            time.sleep(LONGER_LEASE_S + 1)  # noqa: ASYNC251  # both are blocked, and this one wakes first
             before = len(workers.rendered)
             await until(lambda: len(workers.rendered) >= before + settings.generator.max_replicas + 2)
             restarts = {task.id: task.requeues for task in store.get_many(held)}
@@ -91,13 +91,13 @@ async def test_the_first_to_wake_takes_nothing_from_the_one_that_still_sleeps(se
 
 
 async def started(settings, workers):
-    """A dispatcher on the loop that runs this."""
+    """A Dispatcher on the event loop of the caller."""
     return dispatcher(settings, workers, 1)
 
 
 @contextlib.contextmanager
 def loop_in_a_thread():
-    """An event loop that can stand still by itself, as one in another process does. Yields what awaits on it."""
+    """An event loop that can be blocked alone, like one in another process. Yields a function that awaits on it."""
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def live() -> None:
@@ -144,7 +144,7 @@ async def test_a_full_output_store_fails_its_tasks_with_that_reason_and_the_next
 
 
 class RefusingStore(LocalOutputStore):
-    """A bucket whose policy forgets some of what a server does."""
+    """A bucket whose policy denies some of the server's operations."""
 
     def stat(self, key: str) -> None:
         raise StoreUnavailable(f"{key}: 403")
@@ -156,7 +156,7 @@ class RefusingStore(LocalOutputStore):
 async def test_an_output_store_that_refuses_for_good_holds_no_task_and_no_place_for_ever(
     settings, store, workers, tmp_path, monkeypatch
 ):
-    """It is asked whether a second run has a file already, and to remove the picture of one that has ended."""
+    """The store refuses to say whether a second run has a file already, and to delete the image of an ended task."""
     monkeypatch.setattr(outcomes, "STORE_TIMEOUT_S", 0.2)
     task_id = store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box", input_key="inputs/x")).id
     (before,) = store.claim("lost", MODEL, 1, 60)

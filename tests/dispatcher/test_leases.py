@@ -1,4 +1,4 @@
-"""Leases: a dead dispatcher is known at once, a living one is left alone, and sleep takes nothing from anybody."""
+"""Leases: a dead Dispatcher is detected at once, a live one keeps its tasks, and a suspend takes no task from any."""
 
 import subprocess
 import sys

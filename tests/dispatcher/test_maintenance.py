@@ -1,4 +1,4 @@
-"""The house-keeping goes on until nothing is left to do, in lots between which leases are renewed."""
+"""Maintenance continues until nothing is left to do. It works in batches, and renews leases between them."""
 
 import pytest
 
@@ -31,9 +31,7 @@ def store(tmp_path):
 @pytest.fixture
 def keeper(store, tmp_path, monkeypatch) -> Maintenance:
     monkeypatch.setattr(maintenance, "BATCH_SIZE", LOT)
-    monkeypatch.setattr(
-        maintenance, "CHECK_INTERVAL_S", NEVER_S
-    )  # only what says that there is more is looked at again
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL_S", NEVER_S)  # only a step that reports more work runs again
     monkeypatch.setattr(maintenance, "ORPHAN_CHECK_S", NEVER_S)
     settings = Settings(unserved_model_timeout_s=0)
     outcomes = OutcomeHandler(settings.dispatcher, store, LocalOutputStore(tmp_path))
@@ -60,7 +58,7 @@ async def test_many_that_have_to_end_end_one_lot_after_the_other(late, keeper, s
 
 
 class AwayStore(LocalOutputStore):
-    """Answers to nothing, and counts how often it was asked: each time is a wait."""
+    """Does not answer, and counts the calls: each one is a wait."""
 
     asked = 0
 
@@ -74,7 +72,7 @@ class AwayStore(LocalOutputStore):
 )
 @pytest.mark.anyio
 async def test_an_output_store_that_is_away_is_waited_for_once_a_lot(late, keeper, store, tmp_path):
-    """With a wait for each picture, the leases of what runs would end meanwhile."""
+    """With one wait per image, the leases of running tasks would lapse meanwhile."""
     away = AwayStore(tmp_path)
     keeper._outcomes._outputs = away
     for number in range(LOT):

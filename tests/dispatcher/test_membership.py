@@ -1,4 +1,4 @@
-"""Several Dispatchers on one PostgreSQL share the Generators, and two apps take turns during an upgrade."""
+"""Several Dispatchers on one PostgreSQL share the Generators, and an upgrade hands over from one app to the next."""
 
 import asyncio
 import os

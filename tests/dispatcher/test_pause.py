@@ -1,4 +1,4 @@
-"""An operator's pause, as Dispatchers on one PostgreSQL follow it."""
+"""Dispatchers on one PostgreSQL follow an operator's pause."""
 
 import logging
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Said(logging.Handler):
-    """Keeps what was logged."""
+    """Keeps the log messages."""
 
     def __init__(self) -> None:
         super().__init__()

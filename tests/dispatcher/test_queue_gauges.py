@@ -1,4 +1,4 @@
-"""The gauges of the queue: the largest over all Dispatchers is the truth, however many there are."""
+"""The queue's gauges: the maximum over all Dispatchers is correct, whatever their number."""
 
 import pytest
 

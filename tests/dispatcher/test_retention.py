@@ -1,4 +1,4 @@
-"""Rounds of retention on real stores: old videos go, old rows go, and nothing goes that somebody needs."""
+"""Retention on real stores: old videos and old rows are removed, and nothing that is still needed."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ Rounds = Callable[..., Retention]
 
 
 class StubbornStore(LocalOutputStore):
-    """A folder that will not let one file go."""
+    """A folder in which one file cannot be deleted."""
 
     stubborn = ""
 
@@ -82,7 +82,7 @@ def begin(rows: SqlTaskStore) -> Task:
 
 
 def completed(rows: SqlTaskStore, engine, put, age_s: float) -> Task:
-    """A task that is completed for so long, with all files that it may have."""
+    """A task that completed this number of seconds ago, with all files that it may have."""
     task = begin(rows)
     video, poster = put(output_key(task.id), age_s), put(poster_key(task.id), age_s)
     put(input_key(task.id), age_s)

@@ -1,4 +1,4 @@
-"""Retries: whose fault an error is, and what becomes of the task."""
+"""Retries: the cause of an error decides what happens to the task."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a Dispatcher adds to a task's trace, sent to a real receiver."""
+"""The spans that a Dispatcher adds to a task's trace, sent to a real receiver."""
 
 import pytest
 
@@ -13,7 +13,7 @@ TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 async def test_each_attempt_is_a_span_that_says_how_it_failed(settings, store, workers):
-    """The wait in the queue is told once, for the first of them."""
+    """The wait in the queue is recorded once, with the first attempt."""
     origin = RequestContext("request-7", f"00-{TRACE_ID}-{SPAN_ID}-01")
     task = store.submit(NewTask(VideoRequest(prompt="x"), MODEL, "http://box", context=origin))
     workers.deadly.add(task.id)

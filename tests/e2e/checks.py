@@ -1,4 +1,4 @@
-"""What must hold after every fault."""
+"""Checks that must hold after every fault."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tests.e2e.server import Server
 
 UNFINISHED_WRITES = (".part", ".tmp")
-"""What a killed Encoder may leave under a name that no url reaches."""
+"""Suffixes of files that a killed Encoder may leave. No url reaches them."""
 
 
 def assert_nothing_lost(
@@ -15,10 +15,10 @@ def assert_nothing_lost(
     may_fail: Collection[str] = (),
     files: Callable[[], set[str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Every task has come to its end: completed with its files, or failed with one of the codes in `may_fail`.
+    """Every task has ended: completed with its files, or failed with one of the codes in `may_fail`.
 
-    No finished file stands there without a completed row; `files` names them where they are not in the server's folder.
-    Returns the polls in the order of `ids`.
+    No finished file exists without a completed row. `files` lists the files if they are not in the server's folder.
+    Returns the polled bodies in the order of `ids`.
     """
     bodies = [server.wait(task_id) for task_id in ids]
     for body in bodies:

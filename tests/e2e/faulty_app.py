@@ -1,4 +1,4 @@
-"""The real application with a Generator that some prompts harm: one hangs it, one kills it, one eats up its memory."""
+"""The real application with a Generator that some prompts harm: one hangs it, one kills it, one fills its memory."""
 
 import os
 import resource
@@ -39,7 +39,7 @@ class FaultyGenerator(Generator):
 
 
 def _eat_up_memory() -> None:
-    """Allocate until the system refuses. The chunks are large: what is left is enough for all other threads."""
+    """Allocate until the system refuses. The chunks are large, so that the rest is enough for all other threads."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     most = psutil.Process().memory_info().vms + SPARE_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))

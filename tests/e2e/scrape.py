@@ -1,4 +1,4 @@
-"""What Prometheus would read from a real server: the addresses in the file that Ray writes, and what they show."""
+"""Reads the metrics of a real server as Prometheus does, from the addresses in the file that Ray writes."""
 
 import json
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ OURS = f"{PREFIX}ltx2_"
 
 
 def targets(server: Server) -> list[str]:
-    """host:port of everything that shows metrics."""
+    """The host:port of each process that exports metrics."""
     found = json.loads((server.ray_folder / PROMETHEUS_SERVICE_DISCOVERY_FILE).read_text())
     return [target for group in found for target in group["targets"]]
 
 
 def our_samples(server: Server) -> Iterator[Sample]:
-    """One scrape of everything: the samples of our own metrics."""
+    """Scrape all targets once. Yields the samples of this project's metrics."""
     for target in targets(server):
         for family in text_string_to_metric_families(httpx.get(f"http://{target}/metrics").text):
             yield from (sample for sample in family.samples if sample.name.startswith(OURS))

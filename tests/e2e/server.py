@@ -1,4 +1,4 @@
-"""A real server in a process of its own, started as `make run` does, with its own Ray cluster and ports."""
+"""A real server in its own process, started like `make run`, with its own Ray cluster and ports."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def ray_environment() -> dict[str, str]:
 
 
 class Server:
-    """One server on one folder. It can be stopped in any way, and started again."""
+    """One server on one folder. It can be stopped in several ways, and started again."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=60)
         self.submitted: list[str] = []
-        self._ray_folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets live below it
+        self._ray_folder = tempfile.mkdtemp(prefix="ray-")  # a short path, because sockets are created below it
         config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
         config["http_options"].update(host="127.0.0.1", port=self.port)
         config["applications"][0]["args"].update(args)
@@ -66,7 +66,7 @@ class Server:
 
     @property
     def ray_folder(self) -> Path:
-        """Where Ray keeps its session, its logs and the addresses of its metrics."""
+        """Folder of Ray's session, logs and metrics addresses."""
         return Path(self._ray_folder) / "ray"
 
     def launch(self) -> None:
@@ -98,7 +98,7 @@ class Server:
         return self._process.wait(timeout_s)
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that belongs to the server, HAProxy included."""
+        """All processes of the server, HAProxy included."""
         if self._process is None:
             return []
         with suppress(psutil.NoSuchProcess):
@@ -113,23 +113,23 @@ class Server:
         return self.processes_like(f"ServeReplica:ltx2:{deployment}")
 
     def files(self) -> set[str]:
-        """The names under which finished files can be asked for."""
+        """The names of the finished files."""
         folder = self.folder / "data/outputs/outputs"
         return {each.name for each in folder.iterdir() if each.suffix in (".mp4", ".jpg")} if folder.is_dir() else set()
 
     def gcs_address(self) -> str:
-        """Where its Ray cluster is joined."""
+        """The address for joining its Ray cluster."""
         command = _command(self.processes_like("raylet/raylet")[0])
         return command.split("--gcs-address=")[1].split()[0]
 
     def interrupt(self) -> None:
-        """What Ctrl-C does."""
+        """Stop it like Ctrl-C."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
         self._process.wait(60)
 
     def kill(self, *, spare_haproxy: bool = False) -> None:
-        """End everything at once, as a lost machine does."""
+        """Kill all processes at once, like the loss of a machine."""
         doomed = [each for each in self.processes() if not (spare_haproxy and "haproxy -db" in _command(each))]
         for process in doomed:
             with suppress(psutil.NoSuchProcess):
@@ -148,7 +148,7 @@ class Server:
         return (self.folder / "server.log").read_text(errors="replace")
 
     def ray_logs(self) -> list[Path]:
-        """Every file that Ray and Serve have written a log into."""
+        """All log files of Ray and Serve."""
         return [path for path in Path(self._ray_folder).glob("ray/session_*/logs/**/*") if path.is_file()]
 
     def submit(self, **fields: Any) -> str:
@@ -158,7 +158,7 @@ class Server:
         return self.submitted[-1]
 
     def poll(self, task_id: str) -> dict[str, Any]:
-        """Poll once; a server that is away is asked again, as clients do."""
+        """Poll once. If the server is unavailable, try again, as clients do."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Keys on the real server: they come from the environment, reach every deployment, and outlive a restart."""
+"""Keys on the real server: they come from the environment, reach every deployment, and stay valid after a restart."""
 
 import json
 import time

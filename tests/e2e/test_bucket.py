@@ -1,4 +1,4 @@
-"""The real server with its outputs in a bucket: no folder is needed, and no file is left over."""
+"""The real server with its outputs in a bucket: it needs no folder, and leaves no extra file."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""`ltx2` against the real server: a restart in the midst of a task goes unnoticed, Ctrl-C frees the Generator."""
+"""`ltx2` against the real server: it continues after a server restart during a task, and Ctrl-C frees the Generator."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def ltx2(server, folder, *arguments):
 
 
 def running(server):
-    """The one task, once a Generator works on it."""
+    """The id of the only task, once a Generator runs it."""
     end = time.monotonic() + TASK_TIMEOUT_S
     while time.monotonic() < end:
         for task in server.client.get("/v1/video/tasks", params={"state": "processing"}).json()["tasks"]:

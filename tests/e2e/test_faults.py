@@ -1,4 +1,4 @@
-"""No way of stopping or killing loses a task."""
+"""No way of stopping or killing the server loses a task."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ def _interrupt(server: Server) -> None:
 
 
 def _terminate(server: Server) -> None:
-    """What `kill`, systemd and Docker do. It drains, refuses connections afterwards, and leaves nothing."""
+    """Stop it like `kill`, systemd and Docker. It drains, then refuses connections, and leaves no process."""
     processes = server.processes()
     assert server.processes_like("haproxy -db")
     processes[0].send_signal(signal.SIGTERM)
@@ -43,7 +43,7 @@ def _kill_all_but_haproxy(server: Server) -> None:
 
 
 def _kill_raylet(server: Server) -> None:
-    """The node is lost; what is left of the server then goes, as a supervisor would end it."""
+    """Lose the node. The rest of the server is then killed, as a supervisor would do."""
     for process in server.processes_like("raylet/raylet"):
         process.kill()
     time.sleep(2)
@@ -58,7 +58,7 @@ STOPS = (_interrupt, _terminate, _kill_all, _kill_all_but_haproxy, _kill_raylet)
 
 
 def test_every_task_ends_as_completed_after_restarts_of_every_kind(tmp_path: Path) -> None:
-    """And its client is told of each end, whatever dies meanwhile."""
+    """The client receives a webhook for each end, whatever process dies meanwhile."""
     server = Server(tmp_path, {"webhooks": {"allow_private": True, "timeout_s": 2}}, {"LTX2_WEBHOOKS__SECRET": SECRET})
     try:
         with Receiver().serving() as receiver:

@@ -1,4 +1,4 @@
-"""The place of the outputs fails with 20 tasks in flight: a bucket that is away for a while, a disk that is full."""
+"""The output store fails with 20 tasks in flight: a bucket that is away for some time, a disk that is full."""
 
 import contextlib
 import os
@@ -19,13 +19,13 @@ from tests.s3 import CREDENTIALS, REGION, Front, Handler, client_of, front_of, n
 pytestmark = pytest.mark.timeout(600)
 IN_FLIGHT = 20
 AWAY_S = 8
-"""Longer than all that one try of an Encoder waits for: see S3."""
+"""Longer than all waits of one Encoder attempt: see S3."""
 S3 = {"region": REGION, "connect_timeout_s": 1, "read_timeout_s": 1, "max_attempts": 2}
 DISK_BYTES = 2_000_000
 
 
 class Bucket:
-    """A bucket behind a front that can go and come back at the same address."""
+    """A bucket behind a proxy that can be removed and come back at the same address."""
 
     def __init__(self, endpoint: str) -> None:
         self.name = new_bucket(endpoint)
@@ -113,7 +113,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take what room is left."""
+    """Fill the remaining disk space."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:

@@ -1,4 +1,4 @@
-"""One part of a running server is lost, or all of it stands still, with 20 tasks in flight: nothing is lost."""
+"""One part of a running server is lost, or all of it is suspended, with 20 tasks in flight: no task is lost."""
 
 import signal
 import time
@@ -16,7 +16,7 @@ from tests.e2e.server import Server, running_server
 pytestmark = pytest.mark.timeout(600)
 LEASE_S = 6
 STANDSTILL_S = 9
-"""Longer than a lease, and than Serve waits for a health check."""
+"""Longer than a lease, and than Serve's timeout for a health check."""
 IN_FLIGHT = 20
 
 
@@ -24,7 +24,7 @@ IN_FLIGHT = 20
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("faults")
     with running_server(folder, {"dispatcher": {"lease_s": LEASE_S}}) as running:
-        running.wait(running.submit())  # the model is loaded
+        running.wait(running.submit())  # the model is loaded then
         yield running
 
 

@@ -1,4 +1,4 @@
-"""Several replicas of everything on PostgreSQL: the backlog scales it, and the database may go away."""
+"""Several replicas of all deployments on PostgreSQL: they scale with the backlog, and survive a database outage."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Logs and traces of a real server on PostgreSQL: who can be found by a task's id, and what nobody may find."""
+"""Logs and traces of a real server on PostgreSQL: a task's id finds its records, and no secret is in them."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
 
 @pytest.fixture(scope="module")
 def task(server: Server) -> str:
-    """A task that has gone the whole way, for a client that names its request and its trace."""
+    """A completed task of a client that sent a request id and a trace id."""
     fields = {**QUICK, "prompt": SECRETS["prompt"], "negative_prompt": SECRETS["negative prompt"]}
     answer = server.client.post("/v1/video/async_t2v", json=fields, headers=HEADERS)
     assert answer.headers.get_list("x-request-id") == [REQUEST_ID]
@@ -82,9 +82,9 @@ def test_every_deployment_names_task_attempt_stage_and_request_on_its_lines(serv
 
 
 def test_what_serves_own_processes_write_are_records_too(server: Server, task: str) -> None:
-    """From the build of the app on: `serve run` starts them before it."""
+    """From the build of the app on: `serve run` starts these processes before it."""
     for process in ("controller", "proxy"):
-        named = {path.name: path for path in server.ray_logs()}  # session_latest shows each once more
+        named = {path.name: path for path in server.ray_logs()}  # session_latest lists each file a second time
         (path,) = (path for name, path in named.items() if re.fullmatch(rf"{process}_(?!build).*\.log", name))
         lines = path.read_text().splitlines()
         records = list(dropwhile(lambda line: not line.startswith("{"), lines))
@@ -112,7 +112,7 @@ def test_a_task_is_one_trace_over_the_four_deployments(receiver: Receiver, task:
 
 
 def test_rays_dashboard_does_nothing_for_whoever_has_no_token(server: Server) -> None:
-    """docs/security.md builds on it: its job API runs any command."""
+    """docs/security.md relies on it: Ray's job API runs any command."""
     dashboard = re.search(r"dashboard at .*?(http://[\d.]+:\d+)", server.log())
     assert dashboard is not None, server.log()
     assert httpx.post(f"{dashboard[1]}/api/jobs/", json={"entrypoint": "true"}).status_code == 401
@@ -139,7 +139,7 @@ def test_clips_that_no_memory_holds_are_a_notice_and_no_reason_not_to_start(serv
 
 
 def test_no_log_holds_a_prompt_a_key_or_a_password(server: Server, task: str) -> None:
-    """Refused, late and canceled tasks included."""
+    """Rejected, late and canceled tasks included."""
     refused = server.client.post("/v1/video/async_t2v", json={**QUICK, "prompt": SECRETS["prompt"], "height": 100})
     assert refused.status_code == 422
     late = server.submit(prompt=SECRETS["prompt"], timeout_s=1, num_inference_steps=100)

@@ -49,7 +49,7 @@ def test_a_second_node_gets_no_replica_of_a_server_on_sqlite_and_a_start_beside_
             while not notices(server):
                 assert time.monotonic() < deadline, (tmp_path / "node.log").read_text()
                 time.sleep(0.5)
-            server.replicas("Encoder")[0].kill()  # Serve spreads replicas over nodes: the next one would be there
+            server.replicas("Encoder")[0].kill()  # Serve spreads replicas over nodes, so the next one would start there
             bodies = assert_nothing_lost(server, [server.submit() for _ in range(3)])
             assert {body["status"] for body in bodies} == {"completed"}
             commands = [" ".join(each.cmdline()) for each in node.children(recursive=True)]

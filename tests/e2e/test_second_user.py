@@ -1,4 +1,4 @@
-"""A second user of a host starts a server where root has run one: /tmp/haproxy-serve and Ray's folder are root's."""
+"""A second user of a host starts a server after root has run one: root owns /tmp/haproxy-serve and Ray's folder."""
 
 import os
 import shutil
@@ -23,13 +23,13 @@ AS_USER = f"""
     shift 3
     exec setpriv --reuid={UID} --regid={UID} --clear-groups "$@"
 """
-"""In a mount namespace of its own, where the Python of root's home can be read, and nothing else of it."""
+"""Runs in its own mount namespace. The Python in root's home is readable there, and nothing else of that home."""
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of that user, below a temporary folder in which root has run Ray."""
-    shutil.rmtree(f"/tmp/ltx2-{UID}", ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(f"/tmp/ltx2-{UID}", ignore_errors=True)  # left by a run that was killed
     place = Path(tempfile.mkdtemp(prefix="user-"))
     place.chmod(0o777)
     (place / "own").mkdir()
@@ -48,7 +48,7 @@ def folder() -> Iterator[Path]:
 
 
 def as_user(folder: Path) -> list[str]:
-    """What starts a command as that user."""
+    """The command prefix that runs a command as that user."""
     python = Path(sys.base_prefix).resolve()
     if not python.is_relative_to("/root"):
         return ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]

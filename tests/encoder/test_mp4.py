@@ -1,4 +1,4 @@
-"""The file is what WhatsApp plays, to the letter. Read back by other code than the one that wrote it."""
+"""The file is exactly what WhatsApp plays. Other code than the writer's reads it back."""
 
 import json
 import resource
@@ -70,7 +70,7 @@ def decode_audio(path: Path) -> np.ndarray:
 
 
 def check_promise(path: Path, num_frames: int, frame_rate: Fraction) -> None:
-    """What WhatsApp plays, and sound and picture of one length."""
+    """WhatsApp plays the file, and audio and video have the same length."""
     movie = read_movie(path)
     assert movie.order.index("ftyp") == 0
     assert movie.order.index("moov") < movie.order.index("mdat")
@@ -105,7 +105,7 @@ def test_every_rate_and_length_gives_the_promised_file(tmp_path, frame_rate, num
 
 
 def planes_of(frames: np.ndarray) -> np.ndarray:
-    """What the model's side sends where a GPU makes the planes."""
+    """The planes that the Generator sends when it runs on a GPU."""
     return np.stack([mp4._to_yuv(VideoReformatter(), frame).to_ndarray() for frame in frames])
 
 
@@ -392,7 +392,7 @@ def test_a_full_disk_fails_saying_so_and_leaves_what_was_there(tmp_path, missing
 
 
 def test_every_header_has_the_time_of_making(tmp_path):
-    """Seconds since 1904 in UTC (ISO 14496-12, 8.2.2): galleries sort by the first, players show any."""
+    """Seconds since 1904 in UTC (ISO 14496-12, 8.2.2): galleries sort by the first header, players may show any."""
     path = tmp_path / "a.mp4"
     write(clip(), path)
     assert creation_times(path) == [MADE_AT] * 5

@@ -1,4 +1,4 @@
-"""The poster: a JPEG of the frame that says most."""
+"""The poster: a JPEG of the most informative frame."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A task is completed with its file, or not at all: the Encoder on S3 servers that do not do what they say."""
+"""A task is completed with its file, or not at all: the Encoder on S3 servers that do not behave like AWS."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_a_task_whose_file_never_comes_to_stand_is_not_completed(front, settings
 
 @pytest.mark.parametrize(("left", "completed"), [(b"", True), (b"the whole video", False), (b"half", True)])
 def test_a_video_that_nobody_has_seen_whole_is_rendered_again(tmp_path, tasks, left, completed):
-    """An Encoder that died between copy and look leaves its staged file: of another size, it says that."""
+    """An Encoder that died between copy and check leaves its staged file. Its other size shows that."""
     task = begun(tasks)
     assert tasks.requeue(task, attempt_lost=True)
     (task,) = tasks.claim("bob", MODEL, 1, 60)

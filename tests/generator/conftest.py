@@ -1,4 +1,4 @@
-"""What the tests of a Generator's parts write to: a task store in a file of its own."""
+"""A task store in a new file, for the tests of the Generator's parts."""
 
 from collections.abc import Iterator
 from pathlib import Path

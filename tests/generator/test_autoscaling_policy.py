@@ -1,4 +1,4 @@
-"""How many Generators there should be, tick by tick, as Serve's controller asks."""
+"""The number of Generators, tick by tick, as Serve's controller asks for it."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ IDLE_S = 600.0
 
 
 class Serve:
-    """Asks the policy and does as it says, each second."""
+    """Asks the policy each second and follows its answer."""
 
     def __init__(self, min_replicas: int = 0) -> None:
         self._policy = GeneratorPolicy(min_replicas, IDLE_S)
@@ -16,7 +16,10 @@ class Serve:
         self.replicas = 0
 
     def run(self, seconds: int = 1, tasks: float = 0, superseded: bool | None = False) -> int:
-        """`superseded` is what each replica reports; None: they have not yet. Returns the replicas after that time."""
+        """Run for some seconds and return the number of replicas.
+
+        `superseded` is what each replica reports; None means that none has reported yet.
+        """
         for _ in range(seconds):
             self._now += 1
             said = {} if superseded is None else {number: float(superseded) for number in range(self.replicas)}

@@ -1,4 +1,4 @@
-"""Clips that wait for an Encoder hold the Generator back, until they are files or somebody else's."""
+"""Clips that wait for an Encoder block the Generator, until they are files or another worker owns their task."""
 
 import pytest
 from sqlalchemy import Engine

@@ -93,7 +93,7 @@ def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: S
 
 
 def test_what_is_rendered_is_counted_while_it_goes_on(settings: Settings, store: SqlTaskStore, monkeypatch) -> None:
-    """With its reports: the heartbeat, which writes it too, comes too late here."""
+    """With the progress reports. The heartbeat writes it too, but comes too late in this test."""
     monkeypatch.setattr(replica_status, "HEARTBEAT_S", 3600.0)
     generator = Generator(settings.model_copy(update={"generator": GeneratorSettings()}), "tiny", MODEL, "cpu")
     store.submit(NewTask(small(num_inference_steps=200), MODEL, "http://box", owner="alice"))
@@ -184,18 +184,18 @@ def test_the_log_has_the_time_line_of_a_cold_start(
 
 @pytest.fixture(autouse=True)
 def host_memory_for_a_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is free on the machine that runs the tests."""
+    """Simulate enough host memory, whatever the test machine has free."""
     monkeypatch.setattr(sleep_mode, "free_host_bytes", lambda: 1000 * GB)
 
 
 def stand_on_a_gpu(model: Ltx2Model) -> None:
-    """Have a model's weights go to sleep as those on a GPU do: the CPU stands for it."""
+    """Make a model's weights move in sleep mode as on a GPU. The CPU replaces the GPU."""
     resident = Placement(OffloadMode.NONE, gpu_bytes=0, host_bytes=0)
     model.sleep_mode = SleepMode(model._text_to_video, resident, device="cpu")
 
 
 def model_on_a_gpu(generator: Generator) -> Ltx2Model:
-    """The model that it has loaded, standing so."""
+    """The Generator's loaded model, prepared in this way."""
     model = generator._model_manager.model
     assert model is not None
     stand_on_a_gpu(model)
@@ -258,12 +258,12 @@ def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
     generator._model_manager.sleep(lambda: False)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_device", fail_with(torch.OutOfMemoryError("CUDA out of memory")))
-        with pytest.raises(ModelUnavailable, match="another process may have taken it"):
+        with pytest.raises(ModelUnavailable, match="another process may use it"):
             generator.generate(claimed(store))
     assert (model.asleep, generator._watch.failure_reason()) == (True, None)
     (replica,) = store.live_replicas()
     assert replica.state is ReplicaState.FAILED
-    assert "another process may have taken it" in replica.message
+    assert "another process may use it" in replica.message
     assert np.array_equal(before.frames, generator.generate(claimed(store)).frames)
     assert generator._replica_status.state is ReplicaState.READY
 
@@ -403,7 +403,7 @@ ILLEGAL = "CUDA error: an illegal memory access was encountered"
 
 
 class BrokenModel:
-    """Fails as torch does when a kernel has read what is not its own."""
+    """Fails like torch after a kernel's illegal memory access."""
 
     asleep = False
     free_vram_bytes = None
@@ -439,13 +439,13 @@ def test_what_does_not_fit_fails_before_it_renders_and_names_what_does(settings:
 
 
 class FullModel(BrokenModel):
-    """Has little memory left."""
+    """Has little free memory."""
 
     free_vram_bytes = 8 * GB
 
 
 class ChoosingModel(BrokenModel):
-    """Has a duration head, and makes 25 frames of any prompt."""
+    """Has a duration head, and makes 25 frames for any prompt."""
 
     def render(self, *_args: object) -> Clip:
         return Clip(np.zeros((25, 64, 64, 3), np.uint8), np.zeros((2, 100), np.float32), 48_000, Fraction(25))

@@ -1,4 +1,4 @@
-"""A task whose model has to come first: the way from the hub shows in the row, in /health's row and in the log."""
+"""A task whose model must be downloaded first: the row, /health's row and the log show the progress."""
 
 import logging
 from pathlib import Path
@@ -30,7 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 class Seen:
-    """Looks at both rows whenever something is written to the log."""
+    """Reads both rows whenever a log record is written."""
 
     def __init__(self, store: SqlTaskStore) -> None:
         self.store = store

@@ -1,4 +1,4 @@
-"""Promise: one task at a time, and what falls asleep is woken by the next and never keeps it waiting for long."""
+"""Promise: one task runs at a time. The next task wakes a sleeping model, and never waits long for it."""
 
 import threading
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ import pytest
 from deployments.generator.gpu_lock import GpuLock, HasWaiters
 
 LONG_S = 60.0
-"""No test waits so long unless it fails."""
+"""Longer than any test waits, unless it fails."""
 
 
 class SleepRecorder:
-    """Falls asleep, and stays in its turn until it is told to go on or somebody waits."""
+    """A sleep that continues until the test ends it or a task waits for the lock."""
 
     def __init__(self) -> None:
         self.sleeps = threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""Reporting: a store that is slow or away never holds up a step for long, and a canceled task ends at the next one."""
+"""A slow or unavailable store never delays a step for long, and a canceled task ends at the next report."""
 
 import time
 
@@ -17,7 +17,7 @@ SLACK_S = 0.15
 
 
 class FickleStore(SqlTaskStore):
-    """A store that can be away, or slow to answer."""
+    """A store that can be unavailable, or slow."""
 
     away = False
     delay_s = 0.0
@@ -58,7 +58,7 @@ def reporter(store, task):
 
 
 def step(reporter: ProgressReporter, number: int) -> float:
-    """Report a step and measure how long that held it up."""
+    """Report a step. Returns the seconds that the report took."""
     began = time.monotonic()
     reporter(Progress(Stage.DENOISING, number))
     return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""The row of a replica says what it does now, whichever of its threads writes last."""
+"""A replica's row shows its current state, whichever of its threads writes last."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ PATIENCE_S = 30.0
 
 
 class SlowStore(SqlTaskStore):
-    """Holds its first write of a replica back."""
+    """Delays its first write of a replica."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -36,7 +36,7 @@ def store(engine: Engine) -> SlowStore:
 
 @pytest.fixture
 def replica_status(store: SlowStore) -> Iterator[ReplicaStatus]:
-    """One whose first heartbeat is on its way to the store."""
+    """A ReplicaStatus whose first heartbeat is being written to the store."""
     replica_status = ReplicaStatus(store, "Lightricks/LTX-2", store.beaten.set)
     replica_status.start()
     assert store.writing.wait(PATIENCE_S)

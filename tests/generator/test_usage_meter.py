@@ -1,4 +1,4 @@
-"""GPU seconds are counted for every run, however it ends, and are not lost while the store is away."""
+"""GPU seconds are counted for every run, however it ends, and are not lost while the store is unavailable."""
 
 import pytest
 from sqlalchemy import Engine
@@ -30,7 +30,7 @@ def test_a_run_that_fails_counts_like_any(store):
 
 
 def test_a_run_is_written_down_while_it_goes_on(store):
-    """A process that is killed takes with it what came since."""
+    """A killed process loses only the seconds since the last write."""
     now = [100.0]
     usage_meter = UsageMeter(store, lambda: now[0])
     with usage_meter.measure("alice"):

@@ -1,4 +1,4 @@
-"""The HTTP app as the ingress builds it, on real stores and without Ray."""
+"""The HTTP app as the Ingress builds it, with real stores and without Ray."""
 
 import contextlib
 import io
@@ -36,7 +36,7 @@ POSTER = b"\xff\xd8poster"
 
 @dataclass(frozen=True)
 class Box:
-    """One server: its app behind a client, and the two stores that it works on."""
+    """One server: a client for its app, and the two stores that the app uses."""
 
     client: TestClient | httpx.Client
     tasks: SqlTaskStore
@@ -55,7 +55,7 @@ class Box:
         return dict(answer.json())
 
     def claim(self, model: str = MODEL) -> Task:
-        """Take the next task, as a dispatcher does."""
+        """Claim the next task, as a Dispatcher does."""
         (task,) = self.tasks.claim("alice", model, 1, 60)
         return task
 
@@ -65,14 +65,14 @@ class Box:
         return task
 
     def complete(self, task: Task, video: bytes = VIDEO) -> None:
-        """End the task with its files, as an encoder does."""
+        """Complete the task with its files, as an Encoder does."""
         output = Output(f"outputs/ltx2_{task.id}.mp4", f"outputs/ltx2_{task.id}.jpg", 4.84, len(video))
         self.outputs.put(output.key, video)
         self.outputs.put(output.poster_key, POSTER)
         assert self.tasks.complete(task, output)
 
     def finished(self, video: bytes = VIDEO) -> str:
-        """A task that is completed already."""
+        """The id of a task that is already completed."""
         task_id = self.submit()
         self.complete(self.start(), video)
         return task_id
@@ -85,13 +85,13 @@ class Box:
 
 @pytest.fixture
 def open_box(tmp_path) -> Iterator[Callable[..., Box]]:
-    """Opens servers with the settings that a test wants."""
+    """A function that opens servers with the given settings."""
     with contextlib.ExitStack() as stack:
 
         def open_it(**values: Any) -> Box:
             app, parts = build_app(tmp_path, stack, **values)
             client = TestClient(app, base_url="http://192.168.1.26:8004", raise_server_exceptions=False)
-            stack.enter_context(client)  # all requests on one event loop, as in a replica
+            stack.enter_context(client)  # one event loop for all requests, as in a replica
             return Box(client, *parts)
 
         yield open_it
@@ -99,7 +99,7 @@ def open_box(tmp_path) -> Iterator[Callable[..., Box]]:
 
 @pytest.fixture
 def served_box(tmp_path) -> Iterator[Callable[..., Box]]:
-    """The same on a real port, for what needs a connection that stays open or a browser."""
+    """Like `open_box`, but on a real port, for tests that need an open connection or a browser."""
     with contextlib.ExitStack() as stack:
 
         def open_it(**values: Any) -> Box:
@@ -120,7 +120,7 @@ def build_app(
     metrics: MetricsRecorder = NOOP_METRICS,
     **values: Any,
 ) -> tuple[FastAPI, tuple[SqlTaskStore, OutputStore, Path, list[None]]]:
-    """The app over stores of its own, and these stores."""
+    """The app with new stores, and these stores."""
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     engine = open_engine(new_sqlite(folder / "tasks.db"))
     settings = Settings(**values)
@@ -137,7 +137,7 @@ def build_app(
 
 @contextlib.contextmanager
 def completing(box: Box) -> Iterator[Box]:
-    """A worker beside the server, which completes every task at once."""
+    """Run a worker beside the server that completes every task at once."""
     stopped = threading.Event()
 
     def work() -> None:
@@ -159,7 +159,7 @@ def completing(box: Box) -> Iterator[Box]:
 def serve(app: FastAPI) -> Iterator[str]:
     """Serve the app with uvicorn on a free port of 127.0.0.1. Yields its base url."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # listens already: who comes too early waits
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # listens already, so early connections wait
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

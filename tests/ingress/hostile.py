@@ -1,6 +1,6 @@
-"""A tenant at her worst, a process of its own: `python -m tests.ingress.hostile ATTACK URL KEY` until its input ends.
+"""A hostile tenant in its own process: `python -m tests.ingress.hostile ATTACK URL KEY`, until its input ends.
 
-It says "begun" once it is under way. All of it goes to 127.0.0.1, by a bounded number of connections.
+It prints "begun" when the attack runs. All connections go to 127.0.0.1, and their number is limited.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ LONGEST_S = 60.0
 
 
 class Tenant:
-    """Alice."""
+    """The tenant Alice."""
 
     def __init__(self, url: str, key: str) -> None:
         self._address = (urlsplit(url).hostname, urlsplit(url).port)
@@ -29,7 +29,7 @@ class Tenant:
         self._open: list[socket.socket] = []
 
     def decode(self) -> None:
-        """Estimates of images that are small as files, and costly to decode."""
+        """Request estimates for images that are small as files, but expensive to decode."""
         bombs = [_bomb("WEBP", lossless=True), _bomb("PNG")]
 
         def ask(number: int) -> None:
@@ -42,7 +42,7 @@ class Tenant:
         self._side_by_side(BOMBERS, ask)
 
     def hold(self) -> None:
-        """Bodies that never come, and event streams that nobody reads."""
+        """Send request bodies that never arrive, and open event streams without reading them."""
         task_id = self._submit()
         for path in ("/v1/video/estimate", "/v1/video/t2v", "/v1/video/async_i2v"):
             for _ in range(STALLED // 3):
@@ -51,7 +51,7 @@ class Tenant:
             self._send(f"GET /v1/video/tasks/{task_id}/events", "")
 
     def flood(self) -> None:
-        """Webhooks whose receivers send interim answers without end."""
+        """Set up webhooks whose receivers send interim responses without end."""
         listener = socket.create_server(("127.0.0.1", 0))
         interim = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
 
@@ -85,7 +85,7 @@ class Tenant:
 
 
 def _bomb(image_format: str, **options: bool) -> bytes:
-    """As many pixels as are taken, in a few bytes."""
+    """An image with the maximum number of pixels, in a small file."""
     buffer = io.BytesIO()
     Image.new("RGB", (8000, 8000)).save(buffer, image_format, **options)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Two tenants with a key each, and how a test speaks as one of them."""
+"""Two tenants with a key each, and requests in the name of one of them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def bearer(key: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def speaking_as(box: Box, key: str) -> Iterator[Box]:
-    """All requests within carry the key."""
+    """All requests in this context carry the key."""
     box.client.headers.update(bearer(key))
     yield box
     del box.client.headers["Authorization"]

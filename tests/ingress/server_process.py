@@ -1,4 +1,4 @@
-"""The app on a port, as a process of its own: `python -m tests.ingress.server_process PORT FOLDER SETTINGS`."""
+"""The app on a port, in its own process: `python -m tests.ingress.server_process PORT FOLDER SETTINGS`."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from storage.task_store import SqlTaskStore
 
 
 async def nudge() -> None:
-    """Nothing renders here."""
+    """Do nothing: no task is rendered."""
     await asyncio.sleep(0)
 
 

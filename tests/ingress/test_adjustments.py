@@ -1,4 +1,4 @@
-"""Promise: what the model cannot use is named at the submit; what was left out means the model's own default."""
+"""Promise: the submit reports parameters that the model cannot use. A missing one means the model's own default."""
 
 import json
 from dataclasses import replace

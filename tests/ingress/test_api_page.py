@@ -1,4 +1,4 @@
-"""docs/api.md against the routes that there are."""
+"""docs/api.md lists the routes that exist."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ WORD = re.compile(r"\b[A-Z]{3,}\b|(?<=[ `])/[^`]*")
 
 
 def named_routes() -> Iterator[tuple[str, str]]:
-    """Method and path of each row. In a cell, a path without a method has those of the path before it."""
+    """Method and path of each row. In a cell, a path without a method has the methods of the previous path."""
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         methods: list[str] = []
         ended = False

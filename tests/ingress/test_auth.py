@@ -1,4 +1,4 @@
-"""With api_keys, nobody gets in without a key, and nobody sees what belongs to another one's."""
+"""With api_keys, no request is accepted without a key, and no key shows the tasks of another."""
 
 import re
 
@@ -19,7 +19,7 @@ def box(open_box) -> Box:
 
 
 def routes(box: Box) -> list[tuple[str, str]]:
-    """Every route that the server has, with something in the place of each name."""
+    """Every route of the server, with a value for each path parameter."""
     paths = box.client.get("/openapi.json").json()["paths"]
     return [
         (method.upper(), re.sub(r"\{\w+\}", "0" * 32, path)) for path, methods in paths.items() for method in methods
@@ -136,7 +136,7 @@ def test_pages_hold_the_own_tasks_whatever_stands_between(box):
 
 
 def test_a_cursor_tells_nothing_of_the_tasks_of_others(box):
-    """A number of all tasks would: between two of one's own it counts those of others."""
+    """A number over all tasks would reveal it: between two of one's own, it counts those of others."""
     with speaking_as(box, BOB):
         theirs = [box.submit() for _ in range(3)]
     with speaking_as(box, ALICE):
@@ -190,7 +190,7 @@ def test_the_docs_say_where_a_key_goes_only_where_there_are_keys(box, open_box):
 
 
 def test_every_record_is_compared_to_its_end():
-    """A key is found wherever it stands, and no earlier record ends the search."""
+    """A key is found at any position: the search always compares all records."""
     keys = Settings(api_keys=[record(f"owner-{number}", f"key-{number}") for number in range(5)]).api_keys
     ring = ApiKeyStore(keys)
     assert [ring.find_owner(f"key-{number}") for number in range(6)] == [*(f"owner-{n}" for n in range(5)), None]

@@ -1,4 +1,4 @@
-"""A slow or a greedy client costs the server a bounded time and a bounded memory."""
+"""A slow or greedy client costs the server bounded time and bounded memory."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 async def dribble() -> AsyncIterator[bytes]:
-    """A body that never ends, a byte at a time."""
+    """A body that never ends, one byte at a time."""
     yield b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n'
     while True:
         await asyncio.sleep(0.02)
@@ -68,7 +68,7 @@ class CountingStore(LocalOutputStore):
 
 
 def test_pictures_are_decoded_a_few_at_a_time(box, tmp_path):
-    """From the first look at a picture to its file it holds a seat, however many are sent at once."""
+    """An image holds a slot of the limit from its first check to its file, however many are sent at once."""
     store = CountingStore(tmp_path / "store")
 
     async def nudge() -> None: ...

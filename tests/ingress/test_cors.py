@@ -1,4 +1,4 @@
-"""Other sites' scripts may call the server only where the settings name them."""
+"""Scripts of other sites may call the server only if the settings name those sites."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_any_other_site_may_not(open_box, origin):
 
 @pytest.mark.parametrize("origin", [None, SITE, "https://elsewhere.example"])
 def test_answers_differ_by_origin_for_every_cache(open_box, origin):
-    """Also those to no site and to another one: a cache must not give them to the site that may."""
+    """Also responses to no site and to another site: a cache must not serve them to the allowed site."""
     box = open_box(cors_origins=[SITE], api_keys=KEYS)
     with speaking_as(box, ALICE):
         video = f"/outputs/ltx2_{box.finished()}.mp4"
@@ -73,7 +73,7 @@ ELSEWHERE = {"Sec-Fetch-Site": "cross-site", "Origin": "https://elsewhere.exampl
 
 @pytest.mark.parametrize("named", [(), (SITE,)])
 def test_a_page_of_another_site_starts_and_ends_no_task_from_the_browser_of_a_visitor(open_box, named):
-    """A form needs no CORS to be sent, and the browser sends it from inside the visitor's network."""
+    """A form can be sent without CORS, and the browser sends it from inside the visitor's network."""
     box = open_box(cors_origins=named)
     task_id = box.submit()
     answers = [
@@ -89,7 +89,7 @@ def test_a_page_of_another_site_starts_and_ends_no_task_from_the_browser_of_a_vi
 
 
 def test_a_neighbour_is_another_site_where_there_are_no_keys(open_box):
-    """Another port of localhost, another host of one domain: a form that it sends carries no key."""
+    """Another port of localhost, or another host of the domain: its form carries no key."""
     headers = {"Sec-Fetch-Site": "same-site", "Origin": SITE}
     fields = {"json": {"prompt": "x"}, "headers": headers}
     assert open_box().client.post("/v1/video/async_t2v", **fields).status_code == 403

@@ -1,4 +1,4 @@
-"""Promise: an image is decoded in a process beside, which ends alone and knows no secret."""
+"""Promise: an image is decoded in a separate process, which may die alone and has no secrets."""
 
 import os
 import signal

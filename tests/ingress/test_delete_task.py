@@ -1,4 +1,4 @@
-"""DELETE: queued, running and finished tasks, once and again."""
+"""DELETE: queued, running and finished tasks, once and repeatedly."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a file in a bucket reaches the client: through the way in, or from the bucket itself."""
+"""Delivery of a file in a bucket: streamed by the server, or directly from the bucket."""
 
 import httpx
 import pytest
@@ -23,7 +23,7 @@ def front(endpoint):
 
 @pytest.fixture
 def bucket(front, endpoint, monkeypatch) -> S3OutputStore:
-    """A bucket behind the front."""
+    """A bucket behind the fault-injecting proxy."""
     give_credentials(monkeypatch)
     options = S3Options(endpoint_url=front.url, region=REGION, max_attempts=1, read_timeout_s=5)
     return S3OutputStore(new_bucket(endpoint), "videos", options)

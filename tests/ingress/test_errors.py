@@ -1,4 +1,4 @@
-"""Bad input: a 4xx with the one error body, naming the field, what was given and what is allowed."""
+"""Bad input: a 4xx with the uniform error body, which names the field, the given value and what is allowed."""
 
 import asyncio
 import gzip
@@ -18,7 +18,7 @@ JSON_ROUTES = ("/v1/video/async_t2v", "/v1/video/t2v")
 
 
 def refused(answer, status: int = 422) -> ErrorBody:
-    """The error body of an answer that must be a refusal."""
+    """The error body of a response, which must be an error."""
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == set(ErrorBody.model_fields)
     body = ErrorBody.model_validate(answer.json())
@@ -91,7 +91,7 @@ def test_a_wrong_field_is_named_with_what_was_given_and_what_is_allowed(box, fie
 
 
 def test_no_error_speaks_python(box):
-    """None, True, nan and the names of types are Python's words; those of its functions tell how it is made."""
+    """None, True, nan and type names are Python's words; function names would reveal the implementation."""
     values = [None, True, [None, False], {"a": None}, float("nan"), 10**400, "x" * 200, "é\x1b\u202e", 1e400, -7.5]
     words = re.compile(r"\b(None|True|False|nan|inf|str|dict|list|NoneType|sys|codec|recursion|ValueError)\b")
     bodies = [json.dumps({"prompt": "x", name: value}) for name in VideoRequest.model_fields for value in values]
@@ -155,7 +155,7 @@ def test_a_prompt_of_any_text_is_taken(box):
         assert box.row(box.submit(prompt=prompt)).request.prompt == prompt
 
 
-# -- pictures
+# -- images
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(box):
 
 @pytest.fixture
 def small_box(open_box):
-    """A server that takes pictures of 10 kB."""
+    """A server that accepts images up to 10 kB."""
     return open_box(limits=RequestLimits(max_image_bytes=10_000))
 
 
@@ -255,7 +255,7 @@ def test_a_body_that_is_plain_is_taken_whatever_its_client_calls_that(box, codin
 
 @pytest.mark.parametrize("route", ["async_t2v", "async_i2v"])
 def test_a_client_that_hangs_up_within_its_body_is_no_error_of_the_server(box, route):
-    """It would be a 500 in the metrics, and a traceback in the log."""
+    """Otherwise it would be a 500 in the metrics, and a traceback in the log."""
     parts = iter([{"type": "http.request", "body": b"--x", "more_body": True}, {"type": "http.disconnect"}])
     sent = []
 
@@ -309,7 +309,7 @@ def test_too_many_fields_or_files_are_refused(box):
     refused(box.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=files))
 
 
-# -- everything else
+# -- other errors
 
 
 @pytest.mark.parametrize(

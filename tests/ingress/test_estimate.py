@@ -1,4 +1,4 @@
-"""Promise: what cannot fit is refused before it starts, with what fits; an estimate says the same and makes nothing."""
+"""Promise: a request that cannot fit is rejected at once, with alternatives. An estimate says the same."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,14 +20,14 @@ DISTILLED = replace(LTX_2, sigmas=DISTILLED_SIGMAS)
 LARGE = {"prompt": PROMPT, "height": 1088, "width": 1920, "num_frames": 121}
 SMALL = {"prompt": PROMPT, "height": 256, "width": 384, "num_frames": 25}
 ROOM_BYTES = 9 * GB
-"""What is left on a card on which the large request does not fit."""
+"""Free memory on a GPU on which the large request does not fit."""
 SUBMITS = ["/v1/video/async_t2v", "/v1/video/t2v", "/v1/videos"]
 
 
 def loaded(
     box: Box, free_vram_bytes: int | None = ROOM_BYTES, profile: CheckpointProfile = LTX_2, model: str = MODEL
 ) -> None:
-    """As a Generator writes it when it has loaded the model."""
+    """Record the model like a Generator that has loaded it."""
     box.tasks.record_model(ServedModel(model, profile, free_vram_bytes))
 
 
@@ -166,7 +166,7 @@ def test_the_seconds_do_not_count_the_way_to_a_loaded_model(box: Box) -> None:
 
 
 def test_work_without_guidance_is_estimated_by_its_share_of_the_evaluations(box: Box) -> None:
-    """A quarter of the evaluations, and the same decode."""
+    """A quarter of the transformer calls, and the same decode."""
     size = {name: value for name, value in SMALL.items() if name != "prompt"}
     box.submit(**size)
     task = box.start()
@@ -181,7 +181,7 @@ def test_work_without_guidance_is_estimated_by_its_share_of_the_evaluations(box:
 
 
 def age(box: Box, seconds: float) -> None:
-    """Let the running task have begun so long ago."""
+    """Move the start of the running task back by this number of seconds."""
     with box.tasks._engine.begin() as connection:
         connection.execute(update(tasks).values(started_at=tasks.c.started_at - seconds))
 

@@ -1,4 +1,4 @@
-"""Events: every change of a task reaches its stream, and the stream ends with it."""
+"""Events: every change of a task reaches its stream, and the stream ends with the task."""
 
 import itertools
 import threading
@@ -37,7 +37,7 @@ def test_each_change_is_an_event_with_a_rising_id_and_the_last_one_is_final(serv
 
 
 def next_id(lines: Iterator[str]) -> str:
-    """Read on to the next event; its line with the id."""
+    """Read up to the next event. Returns its id line."""
     return next(line for line in lines if line.startswith("id: "))
 
 
@@ -95,7 +95,7 @@ def test_streams_over_the_bound_are_refused_with_when_to_come_back(served_box):
     task_id = box.submit()
     url = f"/v1/video/tasks/{task_id}/events"
     with box.client.stream("GET", url) as stream:
-        lines = stream.iter_lines()  # kept: without it the connection closes
+        lines = stream.iter_lines()  # kept: without this reference the connection closes
         next(lines)
         answer = box.client.get(url)
         assert (answer.status_code, answer.json()["error_code"]) == (429, "too_many_requests")
@@ -108,7 +108,7 @@ def test_a_client_that_hangs_up_gives_its_place_back(served_box):
     task_id = box.submit()
     url = f"/v1/video/tasks/{task_id}/events"
     with box.client.stream("GET", url) as stream:
-        lines = stream.iter_lines()  # kept: without it the connection closes
+        lines = stream.iter_lines()  # kept: without this reference the connection closes
         next(lines)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -123,7 +123,7 @@ def test_open_streams_take_no_place_of_those_who_wait(served_box):
     box = served_box(ingress={"max_event_streams": 1, "max_sync_requests": 1})
     task_id = box.submit()
     with box.client.stream("GET", f"/v1/video/tasks/{task_id}/events") as stream:
-        lines = stream.iter_lines()  # kept: without it the connection closes
+        lines = stream.iter_lines()  # kept: without this reference the connection closes
         next(lines)
         box.tasks.cancel(task_id)
         with completing(box):

@@ -1,4 +1,4 @@
-"""Mutated pictures and broken forms: 200 or a documented refusal, in bounded time and without a file left over."""
+"""Mutated images and broken forms: 200 or a documented error, in bounded time and without a leftover file."""
 
 import io
 import time
@@ -13,14 +13,14 @@ from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from tests.ingress.conftest import Box, image_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-"""As in the server, where a decoder goes on after a warning."""
+"""As in the server, where a decoder continues after a warning."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-"""Decoded where they arrive. HEIC and AVIF take a process each, so there are fewer of them."""
+"""Decoded in the receiving process. HEIC and AVIF need one process each, so there are fewer of them."""
 APART = ("HEIF", "AVIF")
-pillow_heif.register_heif_opener()  # to write them
+pillow_heif.register_heif_opener()  # to write HEIC and AVIF
 DOCUMENTED = {200, 408, 413, 422, 429, 503}
 MOST_S = 20.0
-"""Far over what any of them takes, and far under what a decoder that runs away would take."""
+"""Far above the time of any example, and far below that of an endless decoder."""
 FUZZ = settings(
     max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
@@ -45,7 +45,7 @@ WHOLE_APART = [image_file(64, 64, image_format) for image_format in APART]
 
 @st.composite
 def damaged_images(draw: st.DrawFn, whole: list[bytes] = WHOLE) -> bytes:
-    """A real file with bytes overwritten, cut out, repeated, or with the rest of another one."""
+    """A real file with bytes overwritten, removed, repeated, or replaced by the rest of another file."""
     data = bytearray(draw(st.sampled_from(whole)))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, len(data)))
@@ -112,7 +112,7 @@ def form_of(image: bytes) -> bytes:
 
 
 def test_whole_pictures_are_taken(box):
-    """So that the fuzzing below begins where the server says yes."""
+    """Ensures that the fuzzing below starts from accepted requests."""
     assert [post(box, form_of(image), "multipart/form-data; boundary=edge") for image in WHOLE] == [200] * len(WHOLE)
 
 
@@ -179,7 +179,7 @@ def test_broken_forms_are_refused(box):
 
 @st.composite
 def broken_json(draw: st.DrawFn) -> bytes:
-    """JSON with an image, whose pieces were mixed up, doubled or broken; some of them longer than fields may be."""
+    """JSON with an image, whose pieces are reordered, repeated or broken. Some are longer than a field may be."""
     pieces = [
         *(
             b'{"prompt": "x", "image": "',

@@ -1,4 +1,4 @@
-"""Every answer says how a browser should treat it, whatever the answer is."""
+"""Every response has the security headers, whatever its status."""
 
 import sqlite3
 

@@ -75,7 +75,7 @@ def test_an_output_folder_that_cannot_be_written_is_503(box, place):
     assert "output store" in unavailable(box)
 
 
-# -- what OpenAPI says
+# -- what OpenAPI documents
 
 
 @pytest.fixture

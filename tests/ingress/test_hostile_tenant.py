@@ -1,7 +1,7 @@
-"""Promise: a tenant at her worst does not slow the API for another one.
+"""Promise: a hostile tenant does not slow down the API for another one.
 
-The same requests of bob are timed alone and during each attack of alice, in one run on one server; their medians are
-compared, and a floor lets the noise of a busy machine pass. Nothing renders meanwhile.
+Bob's requests are timed alone and during each attack by Alice, in one run on one server. The medians are compared, and
+a minimum allows for the noise of a busy machine. No task is rendered meanwhile.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from tests.ports import free_port
 ROOT = Path(__file__).parents[2]
 
 FEW = {"max_sync_requests": 20, "max_event_streams": 12, "max_ongoing_requests": 100}
-"""So that a few dozen connections are the worst that a thousand are to a server with the default bounds."""
+"""Low limits, so that a few dozen connections have the effect of a thousand on a server with the default limits."""
 ROUNDS = 11
 TIMES = 3.0
 FLOOR_S = 0.1
-"""What the scheduler of two busy cores adds to a request of a few ms is not told from the attack, which cost 0.6 s and
-more before owners were held apart."""
+"""The scheduler noise of two busy cores on a request of a few ms cannot be distinguished from an attack below this
+value. Before owners were separated, an attack cost 0.6 s and more."""
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Medians of bob's requests, in seconds."""
+    """Medians of Bob's requests, in seconds."""
 
     poll_s: float
     submit_s: float
@@ -46,7 +46,7 @@ class Latencies:
 
 @dataclass(frozen=True)
 class Server:
-    """The app in a process of its own, at this address."""
+    """The app in its own process, at this address."""
 
     url: str
 
@@ -114,13 +114,13 @@ def attacking(server: Server, attack: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("attack", ["decode", "hold", "flood"])
 def test_another_tenant_waits_no_longer_for_what_one_does(shared, attack):
-    time_requests(shared)  # the first ones start threads and processes
+    time_requests(shared)  # the first requests start threads and processes
     before = time_requests(shared)
     with attacking(shared, attack):
         meanwhile = time_requests(shared)
     time.sleep(2)
     after = time_requests(shared)
-    print(f"{attack}: {before} before, {meanwhile} meanwhile, {after} after")  # noqa: T201  # shown where it fails
+    print(f"{attack}: {before} before, {meanwhile} meanwhile, {after} after")  # noqa: T201  # shown if the test fails
     for name, seconds in vars(meanwhile).items():
         alone_s = max(getattr(before, name), getattr(after, name))
         assert seconds <= max(TIMES * alone_s, alone_s + FLOOR_S), name

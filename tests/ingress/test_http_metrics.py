@@ -1,4 +1,4 @@
-"""Answers are counted by route, method and status; submits where they win."""
+"""Responses are counted by route, method and status; submits when they are stored."""
 
 import sqlite3
 

@@ -1,4 +1,4 @@
-"""Idempotency-Key: a submit that is sent again makes no second task."""
+"""Idempotency-Key: a repeated submit creates no second task."""
 
 from concurrent.futures import ThreadPoolExecutor
 

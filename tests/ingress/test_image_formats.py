@@ -1,4 +1,4 @@
-"""Whatever is not the image refuses no sound one, and no conversion loses it: formats, modes, depths, transparency."""
+"""Data outside the image rejects no valid file, and conversion is lossless: formats, modes, depths, transparency."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ LIMITS = RequestLimits()
 WIDTH, HEIGHT = 64, 48
 RAMP = np.linspace(0, 1, WIDTH)[None].repeat(HEIGHT, 0)
 """From black on the left to white on the right."""
-pillow_heif.register_heif_opener()  # to write them
+pillow_heif.register_heif_opener()  # to write HEIC and AVIF
 
 
 def file_of(image: Image.Image, image_format: str, **options: object) -> bytes:
@@ -41,7 +41,7 @@ def pixels(data: bytes, limits: RequestLimits = LIMITS) -> npt.NDArray[np.float6
 
 
 def assert_ramp(got: npt.NDArray[np.float64], tolerance: float = 3) -> None:
-    """Mean and extremes, and so no image that came out white, black or grey."""
+    """Check mean and extremes, so that no image comes out white, black or gray."""
     assert got.shape[:2] == (HEIGHT, WIDTH)
     assert abs(got.mean() - 127.5) <= tolerance
     assert got.min() <= tolerance + 4
@@ -50,7 +50,7 @@ def assert_ramp(got: npt.NDArray[np.float64], tolerance: float = 3) -> None:
 
 
 def make_png(depth: int, colour: int, samples: npt.NDArray[np.int64], *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of `samples` (H, W, channels), in any depth: Pillow writes few of them."""
+    """A PNG of `samples` (H, W, channels), in any depth: Pillow can write only some of them."""
     rows = samples.reshape(len(samples), -1)
     if depth == 16:
         packed = rows.astype(">u2").view(np.uint8)
@@ -91,7 +91,7 @@ def test_a_png_of_every_depth_keeps_its_brightness(colour, depth):
 
 @pytest.mark.parametrize(("colour", "depth"), DEPTHS)
 def test_a_transparent_colour_of_a_png_becomes_white_and_nothing_else_does(colour, depth):
-    """Seen: a 16-bit grey one became white, a 16-bit colour one and grey ones of 2 and 4 bits lost it."""
+    """Observed: a 16-bit gray image became white; a 16-bit color one and gray ones of 2 and 4 bits lost it."""
     samples, count = scaled(depth, CHANNELS[colour]), 1 if colour == GREY else 3
     darkest = struct.pack(f">{count}H", *[0] * count)
     got = pixels(make_png(depth, colour, samples, (b"tRNS", darkest)))
@@ -184,7 +184,7 @@ def test_orientation_is_honoured_where_it_is_a_property(image_format):
 
 
 def display_p3() -> bytes:
-    """A profile with Display P3's primaries, made of sRGB's own."""
+    """A profile with Display P3's primaries, made from the sRGB profile."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     at = {bytes(profile[i : i + 4]): i for i in range(132, 132 + 12 * profile[131], 12)}
     primaries = {
@@ -266,7 +266,7 @@ def test_the_brands_of_a_file_tell_heic_from_avif(major, second):
     assert find_format(head) is (Format.AVIF if second == b"avif" else Format.HEIC)
 
 
-# Files that break off
+# Truncated files
 
 
 def noise(width: int = 96, height: int = 80) -> Image.Image:
@@ -298,7 +298,7 @@ def test_other_files_that_lack_a_part_of_the_image_are_refused(image_format):
         read_image(data[: int(len(data) * 0.8)], LIMITS)
 
 
-# Bounds
+# Limits
 
 
 @pytest.mark.parametrize(

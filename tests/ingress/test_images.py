@@ -1,4 +1,4 @@
-"""The picture of a request: what phones send is taken, everything else is refused with its reason."""
+"""A request's image: files from phones are accepted, all others are rejected with the reason."""
 
 import io
 import random
@@ -23,7 +23,7 @@ from models.request.request import RequestLimits, VideoRequest
 LIMITS = RequestLimits()
 ORANGE = (230, 120, 20)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
-pillow_heif.register_heif_opener()  # to write them
+pillow_heif.register_heif_opener()  # to write HEIC and AVIF
 
 
 def make_image(width: int = 60, height: int = 40, mode: str = "RGB") -> Image.Image:
@@ -49,7 +49,7 @@ def request(fit: ImageFit = ImageFit.CROP, height: int = 512, width: int = 768, 
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says how large it is, and holds next to nothing."""
+    """A PNG with this size in its header, and almost no content."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -128,7 +128,7 @@ def test_an_icc_profile_is_applied():
 
 
 def test_a_profile_with_swapped_primaries_swaps_the_colours():
-    """So the profile is used at all: red and green change places in it, and so in the picture."""
+    """The profile is applied: it swaps red and green, and so does the converted image."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     at = {bytes(profile[i : i + 4]): i for i in range(132, 132 + 12 * profile[131], 12)}
     red, green = at[b"rXYZ"], at[b"gXYZ"]
@@ -226,7 +226,7 @@ def samples() -> list[bytes]:
         *(file_of(small, image_format, **options) for image_format in ("JPEG", "PNG", "WEBP")),
         *(
             file_of(small, image_format) for image_format in FORMATS if image_format not in IN_CHILD_PROCESS
-        ),  # a process each
+        ),  # one process each
         file_of(small, "JPEG", progressive=True),
         file_of(small.convert("P"), "PNG"),
         file_of(small.convert("RGBA"), "PNG"),
@@ -242,7 +242,7 @@ def samples() -> list[bytes]:
 SAMPLES = samples()
 
 
-@pytest.mark.filterwarnings("ignore")  # as in the server, where a decoder goes on after a warning
+@pytest.mark.filterwarnings("ignore")  # as in the server, where a decoder continues after a warning
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF"]))
 def test_random_bytes_are_read_or_refused(data, start):
@@ -297,7 +297,7 @@ def test_match_takes_the_shape_of_the_picture(shape, size):
 
 
 def assert_fits(image: Image.Image, sent: tuple[int, int], asked: VideoRequest) -> None:
-    """It has the video's size or, where it was sent larger, its shape to the pixel at a larger size."""
+    """The image has the video's size, or, if a larger one was sent, its exact aspect ratio at a larger size."""
     size = (asked.width, asked.height)
     ratios = [theirs / ours for theirs, ours in zip(sent, size, strict=True)]
     if (max if asked.fit is ImageFit.PAD else min)(ratios) <= 1:

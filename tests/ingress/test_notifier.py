@@ -1,4 +1,4 @@
-"""Promise: every submit is followed by a nudge that begins after it, and a burst of submits costs few of them."""
+"""Promise: the Dispatcher is notified after every submit, and a burst of submits causes only a few notifications."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from deployments.ingress.notifier import DispatcherNotifier
 
 
 class Dispatcher:
-    """Answers a nudge when it is let to."""
+    """Answers a notification when the test allows it."""
 
     def __init__(self) -> None:
         self.nudges = 0

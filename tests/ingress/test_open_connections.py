@@ -1,4 +1,4 @@
-"""Promise: 200 event streams, 50 synchronous requests and slow readers at once are all served, and so is who asks."""
+"""Promise: 200 event streams, 50 synchronous requests and slow downloads at once are all served, and so are polls."""
 
 import asyncio
 
@@ -8,11 +8,11 @@ from tests.ingress.conftest import completing
 
 STREAMS, WAITING, READERS = 200, 50, 40
 VIDEO = bytes(range(256)) * 32_000
-"""More than a socket holds, so that a reader who does not read holds its download open."""
+"""More than a socket buffers, so that a client that does not read keeps its download open."""
 
 
 class Crowd:
-    """Clients of one server, each on a connection of its own."""
+    """Clients of one server, each on its own connection."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -20,7 +20,7 @@ class Crowd:
         self._go_on = asyncio.Event()
 
     async def follow(self, task_id: str) -> str:
-        """The name of the last event."""
+        """Follow the task's events. Returns the name of the last one."""
         name = ""
         async with self._client.stream("GET", f"/v1/video/tasks/{task_id}/events") as stream:
             async for line in stream.aiter_lines():
@@ -30,12 +30,12 @@ class Crowd:
         return name
 
     async def wait(self) -> str:
-        """The status of a video that is waited for."""
+        """Send a synchronous request. Returns the status of its video."""
         answer = await self._client.post("/v1/video/t2v", json={"prompt": "waves"})
         return str(answer.json()["status"])
 
     async def read_slowly(self, url: str) -> int:
-        """The bytes of a download that is read only when all others are open."""
+        """Start a download, but read it only when all other connections are open. Returns its size in bytes."""
         async with self._client.stream("GET", url) as stream:
             self._opened.release()
             await self._go_on.wait()
@@ -54,7 +54,7 @@ class Crowd:
 
 
 async def queued(client: httpx.AsyncClient, number: int) -> None:
-    """Wait until so many tasks are in the queue."""
+    """Wait until this number of tasks is queued."""
     while (await client.get("/health")).json()["queue"]["queued"] < number:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 

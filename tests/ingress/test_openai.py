@@ -1,4 +1,4 @@
-"""OpenAI's video API: by hand for each answer, and with the openai package itself."""
+"""OpenAI's video API: by plain requests for each response, and with the openai package."""
 
 import threading
 import time
@@ -12,12 +12,12 @@ from storage.tasks import Failure
 from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, completing, image_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
-"""The package warns that OpenAI's own server ends; the shape lives on in others."""
+"""The package warns that OpenAI's own server will be shut down; other servers keep the API's shape."""
 
 
 @pytest.fixture
 def served(served_box) -> Iterator[Box]:
-    """A server on a real port, and a worker that completes everything."""
+    """A server on a real port, and a worker that completes every task."""
     with completing(served_box()) as box:
         yield box
 

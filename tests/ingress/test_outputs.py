@@ -1,4 +1,4 @@
-"""Downloads: ranges, conditional requests, and no file outside."""
+"""Downloads: ranges, conditional requests, and no file outside the folder."""
 
 import os
 import threading
@@ -19,7 +19,7 @@ SIZE = len(VIDEO)
 
 @pytest.fixture
 def path(box) -> str:
-    """Where a finished video is."""
+    """The path of a finished video."""
     return f"/outputs/ltx2_{box.finished()}.mp4"
 
 
@@ -45,7 +45,7 @@ def test_the_url_of_a_poll_is_the_file(box):
 
 
 def test_a_download_has_a_name_of_its_own(box, path):
-    """`curl -OJ` and a browser's "save as" take it; inline, so that the page's player and a browser show the video."""
+    """`curl -OJ` and a browser's "save as" use the name. Inline, so that the web UI and browsers show the video."""
     task_id = path[len("/outputs/ltx2_") : -len(".mp4")]
     for where, name in {
         path: f"ltx2_{task_id}.mp4",
@@ -235,7 +235,7 @@ def test_a_file_that_vanished_is_404(box, path):
 
 
 def test_downloads_from_a_store_that_hangs_take_no_thread_from_polls(box, path):
-    """A pipe in place of the file: whoever opens it waits for someone who writes."""
+    """A pipe replaces the file: opening it blocks until another process writes."""
     file, task_id = box.folder / "store" / path.lstrip("/"), path[len("/outputs/ltx2_") : -len(".mp4")]
     file.unlink()
     os.mkfifo(file)
@@ -251,7 +251,7 @@ def test_downloads_from_a_store_that_hangs_take_no_thread_from_polls(box, path):
 
 
 def wait_for_readers(file: Path) -> None:
-    """Wait until as many threads of the server hang as it has for downloads."""
+    """Wait until all of the server's download threads are blocked."""
     deadline = time.monotonic() + 60
     while sum(each.name.startswith("files") for each in threading.enumerate()) < FILE_THREADS:
         assert time.monotonic() < deadline

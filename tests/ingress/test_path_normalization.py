@@ -1,4 +1,4 @@
-"""A slash too many in a path changes nothing: neither the answer, nor who is let in."""
+"""An extra slash in a path changes neither the response nor the access check."""
 
 import re
 
@@ -36,7 +36,7 @@ PIECES = st.sampled_from(
 
 
 def test_no_spelling_of_a_path_opens_what_needs_a_key(open_box):
-    """Whatever a path becomes, the door and the routes see the same one."""
+    """The access check and the routes see the same path, however it is spelled."""
     box = open_box(api_keys=KEYS)
     seen = set()
 

@@ -1,4 +1,4 @@
-"""Polling: the body in every state, and urls that whoever asks can reach."""
+"""Polling: the body in every state, and urls that the client can reach."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A bounded queue, and what the measured pace says of it."""
+"""A bounded queue, and the estimates from the measured throughput."""
 
 import pytest
 from sqlalchemy import update
@@ -13,7 +13,7 @@ from tests.ingress.keys import ALICE, BOB, record, speaking_as
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Each question looks anew."""
+    """Do not cache the measurement."""
     monkeypatch.setattr(pace, "CACHE_TTL_S", 0.0)
 
 

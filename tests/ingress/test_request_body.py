@@ -1,4 +1,4 @@
-"""Bodies as clients of every kind send them: what a part is, what is left out, and an image in JSON."""
+"""Request bodies as different clients send them: form parts, missing fields, and an image in JSON."""
 
 import base64
 import contextlib
@@ -22,7 +22,7 @@ OPTIONAL = [name for name in VideoRequest.model_fields if name != "prompt"]
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory) -> Iterator[Box]:
-    """One server for all of these: none looks at what another left."""
+    """One server for all of these tests: none reads what another left."""
     with contextlib.ExitStack() as stack:
         app, parts = build_app(tmp_path_factory.mktemp("bodies"), stack)
         client = TestClient(app, base_url="http://192.168.1.26:8004", raise_server_exceptions=False)
@@ -99,7 +99,7 @@ def test_null_and_empty_text_mean_the_default_on_every_route(box, empty):
         row = row_of(box, answer)
         wanted = row_of(box, plain).request.model_dump() | {"seed": row.request.seed}
         if isinstance(empty, str) and answer.request.headers["content-type"] == "application/json":
-            wanted["negative_prompt"] = empty  # an empty text is one: no negative prompt
+            wanted["negative_prompt"] = empty  # an empty text is a value here: no negative prompt
         assert row.request.model_dump() == wanted
         assert row.request.model_fields_set <= {"prompt", "negative_prompt", "seed"}
     assert box.client.post("/v1/video/estimate", json=fields).status_code == 200

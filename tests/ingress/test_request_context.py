@@ -1,4 +1,4 @@
-"""What a submit says of itself stands in the task's row."""
+"""The task's row stores the submit's request id and trace context."""
 
 import logging
 
@@ -46,7 +46,8 @@ def test_a_traceparent_that_is_none_counts_as_missing(box, traceparent):
 
 
 def test_a_prompt_is_logged_only_where_that_is_asked_for(open_box, monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)  # Ray ends the way to the root when imported
+    # Ray disables propagation to the root logger when it is imported
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)
     caplog.set_level(logging.INFO, "ray.serve")
     open_box().submit(prompt="a secret lighthouse")
     assert "accepted" in caplog.text

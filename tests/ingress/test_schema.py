@@ -1,4 +1,4 @@
-"""The API keeps what /openapi.json promises, whatever is sent to it: no 5xx, no answer that is not in the schema."""
+"""The API keeps the promises of /openapi.json for any request: no 5xx, and no response outside the schema."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 ELSEWHERE = "/(events|webhook)$"
-"""The end of the paths that answer with an endless stream, or need a receiver; they have tests of their own."""
+"""Suffixes of paths with an endless stream, or that need a receiver. Other tests cover them."""
 EXAMPLES = settings(
     max_examples=12,
     derandomize=True,
@@ -41,13 +41,13 @@ EXAMPLES = settings(
 
 @pytest.fixture
 def working_box(box: Box) -> Iterator[Box]:
-    """A server whose tasks are completed at once: so the routes that wait come to their end."""
+    """A server whose tasks are completed at once, so that synchronous routes return."""
     with completing(box):
         yield box
 
 
 def real_names(box: Box) -> dict[str, Any]:
-    """Names for the parameters of a path that there is something under."""
+    """Values for the path parameters that refer to existing objects."""
     task_id = box.submit()
     while box.row(task_id).state != State.COMPLETED:
         pass
@@ -55,7 +55,7 @@ def real_names(box: Box) -> dict[str, Any]:
 
 
 def send(box: Box, case: Case) -> int:
-    """Send a case byte for byte as requests would write it, and hold the answer to the promises."""
+    """Send a case with exactly the bytes that `requests` would send, and validate the response."""
     sent = requests.Request(**case.as_transport_kwargs()).prepare()
     body = sent.body.encode() if isinstance(sent.body, str) else sent.body
     answer = box.client.request(sent.method, sent.url, headers=dict(sent.headers), content=body)
@@ -64,7 +64,7 @@ def send(box: Box, case: Case) -> int:
 
 
 def made_real(case: Case, names: dict[str, Any]) -> Case:
-    """The same case about a task, a file and a picture that there are."""
+    """The same case with the ids of an existing task and file, and a real image."""
     if case.path_parameters:
         case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
     for image in ("image", "input_reference"):
@@ -75,7 +75,7 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
 
 
 def explore(box: Box, operation: APIOperation, mode: GenerationMode) -> set[int]:
-    """Send what the schema allows, or forbids, and return the statuses that came back."""
+    """Send what the schema allows, or forbids. Returns the statuses of the responses."""
     names, seen = real_names(box), set()
 
     @EXAMPLES
@@ -95,14 +95,14 @@ def test_every_answer_is_one_that_the_schema_promises(working_box, mode, subtest
     for result in schema.exclude(path_regex=ELSEWHERE).get_all_operations():
         operation = result.ok()
         if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
-            continue  # nothing that it could forbid
+            continue  # the schema forbids nothing here
         with subtests.test(operation.label):
             seen = explore(working_box, operation, mode)
             assert mode is GenerationMode.NEGATIVE or min(seen) < 300, "nothing that was sent was taken"
 
 
 def test_what_docs_offers_to_send_is_taken_as_it_stands(working_box):
-    """Swagger UI sends the example of a JSON body, and a form with the example or the default of each field."""
+    """Swagger UI sends the example of a JSON body, and a form with each field's example or default."""
     for path, methods in working_box.client.get("/openapi.json").json()["paths"].items():
         content = methods.get("post", {}).get("requestBody", {}).get("content", {})
         assert not any("example" in parameter for parameter in methods.get("post", {}).get("parameters", []))

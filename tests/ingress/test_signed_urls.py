@@ -1,4 +1,4 @@
-"""With api_keys, the url of a finished file opens without a key, for a while, and that file alone."""
+"""With api_keys, the url of a finished file opens without a key, for a limited time, and only that file."""
 
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +16,7 @@ def box(open_box) -> Box:
 
 
 def completed(box: Box) -> dict[str, object]:
-    """The poll body of a finished task of Alice's."""
+    """The poll body of a finished task of Alice."""
     with speaking_as(box, ALICE):
         return box.poll(box.finished())
 
@@ -42,7 +42,7 @@ def test_without_key_and_signature_a_file_is_closed(box):
 
 
 def altered(url: str) -> dict[str, str]:
-    """Urls that somebody has changed, by what was changed."""
+    """Modified urls, by the kind of modification."""
     parts = urlsplit(url)
     asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
     expires, signature = asked["expires"], asked["signature"]

@@ -1,4 +1,4 @@
-"""An agent that reads /skill.md can do the whole workflow: the steps are read out of it and followed."""
+"""An agent that reads /skill.md can do the whole workflow: the test extracts its steps and follows them."""
 
 import json
 import re
@@ -16,14 +16,14 @@ def document(box: Box) -> str:
 
 
 def steps(text: str) -> list[tuple[str, str, list[str]]]:
-    """Method, url and the lines below them, of each request in the numbered workflow."""
+    """Method, url and the following lines of each request in the numbered workflow."""
     workflow = text.split("step by step", 1)[1].split("\n## ", 1)[0]
     requests = [block.strip().splitlines() for block in re.findall(r"```http\n(.*?)```", workflow, re.DOTALL)]
     return [(*lines[0].split(" ", 1), [line.strip() for line in lines[1:]]) for lines in requests]  # type: ignore[misc]
 
 
 def field_rows(text: str) -> dict[str, tuple[str, str]]:
-    """Default and allowed of each field in the table."""
+    """Default and allowed values of each field in the table."""
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", text.split("## Fields", 1)[1], re.MULTILINE)
     return {name: (default, allowed) for name, default, allowed in rows}
 

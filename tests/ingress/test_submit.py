@@ -1,4 +1,4 @@
-"""Submitting: what the API's document promises, word by word."""
+"""Submitting: every promise of the original API document."""
 
 import io
 import json
@@ -159,7 +159,7 @@ def test_media_types_are_read_in_any_case(box):
 
 
 def work(box, end) -> threading.Thread:
-    """A worker that ends the next task with `end(task)`."""
+    """Start a worker that ends the next task with `end(task)`."""
 
     def run() -> None:
         while not (claimed := box.tasks.claim("alice", MODEL, 1, 60)):
@@ -233,11 +233,11 @@ def test_a_synchronous_route_refuses_bad_input_at_once(box):
     assert box.tasks.counts()[State.QUEUED] == 0
 
 
-# -- room for the output
+# -- space for the output
 
 
 def test_without_room_for_its_video_a_task_is_not_taken(open_box):
-    """More than any disk holds has to stay free."""
+    """The setting requires more free space than any disk has."""
     box = open_box(outputs={"min_free_bytes": 10**18})
     text, form = {"json": {"prompt": PROMPT}}, {"data": {"prompt": PROMPT}, "files": {"image": image_file()}}
     for path, body in (("async_t2v", text), ("async_i2v", form), ("t2v", text), ("i2v", form)):

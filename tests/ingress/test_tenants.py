@@ -1,4 +1,4 @@
-"""Promise: one owner holds no more than its part of what a replica does at once, and others are served meanwhile."""
+"""Promise: one owner uses at most its part of a replica's concurrency, and other owners are served meanwhile."""
 
 import asyncio
 import contextlib
@@ -17,19 +17,19 @@ from tests.ingress.conftest import Box, completing, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record
 
 FEW = {"max_sync_requests": 4, "max_event_streams": 4, "max_uploads": 4, "max_ongoing_requests": 40}
-"""Of each a key may hold a quarter."""
+"""One key may use a quarter of each limit."""
 FORM = {"data": {"prompt": "waves"}, "files": {"image": ("a.png", image_file())}}
 
 
 @pytest.fixture
 def shared(served_box) -> Box:
-    """A server that alice and bob share."""
+    """A server that Alice and Bob share."""
     return served_box(api_keys=KEYS, ingress=FEW)
 
 
 @contextlib.contextmanager
 def unfinished(box: Box, number: int, path: str, content_type: str = "application/json") -> Iterator[None]:
-    """So many requests of alice whose body never comes."""
+    """Open this number of requests by Alice whose body never arrives."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ALICE}\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: 1000\r\n\r\n"
@@ -42,7 +42,7 @@ def unfinished(box: Box, number: int, path: str, content_type: str = "applicatio
 
 
 def ask_until(box: Box, key: str, ask: Callable[[dict[str, str]], httpx.Response], status: int) -> httpx.Response:
-    """Ask until this is the answer: what was sent on other connections arrives a moment later."""
+    """Repeat the request until it has this status: requests on other connections arrive a moment later."""
     deadline = time.monotonic() + 30
     while (answer := ask(bearer(key))).status_code != status and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -99,7 +99,7 @@ def test_the_event_streams_of_one_key_are_bounded(shared):
         task = shared.client.post("/v1/video/async_t2v", json={"prompt": "x"}, headers=bearer(key)).json()
         urls[key] = f"/v1/video/tasks/{task['task_id']}/events"
     with shared.client.stream("GET", urls[ALICE], headers=bearer(ALICE)) as first:
-        lines = first.iter_lines()  # kept: without it the connection closes
+        lines = first.iter_lines()  # kept: without this reference the connection closes
         next(lines)
         refused(shared.client.get(urls[ALICE], headers=bearer(ALICE)), "too_many_event_streams")
         with shared.client.stream("GET", urls[BOB], headers=bearer(BOB)) as other:
@@ -135,7 +135,7 @@ def test_one_key_alone_may_take_all_there_is(served_box):
     "bounds", [{"ingress": {"max_queued": 1}}, {"api_keys": [record("alice", ALICE, max_queued=1)]}]
 )
 def test_a_full_queue_refuses_before_an_image_is_decoded(open_box, bounds):
-    """So one that cannot be decoded is not even looked at."""
+    """So an image that cannot be decoded is not examined either."""
     box = open_box(**bounds)
     box.client.headers.update(bearer(ALICE))
     box.submit()
@@ -200,7 +200,7 @@ def test_who_stops_waiting_keeps_no_turn() -> None:
         late = asyncio.ensure_future(turns.acquire("bob"))
         await asyncio.sleep(0)
         turns.release("alice")
-        late.cancel()  # its turn has come already, and it does not know yet
+        late.cancel()  # it has got its slot already, but has not been resumed
         await asyncio.wait([late])
         await asyncio.wait_for(turns.acquire("carol"), 30)
         return True

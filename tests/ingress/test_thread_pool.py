@@ -1,4 +1,4 @@
-"""Promise: blocking work runs in threads that stay, in bounded number, also where no task runs the event loop."""
+"""Promise: blocking work runs in a bounded number of persistent threads, also without a running asyncio task."""
 
 import asyncio
 import inspect
@@ -19,7 +19,7 @@ async def in_turn(threads: ThreadPool, number: int) -> set[int]:
 
 
 def test_calls_one_after_the_other_share_their_thread_in_a_loop_like_a_replicas() -> None:
-    """Ray runs the loop of a replica for ever, and each request is a task of it."""
+    """Ray runs the loop of a replica forever, and each request is a task of it."""
     loop, threads = asyncio.new_event_loop(), ThreadPool("test", 4)
     runner = threading.Thread(target=loop.run_forever)
     runner.start()
@@ -62,7 +62,7 @@ def test_work_sees_the_callers_context_and_its_errors_reach_the_caller() -> None
 
 
 def test_no_route_waits_for_a_thread_that_is_started_for_it(box: Box) -> None:
-    """FastAPI runs a plain function in such a thread."""
+    """FastAPI would run a plain function in such a thread."""
     endpoints = {each.path: each.endpoint for each in iter_route_contexts(box.client.app.routes)}
     assert {"/v1/video/tasks", "/v1/videos/{video_id}", "/skill.md", "/"} <= set(endpoints)
     assert [path for path, endpoint in endpoints.items() if not inspect.iscoroutinefunction(endpoint)] == []

@@ -1,4 +1,4 @@
-"""What a fixed part and a part by work tell of tasks to come, and its own steps of a task that runs."""
+"""Estimates for future tasks from a fixed part and a part by work, and for a running task from its own steps."""
 
 import time
 
@@ -20,7 +20,7 @@ POINTS = st.lists(st.tuples(st.integers(1, 10**10), st.floats(0, 1e5)), max_size
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Each question looks anew."""
+    """Do not cache the measurement."""
     monkeypatch.setattr(pace, "CACHE_TTL_S", 0.0)
 
 
@@ -48,7 +48,7 @@ def test_the_fixed_part_and_the_part_by_work_are_told_apart_in_spite_of_outliers
 
 
 def test_small_tasks_and_a_large_one_tell_all_between(box, measured):
-    """30 of a few pixels, whose time is nearly all fixed, and a default one: 318 s, 12 s and 8,509 s were told."""
+    """30 tiny tasks, whose time is nearly all fixed, and a default one. Estimates were once 318 s, 12 s and 8,509 s."""
     for _ in range(30):
         finish_in(box, 0.4, **SMALL)
     finish_in(box, 12)
@@ -59,7 +59,9 @@ def test_small_tasks_and_a_large_one_tell_all_between(box, measured):
 
 
 def test_a_task_of_few_steps_says_what_a_decode_takes_and_not_what_a_step_does(box, measured):
-    """Two steps and a long decode, beside forty steps with the same decode: 149 s were told for 26."""
+    """Two steps and a long decode, beside forty steps with the same decode. An earlier estimate was 149 s instead of
+    26.
+    """
     for seconds, fields in ((11.0, {"num_inference_steps": 2}), (28.0, {})):
         finish_in(box, seconds, **fields)
     for _ in range(20):
@@ -74,7 +76,7 @@ def test_a_task_of_few_steps_says_what_a_decode_takes_and_not_what_a_step_does(b
 
 
 def test_tasks_of_one_size_say_nothing_of_one_far_larger(box, measured):
-    """Nobody knows how much of them was fixed: null is better than hours."""
+    """Their fixed part is unknown, so the answer is null instead of hours."""
     finish_in(box, 0.4, **SMALL)
     answer = box.client.post("/v1/video/estimate", json={"prompt": "waves"}).json()
     assert answer["seconds"] is None
@@ -101,7 +103,7 @@ def test_a_running_task_is_judged_by_its_own_steps_and_not_by_what_others_took(b
 
 
 def test_the_guided_steps_of_a_fast_task_tell_that_the_others_are_shorter(box, measured):
-    """20 steps with four evaluations, then 20 with one."""
+    """20 steps with four transformer calls, then 20 with one."""
     finish_in(box, 100, quality="fast")
     with box.tasks._engine.begin() as connection:
         connection.execute(update(tasks).values(decoding_at=tasks.c.finished_at))

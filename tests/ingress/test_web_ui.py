@@ -1,4 +1,4 @@
-"""The page's files: whole, cached until they change, and bound to this server."""
+"""The web UI's files: complete, cached until they change, and bound to this server."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The page in a real Chromium, with a real server, real stores and real MP4 files."""
+"""The web UI in a real Chromium, with a real server, real stores and real MP4 files."""
 
 import contextlib
 import re
@@ -30,7 +30,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 
 PATIENCE_MS = 60_000
-"""For a step of the page. On a busy machine Chromium may stand still for longer than the 5 s of `expect` itself."""
+"""Timeout of one step. On a busy machine Chromium may hang for longer than the 5 s of `expect` itself."""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -46,7 +46,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> bytes:
-    """A second of colour and a tone."""
+    """One second of color, with a tone."""
     frames = np.zeros((25, 128, 192, 3), np.uint8)
     frames[..., 0] = np.arange(192, dtype=np.uint8)
     frames[..., 2] = 10 * np.arange(25, dtype=np.uint8)[:, None, None]
@@ -58,7 +58,7 @@ def video(tmp_path_factory) -> bytes:
 
 @dataclass(frozen=True)
 class Visit:
-    """A page that is open, and the server behind it."""
+    """An open web UI, and the server behind it."""
 
     page: Page
     box: Box
@@ -72,7 +72,7 @@ class Visit:
 
 @pytest.fixture
 def visit(served_box, browser) -> Iterator[Callable[..., Visit]]:
-    """Opens the page. At the end it must have asked nobody else, and its console must be clean."""
+    """A function that opens the web UI. In the end it must have contacted no other host, and its console is clean."""
     with contextlib.ExitStack() as stack:
         opened: list[Visit] = []
 
@@ -102,7 +102,7 @@ def cards(visit: Visit):
 
 
 def walk_to_the_end(here: Visit, video: bytes) -> tuple[Task, Request]:
-    """From the prompt to a video that plays, also after a reload. Gives the task, and how the page followed it."""
+    """From the prompt to a video that plays, also after a reload. Returns the task, and the request following it."""
     page, box = here.page, here.box
     here.ask()
     expect(cards(here)).to_have_count(1)
@@ -123,7 +123,7 @@ def walk_to_the_end(here: Visit, video: bytes) -> tuple[Task, Request]:
 
 
 def plays(page: Page) -> bool:
-    """Whether the video moves on, and has sound."""
+    """Whether the video plays and has audio."""
     page.wait_for_selector("video")
     return bool(
         page.evaluate("""async () => {
@@ -157,7 +157,7 @@ def test_the_form_sends_what_it_shows(visit):
 
 
 def test_a_seed_of_64_bits_is_sent_and_shown_to_the_digit(visit):
-    """JavaScript would round it, as it does each number above 2^53."""
+    """JavaScript would round it, like every number above 2^53."""
     here = visit()
     here.page.get_by_text("Advanced").click()
     here.page.get_by_label("seed").fill("18446744073709551615")
@@ -188,7 +188,7 @@ def test_a_picture_goes_with_the_prompt(visit):
     ("name", "image_format", "shown"), [("IMG_1.HEIC", "HEIF", False), ("boat.avif", "AVIF", True)]
 )
 def test_a_heic_or_avif_goes_with_the_prompt_also_where_the_browser_cannot_show_it(visit, name, image_format, shown):
-    pillow_heif.register_heif_opener()  # to write one
+    pillow_heif.register_heif_opener()  # to write a HEIC file
     here = visit()
     content = image_file(192, 128, image_format)
     here.page.locator("#image").set_input_files({"name": name, "mimeType": "", "buffer": content})
@@ -249,7 +249,8 @@ def test_an_error_stands_next_to_its_field(visit):
     expect(width).to_have_attribute("aria-invalid", "true")
     field = here.page.locator(".field", has=here.page.locator("#width"))
     expect(field.get_by_role("alert")).to_contain_text("multiple of 64")
-    here.problems[:] = [each for each in here.problems if "422" not in each]  # Chromium's own line about the refusal
+    # Chromium's own message about the response
+    here.problems[:] = [each for each in here.problems if "422" not in each]
     width.fill("768")
     here.ask()
     expect(cards(here)).to_have_count(1)
@@ -303,7 +304,8 @@ def test_without_streams_the_page_polls(visit, video):
         here.box.complete(task, video)
         expect(cards(here)).to_contain_text("Done in")
         here.box.complete(other_task, video)
-    here.problems[:] = [each for each in here.problems if "429" not in each]  # Chromium's own line about the refusal
+    # Chromium's own message about the response
+    here.problems[:] = [each for each in here.problems if "429" not in each]
 
 
 def test_again_asks_for_the_same_with_another_seed(visit, video):
@@ -336,7 +338,8 @@ def test_tasks_that_are_gone_drop_out_of_the_list(visit):
     here.page.reload()
     expect(cards(here)).to_have_count(1)
     expect(here.page.locator("[data-state=queued]")).to_be_visible()
-    here.problems[:] = [each for each in here.problems if "404" not in each]  # Chromium's own line about the answer
+    # Chromium's own message about the response
+    here.problems[:] = [each for each in here.problems if "404" not in each]
 
 
 def test_more_tasks_than_streams_are_all_followed(visit, video):
@@ -449,7 +452,7 @@ def test_a_card_shows_no_number_that_was_left_to_the_server(visit):
 
 
 def test_a_proxy_that_answers_while_the_server_restarts_takes_no_task_from_the_page(visit):
-    """HAProxy is up before the routes are: its 404 is plain text, and says nothing of the task."""
+    """HAProxy starts before the routes: its 404 is plain text, and does not mean that the task is missing."""
     here = visit()
     here.ask()
     expect(cards(here)).to_have_count(1)
@@ -471,7 +474,7 @@ def test_a_proxy_that_answers_while_the_server_restarts_takes_no_task_from_the_p
 
 
 def test_what_is_sent_while_the_page_still_opens_has_one_card_above_the_older(visit):
-    """The list waits for /health, which says whether a key is needed; the form does not."""
+    """The list waits for /health, which shows whether a key is needed; the form does not wait."""
     here = visit()
     here.ask()
     expect(cards(here)).to_have_count(1)
@@ -492,7 +495,7 @@ def test_what_is_sent_while_the_page_still_opens_has_one_card_above_the_older(vi
 
 
 def test_what_a_proxy_refuses_is_sent_once_and_told_as_it_is(visit):
-    """Such as a picture over nginx's bound of 1 MB: sending it again helps nobody."""
+    """For example an image above nginx's limit of 1 MB: sending it again does not help."""
     here = visit()
     sent = []
 

@@ -1,4 +1,6 @@
-"""The part of Kubernetes' API that Ray's autoscaler asks: it reads a RayCluster and its pods, and patches the first."""
+"""The part of Kubernetes' API that Ray's autoscaler uses: it reads a RayCluster and its pods, and patches the
+RayCluster.
+"""
 
 import json
 import threading
@@ -21,7 +23,7 @@ TOKEN = "the-token-of-the-autoscalers-service-account"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`operator` knows what there is."""
+    """Handles requests. `operator` holds the objects."""
 
     protocol_version = "HTTP/1.1"
     operator: Operator
@@ -73,11 +75,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Write no log."""
 
 
 def _target(path: str) -> tuple[str, str]:
-    """The kind and the name in the path of an object; no name in that of a list."""
+    """The kind and the name in an object's path. The name is empty in a list's path."""
     kind, _, name = path.split("/namespaces/ltx2/")[1].partition("/")
     return kind, name
 
@@ -101,7 +103,7 @@ def _waiting(made: Object) -> Object:
 
 @contextmanager
 def running_api_server(holder: Holder, address: str, folder: Path, operator: Operator) -> Iterator[str]:
-    """Serve at `address` in the network of `holder`. Yields what to trust it by."""
+    """Serve at `address` in the network of `holder`. Yields the certificate to trust."""
     file = certificate(address, folder)
     with entered(holder):
         server = ThreadingHTTPServer(("0.0.0.0", PORT), type("ApiHandler", (Handler,), {"operator": operator}))

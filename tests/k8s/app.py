@@ -1,4 +1,4 @@
-"""The real application on GPU workers that only pretend: each Generator asks Ray for a GPU, and renders on the CPU."""
+"""The real application on fake GPU workers: each Generator requests a GPU from Ray, and renders on the CPU."""
 
 import deployments.app
 from deployments.generator.deployment import Generator

@@ -18,13 +18,13 @@ from tests.s3 import CREDENTIALS, client_of
 
 REDIS_PASSWORD = "a-password-of-redis"
 POSTGRES_PORT, REDIS_PORT, S3_PORT, DNS_PORT = 5432, 6379, 443, 53
-"""S3 goes without TLS here; 443 is what the NetworkPolicy lets out."""
+"""S3 runs without TLS here. 443 is the port that the NetworkPolicy allows."""
 BUCKET = "ltx2-videos"
 PATIENCE_S = 30.0
 
 
 class Backends:
-    """Where they are reached, from pods and from inside the network."""
+    """The addresses of the backends, for pods and from inside the network."""
 
     def __init__(self, holder: Holder, address: str, database: str, names: Path, resolver: int) -> None:
         self.holder = holder
@@ -35,12 +35,12 @@ class Backends:
 
     @property
     def services(self) -> dict[str, tuple[str, dict[str, int]]]:
-        """As services of the server's namespace."""
+        """The backends as services of the server's namespace."""
         ports = {"postgres": POSTGRES_PORT, "redis": REDIS_PORT, "s3": S3_PORT}
         return {name: (self.address, {name: port}) for name, port in ports.items()}
 
     def publish(self, names: Mapping[str, str]) -> None:
-        """Have the name server know these addresses, by name, and no others."""
+        """Set the names that the name server resolves. All other names are removed."""
         text = "".join(f"{address} {name}\n" for name, address in sorted(names.items()))
         if not self._names.exists() or self._names.read_text() != text:
             self._names.write_text(text)
@@ -85,7 +85,7 @@ def running_backends(folder: Path, network: Network) -> Iterator[Backends]:
 
 @contextmanager
 def _running(command: list[str], folder: Path) -> Iterator[int]:
-    """Yields its process id."""
+    """Run the command in this context. Yields its process id."""
     with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

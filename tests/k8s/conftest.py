@@ -1,4 +1,4 @@
-"""A Kubernetes of one machine: private networks, what a cluster has beside the server, and KubeRay's operator."""
+"""A Kubernetes on one machine: private networks, the backends, and KubeRay's operator."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +16,7 @@ from tests.k8s.scene import GPUS, Scene, running_scene, secret
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """`production` on nodes with one GPU. A test applies it."""
+    """The overlay `production` on nodes with one GPU. The test applies it."""
     folder: Path = tmp_path_factory.mktemp("k8s")
     with Network() as network, running_backends(folder / "backends", network) as backends:
         shared = Shared(folder / "cluster", secrets={"ltx2": secret(backends)}, services=backends.services)

@@ -1,4 +1,4 @@
-"""The image as a container sees it, made of this clone: /opt/ltx2, /srv/ltx2 and the variables of the Dockerfile."""
+"""The image as a container sees it, made from this clone: /opt/ltx2, /srv/ltx2 and the Dockerfile's variables."""
 
 import shlex
 import sys
@@ -25,11 +25,11 @@ mount --rbind "$pod/tmp" /tmp
 cd /srv/ltx2
 exec "$@"
 """
-"""Runs in namespaces of its own, before the command of the container. The clone stays visible under its own path."""
+"""Runs in new namespaces before the container's command. The clone stays visible under its own path."""
 
 
 def image_environment() -> dict[str, str]:
-    """What ENV of the Dockerfile sets in the stage that all images are made of, and where this clone's modules are."""
+    """The ENV variables of the Dockerfile's base stage, and the path of this clone's modules."""
     stages = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").split("\nFROM ")
     (text,) = [stage for stage in stages if stage.split("\n", 1)[0].endswith(" AS server")]
     found = {"PATH": PATH}
@@ -42,9 +42,9 @@ def image_environment() -> dict[str, str]:
 
 
 def setup_script(mounts: list[tuple[str | None, str]]) -> str:
-    """The script, with a folder of this machine, or fresh memory for None, at each path of the container.
+    """The script that mounts a folder of this machine, or a tmpfs for None, at each path of the container.
 
-    /tmp comes last: it hides the folders that it is made of.
+    /tmp is mounted last, because it hides the source folders.
     """
     below = str(ROOT).removeprefix("/tmp") if str(ROOT).startswith("/tmp/") else ""
     lines = []

@@ -1,7 +1,7 @@
-"""Runs the containers of pods, as a kubelet does: variables, volumes, probes, preStop, restarts, the grace period.
+"""Runs the containers of pods like a kubelet: variables, volumes, probes, preStop, restarts, the grace period.
 
-Each pod has a network namespace and a host name; each container processes, files and a /tmp of its own. All run as the
-user of the tests: what a pod may do as user 1000 is not shown.
+Each pod has a network namespace and a host name. Each container has its own processes, files and /tmp. All run as the
+user of the tests, so permissions of user 1000 are not tested.
 """
 
 import os
@@ -24,7 +24,7 @@ from tests.process_reaper import MARK
 LOOK_EVERY_S = 0.2
 STARTED = "Ray runtime started"
 STARTING = threading.Lock()
-"""Held by the container that starts: Ray gives a node 30 s to come up, and they would share two processors."""
+"""Held while a container starts: Ray allows a node 30 s to start, and parallel starts would share two processors."""
 START_PATIENCE_S = 60.0
 REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 Object = dict[str, Any]
@@ -32,25 +32,25 @@ Object = dict[str, Any]
 
 @dataclass
 class Shared:
-    """What the API server would say: secrets, services with their ports, and where files are kept."""
+    """Objects that the API server would provide: secrets, services with their ports, and folders."""
 
     folder: Path
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     services: dict[str, tuple[str, dict[str, int]]] = field(default_factory=dict)
-    """A service that has an address of its own: that, and its ports by name."""
+    """Services with their own address: the address, and the ports by name."""
     api: tuple[str, int] = ("", 0)
-    """Where Kubernetes' own API answers; every container is told."""
+    """The address of Kubernetes' own API; passed to every container."""
     account: dict[str, str] = field(default_factory=dict)
-    """What a pod gets that may talk to it: `token`, `ca.crt` and `namespace`."""
+    """Files for a pod that may use the API: `token`, `ca.crt` and `namespace`."""
 
     def prepare(self, name_server: str) -> None:
-        """Write what all containers have in /etc."""
+        """Write the files that all containers have in /etc."""
         self.folder.mkdir()
         search = "ltx2.svc.cluster.local svc.cluster.local cluster.local"
         (self.folder / "resolv.conf").write_text(f"nameserver {name_server}\nsearch {search}\noptions ndots:5\n")
 
     def links(self) -> dict[str, str]:
-        """What the kubelet writes about services into a container that starts now."""
+        """The service variables that the kubelet sets in a container that starts now."""
         found = {}
         for service, (address, ports) in self.services.items():
             prefix = service.upper().replace("-", "_")
@@ -66,7 +66,7 @@ class Shared:
 
 
 class Container:
-    """One container of a pod. `run` starts it once more, with the variables of that moment."""
+    """One container of a pod. `run` starts it again, with the current variables."""
 
     def __init__(self, pod: "Pod", spec: Object) -> None:
         self._pod = pod
@@ -108,7 +108,7 @@ class Container:
 
     @property
     def state(self) -> str:
-        """As Kubernetes calls it."""
+        """The state, with Kubernetes' name."""
         if self.restarts < 0:
             return "waiting"
         return "running" if self.exit_code is None else "terminated"
@@ -121,7 +121,7 @@ class Container:
         return []
 
     def execute(self, command: list[str], timeout_s: float) -> subprocess.CompletedProcess[bytes]:
-        """Run a command beside it, as `kubectl exec` does. Raises TimeoutExpired."""
+        """Run a command in the container, like `kubectl exec`. Raises TimeoutExpired."""
         (first,) = psutil.Process(self._process.pid).children()
         inside = ["/usr/bin/nsenter", f"--target={first.pid}", "--mount", "--pid", "--uts", "--net", "--ipc"]
         script = 'cd /srv/ltx2; exec "$@"'
@@ -135,7 +135,7 @@ class Container:
         )
 
     def look(self) -> None:
-        """Try the probes that are due."""
+        """Run the probes that are due."""
         for kind in ("livenessProbe", "readinessProbe"):
             probe = self.spec.get(kind)
             if probe is None:
@@ -185,7 +185,7 @@ class Container:
 
 
 class Pod:
-    """A pod that runs: `made` is what the operator made of a template."""
+    """A running pod. `made` is the pod that the operator created from a template."""
 
     def __init__(self, made: Object, shared: Shared, network: Network) -> None:
         self.made = made
@@ -219,13 +219,13 @@ class Pod:
         return self.containers[0]
 
     def delete(self, *, done: Callable[[], None] = lambda: None) -> None:
-        """End it as `kubectl delete pod` does: preStop and SIGTERM within the grace period, then SIGKILL."""
+        """Delete it like `kubectl delete pod`: preStop and SIGTERM within the grace period, then SIGKILL."""
         if not self.leaving:
             self.leaving = True
             threading.Thread(target=self._leave, args=(done,), name=f"end of {self.name}", daemon=True).start()
 
     def lose(self) -> None:
-        """Be gone at once, as with a machine that is lost."""
+        """Remove it at once, like the loss of a machine."""
         self.leaving = True
         for each in self.containers:
             if each.restarts >= 0:
@@ -311,7 +311,7 @@ class Pod:
             time.sleep(LOOK_EVERY_S)
 
     def _run(self, container: Container) -> None:
-        """Start it, and let no other start until Ray is up."""
+        """Start the container. No other one may start until Ray has started."""
         if container is not self.ray:
             container.run()
             return
@@ -324,7 +324,7 @@ class Pod:
                 time.sleep(LOOK_EVERY_S)
 
     def _leave(self, done: Callable[[], None]) -> None:
-        """The grace period counts preStop."""
+        """End the pod. The grace period includes preStop."""
         self._thread.join()
         ends_at = time.monotonic() + self.made["spec"].get("terminationGracePeriodSeconds", 30)
         running = [each for each in self.containers if each.restarts >= 0 and each.exit_code is None]
@@ -356,7 +356,7 @@ class Pod:
 
 
 def _projected(source: Object) -> list[str]:
-    """The files that one source of a projected volume makes."""
+    """The file names of one source of a projected volume."""
     if token := source.get("serviceAccountToken"):
         return [token["path"]]
     kind = source.get("configMap") or source.get("downwardAPI") or source.get("secret") or {}
@@ -364,5 +364,5 @@ def _projected(source: Object) -> list[str]:
 
 
 def _expand(text: str, environment: Mapping[str, str]) -> str:
-    """$(NAME), as Kubernetes has it: what is not known stays."""
+    """Expand $(NAME) like Kubernetes: an unknown name stays unchanged."""
     return REFERENCE.sub(lambda match: environment.get(match[1], match[0]), text)

@@ -1,6 +1,6 @@
-"""KubeRay's operator for one RayService, as far as it decides what runs: clusters, pods, Serve's config, the switch.
+"""KubeRay's operator for one RayService, limited to what runs: clusters, pods, Serve's config, the switch.
 
-It does what 1.7 does (rayservice_controller.go, raycluster_controller.go) each time that it is told to `reconcile`.
+Each call of `reconcile` does what KubeRay 1.7 does (rayservice_controller.go, raycluster_controller.go).
 """
 
 import json
@@ -28,7 +28,8 @@ SERVE_SERVICE_ADDRESS = "10.96.0.7"
 LOOK_EVERY_S = 0.5
 APPLICATIONS = "/api/serve/applications/"
 NAME_CACHE_S = 30.0
-"""How long the cluster's name server tells the address of a pod that is gone after another is ready: CoreDNS's own."""
+"""How long the cluster's name server returns the address of a removed pod after another is ready: CoreDNS' own cache
+time."""
 
 
 @dataclass
@@ -38,13 +39,13 @@ class Cluster:
     made: Object
     pods: list[Pod] = field(default_factory=list)
     waiting: list[Object] = field(default_factory=list)
-    """Pods that are made and that no node has a GPU for."""
+    """Pods that were created, but for which no node has a GPU."""
     submitted: str = ""
-    """The Serve config that it was given last."""
+    """The Serve config that was submitted last."""
     applications: dict[str, Any] = field(default_factory=dict)
     ends_at: float | None = None
     head_known_as: str = ""
-    """The head's address as the name server tells it."""
+    """The head's address in the name server."""
     head_moved_at: float = 0.0
 
     @property
@@ -56,12 +57,12 @@ class Cluster:
         return next(iter(self.of("headgroup")), None)
 
     def of(self, group: str) -> list[Pod]:
-        """The pods of a group, those that are ending among them."""
+        """The pods of a group, including those that are ending."""
         return [pod for pod in self.pods if pod.labels["ray.io/group"] == group]
 
     @property
     def replica_states(self) -> set[str]:
-        """What Serve says of its replicas."""
+        """The states of all replicas, as Serve reports them."""
         deployments = [each for app in self.applications.values() for each in app["deployments"].values()]
         return {replica["state"] for each in deployments for replica in each["replicas"]}
 
@@ -71,7 +72,7 @@ class Cluster:
 
 
 class Operator:
-    """`gpus` is how many GPUs the nodes have: a pod that asks for one more stays pending."""
+    """`gpus` is the number of GPUs of the nodes. A pod that needs more stays pending."""
 
     def __init__(self, shared: Shared, network: Network, backends: Backends, gpus: int) -> None:
         self._shared = shared
@@ -86,10 +87,10 @@ class Operator:
         self.old: list[Cluster] = []
         self.said: list[str] = []
         self.killed: list[Pod] = []
-        """Pods that were not at their end when their grace period was over, while their cluster stood.
+        """Pods that were killed after their grace period while their cluster existed.
 
-        With a cluster goes its head, and Ray ends no worker without one: those are killed after preStop.
-        """
+        When a cluster is deleted, its head ends, and Ray stops no worker without a head. Those workers are killed after
+        preStop and are not in this list."""
         self._skipped_s = 0.0
 
     @property
@@ -101,23 +102,23 @@ class Operator:
         return [pod for cluster in self.clusters for pod in cluster.pods]
 
     def apply(self, rayservice: Object) -> None:
-        """What `kubectl apply` does."""
+        """Apply it like `kubectl apply`."""
         self._service = deepcopy(rayservice)
 
     def seconds_left(self, cluster: Cluster) -> float:
-        """Until a superseded cluster is deleted."""
+        """Seconds until a superseded cluster is deleted."""
         assert cluster.ends_at is not None
         return cluster.ends_at - self._now()
 
     def skip(self, seconds: float) -> None:
-        """Move the operator's clock: what it waits for is over so much sooner."""
+        """Advance the operator's clock, so that its waits end sooner."""
         self._skipped_s += seconds
 
     def _now(self) -> float:
         return time.monotonic() + self._skipped_s
 
     def until(self, condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
-        """Reconcile until it holds."""
+        """Reconcile until the condition holds."""
         deadline = time.monotonic() + timeout_s
         while not (found := self._reconciled(condition)):
             assert time.monotonic() < deadline, f"{what}: not within {timeout_s:.0f} s\n{self.describe()}"
@@ -139,7 +140,7 @@ class Operator:
         self._delete_old()
 
     def evict(self, pod: Pod, budget: Object) -> bool:
-        """What `kubectl drain` asks for. False where the disruption budget refuses, as a 429 does."""
+        """Evict a pod like `kubectl drain`. Returns False if the disruption budget refuses, which is status 429."""
         spec = budget["spec"]
         bound = [each for each in self.pods if selects(spec["selector"], each.labels)]
         healthy = [each for each in bound if each.ready]
@@ -150,7 +151,7 @@ class Operator:
         return True
 
     def endpoints(self) -> list[Pod]:
-        """The pods behind ltx2-serve-svc: the workers of the active cluster that are ready."""
+        """The pods behind ltx2-serve-svc: the ready workers of the active cluster."""
         if self.active is None:
             return []
         return [pod for pod in self.active.pods if pod.ready and pod.labels["ray.io/serve"] == "true"]
@@ -242,7 +243,7 @@ class Operator:
         pod.start()
 
     def _publish(self) -> None:
-        """What the cluster's name server says about services; one without an address of its own has that of its pod."""
+        """Update the name server's service names. A service without its own address has that of its pod."""
         names = {f"{name}.{DOMAIN}": address for name, (address, _) in self._shared.services.items()}
         for cluster in self.clusters:
             if cluster.head is not None:
@@ -278,7 +279,7 @@ class Operator:
             self._say(f"{cluster.name}: {type(error).__name__}: {error}")
 
     def _wanted(self, cluster: Cluster) -> str:
-        """The config is for the newest cluster; the active one keeps its own while another is prepared."""
+        """The config to submit: the newest cluster gets the new one; the active one keeps its own until the switch."""
         if cluster is self.active and self.pending is not None:
             return cluster.submitted
         return str(self._service["spec"]["serveConfigV2"])

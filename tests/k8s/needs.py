@@ -1,4 +1,4 @@
-"""What the tests of Kubernetes want of the machine. `.ci/run` installs it; they are skipped where it is missing."""
+"""Requirements of the Kubernetes tests. `.ci/run` installs them; the tests are skipped if one is missing."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 
 def _missing(*programs: str) -> str:
-    """Why tests cannot run here; empty if they can."""
+    """The reason why the tests cannot run here; empty if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "namespaces are made by root on Linux"
     return ", ".join(f"{program} is not installed" for program in programs if shutil.which(program) is None)

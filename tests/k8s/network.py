@@ -1,6 +1,6 @@
-"""A network of its own for pods: a bridge in a private namespace, and a namespace with one address for each pod.
+"""A private network for pods: a bridge in a private namespace, and a namespace with one address for each pod.
 
-Nothing here has a way out, and nobody finds the way in but who enters a namespace (`entered`).
+Nothing inside can reach the outside. Only a process that enters a namespace (`entered`) can reach the inside.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ PATIENCE_S = 10.0
 
 
 class Holder:
-    """A process that does nothing but hold namespaces, as a pod's pause container does."""
+    """A process that only holds namespaces, like a pod's pause container."""
 
     def __init__(self, *kinds: str) -> None:
         options = [f"--{kind}" for kind in kinds]
@@ -54,7 +54,7 @@ class Holder:
 
 
 class Network:
-    """The bridge. The address of the node itself is the first; pods have the next ones, none twice."""
+    """The bridge. The node itself has the first address; pods get the next ones, each used once."""
 
     def __init__(self) -> None:
         self.node = Holder("net", "uts")
@@ -90,7 +90,7 @@ class Network:
 
 @contextmanager
 def entered(holder: Holder) -> Iterator[None]:
-    """Be in its network, with this thread and those that it starts meanwhile."""
+    """Switch to its network, for this thread and for threads that it starts in this context."""
     with Path("/proc/thread-self/ns/net").open() as before, Path(f"/proc/{holder.pid}/ns/net").open() as there:
         _set(there.fileno())
         try:

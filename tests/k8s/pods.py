@@ -1,6 +1,7 @@
-"""The pods of a RayCluster, as KubeRay 1.7 makes them of its templates (its controllers/ray/common/pod.go).
+"""The pods of a RayCluster, built from its templates as in KubeRay 1.7 (its controllers/ray/common/pod.go).
 
-Plain objects go in and out: nothing here runs. `wait-gcs-ready`, the init container of workers, is among them.
+Input and output are plain objects: nothing runs here. The result includes `wait-gcs-ready`, the init container of
+workers.
 """
 
 import json
@@ -15,7 +16,7 @@ BASH = ["/bin/bash", "-c", "--"]
 AUTOSCALER = "autoscaler"
 UNITS = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 WAIT_FOR_GCS = "until : 2> /dev/null > /dev/tcp/{host}/{port}; do sleep 1; done"
-"""KubeRay calls `ray health-check`, which takes seconds of a processor each time."""
+"""KubeRay calls `ray health-check` instead, which takes seconds of CPU time each time."""
 
 
 def head_service(cluster: Object) -> str:
@@ -69,7 +70,7 @@ def worker_pod(cluster: Object, group_name: str, name: str) -> Object:
 
 
 def quantity(text: str | int) -> Decimal:
-    """What a Kubernetes quantity amounts to."""
+    """The numeric value of a Kubernetes quantity."""
     text = str(text)
     unit = text.lstrip("0123456789.")
     return Decimal(text.removesuffix(unit)) * UNITS.get(unit, 1)
@@ -97,7 +98,7 @@ def _pod(cluster: Object, template: Object, name: str, kind: str, group: str) ->
 
 
 def _finish(cluster: Object, pod: Object, parameters: dict[str, str], address: str) -> Object:
-    """What head and workers have in common: command, variables, shared memory."""
+    """The parts that head and workers have in common: command, variables, shared memory."""
     container = pod["spec"]["containers"][0]
     command = _ray_start(pod["metadata"]["labels"]["ray.io/node-type"], parameters, container.get("resources", {}))
     container["command"], container["args"] = BASH, [f"ulimit -n ${{RAY_START_ULIMIT_OPEN_FILES:-65536}}; {command}"]
@@ -144,7 +145,7 @@ def _ray_start(kind: str, parameters: dict[str, str], resources: Object) -> str:
 
 
 def _add_autoscaler(cluster: Object, pod: Object) -> None:
-    """The container beside Ray's on the head. Its ServiceAccount is KubeRay's own."""
+    """Add the autoscaler's container to the head. Its ServiceAccount is KubeRay's own."""
     options = cluster["spec"].get("autoscalerOptions", {})
     command = "ray kuberay-autoscaler --cluster-name $(RAY_CLUSTER_NAME) --cluster-namespace $(RAY_CLUSTER_NAMESPACE)"
     pod["spec"]["serviceAccountName"] = cluster["metadata"]["name"]
@@ -187,7 +188,7 @@ def _add_redis(cluster: Object, container: Object, options: Object, parameters: 
 
 
 def token_secret(cluster: Object) -> str | None:
-    """The secret that the operator makes for a cluster whose Ray asks for a token."""
+    """The secret that the operator creates for a cluster whose Ray requires a token."""
     options = cluster["spec"].get("authOptions", {})
     return options.get("secretName", cluster["metadata"]["name"]) if options.get("mode") == "token" else None
 
@@ -201,7 +202,7 @@ def _token(cluster: Object) -> list[Object]:
 
 
 def _set(container: Object, name: str, value: str) -> None:
-    """Add a variable, unless the template has one of that name."""
+    """Add a variable, unless the template already has one of that name."""
     env = container.setdefault("env", [])
     if name not in {each["name"] for each in env}:
         env.append({"name": name, "value": value})
@@ -222,7 +223,7 @@ def _add_empty_dir(pod: Object, container: Object, name: str, path: str, medium:
 
 
 def without_scale(cluster_spec: Object) -> str:
-    """What a new cluster is started for: all of the spec but the numbers of workers and where they may run."""
+    """The part of the spec whose change starts a new cluster: all except worker counts and tolerations."""
     found = deepcopy(cluster_spec)
     found["headGroupSpec"]["template"]["spec"].pop("tolerations", None)
     for group in found.get("workerGroupSpecs", []):

@@ -1,7 +1,8 @@
-"""A NetworkPolicy as rules of nftables in the network namespace of a pod that it selects.
+"""Translates NetworkPolicies to nftables rules in the network namespace of a pod that they select.
 
-Policies add up: what one of them allows is allowed. A pod that none selects has no rules. What a pod opened may answer,
-and a node reaches its own pods, as network plugins have it; probes by `exec` need no network.
+Policies are additive: traffic is allowed if one of them allows it. A pod that none selects has no rules. Replies to the
+pod's own connections are allowed, and so is traffic from a node to its own pods, as in network plugins. Probes with
+`exec` need no network.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody with an address: a pod, in whose namespace it is and what labels it has."""
+    """A participant with an address: a pod, its namespace and its labels."""
 
     address: str
     namespace: str
@@ -24,7 +25,7 @@ class Peer:
 
 
 def selects(selector: Object, labels: Mapping[str, str]) -> bool:
-    """`matchLabels` and `matchExpressions`."""
+    """Evaluate `matchLabels` and `matchExpressions`."""
     if any(labels.get(name) != value for name, value in selector.get("matchLabels", {}).items()):
         return False
     return all(_holds(each, labels) for each in selector.get("matchExpressions", []))
@@ -41,7 +42,7 @@ def _holds(expression: Object, labels: Mapping[str, str]) -> bool:
 
 
 def apply(policies: Sequence[Object], peer: Peer, holder: Holder, everybody: Iterable[Peer]) -> None:
-    """Write the rules of a pod anew, as policies and pods are now."""
+    """Rewrite the rules of a pod for the current policies and pods."""
     own = [each["spec"] for each in policies if selects(each["spec"]["podSelector"], peer.labels)]
     peers = list(everybody)
     lines = ["table inet network_policy", "delete table inet network_policy", "table inet network_policy {"]
@@ -56,7 +57,7 @@ def apply(policies: Sequence[Object], peer: Peer, holder: Holder, everybody: Ite
         for spec in bound:
             for rule in spec.get(kind.lower(), []):
                 lines += _rules(rule, rule.get({"input": "from", "output": "to"}[hook]), side, peer.namespace, peers)
-        lines += ["meta l4proto tcp reject with tcp reset", "}"]  # at once, so that a test need not wait
+        lines += ["meta l4proto tcp reject with tcp reset", "}"]  # rejected at once, so that a test need not wait
     lines.append("}")
     holder.run("nft", "-f", "-", stdin="\n".join(lines))
 

@@ -1,4 +1,4 @@
-"""What the tests of the fake cluster look at: the overlay as an operator fills it in, and a client of the server."""
+"""The scene of the fake cluster's tests: the overlay with an operator's values, and a client of the server."""
 
 import json
 import time
@@ -28,17 +28,17 @@ TASK_TIMEOUT_S = 240
 GPUS = 1
 IDLE_WORKER_S = 5
 PROXY_DRAINS_S = 2
-"""Serve's own 30 s stay where no autoscaler waits for a node to be idle: `leave` must do with them."""
+"""Serve's own 30 s stay in effect where no autoscaler waits for an idle node: `drain_node` must cope with them."""
 FIRST_KEY, SECOND_KEY = "ltx_" + "1" * 32, "ltx_" + "2" * 32
 
 
 def production(
     version: str = "0.1.0", *, cpu_workers: int = 2, autoscaler: str | None = None, **generator: Any
 ) -> Object:
-    """The overlay's RayService with what an operator fills in, and what makes it small: the tiny model, little memory.
+    """The overlay's RayService with an operator's values, made small: the tiny model, little memory.
 
-    There is one GPU, so one GPU worker and one Generator, which `generator` says more about. `autoscaler` is Ray's
-    version; without one the tests ask for the GPU worker themselves. `version` is the tag of the images.
+    There is one GPU, so one GPU worker and one Generator; `generator` holds more settings for it. `autoscaler` is Ray's
+    autoscaler version; without it, the tests request the GPU worker themselves. `version` is the tag of the images.
     """
     service = deepcopy(of_kind(render("production"), "RayService"))
     cluster = service["spec"]["rayClusterConfig"]
@@ -49,7 +49,7 @@ def production(
         head_env.append({"name": "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S", "value": str(PROXY_DRAINS_S)})
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         group["rayStartParams"] |= {"object-store-memory": OBJECT_STORE_BYTES, "include-log-monitor": "false"}
-        group["rayStartParams"].setdefault("num-cpus", "1")  # Ray starts so many idle workers
+        group["rayStartParams"].setdefault("num-cpus", "1")  # Ray starts this number of idle workers
         for container in group["template"]["spec"]["containers"]:
             container["image"] = f"{container['image'].split(':')[0]}:{version}"
         if group.get("groupName") == "cpu":
@@ -69,12 +69,12 @@ def production(
 
 
 def keys_of_alice(key: str) -> str:
-    """What `deployments.cli.admin new-key` shows for the settings."""
+    """The settings value that `deployments.cli.admin new-key` prints."""
     return json.dumps([{"name": "alice", "sha256": hash_key(key)}])
 
 
 def secret(backends: Backends) -> dict[str, str]:
-    """The secret `ltx2`, as docs/kubernetes.md makes it."""
+    """The secret `ltx2`, as in docs/kubernetes.md."""
     return {
         "database-url": backends.database_url,
         "api-keys": keys_of_alice(FIRST_KEY),
@@ -86,7 +86,7 @@ def secret(backends: Backends) -> dict[str, str]:
 
 @dataclass
 class Scene:
-    """The cluster and a client that comes in by the service, from a namespace of its own."""
+    """The cluster, and a client in its own namespace that uses the service."""
 
     operator: Operator
     shared: Shared
@@ -96,7 +96,7 @@ class Scene:
     submitted: list[str] = field(default_factory=list)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """By any endpoint of the service; tried again on the next while nobody answers, as clients do."""
+        """Send a request to any endpoint of the service. If none answers, try the next, as clients do."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             self.operator.reconcile()
@@ -109,7 +109,7 @@ class Scene:
             time.sleep(0.5)
 
     def ask(self, pod: Pod, method: str, path: str, **options: Any) -> httpx.Response:
-        """Ask one pod, once."""
+        """Send one request to one pod."""
         headers = {"Authorization": f"Bearer {self.key}"}
         with entered(self.client):
             return httpx.request(method, f"http://{pod.address}:8004{path}", headers=headers, timeout=10, **options)
@@ -134,11 +134,11 @@ class Scene:
         return self.wait_until(task_id, lambda body: body["status"] != "processing")
 
     def replicas(self, pod: Pod, deployment: str) -> int:
-        """How many replicas of a deployment run in a pod."""
+        """The number of replicas of a deployment in a pod."""
         return len(self.replica_processes(pod, deployment))
 
     def replica_processes(self, pod: Pod, deployment: str = "") -> set[psutil.Process]:
-        """The replicas in a pod, of one deployment or of all."""
+        """The replica processes in a pod, of one deployment or of all."""
         mark = f"ray::ServeReplica:ltx2:{deployment}"
         found = set()
         for process in pod.ray.processes():

@@ -1,7 +1,7 @@
-"""`production` on a Kubernetes of one machine: the first video, a drain, a lost head, an upgrade, a rollback.
+"""`production` on a Kubernetes on one machine: the first video, a drain, a lost head, an upgrade, a rollback.
 
-The tests share the machine and run in this order. In the first cluster a test asks for the GPU worker; in that of the
-upgrade Ray's autoscaler v2 does, in that of the rollback v1.
+The tests share the machine and run in this order. In the first cluster a test requests the GPU worker. In the upgrade's
+cluster Ray's autoscaler v2 requests it, in the rollback's cluster v1.
 """
 
 import time
@@ -18,14 +18,14 @@ from tests.kubernetes import of_kind, render
 
 pytestmark = [needs_cluster, pytest.mark.timeout(1200)]
 LONG = {"num_inference_steps": 40}
-"""A task that is under way for some seconds."""
+"""A task that takes some seconds."""
 TASKS = "/v1/video/tasks"
 IDLE_GENERATOR_S = 3
 DELAY_LEFT_S = 60
 
 
 def scale(cluster: Cluster, name: str, replicas: int) -> None:
-    """What the autoscaler asks of the operator."""
+    """Scale a group, as the autoscaler asks the operator to."""
     (group,) = [each for each in cluster.made["spec"]["workerGroupSpecs"] if each["groupName"] == name]
     group["replicas"] = replicas
     if replicas == 0:
@@ -42,7 +42,7 @@ def is_under_way(body: dict[str, Any]) -> bool:
 
 
 def seconds_to_leave(pod: Pod) -> int:
-    """For how long its preStop waits at most."""
+    """The maximum wait of the pod's preStop."""
     return int(pod.ray.spec["lifecycle"]["preStop"]["exec"]["command"][3])
 
 
@@ -53,7 +53,7 @@ def all_complete(scene: Scene, tasks: list[str]) -> None:
 
 
 def both_workers_answer(scene: Scene) -> None:
-    """With one replica of each on each."""
+    """Wait until both workers answer, with one replica of each deployment on each."""
     one_of_each = {"Ingress": 1, "Dispatcher": 1, "Encoder": 1}
 
     def they_do() -> bool:
@@ -81,7 +81,7 @@ def test_no_container_was_restarted_on_the_way(scene: Scene) -> None:
 
 
 def test_a_drained_worker_goes_within_its_time_and_no_task_is_lost(scene: Scene) -> None:
-    """Its replicas have nowhere to go: there is one of each on the other worker, and the next comes when it is gone."""
+    """Its replicas cannot move: the other worker has one of each, and a new worker comes only when it is gone."""
     operator = scene.operator
     budget = of_kind(render("production"), "PodDisruptionBudget")
     tasks = [scene.submit(**LONG) for _ in range(2)]
@@ -101,7 +101,9 @@ def test_a_drained_worker_goes_within_its_time_and_no_task_is_lost(scene: Scene)
 
 
 def test_a_head_that_is_lost_comes_back_and_no_task_is(scene: Scene) -> None:
-    """Nobody finds it at first, as the name server still tells the old address. No replica is ended for that."""
+    """At first the name server still returns the old address, so no process finds the head. No replica ends because of
+    it.
+    """
     operator, cluster = scene.operator, active(scene)
     before = {each for pod in cluster.pods for each in scene.replica_processes(pod)}
     tasks = [scene.submit(**LONG)]
@@ -116,7 +118,7 @@ def test_a_head_that_is_lost_comes_back_and_no_task_is(scene: Scene) -> None:
 
 
 def upgrade_under_tasks(scene: Scene, version: str, autoscaler: str, **generator: Any) -> tuple[Cluster, list[str]]:
-    """Deploy a version while tasks come. Returns the superseded cluster and those tasks."""
+    """Deploy a version while tasks are submitted. Returns the superseded cluster and those tasks."""
     operator, old = scene.operator, active(scene)
     tasks = [scene.submit()]
     operator.apply(production(version, cpu_workers=1, autoscaler=autoscaler, **generator))
@@ -135,7 +137,7 @@ def has_a_dispatcher(scene: Scene, cluster: Cluster) -> bool:
 
 
 def submit_until_the_switch(scene: Scene, old: Cluster) -> list[str]:
-    """One task after the other. A key that changes with the upgrade may be refused at the last of them."""
+    """Submit one task after the other. The last one may be refused if the key changes with the upgrade."""
     tasks: list[str] = []
 
     def is_over() -> bool:
@@ -151,7 +153,7 @@ def submit_until_the_switch(scene: Scene, old: Cluster) -> list[str]:
 
 
 def generator_ends(scene: Scene, cluster: Cluster) -> Pod:
-    """The Generator of a superseded cluster ends while nobody has told its worker to go. Returns the worker."""
+    """Wait until the superseded cluster's Generator has ended. Nothing removes its worker. Returns that worker."""
     (worker,) = cluster.of("gpu")
     scene.operator.until(
         lambda: scene.replicas(worker, "PretendingGenerator") == 0, START_TIMEOUT_S, "a Generator that ends"
@@ -160,7 +162,7 @@ def generator_ends(scene: Scene, cluster: Cluster) -> Pod:
 
 
 def test_an_upgrade_takes_the_one_gpu_over_and_brings_the_changed_key(scene: Scene) -> None:
-    """The new server wants a Generator at all times, and is ready without one: a full pool of GPUs is no deadlock."""
+    """The new server wants a Generator at all times, but is ready without one: a full GPU pool is no deadlock."""
     operator = scene.operator
     scene.shared.secrets["ltx2"]["api-keys"] = keys_of_alice(SECOND_KEY)
     old, tasks = upgrade_under_tasks(scene, "0.2.0", "v2", min_replicas=1)
@@ -187,10 +189,10 @@ def test_the_older_cluster_is_deleted_when_its_delay_is_over(scene: Scene) -> No
 
 
 def test_a_rollback_is_an_upgrade_to_the_version_before(scene: Scene) -> None:
-    """The autoscaler of each cluster moves the one GPU on, and takes its worker away when nobody asks any more.
+    """The autoscaler of each cluster moves the one GPU on, and removes its worker when no task is left.
 
-    A node is idle only if no clip lies in its object store: a Dispatcher that holds one longer than its task, as those
-    of before "Let a clip leave shared memory with its task" did, keeps the GPU worker for ever, and this test fails.
+    A node is idle only if no clip is in its object store. A Dispatcher that holds a clip longer than its task keeps the
+    GPU worker forever, and this test fails. That was the case before "Let a clip leave shared memory with its task".
     """
     operator = scene.operator
     old, tasks = upgrade_under_tasks(scene, "0.1.0", "v1", downscale_to_zero_delay_s=IDLE_GENERATOR_S)

@@ -1,4 +1,4 @@
-"""The rendered NetworkPolicy, put into force by nftables: what must be reached is reached, what must not is not."""
+"""The rendered NetworkPolicy, enforced by nftables: required connections work, forbidden ones do not."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ STRANGERS = {
     "neighbour": "ltx2",
     "stranger": "default",
 }
-"""Who else is in the cluster, by namespace. The neighbour is a pod of another app beside the server."""
+"""Other pods in the cluster, by namespace. The neighbor is a pod of another app beside the server."""
 OPEN_OUTSIDE = {53, 443, 5432, 6379, 6380, 6443}
 """The name server, buckets and webhooks, PostgreSQL, Redis, the Kubernetes API."""
 SHUT_OUTSIDE = {22, 25, 80, 8080, 9000}
@@ -36,7 +36,7 @@ def objects(overlay: str) -> tuple[dict[str, Any], ...]:
 
 
 class Reach:
-    """Pods with a listener on every port, and who reaches whom."""
+    """Pods with a listener on every port, and the connections between them."""
 
     def __init__(self, overlay: str, network: Network, stack: ExitStack) -> None:
         service = of_kind(list(objects(overlay)), "RayService")
@@ -113,7 +113,7 @@ def test_the_pods_of_the_server_reach_each_other_and_outside_what_they_need() ->
 
 
 def test_without_the_policy_everything_is_reached() -> None:
-    """So that what is shut in the other tests is shut by the policy."""
+    """Shows that the policy blocks what is blocked in the other tests."""
     with cluster("production") as reach:
         for holder in reach.holders.values():
             holder.run("nft", "flush", "ruleset")

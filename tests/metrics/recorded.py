@@ -1,4 +1,4 @@
-"""Metrics that keep what was recorded, under the rules of the table."""
+"""A metrics recorder that stores the values, and enforces the definitions of the metrics table."""
 
 from collections import defaultdict
 
@@ -8,7 +8,7 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class RecordedMetrics:
-    """Counters add up, gauges show the last value, histograms list their observations."""
+    """Counters are summed, gauges keep the last value, histograms list their observations."""
 
     def __init__(self) -> None:
         self.values: dict[Series, float] = {}

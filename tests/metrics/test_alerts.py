@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard: they name metrics that there are, and the page says what each alert means."""
+"""The alert rules and the dashboard use existing metrics, and the page explains each alert."""
 
 import json
 import re
@@ -29,10 +29,11 @@ RAYS = {
     "ray_object_store_used_memory",
     "ray_object_store_available_memory",
 }
-"""Ray's own that the dashboard shows beside ours: read from the endpoint of 2.60, the GPU's from its source."""
+"""Ray's own metrics on the dashboard. Read from the endpoint of Ray 2.60; the GPU's from its source."""
 
 KUBERAYS = {"kuberay_service_condition_ready", "kuberay_service_condition_upgrade_in_progress"}
-"""Of KubeRay's operator, read from its source (1.4 to 1.7): 1 for each condition, whose status is a label."""
+"""Metrics of KubeRay's operator, read from its source (1.4 to 1.7): 1 for each condition, with the status as a label.
+"""
 
 tool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: it comes with Prometheus")
 
@@ -108,7 +109,7 @@ def test_every_alert_fires_on_what_it_is_for_and_is_silent_on_what_is_near_to_it
 def test_the_last_values_of_a_dispatcher_that_died_do_not_count_twice(
     panel: str, shown: dict[str, int], tmp_path: Path
 ) -> None:
-    """Ray shows them for 20 s beside those of its successor."""
+    """Ray exports them for 20 s beside those of the next Dispatcher."""
     (query, *_) = (expr for title, expr in queries() if title == panel)
     gauges = (
         'tasks{state="queued",',

@@ -1,4 +1,4 @@
-"""What is counted when a task ends and when a run becomes a file."""
+"""The counts when a task ends, and when a run becomes a file."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The table of metrics, and the two that record by it: Ray's and the tests' own."""
+"""The metrics table, and the two recorders that follow it: Ray's and the tests' own."""
 
 import pickle
 import re

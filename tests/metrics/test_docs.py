@@ -1,4 +1,4 @@
-"""docs/metrics.md says what the table says."""
+"""docs/metrics.md matches the metrics table."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def shown(label: Label) -> str:
 
 
 def row(metric: Metric) -> str:
-    """The metric as the page has it; a histogram by the name that its three series share."""
+    """The metric's row on the page. A histogram has the name that its three series share."""
     name = metric.series[0].removesuffix("_bucket") if metric.kind is Kind.HISTOGRAM else metric.series[0]
     labels = "<br>".join(shown(label) for label in metric.labels)
     return f"| `{name}` | {metric.kind}, {metric.unit} | {metric.description} | {labels} |"

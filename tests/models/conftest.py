@@ -14,11 +14,11 @@ from tests.fake_hub import FakeHub, running
 
 
 def ignore(_progress: Progress) -> None:
-    """A report that nobody reads."""
+    """Ignore a progress report."""
 
 
 def small(**fields: object) -> VideoRequest:
-    """The smallest request that has motion in it."""
+    """The smallest request that contains motion."""
     defaults: dict[str, object] = {
         "prompt": "a cat",
         "height": 64,
@@ -31,7 +31,7 @@ def small(**fields: object) -> VideoRequest:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Nothing here is large enough for two, and on a busy machine they wait for each other."""
+    """Use one thread: the models are too small for two, and on a busy machine threads wait for each other."""
     torch.set_num_threads(1)
 
 
@@ -47,7 +47,7 @@ def tiny_folder(cache_dir: Path) -> Path:
 
 @pytest.fixture
 def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty one in the place of the cache that all programs of this user share."""
+    """An empty folder that replaces the user's own hub cache."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "user-cache"))
     return tmp_path / "user-cache"
 

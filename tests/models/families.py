@@ -1,6 +1,6 @@
-"""Tiny checkpoints in the layout of each family: the classes and the switches of the real one, at little width.
+"""Tiny checkpoints in the layout of each family: the real classes and config switches, at small width.
 
-The switches are those in the configs of the published repositories, the schedulers as they come with them.
+The switches and the schedulers are those in the configs of the published repositories.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ from models.checkpoint.tiny import (
 QUIET = 0.01
 DRAWN = ("text_encoder", "connectors", "transformer", "vae", "audio_vae", "vocoder")
 BLOCKS = 2
-"""So that there is a block before the last, which alone is perturbed."""
+"""Two, so that there is a block before the last one. Only the last one is perturbed."""
 
 TRANSFORMER_2_0 = {**TRANSFORMER, "num_layers": BLOCKS, "rope_type": "split", "perturbed_attn": False}
 CONNECTORS_2_0 = {**CONNECTORS, "rope_type": "split"}
@@ -81,7 +81,7 @@ def build_2_0(folder: Path) -> Path:
 
 
 def build_2_0_distilled(folder: Path) -> Path:
-    """LTX-2 distilled, with a scheduler that says so."""
+    """LTX-2 distilled, with a scheduler config that shows it."""
     return _save(folder, **_parts_2_0(), scheduler=SCHEDULER_DISTILLED)
 
 
@@ -91,12 +91,12 @@ def build_2_3(folder: Path) -> Path:
 
 
 def build_2_3_distilled(folder: Path) -> Path:
-    """LTX-2.3 distilled, with a scheduler that says so."""
+    """LTX-2.3 distilled, with a scheduler config that shows it."""
     return _save(folder, **_parts_2_3(TRANSFORMER_2_3), scheduler=SCHEDULER_DISTILLED)
 
 
 def build_2_5(folder: Path) -> Path:
-    """LTX-2.5, with Gemma 4: what its index names is distilled, and the full transformer lies beside it."""
+    """LTX-2.5, with Gemma 4: its index names the distilled transformer, and the full one lies beside it."""
     parts = {**_parts_2_3(TRANSFORMER_2_5), "text_encoder": _gemma_4(), "duration_head": _duration_head()}
     _save(folder, **parts, scheduler=SCHEDULER_DISTILLED)
     _draw(LTX2VideoTransformer3DModel(**TRANSFORMER_2_5), seed=6).save_pretrained(folder / BASE_VARIANT)
@@ -105,7 +105,7 @@ def build_2_5(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class FamilyCase:
-    """How a family is built, what the operator says of it, and what it then is to diffusers."""
+    """How to build a family's checkpoint, the operator's setting for it, and its expected diffusers classes."""
 
     build: Callable[[Path], Path]
     distilled: bool
@@ -126,7 +126,7 @@ FAMILIES: Mapping[str, FamilyCase] = {
 
 
 def _gemma_4() -> Gemma4UnifiedForConditionalGeneration:
-    """One with a layer of each kind of attention, and as many layers as the connectors expect."""
+    """A text encoder with a layer of each kind of attention, and as many layers as the connectors expect."""
     text = {
         "vocab_size": VOCABULARY_SIZE,
         "hidden_size": TEXT_WIDTH,
@@ -142,7 +142,7 @@ def _gemma_4() -> Gemma4UnifiedForConditionalGeneration:
 
 
 def _duration_head() -> LTX2DurationHead:
-    """One that finds that a video should play for a bit more than a second."""
+    """A duration head whose prediction is a little more than a second."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         head = LTX2DurationHead(WIDTH, WIDTH, pooler_hidden_dim=8, num_pooler_heads=1, mlp_hidden_dim=8)
@@ -175,7 +175,7 @@ def _parts_2_3(transformer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _save(folder: Path, *, scheduler: Mapping[str, Any], **parts: Any) -> Path:
-    """Draw the weights of all parts but the duration head, and write them as diffusers does."""
+    """Draw the weights of all parts except the duration head, and save them like diffusers."""
     parts["audio_vae"] = AutoencoderKLLTX2Audio(**AUDIO_VAE)
     for name in DRAWN:
         _draw(parts[name], seed=5)
@@ -193,14 +193,14 @@ def _draw(component: Any, seed: int) -> Any:
 
 
 def _set_statistics(autoencoder: Any) -> None:
-    """Latents are normalised: with a mean of nothing and a deviation of one, nobody would see it left out."""
+    """Set a mean and deviation for the latents. With 0 and 1, a missing normalization would not be noticed."""
     rng = np.random.default_rng(8)
     for buffer, low, high in ((autoencoder.latents_mean, -0.5, 0.5), (autoencoder.latents_std, 0.5, 1.5)):
         buffer.copy_(torch.from_numpy(rng.uniform(low, high, tuple(buffer.shape))))
 
 
 def _quieten(vocoder: Any) -> None:
-    """Random weights are so loud that every sample is cut to 1, and all sounds would be the same."""
+    """Scale the output layer down. Otherwise every sample is clipped to 1, and all audio is equal."""
     stages = (vocoder.vocoder, vocoder.bwe_generator) if isinstance(vocoder, LTX2VocoderWithBWE) else ()
     for stage in stages:
         stage.conv_out.weight.data.mul_(QUIET)

@@ -1,4 +1,4 @@
-"""The same video by a direct call of diffusers, as its documentation shows it for each family."""
+"""Renders the same video by a direct call of diffusers, as in its documentation for each family."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ UNGUIDED = {
     "modality_scale": 1.0,
     "audio_modality_scale": 1.0,
 }
-"""All six: what is left out is guided, and one scale above its off value guides the picture too."""
+"""All six scales: a scale that is left out is guided, and one above its off value guides the video too."""
 
 
 def make_image() -> Image.Image:
@@ -40,7 +40,7 @@ def make_image() -> Image.Image:
 
 
 def load(family: FamilyCase, folder: Path, cache_dir: Path, fixes: frozenset[Fix] = NONE) -> Ltx2Model:
-    """The checkpoint of a family in `folder`, as the server loads it; without fixes, unless they are given."""
+    """The checkpoint of a family in `folder`, loaded like the server; without fixes, unless they are given."""
     return Ltx2Model.load(
         str(folder), "cpu", cache_dir, ignore, LoadOptions(checkpoint_type=family.checkpoint_type, fixes=fixes)
     )
@@ -54,7 +54,7 @@ def by_diffusers(
     dtype: torch.dtype = torch.float32,
     **more: Any,
 ) -> tuple[Any, Any]:
-    """Frames (T, H, W, 3), uint8 and labelled as a tiny model's are, and the waveform (channels, samples)."""
+    """Frames (T, H, W, 3), uint8 with a tiny model's watermark, and the waveform (channels, samples)."""
     pipe = _pipeline(folder, family, dtype, from_image=image is not None)
     video, audio = pipe(
         prompt=request.prompt,
@@ -75,13 +75,13 @@ def by_diffusers(
 
 
 def assert_same(rendered: Clip, frames: Any, audio: Any) -> None:
-    """Bit for bit; the sound may end where the picture does."""
+    """Compare bit for bit. The rendered audio may end with the video."""
     assert np.array_equal(rendered.frames, frames)
     assert np.array_equal(rendered.audio, audio[:, : rendered.audio.shape[1]])
 
 
 def _pipeline(folder: Path, family: FamilyCase, dtype: torch.dtype, *, from_image: bool) -> Any:
-    """STG is put on where a checkpoint leaves it off, as Lightricks' own pipeline has it (see models/recipes)."""
+    """Switch STG on where the checkpoint's config leaves it off, like Lightricks' own pipeline."""
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
         folder / family.transformer, perturbed_attn=True, dtype=dtype
     )

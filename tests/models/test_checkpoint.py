@@ -1,4 +1,4 @@
-"""Which checkpoint a setting means, and whether its files are whole."""
+"""Which checkpoint a setting selects, and whether its files are complete."""
 
 import json
 import os
@@ -31,7 +31,7 @@ TENSORS = {
 
 @pytest.fixture
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A checkpoint that a test may spoil."""
+    """A checkpoint that a test may damage."""
     return shutil.copytree(tiny_folder, tmp_path / "checkpoint")
 
 
@@ -42,7 +42,7 @@ def test_a_revision_that_is_empty_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/nowhere", "./nowhere", "~/nowhere", "no-owner", "a/b/c", ""])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="is no folder on this machine"):
+    with pytest.raises(ModelNotFound, match="is neither a folder on this machine nor a repository"):
         fetch_checkpoint(name, tmp_path, ignore)
     assert not is_repository(name)
 
@@ -78,13 +78,13 @@ def test_a_file_that_was_cut_off_is_said_before_anything_is_loaded(folder: Path)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "no whole header"),
-        (b"abc", "no whole header"),
-        (struct.pack("<Q", 10**15) + b"{}", "no whole header"),
-        (struct.pack("<Q", 2) + b"{,", "no JSON object"),
-        (struct.pack("<Q", 2) + b"[]", "no JSON object"),
-        (struct.pack("<Q", 8) + b'{"a":{}}', "none of safetensors"),
-        (b"<html>not a model but a page that a proxy sent</html>", "no whole header"),
+        (b"", "its header is incomplete"),
+        (b"abc", "its header is incomplete"),
+        (struct.pack("<Q", 10**15) + b"{}", "its header is incomplete"),
+        (struct.pack("<Q", 2) + b"{,", "not a JSON object"),
+        (struct.pack("<Q", 2) + b"[]", "not a JSON object"),
+        (struct.pack("<Q", 8) + b'{"a":{}}', "not that of a safetensors file"),
+        (b"<html>not a model but a page that a proxy sent</html>", "its header is incomplete"),
     ],
 )
 def test_a_header_that_is_broken_is_said(folder: Path, content: bytes, said: str) -> None:
@@ -94,7 +94,7 @@ def test_a_header_that_is_broken_is_said(folder: Path, content: bytes, said: str
 
 
 def shard(folder: Path, component: str) -> Path:
-    """Write a component's weights as shards, beside the whole file; returns the folder of the component."""
+    """Write a component's weights as shards, beside the single file. Returns the component's folder."""
     whole = next((folder / component).glob("*.safetensors"))
     tensors = load_file(whole)
     names = {name: f"{whole.stem}-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(sorted(tensors))}
@@ -120,7 +120,7 @@ def test_a_shard_that_is_missing_is_named(folder: Path, component: str) -> None:
 def test_a_pipeline_without_one_of_its_parts_is_refused(folder: Path, component: str, value: object) -> None:
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, component: value}))
-    with pytest.raises(ModelBroken, match=f"names no {component}"):
+    with pytest.raises(ModelBroken, match=f"lists no {component}"):
         check_checkpoint(folder)
 
 
@@ -144,12 +144,12 @@ def test_of_weights_that_are_there_twice_the_copy_that_is_read_is_the_one_that_i
 
 @pytest.mark.parametrize("component", TENSORS)
 def test_weights_that_lack_a_tensor_are_not_rendered_with(folder: Path, component: str) -> None:
-    """diffusers and transformers would render on, with whatever stood in memory."""
+    """diffusers and transformers would continue, with uninitialized memory."""
     file, name = next((folder / component).glob("*.safetensors")), TENSORS[component]
     tensors = load_file(file)
     tensors["something.else"] = tensors.pop(name)
     save_file(tensors, file, {"format": "pt"})
-    with pytest.raises(ModelBroken, match=rf"{component} is broken: its weights lack 1 that its config asks for"):
+    with pytest.raises(ModelBroken, match=rf"{component} is broken: 1 tensors that its config requires are missing"):
         Ltx2Model.load(str(folder), "cpu", folder.parent, ignore)
 
 
@@ -165,7 +165,7 @@ def test_every_file_that_is_gone_or_damaged_is_named(tiny_folder: Path, tmp_path
     names = sorted(str(file.relative_to(tiny_folder)) for file in tiny_folder.rglob("*") if file.is_file())
     assert len(names) > len(TENSORS)
     for name in names:
-        if name == "text_encoder/generation_config.json":  # it is for making text
+        if name == "text_encoder/generation_config.json":  # it is for text generation
             continue
         for damage in (None, b"", (tiny_folder / name).read_bytes()[:-5], b"\x00\xff"):
             with pytest.raises(ModelBroken, match=name.rpartition("/")[2]):
@@ -173,7 +173,7 @@ def test_every_file_that_is_gone_or_damaged_is_named(tiny_folder: Path, tmp_path
 
 
 def spoilt(tiny_folder: Path, folder: Path, name: str, damage: bytes | None) -> Path:
-    """A checkpoint of links with one file that is gone, or has the content of `damage`."""
+    """A checkpoint of links in which one file is missing, or has the content of `damage`."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(tiny_folder, folder, copy_function=os.link)
     (folder / name).unlink()

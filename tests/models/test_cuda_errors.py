@@ -66,7 +66,7 @@ def test_where_no_gpu_is_used_there_is_none_to_ask() -> None:
 def test_an_error_that_does_not_tell_has_the_gpu_asked(
     monkeypatch: pytest.MonkeyPatch, answer: Exception | None, fault: str | None
 ) -> None:
-    """cuBLAS says only that it failed; what broke the context is heard with the next call."""
+    """cuBLAS reports only that it failed. The next call reports what broke the context."""
 
     def synchronize() -> None:
         if answer is not None:

@@ -1,4 +1,4 @@
-"""Promise: a decode that runs out of memory costs a second decode, and not all the steps before it."""
+"""Promise: a decode that runs out of memory costs a second decode, not all the steps before it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ WIDE = {"height": 64, "width": 576, "num_inference_steps": 2}
 
 @pytest.fixture
 def short_of_memory(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """A VAE that runs out of memory unless it decodes in tiles; how each decode was asked for."""
+    """A VAE that runs out of memory unless it decodes in tiles. Returns whether each decode used tiles."""
     vae: Any = model._text_to_video.vae
     plain, tries = vae.decode, []
 
@@ -54,7 +54,7 @@ def test_it_is_what_tiles_make(model: Ltx2Model, short_of_memory: list[bool], mo
 
 
 class Gpu:
-    """A placement on a card."""
+    """A placement on a GPU."""
 
     mode = "none"
 
@@ -103,7 +103,7 @@ def test_other_errors_are_not_tried_again(model: Ltx2Model, monkeypatch: pytest.
 def test_the_whole_is_decoded_only_where_its_kernels_have_room_too(
     monkeypatch: pytest.MonkeyPatch, over: int, tiles: bool
 ) -> None:
-    """On an L40S 704x1280 with 121 frames was decoded whole with 0.45 GB to spare."""
+    """Observed on an L40S: 704x1280 with 121 frames was decoded whole with 0.45 GB to spare."""
     request = small(height=704, width=1280, num_frames=121)
     free = decode_bytes(704, 1280, 121) + CUDA_BYTES + over
     monkeypatch.setattr(offload, "free_vram_bytes", lambda: free - 1000)
@@ -113,7 +113,7 @@ def test_the_whole_is_decoded_only_where_its_kernels_have_room_too(
 
 
 def test_tiles_are_off_after_a_decode(model: Ltx2Model, short_of_memory: list[bool]) -> None:
-    """An image that is encoded next would be tiled by what this video bore."""
+    """Otherwise the next input image would be encoded in tiles for this video's size."""
     use_tiles(model._text_to_video.vae, 64, 576)
     model.render(small(**WIDE), None, ignore)
     assert not model._text_to_video.vae.use_tiling

@@ -1,4 +1,4 @@
-"""What a distilled checkpoint takes is what it was made for, and a request that says otherwise is told so."""
+"""A distilled checkpoint renders with its own parameters, and a request with others is told so."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.models.reference import assert_same, by_diffusers
 
 @pytest.fixture(scope="module")
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
-    """A checkpoint whose scheduler is still that of its base; the operator says what it is."""
+    """A checkpoint whose scheduler is still that of its base. The operator's setting says that it is distilled."""
     folder = build_2_3(tmp_path_factory.mktemp("distilled"))
     model = Ltx2Model.load(
         str(folder), "cpu", folder, ignore, LoadOptions(checkpoint_type=CheckpointType.DISTILLED, fixes=NONE)
@@ -35,7 +35,7 @@ def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Lt
 
 
 def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: Path) -> None:
-    """One whose scheduler's config is that of a distilled one."""
+    """A base model whose scheduler's config is that of a distilled one."""
     folder = build_2_3_distilled(tmp_path / "model")
     base = Ltx2Model.load(
         str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(checkpoint_type=CheckpointType.BASE, fixes=NONE)

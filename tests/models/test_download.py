@@ -1,6 +1,6 @@
-"""Getting a repository, against a hub of our own on localhost: the real client, no network.
+"""Downloads of a repository from a local fake hub: the real client, without a network.
 
-Promise: what is there already is used, what breaks goes on, and each failure has a code and says what to do.
+Promise: local files are used, interrupted downloads continue, and each failure has a code and a message with a remedy.
 """
 
 import errno
@@ -120,7 +120,7 @@ def test_while_the_hub_is_down_what_is_there_is_used(hub: FakeHub, tmp_path: Pat
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore) == first
 
 
-# -- what breaks on the way
+# -- faults during the transfer
 
 
 def test_a_connection_that_breaks_goes_on_where_it_broke(
@@ -173,7 +173,7 @@ def test_what_does_not_fit_on_the_disk_is_said_before_anything_is_fetched(hub: F
     assert hub.served == ["model_index.json"]
 
 
-# -- what cannot be had
+# -- what cannot be downloaded
 
 
 def test_a_gated_repository_opens_with_the_token(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_gated_repository_opens_with_the_token(hub: FakeHub, tmp_path: Path, m
     with pytest.raises(ModelGated, match=r"accept its terms on huggingface\.co, and set HF_TOKEN"):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
     monkeypatch.setenv("HF_TOKEN", "hf_mistyped")
-    with pytest.raises(ModelGated, match=r"is refused with this token: check HF_TOKEN.*Invalid credentials"):
+    with pytest.raises(ModelGated, match=r"cannot be read with this token: check HF_TOKEN.*Invalid credentials"):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore).is_dir()
@@ -222,7 +222,7 @@ def test_offline_what_is_there_in_part_is_said(hub: FakeHub, tmp_path: Path, mon
     with pytest.raises(DownloadFailed):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubUnreachable, match="is only in part on this machine"):
+    with pytest.raises(HubUnreachable, match="is only partly on this machine"):
         fetch_checkpoint(REPOSITORY, tmp_path / "cache", ignore)
 
 
@@ -250,7 +250,7 @@ def response(status: int) -> Any:
             DownloadFailed,
             "could not be downloaded: 503 see",
         ),
-        (errors.HfHubHTTPError("no", response=response(403)), ModelGated, "check HF_TOKEN, and what it may read (no)"),
+        (errors.HfHubHTTPError("no", response=response(403)), ModelGated, "check HF_TOKEN and its permissions (no)"),
         (errors.HFValidationError("two slashes"), ModelNotFound, "two slashes"),
         (ConnectionResetError("reset"), DownloadFailed, "the connection broke"),
         (httpx2.ReadError("broken"), DownloadFailed, "the connection broke"),
@@ -332,7 +332,7 @@ def test_a_repository_with_one_transformer_is_the_base_that_the_operator_says_it
 
 
 def test_two_that_download_into_one_cache_at_once_both_get_it_whole(hub: FakeHub, tmp_path: Path) -> None:
-    """In processes of their own, as replicas are."""
+    """In separate processes, like replicas."""
     hub.misbehaviour.delay_s = 0.2
     code = "import sys, pathlib\nfrom models.checkpoint.locate import fetch_checkpoint\n"
     code += "from models.checkpoint.validate import check_checkpoint\n"
@@ -345,11 +345,11 @@ def test_two_that_download_into_one_cache_at_once_both_get_it_whole(hub: FakeHub
     assert hub.served.count(WEIGHTS) == 1
 
 
-# -- what nobody needs
+# -- files that are not needed
 
 
 def test_of_weights_that_are_there_twice_one_copy_is_downloaded(hub: FakeHub, tmp_path: Path) -> None:
-    """diffusers reads shards first, transformers the whole file."""
+    """diffusers prefers shards, transformers the single file."""
     for component, whole in {"connectors": "diffusion_pytorch_model", "text_encoder": "model"}.items():
         content = (hub.folder / component / f"{whole}.safetensors").read_bytes()
         (hub.folder / component / f"{whole}-00001-of-00001.safetensors").write_bytes(content + b" ")

@@ -1,4 +1,4 @@
-"""A driver that is older than torch's CUDA wants is named in one sentence."""
+"""A driver that is too old for torch's CUDA is reported in one sentence."""
 
 import sys
 from collections.abc import Callable
@@ -27,7 +27,7 @@ OPEN = (
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    """Makes a host of a driver's file and of torch's own version file."""
+    """A function that simulates a host, from a driver's version file and torch's own version file."""
 
     def make(module: str | None, cuda: str) -> None:
         version = tmp_path / "version.py"
@@ -46,7 +46,7 @@ def test_an_older_driver_is_named_with_what_is_wanted_and_the_ways_out(form: str
     sentence = find_old_driver()
     assert sentence is not None
     assert "driver is 535.183.06" in sentence
-    assert "CUDA 13.0 wants 580 or newer" in sentence
+    assert "CUDA 13.0 requires 580 or newer" in sentence
     assert "TORCH_INDEX" in sentence
     assert "\n" not in sentence
 

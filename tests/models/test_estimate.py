@@ -1,4 +1,4 @@
-"""Promise: what a request takes is known before it starts, and what does not fit is told what does."""
+"""Promise: a request's memory is known before it starts, and a request that does not fit gets alternatives."""
 
 import pickle
 
@@ -89,7 +89,7 @@ def test_what_is_told_has_the_text_in_it() -> None:
 def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
     with pytest.raises(DoesNotFit, match=r"1920x1088 with \d+ frames or \d+x\d+ with 121 frames") as refused:
         check_fits(LARGEST, 9 * GB, RequestLimits())
-    assert "9.0 GB are there" in refused.value.message
+    assert "9.0 GB are free" in refused.value.message
     assert refused.value.field == "num_frames"
 
 
@@ -104,7 +104,7 @@ def test_the_refusal_names_a_field_that_the_nearest_changes(height: int, width: 
 @pytest.mark.parametrize("from_image", [False, True])
 @pytest.mark.parametrize("free_gb", [5, 6, 8, 12])
 def test_what_is_named_may_be_asked_for(free_gb: float, from_image: bool) -> None:
-    """Within the limits and their multiples, at every shape and length, whole latents or not."""
+    """Within the limits and their multiples, at every aspect ratio and length, for whole latents or not."""
     shapes = [(1088, 1920, 121), (1920, 64, 481), (576, 1024, 200), (1024, 1024, 120), (448, 1920, 250)]
     for height, width, frames in shapes:
         asked = DEFAULT.model_copy(update={"height": height, "width": width, "num_frames": frames})

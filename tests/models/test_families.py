@@ -1,6 +1,6 @@
-"""Every family renders, from text and from a picture, what a plain call of diffusers renders, to the bit.
+"""Every family renders, from text and from an image, the same as a plain diffusers call, bit for bit.
 
-Without the fixes, which make of it what Lightricks' pipelines render (see models/fixes and tests/models/fixes).
+The fixes are off here. With them, a render equals Lightricks' pipelines (see models/fixes and tests/models/fixes).
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ CHANGES: dict[str, object] = {
     "modality_scale": 2.0,
     "quality": "fast",
 }
-"""One of each parameter that changes what is drawn and not how much of it."""
+"""One value for each parameter that changes the content but not the amount of work."""
 
 images = pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
 
@@ -85,7 +85,7 @@ def test_it_renders_what_diffusers_renders_to_the_bit(
 def test_other_tasks_before_it_change_nothing(
     family: FamilyCase, model: Ltx2Model, folder: Path, image: Image.Image | None
 ) -> None:
-    """A fast one of another size and kind, and one that was canceled half-way; the second time its text is known."""
+    """A fast task of another size and kind, and one that was canceled halfway. The second time, the text is cached."""
     request = small(seed=3, prompt="a dog", num_inference_steps=3)
     frames, audio = by_diffusers(folder, family, request, image)
     assert_same(model.render(request, image, ignore), frames, audio)
@@ -126,7 +126,7 @@ def test_whatever_is_sped_up_stays_within_rounding(
 def test_in_bfloat16_as_on_a_gpu_only_the_last_rounding_differs(
     family: FamilyCase, folder: Path, tmp_path: Path, image: Image.Image | None
 ) -> None:
-    """diffusers rounds the finished picture to bfloat16 once more before it becomes bytes."""
+    """diffusers rounds the finished frames to bfloat16 once more before they become bytes."""
     seen = fetch_checkpoint(str(folder), tmp_path, ignore, family.checkpoint_type)
     profile = read_profile(seen, family.checkpoint_type)
     half = Ltx2Model("half", profile, load_pipeline(seen, profile, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))

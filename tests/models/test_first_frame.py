@@ -17,14 +17,14 @@ from models.request.request import RequestLimits, VideoRequest
 from tests.models.conftest import ignore, small
 
 CRF = 33
-"""Of the family of the tiny model."""
+"""The CRF of the tiny model's family."""
 DB = 1.0
-"""How much worse than in the reference's order the image may reach the encoder."""
+"""How much worse the image at the encoder may be than with the reference's order of operations."""
 
 
 @pytest.fixture
 def encoded(model, monkeypatch) -> list[torch.Tensor]:
-    """What reaches the encoder. The render ends there."""
+    """The images that reach the encoder. The render ends there."""
     seen: list[torch.Tensor] = []
 
     def encode(frames: torch.Tensor, **_: object) -> None:
@@ -36,7 +36,7 @@ def encoded(model, monkeypatch) -> list[torch.Tensor]:
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Detail at every scale, as a photo has it: noise of octaves, and sharp edges."""
+    """An image with detail at every scale, like a photo: noise in octaves, and sharp edges."""
     rng, coarse = np.random.default_rng(3), (width // 4, height // 4)
     total = np.zeros((coarse[1], coarse[0], 3), np.float32)
     for octave in range(7):
@@ -89,7 +89,7 @@ def test_a_photo_of_12_megapixels_is_compressed_before_it_is_shrunk(model, encod
 
 @pytest.mark.parametrize("shape", [(128, 64), (90, 50), (300, 64)])
 def test_an_image_that_is_not_larger_than_the_video_is_compressed_at_its_size(model, encoded, shape):
-    """Also one that an older version has stored: it has the video's size already."""
+    """Also an image that an older version has stored: it has the video's size already."""
     request, sent = small(), photo(*shape)
     kept, _ = fit_image(sent, request, RequestLimits())
     assert np.array_equal(kept, ImageOps.fit(sent, (128, 64), Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""Promise: fp8 rounds attention and feed-forward weights of the blocks alone, with a scale a row."""
+"""Promise: fp8 quantizes only the blocks' attention and feed-forward weights, with a scale per row."""
 
 from pathlib import Path
 from typing import Any

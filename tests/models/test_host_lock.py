@@ -1,4 +1,4 @@
-"""Promise: one process of a host looks at its free memory and takes it, and one that dies stops nobody."""
+"""Promise: only one process of a host at a time measures and allocates memory, and a dead one blocks no other."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ with host_lock(Path(sys.argv[1])) as held:
 
 
 def hold(file: Path) -> subprocess.Popen[str]:
-    """Another process that has the lock."""
+    """Start another process that holds the lock."""
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(file)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "True\n"

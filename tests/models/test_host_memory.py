@@ -1,4 +1,4 @@
-"""Promise: a container's limit counts, so that a replica is not killed for what the machine has free."""
+"""Promise: a container's limit counts, so that a replica is not killed for using the machine's free memory."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_a_limit_of_the_first_version_counts(tmp_path: Path, controllers: str) -
 
 
 def test_a_container_that_sees_its_own_limit_at_the_top_is_held_to_it(tmp_path: Path) -> None:
-    """As Docker mounts them: the path is the host's, and the files of the container stand at the root."""
+    """As Docker mounts them: the path is the host's, and the container's files are at the root."""
     root = tmp_path / "root"
     cgroup(root / "memory", "1000", 400, 0, V1)
     assert _left_in_cgroups(root, own(tmp_path, "4:memory:/docker/0123abc")) == [600]
@@ -80,7 +80,7 @@ def test_a_large_machine_keeps_more_free_than_ray_wants() -> None:
 
 
 def test_in_a_container_the_margin_is_a_share_of_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """8 % of a host with 2 TB is more than a container of 128 GB has: nothing would be pinned, and no model sleep."""
+    """8 % of a host with 2 TB is more than a container of 128 GB has: no pinning and no sleep would be possible."""
     cgroup(tmp_path / "root" / "mine", str(10**9), 4 * 10**8, 0)
     monkeypatch.setattr(host_memory, "CGROUPS", tmp_path / "root")
     monkeypatch.setattr(host_memory, "OWN_CGROUP", own(tmp_path, "0::/mine"))

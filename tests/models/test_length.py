@@ -1,4 +1,4 @@
-"""`length: auto` leaves the length to LTX-2.5, which tells it from the prompt; a request's `num_frames` bounds it."""
+"""`length: auto` leaves the length to LTX-2.5, which predicts it from the prompt, up to the request's `num_frames`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_length_that_is_left_to_the_model_is_the_one_that_diffusers_chooses(
     request = small(num_frames=49, length="auto")
     bounds = {"num_frames": None, "min_seconds": 49 / 25 / 2, "max_seconds": 49 / 25}
     frames, audio = by_diffusers(folder, family, request, image, **bounds)
-    for _ in range(2):  # the second time its text is known
+    for _ in range(2):  # the second time, the text is cached
         rendered = model.render(request, image, ignore)
         assert 9 <= len(rendered.frames) < 49
         assert_same(rendered, frames, audio)

@@ -1,4 +1,4 @@
-"""Promise: memory that ran out is known as such, whoever ran out of it."""
+"""Promise: an out-of-memory error is recognized, whichever library raises it."""
 
 import pytest
 import torch

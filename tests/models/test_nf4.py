@@ -1,4 +1,4 @@
-"""Promise: a text encoder in 4 bits is a third as large, moves like any other, and is never chosen in silence."""
+"""Promise: a 4-bit text encoder has a third of the size, moves like any other, and is used only on request."""
 
 import sys
 from pathlib import Path
@@ -49,7 +49,7 @@ NF4 = TextEncoderDtype.NF4
 
 
 def build(folder: Path, place: OffloadMode, text_weights: TextEncoderDtype = NF4) -> Ltx2Model:
-    """A model that stands as on a GPU, in bfloat16."""
+    """A model in bfloat16, placed as on a GPU."""
     profile = read_profile(folder)
     pipe = load_pipeline(folder, profile, "cuda")
     placed = offload.apply(pipe, Placement(place, 0, 0, text_weights=text_weights), device="cpu")

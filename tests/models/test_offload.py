@@ -1,4 +1,4 @@
-"""Promise: what passes through a GPU moves as its placement says, and nothing else does."""
+"""Promise: streamed weights move as their placement says, and all others stay."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from tests.models.optimizations.conftest import denoise, distance
 
 
 class Stream:
-    """A stream of a device that has none: what is copied on it is there at once."""
+    """A stream for a device without streams: a copy on it is complete at once."""
 
     def synchronize(self) -> None:
         pass
 
 
 class Backend:
-    """What diffusers asks of a device with streams."""
+    """The functions that diffusers calls on a device with streams."""
 
     Stream = Stream
 
@@ -41,7 +41,7 @@ class Backend:
 
 @pytest.fixture
 def streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU stands for a GPU with streams: diffusers prefetches, and copies nothing."""
+    """The CPU replaces a GPU with streams: diffusers prefetches, but copies nothing."""
 
     def with_streams(module: Any, *, offload_type: str, use_stream: bool, **how: Any) -> None:
         config = group_offloading.GroupOffloadingConfig(
@@ -62,7 +62,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def passing(folder: Path, place: OffloadMode = OffloadMode.BLOCK) -> Any:
-    """A pipeline that stands as on a small GPU."""
+    """A pipeline placed as on a small GPU."""
     pipe = LTX2Pipeline.from_pretrained(folder)
     offload.apply(pipe, Placement(place, 0, 0), device="cpu")
     return pipe
@@ -71,7 +71,7 @@ def passing(folder: Path, place: OffloadMode = OffloadMode.BLOCK) -> Any:
 def test_what_is_in_no_block_moves_at_no_call(
     model: Ltx2Model, cache_dir: Path, streams: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """diffusers would move it to the GPU and back at each, through memory that is not pinned."""
+    """diffusers would move it to the GPU and back at each call, through memory that is not pinned."""
     loaded = Ltx2Model.load("tiny", "cpu", cache_dir, ignore)
     offload.apply(loaded._text_to_video, Placement(OffloadMode.BLOCK, 0, 0), device="cpu")
     transformer = loaded._text_to_video.transformer
@@ -96,7 +96,7 @@ def test_what_is_in_no_block_moves_at_no_call(
 
 
 def test_a_vae_prefetches_and_notes_nothing_more(tiny_folder: Path, streams: None) -> None:
-    """Its `decode` is no forward, so a hook on the whole would wait for the end of the first for ever."""
+    """Its `decode` is not a forward, so a hook on the whole VAE would wait forever for the end of the first call."""
     vae = passing(tiny_folder, OffloadMode.ALL_BUT_TRANSFORMER).vae
     latents = torch.zeros(1, vae.config.latent_channels, 2, 2, 2)
     noted = []
@@ -111,7 +111,7 @@ def test_a_vae_prefetches_and_notes_nothing_more(tiny_folder: Path, streams: Non
 
 
 def test_pinning_stops_where_others_take_the_memory(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each weight looks again: replicas of a host load together after a scale-up."""
+    """Each weight measures again: replicas of a host load together after a scale-up."""
     pipe = LTX2Pipeline.from_pretrained(tiny_folder)
     room = iter([80 * GB] * 6 + [0] * 10_000)
     monkeypatch.setattr(offload, "max_pinned_bytes", lambda: next(room))
@@ -124,6 +124,6 @@ def test_pinning_stops_where_others_take_the_memory(tiny_folder: Path, monkeypat
 
 
 def hooks(module: Any, name: str) -> list[Any]:
-    """diffusers' hooks by this name on a module and in it."""
+    """diffusers' hooks with this name, on a module and inside it."""
     registries = [part._diffusers_hook for part in module.modules() if hasattr(part, "_diffusers_hook")]
     return [hook for registry in registries if (hook := registry.get_hook(name)) is not None]

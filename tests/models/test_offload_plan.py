@@ -127,7 +127,7 @@ def test_weights_that_are_stored_as_other_numbers_are_made_anew_in_host_memory()
 
 @pytest.mark.parametrize("sizes", [LTX_2_0, LTX_2_3], ids=["2.0", "2.3"])
 def test_what_is_mapped_from_its_file_is_not_counted_as_taken(sizes: Sizes) -> None:
-    """The text encoder works once a task: the kernel keeps its file, or reads it again."""
+    """The text encoder is used once per task: the kernel keeps its file cached, or reads it again."""
     placed = plan(24 * GB, 50 * GB, sizes)
     assert (placed.mode, placed.weights) == (OffloadMode.BLOCK, WeightDtype.BF16)
     assert placed.host_bytes == sizes.weights["transformer"] - sizes.outside_blocks + 4 * GB
@@ -155,7 +155,7 @@ def test_a_card_that_another_process_shares_gets_a_smaller_placement() -> None:
 def test_every_card_with_a_placement_has_room_for_the_default_video_from_a_picture(
     card_gb: int, sizes: Sizes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As loading measures it: beside the weights, CUDA's context and what the speed-ups keep."""
+    """As measured at load: beside the weights, CUDA's context and the caches of the optimizations."""
     placed = plan(card_gb * GB, PLENTY, sizes)
     weights_bytes = placed.gpu_bytes - placed.stream_buffer_bytes - RESERVED_VRAM_BYTES
     monkeypatch.setattr(offload, "free_vram_bytes", lambda: card_gb * GB - weights_bytes - CONTEXT_BYTES)
@@ -210,7 +210,7 @@ def test_the_table_names_every_component_its_dtype_where_it_is_and_its_size() ->
 def test_a_model_that_passes_through_a_device_gives_the_same_result(
     model: Ltx2Model, cache_dir: Path, place: OffloadMode
 ) -> None:
-    """The same hooks as on a GPU, with the CPU in its place and without streams."""
+    """The same hooks as on a GPU, with the CPU instead and without streams."""
     passing = Ltx2Model.load("tiny", "cpu", cache_dir, lambda _progress: None)
     apply(passing._text_to_video, Placement(place, 0, 0), device="cpu")
     assert distance(denoise(passing), denoise(model)) == 0.0

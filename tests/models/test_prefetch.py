@@ -1,4 +1,4 @@
-"""Promise: the weights are read into the page cache while Python imports, each byte once, and no more than fit."""
+"""Promise: the weights are read into the page cache during the imports, each byte once, and no more than fit."""
 
 import shutil
 import threading

@@ -1,4 +1,4 @@
-"""Promise: the words of a task are encoded once, and what is remembered is what was encoded."""
+"""Promise: a task's text is encoded once, and the cache returns the same encoding."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def load(folder: Path, cache_dir: Path, **options: Any) -> Ltx2Model:
 
 @contextmanager
 def encodings(model: Ltx2Model) -> Iterator[list[str]]:
-    """The modules that read the text, each time that one does."""
+    """The modules that encode text, one entry per call."""
     read: list[str] = []
     pipe = model._text_to_video
     plain = pipe.text_encoder.forward
@@ -118,7 +118,7 @@ def test_the_negative_prompt_counts_only_where_it_is_read() -> None:
 def test_of_two_texts_the_one_that_is_new_is_encoded_and_the_result_is_the_same(
     tiny_folder: Path, tmp_path: Path, family: str, new: dict[str, object]
 ) -> None:
-    """Most prompts come with the same negative prompt: it is read once."""
+    """Most prompts come with the same negative prompt, which is encoded once."""
     folder = tiny_folder if family == "tiny" else FAMILIES[family].build(tmp_path / "model")
     fresh, model = load(folder, tmp_path), load(folder, tmp_path)
     reference = latents(fresh, **new)
@@ -133,7 +133,7 @@ def test_of_two_texts_the_one_that_is_new_is_encoded_and_the_result_is_the_same(
 
 
 class Connectors:
-    """Makes half a kilobyte of each text."""
+    """Returns half a kilobyte for each text."""
 
     def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return (torch.zeros(len(embeddings), 128) + embeddings.sum(),)
@@ -144,7 +144,7 @@ def test_the_least_recently_used_goes_first() -> None:
     cache = PromptCache(connectors, 3 * 512)
 
     def ask(prompt: str) -> bool:
-        """Whether it was known. The negative prompt is the same each time."""
+        """Whether the prompt was cached. The negative prompt is always the same."""
         with cache.inputs_for(small(prompt=prompt)) as text:
             connectors.forward(torch.ones(2, 1, 1))
             return "prompt" not in text
@@ -159,7 +159,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 def test_a_text_that_is_larger_than_all_that_may_be_kept_takes_no_others_place() -> None:
     class Growing:
-        """Makes as many floats of a prompt as it has letters."""
+        """Returns one float per letter of a prompt."""
 
         def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return (torch.zeros(1, int(embeddings[0])),)
@@ -195,7 +195,7 @@ def test_a_text_whose_encoding_fails_or_is_left_is_not_remembered(
 
 
 def test_a_text_in_another_normal_form_is_another_text() -> None:
-    """The tokenizer sees its code points, and so does the key."""
+    """The tokenizer gets its code points, and so does the cache key."""
     composed = "caf\u00e9"
     assert keys_of(small(prompt=composed)) != keys_of(small(prompt=unicodedata.normalize("NFD", composed)))
 

@@ -1,4 +1,4 @@
-"""Promise: a text that is longer than the model reads is said, and goes to the model as a direct call would have it."""
+"""Promise: a text that is too long for the model is reported, and reaches the model as in a direct call."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
 
 LONG = "word " * 300
-"""The tiny model's tokens are bytes; a space at the end is none, and BOS is one."""
+"""The tiny model's tokens are bytes. The trailing space is not counted, but BOS is."""
 
 
 def test_a_text_that_is_too_long_is_named_with_its_length(model: Ltx2Model) -> None:
@@ -32,7 +32,7 @@ def test_a_text_that_is_read_whole_is_not_named(model: Ltx2Model, text: str) -> 
 
 
 def test_a_default_that_nobody_sent_is_not_named_for_its_length(model: Ltx2Model) -> None:
-    """The list of faults is longer than the tiny model reads, a token for each byte, and no client's to shorten."""
+    """The default negative prompt exceeds the tiny model's limit of one token per byte, but no client sent it."""
     assert len(VideoRequest(prompt="a cat").negative_prompt.encode()) > MAX_TOKENS
     assert visible_to_client(model.find_adjustments(small())) == []
 

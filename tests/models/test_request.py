@@ -1,4 +1,4 @@
-"""The parameters of a video: what is taken, what is refused, and what they mean."""
+"""The parameters of a video: accepted values, rejected values, and their meaning."""
 
 from fractions import Fraction
 
@@ -122,7 +122,7 @@ def test_bounds_belong_to_what_is_allowed(name, bounds):
     fields = {"num_frames": 9, "height": 64, "width": 64}
     for value in (low, high):
         if (name, value) == ("seed", DRAWN_SEED):
-            continue  # what it asks for is drawn
+            continue  # the value asks for a random seed
         if name == "frame_rate":
             fields["num_frames"] = 20 if value == low else 9
         assert getattr(request(**{**fields, name: value, **_slow_enough(name, value)}), name) == value

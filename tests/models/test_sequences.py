@@ -19,13 +19,13 @@ from tests.models.families import FAMILIES
 from tests.models.reference import load, make_image
 
 Task = tuple[VideoRequest, Image.Image | None, bool]
-"""What is asked for, and whether it is decoded in tiles."""
+"""The request, its image, and whether it is decoded in tiles."""
 Render = Callable[[Ltx2Model, Task], Clip]
 IN_A_ROW = 4
 
 
 def tasks() -> list[Task]:
-    """Sizes of which some have tiles that are smaller than the images of others."""
+    """Tasks whose sizes differ, so that the tiles of some are smaller than the images of others."""
     sizes = ({"height": 64, "width": 128}, {"height": 128, "width": 64}, {"height": 64, "width": 64})
     return [
         (small(seed=seed, prompt=f"cat {seed % 2}", quality=quality, stg_scale_video=0, **size), image, tiled)
@@ -45,7 +45,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def render(monkeypatch: pytest.MonkeyPatch) -> Render:
-    """Renders as on a GPU that has room for the whole video or for none of it."""
+    """Render as on a GPU with memory for the whole video, or for none of it."""
 
     def make(model: Ltx2Model, task: Task) -> Clip:
         request, image, tiled = task
@@ -58,7 +58,7 @@ def render(monkeypatch: pytest.MonkeyPatch) -> Render:
 
 def test_what_came_before_changes_nothing(family: str, tmp_path: Path, render: Render) -> None:
     folder = FAMILIES[family].build(tmp_path / "model")
-    rng = random.Random(7)  # a test's
+    rng = random.Random(7)  # fixed seed for the test
     wanted = rng.sample(tasks(), 3)
     alone: list[Clip] = []
     for task in wanted:

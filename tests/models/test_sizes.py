@@ -1,4 +1,4 @@
-"""Promise: a placement counts what a load makes of a checkpoint, and not what lies beside it."""
+"""Promise: a placement counts the weights that a load uses, not other files of the checkpoint."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture
 def checkpoint(tiny_folder: Path, tmp_path: Path) -> Path:
-    """The tiny one, whose weights are float32, with a VAE in bfloat16."""
+    """The tiny checkpoint, whose weights are float32, with a VAE in bfloat16."""
     folder = shutil.copytree(tiny_folder, tmp_path / "checkpoint")
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(folder / VAE).items()}
     save_file(weights, folder / VAE)

@@ -1,4 +1,4 @@
-"""Promise: a model that slept renders what it rendered before. The CPU stands for the GPU: the same moves."""
+"""Promise: a model renders the same after sleep mode as before. The CPU replaces the GPU, with the same moves."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,13 +24,13 @@ HUGE = 2**62
 
 @pytest.fixture(autouse=True)
 def machine_of_64_gb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is free on the one that runs the tests."""
+    """Simulate this memory, whatever the test machine has free."""
     monkeypatch.setattr(sleep_mode, "all_host_bytes", lambda: 64 * GB)
     monkeypatch.setattr(sleep_mode, "free_host_bytes", lambda: 32 * GB)
 
 
 def placed(folder: Path, place: OffloadMode) -> Ltx2Model:
-    """A tiny model that stands as on a GPU."""
+    """A tiny model placed as on a GPU."""
     pipe = LTX2Pipeline.from_pretrained(folder)
     placement = plan(HUGE, HUGE, measure_sizes(folder), place=place)
     offload.apply(pipe, placement, device="cpu")
@@ -69,7 +69,7 @@ def test_it_renders_the_same_after_a_sleep_that_was_broken_off(tiny_folder: Path
 
 
 def test_a_wake_brings_back_what_had_gone_and_nothing_else(tiny_folder: Path) -> None:
-    """A second copy of what never left would not fit on a GPU that the model fills."""
+    """A second copy of weights that never left would not fit on a GPU that the model fills."""
     model = placed(tiny_folder, OffloadMode.NONE)
     answers = iter([False, False, True])
     model.sleep(lambda: next(answers))
@@ -98,7 +98,10 @@ def test_one_that_is_called_back_at_once_is_awake(tiny_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Process 7 has 60 GiB in use"), "no room .* Process 7 has 60 GiB"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Process 7 has 60 GiB in use"),
+            "too little free memory .* Process 7 has 60 GiB",
+        ),
         (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "illegal memory access"),
     ],
 )
@@ -158,7 +161,7 @@ def test_where_host_memory_is_short_it_stays_awake(tiny_folder: Path, monkeypatc
 def test_host_memory_that_others_take_meanwhile_is_left_to_them(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All replicas of a host fall asleep in the same minute, and each was told that there is room."""
+    """All replicas of a host enter sleep mode in the same minute, and each has measured enough memory."""
     model = placed(tiny_folder, OffloadMode.NONE)
     before = latents(model)
     assert model.can_sleep()

@@ -3,7 +3,7 @@ from models.timing.stages import StageTimer, TimedStage
 
 
 class Clock:
-    """Shows what a test sets it to."""
+    """A clock that the test sets."""
 
     now = 0.0
 
@@ -12,7 +12,7 @@ class Clock:
 
 
 def run(*reports: tuple[float, Stage, int]) -> dict[str, float]:
-    """The laps of a run with these reports: at which second, of which stage, after how many steps."""
+    """The seconds of each stage of a run. A report is (time in seconds, stage, finished steps)."""
     clock = Clock()
     watch = StageTimer(clock)
     for clock.now, stage, step in reports:

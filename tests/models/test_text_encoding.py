@@ -1,4 +1,4 @@
-"""Promise: a text is read with no more work than its embeddings need, and the embeddings are the same to the bit."""
+"""Promise: text encoding does only the work that its embeddings need, and they are the same bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def test_logits_are_not_computed_and_the_embeddings_are_the_same(folder: Path) -
 
 
 def streaming(folder: Path) -> Ltx2Model:
-    """A model whose text encoder passes through the device."""
+    """A model with a streamed text encoder."""
     pipe = load_pipeline(folder, read_profile(folder), "cpu")
     placed = plan(PLENTY, PLENTY, measure_sizes(folder), place=OffloadMode.TEXT_ENCODER)
     offload.apply(pipe, placed, device="cpu")
@@ -83,7 +83,7 @@ def test_a_text_encoder_that_streams_is_read_once_for_both_texts(
 
 
 def test_a_text_without_padding_is_read_alone(tiny_folder: Path, tmp_path: Path) -> None:
-    """It gets no mask alone, and would get one beside a shorter text."""
+    """Alone it gets no mask; beside a shorter text it would get one."""
     resident, model = Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, ignore), streaming(tiny_folder)
     calls: list[int] = []
     model._text_to_video.text_encoder.register_forward_pre_hook(

@@ -1,4 +1,4 @@
-"""Promise: a video that is decoded in tiles is decoded at every size that may be asked for."""
+"""Promise: tiled decoding works for every size that a request may have."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_every_tile_has_rows_enough_to_be_decoded_and_none_is_too_large(side_px:
 
 @pytest.fixture(scope="module")
 def reflecting_vae() -> AutoencoderKLLTX2Video:
-    """The decoder with LTX-2's own padding, which fails on a tile of one row."""
+    """A decoder with LTX-2's own padding, which fails on a tile of one row."""
     torch.manual_seed(1)
     return AutoencoderKLLTX2Video(**{**VIDEO_VAE, "decoder_spatial_padding_mode": "reflect"}).eval()
 

@@ -1,4 +1,4 @@
-"""Promise: weights that went to a device or to host memory and back are the same weights, to the bit."""
+"""Promise: weights that moved to a device or to host memory and back are the same, bit for bit."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 class Component(nn.Module):
-    """Has all that a component may have: parameters, buffers, tied and transposed weights, small types."""
+    """A component with all kinds of tensors: parameters, buffers, tied and transposed weights, small dtypes."""
 
     def __init__(self) -> None:
         super().__init__()

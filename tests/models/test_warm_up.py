@@ -1,4 +1,4 @@
-"""Promise: imports and reading begin when the process starts, and nothing that goes wrong there ends it."""
+"""Promise: imports and prefetch start with the process, and no error in them ends it."""
 
 import importlib.util
 import sys
@@ -55,7 +55,7 @@ def test_files_that_may_not_be_read_are_left_to_the_load(
     warm_up = WarmUp(TINY, cache_dir, "cpu", timeline)
     warm_up._read()
     assert Milestone.READ not in timeline.milestones
-    assert "the weights were not read ahead: [Errno 13] Permission denied" in caplog.text
+    assert "the weights could not be prefetched: [Errno 13] Permission denied" in caplog.text
 
 
 def test_imports_that_were_never_begun_are_not_waited_for(tmp_path: Path) -> None:

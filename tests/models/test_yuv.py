@@ -1,4 +1,4 @@
-"""Promise: planes made by the model's side are what the Encoder would make of the same frames, to one level of 256."""
+"""Promise: planes from the Generator equal those that the Encoder would make from the same frames, within 1 of 256."""
 
 from fractions import Fraction
 
@@ -18,7 +18,7 @@ TOLERANCE = 1
 
 
 def waves(num_frames: int, height: int, width: int) -> torch.Tensor:
-    """A smooth picture that moves, with every colour in it: (3, T, H, W) in [-1, 1]."""
+    """A smooth moving video with every color: (3, T, H, W) in [-1, 1]."""
     time, down, across = torch.meshgrid(
         torch.arange(num_frames), torch.arange(height), torch.arange(width), indexing="ij"
     )

@@ -1,4 +1,4 @@
-"""The databases and output stores that the contract suites run against. A new one is one more parameter here."""
+"""The databases and output stores of the contract tests. To test a new one, add one parameter here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ from tests.sqlite import new_sqlite
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A real server for the whole run."""
+    """A real server for the whole test run."""
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def migrated_database(postgres: Postgres) -> str:
-    """A PostgreSQL database with its tables, to copy."""
+    """A PostgreSQL database with tables, as a template for copies."""
     url = postgres.database()
     engine = open_engine(url)
     migrate(engine)
@@ -51,7 +51,7 @@ DATABASES = {"sqlite": sqlite_url, "postgresql": postgresql_url}
 
 
 def s3_store(_folder: Path, request: pytest.FixtureRequest) -> S3OutputStore:
-    """A bucket of its own on a real server."""
+    """A store in a new bucket on a real server."""
     give_credentials(request.getfixturevalue("monkeypatch"))
     endpoint = request.getfixturevalue("s3_endpoint")
     return S3OutputStore(new_bucket(endpoint), "videos", S3Options(endpoint_url=endpoint, region=REGION))
@@ -68,14 +68,14 @@ OUTPUT_STORES = {"local": lambda folder, _request: LocalOutputStore(folder / "st
 
 @pytest.fixture(params=DATABASES)
 def database_url(request, tmp_path) -> Iterator[str]:
-    """A database of its own, with its tables and without a row."""
+    """The url of a new database with tables and without rows."""
     with DATABASES[request.param](tmp_path, request) as url:
         yield url
 
 
 @pytest.fixture
 def store(database_url):
-    """A task store on it."""
+    """A task store on that database."""
     store = SqlTaskStore.open(database_url)
     yield store
     store.close()

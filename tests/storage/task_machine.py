@@ -1,7 +1,7 @@
-"""The moves of the state machine of tasks, made in a store and in a model of it side by side.
+"""Makes the same moves of the task state machine in a store and in a model of it.
 
-Two dispatchers with connections of their own work on one database; workers keep their claims long after they have lost
-them; leases lapse; and both clocks jump, forwards and back, by more than the seconds that the test itself takes.
+Two dispatchers with separate connections work on one database. Workers keep their claims long after they lost them.
+Leases lapse. Both clocks jump, forwards and back, by more than the test's own duration.
 """
 
 import json
@@ -30,27 +30,27 @@ LEASE_S = 60.0
 TIMEOUT_S = 150.0
 ORPHANED_AFTER_S = EXPIRES_AFTER_S = 250.0
 JUMPS_S = (100.0, 1000.0, -100.0, 100_000.0)
-"""With these, in so few steps, a moment that decides something is always 40 s or more away from the clock."""
+"""With these jumps and so few steps, every decisive moment is at least 40 s away from the clock."""
 TOLERANCE_S = 30.0
 MAX_QUEUED = 6
 LOOKED_AT = 1000
 WEBHOOKS = {"ann": "https://hooks.example/", "ben": None}
-"""Only one of the owners is told of its tasks."""
+"""Only one of the owners has a webhook."""
 REQUEST = VideoRequest(prompt="x", timeout_s=TIMEOUT_S)
 FAILURE = Failure("the sound was all zeros", "render_failed", retryable=False)
 
 models = st.sampled_from((MODELS[0], *MODELS))
 dispatcher_names = st.sampled_from(DISPATCHERS)
 readings = st.sampled_from((1, 1, 1, 2, 3))
-"""Which reading of its row a worker holds, counted from the last, which may have the row's claim still."""
+"""Which reading of its row a worker holds, counted from the last one. That one may still have the row's claim."""
 reports = st.builds(Progress, st.sampled_from(Stage), st.integers(0, 40), st.integers(0, 9), st.integers(0, 9))
 
 
 class TaskMachine(RuleBasedStateMachine):
-    """Each rule makes one move in the store and in the model, and both must say the same."""
+    """Each rule makes one move in the store and in the model. Both must give the same result."""
 
     stores: ClassVar[dict[str, SqlTaskStore]]
-    """One for each dispatcher; clients use the first."""
+    """One store per dispatcher; clients use the first."""
 
     ids = Bundle("ids")
 
@@ -182,7 +182,7 @@ class TaskMachine(RuleBasedStateMachine):
         end=st.sampled_from((None, "complete", "fail")),
     )
     def work(self, name: str, model: str, reported: list[Progress], end: str | None) -> None:
-        """What mostly happens: without it, few random walks would come to an end."""
+        """The usual course of a task. Without this rule, few random walks would complete one."""
         for task_id in self._claim(name, model, 1):
             self.start(task_id, 1)
             for progress in reported:
@@ -217,7 +217,9 @@ class TaskMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(JUMPS_S), of_leases=st.booleans())
     def jump(self, seconds: float, of_leases: bool) -> None:
-        """Of leases: the host's monotonic clock, or the database's. A suspended machine, another boot, a clock set."""
+        """Make a clock jump: with `of_leases` the clock of leases (the host's monotonic clock, or the database's), else
+        the wall clock. It stands for a suspended machine, a reboot or a changed clock.
+        """
         if of_leases:
             self.model.lease_clock += seconds
             self._shift(tasks, seconds, "lease_until")
@@ -227,7 +229,7 @@ class TaskMachine(RuleBasedStateMachine):
         self._shift(idempotency_keys, seconds, "created_at")
 
     def _shift(self, table: Table, seconds: float, *columns: str) -> None:
-        """A clock that jumps makes all that was noted by it so much older."""
+        """Simulate a clock that jumps: make all times recorded by it older by the same amount."""
         with self.store._engine.begin() as connection:
             connection.execute(update(table).values({name: table.c[name] - seconds for name in columns}))
 
@@ -277,7 +279,7 @@ class TaskMachine(RuleBasedStateMachine):
 
 
 def _try(submit: Callable[[], Any]) -> tuple[Any, type[Exception] | None]:
-    """What came of a submit: a task, or the kind of refusal."""
+    """The result of a submit: a task, or the class of the error."""
     try:
         return submit(), None
     except (IdempotencyKeyReused, QueueFull) as refusal:

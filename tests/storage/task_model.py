@@ -1,7 +1,9 @@
-"""What a task store promises, once more in plain Python: rows in a dict, and two clocks that only a test moves.
+"""A model of the task store in plain Python: rows in a dict, and two clocks that only a test moves.
 
-It is written from the promises, not from the SQL. A stage's write wins while its claim is the row's and the row has
-not ended; the claim rises whenever a task changes hands; only what is held can lapse.
+It is written from the documented promises, not from the SQL:
+- A stage's write succeeds while its claim is the row's and the row has not ended.
+- The claim increases whenever a task changes hands.
+- Only a held task can lapse.
 """
 
 from collections.abc import Collection
@@ -19,7 +21,7 @@ MAY_GO = (State.FAILED, State.CANCELED, State.EXPIRED, State.DELETED)
 
 @dataclass
 class ModelRow:
-    """A task. Times are of the model's wall clock, `lease_until` of its lease clock; both in seconds."""
+    """A task. Times are in seconds of the model's wall clock; `lease_until` of its lease clock."""
 
     new: NewTask
     created_at: float
@@ -37,7 +39,7 @@ class ModelRow:
     error_code: str | None = None
     has_output: bool = False
     ends: list[State] = field(default_factory=list)
-    """All that it came to, with a way back between them: its webhook is told each."""
+    """All its final states, if it was requeued between them: each sends a webhook."""
 
     @property
     def unfinished(self) -> bool:
@@ -59,11 +61,11 @@ class ModelRow:
 
 @dataclass
 class TaskModel:
-    """All rows, in the order of their submission."""
+    """All rows, in the order of submission."""
 
     rows: dict[str, ModelRow] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[str, str, float]] = field(default_factory=dict)
-    """Of an owner's idempotency key: the digest, the task and the time of the first submit."""
+    """For an owner's idempotency key: the digest, the task and the time of the first submit."""
     paused: bool = False
     lease_clock: float = 0.0
     wall_clock: float = 0.0
@@ -132,7 +134,7 @@ class TaskModel:
     # -- the dispatchers' side
 
     def claimable(self, model: str) -> dict[str, list[str]]:
-        """Of each owner, what may be claimed, the oldest first. Whose turn it is, is for test_fair_share."""
+        """The claimable tasks of each owner, the oldest first. test_fair_share tests the order between owners."""
         found: dict[str, list[str]] = {}
         for task_id, row in self.rows.items():
             free = row.state == State.QUEUED and row.dispatcher is None and row.new.model == model

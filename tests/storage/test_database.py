@@ -1,4 +1,4 @@
-"""The database: migrations by several processes, SQLite kept to one server, and failures in our words."""
+"""The database: migrations by several processes, SQLite restricted to one server, and translated errors."""
 
 import fcntl
 import multiprocessing
@@ -22,7 +22,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @pytest.fixture
 def url(tmp_path) -> str:
-    """A database that is not there yet, in a folder that is not there yet."""
+    """The url of a database that does not exist yet, in a folder that does not exist yet."""
     return f"sqlite:///{tmp_path / 'data' / 'tasks.db'}"
 
 
@@ -176,7 +176,7 @@ def test_an_error_half_way_undoes_the_whole_write(engine):
         assert connection.execute(text("SELECT count(*) FROM served_models")).scalar() == 0
 
 
-# -- what goes wrong
+# -- faults
 
 
 def test_a_database_without_tables_is_unavailable(engine):
@@ -256,7 +256,7 @@ def test_a_killed_server_leaves_no_lock(url):
     holder.join()
 
 
-# -- who may read it
+# -- file permissions
 
 
 def modes(folder: Path) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The contract of a fair claim: owners take turns by their weights; nobody's thousand tasks starve another's one."""
+"""The contract of fair claims: owners take turns by their weights. A thousand tasks of one do not starve another."""
 
 import multiprocessing
 from collections import Counter
@@ -22,7 +22,7 @@ MODEL = "Lightricks/LTX-2"
 
 @pytest.fixture
 def open_store(database_url):
-    """Opens the database with the shares that a test wants."""
+    """A function that opens the database with the given quotas."""
     opened: list[SqlTaskStore] = []
 
     def open_it(**shares: Quota) -> SqlTaskStore:
@@ -48,12 +48,12 @@ def end(store: SqlTaskStore, task: Task) -> None:
 
 
 def owners(claimed: list[Task]) -> str:
-    """Who was served, a letter each."""
+    """The owners of the claimed tasks, one letter each."""
     return "".join(task.owner[0] for task in claimed)
 
 
 def one_by_one(store: SqlTaskStore, count: int) -> str:
-    """Who is served when each task is claimed alone and has ended before the next."""
+    """The order of the owners when each task is claimed alone and ends before the next claim."""
     served = ""
     for _ in range(count):
         claimed = claim(store)
@@ -175,7 +175,7 @@ def test_tasks_of_a_key_that_is_gone_are_served_like_any(open_store):
     assert one_by_one(store, 4) == "abab"
 
 
-# -- places in the queue
+# -- positions in the queue
 
 
 def test_places_count_the_turns_of_others(store):
@@ -274,7 +274,7 @@ def test_dispatchers_in_processes_keep_the_bounds_together(store, database_url):
 
 
 def test_a_claim_looks_no_further_than_it_must(store, database_url):
-    """The plan of the look that every second brings: one search of the index for each owner, and no scan."""
+    """The plan of the query that runs every second: one index search per owner, and no scan."""
     submit(store, "alice", 20)
     engine = open_engine(database_url)
     try:
@@ -325,7 +325,7 @@ UNGUIDED = {"cfg_scale_video": 1, "cfg_scale_audio": 1, "stg_scale_video": 0, "m
     ],
 )
 def test_work_is_what_the_transformer_evaluates(open_store, more, less, ratio):
-    """A guided step costs four times one without guidance: an owner cannot take more by asking for more of it."""
+    """A guided step costs four times one without guidance, so asking for guidance brings an owner no more GPU time."""
     store = open_store()
     submit(store, "alice", 3, **more)
     submit(store, "bob", 30, **less)
@@ -333,14 +333,14 @@ def test_work_is_what_the_transformer_evaluates(open_store, more, less, ratio):
 
 
 def test_work_is_counted_as_it_is_rendered(open_store):
-    """A distilled model has its own steps and no guidance, whatever was asked for."""
+    """A distilled model has its own steps and no guidance, whatever the request contains."""
     store = open_store()
     distilled = (*(Adjustment(name, 2, value, "x") for name, value in UNGUIDED.items()), STEPS)
     for owner, adjusted in (("alice", ()), ("bob", distilled)):
         request = VideoRequest(prompt="a lighthouse", num_inference_steps=10)
         for _ in range(20):
             store.submit(NewTask(request, MODEL, "http://box", owner=owner, adjustments=adjusted))
-    assert one_by_one(store, 18).count("a") == 3  # 40 evaluations and 8
+    assert one_by_one(store, 18).count("a") == 3  # 40 transformer calls and 8
 
 
 def test_the_share_of_guided_steps_is_the_servers(database_url, open_store):
@@ -353,7 +353,7 @@ def test_the_share_of_guided_steps_is_the_servers(database_url, open_store):
 
 
 def test_turns_of_before_keep_their_meaning(open_store):
-    """They count default videos, as they did when work was steps alone."""
+    """Stored values count default videos, as they did when only steps counted as work."""
     assert task_cost(VideoRequest(prompt="x"), 0.5) == 1
     store = open_store()
     with store._engine.begin() as connection:

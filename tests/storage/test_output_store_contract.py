@@ -1,4 +1,4 @@
-"""The contract of an output store, and what a folder does when it is full."""
+"""The contract of an output store, and the behavior of a full disk."""
 
 import gc
 import subprocess
@@ -58,7 +58,7 @@ def test_a_deleted_file_is_gone_but_is_read_to_its_end(outputs):
 
 
 def test_a_file_that_is_opened_and_never_read_is_closed(outputs):
-    """A client may hang up before the first byte."""
+    """A client may close the connection before the first byte."""
     outputs.put(KEY, CONTENT)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""The contract about owners: whose a task is stands in its row, and what is shared is shared by all."""
+"""The contract about owners: a task's row stores its owner, and shared data is shared by all."""
 
 from concurrent.futures import ThreadPoolExecutor
 

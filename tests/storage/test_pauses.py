@@ -1,4 +1,4 @@
-"""What an operator's pause stops, and what it does not, on every database."""
+"""The effect of an operator's pause, on every database."""
 
 from storage.task_store import SqlTaskStore
 from storage.tasks import State

@@ -1,4 +1,4 @@
-"""PostgreSQL when it is not well: what hangs or goes away is answered in bounded time, and nothing stays broken."""
+"""PostgreSQL with faults: a server that hangs or disappears is reported in bounded time, and later calls work."""
 
 import gc
 import os
@@ -33,7 +33,7 @@ def postgres_store(server):
 
 
 def backends(store: SqlTaskStore) -> list[psutil.Process]:
-    """The server's process that answers this store, and the one that takes new connections."""
+    """The server process that serves this store, and the one that accepts new connections."""
     with store._engine.connect() as connection:
         backend = psutil.Process(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
     return [backend, backend.parent()]

@@ -1,4 +1,4 @@
-"""A file is published whole, or the caller is told that it is not: whatever the store answers to a write."""
+"""A file is published completely, or the caller gets an error, whatever the store answers to a write."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ FIRST, SECOND = b"attempt 1", b"attempt 2, longer"
 
 @pytest.fixture(scope="module")
 def shared(s3_endpoint: str) -> Iterator[tuple[Front, S3OutputStore]]:
-    """A front and a store behind it: to open one takes longer than a test."""
+    """A proxy and a store behind it. They are shared, because opening a store takes longer than a test."""
     with pytest.MonkeyPatch.context() as patch, front_of(s3_endpoint) as front:
         give_credentials(patch)
         patch.setattr(storage.outputs.s3, "LOOK_DELAYS_S", (0.0, 0.05, LAG_S))
@@ -39,7 +39,7 @@ def front(shared: tuple[Front, S3OutputStore]) -> Front:
 
 @pytest.fixture
 def s3(shared: tuple[Front, S3OutputStore], monkeypatch) -> S3OutputStore:
-    """The store as it is on an empty bucket of a server that it does not know yet."""
+    """The shared store with an empty bucket, reset as if its server were unknown."""
     front, store = shared
     front.fault = lambda _request: False
     for each in store.list("outputs/", "", 100):
@@ -50,7 +50,7 @@ def s3(shared: tuple[Front, S3OutputStore], monkeypatch) -> S3OutputStore:
 
 @pytest.fixture(params=[*OUTPUT_STORES, *PUBLISHING])
 def outputs(request, tmp_path) -> OutputStore:
-    """A folder, a bucket, and buckets on servers with habits."""
+    """A folder, a bucket, and buckets on servers with special behavior."""
     if request.param in OUTPUT_STORES:
         return OUTPUT_STORES[request.param](tmp_path, request)
     store = request.getfixturevalue("s3")
@@ -105,7 +105,7 @@ def test_a_server_without_the_condition_is_asked_for_it_once(s3, front, habit):
 
 
 def test_two_that_publish_at_once_leave_the_first_file(s3, front):
-    """Both have looked and seen nothing; the server obeys the condition and refuses the second copy."""
+    """Both have checked and found no file; the server obeys the condition and refuses the second copy."""
     published = []
 
     def refuse(request) -> bool:
@@ -122,7 +122,7 @@ def test_two_that_publish_at_once_leave_the_first_file(s3, front):
 
 
 def test_a_staged_file_that_cannot_be_removed_is_no_failure(s3, front):
-    """The retention meets it again; the file itself is where it belongs."""
+    """Retention finds it later; the file itself is published."""
     s3.put(staging_key(KEY, 1), FIRST)
     front.fault = lambda request: request.command == "DELETE" and request.refuse(503, "SlowDown")
     s3.publish(staging_key(KEY, 1), KEY)
@@ -171,7 +171,7 @@ def test_a_size_that_is_not_told_is_no_size(s3, front):
 
 
 def test_a_listed_file_without_a_time_is_new(s3, front):
-    """Old files that nobody needs are removed."""
+    """Old files that are not needed are removed."""
     s3.put(KEY, FIRST)
 
     def drop_times(request) -> bool:
@@ -199,7 +199,7 @@ AS_NOBODY = """
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
 def test_a_folder_without_hard_links_gives_the_file_its_name_by_renaming(tmp_path):
-    """The kernel refuses nobody a link to root's file, as file systems do that have no links."""
+    """The kernel refuses every user a link to root's file, like file systems without links."""
     folder = tmp_path / "outputs"
     folder.mkdir()
     (folder / "a.1.part").write_bytes(FIRST)

@@ -1,7 +1,7 @@
-"""Promise: what clients and Dispatchers ask again and again costs the same however many tasks there are.
+"""Promise: the cost of frequent queries of clients and Dispatchers does not depend on the number of tasks.
 
-On PostgreSQL with 25,000 tasks, of which 5,000 wait for a model that nobody serves, each statement is seen to go by an
-index, and to look at few rows. SQLite tells its plans without running them.
+On PostgreSQL with 25,000 tasks, of which 5,000 wait for a model that is not served, each statement must use an index
+and read few rows. SQLite shows its plans without running them.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from tests.e2e.server import QUICK
 COMPLETED, QUEUED, UNSERVED = 15_000, 5_000, 5_000
 MESSAGES = 5_000
 FEW = 300
-"""Rows that one statement may look at: a page of each state, and nothing that grows with the table."""
+"""The rows that one statement may read: a page of each state, and nothing that grows with the table."""
 LISTED = frozenset(State) - {State.DELETED}
 
 Statement = tuple[str, Any]
@@ -89,7 +89,7 @@ OPERATIONS: dict[str, Callable[[SqlTaskStore], object]] = {
 def statements(
     store: SqlTaskStore, operation: Callable[[SqlTaskStore], object], table: str = "tasks"
 ) -> list[Statement]:
-    """What the operation asks of a table."""
+    """The statements of the operation on a table."""
     asked: list[Statement] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
@@ -111,7 +111,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def run_plan(engine: Engine, statement: Statement) -> list[dict[str, Any]]:
-    """Run the statement once more, leave nothing of it, and say how PostgreSQL did it."""
+    """Run the statement again, roll back, and return PostgreSQL's plan."""
     with engine.connect() as connection:
         found = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement[0]}", statement[1])
         (explained,) = found.scalar_one()
@@ -120,7 +120,7 @@ def run_plan(engine: Engine, statement: Statement) -> list[dict[str, Any]]:
 
 
 def rows_looked_at(node: dict[str, Any]) -> float:
-    """How many rows of the table a scan read, those among them that it threw away."""
+    """The rows of the table that a scan read, including those that it discarded."""
     each = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
     return float(each * node["Actual Loops"])
 
@@ -147,7 +147,7 @@ def test_it_goes_by_an_index_and_looks_at_few_rows(name, engine):
     }.items(),
 )
 def test_what_counts_the_queue_never_looks_at_what_has_ended(name, operation, engine):
-    """It costs what the queue is long, which `max_queued` bounds."""
+    """Its cost grows with the queue, which `max_queued` bounds."""
     for statement in statements(SqlTaskStore(engine), operation):
         scans = [node for node in run_plan(engine, statement) if "Scan" in node["Node Type"]]
         assert "Seq Scan" not in [node["Node Type"] for node in scans if node.get("Relation Name") == "tasks"]
@@ -182,7 +182,7 @@ def test_a_thousand_messages_for_a_dead_host_are_not_looked_at(postgres):
 
 
 def waiting_message(number: int) -> dict[str, Any]:
-    """One in a hundred is for one of ten hosts that live."""
+    """One message in a hundred is for one of ten live hosts."""
     host = f"{number // 100 % 10}.example" if number % 100 == 0 else "dead.example"
     row = {
         "id": f"msg_{number}",
@@ -194,7 +194,7 @@ def waiting_message(number: int) -> dict[str, Any]:
 
 
 def test_no_plan_is_kept_for_other_values_than_it_was_made_for(engine):
-    """After some calls psycopg prepares a statement, and PostgreSQL may then plan it once for all values."""
+    """After some calls psycopg prepares a statement. PostgreSQL may then use one plan for all values."""
     store = SqlTaskStore(engine)
     for _ in range(8):
         store.get(task_id(77))

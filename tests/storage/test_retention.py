@@ -1,4 +1,4 @@
-"""What happens to old rows, on every database."""
+"""Retention of old rows, on every database."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What the S3 store does when its server refuses, is silent, is away, or is older than it."""
+"""The S3 store with a server that refuses, is silent, is unavailable, or is older than the store expects."""
 
 import socket
 from urllib.parse import parse_qs, urlsplit
@@ -26,7 +26,7 @@ USES = {
 }
 PARTS = {"multipart_threshold_bytes": 5 * MIB, "part_bytes": 5 * MIB}
 PATIENT = {"read_timeout_s": 30}
-"""For a test in which nothing hangs: a busy machine may take a second for an answer."""
+"""For tests in which nothing hangs: a busy machine may need a second for a response."""
 
 EVERY_USE = pytest.mark.parametrize("use", USES.values(), ids=USES)
 
@@ -45,7 +45,7 @@ def bucket(s3_endpoint, monkeypatch) -> str:
 
 @pytest.fixture
 def store(front, bucket) -> S3OutputStore:
-    """A store behind the front, with little patience."""
+    """A store behind the proxy, with short timeouts."""
     return S3OutputStore(bucket, "videos", options(front.url))
 
 
@@ -88,13 +88,13 @@ def test_missing_credentials_are_said(front, bucket, monkeypatch, tmp_path):
     assert front.seen == []
 
 
-# -- a server that is away, silent or busy
+# -- a server that is unavailable, silent or busy
 
 
 @EVERY_USE
 def test_a_refused_connection_is_unavailable(bucket, use):
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so no other process can answer there
         store = S3OutputStore(bucket, "", options(f"http://127.0.0.1:{taken.getsockname()[1]}"))
         with pytest.raises(StoreUnavailable, match="did not answer"):
             use(store)

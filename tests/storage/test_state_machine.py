@@ -1,4 +1,4 @@
-"""The state machine of tasks, driven at random on every database and held to a model of it after every move."""
+"""The state machine of tasks, driven at random on every database and compared with a model after every move."""
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,7 +17,7 @@ def dispatcher_stores(store, database_url):
     other.close()
 
 
-@pytest.mark.timeout(900)  # a failure is made smaller for some minutes before it is shown
+@pytest.mark.timeout(900)  # a failure is minimized for some minutes before it is shown
 def test_whatever_two_dispatchers_and_jumping_clocks_do_the_store_does_what_the_model_says(dispatcher_stores):
     machine = type("Machine", (TaskMachine,), {"stores": dispatcher_stores})
     run_state_machine_as_test(

@@ -74,7 +74,7 @@ def started(store: SqlTaskStore) -> Task:
 
 
 def let_leases_lapse(store: SqlTaskStore) -> None:
-    """As if a minute had gone by."""
+    """Simulate that a minute has passed."""
     with store._engine.begin() as connection:
         connection.execute(update(tasks).values(lease_until=tasks.c.lease_until - 10 * LEASE_S))
 
@@ -88,7 +88,7 @@ WRITES: dict[str, Callable[[SqlTaskStore, Task], bool]] = {
     "requeue": lambda store, task: store.requeue(task, attempt_lost=False),
     "lose": lambda store, task: store.requeue(task, attempt_lost=True),
 }
-"""Every write that names a claim."""
+"""Every write that needs a claim."""
 
 HAND_OVERS: dict[str, Callable[[SqlTaskStore, Task], object]] = {
     "requeued": lambda store, task: store.requeue(task, attempt_lost=False),
@@ -96,7 +96,7 @@ HAND_OVERS: dict[str, Callable[[SqlTaskStore, Task], object]] = {
     "dispatcher dead": lambda store, _task: store.reclaim(["alice"]),
     "lease lapsed": lambda store, _task: (let_leases_lapse(store), store.reclaim([])),
 }
-"""Every way in which a task leaves the hands that hold it, and lives on."""
+"""Every way in which a task loses its owner and continues."""
 
 ENDINGS: dict[State, Callable[[SqlTaskStore, Task], bool]] = {
     State.COMPLETED: WRITES["complete"],
@@ -164,7 +164,7 @@ def test_counts_are_of_unfinished_tasks(store):
     assert store.counts() == {State.QUEUED: 2, State.PROCESSING: 1}
 
 
-# -- idempotency and room
+# -- idempotency and queue limit
 
 
 def keyed(key: str = "k", digest: str = "d") -> NewTask:
@@ -202,7 +202,7 @@ def test_a_key_is_forgotten_after_a_day(store):
 
 @pytest.mark.parametrize("digest", ["d", "e"])
 def test_a_key_whose_task_is_no_longer_kept_makes_a_new_one(store, digest):
-    """As after the clock was set back: the key looks young, and retention has removed the row."""
+    """As after the clock was set back: the key seems young, but retention has removed the row."""
     first = store.submit(keyed())
     store.cancel(first.id)
     SqlRetentionStore(store._engine).remove([first.id], time.time() + 60)
@@ -451,7 +451,7 @@ def test_an_ended_task_is_held_by_nobody(store, ending):
     assert store.reclaim(["alice"]) == []
 
 
-# -- again, by an operator's hand
+# -- retry by an operator
 
 
 def test_a_failed_task_is_queued_again_as_if_it_were_new(store):
@@ -703,7 +703,7 @@ def test_a_model_that_another_app_of_the_database_serves_has_no_orphans(store):
 
 @pytest.mark.parametrize("how", ["in peace", "killed"])
 def test_a_server_that_restarts_finds_its_queue_however_old(store, how):
-    """While another server of the database, for another model, looks for orphans."""
+    """While another server on the same database, for another model, looks for orphaned tasks."""
     apps = SqlDispatcherRegistry(store._engine)
     waiting = store.submit(new_task(model="theirs"))
     let_time_pass(store, 10_000)
@@ -726,14 +726,14 @@ def test_orphans_fail_in_lots_and_each_model_has_its_own(store):
 
 
 def in_words_of_tomorrow(store: SqlTaskStore, task: Task) -> None:
-    """As if a newer version of the server had accepted the task, which knows one quality more."""
+    """Simulate a task accepted by a newer version of the server, with an additional quality."""
     request = task.request.model_dump_json().replace('"exact"', '"of_tomorrow"')
     with store._engine.begin() as connection:
         connection.execute(update(tasks).where(tasks.c.id == task.id).values(request=request))
 
 
 def test_what_only_a_newer_version_can_read_fails_and_holds_up_no_other(store):
-    """As after a way back to an older version: its Dispatcher would meet the row at every claim."""
+    """As after a rollback to an older version: its Dispatcher would meet the row at every claim."""
     unknown = store.submit(new_task())
     in_words_of_tomorrow(store, unknown)
     (known,) = submit(store)
@@ -750,7 +750,7 @@ def test_who_follows_many_tasks_is_not_held_up_by_one_that_only_a_newer_version_
 
 
 def test_a_list_goes_on_past_what_only_a_newer_version_can_read(store):
-    """And its pages stay full: the last of a short one would be taken for the last of all."""
+    """Its pages stay full: clients treat a short page as the last one."""
     first, *unknown, third, fourth = submit(store, 6)
     for each in unknown:
         in_words_of_tomorrow(store, each)
@@ -778,7 +778,7 @@ def test_the_housekeeping_is_not_held_up_by_what_only_a_newer_version_can_read(s
 
 
 def let_time_pass(store: SqlTaskStore, seconds: float) -> None:
-    """As if all that is noted of a task had been so much earlier."""
+    """Move all times of the tasks back."""
     earlier = {name: tasks.c[name] - seconds for name in ("created_at", "started_at", "deadline_at")}
     with store._engine.begin() as connection:
         connection.execute(update(tasks).values(earlier))
@@ -1037,7 +1037,7 @@ def test_the_request_that_a_task_came_with_is_kept_through_its_life(store):
 
 
 def test_an_error_of_the_database_shows_no_prompt(store):
-    """It is logged with its traceback, and the statement's values hold the prompt."""
+    """The error is logged with its traceback, and the statement's values contain the prompt."""
     secret = "a lighthouse"
     with store._engine.begin() as connection:
         connection.execute(text("ALTER TABLE tasks RENAME TO elsewhere"))
@@ -1063,7 +1063,7 @@ def test_a_server_is_superseded_while_a_newer_one_is_ready_and_serves_its_model(
 
 
 def test_a_rollback_is_the_newest_server(store):
-    """The old version again is deployed anew, and supersedes the one that superseded it."""
+    """The old version is deployed again as a new app, and supersedes the one that had superseded it."""
     apps = SqlDispatcherRegistry(store._engine)
     numbers = {name: apps.register() for name in ("v1", "v2", "v1 again")}
     for name, number in numbers.items():

@@ -1,4 +1,4 @@
-"""The contract of the outbox: every end of a task leaves its message, and every message has one sender at a time."""
+"""The contract of the outbox: every end of a task leaves a message, and every message has one sender at a time."""
 
 import json
 import time
@@ -40,7 +40,7 @@ def completed(store: SqlTaskStore, url: str | None = URL, owner: str = ANONYMOUS
 
 
 def claim_all(store: SqlTaskStore, now: float | None = None) -> list[Delivery]:
-    """Take the oldest of each lane."""
+    """Claim the oldest message of each delivery group."""
     now = time.time() if now is None else now
     return store.claim_webhooks([due.sequence for due in store.due_webhooks(now)], now, LEASE_S)
 
@@ -117,7 +117,7 @@ def test_an_end_that_comes_too_late_leaves_no_second_message(store):
 
 
 def test_a_task_does_not_end_without_its_message(store):
-    """Both are one transaction: where the message cannot be written, the task has not ended."""
+    """Both are one transaction: if the message cannot be written, the task has not ended."""
     task = running(store)
     with store._engine.begin() as connection:
         connection.execute(text("DROP TABLE webhook_deliveries"))
@@ -176,7 +176,7 @@ def test_the_oldest_of_a_lane_is_what_is_due_the_longest(store):
 
 
 def test_many_hosts_are_asked_for_with_no_more_values_than_one(store):
-    """PostgreSQL takes 65,535: whoever has tasks end for so many hosts would silence all others for good."""
+    """PostgreSQL accepts 65,535 values. With one value per host, many hosts would block all deliveries for good."""
     numbers: list[int] = []
     event.listen(store._engine, "before_cursor_execute", lambda *call: numbers.append(len(call[3])))
 
@@ -212,7 +212,7 @@ def test_senders_at_the_same_moment_share_what_is_due_without_a_double(store, da
         taken = [task_id for each in threads.map(take, stores) for task_id in each]
     for each in stores:
         each.close()
-    taken += [each.task.id for each in claim_all(store)]  # what one passed over while another held it
+    taken += [each.task.id for each in claim_all(store)]  # those that one skipped while another held them
     assert sorted(taken) == sorted(ended)
 
 
@@ -297,7 +297,7 @@ def test_the_last_delivery_of_a_task_stands_for_it(store):
 
 
 def test_a_message_of_another_version_can_be_sent(store):
-    """During an upgrade two versions share the outbox: one may lack a column, the other may have one more."""
+    """During an upgrade two versions share the outbox: one may lack a column, the other may have an additional one."""
     task = completed(store)
     with store._engine.begin() as connection:
         snapshot = json.loads(connection.execute(select(webhook_deliveries.c.task)).scalar_one())

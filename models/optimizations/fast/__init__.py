@@ -1,11 +1,11 @@
-"""What `quality: fast` means: less work for nearly the same video. Only for the tasks that ask for it.
+"""The optimizations for `quality: fast`: less work for nearly the same video. Only for tasks that ask for it.
 
-| module | what it leaves out | where |
+| module | what it skips | where |
 |---|---|---|
-| `interval` | guidance after the first steps: three of four evaluations of each step | everywhere |
-| `fp8` | half of the bits of large products | where asked for, on a GPU that has it, with room for a copy |
+| `guidance_interval` | guidance after the first steps: three of four transformer calls of each step | everywhere |
+| `fp8` | half the bits of large products | if the operator enables it, on a GPU with float8 and memory for a copy |
 
-Neither copies diffusers, and neither touches a task that is `exact`.
+Neither copies code of diffusers, and neither changes an `exact` task.
 """
 
 from models.optimizations.fast.fast_mode import FastMode

@@ -1,4 +1,4 @@
-"""Puts together what a fast task leaves out, for one loaded model."""
+"""Combines the optimizations of a fast task, for one loaded model."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ from models.request.request import VideoRequest
 
 
 class FastMode:
-    """`guided_share` of a fast task's steps are guided: 1 is all of them. `float8` multiplies in it where it can."""
+    """Optimizations of fast tasks.
+
+    `guided_share` is the fraction of steps that are guided. `float8` multiplies in float8 where possible.
+    """
 
     def __init__(self, transformer: Any, placed: Placement, guided_share: float, *, float8: bool = False) -> None:
         self._transformer = transformer
@@ -26,7 +29,7 @@ class FastMode:
 
     @contextlib.contextmanager
     def applied(self, request: VideoRequest, *, from_image: bool) -> Iterator[str]:
-        """Render `request` in this context. Yields what is left out, for the log; nothing for an exact one."""
+        """Render `request` in this context. Yields what is skipped, as text for the log; empty for an exact request."""
         if request.quality != Quality.FAST:
             yield ""
             return
@@ -40,7 +43,7 @@ class FastMode:
             yield words
 
     def _fp8(self, request: VideoRequest, *, from_image: bool) -> Fp8Linears | None:
-        """The layers to round, where that is wanted, the device multiplies float8 and has room for a second copy."""
+        """The layers to quantize. None if float8 is off, is unsupported, or lacks memory for a second copy."""
         if not self._float8:
             return None
         place = self._placed.mode

@@ -1,11 +1,11 @@
-"""The transformer's large products in float8 (e4m3): half the bits, up to twice the rate, on GPUs that have it.
+"""Computes the transformer's large products in float8 (e4m3): half the bits, up to twice the rate, on GPUs with float8.
 
-Weights are rounded when a fast task begins, a scale for each of their rows, beside the bfloat16 ones, and are gone when
-it ends. The inputs are rounded at each call, a scale for each token, and once for all layers of an attention that read
-them. Sums are kept as the tensor cores keep them (`use_fast_accum`), as Lightricks' own float8 has it.
+Weights are quantized when a fast task begins, with a scale per row, beside the bfloat16 ones, and freed when it ends.
+Inputs are quantized at each call, with a scale per token, and once for all layers of an attention that read them. Sums
+have the precision of the tensor cores (`use_fast_accum`), as in Lightricks' own float8.
 
-Whether this is sooner than bfloat16 is not measured: rounding reads and writes the inputs several times. It is off
-unless the operator asks for it (`generator.fast_float8`); `python -m benchmarks.gpu --only fast` times both.
+It is not measured whether this is faster than bfloat16: quantizing reads and writes the inputs several times. It is off
+unless the operator sets `generator.fast_float8`; `python -m benchmarks.gpu --only fast` times both.
 """
 
 import contextlib
@@ -20,17 +20,18 @@ from torch.nn.functional import ScalingType, scaled_mm
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
 MIN_WEIGHTS = 1_000_000
-"""Smaller products do not gain what rounding their inputs costs."""
+"""Smaller products gain less than the quantization of their inputs costs."""
 SIDE_MULTIPLE = 16
-"""Sides of a matrix that the kernels take."""
+"""The kernels need matrix sides that are multiples of this."""
 FAST_SUMS = True
-"""Whether products are summed up in less than float32, as Lightricks has it: faster on Hopper, owed."""
+"""Whether products are summed with less than float32 precision, as Lightricks does: faster on Hopper, not measured yet.
+"""
 CAPABILITY = (8, 9)
-"""The first GPUs that multiply float8: Ada, then Hopper."""
+"""Compute capability of the first GPUs that multiply float8: Ada, then Hopper."""
 
 
 def can_multiply(device: torch.device) -> bool:
-    """Whether this device multiplies float8 faster than bfloat16."""
+    """Whether this device supports float8 products."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= CAPABILITY
 
 
@@ -43,7 +44,7 @@ class Fp8Linears:
 
     @property
     def size_bytes(self) -> int:
-        """What the rounded weights take while they are there."""
+        """Size of the quantized weights while they exist."""
         return sum(layer.weight.numel() for layer in self._layers)
 
     @contextlib.contextmanager
@@ -65,7 +66,7 @@ def _suits(layer: nn.Linear, min_weights: int) -> bool:
 
 
 class Inputs:
-    """The last inputs that were rounded: query, key and value of a self-attention are products of one tensor."""
+    """Caches the last quantized input: query, key and value of a self-attention are products of one tensor."""
 
     def __init__(self) -> None:
         self._states: weakref.ref[Tensor] | None = None
@@ -83,18 +84,18 @@ class Inputs:
         return _version(states) != self._version
 
     def _drop(self, gone: "weakref.ref[Tensor]") -> None:
-        """Let the memory go with the tensor that was rounded."""
+        """Free the quantized rows when their source tensor is gone."""
         if gone is self._states:
             self._states = self._rounded = None
 
 
 def _version(states: Tensor) -> int:
-    """How often a tensor was written in place; one of inference mode does not count, and is not written here."""
-    return 0 if states.is_inference() else states._version  # noqa: SLF001  # torch has no other name for it
+    """The number of in-place writes to a tensor. Inference-mode tensors have no counter, and are not written here."""
+    return 0 if states.is_inference() else states._version  # noqa: SLF001  # torch has no public name for it
 
 
 def _product(layer: nn.Linear, inputs: Inputs) -> Callable[[Tensor], Tensor]:
-    """What stands for the layer's `forward`: (..., inputs) to (..., outputs)."""
+    """A replacement for the layer's `forward`: (..., inputs) to (..., outputs)."""
     weight, weight_scale = round_rows(layer.weight.detach())
 
     def forward(states: Tensor) -> Tensor:
@@ -116,6 +117,6 @@ def _product(layer: nn.Linear, inputs: Inputs) -> Callable[[Tensor], Tensor]:
 
 
 def round_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix (rows, columns) as float8, and the scale (rows, 1) in float32 by which each row is to be multiplied."""
+    """A matrix (rows, columns) as float8, and the scale (rows, 1) in float32 that each row must be multiplied by."""
     scale = matrix.abs().amax(dim=1, keepdim=True).float().clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
     return (matrix.float() / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale

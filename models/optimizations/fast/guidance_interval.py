@@ -1,12 +1,12 @@
-"""Guidance on a part of the steps: after it, one evaluation a step instead of four.
+"""Guides only some of the steps. Each other step needs one transformer call instead of four.
 
-diffusers evaluates the transformer for the conditional prediction (in one call with the negative prompt's), for STG and
-for modality isolation, and adds scaled differences to the conditional prediction. Where each of them answers with the
-conditional prediction the differences are zero, and only that one has to be computed.
+diffusers calls the transformer for the conditional prediction (in one call with the negative prompt's), for STG and for
+modality isolation. It adds scaled differences to the conditional prediction. If the other calls return the conditional
+prediction, the differences are zero, and only that one has to be computed.
 
-Early steps decide what is where, late ones what it looks like close by: so the first steps are guided. The share of
-steps is the same interval of noise levels for each size, before the schedule is shifted for it.
-(T. Kynkäänniemi et al., "Applying Guidance in a Limited Interval Improves Sample and Distribution Quality", 2024)
+Early steps decide the composition, late ones the details: so the first steps are guided. The fraction of steps is the
+same interval of noise levels for each size, before the schedule's shift. (T. Kynkäänniemi et al., "Applying Guidance in
+a Limited Interval Improves Sample and Distribution Quality", 2024)
 """
 
 import contextlib
@@ -34,11 +34,11 @@ ROWS = frozenset(
         "audio_coords",
     }
 )
-"""What has a row for each prompt in a call of the transformer: the negative one first, then the prompt."""
+"""The transformer's arguments with one row per prompt: the negative prompt first, then the prompt."""
 
 
 class GuidanceInterval:
-    """Stands in the way of one transformer's calls. Without `only` they go through as they are."""
+    """Wraps the `forward` of one transformer. Outside `only`, calls pass unchanged."""
 
     def __init__(self, transformer: Any) -> None:
         self._guided_steps: int | None = None
@@ -51,7 +51,7 @@ class GuidanceInterval:
 
     @contextlib.contextmanager
     def only(self, guided_steps: int) -> Iterator[None]:
-        """Guide the first steps of the one render in this context, and no others."""
+        """Guide only the first `guided_steps` steps of the one render in this context."""
         self._guided_steps, self._step = guided_steps, 0
         try:
             yield
@@ -59,7 +59,7 @@ class GuidanceInterval:
             self._guided_steps, self._prediction = None, ()
 
     def _cut(self, _transformer: Any, args: Any, call: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-        """Count the steps; of one that is not guided, leave the prompt's own row."""
+        """Count the steps. In a step without guidance, keep only the prompt's row."""
         if self._guided_steps is None or _only_guides(call):
             return None
         self._step += 1
@@ -81,7 +81,7 @@ class GuidanceInterval:
 
 
 def _only_guides(call: dict[str, Any]) -> bool:
-    """Whether a call is the STG or the modality pass, which follow the conditional one of their step."""
+    """Whether a call is the STG or the modality pass. Both follow the conditional pass of their step."""
     return bool(call.get("spatio_temporal_guidance_blocks") or call.get("isolate_modalities"))
 
 

@@ -1,4 +1,4 @@
-"""One real server for all tests of this folder, which need none of their own."""
+"""One real server, shared by all tests of this folder."""
 
 from collections.abc import Iterator
 from pathlib import Path

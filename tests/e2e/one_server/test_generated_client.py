@@ -1,4 +1,4 @@
-"""A client that openapi-python-client makes of /openapi.json, without a warning, brings a video from a real server."""
+"""A client that openapi-python-client generates from /openapi.json, without a warning, gets a video from the server."""
 
 import importlib
 import json
@@ -18,13 +18,13 @@ MAX_NAME_CHARS = 40
 
 @pytest.fixture(scope="module")
 def generated(server: Server, tmp_path_factory: pytest.TempPathFactory):
-    """The package, made as its users make it."""
+    """The generated package, created as its users create it."""
     folder: Path = tmp_path_factory.mktemp("generated")
     document = server.client.get("/openapi.json").json()
     assert document["servers"] == [{"url": server.url}]
     (folder / "openapi.json").write_text(json.dumps(document))
     program = [sys.executable, "-m", "openapi_python_client", "generate", "--path", "openapi.json", "--meta", "none"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it formats by ruff
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the generator formats with ruff
     options = ["--fail-on-warning", "--output-path", "ltx2_generated"]
     made = subprocess.run(
         [*program, *options],

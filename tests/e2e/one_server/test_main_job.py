@@ -1,4 +1,4 @@
-"""The seed's document against the real server: submit, poll, download, and what goes wrong."""
+"""The original API document against the real server: submit, poll, download, and errors."""
 
 import io
 import time
@@ -171,7 +171,7 @@ def test_prometheus_finds_every_metric_with_its_labels(server: Server) -> None:
     seen: dict[str, set[str]] = {}
     values: dict[str, set[str]] = {}
     server.client.delete(f"/v1/video/tasks/{server.submit()}")
-    deadline = time.monotonic() + 120  # Ray passes values on every 10 s
+    deadline = time.monotonic() + 120  # Ray exports values every 10 s
     while missing := {name for metric in ALL_METRICS for name in metric.series} - set(seen):
         assert time.monotonic() < deadline, missing
         server.wait(server.submit())

@@ -6,7 +6,7 @@ from tests.test_readme import api_commands
 
 
 def test_the_commands_of_the_readme_work_as_they_stand(server: Server, tmp_path: Path) -> None:
-    """In their order and in one shell, as the README says, with the port of this server."""
+    """In order and in one shell, as the README says, with the port of this server."""
     script = "\n".join(api_commands(server.url))
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],

@@ -1,4 +1,4 @@
-"""A sender on a real store, with a clock and a name server of the test's own."""
+"""A webhook sender on a real store, with a fake clock and a fake name server."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from tests.storage.test_webhooks import completed
 
 @dataclass
 class Names:
-    """A name server: each name has its answers, the last again and again. Counts the questions."""
+    """A name server. Each name has a list of answers; the last one is repeated. Counts the queries."""
 
     answers: dict[str, list[list[str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Names:
 
 @dataclass
 class Outbox:
-    """A store with tasks that ended, and what sends for them."""
+    """A store with ended tasks, and the sender for their webhooks."""
 
     store: SqlTaskStore
     names: Names = field(default_factory=Names)
@@ -71,14 +71,14 @@ class Outbox:
             )
 
     async def send_due(self, **values: object) -> None:
-        """Make all tries that are due now, and wait for their ends."""
+        """Send all deliveries that are due, and wait until they end."""
         async with self.sender(**values) as sender:
             while await sender.start_due():
                 await sender.close()
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110  # what it waits for stands in a database
+    while not holds():  # noqa: ASYNC110  # the condition reads a database, which sends no notification
         await asyncio.sleep(0.01)
 
 
@@ -92,7 +92,7 @@ def outbox(tmp_path) -> Iterator[Outbox]:
 
 @pytest.fixture
 def receive() -> Iterator[Callable[..., Receiver]]:
-    """Starts receivers with the answers that a test wants."""
+    """A function that starts receivers with the given answers."""
     with contextlib.ExitStack() as stack:
 
         def start(*answers: Answer) -> Receiver:

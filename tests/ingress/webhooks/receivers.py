@@ -1,4 +1,4 @@
-"""Receivers of webhooks on real ports of 127.0.0.1, and ends of tasks for them."""
+"""Webhook receivers on real ports of 127.0.0.1, and ended tasks for them."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ OLD_SECRET = "whsec_" + "c3VuIHJpc2VzIG92ZXIgdGhlIG9jZWFu"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a receiver says to a POST."""
+    """The response of a receiver to a POST."""
 
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
@@ -25,19 +25,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class Message:
-    """A POST as it came."""
+    """A received POST."""
 
     path: str
     headers: dict[str, str]
     body: bytes
 
     def verified(self, secret: str = SECRET) -> dict[str, Any]:
-        """What it says, if the library of Standard Webhooks believes it."""
+        """The payload, verified by the library of Standard Webhooks."""
         return dict(Webhook(secret).verify(self.body, self.headers))
 
 
 class Receiver:
-    """Keeps what comes, and answers as it was told: the last answer again and again."""
+    """Stores received messages and sends the given answers. The last answer is repeated."""
 
     def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.messages: list[Message] = []
@@ -84,14 +84,14 @@ class Receiver:
 
 @contextlib.contextmanager
 def silent_port() -> Iterator[int]:
-    """A port where connections come up and nobody ever says a word."""
+    """A port that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @dataclass
 class Flooding:
-    """A port that sends the same again and again, and how much of it was taken."""
+    """A port that sends the same content repeatedly, and the number of bytes that were read."""
 
     port: int
     sent_bytes: int = 0
@@ -99,7 +99,7 @@ class Flooding:
 
 @contextlib.contextmanager
 def flooding_port(content: bytes, *, endless: bool = True) -> Iterator[Flooding]:
-    """A port that answers with `content`, without end or once, until the other side has had enough."""
+    """Answer with `content`, repeatedly or once, until the client closes the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         flooding = Flooding(listener.getsockname()[1])
 
@@ -121,7 +121,7 @@ def flooding_port(content: bytes, *, endless: bool = True) -> Iterator[Flooding]
 
 @contextlib.contextmanager
 def endless_port() -> Iterator[int]:
-    """A port that answers 200 and then sends its body until the other side has had enough."""
+    """Answer 200 with a body that ends only when the client closes the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_answer_endlessly, args=(listener,))
         thread.start()

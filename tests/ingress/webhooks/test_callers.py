@@ -1,4 +1,4 @@
-"""A webhook from the submit to the delivery, by every door, through the app as a replica runs it."""
+"""A webhook from the submit to the delivery, for every way to submit, with the app as a replica runs it."""
 
 import re
 import time
@@ -19,7 +19,7 @@ TOLD = {"secret": SECRET, "allow_private": True}
 
 
 def delivered(box: Box, task_id: str) -> dict[str, object]:
-    """Poll until the message of a task has been taken."""
+    """Poll until the message of a task has been delivered."""
     while (body := box.poll(task_id))["webhook"]["state"] == "pending":
         time.sleep(0.02)
     return body
@@ -76,7 +76,7 @@ def test_the_list_shows_webhooks_and_a_task_without_one_shows_none(open_box, rec
 
 
 def test_nobody_who_polls_learns_the_url(open_box, receive):
-    """It may hold a token of the receiver's, and whoever reaches the server may poll."""
+    """The url may contain a token of the receiver, and other clients may poll."""
     receiver = receive()
     box = open_box(webhooks=TOLD)
     task_id = box.submit(webhook_url=receiver.url())

@@ -1,4 +1,4 @@
-"""Promise: the receivers of one owner, or one host, do not slow the deliveries of others."""
+"""Promise: the receivers of one owner, or one host, do not delay the deliveries of others."""
 
 from deployments.ingress.webhooks.selection import select_deliveries
 from deployments.settings import WebhookSettings
@@ -9,12 +9,12 @@ SETTINGS = WebhookSettings(max_concurrent_deliveries=6, max_per_host=2, max_per_
 
 
 def due(*lanes: DeliveryGroup) -> list[DueDelivery]:
-    """What is due for as long as it stands in front."""
+    """The due deliveries, in the order of their due time."""
     return [DueDelivery(number, lane, float(number)) for number, lane in enumerate(lanes)]
 
 
 def of(owner: str, count: int) -> list[DeliveryGroup]:
-    """Lanes to so many hosts."""
+    """Delivery groups for this number of hosts."""
     return [DeliveryGroup(owner, f"{number}.{owner or 'nobody'}.example") for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""https: the connection goes to the address that was checked, and the certificate is that of the name."""
+"""https: the connection goes to the checked address, and the certificate must match the name."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ REFUSED = DeliveryStatus(DeliveryState.PENDING, 1, "no connection to its host")
 
 @pytest.fixture
 def certified(tmp_path, monkeypatch):
-    """A receiver whose certificate is for hooks.example, and trusted."""
+    """A receiver with a trusted certificate for hooks.example."""
     file = certificate("hooks.example", tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     with Receiver(tls=server_context(file)).serving() as receiver:

@@ -1,4 +1,4 @@
-"""Which urls a client may name, and which addresses a webhook may lead to."""
+"""Webhook urls that a client may use, and addresses that a webhook may reach."""
 
 import json
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network

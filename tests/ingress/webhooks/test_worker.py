@@ -1,4 +1,4 @@
-"""The sender against real receivers: what they are sent, how often, and what one of them cannot do to the others."""
+"""The delivery worker with real receivers: content, number of attempts, and isolation between receivers."""
 
 import asyncio
 import contextlib
@@ -124,7 +124,7 @@ def test_a_receiver_may_ask_for_more_time(outbox, receive, asked, wait):
 
 
 def test_a_redirect_is_not_followed(outbox, receive):
-    """Also to where a webhook may go: where it may not, nobody is asked."""
+    """Also if the target is allowed. If it is not allowed, no request is sent either."""
     inside = receive()
     receiver = receive(Answer(302, {"Location": inside.url()}))
     task = outbox.end(receiver.url())
@@ -139,7 +139,8 @@ def test_a_name_that_leads_inside_is_not_connected_to(outbox, receive):
     tasks = [outbox.end(receiver.url(host)) for host in ("hooks.example", "half.example", "127.0.0.1")]
     asyncio.run(outbox.send_due(allow_private=False))
     assert receiver.messages == []
-    error = "no connection to its host"  # as of a name without an answer: no name of the network can be guessed
+    # the same as for an unknown name: the error does not reveal names of the network
+    error = "no connection to its host"
     assert [outbox.standing(task) for task in tasks] == [DeliveryStatus(PENDING, 1, error)] * 3
 
 
@@ -156,7 +157,7 @@ def test_a_name_is_checked_again_at_each_try(outbox, receive):
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_connected_to(outbox, receive):
-    """A name server that answers otherwise a moment later leads nowhere else: it is asked once a try."""
+    """A name server that changes its answer a moment later has no effect: it is queried once per attempt."""
     receiver = receive()
     outbox.names.answers = {"hooks.example": [["127.0.0.1"], ["192.0.2.1"]]}
     task = outbox.end(receiver.url("hooks.example"))
@@ -168,7 +169,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(outbox, re
 
 def test_of_several_addresses_the_next_is_tried(outbox, receive):
     receiver = receive()
-    outbox.names.answers = {"hooks.example": [["127.0.0.2", "127.0.0.1"]]}  # nobody listens at the first
+    outbox.names.answers = {"hooks.example": [["127.0.0.2", "127.0.0.1"]]}  # no server listens at the first address
     task = outbox.end(receiver.url("hooks.example"))
     asyncio.run(outbox.send_due())
     assert outbox.standing(task).state == DELIVERED
@@ -254,13 +255,13 @@ def test_the_tries_of_a_deleted_task_end_those_under_way_too(outbox, receive):
 
 
 def test_a_receiver_without_tls_gets_nothing_that_was_meant_for_https(outbox, receive):
-    task = outbox.end(f"https://127.0.0.1:{receive().port}/")  # TLS to a receiver that speaks none
+    task = outbox.end(f"https://127.0.0.1:{receive().port}/")  # TLS to a receiver without TLS
     asyncio.run(outbox.send_due())
     assert outbox.standing(task) == DeliveryStatus(PENDING, 1, "no connection to its host")
 
 
 def test_silent_receivers_hold_up_no_other(outbox, receive):
-    """Of one that is silent no more than its bound is under way, and a living one is served meanwhile."""
+    """For a silent receiver only a bounded number of deliveries is in progress; others are served meanwhile."""
     receiver = receive()
 
     async def scene(port: int) -> None:
@@ -338,7 +339,7 @@ def test_what_a_dying_sender_had_under_way_is_sent_by_the_next(outbox, receive):
 
 
 def move_to(outbox, url: str) -> None:
-    """Let the receiver come up elsewhere, where the test can have it."""
+    """Change the url of the stored deliveries, so that the test can receive them."""
     with outbox.store._engine.begin() as connection:
         connection.execute(update(webhook_deliveries).values(url=url))
 

@@ -1,4 +1,4 @@
-"""Promise: float8 products are the products to float8's rounding, and are gone when the fast task is over."""
+"""Promise: float8 products are correct up to float8's rounding, and are removed when the fast task ends."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import nn
 from models.optimizations.fast.fp8 import FLOAT8, Fp8Linears, can_multiply, round_rows
 
 ROUNDING = 0.05
-"""Of a product's length: e4m3 has three bits behind the point."""
+"""Relative to a product's length: e4m3 has three mantissa bits."""
 
 
 class Transformer(nn.Module):

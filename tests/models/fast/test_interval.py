@@ -1,4 +1,4 @@
-"""Promise: a fast task leaves guidance out after its first steps, and nothing else; an exact one is untouched."""
+"""Promise: a fast task skips guidance after its first steps, and nothing else. An exact task is unchanged."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def latents(model: Ltx2Model, image: Any = None, **fields: object) -> Latents:
 
 
 def guided_on(build: Build, share: float) -> Ltx2Model:
-    """A model whose fast tasks guide this share of their steps."""
+    """A model whose fast tasks guide this fraction of their steps."""
     model = build()
     options = LoadOptions(fast_guidance_fraction=share)
     return Ltx2Model(model.name, model.profile, model._text_to_video, model.placement, options)

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of the families, with all fixes, as the server loads them; and the same without."""
+"""Tiny checkpoints of the families, loaded like the server with all fixes, and without them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ Loaded = Callable[..., Ltx2Model]
 
 @pytest.fixture(scope="session")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The checkpoint of a family by its name, built once."""
+    """The checkpoint of a family by name, built once."""
     built: dict[str, Path] = {}
 
     def find(name: str) -> Path:
@@ -28,7 +28,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def loaded(folder_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    """The model of a family by its name, loaded once with the fixes and once without."""
+    """The model of a family by name, loaded once with the fixes and once without."""
     models: dict[tuple[str, bool], Ltx2Model] = {}
     cache = tmp_path_factory.mktemp("cache")
 

@@ -1,4 +1,4 @@
-"""Promise: the distilled LTX-2.5 is sampled as by Lightricks, and a seed draws the same noise."""
+"""Promise: the distilled LTX-2.5 is sampled like in Lightricks' pipeline, and a seed gives the same noise."""
 
 import copy
 
@@ -24,7 +24,7 @@ ROUNDING = 2e-5
 
 
 def step(sample: Tensor, velocity: Tensor, now: float, following: float, noise: Tensor) -> Tensor:
-    """Down to a level below the next by Euler, then up to the next with new noise, at the variance it should have."""
+    """An Euler step to a level below the next one, then new noise up to the next level, with the correct variance."""
     down = following * following / now
     clean = sample - now * velocity
     lower = clean + down * (sample - clean) / now
@@ -35,13 +35,13 @@ def step(sample: Tensor, velocity: Tensor, now: float, following: float, noise: 
 
 
 def render(model: Ltx2Model, image: Image.Image | None = None, **fields: object) -> Latents:
-    """The latents of a small request, as a distilled model takes it."""
+    """The latents of a small request, as a distilled model renders it."""
     request = small(**fields)
     return model._denoise(apply_adjustments(request, model.find_adjustments(request)), image, ignore)
 
 
 def test_each_step_of_picture_and_sound_is_an_ancestral_one() -> None:
-    """As the pipeline calls them: a copy of the scheduler for the sound, which is stepped after the picture."""
+    """As the pipeline calls them: a copy of the scheduler for the audio, which is stepped after the video."""
     scheduler = AncestralEuler()
     scheduler.seed(42)
     audio_scheduler = copy.deepcopy(scheduler)
@@ -85,7 +85,7 @@ def test_a_render_takes_eight_steps_at_the_distilled_levels(loaded: Loaded) -> N
 
 
 def test_its_noise_acts(loaded: Loaded) -> None:
-    """Beside deterministic steps from the same initial noise."""
+    """Compared with deterministic steps from the same initial noise."""
     model = loaded("2.5")
     sampled = render(model)
     assert distance(deterministic(model), sampled) > 0.1

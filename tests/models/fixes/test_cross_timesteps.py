@@ -1,4 +1,4 @@
-"""Promise: the audio-video cross-attention is modulated by own timesteps and gated by the other's sigma, everywhere."""
+"""Promise: own timesteps modulate the audio-video cross-attention, and the other's sigma gates it, everywhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def transformer_of(config: dict[str, Any]) -> Any:
 
 
 def call_of(transformer: Any, rows: int, *, audio_sigma: float | None = None) -> dict[str, Any]:
-    """A call in which every token of both modalities has a timestep of its own, as conditions will make it."""
+    """A call in which every token of both modalities has its own timestep, as with image conditioning."""
     generator = torch.Generator().manual_seed(rows)
     config = transformer.config
     text = [torch.randn(rows, 5, width, generator=generator) for width in _text_widths(config)]
@@ -66,7 +66,7 @@ def _text_widths(config: Any) -> tuple[int, int]:
 
 @contextmanager
 def timesteps_seen(transformer: Any) -> Iterator[dict[str, torch.Tensor]]:
-    """The timesteps from which diffusers' layers make their tables: what stands for many is not spread out."""
+    """The timesteps that diffusers' layers get for their tables. Broadcast values are not expanded."""
     seen: dict[str, torch.Tensor] = {}
     hooks = []
     for name in LAYERS:
@@ -134,7 +134,7 @@ def test_few_distinct_timesteps_are_computed_once_and_the_gate_for_each_row() ->
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
 @torch.no_grad()
 def test_compiled_blocks_make_the_same_of_it() -> None:
-    """Traced as on a GPU, with a gate of one row beside tables of one for each token."""
+    """Traced as on a GPU, with a gate of one row beside tables with one row per token."""
     plain, compiled = (transformer_of({**TRANSFORMER_2_3, "num_layers": 1}) for _ in range(2))
     for transformer in (plain, compiled):
         separate(transformer)
@@ -147,7 +147,7 @@ def test_compiled_blocks_make_the_same_of_it() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("config", [TRANSFORMER_2_0, TRANSFORMER_2_3], ids=["2.0", "2.3"])
 def test_where_all_tokens_have_one_timestep_nothing_changes(config: dict[str, Any]) -> None:
-    """To the bit: text-to-video, as diffusers recommends to call each family."""
+    """Bit for bit: text-to-video, with the arguments that diffusers recommends for each family."""
     plain, fixed = transformer_of(config), transformer_of(config)
     separate(fixed)
     call = call_of(plain, 2)
@@ -159,7 +159,7 @@ def test_where_all_tokens_have_one_timestep_nothing_changes(config: dict[str, An
 @pytest.mark.parametrize("quality", ["exact", "fast"])
 @pytest.mark.parametrize("name", ["2.0", "2.3", "2.5 full"])
 def test_an_image_changes_the_modulation_of_its_own_tokens(loaded: Loaded, name: str, quality: str) -> None:
-    """In a whole render: the gate sees the step's sigma, scale and shift see a timestep for each token."""
+    """In a whole render: the gate gets the step's sigma, scale and shift get a timestep for each token."""
     model = loaded(name)
     transformer = model._text_to_video.transformer
     call: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Promise: LTX-2.5 is told in every call which tokens are those of the first frame."""
+"""Promise: every call of LTX-2.5 marks the tokens of the first frame."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Promise: every text reaches the text encoder with BOS before it, whatever the tokenizer's files say."""
+"""Promise: the text encoder gets every text with a leading BOS, whatever the tokenizer's files contain."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ from tests.models.fixes.conftest import Loaded
 
 
 def texts_read(loaded: Loaded, *, fixed: bool) -> tuple[Any, list[torch.Tensor]]:
-    """The tokens that the text encoder gets for a prompt and its negative prompt, without their padding."""
+    """The tokens that the text encoder gets for a prompt and its negative prompt, without padding."""
     pipe = loaded("2.5 full", fixed=fixed)._text_to_video
     read: list[torch.Tensor] = []
 
@@ -45,7 +45,7 @@ def test_it_is_put_there_once_and_said(caplog: pytest.LogCaptureFixture) -> None
             lead_with_bos(tokenizer)
     assert tokenizer("a").input_ids.count(tokenizer.bos_token_id) == 1
     assert [record.message for record in caplog.records] == [
-        "the tokenizer began texts without BOS: it was told to begin them with <bos>"
+        "the tokenizer did not add BOS to texts: it now begins them with <bos>"
     ]
 
 

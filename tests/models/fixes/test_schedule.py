@@ -19,11 +19,11 @@ SIZES: dict[int, dict[str, object]] = {
     384: {"height": 256, "width": 384, "num_frames": 25},
     6144: {"height": 512, "width": 768, "num_frames": 121},
 }
-"""By their tokens."""
+"""By their number of tokens."""
 
 
 def lightricks_sigmas(steps: int, shift: float = 2.05, terminal: float = 0.1) -> list[float]:
-    """Levels from 1 down in equal steps, shifted, then stretched so that the last before 0 is `terminal`."""
+    """Levels from 1 down in equal steps, shifted, then stretched so that the last one before 0 is `terminal`."""
     shifted = [1 / (1 + math.exp(-shift) * (1 / (1 - step / steps) - 1)) for step in range(steps)]
     stretch = (1 - shifted[-1]) / (1 - terminal)
     return [*(1 - (1 - sigma) / stretch for sigma in shifted), 0.0]
@@ -34,7 +34,7 @@ def cancel(_progress: Progress) -> None:
 
 
 def sigmas_of(model: Ltx2Model, **fields: object) -> Any:
-    """What a render of this size begins with: it is canceled when it first calls the transformer."""
+    """The noise levels at the start of a render of this size. The render is canceled at its first transformer call."""
     with pytest.raises(TaskCanceled):
         model._denoise(small(num_inference_steps=STEPS, **fields), None, cancel)
     return model._text_to_video.scheduler.sigmas

@@ -1,4 +1,4 @@
-"""Promise: a vocoder with bandwidth extension is float32 from its making on, and LTX-2's stays as it is."""
+"""Promise: a vocoder with bandwidth extension is float32 from its construction on, and LTX-2's stays unchanged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ FolderOf = Callable[[str], Path]
 
 
 def on_a_gpu(folder: Path, **options: Any) -> Any:
-    """What is loaded for one: bfloat16."""
+    """The pipeline as loaded for a GPU: in bfloat16."""
     return load_pipeline(folder, read_profile(folder), "cuda", **options)
 
 

@@ -1,4 +1,4 @@
-"""A transformer with more blocks than the tiny model has, so that there is something to leave out."""
+"""A transformer with more blocks than the tiny model, so that there is work to skip."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,9 @@ Build = Callable[..., Ltx2Model]
 
 @pytest.fixture(scope="session")
 def build(tiny_folder: Path) -> Build:
-    """Makes an LTX-2 with four blocks of random weights; what is passed changes the transformer's config."""
+    """A function that builds an LTX-2 with four blocks of random weights. Its arguments change the transformer's
+    config.
+    """
 
     def make(**config: Any) -> Ltx2Model:
         from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
@@ -45,12 +47,12 @@ def transformer_of(model: Ltx2Model) -> Any:
 
 
 def denoise(model: Ltx2Model, image: Image.Image | None = None, **fields: object) -> Latents:
-    """Latents of the small request: what the transformer makes, before decoding rounds it to bytes."""
+    """Latents of the small request: the transformer's result, before decoding rounds it to bytes."""
     return model._denoise(small(num_inference_steps=3, **fields), image, ignore)
 
 
 def distance(one: Latents, other: Latents) -> float:
-    """The largest difference between two results, picture or sound."""
+    """The largest difference between two results, in video or audio."""
     return max(
         float((one.video - other.video).abs().max()),
         float((one.audio - other.audio).abs().max()),
@@ -59,7 +61,7 @@ def distance(one: Latents, other: Latents) -> float:
 
 @contextmanager
 def counting(module: torch.nn.Module) -> Iterator[list[int]]:
-    """The rows (the first dimension) that each call of a module gets."""
+    """Collect the number of rows (the first dimension) of each call of a module."""
     rows: list[int] = []
 
     def count(_module: Any, args: Any, kwargs: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Promise: what is held is back to what it was after every task, however it ends, so that no number of tasks creeps."""
+"""Promise: after every task, however it ends, the memory in use is what it was before: there is no leak."""
 
 import gc
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from tests.models.optimizations.conftest import Build
 from tests.models.test_ltx2 import make_image
 
 STEPS = 4
-"""Of all renders here: the scheduler keeps its table of them until the next task."""
+"""The same for all renders here, because the scheduler keeps its table of them until the next task."""
 
 
 @pytest.fixture(scope="module")
 def model(build: Build) -> Ltx2Model:
-    """With all that is kept during a task on a GPU, and everything made that is made once."""
+    """A model with all caches of a GPU, after renders that create all objects that are created once."""
     model = build()
     model.apply_optimizations(choose_optimizations("auto", "cuda"))
     for image in (None, make_image()):
@@ -32,7 +32,7 @@ def model(build: Build) -> Ltx2Model:
 
 
 def held_bytes() -> int:
-    """All tensors that somebody can still reach, each memory once. A fake one, of a compiler's tracing, has none."""
+    """The bytes of all reachable tensors, each storage once. Fake tensors of a compiler's tracing do not count."""
     gc.collect()
     tensors = [
         each
@@ -44,7 +44,7 @@ def held_bytes() -> int:
 
 @pytest.fixture(scope="module")
 def before(model: Ltx2Model) -> int:
-    """What is held before the first task here. A look goes through all objects of the process, which takes long."""
+    """The memory in use before the first task. Measuring it visits all objects of the process, which takes long."""
     return held_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Promise: whatever is sped up stays what diffusers makes, within a stated tolerance, and does less work."""
+"""Promise: with optimizations the result stays diffusers', within a stated tolerance, with less work."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.models.conftest import ignore, small
 from tests.models.optimizations.conftest import BLOCKS, STG_BLOCK, Build, counting, denoise, distance, transformer_of
 
 ROUNDING = 2e-5
-"""In float32. Switching STG off moves the result a thousand times as far (tested below)."""
+"""In float32. Switching STG off changes the result a thousand times as much (tested below)."""
 EXACT = 0.0
 NO_GUIDANCE: dict[str, object] = {
     "cfg_scale_video": 1.0, "cfg_scale_audio": 1.0, "stg_scale_video": 0.0, "modality_scale": 1.0
@@ -31,7 +31,7 @@ LATER: dict[str, object] = {
     "audio_gated_attn": True,
     "audio_cross_attn_mod": True,
 }
-"""What LTX-2.3 has beside LTX-2 (19B)."""
+"""Config switches that LTX-2.3 has beside LTX-2 (19B)."""
 
 
 def make_image() -> Image.Image:
@@ -82,7 +82,7 @@ def test_the_stg_pass_runs_no_block_before_its_own(build: Build) -> None:
 
 
 def test_a_prefix_is_never_taken_from_another_task(build: Build) -> None:
-    """A task that ends between the two calls leaves its rows behind; the next must not begin with them."""
+    """A task that ends between the two calls leaves its rows behind. The next task must not start from them."""
     model = sped_up(build, Optimization.STG_PREFIX_REUSE)
     denoise(model, **NO_GUIDANCE)
     assert distance(denoise(model), denoise(build())) <= ROUNDING
@@ -165,7 +165,7 @@ def test_kept_keys_give_way_to_compilation(build: Build) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
 def test_compiled_blocks_change_nothing_beside_the_shared_prefix(build: Build) -> None:
-    """Traced as on a GPU; what the kernels are made of is left to torch's own tests."""
+    """Traced as on a GPU. torch's own tests cover the generated kernels."""
     model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.DROP_NOOP_MASK)
     compile_blocks(transformer_of(model), backend="aot_eager")
     assert distance(denoise(model), denoise(build())) <= ROUNDING
@@ -201,7 +201,7 @@ class Blocks(ModelMixin):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
 def test_blocks_stay_compiled_with_many_kinds_of_calls() -> None:
-    """Four passes, with an image or without, of two kinds of sizes: torch's own bound is below it, and says nothing."""
+    """Four passes, with an image or without, for two sizes: torch's own limit is lower, and it fails silently."""
     blocks, ran = Blocks(), []
 
     def compiled(graph: Any, _inputs: Any) -> Any:
@@ -214,7 +214,7 @@ def test_blocks_stay_compiled_with_many_kinds_of_calls() -> None:
 
 
 def test_another_kernel_is_for_the_picture_s_self_attention_of_one_model_alone(build: Build) -> None:
-    """torch's own stands for cuDNN's, which a CPU does not have."""
+    """torch's own kernel replaces cuDNN's, which a CPU does not have."""
     model = build()
     use_backend(transformer_of(model), "native")
     kernels = {name: layer.processor._attention_backend for name, layer in attentions(model).items()}
@@ -224,7 +224,7 @@ def test_another_kernel_is_for_the_picture_s_self_attention_of_one_model_alone(b
 
 
 def attentions(model: Ltx2Model) -> dict[str, Any]:
-    """The attention layers of all blocks, by their block and name."""
+    """The attention layers of all blocks, by block and name."""
     blocks = transformer_of(model).transformer_blocks
     return {name: layer for name, layer in blocks.named_modules() if hasattr(layer, "processor")}
 
