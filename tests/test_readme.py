@@ -154,3 +154,11 @@ def test_the_index_of_the_documents_names_every_page() -> None:
     linked = {(ROOT / "docs" / link).resolve() for link, _ in LINK.findall(index) if link}
     pages = [page for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")) if page.name != "README.md"]
     assert [page.name for page in pages if page.resolve() not in linked] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_line_of_prose_is_longer_than_120_characters(document: str) -> None:
+    """Outside tables, code and lines with a URL."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|") and "://" not in line]
+    assert long == []
