@@ -19,7 +19,6 @@ from deployments.settings import SQLITE_SCHEME, Settings, SettingsError
 from models.memory.driver import find_old_driver
 from storage.db.engine import sqlite_file
 
-log = logging.getLogger(__name__)
 logger = logging.getLogger(__name__)
 
 OTHERS = 0o007
@@ -55,7 +54,7 @@ def check(file: Path) -> None:
     if short := _too_few_files():
         sys.exit(short)
     if old := find_old_driver():
-        log.warning("no GPU can be used: %s", old)
+        logger.warning("no GPU can be used: %s", old)
 
 
 def _warn_of_readers(database_url: str) -> None:

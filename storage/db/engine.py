@@ -44,7 +44,7 @@ def open_engine(url: str) -> Engine:
     event.listen(engine, "do_connect", functools.partial(_keep_private, sqlite_file(url)))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
-    event.listen(engine, "checkout", functools.partial(_reject_removed_columns, sqlite_file(url)))
+    event.listen(engine, "checkout", functools.partial(_reject_removed_file, sqlite_file(url)))
     return engine
 
 
@@ -91,7 +91,7 @@ def _switch_to_wal(connection: Any) -> None:
             return
 
 
-def _reject_removed_columns(file: Path, _connection: object, record: Any, _proxy: object) -> None:
+def _reject_removed_file(file: Path, _connection: object, record: Any, _proxy: object) -> None:
     """Discard an open connection when its file was removed or replaced: its writes would be lost."""
     try:
         found = file.stat()
@@ -135,10 +135,9 @@ def migrate(engine: Engine) -> None:
         if not is_sqlite(engine):
             stack.enter_context(_migration_lock(connection))
         current = MigrationContext.configure(connection).get_current_revision()
-        if current is not None and current not in known:
-            return
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if current is None or current in known:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
         if missing := missing_columns(connection):
             raise StoreUnavailable(
                 f"database_url: an unreleased version made this database, which lacks {', '.join(missing)}; move it "

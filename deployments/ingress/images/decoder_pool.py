@@ -27,7 +27,7 @@ from models.request.request import RequestLimits, VideoRequest
 MAX_DECODE_S = 60.0
 CPU_NICENESS = 5
 START = "from deployments.ingress.images.decoder_pool import main; main()"
-RERAISED_ERRORS = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+PASSED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """What a decoder is given of the environment: no secret is among it."""
 
 logger = logging.getLogger("ray.serve")
@@ -109,7 +109,7 @@ class _Decoder:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    known = {name: environment[name] for name in RERAISED_ERRORS if name in environment}
+    known = {name: environment[name] for name in PASSED_VARIABLES if name in environment}
     return {**known, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
 
 
