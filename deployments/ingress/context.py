@@ -20,7 +20,9 @@ from deployments.signed_urls import Signer, UrlBuilder, make_url_builder
 from storage.outputs.store import OutputStore
 from storage.task_store import SqlTaskStore
 
-DATABASE_THREADS = 12
+READ_THREADS = 8
+WRITE_THREADS = 4
+DELETE_THREADS = 4
 FILE_THREADS = 32
 """A download holds a thread only while it reads a chunk, so slow clients hold none."""
 HEALTH_THREADS = 4
@@ -44,19 +46,29 @@ class AppContext:
     """Those that come and go while the server runs."""
 
     @cached_property
-    def database_threads(self) -> ThreadPool:
-        """For calls of the task store."""
-        return self._threads("database", DATABASE_THREADS)
+    def read_threads(self) -> ThreadPool:
+        """For reads of the task store."""
+        return self._threads("reads", READ_THREADS)
 
     @cached_property
-    def file_threads(self) -> ThreadPool:
-        """For calls of the output store: one that hangs takes no thread of the polls."""
-        return self._threads("files", FILE_THREADS)
+    def write_threads(self) -> ThreadPool:
+        """For submits without an image. SQLite has one writer at a time: more threads only wait for its lock."""
+        return self._threads("writes", WRITE_THREADS)
 
     @cached_property
     def image_threads(self) -> ThreadPool:
         """For submits with an image: a small file can decode to more than a gigabyte for a moment."""
         return self._threads("images", self.settings.ingress.max_image_decodes)
+
+    @cached_property
+    def delete_threads(self) -> ThreadPool:
+        """For deletes of tasks with their files: an output store that hangs takes no thread of the polls."""
+        return self._threads("deletes", DELETE_THREADS)
+
+    @cached_property
+    def file_threads(self) -> ThreadPool:
+        """For downloads: an output store that hangs takes no thread of the polls."""
+        return self._threads("files", FILE_THREADS)
 
     @cached_property
     def health_threads(self) -> ThreadPool:

@@ -21,7 +21,7 @@ def install_openapi_route(app: FastAPI, context: AppContext) -> None:
     @app.head(str(path), include_in_schema=False)
     @app.get(str(path), include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
-        defaults = await context.database_threads.run(context.model_info.defaults)
+        defaults = await context.read_threads.run(context.model_info.defaults)
         described = with_defaults(app.openapi(), defaults)
         return JSONResponse({**described, "servers": [{"url": context.base_url(request)}]})
 

@@ -51,7 +51,7 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
     kept_s = context.settings.retention.output_ttl_s
 
     @router.get("/v1/videos", summary="List videos", responses={**_example(PAGE), **errors(422, 503)})
-    @context.database_threads.offload
+    @context.read_threads.offload
     def list_videos(
         request: Request,
         after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
@@ -67,7 +67,7 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
         return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
     @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **errors(404, 503)})
-    @context.database_threads.offload
+    @context.read_threads.offload
     def get_video(video_id: str, request: Request) -> Video:
         """Poll until `status` is `completed` or `failed`."""
         return video_of(_find(context, video_id, request_owner(request)), kept_s)
@@ -75,7 +75,7 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
     @router.delete(
         "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **errors(404, 503)}
     )
-    @context.file_threads.offload
+    @context.delete_threads.offload
     def delete_video(video_id: str, request: Request) -> VideoDeleted:
         """With its files; one that has not ended is canceled first. Asking again does no harm."""
         task_id, owner = _task_id(video_id), request_owner(request)
@@ -103,7 +103,7 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
         ] = "video",
     ) -> Response:
         """With Range and ETag. A 404 while the video is not completed."""
-        task = await context.database_threads.run(_find, context, video_id, request_owner(request))
+        task = await context.read_threads.run(_find, context, video_id, request_owner(request))
         if task.state != State.COMPLETED or task.output is None:
             raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
         key, ending = (task.output.key, "mp4") if variant == "video" else (task.output.poster_key, "jpg")

@@ -39,14 +39,14 @@ def skill_router(context: AppContext) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {MARKDOWN: {}}}},
     )
-    @context.database_threads.offload
+    @context.read_threads.offload
     def get_skill(request: Request) -> PlainTextResponse:
         """The whole workflow as Markdown, with this server's own address, limits and defaults."""
         return _answer(skill, server_facts(context), context.base_url(request), MARKDOWN)
 
     @router.head("/llms.txt", include_in_schema=False)
     @router.get("/llms.txt", summary="What this server is, for agents", response_class=PlainTextResponse)
-    @context.database_threads.offload
+    @context.read_threads.offload
     def get_llms_txt(request: Request) -> PlainTextResponse:
         """Points to /skill.md."""
         return _answer(llms, server_facts(context), context.base_url(request), "text/plain")

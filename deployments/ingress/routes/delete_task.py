@@ -34,7 +34,7 @@ def deletion_router(context: AppContext) -> APIRouter:
     router = APIRouter(tags=["tasks"])
 
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
-    @context.file_threads.offload
+    @context.delete_threads.offload
     def delete_task(task_id: str, request: Request) -> DeleteResult:
         """A queued task never starts, a running one stops within a step, a finished one goes with its files.
 

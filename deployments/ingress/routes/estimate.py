@@ -69,7 +69,7 @@ def estimate_router(context: AppContext) -> APIRouter:
         """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
         with upload_slot(context.uploads, request):
             fields, image = await read_any(request, context.settings)
-            threads = context.database_threads if image is None else context.image_threads
+            threads = context.read_threads if image is None else context.image_threads
             return await threads.run(estimate, context, fields, image)
 
     return router

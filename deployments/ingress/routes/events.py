@@ -49,7 +49,7 @@ def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 
         A client that comes back with `Last-Event-ID` gets what has changed since.
         """
-        task = await context.database_threads.run(get_task_or_404, context, task_id, request)
+        task = await context.read_threads.run(get_task_or_404, context, task_id, request)
         known = request.headers.get("last-event-id", "")
         if task.is_finished and known == str(revision(task)):
             return Response(status_code=204)  # what tells an EventSource to stop
@@ -100,7 +100,7 @@ async def _next_change(updates: TaskUpdates, known: str) -> Task | None:
 
 async def _event(context: AppContext, task: Task, request: Request) -> str:
     try:
-        body = await context.database_threads.run(task_response, context, task, request)
+        body = await context.read_threads.run(task_response, context, task, request)
     except StoreUnavailable:
         return STILL_HERE  # the place in the queue was not to be had; the next change brings it
     name = body["status"] if task.is_finished else "progress"

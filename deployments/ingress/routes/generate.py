@@ -116,7 +116,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 
 async def submit_task(context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
     """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
-    threads = context.database_threads if image is None else context.image_threads
+    threads = context.write_threads if image is None else context.image_threads
     origin = read_request_context(request)
     with in_span(context.tracer, "submit", origin.traceparent) as span:
         submission = Submission(
@@ -127,7 +127,7 @@ async def submit_task(context: AppContext, request: Request, fields: Mapping[str
             request_owner(request) or ANONYMOUS,
             replace(origin, traceparent=span.traceparent),
         )
-        known = None if image is None else await context.database_threads.run(check_admission, context, submission)
+        known = None if image is None else await context.write_threads.run(check_admission, context, submission)
         task = await threads.run(submit_request, context, submission) if known is None else known
     await context.notify_dispatchers()
     with log_context.bind_task(task):
@@ -153,7 +153,7 @@ async def _submit(
 
 async def _wait(context: AppContext, request: Request, watcher: TaskWatcher, submitted: Submitted) -> JSONResponse:
     task = await watcher.wait(submitted.task_id)
-    body = await context.database_threads.run(task_response, context, task, request)
+    body = await context.read_threads.run(task_response, context, task, request)
     return JSONResponse({**body, "ignored": submitted.ignored}, STATUS.get(task.state, 409))
 
 

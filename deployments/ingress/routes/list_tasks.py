@@ -45,7 +45,7 @@ def list_tasks_router(context: AppContext) -> APIRouter:
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/tasks", summary="List tasks", response_model=TaskPage, responses=RESPONSES)
-    @context.database_threads.offload
+    @context.read_threads.offload
     def list_tasks(
         request: Request,
         state: Annotated[list[State] | None, Query(description="Only these states; may repeat.")] = None,

@@ -60,7 +60,7 @@ def outputs_router(context: AppContext) -> APIRouter:
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
         if context.settings.api_keys:
-            await context.database_threads.run(admit, context, filename, request, (expires, signature))
+            await context.read_threads.run(admit, context, filename, request, (expires, signature))
         return await deliver(context, f"outputs/{filename}", filename, request)
 
     return router
@@ -95,7 +95,7 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
 
 async def explain_absence(context: AppContext, key: str) -> str:
     """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
-    task = await context.database_threads.run(context.tasks.get, key.removeprefix("outputs/")[TASK_ID])
+    task = await context.read_threads.run(context.tasks.get, key.removeprefix("outputs/")[TASK_ID])
     named = task is not None and task.state == State.COMPLETED and await context.reads.stat(key) is None
     if not named:
         return "there is no such file"

@@ -29,7 +29,7 @@ def resend_router(context: AppContext) -> APIRouter:
         response_model_exclude_none=True,
         responses=RESPONSES,
     )
-    @context.database_threads.offload
+    @context.write_threads.offload
     def resend_webhook(task_id: str, request: Request) -> dict[str, Any]:
         """One that was given up starts anew, with all its tries; one that waits for its next try is sent at once.
 

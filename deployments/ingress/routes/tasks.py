@@ -26,7 +26,7 @@ def tasks_router(context: AppContext) -> APIRouter:
     )
     async def get_task(task_id: str, request: Request) -> JSONResponse:
         """Poll every 5 to 10 seconds until `status` is `completed` or `failed`."""
-        return JSONResponse(await context.database_threads.run(_look, context, task_id, request))
+        return JSONResponse(await context.read_threads.run(_look, context, task_id, request))
 
     return router
 

@@ -35,7 +35,7 @@ def usage_router(context: AppContext) -> APIRouter:
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
-    @context.database_threads.offload
+    @context.read_threads.offload
     def get_usage(request: Request) -> UsageBody:
         """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody.
 
