@@ -251,7 +251,10 @@ def test_api_keys_come_from_one_variable_as_json(monkeypatch):
         ([{"name": "alice"}], "api_keys.0.sha256"),
         ([{"name": "a b", "sha256": HASH}], "api_keys.0.name"),
         ([{"name": "alice", "sha256": HASH, "weight": 0}], "api_keys.0.weight"),
-        ([{"name": "alice", "sha256": HASH, "key": "x"}], "there are name, sha256, max_queued, max_running, weight"),
+        (
+            [{"name": "alice", "sha256": HASH, "key": "x"}],
+            "the settings are name, sha256, max_queued, max_running, weight",
+        ),
         ([{"name": "alice", "sha256": HASH}, {"name": "bob", "sha256": HASH}], "same sha256 twice"),
         ([{"name": "a", "sha256": HASH}, {"name": "a", "sha256": "1" * 64, "weight": 2}], "those of a differ"),
     ],
