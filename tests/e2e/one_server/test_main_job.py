@@ -125,7 +125,7 @@ def test_a_task_whose_picture_is_lost_fails_in_words_and_the_next_one_runs(serve
     body = server.wait(task_id)
     assert body["status"] == "failed"
     assert body["error_code"] == "render_failed"
-    assert "picture" in body["error"]
+    assert "input image" in body["error"]
     assert server.wait(ahead)["status"] == "completed"
     assert server.wait(server.submit())["status"] == "completed"
 
