@@ -42,13 +42,13 @@ class FittedImage:
 
 
 def fit_image_apart(data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-    """Decode an image and fit it to the video. Runs in the decoder process. Raises InvalidRequest."""
+    """Decode an image and fit it to the video, inside a decoder process. Raises InvalidRequest."""
     image, fitted = fit_image(read_image(data, limits), request, limits)
     return FittedImage(encode_input(image, fitted), fitted)
 
 
 class DecoderPool:
-    """A pool of decoder processes, one for each image decoded at once, started when needed. Safe for several threads."""
+    """A pool of processes, one for each image decoded at once, started when needed. Safe for several threads."""
 
     def __init__(self) -> None:
         self._idle: list[_Decoder] = []
@@ -127,9 +127,7 @@ def serve(connection: Connection) -> None:
 
 def main() -> None:
     """Run a decoder process. Its only argument is the file descriptor of the connection."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole process group; this one ends with the Ingress
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; this process ends with the Ingress
     os.nice(CPU_NICENESS)
     serve(Connection(int(sys.argv[1])))
 

@@ -21,7 +21,7 @@ from deployments.ingress.images.formats import Format, check_cost, megapixels, r
 from models.errors import InvalidRequest
 from models.request.json_words import Described
 
-Image.MAX_IMAGE_PIXELS = None  # our own limits depend on the format
+Image.MAX_IMAGE_PIXELS = None  # our own limits by format apply before Pillow opens a file
 BACKDROP = (255, 255, 255)
 """The color of transparent parts: white, because most transparent images are drawn dark on light."""
 OPAQUE = 255
