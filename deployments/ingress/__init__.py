@@ -1,1 +1,1 @@
-"""The way in: HTTP requests become task rows, rows become answers."""
+"""The HTTP API: it stores requests as task rows and answers from those rows."""

@@ -1,4 +1,4 @@
-"""The HTTP app. Knows no Ray: a test builds it with two stores and a nudge that does nothing."""
+"""The HTTP app. It does not import Ray: a test builds it with two stores and a notifier that does nothing."""
 
 from fastapi import FastAPI
 
@@ -40,14 +40,14 @@ def create_app(context: AppContext) -> FastAPI:
         lifespan=lambda _app: lifespan(context),
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,  # what generated clients and tools call an operation
-        redirect_slashes=False,  # its redirect names the scheme and host that reach us, not those behind a TLS proxy
+        generate_unique_id_function=lambda route: route.name,  # clients and tools name an operation by it
+        redirect_slashes=False,  # a redirect would carry our internal scheme and host, not the TLS proxy's
     )
     add_error_handlers(app)
     add_security_middleware(app, context.settings)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=context.metrics)
-    app.add_middleware(PathNormalizationMiddleware)  # outside of all that looks at a path
+    app.add_middleware(PathNormalizationMiddleware)  # added last: it runs before everything that reads the path
     watcher = TaskWatcher(context.tasks)
     closed = openapi_security(context.settings)
     app.include_router(video_router(context, watcher), **closed)

@@ -1,4 +1,4 @@
-"""What every room of the ingress needs: the two stores, the settings, the base of urls."""
+"""The context that all routes of the Ingress share: the two stores, the settings, thread pools and limits."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ READ_THREADS = 8
 WRITE_THREADS = 4
 DELETE_THREADS = 4
 FILE_THREADS = 32
-"""A download holds a thread only while it reads a chunk, so slow clients hold none."""
+"""A download uses a thread only while it reads a chunk, so slow clients occupy no thread."""
 HEALTH_THREADS = 4
 URL_SIGNING = "urls"
-"""The name of the secret that urls are signed with."""
+"""The name of the secret that signs URLs."""
 
 
 @dataclass(frozen=True)
 class AppContext:
-    """Handed to each router by `create_app`."""
+    """The shared objects of one app. `create_app` passes them to each router."""
 
     settings: Settings
     model: str
@@ -43,92 +43,92 @@ class AppContext:
     metrics: MetricsRecorder = NOOP_METRICS
     tracer: Tracer = NOOP_TRACER
     dynamic_notices: Callable[[], tuple[str, ...]] = tuple
-    """Those that come and go while the server runs."""
+    """Returns the notices that can appear and disappear while the server runs."""
 
     @cached_property
     def read_threads(self) -> ThreadPool:
-        """For reads of the task store."""
+        """Threads for reads of the task store."""
         return self._threads("reads", READ_THREADS)
 
     @cached_property
     def write_threads(self) -> ThreadPool:
-        """For submits without an image. SQLite has one writer at a time: more threads only wait for its lock."""
+        """Threads for submits without an image. SQLite allows one writer, so more threads would only wait."""
         return self._threads("writes", WRITE_THREADS)
 
     @cached_property
     def image_threads(self) -> ThreadPool:
-        """For submits with an image: a small file can decode to more than a gigabyte for a moment."""
+        """Threads for submits with an image. A small file can need more than a gigabyte while it is decoded."""
         return self._threads("images", self.settings.ingress.max_image_decodes)
 
     @cached_property
     def delete_threads(self) -> ThreadPool:
-        """For deletes of tasks with their files: an output store that hangs takes no thread of the polls."""
+        """Threads that delete tasks with their files. If the output store hangs, polls still have their threads."""
         return self._threads("deletes", DELETE_THREADS)
 
     @cached_property
     def file_threads(self) -> ThreadPool:
-        """For downloads: an output store that hangs takes no thread of the polls."""
+        """Threads for downloads. If the output store hangs, polls still have their threads."""
         return self._threads("files", FILE_THREADS)
 
     @cached_property
     def health_threads(self) -> ThreadPool:
-        """For /health, which asks both stores, and answers while downloads hold every thread for files."""
+        """Threads for /health, which queries both stores. It answers even while downloads use all file threads."""
         return ThreadPool("health", HEALTH_THREADS)
 
     @cached_property
     def uploads(self) -> ConcurrencyLimit:
-        """For requests with a file, from the first byte of the body until the image is decoded."""
+        """Limits requests with a file, from the first byte of the body until the image is decoded."""
         return self.concurrency_limit(
             self.settings.ingress.max_uploads, "uploads", "too_many_uploads", "send one after the other"
         )
 
     @cached_property
     def sync_requests(self) -> ConcurrencyLimit:
-        """For requests that wait until their video is done."""
+        """Limits requests that wait until their video is done."""
         most, advice = self.settings.ingress.max_sync_requests, "use the asynchronous route"
         return self.concurrency_limit(most, "synchronous requests", "too_many_waiting_requests", advice)
 
     def concurrency_limit(self, limit: int, kind: str, code: str, advice: str) -> ConcurrencyLimit:
-        """Seats for requests of one kind, a part of them for each owner."""
+        """Build a limit for requests of one kind. Each owner may use only a part of it."""
         return ConcurrencyLimit(limit, limit_per_owner(self.settings, limit), kind, code, advice)
 
     def _threads(self, name: str, size: int) -> ThreadPool:
-        """Threads for work of one kind, a part of them for each owner."""
+        """Build a thread pool for work of one kind. Each owner may use only a part of it."""
         return ThreadPool(name, size, limit_per_owner(self.settings, size))
 
     @cached_property
     def reads(self) -> AsyncOutputReader:
-        """The output store, for downloads."""
+        """Reads the output store for downloads."""
         return AsyncOutputReader(self.outputs, self.file_threads)
 
     @cached_property
     def missing_files(self) -> MissingFiles:
-        """Files of completed tasks that downloads did not find."""
+        """Records files of completed tasks that downloads did not find."""
         return MissingFiles()
 
     @cached_property
     def throughput(self) -> ThroughputEstimator:
-        """How fast tasks go here."""
+        """Estimates how long tasks take on this server."""
         return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guidance_fraction)
 
     @cached_property
     def signer(self) -> Signer | None:
-        """Signs urls of files where there are keys. Its secret is one for all replicas. Blocks on the store."""
+        """Signs file URLs; None without API keys. All replicas share the secret. Blocks on the task store."""
         if not self.settings.api_keys:
             return None
         return Signer(self.tasks.shared_secret(URL_SIGNING), self.settings.outputs.signed_url_ttl_s)
 
     def urls(self, request: Request) -> UrlBuilder:
-        """The urls of files in the answer to `request`. Blocks on the store, once."""
+        """Builds the file URLs in the answer to `request`. The first call blocks on the task store."""
         return make_url_builder(self.base_url(request), self.signer)
 
     @cached_property
     def model_info(self) -> ModelInfoCache:
-        """What is known of the model."""
+        """Caches the information about the model."""
         return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.checkpoint_type)
 
     def base_url(self, request: Request) -> str:
-        """What urls in the answer to `request` begin with, without a slash at the end."""
+        """Return the start of all URLs in the answer to `request`, without a slash at the end."""
         if self.settings.public_base_url is not None:
             return str(self.settings.public_base_url).rstrip("/")
         scheme, host = request.url.scheme, request.headers.get("host", request.url.netloc)
@@ -139,5 +139,5 @@ class AppContext:
 
 
 def _first(header: str | None) -> str:
-    """The value that the proxy nearest to the client wrote."""
+    """Return the first value of the list: the proxy nearest to the client wrote it."""
     return (header or "").split(",")[0].strip()

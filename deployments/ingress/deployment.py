@@ -1,4 +1,4 @@
-"""The Serve class of the ingress: opens the stores and builds the HTTP app in the replica."""
+"""The Ray Serve class of the Ingress: it opens the stores and builds the HTTP app in the replica."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Ingress:
-    """Answers HTTP. Any replica answers for any task."""
+    """Answers HTTP requests. Any replica can answer for any task."""
 
     def __init__(
         self,
@@ -70,15 +70,15 @@ class Ingress:
             tracer=open_tracer(settings.traces, "Ingress"),
         )
 
-    def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Serve's
-        """Serve calls this once, after the constructor."""
+    def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve defines this name
+        """Build the HTTP app. Ray Serve calls this once, after the constructor."""
         return create_app(self._context)
 
     def __del__(self) -> None:
-        """Send what is left of tracer."""
+        """Close the tracer, which sends the remaining traces."""
         with contextlib.suppress(AttributeError):  # the constructor may have raised
             self._context.tracer.close()
 
     async def _notify_dispatcher(self) -> None:
-        with contextlib.suppress(Exception):  # it only saves time: the Dispatcher polls too
+        with contextlib.suppress(Exception):  # a notification only saves time: the Dispatcher also polls
             await asyncio.wait_for(self._dispatcher.notify.remote(), timeout=5)

@@ -1,4 +1,7 @@
-"""What is known of the model that is served: from its Generator once that has loaded it, before that from its files."""
+"""Information about the served model.
+
+It comes from the Generator once that has loaded the model, and before that from the model's files.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ CACHE_TTL_S = 5.0
 
 @dataclass
 class ModelInfoCache:
-    """Remembers each look for a few seconds, so that a submit costs no more than before. Blocks on the store."""
+    """Caches what it reads for a few seconds, so that not every submit queries the store. Blocks on the store."""
 
     store: ReplicaQueries
     name: str
@@ -28,18 +31,18 @@ class ModelInfoCache:
         self._known = TtlCache(self._look, CACHE_TTL_S)
 
     def stored(self) -> ServedModel:
-        """What its Generator wrote when it had loaded it; without a profile, none has."""
+        """Return what the Generator wrote after it loaded the model. Without a profile, none has loaded it yet."""
         return self._known.get()[0]
 
     def profile(self) -> CheckpointProfile | None:
-        """How it wants to be run; None while neither a Generator nor files on this machine tell."""
+        """Return how the model should be run; None while neither a Generator nor files on this machine tell."""
         known, from_files = self._known.get()
         if known.profile is not None and matches(self.checkpoint_type, known.profile):
             return known.profile
         return from_files
 
     def defaults(self) -> dict[str, float]:
-        """What a field means that is left out, where that is known and differs from what `VideoRequest` says."""
+        """Return the model's own defaults for fields, if they are known and differ from those of `VideoRequest`."""
         try:
             profile = self.profile()
         except StoreUnavailable:
@@ -54,7 +57,7 @@ class ModelInfoCache:
         return known, self._from_files
 
     def _read_files(self) -> CheckpointProfile | None:
-        """From a checkpoint on this machine. That it is broken, or no LTX-2, is the Generator's to report."""
+        """Read a checkpoint on this machine. The Generator reports one that is broken or not LTX-2."""
         try:
             model = TINY if self.name == TINY_MODEL_NAME else self.name
             folder = find_checkpoint(model, self.cache_dir, self.checkpoint_type)

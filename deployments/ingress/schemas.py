@@ -1,4 +1,4 @@
-"""The shapes of answers on the wire, and how a row becomes one."""
+"""The JSON bodies of answers, and how a task row becomes one."""
 
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -146,7 +146,7 @@ class TaskPage(BaseModel):
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """How a queued task stands: its place, and whether an operator lets no task begin for now."""
+    """The state of a queued task: its position, and whether an operator has paused the start of tasks."""
 
     place: QueuePosition
     paused: bool
@@ -161,7 +161,7 @@ def task_body(
     kept_s: float | None = None,
     webhook: DeliveryStatus | None = None,
 ) -> dict[str, Any]:
-    """What a client sees of a row. Its file is removed `kept_s` after the end, if that is known."""
+    """Return the answer for a task row. Its file is removed `kept_s` seconds after the task's end, if that is known."""
     body = TaskBody(
         task_id=task.id,
         status=task_status(task.state),
@@ -190,12 +190,12 @@ def task_body(
 
 
 def adjusted_fields(task: Task) -> list[AdjustedField]:
-    """What the client asked for and does not get."""
+    """Return the settings that the client asked for and does not get."""
     return [AdjustedField.model_validate(asdict(each)) for each in visible_to_client(task.adjustments)]
 
 
 def task_status(state: State) -> Status:
-    """The word for a state that clients of the three words know."""
+    """Map a state to one of the three statuses that clients know."""
     match state:
         case State.COMPLETED:
             return "completed"
@@ -206,7 +206,7 @@ def task_status(state: State) -> Status:
 
 
 def _step(task: Task) -> int | None:
-    """The finished steps: once the clip is decoded or encoded, all of them."""
+    """Return the number of finished steps. It is all of them once decoding or encoding has begun."""
     if task.state != State.PROCESSING:
         return None
     return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step

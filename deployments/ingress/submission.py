@@ -1,4 +1,4 @@
-"""From checked fields to a row in the queue."""
+"""Checks a submitted request and writes it as a task row into the queue."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ IDEMPOTENCY_PARAMETER = {
 
 @dataclass(frozen=True)
 class Submission:
-    """What a client sent, and where urls for it begin."""
+    """What a client sent, and the base URL for its answers."""
 
     base_url: str
     fields: Mapping[str, object]
@@ -39,9 +39,9 @@ class Submission:
 
 
 def check_admission(context: AppContext, submission: Submission) -> Task | None:
-    """Look at all that can refuse a submit before its image is decoded, which costs the most.
+    """Check everything that can refuse a submit before its image is decoded, which costs the most.
 
-    Returns the task of an earlier submit when this one repeats it. Raises what `accept` raises.
+    Returns the task of an earlier submit if this one repeats it. Raises the same errors as `submit_request`.
     """
     new = _new_task(context, submission)
     try:
@@ -51,9 +51,9 @@ def check_admission(context: AppContext, submission: Submission) -> Task | None:
 
 
 def submit_request(context: AppContext, submission: Submission) -> Task:
-    """Check everything, then write: the picture first, so that no row waits for one that is not there.
+    """Check everything, then write the image and after it the row, so that no row names a missing image.
 
-    Returns the task of an earlier submit when this one repeats it.
+    Returns the task of an earlier submit if this one repeats it.
     """
     new = _new_task(context, submission)
     if submission.image is None:
@@ -73,7 +73,7 @@ def submit_request(context: AppContext, submission: Submission) -> Task:
 
 
 def _new_task(context: AppContext, submission: Submission) -> NewTask:
-    """The task as its fields have it, before its image is looked at. Raises for what cannot be taken."""
+    """Build the task from its fields, before its image is read. Raises VideoError if the server refuses it."""
     settings = context.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
     idempotency = _idempotency(submission, request)
@@ -89,7 +89,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
 
 
 def _check_space(context: AppContext) -> None:
-    """Refuse before the work what could not be kept after it."""
+    """Raise StorageFull if the output store has less free space than the settings require."""
     least = context.settings.outputs.min_free_bytes
     free = context.outputs.free_bytes() if least else None
     if free is not None and free < least:
@@ -111,7 +111,7 @@ def _with_retry_after(context: AppContext, error: QueueFull) -> QueueFull:
 
 
 def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:
-    """The digest is over what the fields mean: a default that is spelt out, or another order, is the same request."""
+    """Return the key and a digest of the parsed request. Explicit defaults and field order do not change it."""
     if submission.key is None:
         return None
     if not IDEMPOTENCY_KEY.fullmatch(submission.key):

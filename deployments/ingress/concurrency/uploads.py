@@ -1,4 +1,4 @@
-"""Which requests bring a file, and so hold much memory: their number is bounded, all in all and for each owner."""
+"""Limits requests that may upload a file, because each uses much memory: in total and for each owner."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,10 @@ from deployments.ingress.request_body.reading import MAX_FIELDS_BYTES
 
 @contextmanager
 def upload_slot(uploads: ConcurrencyLimit, request: Request) -> Iterator[None]:
-    """Hold a seat until the context ends where the body may hold a file. Raises a 429 where none is free."""
+    """Count the request as an upload until the context ends, if its body may contain a file.
+
+    Raises TooManyRequests (429) if the limit is reached.
+    """
     if not _may_hold_file(request):
         yield
         return
@@ -20,7 +23,7 @@ def upload_slot(uploads: ConcurrencyLimit, request: Request) -> Iterator[None]:
 
 
 def _may_hold_file(request: Request) -> bool:
-    """A form, or a body that is longer than fields alone, or that does not say how long it is."""
+    """Tell whether the body is a form, is longer than fields alone may be, or has no declared length."""
     declared = request.headers.get("content-length", "")
     small = declared.isdecimal() and int(declared) <= MAX_FIELDS_BYTES
     return not small or request.headers.get("content-type", "").lower().startswith("multipart/")

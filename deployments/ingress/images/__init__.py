@@ -1,1 +1,1 @@
-"""The image of an image-to-video request: from the bytes that a client sent to what its task keeps."""
+"""The image of an image-to-video request: from the client's bytes to the file that its task keeps."""

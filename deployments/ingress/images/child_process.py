@@ -1,7 +1,8 @@
-"""HEIC and AVIF are decoded in a process of their own, bounded in memory and time.
+"""Decodes HEIC and AVIF in a child process with limits on memory and time.
 
-Their headers do not say what decoding costs: each of a thousand tiles may be larger than it is declared. Their decoders
-are large programs in C that read files of strangers; the process holds no secret, and its end is one refused image.
+The headers of these files do not show the cost of decoding: each of a thousand tiles may be larger than declared.
+The decoders are large C programs that read untrusted files. The process holds no secret, and a crash costs only one
+refused image.
 """
 
 import logging
@@ -25,21 +26,21 @@ IN_CHILD_PROCESS = (Format.HEIC, Format.AVIF)
 CHILD = "deployments.ingress.images.decode_child"
 ROOT = Path(__file__).parents[3]
 MAX_DECODE_S = 30
-"""What a photo of 48 megapixels takes is a tenth of it (measured)."""
+"""A photo of 48 megapixels takes a tenth of this (measured)."""
 RESERVED_BYTES = 1024**3
-"""Of address space, for Python, the libraries and their stacks."""
+"""Address space for Python, the libraries and their stacks."""
 REFUSED = 3
-"""The child's exit code when it says why."""
+"""The child's exit code when it refuses an image and writes the reason to stderr."""
 SIZE = struct.Struct(">II")
 
 
 def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
-    """As `decode`, in a process that ends with it. Raises InvalidRequest."""
+    """Run `decode` in a child process that ends afterwards. Raises InvalidRequest."""
     numbers = map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))
     child = [sys.executable, "-m", CHILD, kind, *numbers]
     environment = {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(  # noqa: S603  # no shell, and every argument is ours
+        done = subprocess.run(  # noqa: S603  # no shell, and the server chooses every argument
             child, input=data, capture_output=True, env=environment, timeout=MAX_DECODE_S, check=False
         )
     except subprocess.TimeoutExpired:
@@ -60,7 +61,7 @@ def _last_line(text: bytes) -> str:
 
 
 def bound_process(max_decode_bytes: int) -> None:
-    """Bound this process: memory, seconds of the CPU, and no core file."""
+    """Limit this process: its memory, its CPU seconds, and no core file. Also lower its priority."""
     most = RESERVED_BYTES + 2 * max_decode_bytes
     for kind, bound in (
         (resource.RLIMIT_AS, most),

@@ -1,8 +1,8 @@
-"""Decodes images in processes beside the Ingress.
+"""Decodes images in processes next to the Ingress.
 
-Pillow's decoder of WebP holds the interpreter for as long as it runs (half a second for 64 megapixels, measured), and
-with it every poll. A process beside gives way to the API, and a fault in a decoder ends it alone. It ends when its
-Ingress does.
+Pillow's WebP decoder holds Python's interpreter lock while it runs: half a second for 64 megapixels (measured). In the
+Ingress it would block every poll. A separate process has a lower priority than the API, and a crash of a decoder ends
+only this process. The process ends when its Ingress ends.
 """
 
 import atexit
@@ -28,34 +28,34 @@ MAX_DECODE_S = 60.0
 CPU_NICENESS = 5
 START = "from deployments.ingress.images.decoder_pool import main; main()"
 PASSED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
-"""What a decoder is given of the environment: no secret is among it."""
+"""The environment variables that a decoder process gets. None of them is a secret."""
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
 class FittedImage:
-    """An image as its task keeps it, and the request with the size that it gave the video."""
+    """The image file that the task keeps, and the request with the size of the video."""
 
     content: bytes
     request: VideoRequest
 
 
 def fit_image_apart(data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-    """Decode an image and bring it to the size of the video. Raises InvalidRequest."""
+    """Decode an image and fit it to the video, inside a decoder process. Raises InvalidRequest."""
     image, fitted = fit_image(read_image(data, limits), request, limits)
     return FittedImage(encode_input(image, fitted), fitted)
 
 
 class DecoderPool:
-    """As many processes as decode at once, each started when it is needed first. Safe to call from several threads."""
+    """A pool of processes, one for each image decoded at once, started when needed. Safe for several threads."""
 
     def __init__(self) -> None:
         self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
 
     def fit(self, data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-        """`fit`, in a process. Raises InvalidRequest."""
+        """Run `fit_image_apart` in a decoder process. Raises InvalidRequest."""
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         decoder = decoder or _Decoder()
@@ -76,7 +76,7 @@ class DecoderPool:
         return answer
 
     def close(self) -> None:
-        """End the processes that are idle."""
+        """End the idle processes."""
         with self._lock:
             idle, self._idle = self._idle, []
         for decoder in idle:
@@ -84,7 +84,7 @@ class DecoderPool:
 
 
 class _Decoder:
-    """One process, and the way to it."""
+    """One decoder process and the connection to it."""
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
@@ -95,7 +95,7 @@ class _Decoder:
             )
 
     def ask(self, question: tuple[bytes, VideoRequest, RequestLimits]) -> FittedImage | VideoError:
-        """Have it fit an image. Raises EOFError, OSError, and TimeoutError when it takes too long."""
+        """Let the process fit an image. Raises EOFError or OSError, and TimeoutError if it takes too long."""
         self._connection.send(question)
         if not self._connection.poll(MAX_DECODE_S):
             raise TimeoutError
@@ -114,7 +114,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def serve(connection: Connection) -> None:
-    """Answer until the other end is gone."""
+    """Answer requests until the other end of the connection closes."""
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             data, request, limits = connection.recv()
@@ -126,12 +126,12 @@ def serve(connection: Connection) -> None:
 
 
 def main() -> None:
-    """Be such a process; its one argument is the connection's descriptor."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the end comes with the Ingress's
+    """Run a decoder process. Its only argument is the file descriptor of the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; this process ends with the Ingress
     os.nice(CPU_NICENESS)
     serve(Connection(int(sys.argv[1])))
 
 
 DECODER_POOL = DecoderPool()
-"""One set for a process: the images of all its apps are decoded here."""
+"""The only pool of this process. It decodes the images of all its apps."""
 atexit.register(DECODER_POOL.close)

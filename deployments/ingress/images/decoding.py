@@ -1,4 +1,4 @@
-"""From the bytes of an image to its pixels, by Pillow: RGB in sRGB, upright."""
+"""Decodes the bytes of an image with Pillow into upright RGB pixels in sRGB."""
 
 import io
 from contextlib import suppress
@@ -21,19 +21,19 @@ from deployments.ingress.images.formats import Format, check_cost, megapixels, r
 from models.errors import InvalidRequest
 from models.request.json_words import Described
 
-Image.MAX_IMAGE_PIXELS = None  # the bounds here are by format, and are looked at before Pillow opens a file
+Image.MAX_IMAGE_PIXELS = None  # our own limits by format apply before Pillow opens a file
 BACKDROP = (255, 255, 255)
-"""What transparent parts show: white, for most of such images are drawn dark on light."""
+"""The color of transparent parts: white, because most transparent images are drawn dark on light."""
 OPAQUE = 255
 SIXTEEN_BITS = 16
 LOW_BYTES = "RGB;16L"
-"""Has Pillow read the second byte of each sample of a PNG, where it would read the first."""
+"""The raw mode that makes Pillow read the second byte of each PNG sample instead of the first."""
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """`side` is what the shorter side keeps when an image is shrunk."""
+    """The limits of decoding. `side` is the least length in pixels of the shorter side after an image is shrunk."""
 
     max_pixels: int
     max_decode_bytes: int
@@ -41,9 +41,10 @@ class Bounds:
 
 
 def decode(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
-    """The image in the file, with `bounds.side` pixels or more on its shorter side if it had them.
+    """Return the image in the file.
 
-    Raises InvalidRequest.
+    A large image may come back smaller, but its shorter side keeps at least `bounds.side` pixels. Raises
+    InvalidRequest.
     """
     try:
         image = _open(data, kind, bounds)
@@ -51,13 +52,13 @@ def decode(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
         return _to_srgb(_flatten(_shrink(image, bounds.side)))
     except InvalidRequest:
         raise
-    except Exception as error:  # a decoder raises whatever its parsing ran into
+    except Exception as error:  # a damaged file can make a decoder raise any exception
         given = Described(f"a damaged {kind.words} file of {len(data)} bytes")
         raise InvalidRequest("image", given, "a whole and undamaged file") from error
 
 
 def check_pixels(kind: Format, width: int, height: int, bounds: Bounds) -> None:
-    """Raise InvalidRequest for an image of too many pixels, or of none."""
+    """Raise InvalidRequest for an image with too many pixels or none."""
     if not width or not height:
         refuse(f"an image of {width}x{height} pixels", "an image with pixels")
     if width * height > bounds.max_pixels:
@@ -67,7 +68,7 @@ def check_pixels(kind: Format, width: int, height: int, bounds: Bounds) -> None:
 
 
 def _open(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
-    """The pixels in L, RGB, RGBA or CMYK: without palette or 16 bits."""
+    """Return the pixels in L, RGB, RGBA or CMYK mode, without a palette and with 8 bits."""
     if kind is Format.JPEG:
         return _open_jpeg(data, bounds)
     if kind is Format.PNG:
@@ -98,7 +99,7 @@ def _open_jpeg(data: bytes, bounds: Bounds) -> Image.Image:
 
 
 def _fill(image: Image.Image, box: tuple[int, int, int, int], scale: float) -> None:
-    """Continue into `box`, which stands in the last row of blocks, what is above it."""
+    """Fill `box`, which lies in the last row of blocks, with copies of the row of pixels above it."""
     left, top = int(box[0] * scale), int(box[1] * scale)
     if top > 0:
         above = image.crop((left, top - 1, image.width, top))
@@ -118,7 +119,7 @@ def _open_png(data: bytes, bounds: Bounds) -> Image.Image:
 
 
 def _opacity(trimmed: png.Png, image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Nothing where a pixel has the colour that a PNG declares transparent, compared at the depth of the file."""
+    """Return alpha 0 where a pixel has the PNG's transparent color, else 255. Compares at the bit depth of the file."""
     samples, wanted = np.asarray(image), np.asarray(trimmed.transparent)
     if trimmed.colour == png.GREY:
         if trimmed.depth < SIXTEEN_BITS:
@@ -146,19 +147,19 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _turn_upright(image: Image.Image) -> None:
-    """Turn the image as its EXIF says; leave it where the EXIF is damaged."""
-    with suppress(Exception):  # the pixels are sound, and the EXIF parser raises whatever it ran into
+    """Rotate the image as its EXIF says. Leave it unchanged if the EXIF is damaged."""
+    with suppress(Exception):  # the pixels are usable, and the EXIF parser can raise any exception
         ImageOps.exif_transpose(image, in_place=True)
 
 
 def _shrink(image: Image.Image, side: int) -> Image.Image:
-    """Halve, third and so on while the shorter side keeps `side` pixels: what follows costs by the pixel."""
+    """Divide both sides by the largest whole number that keeps `side` pixels. Later steps cost time for each pixel."""
     factor = min(image.size) // side
     return image.reduce(factor) if factor > 1 else image
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Lay what is transparent on the backdrop."""
+    """Paint the image on the backdrop, which removes transparency."""
     if image.mode != "RGBA":
         return image
     flat = Image.new("RGB", image.size, BACKDROP)
@@ -168,7 +169,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """From the colours of the image's own profile, such as Display P3; a damaged one is ignored."""
+    """Convert from the image's own color profile, such as Display P3. A damaged profile is ignored."""
     profile = image.info.get("icc_profile")
     if profile:
         try:

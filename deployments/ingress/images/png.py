@@ -1,7 +1,7 @@
-"""PNG: only the chunks that make the image are given to Pillow.
+"""Trims a PNG: keeps only the chunks that the image needs.
 
-Text, private chunks and the frames of an animation are left out; a broken checksum of a chunk that an image can do
-without leaves that chunk out. Pillow refuses a file for either.
+It removes text, private chunks and the frames of an animation. It also removes optional chunks with a wrong checksum.
+Pillow would refuse a file for either.
 """
 
 import struct
@@ -16,7 +16,7 @@ HELPFUL = (b"tRNS", b"iCCP", b"eXIf")
 MAX_PROFILE_BYTES = 1024 * 1024
 MAX_HELPFUL_BYTES = 8 * 1024 * 1024
 XMP = b"XML:com.adobe.xmp\0\0"
-"""Uncompressed, as XMP's specification wants it. Some programs write an image's orientation there alone."""
+"""The start of uncompressed XMP, as its specification requires. Some programs write the orientation only there."""
 MAX_XMP_BYTES = 256 * 1024
 HEAD_BYTES = 13
 GREY, RGB = 0, 2
@@ -24,7 +24,7 @@ GREY, RGB = 0, 2
 
 @dataclass(frozen=True)
 class Png:
-    """A PNG without what is not the image. `transparent` is the colour that stands for nothing, in its own depth."""
+    """A trimmed PNG. `transparent` is the color of transparent pixels, in the bit depth of the file."""
 
     data: bytes
     width: int
@@ -35,7 +35,7 @@ class Png:
 
 
 def trim(data: bytes) -> Png:
-    """Walk over the chunks. Raises ValueError for a damaged file, InvalidRequest for one of too many chunks."""
+    """Read the chunks, keep those of the image. Raises ValueError for a damaged file, InvalidRequest for too many."""
     kept: list[tuple[bytes, bytes]] = []
     pixels: list[bytes] = []
     at, count = len(SIGNATURE), 0
@@ -57,7 +57,7 @@ def trim(data: bytes) -> Png:
     width, height, depth, colour = struct.unpack(">IIBB", head[:10])
     transparent = None
     if colour in (GREY, RGB):
-        # Pillow compares these with samples that it has scaled to 8 bits, so they are ours
+        # Pillow compares these with samples scaled to 8 bits, so we compare them ourselves
         transparent = next((_samples(body, colour) for name, body in kept if name == b"tRNS"), None)
         kept = [(name, body) for name, body in kept if name != b"tRNS"]
     chunks = [*kept, (b"IDAT", b"".join(pixels)), (b"IEND", b"")]
@@ -75,7 +75,7 @@ def _is_helpful(data: bytes, name: bytes, start: int, size: int) -> bool:
 
 
 def _is_profile(body: bytes) -> bool:
-    """Whether Pillow takes the profile: it refuses the file for one that it does not."""
+    """Tell whether Pillow accepts the profile. For a profile that it does not, it would refuse the file."""
     _, _, packed = body.partition(b"\0")
     reader = zlib.decompressobj()
     try:
@@ -86,7 +86,7 @@ def _is_profile(body: bytes) -> bool:
 
 
 def _body(data: bytes, name: bytes, start: int, size: int) -> bytes:
-    """Raises ValueError where a chunk that the image needs is damaged."""
+    """Return the body of a chunk. Raises ValueError if the image needs the chunk and it is damaged."""
     if name in NEEDED and _checksum(data, start, size) != zlib.crc32(data[start - 4 : start + size]):
         raise ValueError(f"{name!r} is damaged")
     return data[start : start + size]

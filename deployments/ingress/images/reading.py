@@ -1,6 +1,6 @@
-"""The image of a request: from the bytes that a client sent to RGB.
+"""Reads the image of a request: from the bytes that a client sent to RGB.
 
-Everything that cannot be taken is refused with the reason, before it costs memory. Safe to call from several threads.
+It refuses an unusable image with the reason, before the image costs memory. Safe to call from several threads.
 """
 
 from PIL import Image
@@ -13,15 +13,16 @@ from models.request.json_words import Described
 from models.request.request import RequestLimits
 
 LEAST_SIDE = 2304
-"""What the shorter side keeps of a larger image: a photo of 12 megapixels is whole, one of 48 is halved."""
+"""The pixels that the shorter side of a larger image keeps. A photo of 12 megapixels is not shrunk, 48 are halved."""
 
 
 def read_image(data: bytes, limits: RequestLimits) -> Image.Image:
-    """Decode an image: RGB in sRGB, upright, the first frame of an animation.
+    """Decode an image to upright RGB in sRGB. Takes the first frame of an animation.
 
-    May come back smaller than it was sent, but with no less than LEAST_SIDE pixels, nor `limits.max_side_px`, on its
-    shorter side. Transparent parts become white. Raises ImageTooLarge for too many bytes and InvalidRequest for
-    anything else.
+    The result may be smaller than the file's image. Its shorter side keeps at least LEAST_SIDE and
+    `limits.max_side_px` pixels if it had them. Transparent parts become white.
+
+    Raises ImageTooLarge for too many bytes, and InvalidRequest for anything else.
     """
     if not data:
         refuse("a file of 0 bytes", f"a {TAKEN} file")

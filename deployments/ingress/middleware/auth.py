@@ -1,6 +1,6 @@
-"""Who asks: the owner of the API key that came with a request. Without `api_keys` nobody is asked.
+"""Authentication by API key. Without `api_keys` in the settings, no key is required.
 
-The door stands before every route, so that a new one is closed until it is named here.
+The middleware runs before every route. A new route therefore needs a key, unless its path is listed here as public.
 """
 
 import hmac
@@ -18,10 +18,10 @@ from deployments.settings.api_keys import hash_key
 from storage.tasks import ANONYMOUS
 
 PUBLIC_PATHS = frozenset({"/health", "/", "/skill.md", "/llms.txt", "/docs", "/openapi.json"})
-"""What tells a client that it needs a key, and how the API works; nothing of any task. Probes ask /health."""
+"""Paths that describe the API and the need for a key. They contain nothing about tasks. Probes call /health."""
 PUBLIC_PREFIXES = ("/page/", "/docs/")
 SIGNED_FOLDER = "/outputs/"
-"""Its route takes a signature in place of a key, so it decides for itself."""
+"""Its route also accepts a signature instead of a key, so the route itself checks access."""
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ltx2"'}
 MISSING_KEY = "this server wants an API key: send the header Authorization: Bearer KEY"
 UNKNOWN_KEY = "the API key is not known here"
@@ -31,20 +31,20 @@ NO_KEYS_NOTICE = (
 
 
 class Unauthorized(HTTPException):
-    """No key came, or one that is not known."""
+    """The request has no API key, or an unknown one."""
 
     def __init__(self, key: str | None) -> None:
         super().__init__(401, MISSING_KEY if key is None else UNKNOWN_KEY, CHALLENGE)
 
 
 class ApiKeyStore:
-    """The keys that are let in."""
+    """The API keys that the server accepts."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
 
     def find_owner(self, key: str) -> str | None:
-        """Whose key this is. Takes as long for a wrong one as for any right one."""
+        """Return the name of the key's owner, or None. A wrong key takes as long as a correct one."""
         given, owner = hash_key(key), None
         for each in self._keys:
             if hmac.compare_digest(each.sha256, given):
@@ -53,7 +53,7 @@ class ApiKeyStore:
 
 
 class ApiKeyMiddleware:
-    """Lets in who has a key, and writes down on the request whose it is."""
+    """Refuses requests without a valid key, and stores the key's owner on the request."""
 
     def __init__(self, app: ASGIApp, key_store: ApiKeyStore) -> None:
         self._app = app
@@ -75,17 +75,17 @@ class ApiKeyMiddleware:
 
 
 def request_owner(request: Request) -> str | None:
-    """Whose key came with the request; None where the server asks for none."""
+    """Return the owner of the request's key, or None if the request has no accepted key."""
     owner: str | None = getattr(request.state, "owner", None)
     return owner
 
 
 def bearer_token(request: Request) -> str | None:
-    """The key in the header, if there is one."""
+    """Return the key in the Authorization header, or None."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
 
 
 def is_public(path: str) -> bool:
-    """Whether the path needs no key, also where there are keys."""
+    """Tell whether the path never needs a key, even if the server has API keys."""
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)

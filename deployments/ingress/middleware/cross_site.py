@@ -1,7 +1,7 @@
-"""Refuses what a page of another site has a visitor's browser send.
+"""Refuses requests that a page of another site makes a visitor's browser send.
 
-Such a page cannot read an answer (CORS), but without this it could send a form, from inside the visitor's network: make
-videos on a server that its own author cannot reach.
+CORS already prevents such a page from reading an answer. Without this check, the page could still send a form from
+inside the visitor's network. It could then create videos on a server that the page's author cannot reach.
 """
 
 from collections.abc import Collection
@@ -17,12 +17,13 @@ REFUSAL = "a page of another site sent this; cors_origins has the sites that may
 
 
 class CrossSiteRequestMiddleware:
-    """Goes by Sec-Fetch-Site: the browser alone writes it, and no proxy changes it. Other programs send none.
+    """Checks the header Sec-Fetch-Site. Only browsers write it, and no proxy changes it; other programs omit it.
 
-    A neighbour (`same-site`: another port of localhost, another host of one domain) is another site where there are no
-    keys. With keys it may send, as it cannot do so blindly: a form carries no key.
+    `same-site` means another port of localhost or another host of the same domain. Without API keys, such requests
+    are refused too. With API keys they are allowed, because a form cannot carry a key.
 
-    Browsers send it over https and to localhost: over plain http to another host nothing is refused (docs/security.md).
+    Browsers send the header over https and to localhost. Over plain http to another host nothing is refused
+    (docs/security.md).
     """
 
     def __init__(self, app: ASGIApp, allowed: Collection[str], *, keys: bool) -> None:

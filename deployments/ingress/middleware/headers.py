@@ -1,4 +1,4 @@
-"""The headers that every answer carries, errors and files included."""
+"""Adds security headers to every answer, including errors and files."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,13 +10,16 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""A browser takes a file for what it says it is, shows no answer inside another site, and tells no other site the
-address that it came from: in it stands the id that opens a task. No cache between keeps how a task stood, or that a
-file was not there yet. A room's own value wins."""
+"""The headers and their values. A value that a route sets itself takes precedence.
+
+- The browser trusts the declared content type, and shows no answer inside a page of another site.
+- The browser sends no referrer to another site. The URL contains the task id, which gives access to the task.
+- No cache stores the state of a task, or the fact that a file did not exist yet.
+"""
 
 
 class SecurityHeadersMiddleware:
-    """Adds them on the way out. It never reads a body, so streams pass as they come."""
+    """Adds the headers to each answer. It never reads a body, so streams pass without buffering."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

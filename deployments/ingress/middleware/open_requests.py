@@ -1,6 +1,7 @@
-"""Bounds the requests that are open at once, so that one owner does not hold the whole replica.
+"""Limits the requests that are open at once, so that one owner cannot occupy the whole replica.
 
-Stands after the door, which says whose a request is. What needs no key is not counted: /health answers always.
+It runs after the API key check, which finds the owner of a request. Public paths are not counted, so /health always
+answers.
 """
 
 from fastapi import Request
@@ -13,11 +14,11 @@ from deployments.ingress.middleware.auth import is_public
 from deployments.settings import Settings
 
 KEPT_FREE = 10
-"""One in so many places is kept for /health and what else needs no key."""
+"""One tenth of the replica's requests is reserved for /health and the other public paths."""
 
 
 class RequestLimitMiddleware:
-    """Wraps the app. It never reads a body."""
+    """Refuses requests over the limit with a 429. It never reads a body."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app

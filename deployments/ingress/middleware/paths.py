@@ -1,6 +1,6 @@
-"""A path with a slash at its end, or two for one, is the path without: what people type and clients join together.
+"""Removes repeated slashes and a slash at the end of a path. People type them, and clients add them when joining paths.
 
-A redirect would do too, but it would name the scheme and host that reach us, not those behind a TLS proxy.
+A redirect would also work. But it would carry our internal scheme and host, not those of a TLS proxy in front of us.
 """
 
 import re
@@ -12,13 +12,13 @@ RAW_SLASHES = re.compile(rb"/{2,}")
 
 
 class PathNormalizationMiddleware:
-    """Stands before all that looks at a path, the check of API keys and the labels of metrics among it."""
+    """Runs before everything that reads the path, including the API key check and the metrics labels."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does to the plain path."""
+        """Answer as the app does for the normalized path."""
         if scope["type"] == "http":
             path, raw_path = normalize_path(scope["path"]), scope.get("raw_path")
             if raw_path is not None:
@@ -28,5 +28,5 @@ class PathNormalizationMiddleware:
 
 
 def normalize_path(path: str) -> str:
-    """The path with single slashes and none at its end."""
+    """Return the path with single slashes and no slash at its end."""
     return SLASHES.sub("/", path).rstrip("/") or "/"
