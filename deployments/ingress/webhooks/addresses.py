@@ -52,7 +52,7 @@ NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is on the public internet. An IPv4 address inside an IPv6 address is checked instead of it."""
+    """Whether the address is on the public internet. For an IPv6 address that contains an IPv4 one, checks the latter."""
     inner = _inner(address)
     if inner is not None:
         return is_public(inner)
