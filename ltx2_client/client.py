@@ -70,7 +70,7 @@ class Client:
         return self._run(operations.estimate(prompt, image, options, self._retry_policy))
 
     def poll(self, task_id: str) -> Task:
-        """Get the current state of a task. Retries only if the server does not answer."""
+        """Get the current state of a task, without waiting for its end."""
         return self._run(operations.poll(task_id, self._retry_policy))
 
     def wait(self, task_id: str, on_progress: operations.OnProgress | None = None) -> Task:

@@ -2,10 +2,10 @@
 
 ClientError
 |- UsageError        an argument, a file or an environment variable cannot be used
-|- Unreachable       the server did not answer within the retry time
+|- Unreachable       the server did not answer within the retry time, or no retry can help
 |- ApiError          the server answered with an error
 |- TaskFailed        the task ended without a video
-'- DownloadFailed    the video exists but did not arrive
+'- DownloadFailed    the video could not be downloaded or saved
 """
 
 import json
@@ -27,15 +27,21 @@ class UsageError(ClientError):
 
 
 class Unreachable(ClientError):
-    """The server did not answer within the retry time, or only with transient errors."""
+    """The server did not answer within the retry time, or only with transient errors.
+
+    Raised at once if a retry cannot help, for example if the server's certificate is not trusted.
+    """
 
 
 class DownloadFailed(ClientError):
-    """The file did not arrive completely, or could not be written."""
+    """The video could not be downloaded completely, or could not be written, or the task has none."""
 
 
 class ApiError(ClientError):
-    """The server answered with an error. For an invalid request, `field`, `given` and `allowed` tell what to change."""
+    """The server answered with an error, or the response is not one of an LTX-2 server.
+
+    For an invalid request, `field`, `given` and `allowed` tell what to change.
+    """
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         super().__init__(str(body.get("error") or f"the server answered {status}"))

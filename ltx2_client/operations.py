@@ -58,7 +58,7 @@ def estimate(prompt: str, image: Image | None, options: Options, retry_policy: R
 
 
 def poll(task_id: str, retry_policy: RetryPolicy) -> Operation[Task]:
-    """Get the current state of a task. Retries only if the server does not answer."""
+    """Get the current state of a task, without waiting for its end."""
     return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), retry_policy)))
 
 

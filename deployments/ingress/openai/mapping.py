@@ -53,7 +53,8 @@ def translate(fields: Mapping[str, object], model: str, limits: RequestLimits) -
     """Replace OpenAI's and vLLM-Omni's names with this server's names.
 
     If the client also sends the field under this server's name, that value is used.
-    Raises InvalidRequest for a model that is not served, an invalid size or length, and an unsupported field.
+    Raises InvalidRequest for a model that is not served, an invalid `size`, `seconds` or `extra_params`, and an
+    unsupported field.
     """
     fields = {name: value for name, value in fields.items() if name in MEANT_EMPTY or not _is_empty(value)}
     if (given := fields.pop("model", model)) != model:

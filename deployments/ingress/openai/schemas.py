@@ -139,7 +139,7 @@ def video_of(task: Task, kept_s: float | None) -> Video:
 
 
 def openai_error(status: int, body: ErrorBody, names: Mapping[str, str]) -> dict[str, Any]:
-    """Convert an error body to OpenAI's format. `names` maps fields of this server to the names that the client used."""
+    """Convert an error body to OpenAI's format. `names` maps fields of this server to the client's names for them."""
     kind: Literal["invalid_request_error", "rate_limit_error", "server_error"] = "invalid_request_error"
     if status == 429:  # noqa: PLR2004
         kind = "rate_limit_error"

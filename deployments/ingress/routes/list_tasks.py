@@ -58,9 +58,7 @@ def list_tasks_router(context: AppContext) -> APIRouter:
         beyond = None if cursor is None else _sequence(context, cursor, owner)
         found = context.tasks.page(wanted, limit + 1, beyond, owner=owner)
         shown = found[:limit]
-        following = (
-            shown[-1].id if len(found) > limit else None
-        )  # an id: a number would reveal how many tasks others have
+        following = shown[-1].id if len(found) > limit else None  # an id: a number would count the tasks of others
         return JSONResponse({"tasks": _bodies(context, shown, request), "next_cursor": following})
 
     return router

@@ -100,7 +100,7 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
 
 
 async def explain_absence(context: AppContext, key: str) -> str:
-    """Explain why there is no file under a key. If a completed task refers to it, /health shows a notice from now on."""
+    """Explain why there is no file under a key. If a completed task refers to it, /health then shows a notice."""
     task = await context.read_threads.run(context.tasks.get, key.removeprefix("outputs/")[TASK_ID])
     named = task is not None and task.state == State.COMPLETED and await context.reads.stat(key) is None
     if not named:

@@ -65,7 +65,11 @@ NO_FIT = LinearFit()
 
 
 def fit_line(points: Sequence[Point], *, untold_fixed: float = DEFAULT_FIXED) -> LinearFit:
-    """Fit measured tasks. `untold_fixed` is the fixed fraction to assume where all tasks have one amount of work."""
+    """Fit measured tasks.
+
+    `untold_fixed` is the fixed fraction to assume where all tasks have one amount of work. If the fitted slope is 0, it
+    also sets the slope beyond the largest amount.
+    """
     groups = defaultdict[float, list[float]](list)
     for amount, seconds in points:
         groups[amount].append(seconds)

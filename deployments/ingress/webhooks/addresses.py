@@ -52,7 +52,7 @@ NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is on the public internet. For an IPv6 address that contains an IPv4 one, checks the latter."""
+    """Whether the address is on the public internet. If an IPv6 address contains an IPv4 address, that one decides."""
     inner = _inner(address)
     if inner is not None:
         return is_public(inner)

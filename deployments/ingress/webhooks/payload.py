@@ -28,7 +28,7 @@ class PayloadBuilder:
         self._secrets_of = settings.webhooks.secrets_of
 
     def body(self, task: Task) -> str:
-        """The message as JSON: `type`, `timestamp` of the task's end, and `data`, the poll body. Blocks on the store."""
+        """The JSON message: `type`, `timestamp` of the task's end, and `data`, the poll body. Blocks on the store."""
         base_url = task.base_url if self._public_base_url is None else str(self._public_base_url).rstrip("/")
         ended_at = datetime.fromtimestamp(task.finished_at or 0.0, UTC)
         told = {

@@ -14,7 +14,7 @@ def select_deliveries(
     """Select deliveries from `due` that may start while `sending` goes on.
 
     The owner with the fewest deliveries in progress comes first, then the host with the fewest, then the oldest due.
-    Without API keys, no task has an owner, and only the limit per host applies.
+    Without API keys, the owner of all tasks is ANONYMOUS, which has no limit: only the limit per host applies.
     """
     under_way, waiting, picked = list(sending), list(due), list[DueDelivery]()
     hosts, owners = Counter(each.host for each in under_way), Counter(each.owner for each in under_way)

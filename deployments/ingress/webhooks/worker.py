@@ -71,7 +71,10 @@ class DeliveryWorker:
             logger.warning("webhooks go on: %s", error.message)
 
     async def stop_ended(self) -> None:
-        """Cancel attempts of deliveries that are no longer pending; checks every POLL_S. Raises StoreUnavailable."""
+        """Cancel attempts of deliveries that are no longer pending. Checks at most once per POLL_S.
+
+        Raises StoreUnavailable.
+        """
         now = self._clock()
         if not self._sending or now < self._looked_at + POLL_S:
             return
