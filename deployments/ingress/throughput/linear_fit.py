@@ -1,7 +1,7 @@
 """Fits the seconds of finished tasks to their amount of work: a fixed part, and a part proportional to the work.
 
 - The line is a Theil-Sen estimator: the median of the slopes between all pairs of tasks. Each slope is weighted by the
-  distance of the two amounts, because two tasks of nearly the same work say little about the slope.
+  distance of the two amounts. The reason: two tasks of nearly the same work say little about the slope.
 - A measurement of an amount takes precedence over the line.
 - Falling medians are pooled (isotonic regression), so more work never takes less time.
 
