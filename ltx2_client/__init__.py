@@ -1,4 +1,4 @@
-"""A client of the LTX-2 video server. Needs neither Ray nor torch.
+"""A client of the LTX-2 video server. It does not need Ray or torch.
 
 from ltx2_client import Client
 

@@ -1,6 +1,7 @@
-"""Talking to the server without doing any I/O: a talk yields what is to be done and is sent what came of it.
+"""The types of operations, which do no I/O themselves.
 
-The same talk is driven by `Client`, which blocks, and by `AsyncClient`, which awaits; neither knows what it is about.
+An operation is a generator. It yields a Request or a Sleep, and receives the result of it. `Client` (blocking) and
+`AsyncClient` (asyncio) run the same operations and contain no logic of their own.
 """
 
 import time
@@ -11,15 +12,15 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from ltx2_client.errors import ApiError, Unreachable, error_body
 
 TRANSIENT = (500, 502, 503, 504)
-"""What a server that restarts answers, or the proxy in front of it."""
+"""Statuses of a restarting server, or of the proxy in front of it."""
 NO_ROUTE = 404
-"""Passes too unless the server itself says it: its proxy is there before the routes are (measured)."""
+"""Also transient, unless the body is the server's own: the proxy starts before the routes exist (measured)."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
 class Response:
-    """What the server answered. `content` is empty where the body went into a sink."""
+    """A response of the server. `content` is empty if the body was written to a sink."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,26 +29,29 @@ class Response:
 
 @dataclass(frozen=True)
 class NoResponse:
-    """No answer, or not all of it."""
+    """There was no response, or only a part of one."""
 
     reason: str
 
 
 class Sink(Protocol):
-    """Takes a body as it arrives."""
+    """Receives a response body in chunks."""
 
     def begin(self, answer: Response) -> bool:
-        """Whether the body is wanted."""
+        """Receive status and headers. Returns whether the body shall be written to this sink."""
         ...
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes."""
+        """Receive the next bytes of the body."""
         ...
 
 
 @dataclass(frozen=True)
 class Request:
-    """To do: send this. `path` may also be a whole url. With a sink, the body goes there."""
+    """An instruction to send a request.
+
+    `path` may also be a complete url. With `sink`, the response body is written to it.
+    """
 
     method: str
     path: str
@@ -61,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Sleep:
-    """To do: wait."""
+    """An instruction to wait."""
 
     seconds: float
 
@@ -72,14 +76,14 @@ Operation: TypeAlias = Generator[Request | Sleep, Response | NoResponse | None, 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a server that does not answer is asked again, and how often a task is polled, in seconds."""
+    """How long to retry while the server does not answer, and the interval between polls of a task, in seconds."""
 
     retry_timeout_s: float = 120.0
     poll_interval_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
 
     def pauses(self) -> Iterator[float]:
-        """How long to wait before each further try, until patience ends."""
+        """Yield the pause before each retry in seconds, until `retry_timeout_s` has passed."""
         end, pause = self.clock() + self.retry_timeout_s, FIRST_PAUSE_S
         while (left := end - self.clock()) > 0:
             yield min(pause, left)
@@ -87,7 +91,7 @@ class RetryPolicy:
 
 
 def send_with_retry(call: Request, retry_policy: RetryPolicy) -> Operation[Response]:
-    """Send until there is an answer that is more than "not now". Raises Unreachable, Refused."""
+    """Send a request, and retry after transient errors. Raises Unreachable, ApiError."""
     pauses = retry_policy.pauses()
     while True:
         answer = yield call
@@ -100,7 +104,7 @@ def send_with_retry(call: Request, retry_policy: RetryPolicy) -> Operation[Respo
 
 
 def is_transient(answer: Response) -> bool:
-    """Whether the same request may well be answered soon. A server that is up says so itself."""
+    """Whether a retry can help. If the body is the server's own, it must also have `retryable` set."""
     body = error_body(answer.content)
     if body:
         return answer.status in TRANSIENT and bool(body.get("retryable"))
@@ -114,7 +118,7 @@ def _accepted(answer: Response) -> Response:
 
 
 def reason(answer: Response | NoResponse | None) -> str:
-    """Why there is nothing better, in words."""
+    """The reason of a failure, in words."""
     if isinstance(answer, Response):
         return str(error_body(answer.content).get("error") or f"the server answers {answer.status}")
     return answer.reason if isinstance(answer, NoResponse) else "no answer"

@@ -1,4 +1,4 @@
-"""A file that is on its way: kept under a temporary name, goes on after a break, gets its name once it is whole."""
+"""A download to a temporary file. It resumes after a broken connection, and is renamed once it is complete."""
 
 import contextlib
 import re
@@ -17,7 +17,10 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class ResumableDownload:
-    """A sink that can be begun more than once. Left without `publish`, it leaves nothing behind."""
+    """A sink for several responses, each with a part of the file.
+
+    The context manager deletes the temporary file if `publish` was not called.
+    """
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -32,14 +35,14 @@ class ResumableDownload:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):  # what could not be written cannot be at the close
+        with contextlib.suppress(OSError):  # after a failed write, close fails to flush again
             self._file.close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Raise DownloadFailed for what the disk does."""
+        """Turn errors of the file system into DownloadFailed."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -48,17 +51,17 @@ class ResumableDownload:
 
     @property
     def whole(self) -> bool:
-        """Whether every byte is here."""
+        """Whether all bytes have arrived."""
         return self._total is not None and self.size == self._total
 
     def headers(self) -> dict[str, str]:
-        """What to ask for: the rest of the same file, if some of it is here."""
+        """The request headers. If a part of the file has arrived, they ask for the rest of the same file."""
         if self.size == 0 or self._etag is None:
             return {"Accept-Encoding": "identity"}
         return {"Accept-Encoding": "identity", "Range": f"bytes={self.size}-", "If-Range": self._etag}
 
     def begin(self, answer: Response) -> bool:
-        """Take note of what comes: the rest, all of it from the start, or nothing."""
+        """Read the headers: the body is the rest of the file, the whole file, or no part of it (returns False)."""
         span = CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
         if answer.status == PARTIAL and span and int(span[1]) == self.size:
             self._total = int(span[2])
@@ -73,18 +76,18 @@ class ResumableDownload:
         return True
 
     def write(self, chunk: bytes) -> None:
-        """Keep the next bytes."""
+        """Write the next bytes to the temporary file."""
         with self._explained():
             self._file.write(chunk)
         self.size += len(chunk)
 
     def end(self) -> None:
-        """The body ended as it should; where its length was not told, this was all."""
+        """Mark the end of a body. If the server sent no length, the file is now complete."""
         if self._total is None:
             self._total = self.size
 
     def publish(self) -> Path:
-        """Give the file its name, in place of what had it before."""
+        """Rename the file to its target, which is replaced if it exists."""
         with self._explained():
             self._file.close()
             return self._path.replace(self._target)

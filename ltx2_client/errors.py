@@ -1,11 +1,11 @@
-"""What can go wrong, seen from the client.
+"""The errors of the client.
 
 ClientError
-|- UsageError          an argument, a file or a variable of the environment cannot be used
-|- Unreachable       no answer in all the time that was allowed
-|- Refused           the server said no, and why
-|- TaskFailed        the task was taken, and ended without a video
-'- DownloadFailed    the video is there and did not arrive
+|- UsageError        an argument, a file or an environment variable cannot be used
+|- Unreachable       the server did not answer within the retry time, or no retry can help
+|- ApiError          the server answered with an error
+|- TaskFailed        the task ended without a video
+'- DownloadFailed    the video could not be downloaded or saved
 """
 
 import json
@@ -15,7 +15,7 @@ from ltx2_client.responses import Task
 
 
 class ClientError(Exception):
-    """Any error of this package. `message` is for a person."""
+    """The base class of all errors of this package. `message` is text for the user."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -23,19 +23,25 @@ class ClientError(Exception):
 
 
 class UsageError(ClientError):
-    """Nothing was sent: an argument, a file or a variable of the environment cannot be used."""
+    """An argument, a file or an environment variable cannot be used. Nothing was sent."""
 
 
 class Unreachable(ClientError):
-    """The server gave no answer, or only that it is not ready, for as long as the client was patient."""
+    """The server did not answer within the retry time, or only with transient errors.
+
+    Raised at once if a retry cannot help, for example if the server's certificate is not trusted.
+    """
 
 
 class DownloadFailed(ClientError):
-    """The file did not arrive whole."""
+    """The video could not be downloaded completely, or could not be written, or the task has none."""
 
 
 class ApiError(ClientError):
-    """The server answered with an error. For a wrong request, `field`, `given` and `allowed` say what to change."""
+    """The server answered with an error, or the response is not one of an LTX-2 server.
+
+    For an invalid request, `field`, `given` and `allowed` tell what to change.
+    """
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         super().__init__(str(body.get("error") or f"the server answered {status}"))
@@ -48,7 +54,7 @@ class ApiError(ClientError):
 
 
 class TaskFailed(ClientError):
-    """The task ended as failed, canceled, expired or deleted; `task` has the details."""
+    """The task has failed, or was canceled, expired or deleted. `task` has the details."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task.error or f"the task is {task.state}")
@@ -56,7 +62,7 @@ class TaskFailed(ClientError):
 
 
 def error_body(content: bytes) -> dict[str, Any]:
-    """The server's error body; empty if something else answered, such as a proxy with a page of its own."""
+    """The server's error body; empty if the body is not the server's own, for example a proxy's error page."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):

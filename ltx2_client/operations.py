@@ -1,4 +1,4 @@
-"""One talk for each thing that a client can want. What a request holds and how an answer reads stands only here."""
+"""The operations of both clients. Only this module builds requests to the API and reads its responses."""
 
 import json
 import os
@@ -31,14 +31,14 @@ STRANGER = "what answers there is no LTX-2 video server"
 
 
 def new_idempotency_key() -> str:
-    """An Idempotency-Key: a submit that is sent again with it makes no second task."""
+    """Create an Idempotency-Key. A repeated submit with the same key creates no second task."""
     return secrets.token_hex(16)
 
 
 def submit(
     prompt: str, image: Image | None, options: Options, key: str, retry_policy: RetryPolicy
 ) -> Operation[Submitted]:
-    """Hand in a task. Sent again while the server does not answer, which is safe because of `key`."""
+    """Submit a task. `key` makes it safe to repeat the request while the server does not answer."""
     headers, fields = {"Idempotency-Key": key}, {"prompt": prompt, **options}
     if image is None:
         call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
@@ -48,7 +48,7 @@ def submit(
 
 
 def estimate(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
-    """Ask what a task would take. Nothing is made."""
+    """Estimate memory and duration of a task. Creates no task."""
     fields = {"prompt": prompt, **options}
     if image is None:
         call = Request("POST", "/v1/video/estimate", json=fields)
@@ -58,12 +58,12 @@ def estimate(prompt: str, image: Image | None, options: Options, retry_policy: R
 
 
 def poll(task_id: str, retry_policy: RetryPolicy) -> Operation[Task]:
-    """Ask once how a task stands."""
+    """Get the current state of a task, without waiting for its end."""
     return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), retry_policy)))
 
 
 def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None) -> Operation[Task]:
-    """Poll until the task is completed. Raises TaskFailed if it ended otherwise."""
+    """Poll until the task is completed. Raises TaskFailed if it ends in another state."""
     while True:
         task = yield from poll(task_id, retry_policy)
         if on_progress is not None:
@@ -76,18 +76,18 @@ def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None
 
 
 def list_tasks(states: Sequence[str], limit: int, cursor: str | None, retry_policy: RetryPolicy) -> Operation[TaskPage]:
-    """One page of tasks, newest first."""
+    """Get one page of tasks, newest first."""
     query = {"limit": limit, **({"state": list(states)} if states else {}), **({"cursor": cursor} if cursor else {})}
     return _parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), retry_policy)))
 
 
 def cancel(task_id: str, retry_policy: RetryPolicy) -> Operation[Cancellation]:
-    """Cancel a task; a finished one is deleted with its files."""
+    """Cancel a task, or delete a finished task with its files."""
     return _parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), retry_policy)))
 
 
 def health() -> Operation[Health]:
-    """Ask once whether the server can work; that it cannot is an answer too."""
+    """Get the health of the server, with one request. A 503 with the reason is a valid answer, not an error."""
     answer = yield Request("GET", "/health")
     if not isinstance(answer, Response):
         raise Unreachable(reason(answer))
@@ -95,7 +95,7 @@ def health() -> Operation[Health]:
 
 
 def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[Path]:
-    """Bring a video to `target`, which is there whole or not at all. Goes on where a broken connection left off."""
+    """Download a video to `target`. Resumes after a broken connection. `target` never holds a partial file."""
     if (url := task.url) is None:
         raise DownloadFailed(f"the task has no video: its state is {task.state}")
     with ResumableDownload(target) as part:
@@ -114,7 +114,7 @@ def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[P
 
 
 def _arrived(url: str, answer: Response | NoResponse | None, part: ResumableDownload) -> bool:
-    """Whether all is here now. Raises DownloadFailed where asking again cannot help."""
+    """Whether the file is complete now. Raises DownloadFailed if a retry cannot help."""
     if not isinstance(answer, Response):
         return part.whole
     if answer.status in (OK, PARTIAL):
@@ -133,7 +133,7 @@ def generate(
     retry_policy: RetryPolicy,
     on_progress: OnProgress | None,
 ) -> Operation[Task]:
-    """Submit, wait and download."""
+    """Submit a task, wait for it and download its video."""
     check_target(target)
     submitted = yield from submit(prompt, image, options, new_idempotency_key(), retry_policy)
     task = yield from wait(submitted.task_id, retry_policy, on_progress)
@@ -146,20 +146,20 @@ def _task_path(task_id: str) -> str:
 
 
 def check_target(target: Path) -> None:
-    """See before the video is rendered that it can be saved. Raises UsageError."""
+    """Check, before the video is rendered, that it can be saved. Raises UsageError."""
     try:
         if target.is_dir():
             raise UsageError(f"{target} is a folder; name a file in it")
         if not target.absolute().parent.is_dir():
             raise UsageError(f"{target.parent} is no folder")
-    except (OSError, ValueError) as error:  # a name that no file can have
+    except (OSError, ValueError) as error:  # not a valid file name
         raise UsageError(f"{str(target)!a} cannot be the name of a file: {error}") from error
     if not os.access(target.absolute().parent, os.W_OK):
         raise UsageError(f"{target.parent} is not writable")
 
 
 def _form(fields: Mapping[str, object]) -> dict[str, str]:
-    """Numbers as text; None, which only `seed` may be, as the empty text that means it."""
+    """Convert form fields to text. None, which only `seed` may have, becomes the empty text."""
     return {name: "" if value is None else str(value) for name, value in fields.items()}
 
 

@@ -1,4 +1,4 @@
-"""The line that a terminal shows while a task goes on."""
+"""The progress line in the terminal while a task runs."""
 
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,7 @@ GB = 1e9
 
 
 class ProgressLine:
-    """Shows each poll that it is called with. Where there is no terminal it shows nothing."""
+    """An `on_progress` callback that shows each poll. Without a terminal it shows nothing."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -33,14 +33,14 @@ class ProgressLine:
         self._progress.stop()
 
     def __call__(self, task: Task) -> None:
-        """Show how the task stands."""
+        """Show the current state of the task."""
         self._progress.update(
             self._line, description=activity(task), completed=task.progress, left=time_left(task), refresh=True
         )
 
 
 def activity(task: Task) -> str:
-    """What is done right now, in words: "denoising 5/40"."""
+    """The current activity of the task in words, such as "denoising 5/40"."""
     if task.finished:
         return task.state
     if task.paused:
@@ -56,7 +56,7 @@ def activity(task: Task) -> str:
 
 
 def time_left(task: Task) -> str:
-    """How long it will still take, in words; empty where the server does not say."""
+    """The remaining time in words; empty if the task has finished or the server sends no estimate."""
     if task.finished or task.eta_s is None:
         return ""
     minutes, seconds = divmod(max(0, round(task.eta_s)), 60)

@@ -1,1 +1,1 @@
-"""The routes of OpenAI's videos API."""
+"""Routes of OpenAI's videos API."""

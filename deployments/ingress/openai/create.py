@@ -1,4 +1,7 @@
-"""The two routes of OpenAI's video API that make a video: at once with something to poll, or waiting for the MP4."""
+"""The two create routes of OpenAI's video API.
+
+The asynchronous route answers at once with a video to poll. The synchronous route waits and returns the MP4.
+"""
 
 import contextlib
 from typing import Any
@@ -25,7 +28,7 @@ MP4: dict[int | str, dict[str, Any]] = {200: {"description": "The MP4", "content
 
 
 def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
-    """The routes that make a video."""
+    """Create the router of the two create routes."""
     router = APIRouter(tags=["openai"])
     kept_s = context.settings.retention.output_ttl_s
     body = {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": create_schema(context.model, context.settings.limits)}
@@ -64,7 +67,10 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 
 
 async def _read(context: AppContext, request: Request) -> tuple[dict[str, object], bytes | None]:
-    """The fields by our names, and the image. Errors name the fields as the client did."""
+    """Read the body: the fields under this server's names, and the image.
+
+    Errors use the field names that the client sent.
+    """
     fields, image = await read_any(request, context.settings, IMAGE_NAMES)
     translated = translate(fields, context.model, context.settings.limits)
     name_fields(request, translated.names)
@@ -74,13 +80,13 @@ async def _read(context: AppContext, request: Request) -> tuple[dict[str, object
 async def _submit(
     context: AppContext, request: Request, given: tuple[dict[str, object], bytes | None]
 ) -> tuple[Task, list[str]]:
-    """Make a task. Returns what was ignored of the fields too."""
+    """Create a task. Returns the task and the names of the ignored fields."""
     fields, image = given
     return await submit_task(context, request, fields, image), unknown_fields(fields)
 
 
 async def _send(context: AppContext, request: Request, task: Task) -> Response:
-    """The MP4 of a task that has ended, or why there is none."""
+    """Return the MP4 of a finished task, or an error that explains why the task has no video."""
     failure = failure_of(task)
     if failure is not None or task.output is None:
         failure = failure or VideoFailure(code="internal_error", message="the video has no file")

@@ -1,4 +1,4 @@
-"""The fields of OpenAI's video API, and of vLLM-Omni's, and the fields of ours that they stand for."""
+"""Maps fields of OpenAI's and vLLM-Omni's video APIs to the fields of this server."""
 
 import json
 import re
@@ -15,14 +15,14 @@ from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 IMAGE = "input_reference"
 IMAGE_NAMES = ImageNames((IMAGE, f"{IMAGE}[image_url]", "image_reference"), (IMAGE, "image_reference"))
-"""openai-node sends an object of a form as the second, vLLM-Omni's clients an object as the third."""
+"""openai-node sends an object in a form under the second name. vLLM-Omni's clients send an object under the third."""
 FILE_ID = f"{IMAGE}[file_id]"
 NOT_SERVED = ("video_reference", "audio_reference")
 RENAMED = {
     "fps": ("frame_rate",),
     "guidance_scale": ("cfg_scale_video", "cfg_scale_audio"),
 }
-"""Names of vLLM-Omni's for fields of ours."""
+"""Field names of vLLM-Omni, each with the fields of this server that it sets."""
 EXTRA = "extra_params"
 RENAMED_EXTRA = {
     "video_cfg_scale": "cfg_scale_video",
@@ -32,24 +32,29 @@ RENAMED_EXTRA = {
     "video_modality_scale": "modality_scale",
     "a2v_guidance_scale": "modality_scale",
 }
-"""The same within `extra_params`."""
+"""Names inside `extra_params`, each with the field of this server that it sets."""
 MEANT_EMPTY = ("prompt", "negative_prompt", "seed")
-"""Fields that mean something when they are empty; all others are as if they were left out."""
+"""Fields whose empty value has a meaning. Every other empty field is treated as missing."""
 DEFAULTS = {name: field.default for name, field in VideoRequest.model_fields.items()}
 
 
 @dataclass(frozen=True)
 class Translated:
-    """Fields as the other routes take them, and what the client called those that it called otherwise."""
+    """The fields as the native routes take them.
+
+    `names` maps a field of this server to the name that the client used, where the two differ.
+    """
 
     fields: dict[str, object]
     names: dict[str, str]
 
 
 def translate(fields: Mapping[str, object], model: str, limits: RequestLimits) -> Translated:
-    """Put our names for theirs. A field of ours that is given too wins.
+    """Replace OpenAI's and vLLM-Omni's names with this server's names.
 
-    Raises InvalidRequest for a model that is not served, a size, a length, and what there is not.
+    If the client also sends the field under this server's name, that value is used.
+    Raises InvalidRequest for a model that is not served, an invalid `size`, `seconds` or `extra_params`, and an
+    unsupported field.
     """
     fields = {name: value for name, value in fields.items() if name in MEANT_EMPTY or not _is_empty(value)}
     if (given := fields.pop("model", model)) != model:
@@ -81,7 +86,7 @@ def _refuse_what_is_not_served(fields: Mapping[str, object]) -> None:
 
 
 def _rename(fields: dict[str, object]) -> tuple[dict[str, object], dict[str, str]]:
-    """Take the fields with a name of theirs out, and put them under ours."""
+    """Move fields with a name of vLLM-Omni out of `fields`. Returns them under this server's names."""
     renamed: dict[str, object] = {}
     names: dict[str, str] = {}
     for theirs, ours in RENAMED.items():
@@ -92,7 +97,10 @@ def _rename(fields: dict[str, object]) -> tuple[dict[str, object], dict[str, str
 
 
 def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
-    """What `extra_params` holds: an object, or its JSON in a form. What there is not keeps its name, to be told."""
+    """Parse `extra_params`: an object, or JSON text in a form.
+
+    An unknown name stays in the result, so that the answer lists it as ignored.
+    """
     if given is None:
         return {}
     try:
@@ -107,7 +115,7 @@ def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
 
 
 def _size(size: object, limits: RequestLimits) -> dict[str, object]:
-    """Each side as the nearest multiple that a model can render."""
+    """Parse `size`, and round each side to the nearest multiple that a model can render."""
     found = SIZE.fullmatch(size) if isinstance(size, str) else None
     sides = [_round_side(int(side)) for side in found.groups()] if found else []
     if not sides or min(sides) < SIDE_MULTIPLE or max(sides) > limits.max_side_px:
@@ -117,7 +125,10 @@ def _size(size: object, limits: RequestLimits) -> dict[str, object]:
 
 
 def _nearest_side(side: object, limits: RequestLimits) -> object:
-    """A side that no model renders as the nearest that one does; what is no side stays, to be refused by its name."""
+    """Round a side to the nearest one that a model can render.
+
+    An invalid side is returned as it is: a later check refuses it under its own name.
+    """
     number = _number(side)
     if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side_px:
         return side
@@ -129,7 +140,7 @@ def _round_side(side: int) -> int:
 
 
 def _frames(seconds: object, own: Mapping[str, object], limits: RequestLimits) -> int:
-    """As many frames as play for `seconds`."""
+    """The number of frames that play for `seconds`."""
     rate, width, height = (_number_of(own, name) for name in ("frame_rate", "width", "height"))
     rate = rate if limits.min_frame_rate <= rate <= limits.max_frame_rate else float(DEFAULTS["frame_rate"])
     most = min(limits.max_frames, limits.max_total_pixels // max(1, int(width * height)))
@@ -141,7 +152,7 @@ def _frames(seconds: object, own: Mapping[str, object], limits: RequestLimits) -
 
 
 def _number_of(own: Mapping[str, object], name: str) -> float:
-    """What was asked for, or the default. What cannot be taken is refused later, under its own name."""
+    """The number that the client sent, or the default. A later check refuses an invalid value under its own name."""
     number = _number(own.get(name))
     return number if number is not None and 0 < number <= 10_000 else float(DEFAULTS[name])  # noqa: PLR2004
 
@@ -156,7 +167,7 @@ def _number(value: object) -> float | None:
 
 
 def create_schema(model: str, limits: RequestLimits) -> dict[str, Any]:
-    """The bodies of a create for OpenAPI: a form that may carry an image, or JSON with a data url."""
+    """The body of a create route for OpenAPI: a form with an optional image, or JSON with a data url."""
     schema = request_schema(limits)
     scale = {"type": "number", "minimum": 0, "maximum": limits.max_guidance_scale}
     rate = {"type": "number", "minimum": limits.min_frame_rate, "maximum": limits.max_frame_rate}

@@ -1,4 +1,4 @@
-"""OpenAI's video API over the same tasks, as clients of vLLM-Omni and SGLang speak it too."""
+"""OpenAI's video API over the same tasks. Clients of vLLM-Omni and SGLang use this API too."""
 
 import re
 import time
@@ -38,7 +38,7 @@ MODEL = {"id": "Lightricks/LTX-2", "object": "model", "created": 1790000000, "ow
 
 
 def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
-    """The routes under /v1/videos and /v1/models."""
+    """Create the router of /v1/videos and /v1/models."""
     router = APIRouter(tags=["openai"])
     router.include_router(create_router(context, watcher))
     _add_reads(router, context)
@@ -135,7 +135,7 @@ def _find(context: AppContext, video_id: str, owner: str | None) -> Task:
 
 
 def _sequence(context: AppContext, after: str, owner: str | None) -> int:
-    """Where a page goes on; a video that was deleted meanwhile still tells."""
+    """The sequence number after which a page starts. The id of a deleted video still works."""
     found = VIDEO_ID.fullmatch(after)
     task = get_owned_task(context, found[1], owner) if found else None
     if task is None:

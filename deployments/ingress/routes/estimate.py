@@ -1,6 +1,6 @@
-"""What a request takes, told before it starts: whether it fits, how much memory, how long.
+"""Estimates a request before it runs: whether it fits in GPU memory, how much it needs, and how long it takes.
 
-The submit doors refuse what does not fit; the route here answers the same without making anything.
+The submit routes refuse a request that does not fit. The estimate route returns the same result and creates no task.
 """
 
 from collections.abc import Mapping
@@ -44,9 +44,9 @@ class Estimate(BaseModel):
 
 
 def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
-    """What of `request` the served model renders otherwise, where that is known already. Blocks on the store.
+    """Fields of `request` that the served model will override, if the model's profile is known. Blocks on the store.
 
-    Raises DoesNotFit where the memory that the last Generator found is too small for it.
+    Raises DoesNotFit if the free memory that the last Generator measured is too small.
     """
     profile, free_bytes = context.model_info.profile(), context.model_info.stored().free_vram_bytes
     adjusted = () if profile is None else find_adjustments(request, profile)
@@ -56,7 +56,7 @@ def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: b
 
 
 def estimate_router(context: AppContext) -> APIRouter:
-    """The route that estimates."""
+    """Create the router of the estimate route."""
     router = APIRouter(tags=["video"])
     schema = request_schema(context.settings.limits)
     description = "An image that is to become the first frame."
@@ -76,7 +76,7 @@ def estimate_router(context: AppContext) -> APIRouter:
 
 
 def estimate(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> Estimate:
-    """Look at the memory and at the pace. Blocks on the store. Raises what a submit of the same raises."""
+    """Estimate memory and duration. Blocks on the store. Raises the validation errors of a submit."""
     request, from_image = _as_submitted(context, fields, image), image is not None
     profile, learned = context.model_info.profile(), context.model_info.stored()
     rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
@@ -94,7 +94,7 @@ def estimate(context: AppContext, fields: Mapping[str, object], image: bytes | N
 
 
 def _as_submitted(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
-    """The request as a submit takes it: a picture may change its size. Raises InvalidRequest."""
+    """Parse the request like a submit; the image may change its size. Raises InvalidRequest."""
     limits = context.settings.limits
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
     return request if image is None else DECODER_POOL.fit(image, request, limits).request

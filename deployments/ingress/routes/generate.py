@@ -1,4 +1,4 @@
-"""The four submit routes: check what came, keep the picture, write the row."""
+"""The four submit routes: they check the request, store the image and insert the task row."""
 
 import contextlib
 import logging
@@ -45,7 +45,10 @@ class CompletedTask(TaskBody):
 
 
 STATUS = {State.COMPLETED: 200, State.FAILED: 500}
-"""Of a task that was waited for. Else somebody ended it: 409, no fault of the server, and nothing to send again."""
+"""HTTP status of a synchronous route by the task's final state.
+
+Any other state is a 409: the task was canceled or deleted. That is not a server error, and clients should not retry.
+"""
 STATUS_BY_END: dict[int | str, dict[str, Any]] = {
     409: {"model": CompletedTask, "description": "The task was canceled or deleted meanwhile"},
     500: {"model": CompletedTask, "description": "The task failed"},
@@ -53,7 +56,7 @@ STATUS_BY_END: dict[int | str, dict[str, Any]] = {
 
 
 def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
-    """The routes that make videos."""
+    """Create the router of the four submit routes."""
     router = APIRouter(tags=["video"])
     waiting = context.sync_requests
     text_body, image_body = _text_body(context), _image_body(context)
@@ -91,7 +94,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     async def make_text_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         fields, _ = await read_json(request, context.settings)
-        with waiting.acquire():  # not before the body is there: a client that sends none holds no seat
+        with waiting.acquire():  # after reading the body: a client that sends none must not use up the limit
             submitted = await _submit(context, request, fields, None)
             return await _wait(context, request, watcher, submitted)
 
@@ -115,7 +118,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 
 
 async def submit_task(context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
-    """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
+    """Create the task and notify the Dispatchers. Raises the errors of `check_admission` and `submit_request`."""
     threads = context.write_threads if image is None else context.image_threads
     origin = read_request_context(request)
     with in_span(context.tracer, "submit", origin.traceparent) as span:
@@ -158,7 +161,7 @@ async def _wait(context: AppContext, request: Request, watcher: TaskWatcher, sub
 
 
 def _text_body(context: AppContext) -> dict[str, Any]:
-    """The body for OpenAPI, with the bounds of this server."""
+    """The request body for OpenAPI, with this server's limits."""
     schema = request_schema(context.settings.limits)
     del schema["properties"]["fit"]
     return _described(json_body(schema))

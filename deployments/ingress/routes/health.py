@@ -1,4 +1,4 @@
-"""Whether the server can do its work, and what its model is doing."""
+"""The /health route: reports whether the server works, and the state of its model."""
 
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -41,7 +41,7 @@ class Health(BaseModel):
 
 
 def health_router(context: AppContext) -> APIRouter:
-    """The route about the server itself."""
+    """Create the router of /health."""
     router = APIRouter(tags=["health"])
     versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
     keys_required = bool(context.settings.api_keys)
@@ -64,7 +64,7 @@ def health_router(context: AppContext) -> APIRouter:
 
 
 def _look(context: AppContext) -> dict[str, Any]:
-    """What both stores say. Raises StoreUnavailable when one of them does not answer."""
+    """Query both stores. Raises StoreUnavailable if one of them does not answer."""
     replicas = [each for each in context.tasks.live_replicas() if each.model == context.model]
     queue = {state.value: count for state, count in context.tasks.counts().items()}
     paused_at = context.tasks.paused_at()
@@ -80,11 +80,11 @@ READINESS = (
     ReplicaState.FAILED,
     ReplicaState.UNLOADED,
 )
-"""Of several replicas, the one that is nearest to work speaks for the model."""
+"""Replica states, the nearest to readiness first. /health shows the replica with the first of these states."""
 
 
 def model_health(name: str, replicas: list[GeneratorReplica]) -> ModelHealth:
-    """Sum up the Generators that there are."""
+    """Summarize the live Generators as one model state."""
     if not replicas:
         return ModelHealth(name=name, state=ReplicaState.UNLOADED, replicas=0)
     best = min(replicas, key=lambda each: READINESS.index(each.state))

@@ -1,4 +1,4 @@
-"""The list of tasks: newest first, by state, page by page."""
+"""The route that lists tasks: newest first, filtered by state, in pages."""
 
 from typing import Annotated, Any
 
@@ -41,7 +41,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def list_tasks_router(context: AppContext) -> APIRouter:
-    """The route that lists tasks."""
+    """Create the router of the task list."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/tasks", summary="List tasks", response_model=TaskPage, responses=RESPONSES)
@@ -58,14 +58,14 @@ def list_tasks_router(context: AppContext) -> APIRouter:
         beyond = None if cursor is None else _sequence(context, cursor, owner)
         found = context.tasks.page(wanted, limit + 1, beyond, owner=owner)
         shown = found[:limit]
-        following = shown[-1].id if len(found) > limit else None  # no number: it would count the tasks of others
+        following = shown[-1].id if len(found) > limit else None  # an id: a number would count the tasks of others
         return JSONResponse({"tasks": _bodies(context, shown, request), "next_cursor": following})
 
     return router
 
 
 def _sequence(context: AppContext, cursor: str, owner: str | None) -> int:
-    """Where a page goes on. A task that was deleted meanwhile still tells."""
+    """The sequence number after which a page starts. The id of a deleted task still works."""
     task = get_owned_task(context, cursor, owner)
     if task is None:
         raise InvalidRequest("cursor", cursor, "`next_cursor` of a page before")

@@ -1,4 +1,4 @@
-"""Finished files over HTTP: Range, ETag and conditional requests, from any output store."""
+"""Serves output files over HTTP from any output store, with Range, ETag and conditional requests."""
 
 import re
 from email.utils import formatdate
@@ -19,12 +19,15 @@ from storage.tasks import State
 
 FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
 TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
-"""Where it stands in the name of a file."""
+"""The position of the task id in a filename."""
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 
 
 def described_files(*media_types: str) -> dict[str, Any]:
-    """The content of an answer for OpenAPI. Generators drop what they do not know: bytes of any kind are named too."""
+    """The content of a file response for OpenAPI.
+
+    Client generators drop media types that they do not know, so `application/octet-stream` is listed too.
+    """
     kinds = (*media_types, "application/octet-stream")
     return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
 
@@ -40,7 +43,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def outputs_router(context: AppContext) -> APIRouter:
-    """The routes about files."""
+    """Create the router of the output files."""
     router = APIRouter(tags=["outputs"])
 
     @router.head("/outputs/{filename}", include_in_schema=False)
@@ -67,7 +70,7 @@ def outputs_router(context: AppContext) -> APIRouter:
 
 
 def admit(context: AppContext, filename: str, request: Request, signed: tuple[str, str]) -> None:
-    """Let in a signed url, or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
+    """Accept a signed url or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
     signer, owner = context.signer, request_owner(request)
     problem = signer.find_problem(f"outputs/{filename}", *signed) if signer else None
     if problem is None or (owner and get_owned_task(context, filename[TASK_ID], owner)):
@@ -80,13 +83,16 @@ def admit(context: AppContext, filename: str, request: Request, signed: tuple[st
 
 
 async def deliver(context: AppContext, key: str, filename: str, request: Request) -> Response:
-    """The file, a part of it, or where it is; saved as `filename`, if it is. Raises NotFound."""
+    """Return the file, a range of it, or a redirect to its url. `filename` is the name to save it under.
+
+    Raises NotFound.
+    """
     reads, settings = context.reads, context.settings.outputs
     file = await reads.stat(key)
     if file is None:
         raise NotFound(await explain_absence(context, key))
     context.missing_files.discard(key)
-    if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
+    if settings.delivery == "redirect" and request.method == "GET":  # a signature is valid for one method only
         url = await reads.sign(key, settings.signed_url_ttl_s, filename)
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
@@ -94,7 +100,7 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
 
 
 async def explain_absence(context: AppContext, key: str) -> str:
-    """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
+    """Explain why there is no file under a key. If a completed task refers to it, /health then shows a notice."""
     task = await context.read_threads.run(context.tasks.get, key.removeprefix("outputs/")[TASK_ID])
     named = task is not None and task.state == State.COMPLETED and await context.reads.stat(key) is None
     if not named:
@@ -104,7 +110,7 @@ async def explain_absence(context: AppContext, key: str) -> str:
 
 
 def save_as(filename: str) -> dict[str, str]:
-    """The name that a file is saved under. A browser still plays it where it is, as `attachment` would forbid."""
+    """The header with the name to save a file under. `inline` lets a browser play it; `attachment` would not."""
     return {"Content-Disposition": f'inline; filename="{filename}"'}
 
 

@@ -1,4 +1,4 @@
-"""Sends a webhook again when its client says that the receiver is back."""
+"""The route with which a client has the server send a webhook again, for example when its receiver works again."""
 
 import time
 from typing import Any
@@ -19,7 +19,7 @@ NOTHING = "its webhook is not sent again: it has not ended, has no webhook_url, 
 
 
 def resend_router(context: AppContext) -> APIRouter:
-    """The route about the webhook of a task."""
+    """Create the router of the resend route."""
     router = APIRouter(tags=["tasks"])
 
     @router.post(

@@ -1,4 +1,4 @@
-"""What the asking key has used."""
+"""The route that reports the usage of the client's API key."""
 
 from typing import Annotated
 
@@ -31,7 +31,7 @@ class UsageBody(BaseModel):
 
 
 def usage_router(context: AppContext) -> APIRouter:
-    """The route about usage."""
+    """Create the router of the usage route."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})

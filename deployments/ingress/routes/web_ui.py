@@ -1,4 +1,4 @@
-"""The page at `/`: static files from this package, which a browser keeps until they change."""
+"""The web UI at `/`: static files of this package. A browser caches them until they change."""
 
 import contextlib
 import hashlib
@@ -32,12 +32,12 @@ class PageFile:
 
     @cached_property
     def etag(self) -> str:
-        """Changes with the content."""
+        """The hash of the content, quoted as an ETag."""
         return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
 
 def page_router(context: AppContext) -> APIRouter:
-    """The routes of the page; it talks to the API like any other client."""
+    """Create the router of the page. The page uses the API like any other client."""
     router = APIRouter(include_in_schema=False)
     page = read_page()
 
@@ -60,7 +60,7 @@ def read_page() -> dict[str, PageFile]:
 
 
 def read_files(folder: Traversable) -> dict[str, PageFile]:
-    """Those in a folder that a browser is to have, by name."""
+    """The files in a folder that have a known media type, by name."""
     return {
         file.name: PageFile(file.read_bytes(), MEDIA_TYPES[suffix])
         for file in folder.iterdir()
@@ -69,21 +69,21 @@ def read_files(folder: Traversable) -> dict[str, PageFile]:
 
 
 async def _bucket_origin(context: AppContext) -> str:
-    """Where files come from when clients are sent to the bucket for them; empty where they come from here."""
+    """The origin of the bucket if clients download files from it; empty if this server delivers them."""
     if context.settings.outputs.delivery != "redirect":
         return ""
-    with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page is there, its videos are not
+    with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page loads without videos
         if url := await context.reads.sign(output_key("any"), 60, "any"):
             return "{0.scheme}://{0.netloc}".format(urlsplit(url))
     return ""
 
 
 def _policy(bucket: str) -> str:
-    """No request of the page leaves this server and its bucket, and nothing runs that is not a file from here."""
+    """The Content-Security-Policy: the page may only use this server and its bucket, and only run its scripts."""
     return "; ".join(
         (
             "default-src 'self'",
-            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: the picture that was chosen, before it is sent
+            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: the preview of the chosen image
             f"media-src 'self' {bucket}".rstrip(),
             "object-src 'none'",
             "base-uri 'none'",
@@ -94,10 +94,10 @@ def _policy(bucket: str) -> str:
 
 
 def answer_file(file: PageFile, request: Request, policy: str) -> Response:
-    """The file under the Content-Security-Policy `policy`, or a 304."""
+    """Return the file with the Content-Security-Policy `policy`, or a 304."""
     headers = {
         "ETag": file.etag,
-        "Cache-Control": "no-cache",  # kept, but asked about each time: an upgrade shows at once
+        "Cache-Control": "no-cache",  # cached but revalidated each time: an upgrade shows at once
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
     }

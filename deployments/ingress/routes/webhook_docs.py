@@ -1,4 +1,4 @@
-"""What receivers are sent, for /docs: OpenAPI has a place of its own for it."""
+"""Describes the webhook message in the `webhooks` section of the OpenAPI document."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -50,7 +50,7 @@ class WebhookMessage(BaseModel):
 
 
 def describe_webhooks(app: FastAPI) -> None:
-    """Name in /docs what is sent to a `webhook_url`."""
+    """Add the message to a `webhook_url` to the OpenAPI document."""
     parameters = [
         {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
         for name, text in HEADERS.items()

@@ -1,4 +1,4 @@
-"""How fast tasks go, from those that ended lately: when a task will be done, and when there is room again."""
+"""Estimates from recently completed tasks when a task will end, and when the queue will have a free place."""
 
 import math
 import time
@@ -14,23 +14,28 @@ from storage.tasks import QueuePosition, ReplicaState, State, Task
 from storage.ttl_cache import TtlCache
 
 SAMPLE_SIZE = 50
-"""Completed tasks that tell the pace."""
+"""The number of completed tasks that an estimate uses."""
 CACHE_TTL_S = 5.0
 UNKNOWN_RETRY_S = 30
 MAX_RETRY_S = 600
 BEFORE_FIXED = 0.05
-"""The part of a task to the end of its last step that is no step: the text, where all tasks were of one amount."""
+"""The fraction of the time up to the last denoising step that is not spent in steps: encoding the text.
+
+Used where all sampled tasks have the same amount of work.
+"""
 AFTER_PART = 0.15
-"""The part of a task after its last step, where none that ended tells it; as `progress` has it."""
+"""The fraction of a task after its last step, where no completed task has a measurement. `progress` uses the same."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a look at the store told, and the Generators that work.
+    """Fits of the recently completed tasks, and the number of Generators that are ready.
 
-    `before` has a task's seconds to the end of its last step by its pixels x frames x evaluations, `after` those after
-    it by its pixels x frames: a decode costs the same after two steps and after forty. `whole` has both together, for
-    tasks of versions that did not write down where the one ends. `median_s` is the median of all, whatever their size.
+    - `before_decode`: seconds up to the end of the last step, by pixels x frames x transformer evaluations.
+    - `after_denoise`: seconds after the last step, by pixels x frames. A decode takes the same time after 2 steps and
+      after 40.
+    - `whole`: both together, for tasks of versions that did not record the end of the last step.
+    - `median_s`: the median duration of all sampled tasks, of any size.
     """
 
     before_decode: LinearFit = NO_FIT
@@ -41,13 +46,13 @@ class Sample:
 
     @property
     def interval_s(self) -> float | None:
-        """How often a task ends while all Generators work."""
+        """Seconds between the ends of two tasks while all Generators work."""
         return None if self.median_s is None else self.median_s / self.generators
 
 
 @dataclass
 class ThroughputEstimator:
-    """Remembers each look for a few seconds, so that polls cost no more than before."""
+    """Estimates durations of tasks. Caches each sample for CACHE_TTL_S, so that not every poll reads it anew."""
 
     store: SqlTaskStore
     model: str
@@ -57,10 +62,12 @@ class ThroughputEstimator:
         self._sample = TtlCache(self._take_sample, CACHE_TTL_S)
 
     def eta_s(self, task: Task, place: QueuePosition | None) -> float | None:
-        """About how many seconds from now the task will be done, or None when nobody can know.
+        """The estimated seconds from now until the task is done; None without an estimate.
 
-        A queued task waits for what begins before it, at the pace of all Generators, or for its owner's own tasks, of
-        which no more than `max_running` go side by side: the longer of the two.
+        The wait of a queued task is the longer of two:
+
+        - the tasks that begin before it, divided among all Generators;
+        - the tasks of the same owner, of which at most `max_running` run at once.
         """
         if task.is_finished:
             return None
@@ -74,16 +81,16 @@ class ThroughputEstimator:
         return own_s + usual_s * max(place.position / measured.generators, place.own_rounds)
 
     def render_s(self, request: VideoRequest) -> float | None:
-        """How long a task renders, or None when nothing tells it. `request` is as it is rendered."""
+        """The estimated rendering time in seconds; None without an estimate. `request` has its adjustments applied."""
         return self._whole_s(request, self._sample.get())
 
     def retry_after_s(self) -> int:
-        """In how many seconds a place in the queue will be free."""
+        """Estimated seconds until the queue has a free place."""
         interval_s = self._sample.get().interval_s
         return UNKNOWN_RETRY_S if interval_s is None else min(MAX_RETRY_S, max(1, math.ceil(interval_s)))
 
     def _left_s(self, task: Task, measured: Sample) -> float | None:
-        """What is left of a running task: by the speed of its own steps, once one is done."""
+        """The remaining seconds of a running task. After its first step, the speed of its own steps is used."""
         request = task.rendered_request
         whole_s, after_s = self._whole_s(request, measured), measured.after_denoise.seconds(_pixels(request))
         if task.stage in (Stage.DECODING, Stage.ENCODING) and after_s is not None and task.decoding_at is not None:
@@ -96,7 +103,7 @@ class ThroughputEstimator:
         return left_s + (after_s if after_s is not None else (whole_s or 0.0) * AFTER_PART)
 
     def _whole_s(self, request: VideoRequest, measured: Sample) -> float | None:
-        """How long a task of this size takes, or None when nothing tells it."""
+        """The estimated duration of a whole task of this size; None without an estimate."""
         before_s = measured.before_decode.seconds(self._workload(request))
         after_s = measured.after_denoise.seconds(_pixels(request))
         if before_s is None or after_s is None:
@@ -104,7 +111,10 @@ class ThroughputEstimator:
         return before_s + after_s
 
     def _denoising_left_s(self, request: VideoRequest, step: int, elapsed_s: float) -> float:
-        """What the steps that are left take, if they go as those that are done: the first are guided, and cost more."""
+        """The remaining seconds of denoising, at the speed of the finished evaluations.
+
+        Steps are not counted alike: the first steps use guidance and take longer.
+        """
         all_evaluations = transformer_calls(request, self.fast_guidance_fraction)
         done = min(transformer_calls_of_steps(request, self.fast_guidance_fraction, step + 0.5), all_evaluations)
         return elapsed_s * (all_evaluations - done) / done
@@ -133,7 +143,7 @@ class ThroughputEstimator:
         )
 
     def _workload(self, request: VideoRequest) -> float:
-        """Pixels, frames, and how often the transformer looks at them."""
+        """The amount of work: pixels x frames x transformer evaluations."""
         return _pixels(request) * transformer_calls(request, self.fast_guidance_fraction)
 
 
@@ -142,17 +152,17 @@ def _pixels(request: VideoRequest) -> float:
 
 
 def _seconds(task: Task) -> float:
-    """How long a task took once the model was there."""
+    """Seconds that a task took after its model was loaded."""
     return max(0.0, (task.finished_at or 0.0) - (task.rendering_at or task.started_at or 0.0))
 
 
 def _before_s(task: Task) -> float | None:
-    """How long it took to the end of its last step; None for tasks of versions that did not write it down."""
+    """Seconds up to the end of the last step; None for tasks of versions that did not record it."""
     if task.decoding_at is None:
         return None
     return max(0.0, task.decoding_at - (task.rendering_at or task.started_at or 0.0))
 
 
 def _after_s(task: Task) -> float | None:
-    """How long it took from the end of its last step; None for tasks of versions that did not write it down."""
+    """Seconds after the end of the last step; None for tasks of versions that did not record it."""
     return None if task.decoding_at is None else max(0.0, (task.finished_at or 0.0) - task.decoding_at)

@@ -1,8 +1,10 @@
-"""Seconds by amount of work, from tasks that ended: a fixed part and a part by work, told apart by a robust fit.
+"""Fits the seconds of finished tasks to their amount of work: a fixed part, and a part proportional to the work.
 
-The line is Theil and Sen's: the median of the slopes between all pairs, here weighted by how far apart they are, since
-two tasks of nearly the same work tell little. What was measured for an amount itself is believed before the line. So
-that more work never takes less time, medians that fall are pooled (isotonic regression).
+- The line is a Theil-Sen estimator: the median of the slopes between all pairs of tasks. Each slope is weighted by the
+  distance of the two amounts. The reason: two tasks of nearly the same work say little about the slope.
+- A measurement of an amount takes precedence over the line.
+- Falling medians are pooled (isotonic regression), so more work never takes less time.
+
 P. K. Sen: Estimates of the Regression Coefficient Based on Kendall's Tau, JASA 1968.
 """
 
@@ -15,22 +17,26 @@ from itertools import combinations
 from statistics import median
 
 Point = tuple[float, float]
-"""An amount of work, and seconds."""
+"""An amount of work and its seconds."""
 FAR = 16
-"""From tasks of one amount alone nothing is said of so many times as much."""
+"""If all tasks have one amount of work, there is no estimate above this multiple of it."""
 OUTLIER = 3
-"""A single task that is so many times over or under the line is left out."""
+"""A single task more than this factor above or below the line is left out."""
 MIN_AMOUNTS = 3
-"""Of so many amounts one can be called an outlier."""
+"""The smallest number of different amounts with which a task can be an outlier."""
 DEFAULT_FIXED = 0.5
-"""The fixed part, where all were of one amount and nothing tells it. Steps have less of it: `untold_fixed`."""
+"""The assumed fixed fraction where all tasks have one amount of work.
+
+The fit up to the last step passes a smaller one as `untold_fixed`.
+"""
 
 
 @dataclass(frozen=True)
 class LinearFit:
-    """What tasks of some amounts took: `known` has each amount with its seconds, which never fall.
+    """The measured seconds by amount of work.
 
-    Nothing is said of more than `most`.
+    `has_data` has the measured amounts in rising order with their seconds, which never fall. There is no estimate
+    for an amount above `most`.
     """
 
     has_data: tuple[Point, ...] = ()
@@ -39,7 +45,10 @@ class LinearFit:
     most: float = math.inf
 
     def seconds(self, amount: float) -> float | None:
-        """What a task takes. Never negative, never less than one of less work; None where nothing tells it."""
+        """The estimated seconds for an amount of work; None without an estimate.
+
+        Never negative, and never less than the estimate for a smaller amount.
+        """
         if not self.has_data:
             return None
         (first, first_s), (last, last_s) = self.has_data[0], self.has_data[-1]
@@ -52,11 +61,15 @@ class LinearFit:
 
 
 NO_FIT = LinearFit()
-"""Where no task has ended yet."""
+"""The fit when no task has ended yet."""
 
 
 def fit_line(points: Sequence[Point], *, untold_fixed: float = DEFAULT_FIXED) -> LinearFit:
-    """The fit of tasks that took so long. `untold_fixed` is the part that is fixed where all were of one amount."""
+    """Fit measured tasks.
+
+    `untold_fixed` is the fixed fraction to assume where all tasks have one amount of work. If the fitted slope is 0, it
+    also sets the slope beyond the largest amount.
+    """
     groups = defaultdict[float, list[float]](list)
     for amount, seconds in points:
         groups[amount].append(seconds)
@@ -79,7 +92,7 @@ def _between(low: Point, high: Point, amount: float) -> float:
 
 
 def _slope(points: Sequence[Point]) -> float:
-    """The median of the slopes between all pairs, each weighted by the distance of its amounts."""
+    """The median of the slopes between all pairs, each weighted by the distance of the two amounts."""
     pairs = combinations(points, 2)
     slopes = sorted(((b[1] - a[1]) / (b[0] - a[0]), abs(b[0] - a[0])) for a, b in pairs if a[0] != b[0])
     half = sum(weight for _, weight in slopes) / 2
@@ -92,14 +105,14 @@ def _slope(points: Sequence[Point]) -> float:
 
 
 def _fits(taken: Sequence[float], line_s: float, amounts: int) -> bool:
-    """Whether an amount is believed: one that several tasks had, or one near the line."""
+    """Whether to keep an amount: several tasks measured it, or its one task is near the line."""
     if len(taken) > 1 or amounts < MIN_AMOUNTS:
         return True
     return line_s / OUTLIER <= taken[0] <= line_s * OUTLIER
 
 
 def _pool(measured: Iterable[tuple[float, float, int]]) -> tuple[Point, ...]:
-    """Seconds that never fall with the amount: neighbours that do are given their common mean."""
+    """Make the seconds never fall with the amount: neighbors that fall get their weighted mean."""
     pools: list[tuple[float, int, list[float]]] = []
     for amount, seconds, count in measured:
         mean_s, weight, amounts = seconds, count, [amount]

@@ -1,1 +1,1 @@
-"""Webhooks: the end of a task, told to the url that its client named."""
+"""Webhooks: the server sends a message to the client's `webhook_url` when a task ends."""

@@ -1,7 +1,8 @@
-"""Which addresses a webhook may lead to. A client names the url, so it must not reach what only this server can.
+"""Checks whether a webhook may connect to an address.
 
-Python's `is_global` follows IANA's registries as they were when it was released, and takes some networks for global
-that lead inside a cloud. So the networks stand here too, each with its reason.
+The client chooses the url, so it must not lead to hosts that only this server can reach. Python's `is_global` follows
+IANA's registries of its release date. It also treats some networks as global that lead inside a cloud. So this module
+lists the forbidden networks too, each with its reason.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -43,25 +44,25 @@ NEVER: dict[str, str] = {
     "fec0::/10": "site-local, given up (RFC 3879)",
     "ff00::/8": "multicast (RFC 4291)",
 }
-"""Networks that no webhook reaches, whatever this Python thinks of them, and why."""
+"""Networks that webhooks never connect to, whatever Python's `is_global` returns, each with the reason."""
 NEVER_IPV4 = tuple(IPv4Network(each) for each in NEVER if ":" not in each)
 NEVER_IPV6 = tuple(IPv6Network(each) for each in NEVER if ":" in each)
 NAT64 = IPv6Network("64:ff9b::/96")
-"""An IPv4 address stands in its last 32 bits (RFC 6052)."""
+"""The last 32 bits of such an address are an IPv4 address (RFC 6052)."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is one of the open internet's, also behind the ways to write an IPv4 address as IPv6."""
+    """Whether the address is on the public internet. If an IPv6 address contains an IPv4 address, that one decides."""
     inner = _inner(address)
     if inner is not None:
         return is_public(inner)
     if isinstance(address, IPv6Address) and address.scope_id is not None:
-        return False  # of one link alone
+        return False  # a scope id limits the address to one link
     return address.is_global and not address.is_multicast and not any(address in each for each in _never(address))
 
 
 def parse_address(host: str) -> Address | None:
-    """The address that a host spells out, with or without the brackets of a url; None for a name."""
+    """Parse a host as an IP address, with or without the brackets of a url; None for a host name."""
     try:
         return ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -73,7 +74,7 @@ def _never(address: Address) -> tuple[IPv4Network, ...] | tuple[IPv6Network, ...
 
 
 def _inner(address: Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to: mapped, NAT64 or 6to4. Teredo's are never public."""
+    """The IPv4 address inside an IPv6 address: mapped, NAT64 or 6to4. Teredo addresses are in NEVER instead."""
     if isinstance(address, IPv4Address):
         return None
     if address in NAT64:

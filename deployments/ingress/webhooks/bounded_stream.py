@@ -1,4 +1,4 @@
-"""The bytes of a receiver, within bounds: httpcore reads interim answers (1xx) for as long as they come."""
+"""Limits how much a receiver may send: httpcore itself reads any number of interim (1xx) responses."""
 
 import re
 import ssl
@@ -7,21 +7,21 @@ from typing import Any
 import httpcore
 
 MAX_ANSWER_BYTES = 64 * 1024
-"""Of status and headers, which is all that is read of an answer. More headers than that no library takes."""
+"""Limit for status line and headers. The rest of a response is not read. No library accepts more headers than that."""
 MAX_INTERIM_ANSWERS = 8
-"""RFC 9110, section 15.2: a client must take one or more. A receiver has no use for many."""
+"""RFC 9110, section 15.2: a client must accept one or more interim responses. A receiver does not need many."""
 INTERIM = re.compile(rb"(?:^|\n)HTTP/1\.[01] 1\d\d")
 OVERLAP = len("\nHTTP/1.1 10")
-"""Of an interim answer's first line so much may have come with the bytes before."""
+"""The number of bytes of an interim response's first line that can be at the end of the previous read."""
 READ_BYTES = 4096
 
 
 class TooMuchAnswer(Exception):
-    """A receiver sends more than any answer needs."""
+    """A receiver sent more than a response needs."""
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection whose receiver may say so much and no more. Raises TooMuchAnswer from `read`."""
+    """A connection that limits what the receiver may send. `read` raises TooMuchAnswer beyond the limits."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -30,7 +30,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         self._end = b"\n"
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # httpcore's own
-        """Read what has come."""
+        """Read the available bytes. Raises TooMuchAnswer beyond the limits."""
         content = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
         self._bytes_read += len(content)
         self._interim += len(INTERIM.findall(self._end + content))
@@ -40,11 +40,11 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return content
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Send."""
+        """Send the bytes."""
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         await self._stream.aclose()
 
     async def start_tls(
@@ -53,9 +53,9 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
-        """Speak TLS from now on, within the same bounds."""
+        """Start TLS on this connection. The limits also apply to the TLS stream."""
         return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks of a connection."""
+        """Return what the wrapped stream returns."""
         return self._stream.get_extra_info(info)

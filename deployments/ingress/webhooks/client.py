@@ -1,4 +1,4 @@
-"""One try of one delivery: a POST, and what its answer means."""
+"""Makes one attempt of one delivery: sends a POST and classifies the response."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,20 @@ from storage.webhooks import Delivery
 STATUS_GONE = 410
 MAX_RETRY_AFTER_S = 3600
 NO_CONNECTION = "no connection to its host"
-"""Also for a host that leads inside: so nobody learns which names there are. The log tells them apart."""
+"""Clients see the same error for a host with a private address. So they cannot find out which internal names exist.
+
+The log has the real error.
+"""
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """What a try came to: `error` is None for a receiver that took the message, `final` says that it wants no more."""
+    """The result of an attempt.
+
+    `error` is None if the receiver accepted the message. With `final`, the receiver wants no further attempt.
+    """
 
     error: str | None = None
     final: bool = False
@@ -36,7 +42,7 @@ class DeliveryResult:
 
 
 class WebhookClient:
-    """Sends messages, within bounds of time. Of an answer it reads the status and the headers, nothing else."""
+    """Sends messages, within time limits. Reads only the status and the headers of a response."""
 
     def __init__(
         self, settings: WebhookSettings, messages: PayloadBuilder, resolve: Resolve, clock: Callable[[], float]
@@ -60,7 +66,7 @@ class WebhookClient:
         await self._connections.aclose()
 
     async def send(self, delivery: Delivery) -> DeliveryResult:
-        """Make one try. Raises nothing that a receiver can bring about, and StoreUnavailable."""
+        """Make one attempt. Errors that a receiver can cause become results. Raises StoreUnavailable."""
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await self._send(delivery)
@@ -91,7 +97,7 @@ class WebhookClient:
 
 
 def classify_response(status: int, headers: dict[bytes, bytes]) -> DeliveryResult:
-    """What an answer means. A redirect is not followed: a receiver that moves tells the client a new url."""
+    """Classify a response. Redirects are not followed: if the receiver moves, the client must submit the new url."""
     if httpx.codes.is_success(status):
         return DeliveryResult()
     if status == STATUS_GONE:
@@ -101,7 +107,7 @@ def classify_response(status: int, headers: dict[bytes, bytes]) -> DeliveryResul
 
 
 def _retry_after_s(headers: dict[bytes, bytes]) -> float:
-    """How long the receiver asks to be left alone, where it says so in seconds."""
+    """The `Retry-After` header in seconds; 0 if it is missing or has another format."""
     asked = next((value for name, value in headers.items() if name.lower() == b"retry-after"), b"")
     with contextlib.suppress(ValueError):
         return min(MAX_RETRY_AFTER_S, max(0, int(asked)))

@@ -1,6 +1,6 @@
-"""The sender beside the HTTP app, from its start to its end: in a thread with an event loop of its own.
+"""Runs the DeliveryWorker in a thread with its own event loop while the HTTP app runs.
 
-What receivers do with their connections costs the loop of the API nothing.
+So slow receivers do not take time from the API's event loop.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from deployments.ingress.webhooks.worker import DeliveryWorker
 
 @contextlib.asynccontextmanager
 async def lifespan(context: AppContext) -> AsyncIterator[None]:
-    """Send webhooks meanwhile; without a secret to sign with, none."""
+    """Send webhooks while the context is open. Without a signing secret, no webhooks are sent."""
     if context.settings.webhooks.secret is None:
         yield
         return
@@ -30,7 +30,7 @@ async def lifespan(context: AppContext) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(RuntimeError):  # its loop has ended
+        with contextlib.suppress(RuntimeError):  # the thread's loop is already closed
             loop.call_soon_threadsafe(sender.cancel)
         await asyncio.to_thread(thread.join)
 

@@ -1,4 +1,4 @@
-"""Which messages go next. No host and no owner takes the places of the others, however slow its receivers are."""
+"""Selects the next deliveries. A slow host or owner cannot use the capacity of the others."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,9 +11,10 @@ from storage.webhooks import DeliveryGroup, DueDelivery
 def select_deliveries(
     due: Iterable[DueDelivery], sending: Iterable[DeliveryGroup], settings: WebhookSettings
 ) -> list[DueDelivery]:
-    """Choose of what is due what may go beside what is `sending`: the owner, then the host, with the least under way.
+    """Select deliveries from `due` that may start while `sending` goes on.
 
-    Where there are no keys all tasks are nobody's, and only the hosts are bounded.
+    The owner with the fewest deliveries in progress comes first, then the host with the fewest, then the oldest due.
+    Without API keys, the owner of all tasks is ANONYMOUS, which has no limit: only the limit per host applies.
     """
     under_way, waiting, picked = list(sending), list(due), list[DueDelivery]()
     hosts, owners = Counter(each.host for each in under_way), Counter(each.owner for each in under_way)

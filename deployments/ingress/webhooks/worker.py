@@ -1,7 +1,7 @@
-"""The loop that empties the outbox. Each Ingress runs one; they share the deliveries by claims that lapse.
+"""The loop that sends the deliveries in the outbox.
 
-A process that dies in the middle of a try leaves a claim, and the try is made again: receivers see a message once or
-more, never not at all.
+Each Ingress runs one worker. Workers share the deliveries through claims that expire. If a process dies during an
+attempt, its claim expires and another worker repeats the attempt: delivery is at least once.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from storage.webhooks import Delivery, DeliveryState
 
 POLL_S = 1.0
 LEASE_MARGIN_S = 30.0
-"""How much longer than a try may take its claim lasts."""
+"""A claim lasts this much longer than the time limit of an attempt."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class DeliveryWorker:
-    """Sends what is due: so many at once, and so many to one host and for one owner."""
+    """Sends due deliveries, within the limits for all, for one host and for one owner."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class DeliveryWorker:
         self._sending: dict[asyncio.Task[None], Delivery] = {}
 
     async def run(self) -> None:
-        """Send until canceled. What is under way then is tried again by whoever claims it next."""
+        """Send until canceled. A delivery that is in progress then is tried again by the worker that claims it next."""
         try:
             while True:
                 await self._stop_ended()
@@ -64,14 +64,17 @@ class DeliveryWorker:
             await self.close()
 
     async def _stop_ended(self) -> None:
-        """Break off what is under way for messages that somebody has ended meanwhile."""
+        """Cancel attempts of deliveries that are no longer pending. Logs a warning if the store is unavailable."""
         try:
             await self.stop_ended()
         except StoreUnavailable as error:
             logger.warning("webhooks go on: %s", error.message)
 
     async def stop_ended(self) -> None:
-        """Break off the tries of messages that are no longer to be sent. Raises StoreUnavailable."""
+        """Cancel attempts of deliveries that are no longer pending. Checks at most once per POLL_S.
+
+        Raises StoreUnavailable.
+        """
         now = self._clock()
         if not self._sending or now < self._looked_at + POLL_S:
             return
@@ -85,12 +88,12 @@ class DeliveryWorker:
     async def _start_due(self) -> int:
         try:
             return await self.start_due()
-        except Exception as error:  # the loop's boundary: it outlives a store that is away
+        except Exception as error:  # the loop must survive errors, such as an unavailable store
             logger.warning("webhooks wait: %s", error, exc_info=not isinstance(error, StoreUnavailable))
             return 0
 
     async def start_due(self) -> int:
-        """Claim what is due, as much as there is room for, and start to send it. Returns how much that was.
+        """Claim due deliveries up to the limits and start to send them. Returns the number of started deliveries.
 
         Raises StoreUnavailable.
         """
@@ -110,12 +113,12 @@ class DeliveryWorker:
         return len(claimed)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait until all attempts in progress have ended."""
         while self._sending:
             await asyncio.wait(list(self._sending))
 
     async def _pause(self) -> None:
-        """Until a try has ended, and so made room; or a while, for what becomes due."""
+        """Wait until an attempt ends, which frees capacity, but at most POLL_S: other deliveries may become due."""
         if self._sending:
             await asyncio.wait(list(self._sending), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         else:
@@ -134,7 +137,7 @@ class DeliveryWorker:
             return await self._post.send(delivery)
         except StoreUnavailable:
             raise
-        except Exception as error:  # the delivery's boundary: one that cannot be sent ends nothing else
+        except Exception as error:  # an error of one delivery must not stop the others
             logger.exception("webhook %s of task %s", delivery.id, delivery.task.id, exc_info=error)
             return DeliveryResult("the server met an error of its own")
 
