@@ -69,7 +69,7 @@ def test_it_is_given_no_secret(decoders, monkeypatch):
     monkeypatch.setenv("LTX2_WEBHOOKS__SECRET", "whsec_x")
     decoders.fit(UPRIGHT, REQUEST, LIMITS)
     names = set(psutil.Process(decoders._idle[0]._process.pid).environ())
-    assert names <= {*decoder_pool.RERAISED_ERRORS, "PYTHONPATH", "LC_CTYPE"}
+    assert names <= {*decoder_pool.PASSED_VARIABLES, "PYTHONPATH", "LC_CTYPE"}
 
 
 def test_it_ends_with_its_ingress_also_where_that_is_killed():
