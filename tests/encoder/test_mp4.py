@@ -362,7 +362,7 @@ def test_frames_of_another_kind_fail_and_leave_nothing(tmp_path, frames):
 
 
 def test_sound_of_another_shape_fails():
-    with pytest.raises(EncodeFailed, match="sound"):
+    with pytest.raises(EncodeFailed, match="audio must be"):
         write(clip(audio=np.zeros(10, np.float32)), Path("a.mp4"))
 
 
