@@ -19,6 +19,7 @@ from models.memory.estimate import transformer_calls, transformer_calls_of_steps
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
 from storage.tasks import State, Task
+from storage.ttl_cache import TtlCache
 
 FIXED_S, EVALUATION_S, TOKEN_S, TOKENS_SQUARED_S, DECODED_PIXEL_S = 0.8, 0.02, 2.2e-5, 4.0e-10, 6e-8
 SIZES = ((512, 768), (512, 768), (704, 1280), (1088, 1920), (256, 384), (64, 64))
@@ -98,14 +99,14 @@ def running_task(ended: Task, elapsed_s: float, denoising_s: float) -> Task:
 def simulate(count: int, draw: random.Random) -> dict[str, list[float]]:
     """The errors of each estimate, as fractions of the task's whole duration."""
     store, errors = EndedTasks(), dict[str, list[float]]()
-    pace: Any = ThroughputEstimator(store, "m", FAST_GUIDANCE_FRACTION)  # type: ignore[arg-type]
+    pace = ThroughputEstimator(store, "m", FAST_GUIDANCE_FRACTION)  # type: ignore[arg-type]
+    pace._sample = TtlCache(pace._take_sample, ttl_s=0)  # noqa: SLF001  # each look is a new one
     for number, request in enumerate(draw_requests(count, draw)):
         noise = draw.lognormvariate(0, 0.06) * (draw.uniform(2, 6) if draw.random() < 0.03 else 1)
         denoising_s = noise * transformer_calls(request, FAST_GUIDANCE_FRACTION) * evaluation_s(request)
         rest_s = noise * after_s(request)
         task, whole_s = ended_task(request, number, denoising_s, rest_s), denoising_s + rest_s
-        pace._sample.clear()  # noqa: SLF001  # the next look is a new one
-        told = {"seconds": (pace.seconds(request), whole_s)}
+        told = {"seconds": (pace.render_s(request), whole_s)}
         for part in LOOKS:
             running = running_task(task, part * whole_s, denoising_s)
             told[f"eta_s at {part:.0%}"] = (pace.eta_s(running, None), (1 - part) * whole_s)

@@ -116,8 +116,8 @@ PRIVATE_APIS = (
     PrivateApi(
         "ray.serve._private.client:ServeControllerClient.update_global_logging_config",
         "deployments/observability/logging_setup.py",
-        "As above.",
-        "As above.",
+        "The object that the private name above returns is private, too.",
+        "the row above goes",
     ),
     # others
     PrivateApi(

@@ -27,8 +27,3 @@ class TtlCache(Generic[T]):
                 value = self._load()
                 self._entry = (time.monotonic() + self._ttl_s, value)
             return self._entry[1]
-
-    def clear(self) -> None:
-        """Forget the value."""
-        with self._lock:
-            self._entry = None

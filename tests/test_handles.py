@@ -3,21 +3,20 @@
 import ast
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 
 from deployments.dispatcher.deployment import Dispatcher
 from deployments.encoder.deployment import Encoder
 from deployments.generator.deployment import Generator
+from tests.product import modules, nodes
 
-ROOT = Path(__file__).parents[1]
 DEPLOYMENTS = {"_dispatcher": Dispatcher, "_encoder": Encoder, "_generator": Generator}
 """The class behind each attribute that holds a handle."""
 
 
 def calls() -> Iterator[tuple[str, str, int]]:
     """The handle, the method and the number of arguments of each `self.<handle>.<method>.remote(...)`."""
-    for path in (ROOT / "deployments").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in modules():
+        for node in nodes(path):
             match node:
                 case ast.Call(
                     func=ast.Attribute(ast.Attribute(ast.Attribute(attr=handle), method), "remote"), args=args

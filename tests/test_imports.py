@@ -10,8 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
-OWN = ("deployments", "storage", "models", "ltx2_client")
+from tests.product import PACKAGES, ROOT, modules, nodes
+
 HEAVY = ("torch", "diffusers", "transformers")
 
 
@@ -73,7 +73,7 @@ def test_every_package_that_the_code_imports_is_declared() -> None:
     missing = {
         f"{module} ({name})"
         for name, module in imported_modules()
-        if name not in sys.stdlib_module_names and name not in OWN
+        if name not in sys.stdlib_module_names and name not in PACKAGES
         if not declared & {canonicalize_name(each) for each in distributions.get(name, [name])}
     }
     assert missing == set()
@@ -81,10 +81,9 @@ def test_every_package_that_the_code_imports_is_declared() -> None:
 
 def imported_modules() -> Iterator[tuple[str, str]]:
     """Each top-level package that a product module imports, with the module."""
-    for package in OWN:
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Import):
-                    yield from ((each.name.split(".")[0], path.name) for each in node.names)
-                elif isinstance(node, ast.ImportFrom) and node.module:
-                    yield node.module.split(".")[0], path.name
+    for path in modules():
+        for node in nodes(path):
+            if isinstance(node, ast.Import):
+                yield from ((each.name.split(".")[0], path.name) for each in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.split(".")[0], path.name

@@ -4,15 +4,13 @@ import importlib
 import re
 from collections.abc import Iterator
 from functools import reduce
-from pathlib import Path
 
 import pytest
 import torch
 
 from models.private_apis import PRIVATE_APIS, PrivateApi
+from tests.product import ROOT, modules
 
-ROOT = Path(__file__).parents[1]
-PRODUCT = ("deployments", "storage", "models", "ltx2_client")
 PRIVATE_IMPORT = re.compile(r"^\s*(?:from|import) (?:\w+\.)*_[a-z]\w*|^\s*from [\w.]+ import _[a-z]\w*", re.MULTILINE)
 """`from package._module import name`, or `from package.module import _name`."""
 
@@ -45,8 +43,7 @@ def matches(api: PrivateApi, file: str, line: str) -> bool:
 
 def private_lines() -> Iterator[tuple[str, str]]:
     """The lines of the product that use a private name: ruff finds those of attributes, and they are excused."""
-    for package in PRODUCT:
-        for path in (ROOT / package).rglob("*.py"):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                if "# noqa: SLF001" in line or PRIVATE_IMPORT.match(line):
-                    yield path.relative_to(ROOT).as_posix(), line.strip()
+    for path in modules():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if "# noqa: SLF001" in line or PRIVATE_IMPORT.match(line):
+                yield path.relative_to(ROOT).as_posix(), line.strip()

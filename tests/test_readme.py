@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from deployments.cli.admin import _parser
 from deployments.settings import Settings
 from deployments.settings.docs import write_page
+from tests.product import PACKAGES, ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BASE_URL = "http://localhost:8004"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -121,7 +121,9 @@ def test_every_make_target_that_a_document_names_exists() -> None:
 def test_every_module_that_the_documents_name_exists() -> None:
     pages = (*ROOT.glob("docs/architecture/*.md"), ROOT / "docs/glossary.md", ROOT / "CONTRIBUTING.md")
     named = {name for page in pages for name in MODULE.findall(page.read_text(encoding="utf-8"))}
-    there = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.rglob("*.[pj]*") if ".venv" not in path.parts]
+    folders = (*PACKAGES, "benchmarks", "tests")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.[pj]*")]
+    there = [f"/{path.relative_to(ROOT).as_posix()}" for path in files]
     assert len(named) > 50
     assert sorted(name for name in named if not any(path.endswith(f"/{name}") for path in there)) == []
 

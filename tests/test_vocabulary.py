@@ -1,13 +1,12 @@
 """Identifiers and file names of the product use the field's words. CONTRIBUTING.md says why."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("deployments", "ltx2_client", "models", "storage")
+from tests.product import ROOT, modules, nodes
+
 PRIVATE_WORDS = {
     "bed": "sleep_mode",
     "breather": "retry_delay",
@@ -42,7 +41,7 @@ def words_of(identifier: str) -> set[str]:
 def identifiers(path: Path) -> set[str]:
     """The names that a module binds or uses, and its own name."""
     found = {path.stem}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         for field in ("name", "id", "attr", "arg", "asname"):
             value = getattr(node, field, None)
             if isinstance(value, str):
@@ -50,7 +49,7 @@ def identifiers(path: Path) -> set[str]:
     return found
 
 
-MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+MODULES = modules()
 SCRIPTS = sorted((ROOT / "deployments/ingress/static").rglob("*.js"))
 
 

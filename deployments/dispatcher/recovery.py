@@ -12,8 +12,6 @@ def complete_if_published(task: Task, tasks: WorkerQueries, outputs: OutputStore
     deletes a staged file after it has seen the whole video. If a staged file of another size remains, the video was
     not verified, and the task is rendered again.
     """
-    if task.claim_token == 1:
-        return False
     video, poster = output_key(task.id), poster_key(task.id)
     found = outputs.stat(video)
     if found is None or outputs.stat(poster) is None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, case, extract, func, literal, update
+from sqlalchemy import CompoundSelect, Engine, Row, Select, Update, case, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.ltx2.options import FAST_GUIDANCE_FRACTION
@@ -12,6 +12,7 @@ from models.progress import Stage
 from storage.db.engine import is_sqlite, read_only_engine, sanitize_text, translate_db_errors
 from storage.db.schema import tasks
 from storage.fair_queue import Quota
+from storage.sql.dialect import lease_clock
 from storage.sql.index_scans import IndexScans
 from storage.sql.mapping import task_or_none
 from storage.sql.outbox import insert_deliveries
@@ -45,10 +46,7 @@ class SqlStore:
         return self._quotas.get(owner, Quota())
 
     def _now(self) -> ColumnElement[Any]:
-        """The clock of leases, in seconds: of the database, since hosts' clocks may differ; for SQLite of this host."""
-        if is_sqlite(self._engine):
-            return literal(time.monotonic())
-        return extract("epoch", func.clock_timestamp())
+        return lease_clock(self._engine)
 
     def _read(self, query: Select[Any] | CompoundSelect[Any]) -> Sequence[Row[Any]]:
         with translate_db_errors(), self._reader.connect() as connection:

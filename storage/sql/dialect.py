@@ -1,9 +1,20 @@
 """Statements that SQLAlchemy spells differently for SQLite and PostgreSQL, or that need a hint for one of them."""
 
+import time
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Select, Table
+from sqlalchemy import CTE, Connection, Engine, Select, Table, extract, func, literal
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.db.engine import is_sqlite
+
+
+def lease_clock(engine: Engine) -> ColumnElement[Any]:
+    """The clock of leases, in seconds: the database's own, so that hosts need not agree; for SQLite this host's."""
+    if is_sqlite(engine):
+        return literal(time.monotonic())
+    return extract("epoch", func.clock_timestamp())
 
 
 def conflict_insert(connection: Connection, table: Table) -> Any:

@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, extract, func, insert, literal, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.db.engine import is_sqlite, read_only_engine, translate_db_errors
 from storage.db.schema import deploys, dispatchers
+from storage.sql.dialect import lease_clock
 
 ROW_TTL_S = 3600.0
 """When the row of a dead Dispatcher is deleted. Until then it records that its model was served recently."""
@@ -86,7 +87,4 @@ class SqlDispatcherRegistry:
         return MembershipStatus(first[1] == me.app, len(names), me.name == min(names))
 
     def _now(self) -> ColumnElement[Any]:
-        """The clock of leases, in seconds: the database's own; for SQLite this host's."""
-        if is_sqlite(self._engine):
-            return literal(time.monotonic())
-        return extract("epoch", func.clock_timestamp())
+        return lease_clock(self._engine)

@@ -46,9 +46,3 @@ def test_an_error_is_not_kept() -> None:
     with pytest.raises(ValueError, match="down"):
         cache.get()
     assert cache.get() == 7
-
-
-def test_a_cleared_cache_loads_again() -> None:
-    loads = iter(range(10))
-    cache = TtlCache(lambda: next(loads), ttl_s=3600)
-    assert (cache.get(), cache.clear(), cache.get()) == (0, None, 1)
