@@ -206,11 +206,18 @@ class Dispatcher:
 
         Returns the code of the error that ended the run, or None.
         """
-        if await self._outcomes.try_until_timeout(complete_if_published, task, self._tasks, self._outputs):
+        if task.claim_token > 1 and await self._is_published(task):
             logger.info("task %s: its file was already there", task.id)
             await self._outcomes.retry_until_available(self._outcomes.delete_input_of_ended, task)
             return None
         return await self._encode(self._generator.generate.remote(task), task)
+
+    async def _is_published(self, task: Task) -> bool:
+        """Complete the task if an earlier claim has published its file.
+
+        A first claim does not ask. It has no file, and in threads one task of a batch could overtake another.
+        """
+        return await self._outcomes.try_until_timeout(complete_if_published, task, self._tasks, self._outputs)
 
     async def _encode(self, response: Any, task: Task) -> str | None:
         """Wait until the clip is rendered and have it encoded. Encodes again when the Encoder was lost."""

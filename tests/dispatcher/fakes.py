@@ -27,8 +27,11 @@ class Remote:
 
     def __init__(self, method: Any) -> None:
         self._method = method
+        self.calls: list[tuple[Any, ...]] = []
+        """The arguments of each call, in the order of the calls."""
 
     def remote(self, *args: Any) -> "asyncio.Task[Any]":
+        self.calls.append(args)
         return asyncio.ensure_future(self._method(*args))
 
 

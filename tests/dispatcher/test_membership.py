@@ -1,12 +1,14 @@
 """Several Dispatchers on one PostgreSQL share the Generators, and an upgrade hands over from one app to the next."""
 
 import asyncio
+import itertools
 import os
 import threading
+import time
 
 import pytest
 
-from deployments.dispatcher import maintenance
+from deployments.dispatcher import deployment, maintenance
 from models.request.request import VideoRequest
 from storage.db.engine import open_engine
 from storage.db.schema import dispatchers
@@ -27,6 +29,18 @@ async def test_two_dispatchers_render_each_task_once_and_keep_within_the_bound(s
     assert sorted(workers.rendered) == sorted(ids)
     assert workers.most_at_once <= 4, "max_replicas and the look-ahead"
     await end(*pair)
+
+
+async def test_tasks_are_handed_over_in_the_order_of_their_arrival(settings, store, workers, monkeypatch):
+    """Also where threads of the Dispatcher run at different speeds."""
+    waits_s = itertools.cycle([0.2, 0.0])
+    monkeypatch.setattr(deployment, "complete_if_published", lambda *_: time.sleep(next(waits_s)))
+    workers.render_s = 0
+    ids = submit(store, 12)
+    alone = dispatcher(settings, workers, 1)
+    await all_end(store, ids)
+    assert [task.id for (task,) in workers.generator.generate.calls] == ids
+    await end(alone)
 
 
 async def test_the_share_of_a_lost_dispatcher_goes_to_the_other(settings, store, workers):
