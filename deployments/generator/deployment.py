@@ -15,11 +15,10 @@ from dataclasses import replace
 from deployments.generator.autoscaling_policy import SUPERSEDED
 from deployments.generator.backpressure import PendingClips
 from deployments.generator.gpu_lock import GpuLock, HasWaiters
-from deployments.generator.model_info import ModelInfoWriter
 from deployments.generator.model_manager import ModelManager, idle_s
 from deployments.generator.progress import ProgressDispatcher
 from deployments.generator.progress_reporter import ProgressReporter
-from deployments.generator.replica_status import ReplicaStatus
+from deployments.generator.replica_status import ModelInfoWriter, ReplicaStatus
 from deployments.generator.request_prep import apply_adjustments, check_memory, load_input_image, record_duration
 from deployments.generator.supersession import Supersession
 from deployments.generator.usage_meter import UsageMeter
