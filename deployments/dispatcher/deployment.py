@@ -17,9 +17,8 @@ from ray.serve.schema import ApplicationStatus
 from deployments.dispatcher.leases import DispatcherId
 from deployments.dispatcher.maintenance import Maintenance
 from deployments.dispatcher.membership import DispatcherMembership
-from deployments.dispatcher.outcomes import RETRY_DELAY_S, OutcomeHandler
+from deployments.dispatcher.outcomes import RETRY_DELAY_S, OutcomeHandler, complete_if_published
 from deployments.dispatcher.queue_gauges import QueueGauges
-from deployments.dispatcher.recovery import complete_if_published
 from deployments.dispatcher.retention import Retention
 from deployments.dispatcher.retry_policy import EncodeRetryBudget, RetryDecision, decide_retry, unwrap_ray_error
 from deployments.observability import log_context
