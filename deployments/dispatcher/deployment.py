@@ -22,8 +22,7 @@ from deployments.dispatcher.queue_gauges import QueueGauges
 from deployments.dispatcher.retention import Retention
 from deployments.dispatcher.retry_policy import EncodeRetryBudget, RetryDecision, decide_retry, unwrap_ray_error
 from deployments.observability import log_context
-from deployments.observability.metrics.definitions import STAGE_DURATION_SECONDS, TASK_RETRIES
-from deployments.observability.metrics.labels import ENCODER_LOST
+from deployments.observability.metrics.definitions import ENCODER_LOST, STAGE_DURATION_SECONDS, TASK_RETRIES
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.observability.metrics.task_ends import task_end_recorder
 from deployments.observability.open_tracer import open_tracer

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from deployments.dispatcher.retry_policy import STORE_TIMEOUT_S, RetryDecision, failure_from, replica_lost_failure
-from deployments.observability.metrics.definitions import TASK_RETRIES
-from deployments.observability.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
+from deployments.observability.metrics.definitions import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK, TASK_RETRIES
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import DispatcherSettings
 from models.errors import StoreUnavailable

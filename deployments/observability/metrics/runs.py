@@ -7,10 +7,10 @@ run travel with its clip to the Encoder, which keeps running.
 from deployments.observability.metrics.definitions import (
     COLD_START_DURATION_SECONDS,
     COLD_STARTS,
+    MILESTONE,
     STAGE_DURATION_SECONDS,
     STEP_DURATION_SECONDS,
 )
-from deployments.observability.metrics.labels import MILESTONE
 from deployments.observability.metrics.recorder import MetricsRecorder
 from models.timing.stages import TimedStage, Timings
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from deployments.observability.metrics.definitions import (
+    NONE,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_SECONDS,
     TASK_DURATION_SECONDS,
     TASK_QUEUE_WAIT_SECONDS,
     TASKS_ENDED,
 )
-from deployments.observability.metrics.labels import NONE
 from deployments.observability.metrics.recorder import MetricsRecorder
 from storage.tasks import State, Task
 
