@@ -11,8 +11,7 @@ from deployments.encoder.poster import representative_frame, write_poster
 from deployments.observability import log_context
 from deployments.observability.metrics.definitions import COLD_STARTS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
-from deployments.observability.metrics.runs import record_run
-from deployments.observability.metrics.task_ends import task_end_recorder
+from deployments.observability.metrics.task_ends import record_run, task_end_recorder
 from deployments.observability.open_tracer import open_tracer
 from deployments.observability.tracing import in_span
 from deployments.settings import Settings

@@ -13,8 +13,7 @@ from deployments.observability.metrics.definitions import (
     TASK_QUEUE_WAIT_SECONDS,
     TASKS_ENDED,
 )
-from deployments.observability.metrics.runs import record_run
-from deployments.observability.metrics.task_ends import task_end_recorder
+from deployments.observability.metrics.task_ends import record_run, task_end_recorder
 from models.timing.cold_start import Milestone
 from models.timing.stages import TimedStage, Timings
 from storage.tasks import Failure, Output, State, Task
