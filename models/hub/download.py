@@ -13,8 +13,7 @@ from typing import Any
 
 from models.errors import ModelDiskFull
 from models.hub.errors import translate_error
-from models.hub.files import FileSelection, find_in_user_cache, find_index, offers_base_variant, select_files
-from models.hub.repo_ref import RepoRef
+from models.hub.files import FileSelection, RepoRef, find_in_user_cache, find_index, offers_base_variant, select_files
 from models.progress import Progress, ReportProgress, Stage
 
 REPORT_EVERY_S = 0.5
