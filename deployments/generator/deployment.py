@@ -30,8 +30,7 @@ from deployments.observability.open_tracer import open_tracer
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
-from models.memory.cuda_errors import find_fatal_error
-from models.memory.gpu import GpuMemory, read_gpu_memory
+from models.memory.gpu import GpuMemory, find_fatal_error, read_gpu_memory
 from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
