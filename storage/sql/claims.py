@@ -14,10 +14,9 @@ from storage.db.schema import fair_queue_state, tasks
 from storage.fair_queue import Quota, VirtualTime, advance, next_start, task_cost
 from storage.sql.base import UNFINISHED_ROWS, SqlStore, end_values, failure_values
 from storage.sql.dialect import conflict_insert, lock_free_rows
-from storage.sql.index_scans import IndexScans
+from storage.sql.index_scans import IndexScans, oldest_by_owner
 from storage.sql.mapping import task_or_none
 from storage.sql.pauses import PAUSED
-from storage.sql.queue_scans import oldest_by_owner
 from storage.tasks import Failure, State, Task
 
 UNKNOWN = Failure(
