@@ -5,8 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from deployments.generator.backpressure import PendingClips
-from deployments.generator.download_log import DownloadLog
-from deployments.generator.progress_reporter import ProgressReporter
+from deployments.generator.progress_reporter import DownloadLog, ProgressReporter
 from deployments.generator.replica_status import ReplicaStatus
 from deployments.generator.watchdog import Watchdog
 from deployments.observability import log_context

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from models.errors import StoreUnavailable, TaskCanceled
-from models.progress import Progress
+from models.progress import Progress, Stage
 from storage.sql.workers import WorkerQueries
 from storage.tasks import Task
 
@@ -92,3 +92,24 @@ class ProgressReporter:
             return self._store.owns_task(self._task)
         self._written, self._written_at = progress, time.monotonic()
         return self._store.report_progress(self._task, progress)
+
+
+LINES = 20
+GB = 1e9
+
+
+class DownloadLog:
+    """Logs the download of one run. Call it with each Progress."""
+
+    def __init__(self) -> None:
+        self._told = -1
+
+    def __call__(self, progress: Progress) -> None:
+        """Log a line if another 5 % has been downloaded since the last line."""
+        if progress.stage != Stage.DOWNLOADING or not progress.bytes_total:
+            return
+        twentieth = progress.bytes_done * LINES // progress.bytes_total
+        if twentieth > self._told:
+            self._told = twentieth
+            done, total = progress.bytes_done / GB, progress.bytes_total / GB
+            logger.info("downloading the model: %.1f of %.1f GB (%d %%)", done, total, 100 * twentieth // LINES)
