@@ -11,8 +11,7 @@ from enum import StrEnum
 
 from models.errors import DoesNotFit, IdempotencyKeyReused, InvalidRequest, QueueFull, TaskCanceled, VideoError
 from models.progress import Stage
-from models.timing.cold_start import Milestone
-from models.timing.stages import TimedStage
+from models.timing.stages import Milestone, TimedStage
 from storage.tasks import ReplicaState, State
 
 OTHER = "other"
