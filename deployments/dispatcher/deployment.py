@@ -29,7 +29,7 @@ from deployments.observability.open_tracer import open_tracer
 from deployments.observability.tracing import error_code, in_span, with_parent
 from deployments.settings import Settings
 from models.errors import StoreUnavailable
-from models.timing.stages import TimedStage
+from models.timing import TimedStage
 from storage.db.engine import SqliteLock, open_engine
 from storage.outputs.open_store import open_output_store
 from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry

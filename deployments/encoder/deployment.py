@@ -20,7 +20,7 @@ from models.errors import StorageFull, TaskCanceled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
 from models.request.enums import Quality
-from models.timing.stages import StageTimer, TimedStage
+from models.timing import StageTimer, TimedStage
 from storage.outputs.open_store import open_output_store
 from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore

@@ -34,7 +34,7 @@ from models.memory.gpu import GpuMemory, find_fatal_error, read_gpu_memory
 from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
-from models.timing.stages import Milestone, StageTimer, TimedStage
+from models.timing import Milestone, StageTimer, TimedStage
 from storage.db.engine import open_engine
 from storage.outputs.open_store import open_output_store
 from storage.sql.dispatcher_registry import SqlDispatcherRegistry

@@ -10,7 +10,7 @@ from deployments.generator.replica_status import ReplicaStatus
 from deployments.generator.watchdog import Watchdog
 from deployments.observability import log_context
 from models.progress import Progress, Stage
-from models.timing.stages import ColdStartTimeline, Milestone, StageTimer, TimedStage
+from models.timing import ColdStartTimeline, Milestone, StageTimer, TimedStage
 from storage.tasks import ReplicaState
 
 BACKPRESSURE_CHECK_S = 0.25

@@ -44,7 +44,7 @@ from models.progress import Progress, ReportProgress, Stage
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.enums import DurationMode
 from models.request.request import VideoRequest
-from models.timing.stages import ColdStartTimeline, Milestone
+from models.timing import ColdStartTimeline, Milestone
 from models.watermark import draw_watermark
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from deployments.observability.metrics.definitions import (
     TASKS_ENDED,
 )
 from models.progress import Stage
-from models.timing.stages import TimedStage
+from models.timing import TimedStage
 from storage.tasks import GeneratorReplica, ReplicaState
 from tests.dispatcher.fakes import MODEL, dispatcher, end, kill, submit, until
 from tests.metrics.recorded import RecordedMetrics

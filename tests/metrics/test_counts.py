@@ -14,7 +14,7 @@ from deployments.observability.metrics.definitions import (
     TASKS_ENDED,
 )
 from deployments.observability.metrics.task_ends import record_run, task_end_recorder
-from models.timing.stages import Milestone, TimedStage, Timings
+from models.timing import Milestone, TimedStage, Timings
 from storage.tasks import Failure, Output, State, Task
 from tests.metrics.recorded import RecordedMetrics
 from tests.tasks import WAITING

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from models.errors import DoesNotFit, IdempotencyKeyReused, InvalidRequest, QueueFull, TaskCanceled, VideoError
 from models.progress import Stage
-from models.timing.stages import Milestone, TimedStage
+from models.timing import Milestone, TimedStage
 from storage.tasks import ReplicaState, State
 
 OTHER = "other"

@@ -16,7 +16,7 @@ from deployments.observability.metrics.definitions import (
     TASKS_ENDED,
 )
 from deployments.observability.metrics.recorder import MetricsRecorder
-from models.timing.stages import TimedStage, Timings
+from models.timing import TimedStage, Timings
 from storage.tasks import State, Task
 
 

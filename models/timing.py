@@ -39,7 +39,7 @@ class TimedStage(StrEnum):
 class Timings:
     """Durations of a run: seconds per timed stage that it reached, and its number of denoising steps.
 
-    `cold_start` is the replica's timeline if this run waited for its model (models/timing/stages.py).
+    `cold_start` is the replica's timeline if this run waited for its model (models/timing.py).
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
