@@ -16,8 +16,7 @@ from deployments.generator.autoscaling_policy import SUPERSEDED
 from deployments.generator.backpressure import PendingClips
 from deployments.generator.gpu_lock import GpuLock, HasWaiters
 from deployments.generator.model_manager import ModelManager, idle_s
-from deployments.generator.progress import ProgressDispatcher
-from deployments.generator.progress_reporter import ProgressReporter
+from deployments.generator.progress import ProgressDispatcher, ProgressReporter
 from deployments.generator.replica_status import ModelInfoWriter, ReplicaStatus
 from deployments.generator.request_prep import apply_adjustments, check_memory, load_input_image, record_duration
 from deployments.generator.supersession import Supersession
