@@ -20,8 +20,8 @@ from torch import Tensor
 from benchmarks.full_size import FULL_SIZE, draw_components, draw_text_encoder, pipeline
 from benchmarks.live_bytes import LiveBytes, TrueScheduler
 from models.checkpoint.profile import NO_GUIDANCE, Family, choose_profile
+from models.ltx2.decode import use_tiles
 from models.ltx2.denoise import denoise
-from models.ltx2.tiling import use_tiles
 from models.memory.estimate import GB, decode_bytes, denoise_bytes, text_bytes, tiled_decode_bytes
 from models.request.request import VideoRequest
 

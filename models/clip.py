@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.request.request import RequestLimits
-from models.timing.stages import Timings
+from models.timing import Timings
 from models.yuv import PLANES_NDIM
 
 MAX_AUDIO_BYTES_PER_S = 2 * 48_000 * 4

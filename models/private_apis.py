@@ -90,7 +90,7 @@ PRIVATE_APIS = (
     ),
     PrivateApi(
         "huggingface_hub.utils._fixes:WeakFileLock",
-        "models/hub/stale_partials.py",
+        "models/hub/download.py",
         "Says whether another process is downloading a file at the moment.",
         "the client removes partial files that nobody writes",
     ),

@@ -14,9 +14,8 @@ from models.ltx2.options import FAST_GUIDANCE_FRACTION
 from storage.db.engine import open_engine
 from storage.fair_queue import Quota
 from storage.sql.api_queries import ApiQueries
-from storage.sql.claims import ClaimQueries
+from storage.sql.claims import ClaimQueries, PauseQueries
 from storage.sql.dispatchers import DispatcherQueries
-from storage.sql.pauses import PauseQueries
 from storage.sql.positions import PositionQueries
 from storage.sql.replicas import ReplicaQueries
 from storage.sql.secrets import SecretQueries

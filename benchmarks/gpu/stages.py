@@ -8,8 +8,7 @@ import torch
 from benchmarks.gpu.measure import GB, Shape, decode, timed
 from benchmarks.gpu.model_under_test import Subject
 from benchmarks.gpu.table_rows import Row, tried
-from models.ltx2.decode import to_bytes
-from models.ltx2.tiling import use_tiles
+from models.ltx2.decode import to_bytes, use_tiles
 from models.memory.transfer import to_device, to_host, weights_of
 from models.yuv import to_planes
 

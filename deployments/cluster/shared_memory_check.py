@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deployments.cluster.nodes import Node, can_host_replicas
+from deployments.cluster.single_node import Node, can_host_replicas
 from models.clip import largest_clip_bytes
 from models.request.request import RequestLimits
 

@@ -7,11 +7,19 @@ A node that joins later gets no replica of the app; the log and /health say why.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from deployments.cluster.nodes import Node, can_host_replicas
 from deployments.settings import SQLITE_SCHEME, SettingsError
+
+Node = Mapping[str, Any]
+
+
+def can_host_replicas(node: Node) -> bool:
+    """Whether replicas may run on `node`. A head node with neither CPUs nor GPUs runs none."""
+    found = node["Resources"]
+    return bool(node["Alive"]) and (found.get("CPU", 0) > 0 or found.get("GPU", 0) > 0)
+
 
 CHECK_INTERVAL_S = 10.0
 REMEDY = "for several nodes set database_url to a PostgreSQL url"

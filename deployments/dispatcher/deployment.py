@@ -17,21 +17,19 @@ from ray.serve.schema import ApplicationStatus
 from deployments.dispatcher.leases import DispatcherId
 from deployments.dispatcher.maintenance import Maintenance
 from deployments.dispatcher.membership import DispatcherMembership
-from deployments.dispatcher.outcomes import RETRY_DELAY_S, OutcomeHandler
+from deployments.dispatcher.outcomes import RETRY_DELAY_S, OutcomeHandler, complete_if_published
 from deployments.dispatcher.queue_gauges import QueueGauges
-from deployments.dispatcher.recovery import complete_if_published
 from deployments.dispatcher.retention import Retention
 from deployments.dispatcher.retry_policy import EncodeRetryBudget, RetryDecision, decide_retry, unwrap_ray_error
 from deployments.observability import log_context
-from deployments.observability.metrics.definitions import STAGE_DURATION_SECONDS, TASK_RETRIES
-from deployments.observability.metrics.labels import ENCODER_LOST
+from deployments.observability.metrics.definitions import ENCODER_LOST, STAGE_DURATION_SECONDS, TASK_RETRIES
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.observability.metrics.task_ends import task_end_recorder
 from deployments.observability.open_tracer import open_tracer
 from deployments.observability.tracing import error_code, in_span, with_parent
 from deployments.settings import Settings
 from models.errors import StoreUnavailable
-from models.timing.stages import TimedStage
+from models.timing import TimedStage
 from storage.db.engine import SqliteLock, open_engine
 from storage.outputs.open_store import open_output_store
 from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
@@ -206,14 +204,18 @@ class Dispatcher:
 
         Returns the code of the error that ended the run, or None.
         """
-        # A first claim has no file. Asking in a thread would let one task of a claim overtake another.
-        if task.claim_token > 1 and await self._outcomes.try_until_timeout(
-            complete_if_published, task, self._tasks, self._outputs
-        ):
+        if task.claim_token > 1 and await self._is_published(task):
             logger.info("task %s: its file was already there", task.id)
             await self._outcomes.retry_until_available(self._outcomes.delete_input_of_ended, task)
             return None
         return await self._encode(self._generator.generate.remote(task), task)
+
+    async def _is_published(self, task: Task) -> bool:
+        """Complete the task if an earlier claim has published its file.
+
+        A first claim does not ask. It has no file, and in threads one task of a batch could overtake another.
+        """
+        return await self._outcomes.try_until_timeout(complete_if_published, task, self._tasks, self._outputs)
 
     async def _encode(self, response: Any, task: Task) -> str | None:
         """Wait until the clip is rendered and have it encoded. Encodes again when the Encoder was lost."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from deployments.dispatcher.retry_policy import STORE_TIMEOUT_S, RetryDecision, failure_from, replica_lost_failure
-from deployments.observability.metrics.definitions import TASK_RETRIES
-from deployments.observability.metrics.labels import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK
+from deployments.observability.metrics.definitions import DISPATCHER_LOST, GENERATOR_LOST, PUT_BACK, TASK_RETRIES
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import DispatcherSettings
 from models.errors import StoreUnavailable
-from storage.outputs.store import OutputStore
+from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
+from storage.sql.workers import WorkerQueries
 from storage.task_store import SqlTaskStore
-from storage.tasks import Failure, Task
+from storage.tasks import Failure, Output, Task
 
 RETRY_DELAY_S = 1.0
 """Pause before a task is tried again after an error that the task did not cause."""
@@ -116,3 +116,23 @@ class OutcomeHandler:
             except StoreUnavailable as error:
                 logger.warning("task %s: its input image is deleted later: %s", task.id, error.message)
                 return
+
+
+def complete_if_published(task: Task, tasks: WorkerQueries, outputs: OutputStore) -> bool:
+    """Complete a task that ran before, if its files exist. Returns whether the task is completed.
+
+    The Encoder publishes the poster first, so a video without a poster is not from an earlier run. The output store
+    deletes a staged file after it has seen the whole video. If a staged file of another size remains, the video was
+    not verified, and the task is rendered again.
+    """
+    if task.claim_token == 1:
+        return False
+    video, poster = output_key(task.id), poster_key(task.id)
+    found = outputs.stat(video)
+    if found is None or outputs.stat(poster) is None:
+        return False
+    left = [outputs.stat(staging_key(video, claim)) for claim in range(1, task.claim_token)]
+    if any(each is not None and each.size_bytes != found.size_bytes for each in left):
+        return False
+    output = Output(video, poster, task.rendered_request.duration_s, found.size_bytes)
+    return tasks.start_run(task) and tasks.complete(task, output)

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 from deployments.observability.metrics.definitions import (
+    GENERATOR,
     GENERATORS,
     OLDEST_QUEUED_AGE_SECONDS,
     PAUSED,
     QUEUE_SAMPLED_TIMESTAMP_SECONDS,
+    STATE,
     TASKS,
 )
-from deployments.observability.metrics.labels import GENERATOR, STATE
 from deployments.observability.metrics.recorder import MetricsRecorder
 from storage.task_store import SqlTaskStore
 

@@ -11,8 +11,7 @@ from deployments.encoder.poster import representative_frame, write_poster
 from deployments.observability import log_context
 from deployments.observability.metrics.definitions import COLD_STARTS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
-from deployments.observability.metrics.runs import record_run
-from deployments.observability.metrics.task_ends import task_end_recorder
+from deployments.observability.metrics.task_ends import record_run, task_end_recorder
 from deployments.observability.open_tracer import open_tracer
 from deployments.observability.tracing import in_span
 from deployments.settings import Settings
@@ -21,7 +20,7 @@ from models.errors import StorageFull, TaskCanceled
 from models.names import TINY_MODEL_NAME
 from models.progress import Stage
 from models.request.enums import Quality
-from models.timing.stages import StageTimer, TimedStage
+from models.timing import StageTimer, TimedStage
 from storage.outputs.open_store import open_output_store
 from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
 from storage.task_store import SqlTaskStore

@@ -15,11 +15,9 @@ from dataclasses import replace
 from deployments.generator.autoscaling_policy import SUPERSEDED
 from deployments.generator.backpressure import PendingClips
 from deployments.generator.gpu_lock import GpuLock, HasWaiters
-from deployments.generator.model_info import ModelInfoWriter
 from deployments.generator.model_manager import ModelManager, idle_s
-from deployments.generator.progress import ProgressDispatcher
-from deployments.generator.progress_reporter import ProgressReporter
-from deployments.generator.replica_status import ReplicaStatus
+from deployments.generator.progress import ProgressDispatcher, ProgressReporter
+from deployments.generator.replica_status import ModelInfoWriter, ReplicaStatus
 from deployments.generator.request_prep import apply_adjustments, check_memory, load_input_image, record_duration
 from deployments.generator.supersession import Supersession
 from deployments.generator.usage_meter import UsageMeter
@@ -31,13 +29,11 @@ from deployments.observability.open_tracer import open_tracer
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
-from models.memory.cuda_errors import find_fatal_error
-from models.memory.gpu import GpuMemory, read_gpu_memory
+from models.memory.gpu import GpuMemory, find_fatal_error, read_gpu_memory
 from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
-from models.timing.cold_start import Milestone
-from models.timing.stages import StageTimer, TimedStage
+from models.timing import Milestone, StageTimer, TimedStage
 from storage.db.engine import open_engine
 from storage.outputs.open_store import open_output_store
 from storage.sql.dispatcher_registry import SqlDispatcherRegistry

@@ -14,7 +14,7 @@ from models.errors import ModelUnavailable, TaskCanceled, VideoError
 from models.ltx2.options import LoadOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.startup.warm_up import WarmUp
-from models.timing.cold_start import ColdStartTimeline
+from models.timing import ColdStartTimeline
 from storage.tasks import ReplicaState
 
 if TYPE_CHECKING:

@@ -1,14 +1,19 @@
 """The status row of a Generator replica, which /health reads. It is written at each change and each heartbeat."""
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from models.errors import StoreUnavailable
 from storage.sql.replicas import ReplicaQueries
-from storage.tasks import GeneratorReplica, ReplicaState
+from storage.tasks import GeneratorReplica, ReplicaState, ServedModel
+
+if TYPE_CHECKING:
+    from models.ltx2.model import Ltx2Model
 
 HEARTBEAT_S = 5.0
 
@@ -74,3 +79,34 @@ class ReplicaStatus:
             self._beat_now.clear()
             if self._ended.is_set():
                 return
+
+
+logger = logging.getLogger("ray.serve")
+
+
+class ModelInfoWriter:
+    """The writer of one Generator. What could not be written is written with a later heartbeat."""
+
+    def __init__(self, tasks: ReplicaQueries, model_name: str) -> None:
+        self._tasks = tasks
+        self._model_name = model_name
+        self._lock = threading.Lock()
+        self._unwritten: ServedModel | None = None
+
+    def record(self, model: "Ltx2Model") -> None:
+        """Write the model's profile and its free GPU memory."""
+        with self._lock:
+            self._unwritten = ServedModel(self._model_name, model.profile, model.free_vram_bytes)
+        self.write()
+
+    def write(self) -> None:
+        """Write what is not written yet. Never raises StoreUnavailable."""
+        with self._lock:
+            if self._unwritten is None:
+                return
+            try:
+                self._tasks.record_model(self._unwritten)
+            except StoreUnavailable as error:
+                logger.warning("the model's profile and free memory are written later: %s", error.message)
+                return
+            self._unwritten = None

@@ -6,15 +6,17 @@ Values come from `args:` in serve_config.yaml. `LTX2_*` environment variables ov
 
 from deployments.settings.api_keys import ApiKey
 from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
-from deployments.settings.dispatcher import DispatcherSettings
-from deployments.settings.encoder import EncoderSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
-from deployments.settings.log import LogSettings
-from deployments.settings.outputs import OutputSettings
-from deployments.settings.retention import RetentionSettings
+from deployments.settings.sections import (
+    DispatcherSettings,
+    EncoderSettings,
+    LogSettings,
+    OutputSettings,
+    RetentionSettings,
+    TraceSettings,
+)
 from deployments.settings.settings import Settings
-from deployments.settings.traces import TraceSettings
 from deployments.settings.validation import SettingsError
 from deployments.settings.webhooks import WebhookSettings
 

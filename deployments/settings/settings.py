@@ -11,14 +11,16 @@ from pydantic_settings import SettingsError as SourceError
 from deployments.settings.api_keys import ApiKey, check_keys
 from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
 from deployments.settings.database import with_password, without_password
-from deployments.settings.dispatcher import DispatcherSettings
-from deployments.settings.encoder import EncoderSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
-from deployments.settings.log import LogSettings
-from deployments.settings.outputs import OutputSettings
-from deployments.settings.retention import RetentionSettings
-from deployments.settings.traces import TraceSettings
+from deployments.settings.sections import (
+    DispatcherSettings,
+    EncoderSettings,
+    LogSettings,
+    OutputSettings,
+    RetentionSettings,
+    TraceSettings,
+)
 from deployments.settings.validation import (
     SettingsError,
     format_error,

@@ -10,7 +10,7 @@ from models.checkpoint.profile import CheckpointType
 from models.checkpoint.tiny import build_tiny, tiny_folder
 from models.errors import ModelNotFound, ModelUnavailable
 from models.hub.download import download, find_download
-from models.hub.repo_ref import RepoRef
+from models.hub.files import RepoRef
 from models.names import TINY
 from models.progress import ReportProgress
 

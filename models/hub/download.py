@@ -3,17 +3,17 @@
 Token, mirror and offline mode come from the hub's own variables (HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE).
 """
 
+import contextlib
 import shutil
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from models.errors import ModelDiskFull
 from models.hub.errors import translate_error
-from models.hub.files import FileSelection, find_in_user_cache, find_index, offers_base_variant, select_files
-from models.hub.repo_ref import RepoRef
-from models.hub.stale_partials import remove_stale_partials
+from models.hub.files import FileSelection, RepoRef, find_in_user_cache, find_index, offers_base_variant, select_files
 from models.progress import Progress, ReportProgress, Stage
 
 REPORT_EVERY_S = 0.5
@@ -120,3 +120,30 @@ def _download_files(wanted: FileSelection, cache_dir: Path, total: int, report: 
     folder = Path(download.result())
     report(counter.progress(total))
     return folder
+
+
+UNFINISHED = ".incomplete"
+STALE_AFTER_S = 600.0
+"""Age in seconds without a write after which no process is assumed to write the file."""
+
+
+def remove_stale_partials(repository: RepoRef, cache_dir: Path) -> int:
+    """Delete unfinished files of `repository` that no process writes. Returns the number of bytes freed."""
+    from huggingface_hub.file_download import repo_folder_name
+
+    name = repo_folder_name(repo_id=repository.id, repo_type="model")
+    files = list((cache_dir / name / "blobs").glob(f"*{UNFINISHED}"))
+    return sum(_clear(file, cache_dir / ".locks" / name / f"{file.name.partition('.')[0]}.lock") for file in files)
+
+
+def _clear(file: Path, lock: Path) -> int:
+    """Delete one file, unless a process writes it. Returns its size in bytes, or 0."""
+    from filelock import Timeout
+    from huggingface_hub.utils._fixes import WeakFileLock
+
+    with contextlib.suppress(Timeout, OSError), WeakFileLock(lock, timeout=0.01):
+        found = file.stat()
+        if time.time() - found.st_mtime > STALE_AFTER_S:
+            file.unlink()
+            return found.st_size
+    return 0

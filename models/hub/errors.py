@@ -15,7 +15,7 @@ from models.errors import (
     ModelUnavailable,
     RevisionNotFound,
 )
-from models.hub.repo_ref import RepoRef
+from models.hub.files import RepoRef
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (401, 403)

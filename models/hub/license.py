@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.hub.repo_ref import RepoRef
+from models.hub.files import RepoRef
 
 OTHER = "other"
 """The hub's value for a license without a standard name. The card then has `license_name`."""

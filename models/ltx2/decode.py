@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from models.ltx2.tiling import use_tiles
 from models.memory import offload
 from models.memory.estimate import CUDA_BYTES, decode_bytes
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, is_out_of_memory
@@ -16,6 +16,45 @@ from models.yuv import to_planes
 
 if TYPE_CHECKING:
     import torch
+
+MAX_TILE = 16
+"""Maximum side of a tile, in latents: 512 pixels."""
+OVERLAP = 2
+"""Latents over which a tile is blended into the next: 64 pixels."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The tiles along one side, in latents: their length and their stride."""
+
+    length: int
+    stride: int
+
+    def starts(self, side: int) -> range:
+        """The start positions of tiles along a side of `side` latents, as diffusers computes them."""
+        return range(0, side, self.stride)
+
+
+def choose_tile(side: int) -> Tile:
+    """Tiles for a side of `side` latents: one if it fits, otherwise the smallest number of equal strides."""
+    if side <= MAX_TILE:
+        return Tile(side, side)
+    count = -(-side // (MAX_TILE - OVERLAP))
+    stride = -(-side // count)
+    return Tile(stride + OVERLAP, stride)
+
+
+def use_tiles(vae: Any, height: int, width: int) -> None:
+    """Switch on tiled decoding in `vae`, with tiles for videos of `height` by `width` pixels."""
+    ratio = vae.spatial_compression_ratio
+    down, across = choose_tile(height // ratio), choose_tile(width // ratio)
+    vae.enable_tiling(
+        tile_sample_min_height=down.length * ratio,
+        tile_sample_min_width=across.length * ratio,
+        tile_sample_stride_height=down.stride * ratio,
+        tile_sample_stride_width=across.stride * ratio,
+    )
+
 
 FRAMES_AT_ONCE = 8
 """Frames that are converted to bytes together. Bounds the size of their float copy."""

@@ -30,8 +30,7 @@ from models.ltx2.load import (
     translate_load_errors,
 )
 from models.ltx2.options import LoadOptions
-from models.ltx2.prompt_cache import PromptCache
-from models.ltx2.prompt_length import find_truncations
+from models.ltx2.prompt_cache import PromptCache, find_truncations
 from models.ltx2.text_encoding import OnePassTextEncoder
 from models.memory import offload, offload_plan
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, free_pinned_memory, is_out_of_memory
@@ -45,7 +44,7 @@ from models.progress import Progress, ReportProgress, Stage
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.enums import DurationMode
 from models.request.request import VideoRequest
-from models.timing.cold_start import ColdStartTimeline, Milestone
+from models.timing import ColdStartTimeline, Milestone
 from models.watermark import draw_watermark
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.ltx2.prompt_length import MAX_TOKENS, count_tokens
+from models.ltx2.prompt_cache import MAX_TOKENS, count_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from models.checkpoint.profile import CheckpointType
 from models.ltx2.load import set_omp_passive_wait
 from models.startup.hidden_packages import HIDDEN_PACKAGES, hide_modules
 from models.startup.prefetch import prefetch
-from models.timing.cold_start import ColdStartTimeline, Milestone
+from models.timing import ColdStartTimeline, Milestone
 
 logger = logging.getLogger(__name__)
 

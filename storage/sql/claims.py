@@ -4,21 +4,48 @@ On PostgreSQL a claim locks the virtual times of all owners, so that two Dispatc
 are selected with SKIP LOCKED, so that a row being canceled does not block the claim.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
 
 from storage.db.engine import translate_db_errors
-from storage.db.schema import fair_queue_state, tasks
+from storage.db.schema import fair_queue_state, pauses, tasks
 from storage.fair_queue import Quota, VirtualTime, advance, next_start, task_cost
-from storage.sql.base import UNFINISHED_ROWS, SqlStore, end_values, failure_values
+from storage.sql.base import REQUEUED_VALUES, UNFINISHED_ROWS, SqlStore, end_values, failure_values
 from storage.sql.dialect import conflict_insert, lock_free_rows
-from storage.sql.index_scans import IndexScans
+from storage.sql.index_scans import IndexScans, oldest_by_owner
 from storage.sql.mapping import task_or_none
-from storage.sql.pauses import PAUSED
-from storage.sql.queue_scans import oldest_by_owner
 from storage.tasks import Failure, State, Task
+
+PAUSED = select(literal(1)).select_from(pauses).exists()
+"""Part of the claim statement itself, so that it also applies to a Dispatcher that does not know of the pause."""
+
+
+class PauseQueries(SqlStore):
+    """Pauses and resumes claims for all servers on the database."""
+
+    def pause(self) -> bool:
+        """Stop all claims until `resume`, and requeue tasks whose runs have not started. False if already paused."""
+        waiting_at_a_generator = tasks.c.dispatcher.is_not(None) & (tasks.c.state == State.QUEUED)
+        with translate_db_errors(), self._engine.begin() as connection:
+            if connection.execute(select(pauses)).first() is not None:
+                return False
+            connection.execute(insert(pauses).values(paused_at=time.time()))
+            connection.execute(update(tasks).where(waiting_at_a_generator).values(REQUEUED_VALUES))
+            return True
+
+    def resume(self) -> bool:
+        """Allow claims again. False if they were not paused."""
+        with translate_db_errors(), self._engine.begin() as connection:
+            return connection.execute(delete(pauses)).rowcount > 0
+
+    def paused_at(self) -> float | None:
+        """When claims were paused, in seconds since the epoch. None while they are not paused."""
+        found = self._read(select(pauses.c.paused_at).limit(1))
+        return float(found[0].paused_at) if found else None
+
 
 UNKNOWN = Failure(
     "a newer version of the server accepted the task and this version cannot run it; submit it again",

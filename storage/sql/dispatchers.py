@@ -20,7 +20,7 @@ from storage.sql.base import (
     owned_by,
 )
 from storage.sql.dialect import lock_free_rows
-from storage.sql.queue_scans import oldest_by_owner, queued_models
+from storage.sql.index_scans import oldest_by_owner, queued_models
 from storage.tasks import Failure, QueueCounts, State, Task
 
 

@@ -9,7 +9,7 @@ from storage.db.schema import IN_QUEUE, fair_queue_state, tasks
 from storage.fair_queue import VirtualTimes, own_rounds, start_of, task_cost, tasks_ahead
 from storage.sql.base import SqlStore
 from storage.sql.claims import read_virtual_times
-from storage.sql.queue_scans import oldest_by_owner
+from storage.sql.index_scans import oldest_by_owner
 from storage.tasks import QueuePosition, State, Task
 
 

@@ -5,18 +5,19 @@ import pytest
 from deployments.dispatcher import queue_gauges
 from deployments.dispatcher.queue_gauges import QueueGauges
 from deployments.observability.metrics.definitions import (
+    GENERATOR_LOST,
     GENERATORS,
     OLDEST_QUEUED_AGE_SECONDS,
     PAUSED,
     QUEUE_SAMPLED_TIMESTAMP_SECONDS,
     STAGE_DURATION_SECONDS,
+    STATE,
     TASK_RETRIES,
     TASKS,
     TASKS_ENDED,
 )
-from deployments.observability.metrics.labels import GENERATOR_LOST, STATE
 from models.progress import Stage
-from models.timing.stages import TimedStage
+from models.timing import TimedStage
 from storage.tasks import GeneratorReplica, ReplicaState
 from tests.dispatcher.fakes import MODEL, dispatcher, end, kill, submit, until
 from tests.metrics.recorded import RecordedMetrics

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import storage.outputs.s3
-from deployments.dispatcher.recovery import complete_if_published
+from deployments.dispatcher.outcomes import complete_if_published
 from deployments.encoder.deployment import Encoder
 from deployments.settings import OutputSettings, Settings
 from models.clip import Clip

@@ -32,8 +32,7 @@ from models.memory.sleep_mode import SleepMode
 from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
 from models.request.adjustments import visible_to_client
-from models.timing.cold_start import Milestone
-from models.timing.stages import TimedStage
+from models.timing import Milestone, TimedStage
 from storage.db.engine import migrate, open_engine
 from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore

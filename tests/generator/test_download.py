@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from deployments.generator.deployment import Generator
-from deployments.generator.download_log import DownloadLog
+from deployments.generator.progress import DownloadLog
 from deployments.settings import Settings
 from models.errors import ModelDiskFull
 from models.progress import Progress, Stage

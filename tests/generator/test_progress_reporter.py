@@ -5,7 +5,7 @@ import time
 import pytest
 from sqlalchemy import Engine
 
-from deployments.generator.progress_reporter import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, ProgressReporter
+from deployments.generator.progress import ANSWER_TIMEOUT_S, WRITE_INTERVAL_S, ProgressReporter
 from models.errors import StoreUnavailable, TaskCanceled
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest

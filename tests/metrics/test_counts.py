@@ -13,10 +13,8 @@ from deployments.observability.metrics.definitions import (
     TASK_QUEUE_WAIT_SECONDS,
     TASKS_ENDED,
 )
-from deployments.observability.metrics.runs import record_run
-from deployments.observability.metrics.task_ends import task_end_recorder
-from models.timing.cold_start import Milestone
-from models.timing.stages import TimedStage, Timings
+from deployments.observability.metrics.task_ends import record_run, task_end_recorder
+from models.timing import Milestone, TimedStage, Timings
 from storage.tasks import Failure, Output, State, Task
 from tests.metrics.recorded import RecordedMetrics
 from tests.tasks import WAITING

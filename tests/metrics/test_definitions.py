@@ -5,8 +5,15 @@ import re
 
 import pytest
 
-from deployments.observability.metrics.definitions import ALL_METRICS, COLD_STARTS, TASKS_ENDED, Kind, Metric
-from deployments.observability.metrics.labels import CODE, OTHER
+from deployments.observability.metrics.definitions import (
+    ALL_METRICS,
+    CODE,
+    COLD_STARTS,
+    OTHER,
+    TASKS_ENDED,
+    Kind,
+    Metric,
+)
 from deployments.observability.metrics.ray_recorder import RayMetricsRecorder
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from models import errors

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from deployments.observability.metrics.definitions import ALL_METRICS, Kind, Metric
-from deployments.observability.metrics.labels import Label
+from deployments.observability.metrics.definitions import ALL_METRICS, Kind, Label, Metric
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
 

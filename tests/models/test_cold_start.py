@@ -1,4 +1,4 @@
-from models.timing.cold_start import ColdStartTimeline, Milestone
+from models.timing import ColdStartTimeline, Milestone
 
 
 def test_only_the_first_time_that_a_mark_is_reached_counts() -> None:

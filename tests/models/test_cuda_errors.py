@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models.errors import RenderFailed
-from models.memory.cuda_errors import fatal_message, find_fatal_error, probe_device
+from models.memory.gpu import fatal_message, find_fatal_error, probe_device
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported elsewhere"
 

@@ -9,9 +9,8 @@ import torch
 
 from models.errors import GpuOutOfMemory
 from models.ltx2 import decode as ltx2_decode
-from models.ltx2.decode import needs_tiles
+from models.ltx2.decode import needs_tiles, use_tiles
 from models.ltx2.model import Ltx2Model
-from models.ltx2.tiling import use_tiles
 from models.memory import offload
 from models.memory.estimate import CUDA_BYTES, decode_bytes
 from tests.models.conftest import ignore, small

@@ -32,7 +32,7 @@ from models.errors import (
     TaskCanceled,
 )
 from models.hub.errors import translate_error
-from models.hub.repo_ref import RepoRef
+from models.hub.files import RepoRef
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress, Stage
 from tests.fake_hub import COMMIT, REPOSITORY, TAG, FakeHub, revision_of

@@ -8,7 +8,7 @@ import pytest
 from models.checkpoint.profile import CheckpointType
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
-from models.ltx2.prompt_length import MAX_TOKENS
+from models.ltx2.prompt_cache import MAX_TOKENS
 from models.request.adjustments import apply_adjustments, visible_to_client
 from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small

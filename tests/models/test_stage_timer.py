@@ -1,5 +1,5 @@
 from models.progress import Progress, Stage
-from models.timing.stages import StageTimer, TimedStage
+from models.timing import StageTimer, TimedStage
 
 
 class Clock:

@@ -5,7 +5,7 @@ import torch
 from diffusers import AutoencoderKLLTX2Video
 
 from models.checkpoint.tiny import VIDEO_VAE
-from models.ltx2.tiling import MAX_TILE, OVERLAP, choose_tile, use_tiles
+from models.ltx2.decode import MAX_TILE, OVERLAP, choose_tile, use_tiles
 
 SIDES = range(64, 2049, 64)
 RATIO = 32

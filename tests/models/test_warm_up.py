@@ -9,7 +9,7 @@ import pytest
 from models.names import TINY
 from models.startup import prefetch
 from models.startup.warm_up import WarmUp, hide_modules
-from models.timing.cold_start import ColdStartTimeline, Milestone
+from models.timing import ColdStartTimeline, Milestone
 
 
 def test_what_is_hidden_is_there_again_afterwards() -> None:

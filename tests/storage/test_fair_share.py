@@ -281,8 +281,7 @@ def test_a_claim_looks_no_further_than_it_must(store, database_url):
         if engine.dialect.name != "sqlite":
             pytest.skip("PostgreSQL plans by its statistics")
         from storage.sql.claims import CLAIMABLE
-        from storage.sql.index_scans import IndexScans
-        from storage.sql.queue_scans import oldest_by_owner
+        from storage.sql.index_scans import IndexScans, oldest_by_owner
 
         look = oldest_by_owner(IndexScans(by_rows=False), MODEL, *CLAIMABLE)
         query = look.compile(engine, compile_kwargs={"literal_binds": True})

@@ -14,8 +14,7 @@ from deployments.ingress.webhooks.backoff import backoff_s
 from deployments.ingress.webhooks.client import DeliveryResult, WebhookClient
 from deployments.ingress.webhooks.selection import select_deliveries
 from deployments.observability.log_context import bind_task
-from deployments.observability.metrics.definitions import WEBHOOKS
-from deployments.observability.metrics.labels import DELIVERED, GIVEN_UP, TRIED_AGAIN
+from deployments.observability.metrics.definitions import DELIVERED, GIVEN_UP, TRIED_AGAIN, WEBHOOKS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable

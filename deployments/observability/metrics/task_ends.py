@@ -3,14 +3,20 @@
 from collections.abc import Callable
 
 from deployments.observability.metrics.definitions import (
+    COLD_START_DURATION_SECONDS,
+    COLD_STARTS,
+    MILESTONE,
+    NONE,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_SECONDS,
+    STAGE_DURATION_SECONDS,
+    STEP_DURATION_SECONDS,
     TASK_DURATION_SECONDS,
     TASK_QUEUE_WAIT_SECONDS,
     TASKS_ENDED,
 )
-from deployments.observability.metrics.labels import NONE
 from deployments.observability.metrics.recorder import MetricsRecorder
+from models.timing import TimedStage, Timings
 from storage.tasks import State, Task
 
 
@@ -35,3 +41,15 @@ def task_end_recorder(metrics: MetricsRecorder, *outcomes: State) -> Callable[[T
             metrics.add(OUTPUT_VIDEO_SECONDS, task.output.duration_s)
 
     return count
+
+
+def record_run(metrics: MetricsRecorder, rendered: Timings, encoded: Timings) -> None:
+    """Record the stages of a run: `rendered` by the Generator, `encoded` by the Encoder."""
+    for lap, seconds in (*rendered.seconds.items(), *encoded.seconds.items()):
+        metrics.observe(STAGE_DURATION_SECONDS, seconds, stage=lap)
+    if rendered.steps and (denoise_s := rendered.seconds.get(TimedStage.DENOISE)) is not None:
+        metrics.observe(STEP_DURATION_SECONDS, denoise_s / rendered.steps)
+    if rendered.cold_start:
+        metrics.add(COLD_STARTS)
+        for mark in set(rendered.cold_start).intersection(MILESTONE.values):
+            metrics.observe(COLD_START_DURATION_SECONDS, rendered.cold_start[mark], mark=mark)

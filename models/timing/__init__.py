@@ -1,1 +1,0 @@
-"""Timing of stages and of a cold start."""
