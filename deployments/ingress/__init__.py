@@ -1,1 +1,1 @@
-"""The way in: HTTP requests become task rows, rows become answers."""
+"""HTTP entry point: turns requests into task rows, and task rows into responses."""

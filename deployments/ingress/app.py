@@ -1,4 +1,4 @@
-"""The HTTP app. Knows no Ray: a test builds it with two stores and a nudge that does nothing."""
+"""Builds the FastAPI app. Does not import Ray, so tests build the app with two stores and a no-op notifier."""
 
 from fastapi import FastAPI
 
@@ -32,7 +32,7 @@ DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll 
 
 
 def create_app(context: AppContext) -> FastAPI:
-    """Build the app from its context."""
+    """Build the app with all middleware, error handlers and routers."""
     app = FastAPI(
         title="LTX-2 video server",
         description=DESCRIPTION,
@@ -40,14 +40,15 @@ def create_app(context: AppContext) -> FastAPI:
         lifespan=lambda _app: lifespan(context),
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,  # what generated clients and tools call an operation
-        redirect_slashes=False,  # its redirect names the scheme and host that reach us, not those behind a TLS proxy
+        generate_unique_id_function=lambda route: route.name,  # the operation id in OpenAPI, used by generated clients
+        # Starlette's redirect would use the internal scheme and host, which is wrong behind a TLS proxy
+        redirect_slashes=False,
     )
     add_error_handlers(app)
     add_security_middleware(app, context.settings)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=context.metrics)
-    app.add_middleware(PathNormalizationMiddleware)  # outside of all that looks at a path
+    app.add_middleware(PathNormalizationMiddleware)  # outermost: all later middleware reads the normalized path
     watcher = TaskWatcher(context.tasks)
     closed = openapi_security(context.settings)
     app.include_router(video_router(context, watcher), **closed)

@@ -1,4 +1,4 @@
-"""What every room of the ingress needs: the two stores, the settings, the base of urls."""
+"""The dependencies that all routers share: stores, settings, thread pools, limits and URL builders."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ SUBMIT_THREADS = 4
 DELETE_THREADS = 4
 CHECK_THREADS = 4
 URL_SIGNING = "urls"
-"""The name of the secret that urls are signed with."""
+"""Name of the secret that signs URLs of files."""
 
 
 @dataclass(frozen=True)
 class AppContext:
-    """Handed to each router by `create_app`."""
+    """The dependencies of the routers; `create_app` passes them to each router."""
 
     settings: Settings
     model: str
@@ -41,52 +41,52 @@ class AppContext:
     metrics: MetricsRecorder = NOOP_METRICS
     tracer: Tracer = NOOP_TRACER
     dynamic_notices: Callable[[], tuple[str, ...]] = tuple
-    """Those that come and go while the server runs."""
+    """Notices that can appear and disappear while the server runs."""
 
     @cached_property
     def reading(self) -> ThreadPool:
-        """For what reads the task store."""
+        """Threads that read the task store."""
         return self._threads("reading", READ_THREADS)
 
     @cached_property
     def submitting(self) -> ThreadPool:
-        """For submits without a picture."""
+        """Threads for submits without an image."""
         return self._threads("submitting", SUBMIT_THREADS)
 
     @cached_property
     def decoding(self) -> ThreadPool:
-        """For submits with a picture: a small file can decode to more than a gigabyte for a moment."""
+        """Threads for submits with an image. A small file can briefly need more than a gigabyte while it is decoded."""
         return self._threads("decoding", self.settings.ingress.max_image_decodes)
 
     @cached_property
     def removing(self) -> ThreadPool:
-        """For what deletes files: a store that hangs takes no thread of the polls."""
+        """Threads that delete files. They are separate so that a hanging output store does not block polls."""
         return self._threads("removing", DELETE_THREADS)
 
     @cached_property
     def checking(self) -> ThreadPool:
-        """For /health, which asks the output store too: one that hangs takes no thread of the polls."""
+        """Threads for /health. They are separate because /health also queries the output store, which may hang."""
         return ThreadPool("checking", CHECK_THREADS)
 
     @cached_property
     def uploads(self) -> ConcurrencyLimit:
-        """For requests with a file, from the first byte of the body until the image is decoded."""
+        """Limit on requests with a file, from the first byte of the body until the image is decoded."""
         return self.concurrency_limit(
             self.settings.ingress.max_uploads, "uploads", "too_many_uploads", "send one after the other"
         )
 
     @cached_property
     def sync_requests(self) -> ConcurrencyLimit:
-        """For requests that wait until their video is done."""
+        """Limit on requests that wait for their video."""
         most, advice = self.settings.ingress.max_sync_requests, "use the asynchronous route"
         return self.concurrency_limit(most, "synchronous requests", "too_many_waiting_requests", advice)
 
     def concurrency_limit(self, limit: int, kind: str, code: str, advice: str) -> ConcurrencyLimit:
-        """Seats for requests of one kind, a part of them for each owner."""
+        """Return a limit on requests of one kind, which also bounds the part of each owner."""
         return ConcurrencyLimit(limit, limit_per_owner(self.settings, limit), kind, code, advice)
 
     def _threads(self, name: str, size: int) -> ThreadPool:
-        """Threads for work of one kind, a part of them for each owner."""
+        """Return a pool for one kind of work, which also bounds the part of each owner."""
         return ThreadPool(name, size, limit_per_owner(self.settings, size))
 
     @cached_property
@@ -96,32 +96,32 @@ class AppContext:
 
     @cached_property
     def missing_files(self) -> MissingFiles:
-        """Files of completed tasks that downloads did not find."""
+        """Completed tasks' files that downloads did not find."""
         return MissingFiles()
 
     @cached_property
     def throughput(self) -> ThroughputEstimator:
-        """How fast tasks go here."""
+        """Estimates waiting and render times from completed tasks."""
         return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guidance_fraction)
 
     @cached_property
     def signer(self) -> Signer | None:
-        """Signs urls of files where there are keys. Its secret is one for all replicas. Blocks on the store."""
+        """Signs URLs of files; None without API keys. All replicas share its secret. Blocks on the store."""
         if not self.settings.api_keys:
             return None
         return Signer(self.tasks.shared_secret(URL_SIGNING), self.settings.outputs.signed_url_ttl_s)
 
     def urls(self, request: Request) -> UrlBuilder:
-        """The urls of files in the answer to `request`. Blocks on the store, once."""
+        """Return the builder of file URLs for the response to `request`. Blocks on the store once."""
         return make_url_builder(self.base_url(request), self.signer)
 
     @cached_property
     def model_info(self) -> ModelInfoCache:
-        """What is known of the model."""
+        """What is known about the served model."""
         return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.checkpoint_type)
 
     def base_url(self, request: Request) -> str:
-        """What urls in the answer to `request` begin with, without a slash at the end."""
+        """Return the start of every URL in the response to `request`, without a trailing slash."""
         if self.settings.public_base_url is not None:
             return str(self.settings.public_base_url).rstrip("/")
         scheme, host = request.url.scheme, request.headers.get("host", request.url.netloc)
@@ -132,5 +132,5 @@ class AppContext:
 
 
 def _first(header: str | None) -> str:
-    """The value that the proxy nearest to the client wrote."""
+    """Return the first value of a comma-separated header, which the proxy nearest to the client wrote."""
     return (header or "").split(",")[0].strip()

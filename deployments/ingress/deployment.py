@@ -1,4 +1,4 @@
-"""The Serve class of the ingress: opens the stores and builds the HTTP app in the replica."""
+"""The Serve deployment of the Ingress: opens the stores and builds the HTTP app in the replica."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Ingress:
-    """Answers HTTP. Any replica answers for any task."""
+    """Serves the HTTP API. Every replica can answer for every task."""
 
     def __init__(
         self,
@@ -70,15 +70,15 @@ class Ingress:
             tracer=open_tracer(settings.traces, "Ingress"),
         )
 
-    def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Serve's
-        """Serve calls this once, after the constructor."""
+    def __serve_build_asgi_app__(self) -> FastAPI:  # Serve defines this name
+        """Return the app. Serve calls this once, after the constructor."""
         return create_app(self._context)
 
     def __del__(self) -> None:
-        """Send what is left of tracer."""
-        with contextlib.suppress(AttributeError):  # the constructor may have raised
+        """Send the spans that are still buffered."""
+        with contextlib.suppress(AttributeError):  # the constructor may have failed
             self._context.tracer.close()
 
     async def _send_nudge(self) -> None:
-        with contextlib.suppress(Exception):  # a nudge only saves time; the Dispatcher polls
+        with contextlib.suppress(Exception):  # the notification only saves time: the Dispatcher also polls
             await asyncio.wait_for(self._dispatcher.nudge.remote(), timeout=5)

@@ -1,4 +1,4 @@
-"""Domain errors become HTTP answers, in one table and with one body; under OpenAI's paths with OpenAI's."""
+"""Maps domain errors to HTTP responses in one table, with one error body. OpenAI's paths get OpenAI's error body."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +26,7 @@ from models.request.json_words import Described
 
 
 class PayloadTooLarge(InvalidRequest):
-    """The body is over its bound."""
+    """The body is larger than its limit."""
 
     code = "too_large"
 
@@ -62,35 +62,35 @@ logger = logging.getLogger("ray.serve")
 
 
 class NotFound(HTTPException):
-    """There is nothing under this name."""
+    """Nothing exists under this name (404)."""
 
     def __init__(self, what: str) -> None:
         super().__init__(404, what)
 
 
 class Forbidden(HTTPException):
-    """What came with the request does not open what it asks for."""
+    """The credentials do not allow this request (403)."""
 
     def __init__(self, why: str) -> None:
         super().__init__(403, why)
 
 
 class Conflict(HTTPException):
-    """It cannot be done as things stand."""
+    """The current state does not allow this request (409)."""
 
     def __init__(self, why: str) -> None:
         super().__init__(409, why)
 
 
 class RequestTimeout(HTTPException):
-    """The body did not come in time."""
+    """The body did not arrive in time (408)."""
 
     def __init__(self, what: str) -> None:
         super().__init__(408, what, {"Connection": "close"})
 
 
 class TooManyRequests(HTTPException):
-    """As much of one kind is open as may be. `code` names the bound where it is the owner's own."""
+    """A limit on open requests is reached (429). `code` names the limit when it is the owner's own."""
 
     def __init__(self, why: str, code: str = CODES[429]) -> None:
         super().__init__(429, why, {"Retry-After": BUSY_RETRY_AFTER_S})
@@ -98,13 +98,13 @@ class TooManyRequests(HTTPException):
 
 
 def error_body(error: HTTPException) -> ErrorBody:
-    """What an error of HTTP says."""
+    """Return the error body for an HTTP exception."""
     code = error.code if isinstance(error, TooManyRequests) else CODES.get(error.status_code, "http_error")
     return ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Give every error of the app the one body."""
+    """Register the handlers that give every error the common body."""
 
     async def video_error(request: Request, error: VideoError) -> JSONResponse:
         status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
@@ -129,7 +129,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("unexpected error", exc_info=error)
         body = ErrorBody(error="the server met an error of its own", error_code="internal_error")
-        # Starlette answers this one outside of all middleware.
+        # Starlette sends this response outside of all middleware, so the headers are added here.
         return error_response(request, 500, body, dict(SECURITY_HEADERS))
 
     handlers: list[tuple[type[Exception], Callable[..., Awaitable[JSONResponse]]]] = [
@@ -143,7 +143,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _in_words(message: str) -> str:
-    """What a parameter of a query may be, from what pydantic says of one that it may not be."""
+    """Turn a pydantic message about a query parameter into the values that the parameter may have."""
     message = message.removeprefix("Input should be ")
     return message.replace("String should match pattern", "text like").replace("String should have", "text of")
 
@@ -153,14 +153,14 @@ def _retry_headers(error: VideoError) -> dict[str, str]:
 
 
 def name_fields(request: Request, names: Mapping[str, str]) -> None:
-    """Have errors of this request call fields of ours what the client called them."""
+    """Make errors of this request use the client's names for our fields. `names` maps our names to the client's."""
     request.state.field_names = names
 
 
 def error_response(
     request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The body as an answer, in the shape that the path has for errors."""
+    """Return the error response, with the error body that belongs to the path."""
     headers = dict(headers or {})
     if status == 503:  # noqa: PLR2004
         headers.setdefault("Retry-After", RETRY_AFTER_S)

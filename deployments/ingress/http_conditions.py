@@ -1,4 +1,4 @@
-"""What of a file a request wants, and under which conditions: RFC 9110, sections 13 and 14."""
+"""Range and conditional requests for files: RFC 9110, sections 13 and 14."""
 
 import re
 from email.utils import parsedate_to_datetime
@@ -12,21 +12,21 @@ RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
 
 
 class RangeNotSatisfiable(HTTPException):
-    """The range asked for lies outside the file."""
+    """The requested range lies outside the file (416)."""
 
     def __init__(self, file: StoredFile) -> None:
         super().__init__(416, f"the file has {file.size_bytes} bytes", {"Content-Range": f"bytes */{file.size_bytes}"})
 
 
 class PreconditionFailed(HTTPException):
-    """The file is not the one that the client wants a part of."""
+    """The file changed since the client read it (412)."""
 
     def __init__(self, file: StoredFile) -> None:
         super().__init__(412, f'the file is another one than you name: its ETag is "{file.etag}"')
 
 
 def check_preconditions(request: Request, file: StoredFile) -> None:
-    """Raise PreconditionFailed unless the file is the one that the client began with (sections 13.1.1 and 13.1.4)."""
+    """Raise PreconditionFailed if the file is not the version that the client names (sections 13.1.1 and 13.1.4)."""
     if (known := request.headers.get("if-match")) is not None:
         same = not {"*", f'"{file.etag}"'}.isdisjoint(_tags(known))
     else:
@@ -37,7 +37,7 @@ def check_preconditions(request: Request, file: StoredFile) -> None:
 
 
 def is_not_modified(request: Request, file: StoredFile) -> bool:
-    """Whether the client's own copy is still good (section 13.2.2)."""
+    """Return True if the client's cached copy is still valid (section 13.2.2)."""
     if (known := request.headers.get("if-none-match")) is not None:
         tags = {tag.removeprefix("W/") for tag in _tags(known)}
         return not {"*", f'"{file.etag}"'}.isdisjoint(tags)
@@ -46,9 +46,9 @@ def is_not_modified(request: Request, file: StoredFile) -> bool:
 
 
 def parse_range(request: Request, file: StoredFile) -> tuple[int, int] | None:
-    """The start and length that were asked for; None for the whole file, which several ranges get too.
+    """Return the requested start and length in bytes, or None for the whole file.
 
-    Raises Unsatisfiable.
+    A request for several ranges also gets the whole file. Raises RangeNotSatisfiable.
     """
     asked = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     if asked is None or not any(asked.groups()) or not _same_as_before(request, file):
@@ -67,7 +67,7 @@ def parse_range(request: Request, file: StoredFile) -> tuple[int, int] | None:
 
 
 def _same_as_before(request: Request, file: StoredFile) -> bool:
-    """Whether a part may be sent: If-Range names the file as it is now (section 13.1.5)."""
+    """Return True if a part may be sent: there is no If-Range, or it names the current file (section 13.1.5)."""
     condition = request.headers.get("if-range")
     if condition is None or condition == f'"{file.etag}"':
         return True

@@ -1,4 +1,4 @@
-"""Remembers which files of completed tasks a download did not find, for the notices of /health."""
+"""Remembers files of completed tasks that downloads did not find, for the notices of /health."""
 
 import logging
 import threading
@@ -11,14 +11,14 @@ logger = logging.getLogger("ray.serve")
 
 
 class MissingFiles:
-    """The keys that are missing, each since when. May be used by several threads."""
+    """Keys of missing files, each with the time of the first failed download. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def add(self, key: str) -> None:
-        """Remember a key, and log it the first time."""
+        """Remember a missing file's key. Logs it the first time."""
         with self._lock:
             known = key in self._since
             if known or len(self._since) < MAX_REMEMBERED:
@@ -27,13 +27,13 @@ class MissingFiles:
             logger.error("the output store has lost %s, which a completed task names", key)
 
     def discard(self, key: str) -> None:
-        """Forget a key: its file was found."""
+        """Forget a key, because its file was found."""
         if self._since:
             with self._lock:
                 self._since.pop(key, None)
 
     def notices(self) -> tuple[str, ...]:
-        """One sentence for an operator while files are missing."""
+        """Return one sentence for the operator while files are missing."""
         with self._lock:
             newest = time.monotonic() - CACHE_TTL_S
             self._since = {key: since for key, since in self._since.items() if since > newest}

@@ -1,4 +1,4 @@
-"""What is known of the model that is served: from its Generator once that has loaded it, before that from its files."""
+"""What is known about the served model: written by a Generator that loaded it, or read from checkpoint files."""
 
 import threading
 import time
@@ -17,7 +17,10 @@ CACHE_TTL_S = 5.0
 
 @dataclass
 class ModelInfoCache:
-    """Remembers each look for a few seconds, so that a submit costs no more than before. Blocks on the store."""
+    """Caches what is known about the model for CACHE_TTL_S seconds, so that submits cause few extra queries.
+
+    Blocks on the store.
+    """
 
     store: TaskStore
     name: str
@@ -29,18 +32,18 @@ class ModelInfoCache:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stored(self) -> ServedModel:
-        """What its Generator wrote when it had loaded it; without a profile, none has."""
+        """Return what a Generator stored after loading the model. `profile` is None before that."""
         return self._look()[0]
 
     def profile(self) -> CheckpointProfile | None:
-        """How it wants to be run; None while neither a Generator nor files on this machine tell."""
+        """Return the checkpoint's profile; None if neither a Generator nor local files provide it."""
         known, from_files = self._look()
         if known.profile is not None and matches(self.checkpoint_type, known.profile):
             return known.profile
         return from_files
 
     def defaults(self) -> dict[str, float]:
-        """What a field means that is left out, where that is known and differs from what `VideoRequest` says."""
+        """Return the defaults of omitted fields where they are known and differ from `VideoRequest`."""
         try:
             profile = self.profile()
         except StoreUnavailable:
@@ -58,7 +61,7 @@ class ModelInfoCache:
             return self._known, self._from_files
 
     def _read_files(self) -> CheckpointProfile | None:
-        """From a checkpoint on this machine. That it is broken, or no LTX-2, is the Generator's to report."""
+        """Read the profile from local files; None if they cannot be used. The Generator reports why."""
         try:
             model = TINY if self.name == TINY_MODEL_NAME else self.name
             folder = find_checkpoint(model, self.cache_dir, self.checkpoint_type)

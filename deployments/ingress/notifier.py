@@ -1,14 +1,15 @@
-"""Waking the Dispatcher after a submit: at once, and then at most once in a short while."""
+"""Notifies the Dispatchers after a submit: at once, and then at most once in MIN_INTERVAL_S."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 MIN_INTERVAL_S = 0.05
-"""A call to another process costs more than a submit. A Dispatcher with room takes all that waits at one nudge."""
+"""Seconds. A call to another process costs more than a submit. After one call a Dispatcher claims all tasks that it has
+capacity for."""
 
 
 class DispatcherNotifier:
-    """Calls `send` for everyone who asks. Who asks while it rests is covered by one more call after it."""
+    """Calls `send` on request. Requests during a call, or the pause after it, cause one more call in total."""
 
     def __init__(self, send: Callable[[], Awaitable[None]]) -> None:
         self._send = send
@@ -16,7 +17,7 @@ class DispatcherNotifier:
         self._sending: asyncio.Task[None] | None = None
 
     async def __call__(self) -> None:
-        """Ask for a nudge. Never waits for it."""
+        """Request a call of `send`, without waiting for it."""
         self._asked = True
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send_all())

@@ -1,6 +1,6 @@
-"""/openapi.json with the address of this server, and the defaults of the model, which are known only once it is served.
+"""Serves /openapi.json with this server's address, and with the model's defaults once they are known.
 
-Importers of OpenAPI, such as Dify and LibreChat, refuse a document without `servers`.
+OpenAPI importers such as Dify and LibreChat reject a document without `servers`.
 """
 
 import copy
@@ -14,7 +14,7 @@ from deployments.ingress.context import AppContext
 
 
 def install_openapi_route(app: FastAPI, context: AppContext) -> None:
-    """Put a route of our own in the place of FastAPI's, which would ask the store on the event loop."""
+    """Install our own route. FastAPI's route would query the store on the event loop."""
     path = app.openapi_url
     app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != path]
 
@@ -27,7 +27,7 @@ def install_openapi_route(app: FastAPI, context: AppContext) -> None:
 
 
 def with_defaults(described: dict[str, Any], defaults: dict[str, float]) -> dict[str, Any]:
-    """The same description, where every body of a request has these defaults."""
+    """Return the OpenAPI document with these defaults in every request body."""
     if not defaults:
         return described
     described = copy.deepcopy(described)

@@ -1,4 +1,4 @@
-"""How many requests of one kind a replica holds open at once, and how many of them for one owner."""
+"""Limits the requests of one kind that a replica holds open, in total and for each owner."""
 
 import contextlib
 from collections import Counter
@@ -10,9 +10,10 @@ from storage.tasks import ANONYMOUS
 
 
 class ConcurrencyLimit:
-    """Counts the open requests of one kind, and refuses more than there are seats for.
+    """Counts the open requests of one kind, and rejects a request when no slot is free.
 
-    `kind` is what they are called in a refusal. `code` is its error code where the owner's own seats are taken.
+    `kind` is the plural noun for these requests in error messages. `code` is the error code when the limit of one owner
+    is reached. `advice` ends every error message.
     """
 
     def __init__(self, limit: int, per_owner: int, kind: str, code: str, advice: str) -> None:
@@ -24,7 +25,7 @@ class ConcurrencyLimit:
         self._taken = Counter[str]()
 
     def check_free(self) -> None:
-        """Raise a 429 where no seat is free."""
+        """Raise TooManyRequests (429) if the owner has no free slot, or if no slot is free at all."""
         owner = current_owner.get()
         if owner != ANONYMOUS and self._taken[owner] >= self._per_owner:
             own = f"{self._per_owner} {self._kind} of the key {owner} are open, as many as may; {self._advice}"
@@ -34,7 +35,7 @@ class ConcurrencyLimit:
 
     @contextlib.contextmanager
     def acquire(self) -> Iterator[None]:
-        """Hold a seat until the context ends. Raises a 429 where none is free."""
+        """Hold a slot until the context ends. Raises TooManyRequests (429) if no slot is free."""
         self.check_free()
         owner = current_owner.get()
         self._taken[owner] += 1

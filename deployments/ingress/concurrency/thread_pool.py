@@ -1,7 +1,7 @@
-"""Threads of the ingress, a bounded number for each kind of blocking work, so that none takes another's.
+"""Bounded thread pools, one for each kind of blocking work, so that no kind can use the threads of another.
 
-Starlette's own (anyio's) live as long as the task that runs the event loop. A replica has none such, so there each
-call would start a thread and end it again (anyio 4.16, `find_root_task`).
+Starlette's own threads (anyio) live as long as the task that runs the event loop. A Serve replica has no such task, so
+anyio would start and end a thread for each call (anyio 4.16, `find_root_task`).
 """
 
 import asyncio
@@ -20,9 +20,10 @@ T = TypeVar("T")
 
 
 class ThreadPool:
-    """At most `size` threads, started as they are needed, of them `per_owner` for one owner.
+    """Runs blocking work in at most `size` threads, and at most `per_owner` of them for one owner.
 
-    Work beyond that waits. The owners take turns, so that nobody waits for all that another has sent.
+    Threads start when they are needed. Further work waits. Waiting owners get threads in turn, so that no owner waits
+    for the whole backlog of another.
     """
 
     def __init__(self, name: str, size: int, per_owner: int | None = None) -> None:
@@ -30,7 +31,10 @@ class ThreadPool:
         self._turns = FairSlots(size, size if per_owner is None else per_owner)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do it in a thread, in the caller's context. When the caller is canceled, work that has begun goes on."""
+        """Run `work` in a thread, with the caller's context variables.
+
+        If the caller is canceled, work that has started still runs to its end.
+        """
         owner = current_owner.get()
         await self._turns.acquire(owner)
         context = contextvars.copy_context()
@@ -42,14 +46,14 @@ class ThreadPool:
         loop = asyncio.get_running_loop()
 
         def give_back(_begun: Future[T]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._turns.release, owner)
 
         begun.add_done_callback(give_back)
         return await asyncio.wrap_future(begun)
 
     def offload(self, work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-        """Turn a route that blocks into one that does it here; FastAPI sees the same parameters."""
+        """Turn a blocking route into a coroutine that runs in this pool. FastAPI sees the same parameters."""
 
         @functools.wraps(work)
         async def served(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -59,7 +63,7 @@ class ThreadPool:
 
 
 class FairSlots:
-    """A semaphore that the owners take by turns. Belongs to one event loop."""
+    """A semaphore that grants slots to the owners in turn. It belongs to one event loop."""
 
     def __init__(self, size: int, per_owner: int) -> None:
         self._size = size
@@ -67,23 +71,23 @@ class FairSlots:
         self._held = Counter[str]()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._last_turn = Counter[str]()
-        """The number of the turn that each owner had last: who waits longest since then is next."""
+        """The number of each owner's latest grant. The owner with the lowest number is next."""
         self._number = 0
 
     async def acquire(self, owner: str) -> None:
-        """Return when it is the owner's turn; it ends with `release`."""
+        """Wait for a slot. The caller must free the slot with `release`."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(turn)
         self._grant()
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it had come
+            if not turn.cancelled():  # the slot was already granted
                 self.release(owner)
             raise
 
     def release(self, owner: str) -> None:
-        """End a turn of the owner."""
+        """Free a slot of the owner."""
         self._held[owner] -= 1
         if not self._held[owner]:
             del self._held[owner]
@@ -96,7 +100,7 @@ class FairSlots:
     def _next(self) -> asyncio.Future[None] | None:
         for owner in sorted(self._waiting, key=self._last_turn.__getitem__):
             waiting = self._waiting[owner]
-            while waiting and waiting[0].done():  # who waited there is gone
+            while waiting and waiting[0].done():  # this waiter was canceled
                 waiting.popleft()
             if not waiting:
                 del self._waiting[owner]

@@ -1,4 +1,7 @@
-"""Which requests bring a file, and so hold much memory: their number is bounded, all in all and for each owner."""
+"""Limits the requests that may carry a file, because each holds much memory.
+
+The limit applies in total and to each owner.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +14,7 @@ from deployments.ingress.request_body.reading import MAX_FIELDS_BYTES
 
 @contextmanager
 def upload_slot(uploads: ConcurrencyLimit, request: Request) -> Iterator[None]:
-    """Hold a seat until the context ends where the body may hold a file. Raises a 429 where none is free."""
+    """Hold an upload slot until the context ends, if the body may hold a file. Raises TooManyRequests (429)."""
     if not _may_hold_file(request):
         yield
         return
@@ -20,7 +23,7 @@ def upload_slot(uploads: ConcurrencyLimit, request: Request) -> Iterator[None]:
 
 
 def _may_hold_file(request: Request) -> bool:
-    """A form, or a body that is longer than fields alone, or that does not say how long it is."""
+    """True for a form, for a body larger than MAX_FIELDS_BYTES, and for a body without a declared length."""
     declared = request.headers.get("content-length", "")
     small = declared.isdecimal() and int(declared) <= MAX_FIELDS_BYTES
     return not small or request.headers.get("content-type", "").lower().startswith("multipart/")

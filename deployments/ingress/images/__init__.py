@@ -1,1 +1,1 @@
-"""The image of an image-to-video request: from the bytes that a client sent to what its task keeps."""
+"""Processes the input image of a request: from the uploaded bytes to the file that the task keeps."""

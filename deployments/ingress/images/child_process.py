@@ -1,7 +1,8 @@
-"""HEIC and AVIF are decoded in a process of their own, bounded in memory and time.
+"""Decodes HEIC and AVIF in a child process with bounded memory and time.
 
-Their headers do not say what decoding costs: each of a thousand tiles may be larger than it is declared. Their decoders
-are large programs in C that read files of strangers; the process holds no secret, and its end is one refused image.
+The file headers do not tell the cost of decoding: each of a thousand tiles may be larger than declared. The decoders
+are large C programs that read untrusted files. The child process holds no secret, and a crash of it only rejects one
+image.
 """
 
 import logging
@@ -25,16 +26,16 @@ IN_CHILD_PROCESS = (Format.HEIC, Format.AVIF)
 CHILD = "deployments.ingress.images.decode_child"
 ROOT = Path(__file__).parents[3]
 MAX_DECODE_S = 30
-"""What a photo of 48 megapixels takes is a tenth of it (measured)."""
+"""Time limit in seconds. A photo of 48 megapixels takes a tenth of it (measured)."""
 RESERVED_BYTES = 1024**3
-"""Of address space, for Python, the libraries and their stacks."""
+"""Address space for Python, the libraries and their stacks."""
 REFUSED = 3
-"""The child's exit code when it says why."""
+"""Exit code of the child when it rejects an image and gives the reason."""
 SIZE = struct.Struct(">II")
 
 
 def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
-    """As `decode`, in a process that ends with it. Raises InvalidRequest."""
+    """Do the same as `decode`, in a child process that ends afterwards. Raises InvalidRequest."""
     numbers = map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))
     child = [sys.executable, "-m", CHILD, kind, *numbers]
     environment = {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -60,7 +61,7 @@ def _last_line(text: bytes) -> str:
 
 
 def bound_process(max_decode_bytes: int) -> None:
-    """Bound this process: memory, seconds of the CPU, and no core file."""
+    """Limit the memory and CPU seconds of this process, and disable core files."""
     most = RESERVED_BYTES + 2 * max_decode_bytes
     for kind, bound in (
         (resource.RLIMIT_AS, most),

@@ -1,6 +1,6 @@
-"""The process in which an HEIC or AVIF is decoded: the file on stdin, RGB with its size before it on stdout.
+"""Child process that decodes one HEIC or AVIF file. Input: the file on stdin. Output: size and RGB bytes on stdout.
 
-Started by apart.py, with nothing of the server's environment.
+`child_process.py` starts it, with none of the server's environment variables.
 """
 
 import sys
@@ -18,7 +18,7 @@ THREADS = 2
 
 
 def main() -> int:
-    """Decode one image; returns the exit code."""
+    """Decode one image and return the exit code."""
     kind, bounds = Format(sys.argv[1]), Bounds(*map(int, sys.argv[2:5]))
     bound_process(bounds.max_decode_bytes)
     AvifImagePlugin.DEFAULT_MAX_THREADS = THREADS

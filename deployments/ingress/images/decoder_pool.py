@@ -1,8 +1,8 @@
-"""Decodes images in processes beside the Ingress.
+"""Decodes images in separate processes.
 
-Pillow's decoder of WebP holds the interpreter for as long as it runs (half a second for 64 megapixels, measured), and
-with it every poll. A process beside gives way to the API, and a fault in a decoder ends it alone. It ends when its
-Ingress does.
+Pillow's WebP decoder holds Python's interpreter lock while it runs (half a second for 64 megapixels, measured). In the
+Ingress it would delay every poll. A separate process runs at lower priority, and a fault in a decoder ends only that
+process. The process ends when its Ingress ends.
 """
 
 import atexit
@@ -28,34 +28,37 @@ MAX_DECODE_S = 60.0
 CPU_NICENESS = 5
 START = "from deployments.ingress.images.decoder_pool import main; main()"
 RERAISED_ERRORS = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
-"""What a decoder is given of the environment: no secret is among it."""
+"""Environment variables that a decoder process inherits. None of them is a secret."""
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
 class FittedImage:
-    """An image as its task keeps it, and the request with the size that it gave the video."""
+    """The image file that the task keeps, and the request with the size of the video that the image determined."""
 
     content: bytes
     request: VideoRequest
 
 
 def fit_image_apart(data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-    """Decode an image and bring it to the size of the video. Raises InvalidRequest."""
+    """Decode an image and fit it to the size of the video. Raises InvalidRequest."""
     image, fitted = fit_image(read_image(data, limits), request, limits)
     return FittedImage(encode_input(image, fitted), fitted)
 
 
 class DecoderPool:
-    """As many processes as decode at once, each started when it is needed first. Safe to call from several threads."""
+    """Decoder processes, one for each image that is decoded at the same time. Safe to call from several threads.
+
+    A process starts when it is first needed.
+    """
 
     def __init__(self) -> None:
         self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
 
     def fit(self, data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-        """`fit`, in a process. Raises InvalidRequest."""
+        """Run `fit_image_apart` in a decoder process. Raises InvalidRequest."""
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         decoder = decoder or _Decoder()
@@ -76,7 +79,7 @@ class DecoderPool:
         return answer
 
     def close(self) -> None:
-        """End the processes that are idle."""
+        """End the idle processes."""
         with self._lock:
             idle, self._idle = self._idle, []
         for decoder in idle:
@@ -84,7 +87,7 @@ class DecoderPool:
 
 
 class _Decoder:
-    """One process, and the way to it."""
+    """One decoder process and the connection to it."""
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
@@ -95,7 +98,7 @@ class _Decoder:
             )
 
     def ask(self, question: tuple[bytes, VideoRequest, RequestLimits]) -> FittedImage | VideoError:
-        """Have it fit an image. Raises EOFError, OSError, and TimeoutError when it takes too long."""
+        """Have the process fit an image. Raises EOFError, OSError, and TimeoutError after MAX_DECODE_S."""
         self._connection.send(question)
         if not self._connection.poll(MAX_DECODE_S):
             raise TimeoutError
@@ -114,7 +117,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def serve(connection: Connection) -> None:
-    """Answer until the other end is gone."""
+    """Answer requests until the other end closes the connection."""
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             data, request, limits = connection.recv()
@@ -126,12 +129,13 @@ def serve(connection: Connection) -> None:
 
 
 def main() -> None:
-    """Be such a process; its one argument is the connection's descriptor."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the end comes with the Ingress's
+    """Run as a decoder process. The only argument is the file descriptor of the connection."""
+    # Ctrl-C reaches the whole process group; this process ends together with the Ingress
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(CPU_NICENESS)
     serve(Connection(int(sys.argv[1])))
 
 
 DECODER_POOL = DecoderPool()
-"""One set for a process: the images of all its apps are decoded here."""
+"""The pool of this process. All apps in the process decode their images here."""
 atexit.register(DECODER_POOL.close)

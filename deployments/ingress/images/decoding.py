@@ -1,4 +1,4 @@
-"""From the bytes of an image to its pixels, by Pillow: RGB in sRGB, upright."""
+"""Decodes an image file with Pillow: RGB in sRGB, upright."""
 
 import io
 from contextlib import suppress
@@ -21,19 +21,20 @@ from deployments.ingress.images.formats import Format, check_cost, megapixels, r
 from models.errors import InvalidRequest
 from models.request.json_words import Described
 
-Image.MAX_IMAGE_PIXELS = None  # the bounds here are by format, and are looked at before Pillow opens a file
+# this module has its own limits for each format and checks them before Pillow opens a file
+Image.MAX_IMAGE_PIXELS = None
 BACKDROP = (255, 255, 255)
-"""What transparent parts show: white, for most of such images are drawn dark on light."""
+"""Color shown through transparent parts: white, because most such images are dark drawings for a light background."""
 OPAQUE = 255
 SIXTEEN_BITS = 16
 LOW_BYTES = "RGB;16L"
-"""Has Pillow read the second byte of each sample of a PNG, where it would read the first."""
+"""Raw mode that makes Pillow read the second byte of each 16-bit PNG sample. By default Pillow reads the first."""
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """`side` is what the shorter side keeps when an image is shrunk."""
+    """Limits on decoding. `side` is the minimum length in pixels of the shorter side when an image is shrunk."""
 
     max_pixels: int
     max_decode_bytes: int
@@ -41,7 +42,7 @@ class Bounds:
 
 
 def decode(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
-    """The image in the file, with `bounds.side` pixels or more on its shorter side if it had them.
+    """Return the image in the file. Its shorter side keeps at least `bounds.side` pixels if the file has as many.
 
     Raises InvalidRequest.
     """
@@ -51,13 +52,13 @@ def decode(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
         return _to_srgb(_flatten(_shrink(image, bounds.side)))
     except InvalidRequest:
         raise
-    except Exception as error:  # a decoder raises whatever its parsing ran into
+    except Exception as error:  # decoders raise whatever error their parser meets
         given = Described(f"a damaged {kind.words} file of {len(data)} bytes")
         raise InvalidRequest("image", given, "a whole and undamaged file") from error
 
 
 def check_pixels(kind: Format, width: int, height: int, bounds: Bounds) -> None:
-    """Raise InvalidRequest for an image of too many pixels, or of none."""
+    """Raise InvalidRequest for an image with too many pixels, or with none."""
     if not width or not height:
         refuse(f"an image of {width}x{height} pixels", "an image with pixels")
     if width * height > bounds.max_pixels:
@@ -67,7 +68,7 @@ def check_pixels(kind: Format, width: int, height: int, bounds: Bounds) -> None:
 
 
 def _open(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
-    """The pixels in L, RGB, RGBA or CMYK: without palette or 16 bits."""
+    """Return the pixels as L, RGB, RGBA or CMYK: no palette, no 16-bit samples."""
     if kind is Format.JPEG:
         return _open_jpeg(data, bounds)
     if kind is Format.PNG:
@@ -98,7 +99,7 @@ def _open_jpeg(data: bytes, bounds: Bounds) -> Image.Image:
 
 
 def _fill(image: Image.Image, box: tuple[int, int, int, int], scale: float) -> None:
-    """Continue into `box`, which stands in the last row of blocks, what is above it."""
+    """Fill `box`, which lies in the last row of blocks, with the pixel row above it."""
     left, top = int(box[0] * scale), int(box[1] * scale)
     if top > 0:
         above = image.crop((left, top - 1, image.width, top))
@@ -118,7 +119,7 @@ def _open_png(data: bytes, bounds: Bounds) -> Image.Image:
 
 
 def _opacity(trimmed: png.Png, image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Nothing where a pixel has the colour that a PNG declares transparent, compared at the depth of the file."""
+    """Return the alpha channel: 0 where a pixel has the PNG's transparent color, compared at the file's bit depth."""
     samples, wanted = np.asarray(image), np.asarray(trimmed.transparent)
     if trimmed.colour == png.GREY:
         if trimmed.depth < SIXTEEN_BITS:
@@ -146,19 +147,19 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _turn_upright(image: Image.Image) -> None:
-    """Turn the image as its EXIF says; leave it where the EXIF is damaged."""
-    with suppress(Exception):  # the pixels are sound, and the EXIF parser raises whatever it ran into
+    """Rotate the image as its EXIF orientation says. Damaged EXIF is ignored."""
+    with suppress(Exception):  # the pixels are valid; the EXIF parser raises whatever error it meets
         ImageOps.exif_transpose(image, in_place=True)
 
 
 def _shrink(image: Image.Image, side: int) -> Image.Image:
-    """Halve, third and so on while the shorter side keeps `side` pixels: what follows costs by the pixel."""
+    """Shrink by a whole factor while the shorter side keeps `side` pixels, because later steps cost time per pixel."""
     factor = min(image.size) // side
     return image.reduce(factor) if factor > 1 else image
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Lay what is transparent on the backdrop."""
+    """Put transparent parts on the backdrop color."""
     if image.mode != "RGBA":
         return image
     flat = Image.new("RGB", image.size, BACKDROP)
@@ -168,7 +169,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """From the colours of the image's own profile, such as Display P3; a damaged one is ignored."""
+    """Convert from the image's own color profile, such as Display P3. A damaged profile is ignored."""
     profile = image.info.get("icc_profile")
     if profile:
         try:

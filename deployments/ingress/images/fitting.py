@@ -1,7 +1,7 @@
-"""An image that was read, and the size of its video: what of it is kept for the Generator, and how it is stored.
+"""Fits a decoded image to the size of its video, and encodes the file that the Generator reads.
 
-The Generator compresses the image before it shrinks it, as Lightricks' pipelines do. So an image that is larger than
-the video keeps its own resolution here, and only gets the video's shape.
+The Generator compresses the image before it shrinks it, as Lightricks' pipelines do. Therefore an image larger than the
+video keeps its own resolution here and only gets the shape of the video.
 """
 
 import io
@@ -14,18 +14,18 @@ from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 
 BARS = (0, 0, 0)
 PIXELS_WEIGHT = 0.1
-"""`match`: what a deviation in the number of pixels counts against the same deviation in shape."""
+"""`fit: match`: weight of a deviation in pixel count, relative to the same deviation in shape."""
 MAX_KEPT_SIDE = 4608
-"""The longest side of an image that is kept: a photo of 12 or 16 megapixels is not shrunk."""
+"""Maximum length in pixels of the longer side of a stored image. A photo of 12 or 16 megapixels is not shrunk."""
 JPEG_QUALITY = 92
-"""Without chroma subsampling: 3 dB below what the compression of the first frame takes away (measured)."""
+"""JPEG quality without chroma subsampling. Its error is 3 dB below that of the first frame's compression (measured)."""
 
 
 def fit_image(image: Image.Image, request: VideoRequest, limits: RequestLimits) -> tuple[Image.Image, VideoRequest]:
-    """Bring `image` to the shape of the video, as `request.fit` says.
+    """Fit `image` to the shape of the video, as `request.fit` says. Returns the image and the updated request.
 
-    An image that has to be enlarged comes back with exactly the size of the request that comes back; one that is larger
-    keeps its own resolution, up to MAX_KEPT_SIDE. `match` changes the height and width of the request.
+    A smaller image is enlarged to exactly the size of the returned request. A larger image keeps its own resolution, up
+    to MAX_KEPT_SIDE. `match` changes the height and width of the request.
     """
     if request.fit is ImageFit.MATCH:
         width, height = _matching_size(image, request, limits)
@@ -37,7 +37,7 @@ def fit_image(image: Image.Image, request: VideoRequest, limits: RequestLimits) 
 
 
 def encode_input(image: Image.Image, request: VideoRequest) -> bytes:
-    """The image as a file: a PNG where it has the video's size, and otherwise a JPEG, as a photo has megabytes."""
+    """Encode the image: PNG if it has the size of the video, otherwise JPEG, because a photo as PNG takes megabytes."""
     buffer = io.BytesIO()
     if image.size == (request.width, request.height):
         image.save(buffer, "PNG", compress_level=1)
@@ -47,7 +47,7 @@ def encode_input(image: Image.Image, request: VideoRequest) -> bytes:
 
 
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Cut from the centre what has the shape of `size`; enlarged to it where it is smaller."""
+    """Cut the largest centered part with the shape of `size`. A part smaller than `size` is enlarged to it."""
     width, height = size
     if width >= image.width or height >= image.height:
         return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
@@ -63,13 +63,13 @@ def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _as_odd_as(side: int, least: float) -> int:
-    """The smallest whole number of at least `least` that can be cut from the centre of `side` pixels."""
+    """Return the smallest integer >= `least` with the parity of `side`, so that the cut is exactly centered."""
     rounded = math.ceil(least)
     return rounded + (side - rounded) % 2
 
 
 def _padded_size(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """`size`, enlarged as far as an image of `shape` fills it with its own resolution."""
+    """Return `size`, scaled up so far that an image of `shape` fills it at its own resolution."""
     scale = max(shape[0] / size[0], shape[1] / size[1])
     scale = min(scale, MAX_KEPT_SIDE / max(size))
     return (round(size[0] * scale), round(size[1] * scale)) if scale > 1 else size
@@ -88,7 +88,7 @@ def _pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _matching_size(image: Image.Image, request: VideoRequest, limits: RequestLimits) -> tuple[int, int]:
-    """Width and height nearest to the image's shape, and to the pixels that were asked for."""
+    """Return the width and height that are nearest to the shape of the image and to the requested number of pixels."""
     sides = range(SIDE_MULTIPLE, limits.max_side_px + 1, SIDE_MULTIPLE)
     most = max(limits.max_total_pixels // request.num_frames, SIDE_MULTIPLE**2)
     sizes = [(width, height) for width in sides for height in sides if width * height <= most]

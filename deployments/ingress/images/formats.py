@@ -1,4 +1,4 @@
-"""The formats that are taken, how they are told apart, and what decoding them costs."""
+"""The accepted image formats: how to detect them, and how much memory decoding takes."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -9,7 +9,7 @@ from models.request.json_words import Described
 
 
 class Format(StrEnum):
-    """Each has the name that Pillow has for it."""
+    """Accepted formats. Each value is Pillow's name of the format."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -20,16 +20,17 @@ class Format(StrEnum):
 
     @property
     def words(self) -> str:
-        """Its usual name."""
+        """The common name of the format, for error messages."""
         return {"WEBP": "WebP", "HEIF": "HEIC"}.get(self.value, self.value)
 
 
 TAKEN = "JPEG, PNG, WebP, GIF, HEIC or AVIF"
 BYTES_PER_PIXEL = MappingProxyType({Format.PNG: 9, Format.GIF: 9, Format.WEBP: 16, Format.AVIF: 16, Format.HEIC: 16})
-"""The most memory that decoding takes, with what follows until it is RGB (benchmarks/images.py). A JPEG's is counted
-from its header (jpeg.py), as libjpeg can leave pixels out."""
+"""Peak memory in bytes per pixel, from decoding to RGB (source: benchmarks/images.py). For JPEG, `jpeg.py` computes it
+from the header, because libjpeg can shrink while it decodes."""
 MAX_PARTS = 100_000
-"""Of chunks, segments or blocks in a file. One is looked at in Python, in a microsecond; a photo has some thousands."""
+"""Maximum number of chunks, segments or blocks in a file. Python needs a microsecond for each. A photo has some
+thousands."""
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 HEIC_BRANDS = frozenset(
     (
@@ -52,7 +53,7 @@ MAX_BRANDS = 32
 
 
 def find_format(data: bytes) -> Format | None:
-    """The format of a file, by its first bytes."""
+    """Detect the format of a file from its first bytes. Returns None for an unknown format."""
     if data.startswith(b"\xff\xd8\xff"):
         return Format.JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -65,19 +66,19 @@ def find_format(data: bytes) -> Format | None:
 
 
 def check_cost(kind: Format, pixels: int, max_decode_bytes: int) -> None:
-    """Raise InvalidRequest where decoding would take more memory than it may."""
+    """Raise InvalidRequest if decoding would take more than `max_decode_bytes` of memory."""
     most = max_decode_bytes // BYTES_PER_PIXEL[kind]
     if pixels > most:
         refuse(f"a {kind.words} file of {megapixels(pixels)}", f"a {kind.words} file of at most {megapixels(most)}")
 
 
 def megapixels(pixels: int) -> str:
-    """A number of pixels in words."""
+    """Format a number of pixels as text."""
     return f"{pixels / 1e6:.4g} megapixels"
 
 
 def refuse(given: str, allowed: str) -> NoReturn:
-    """Raise InvalidRequest for the image, in words of ours."""
+    """Raise InvalidRequest for the image. `given` and `allowed` are texts for the client."""
     raise InvalidRequest("image", Described(given), allowed)
 
 

@@ -1,4 +1,4 @@
-"""GIF: what stands before the first image, such as comments, is left out. Pillow joins them block by block."""
+"""GIF: drops everything before the first image, such as comments, because Pillow joins comments block by block."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ HEAD_BYTES = 13
 
 @dataclass(frozen=True)
 class Gif:
-    """A GIF from its first image on."""
+    """A GIF that starts with its first image."""
 
     data: bytes
     width: int
@@ -18,7 +18,7 @@ class Gif:
 
 
 def trim(data: bytes) -> Gif:
-    """Walk to the first image. Raises ValueError for a damaged file, InvalidRequest for one of too many blocks."""
+    """Skip to the first image. Raises ValueError for a damaged file, InvalidRequest for too many blocks."""
     if len(data) < HEAD_BYTES:
         raise ValueError("no header")
     at = start = HEAD_BYTES + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)

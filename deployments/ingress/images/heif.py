@@ -1,4 +1,4 @@
-"""HEIC and AVIF: their metadata is taken off the images, so that none of it is read."""
+"""HEIC and AVIF: detaches metadata from the images, so that the decoder does not read it."""
 
 from deployments.ingress.images.formats import Format
 
@@ -9,9 +9,9 @@ MAX_BOXES = 10_000
 
 
 def trim(data: bytes, kind: Format) -> bytes:
-    """The file with each reference from metadata to an image made one of no kind, and with a brand that is known.
+    """Return the file with references from metadata to images disabled, and with a brand that the decoder knows.
 
-    EXIF and XMP of such a file say nothing that the image needs: how it is turned stands in its properties.
+    The image does not need EXIF or XMP: HEIC and AVIF store the orientation in image properties.
     """
     file = bytearray(data)
     if kind is Format.HEIC or bytes(file[8:12]) not in (b"avif", b"avis"):
@@ -24,7 +24,7 @@ def trim(data: bytes, kind: Format) -> bytes:
 
 
 def _boxes(file: bytearray, at: int, end: int, wanted: bytes) -> list[tuple[int, int]]:
-    """Where the contents of each box called `wanted` begin and end, between `at` and `end`."""
+    """Return the start and end of the content of each `wanted` box between `at` and `end`."""
     found = []
     for _ in range(MAX_BOXES):
         if at + HEAD > end:

@@ -1,6 +1,6 @@
-"""JPEG: the first image of the file alone is given to Pillow, with what its colours and its orientation need.
+"""JPEG: passes Pillow only the first image of the file, with its color and orientation data.
 
-What phones put behind it (a video, a second image, a gain map) and between its segments is left out.
+Other data between the segments and after the image is dropped. Phones append a video, a second image or a gain map.
 """
 
 import io
@@ -17,44 +17,45 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 STANDALONE = frozenset((0x01, SOI, *range(0xD0, 0xD8)))
 MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-"""The end of a scan's data: no stuffed 0xFF, and no restart."""
+"""The next marker after a scan's data. Stuffed 0xFF bytes and restart markers belong to the data."""
 KEPT_APPS = {
     0xE0: ((b"JFIF\0", 14),),
     0xE1: ((b"Exif\0\0", 14), (b"http://ns.adobe.com/xap/1.0/\0", 29)),
     0xE2: ((b"ICC_PROFILE\0", 14),),
     0xEE: ((b"Adobe", 12),),
 }
-"""What is kept: how it begins, and how long it is at least."""
+"""Segments that are kept: their first bytes and their minimum length."""
 MAX_SCANS = 100
-"""A progressive JPEG has about ten. Each costs a pass over all pixels, so a small file can ask for hours."""
+"""Maximum number of scans. A progressive JPEG has about ten. Each costs a pass over all pixels, so without a limit a
+small file could take hours."""
 COEFFICIENTS = 64
 BYTES_PER_COEFFICIENT = 2
 BYTES_PER_DECODED_PIXEL = 9
 SCALES = (8, 4, 2, 1)
 BLOCK = 8
 ANYTHING = bytes(range(255)) * 2
-"""Data for blocks that are not there: they come out otherwise than with none."""
+"""Arbitrary data for missing blocks. Their pixels differ from a decode without it; `find_missing` compares both."""
 
 
 @dataclass
 class Jpeg:
-    """A JPEG without what is not its image. `whole` says whether its end was there."""
+    """A JPEG reduced to its image. `whole` is True if the end of the image was found."""
 
     data: bytes = b""
     width: int = 0
     height: int = 0
     progressive: bool = False
     sampling: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Horizontal and vertical, by component."""
+    """Horizontal and vertical sampling factors, by component id."""
     scans: int = 0
     interleaved: bool = True
     missing_bits: dict[int, list[int]] = field(default_factory=dict)
-    """Of each coefficient, by component: how many bits no scan has brought."""
+    """By component id, for each coefficient: how many bits no scan has delivered."""
     whole: bool = False
 
     @property
     def bytes_held(self) -> int:
-        """What libjpeg holds beside the pixels: all coefficients where there are several scans."""
+        """Memory in bytes that libjpeg needs beside the pixels: with several scans it keeps all coefficients."""
         if not self.progressive and self.interleaved:
             return 0
         most = max((across * down for across, down in self.sampling.values()), default=1)
@@ -63,7 +64,7 @@ class Jpeg:
 
 
 def trim(data: bytes) -> Jpeg:
-    """Walk over the segments. Raises InvalidRequest for too many segments or scans."""
+    """Keep the segments of the first image. Raises InvalidRequest for too many segments or scans."""
     jpeg, kept, at, seen = Jpeg(), [b"\xff\xd8"], 2, set[bytes]()
     for _ in range(MAX_PARTS):
         at = data.find(b"\xff", at)
@@ -100,18 +101,18 @@ def trim(data: bytes) -> Jpeg:
 
 
 def choose_scale(jpeg: Jpeg, side: int) -> int:
-    """By how much libjpeg shrinks it while it decodes, so that the shorter side keeps `side`."""
+    """Return the factor by which libjpeg shrinks while decoding. The shorter side keeps at least `side` pixels."""
     return next((scale for scale in SCALES if min(jpeg.width, jpeg.height) // side >= scale), 1)
 
 
 def cost_bytes(jpeg: Jpeg, side: int) -> int:
-    """The memory that decoding takes, with what follows until it is RGB."""
+    """Return the peak memory in bytes, from decoding to RGB."""
     pixels = jpeg.width * jpeg.height
     return jpeg.bytes_held + BYTES_PER_DECODED_PIXEL * pixels // choose_scale(jpeg, side) ** 2
 
 
 def check_cost(jpeg: Jpeg, side: int, max_decode_bytes: int) -> None:
-    """Raise InvalidRequest where decoding it would take more memory than it may."""
+    """Raise InvalidRequest if decoding would take more than `max_decode_bytes` of memory."""
     pixels, cost = jpeg.width * jpeg.height, cost_bytes(jpeg, side)
     if cost > max_decode_bytes:
         kind = f"a {'progressive ' * jpeg.progressive}{Format.JPEG.words} of this shape"
@@ -120,9 +121,9 @@ def check_cost(jpeg: Jpeg, side: int, max_decode_bytes: int) -> None:
 
 
 def find_missing(jpeg: Jpeg) -> tuple[int, int, int, int] | None:
-    """The box (left, top, right, bottom) of the pixels that a file which breaks off does not have; None for none.
+    """Return the box (left, top, right, bottom) in pixels that a truncated file lacks; None if nothing is missing.
 
-    Raises ValueError where more than a part of the last row of blocks is missing.
+    Raises ValueError if more is missing than a part of the last row of blocks.
     """
     if any(any(bits) for bits in jpeg.missing_bits.values()):
         raise ValueError("scans are missing")

@@ -1,7 +1,7 @@
-"""PNG: only the chunks that make the image are given to Pillow.
+"""PNG: passes Pillow only the chunks that make up the image.
 
-Text, private chunks and the frames of an animation are left out; a broken checksum of a chunk that an image can do
-without leaves that chunk out. Pillow refuses a file for either.
+Text, private chunks and animation frames are dropped. An optional chunk with a wrong checksum is dropped too. Pillow
+would reject a file for either.
 """
 
 import struct
@@ -16,7 +16,8 @@ HELPFUL = (b"tRNS", b"iCCP", b"eXIf")
 MAX_PROFILE_BYTES = 1024 * 1024
 MAX_HELPFUL_BYTES = 8 * 1024 * 1024
 XMP = b"XML:com.adobe.xmp\0\0"
-"""Uncompressed, as XMP's specification wants it. Some programs write an image's orientation there alone."""
+"""Header of an uncompressed XMP chunk; XMP's specification requires no compression. Some programs store the orientation
+only in XMP."""
 MAX_XMP_BYTES = 256 * 1024
 HEAD_BYTES = 13
 GREY, RGB = 0, 2
@@ -24,7 +25,7 @@ GREY, RGB = 0, 2
 
 @dataclass(frozen=True)
 class Png:
-    """A PNG without what is not the image. `transparent` is the colour that stands for nothing, in its own depth."""
+    """A PNG reduced to its image. `transparent` is the color declared transparent, at the file's own bit depth."""
 
     data: bytes
     width: int
@@ -35,7 +36,7 @@ class Png:
 
 
 def trim(data: bytes) -> Png:
-    """Walk over the chunks. Raises ValueError for a damaged file, InvalidRequest for one of too many chunks."""
+    """Keep the chunks of the image. Raises ValueError for a damaged file, InvalidRequest for too many chunks."""
     kept: list[tuple[bytes, bytes]] = []
     pixels: list[bytes] = []
     at, count = len(SIGNATURE), 0
@@ -57,7 +58,7 @@ def trim(data: bytes) -> Png:
     width, height, depth, colour = struct.unpack(">IIBB", head[:10])
     transparent = None
     if colour in (GREY, RGB):
-        # Pillow compares these with samples that it has scaled to 8 bits, so they are ours
+        # Pillow compares this color with samples that it has scaled to 8 bits, so this package compares it itself.
         transparent = next((_samples(body, colour) for name, body in kept if name == b"tRNS"), None)
         kept = [(name, body) for name, body in kept if name != b"tRNS"]
     chunks = [*kept, (b"IDAT", b"".join(pixels)), (b"IEND", b"")]
@@ -75,7 +76,7 @@ def _is_helpful(data: bytes, name: bytes, start: int, size: int) -> bool:
 
 
 def _is_profile(body: bytes) -> bool:
-    """Whether Pillow takes the profile: it refuses the file for one that it does not."""
+    """Return True if Pillow accepts the color profile. Pillow rejects a file whose profile it does not accept."""
     _, _, packed = body.partition(b"\0")
     reader = zlib.decompressobj()
     try:
@@ -86,7 +87,7 @@ def _is_profile(body: bytes) -> bool:
 
 
 def _body(data: bytes, name: bytes, start: int, size: int) -> bytes:
-    """Raises ValueError where a chunk that the image needs is damaged."""
+    """Return the content of a chunk. Raises ValueError if a chunk that the image needs is damaged."""
     if name in NEEDED and _checksum(data, start, size) != zlib.crc32(data[start - 4 : start + size]):
         raise ValueError(f"{name!r} is damaged")
     return data[start : start + size]

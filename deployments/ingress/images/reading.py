@@ -1,6 +1,6 @@
-"""The image of a request: from the bytes that a client sent to RGB.
+"""Reads the image of a request: from the client's bytes to RGB.
 
-Everything that cannot be taken is refused with the reason, before it costs memory. Safe to call from several threads.
+An unacceptable image is rejected with the reason before it costs memory. Safe to call from several threads.
 """
 
 from PIL import Image
@@ -13,15 +13,14 @@ from models.request.json_words import Described
 from models.request.request import RequestLimits
 
 LEAST_SIDE = 2304
-"""What the shorter side keeps of a larger image: a photo of 12 megapixels is whole, one of 48 is halved."""
+"""Minimum length in pixels of the shorter side of a shrunk image. 12 megapixels stay whole, 48 are halved per side."""
 
 
 def read_image(data: bytes, limits: RequestLimits) -> Image.Image:
     """Decode an image: RGB in sRGB, upright, the first frame of an animation.
 
-    May come back smaller than it was sent, but with no less than LEAST_SIDE pixels, nor `limits.max_side_px`, on its
-    shorter side. Transparent parts become white. Raises ImageTooLarge for too many bytes and InvalidRequest for
-    anything else.
+    A large image may be shrunk. Its shorter side keeps at least LEAST_SIDE and at least `limits.max_side_px` pixels.
+    Transparent parts become white. Raises ImageTooLarge for too many bytes, and InvalidRequest for any other reason.
     """
     if not data:
         refuse("a file of 0 bytes", f"a {TAKEN} file")

@@ -1,4 +1,4 @@
-"""WebP: the first frame and what its colours and its orientation need are given to Pillow."""
+"""WebP: passes Pillow only the first frame, with its color and orientation data."""
 
 import struct
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from deployments.ingress.images.formats import MAX_PARTS, refuse
 FRAMES = (b"VP8 ", b"VP8L", b"ANMF")
 HELPFUL = (b"VP8X", b"ICCP", b"ANIM", b"ALPH", b"EXIF", b"XMP ")
 START = 12
-"""Where the first chunk begins."""
+"""Offset of the first chunk in bytes."""
 
 
 @dataclass(frozen=True)
 class WebP:
-    """A WebP without what is not its first frame."""
+    """A WebP reduced to its first frame."""
 
     data: bytes
     width: int
@@ -21,7 +21,7 @@ class WebP:
 
 
 def trim(data: bytes) -> WebP:
-    """Walk over the chunks. Raises ValueError for a damaged file, InvalidRequest for one of too many chunks."""
+    """Keep the chunks of the first frame. Raises ValueError for a damaged file, InvalidRequest for too many chunks."""
     kept: list[bytes] = []
     at, has_frame, size = START, False, (0, 0)
     for _ in range(MAX_PARTS):
@@ -43,7 +43,7 @@ def trim(data: bytes) -> WebP:
 
 
 def _size_of(name: bytes, head: bytes) -> tuple[int, int]:
-    """Width and height as the head of a chunk has them."""
+    """Return width and height from the first bytes of a chunk; (0, 0) if the chunk has no size."""
     if name == b"VP8X":
         return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
     if name == b"VP8L":

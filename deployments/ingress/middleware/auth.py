@@ -1,6 +1,6 @@
-"""Who asks: the owner of the API key that came with a request. Without `api_keys` nobody is asked.
+"""API-key authentication: finds the owner of the request's API key. Without `api_keys` there is no authentication.
 
-The door stands before every route, so that a new one is closed until it is named here.
+The middleware covers every route. A new route needs a key unless this module lists its path as public.
 """
 
 import hmac
@@ -18,10 +18,11 @@ from deployments.settings.api_keys import hash_key
 from storage.tasks import ANONYMOUS
 
 PUBLIC_PATHS = frozenset({"/health", "/", "/skill.md", "/llms.txt", "/docs", "/openapi.json"})
-"""What tells a client that it needs a key, and how the API works; nothing of any task. Probes ask /health."""
+"""Paths that need no key: they tell how the API works and that it needs a key, but hold no task data. Probes use
+/health."""
 PUBLIC_PREFIXES = ("/page/", "/docs/")
 SIGNED_FOLDER = "/outputs/"
-"""Its route takes a signature in place of a key, so it decides for itself."""
+"""The route of this folder also accepts a signature, so the route itself checks access."""
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ltx2"'}
 MISSING_KEY = "this server wants an API key: send the header Authorization: Bearer KEY"
 UNKNOWN_KEY = "the API key is not known here"
@@ -31,20 +32,20 @@ NO_KEYS_NOTICE = (
 
 
 class Unauthorized(HTTPException):
-    """No key came, or one that is not known."""
+    """The request has no API key, or an unknown one (401)."""
 
     def __init__(self, key: str | None) -> None:
         super().__init__(401, MISSING_KEY if key is None else UNKNOWN_KEY, CHALLENGE)
 
 
 class ApiKeyStore:
-    """The keys that are let in."""
+    """The accepted API keys, stored as SHA-256 hashes."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
 
     def find_owner(self, key: str) -> str | None:
-        """Whose key this is. Takes as long for a wrong one as for any right one."""
+        """Return the name of the key's owner, or None for an unknown key. The comparison takes constant time."""
         given, owner = hash_key(key), None
         for each in self._keys:
             if hmac.compare_digest(each.sha256, given):
@@ -53,14 +54,14 @@ class ApiKeyStore:
 
 
 class ApiKeyMiddleware:
-    """Lets in who has a key, and writes down on the request whose it is."""
+    """Rejects requests without a valid key, and stores the owner of the key on the request."""
 
     def __init__(self, app: ASGIApp, key_store: ApiKeyStore) -> None:
         self._app = app
         self._key_store = key_store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or with a 401."""
+        """Pass the request on, or respond with 401."""
         if scope["type"] == "http" and not is_public(scope["path"]):
             request = Request(scope)
             key = bearer_token(request)
@@ -75,17 +76,17 @@ class ApiKeyMiddleware:
 
 
 def request_owner(request: Request) -> str | None:
-    """Whose key came with the request; None where the server asks for none."""
+    """Return the owner of the request's key; None if the server has no keys."""
     owner: str | None = getattr(request.state, "owner", None)
     return owner
 
 
 def bearer_token(request: Request) -> str | None:
-    """The key in the header, if there is one."""
+    """Return the key in the Authorization header, or None."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
 
 
 def is_public(path: str) -> bool:
-    """Whether the path needs no key, also where there are keys."""
+    """Return True if the path needs no key even when the server has keys."""
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)

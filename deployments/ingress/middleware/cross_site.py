@@ -1,7 +1,7 @@
-"""Refuses what a page of another site has a visitor's browser send.
+"""Rejects requests that a page of another site makes a visitor's browser send.
 
-Such a page cannot read an answer (CORS), but without this it could send a form, from inside the visitor's network: make
-videos on a server that its own author cannot reach.
+CORS only keeps such a page from reading the response. Without this check the page could still send a form from inside
+the visitor's network, and so make videos on a server that the page's author cannot reach.
 """
 
 from collections.abc import Collection
@@ -17,12 +17,15 @@ REFUSAL = "a page of another site sent this; cors_origins has the sites that may
 
 
 class CrossSiteRequestMiddleware:
-    """Goes by Sec-Fetch-Site: the browser alone writes it, and no proxy changes it. Other programs send none.
+    """Rejects requests by their Sec-Fetch-Site header.
 
-    A neighbour (`same-site`: another port of localhost, another host of one domain) is another site where there are no
-    keys. With keys it may send, as it cannot do so blindly: a form carries no key.
+    Only the browser sets this header, and no proxy changes it. Other programs do not send it.
 
-    Browsers send it over https and to localhost: over plain http to another host nothing is refused (docs/security.md).
+    `same-site` means another port of localhost or another host of the same domain. Without API keys it is rejected like
+    `cross-site`. With keys it is allowed, because a form cannot carry a key.
+
+    Browsers send the header over https and to localhost. Over plain http to another host nothing is rejected
+    (docs/security.md).
     """
 
     def __init__(self, app: ASGIApp, allowed: Collection[str], *, keys: bool) -> None:
@@ -31,7 +34,7 @@ class CrossSiteRequestMiddleware:
         self._refused = ("cross-site",) if keys else ("cross-site", "same-site")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or with a 403."""
+        """Pass the request on, or respond with 403."""
         if scope["type"] == "http" and self._is_cross_site(request := Request(scope)):
             body = ErrorBody(error=REFUSAL, error_code="forbidden")
             await error_response(request, 403, body)(scope, receive, send)

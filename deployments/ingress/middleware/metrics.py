@@ -1,4 +1,4 @@
-"""Counts every answer by route, method and status, and times its first byte."""
+"""Counts responses by route, method and status, and measures the time to the first byte."""
 
 import time
 
@@ -8,18 +8,18 @@ from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_
 from deployments.observability.metrics.recorder import MetricsRecorder
 
 UNMATCHED = "unmatched"
-"""The route of a path that there is not: a client may choose it, so it is no label."""
+"""Route label for unknown paths. Clients choose these paths, so the path itself must not become a label."""
 
 
 class MetricsMiddleware:
-    """Wraps the app. It never reads a body, so streams pass as they come."""
+    """Records metrics of each response. It does not read bodies, so streams pass through unchanged."""
 
     def __init__(self, app: ASGIApp, metrics: MetricsRecorder) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, and count."""
+        """Pass the request on, and record its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -35,7 +35,7 @@ class MetricsMiddleware:
         try:
             await self._app(scope, receive, send_counted)
         except Exception:
-            if not answered:  # a 500 is made further out
+            if not answered:  # an outer layer sends the 500
                 self._record(scope, 500, time.monotonic() - began_at)
             raise
 

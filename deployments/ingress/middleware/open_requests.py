@@ -1,6 +1,6 @@
-"""Bounds the requests that are open at once, so that one owner does not hold the whole replica.
+"""Limits the number of open requests, so that one owner cannot occupy the whole replica.
 
-Stands after the door, which says whose a request is. What needs no key is not counted: /health answers always.
+It runs after the API-key middleware, which sets the owner. Public paths are not counted: /health always responds.
 """
 
 from fastapi import Request
@@ -13,11 +13,11 @@ from deployments.ingress.middleware.auth import is_public
 from deployments.settings import Settings
 
 KEPT_FREE = 10
-"""One in so many places is kept for /health and what else needs no key."""
+"""One of this many request slots stays free for /health and the other public paths."""
 
 
 class RequestLimitMiddleware:
-    """Wraps the app. It never reads a body."""
+    """Limits open requests, in total and for each owner. It does not read bodies."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -28,7 +28,7 @@ class RequestLimitMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or with a 429."""
+        """Pass the request on, or respond with 429."""
         if scope["type"] != "http" or is_public(scope["path"]):
             await self._app(scope, receive, send)
             return

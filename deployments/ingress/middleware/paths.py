@@ -1,6 +1,6 @@
-"""A path with a slash at its end, or two for one, is the path without: what people type and clients join together.
+"""Normalizes paths: removes trailing slashes and repeated slashes, which users type and clients produce by joining.
 
-A redirect would do too, but it would name the scheme and host that reach us, not those behind a TLS proxy.
+A redirect would also work, but it would use the internal scheme and host, which is wrong behind a TLS proxy.
 """
 
 import re
@@ -12,13 +12,13 @@ RAW_SLASHES = re.compile(rb"/{2,}")
 
 
 class PathNormalizationMiddleware:
-    """Stands before all that looks at a path, the check of API keys and the labels of metrics among it."""
+    """Must be the outermost middleware that reads paths, before the API-key check and the metrics' labels."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does to the plain path."""
+        """Pass the request on with its normalized path."""
         if scope["type"] == "http":
             path, raw_path = normalize_path(scope["path"]), scope.get("raw_path")
             if raw_path is not None:
@@ -28,5 +28,5 @@ class PathNormalizationMiddleware:
 
 
 def normalize_path(path: str) -> str:
-    """The path with single slashes and none at its end."""
+    """Return the path with single slashes and without a trailing slash."""
     return SLASHES.sub("/", path).rstrip("/") or "/"

@@ -1,4 +1,4 @@
-"""What stands before all routes: the door that asks for a key, and what other sites may do. The settings open both."""
+"""Adds the security middleware: API keys, CORS, cross-site checks and the limit on open requests."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from deployments.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 REQUEST_HEADERS = ("Authorization", "Content-Type", IDEMPOTENCY_HEADER, "If-Range", "Last-Event-ID", "Range")
-"""Headers that a page of another origin may send, and below those that it may read."""
+"""Headers that a page of another origin may send. EXPOSED_HEADERS are those that it may read."""
 EXPOSED_HEADERS = (
     "Accept-Ranges",
     "Content-Disposition",
@@ -30,8 +30,8 @@ PREFLIGHT_MAX_AGE_S = 600
 
 
 def add_security_middleware(app: FastAPI, settings: Settings) -> None:
-    """Put them before the routes: CORS outside, since a browser asks for it without a key."""
-    app.add_middleware(RequestLimitMiddleware, settings=settings)  # behind the door, which says whose a request is
+    """Add the middleware. CORS is the outermost, because browsers send CORS preflights without a key."""
+    app.add_middleware(RequestLimitMiddleware, settings=settings)  # inside the API-key middleware, which sets the owner
     if settings.api_keys:
         app.add_middleware(ApiKeyMiddleware, key_store=ApiKeyStore(settings.api_keys))
     app.add_middleware(CrossSiteRequestMiddleware, allowed=settings.cors_origins, keys=bool(settings.api_keys))
@@ -47,7 +47,7 @@ def add_security_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def openapi_security(settings: Settings, error: type[BaseModel] = ErrorBody) -> dict[str, Any]:
-    """What /docs shows of it on routes behind the door: where a key goes, the 401 and the 429."""
+    """Return what OpenAPI shows on protected routes: the key's header, and the 401 and 429 responses."""
     busy = {
         429: {"model": error, "description": "As much is open or waits as may; `Retry-After` says when to ask again."}
     }

@@ -1,4 +1,4 @@
-"""The two routes of OpenAI's video API that make a video: at once with something to poll, or waiting for the MP4."""
+"""The two create routes of OpenAI's video API: one returns a video to poll, one waits for the MP4."""
 
 import contextlib
 from typing import Any
@@ -25,7 +25,7 @@ MP4: dict[int | str, dict[str, Any]] = {200: {"description": "The MP4", "content
 
 
 def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
-    """The routes that make a video."""
+    """Build the router with the create routes."""
     router = APIRouter(tags=["openai"])
     kept_s = context.settings.retention.output_ttl_s
     body = {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": create_schema(context.model, context.settings.limits)}
@@ -37,7 +37,7 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         openapi_extra=body,
     )
     async def create_video(request: Request) -> CreatedVideo:
-        """Answers at once with a video to poll. All fields of the other submit routes may be given too."""
+        """Answers at once with a video to poll. Also accepts all fields of the other submit routes."""
         with upload_slot(context.uploads, request):
             task, ignored = await _submit(context, request, await _read(context, request))
         shown = video_of(task, kept_s).model_dump()
@@ -51,7 +51,10 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         openapi_extra=body,
     )
     async def create_video_sync(request: Request) -> Response:
-        """Takes the same and holds the connection until the MP4 is there, as vLLM-Omni does. Prefer the other."""
+        """Takes the same fields and holds the connection until the MP4 is ready, as vLLM-Omni does.
+
+        Prefer the other route.
+        """
         with contextlib.ExitStack() as held:
             with upload_slot(context.uploads, request):
                 fields = await _read(context, request)
@@ -64,7 +67,7 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 
 
 async def _read(context: AppContext, request: Request) -> tuple[dict[str, object], bytes | None]:
-    """The fields by our names, and the image. Errors name the fields as the client did."""
+    """Return the fields by our names, and the image. Error messages use the client's field names."""
     fields, image = await read_any(request, context.settings, IMAGE_NAMES)
     translated = translate(fields, context.model, context.settings.limits)
     name_fields(request, translated.names)
@@ -74,13 +77,13 @@ async def _read(context: AppContext, request: Request) -> tuple[dict[str, object
 async def _submit(
     context: AppContext, request: Request, given: tuple[dict[str, object], bytes | None]
 ) -> tuple[Task, list[str]]:
-    """Make a task. Returns what was ignored of the fields too."""
+    """Create a task. Returns the task and the names of ignored fields."""
     fields, image = given
     return await submit_task(context, request, fields, image), unknown_fields(fields)
 
 
 async def _send(context: AppContext, request: Request, task: Task) -> Response:
-    """The MP4 of a task that has ended, or why there is none."""
+    """Return the MP4 of an ended task, or the error that tells why there is none."""
     failure = failure_of(task)
     if failure is not None or task.output is None:
         failure = failure or VideoFailure(code="internal_error", message="the video has no file")

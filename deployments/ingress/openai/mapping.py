@@ -1,4 +1,4 @@
-"""The fields of OpenAI's video API, and of vLLM-Omni's, and the fields of ours that they stand for."""
+"""Maps fields of OpenAI's and vLLM-Omni's video APIs to our fields."""
 
 import json
 import re
@@ -15,14 +15,14 @@ from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 IMAGE = "input_reference"
 IMAGE_NAMES = ImageNames((IMAGE, f"{IMAGE}[image_url]", "image_reference"), (IMAGE, "image_reference"))
-"""openai-node sends an object of a form as the second, vLLM-Omni's clients an object as the third."""
+"""openai-node sends an object in a form by the second name. vLLM-Omni's clients send an object by the third name."""
 FILE_ID = f"{IMAGE}[file_id]"
 NOT_SERVED = ("video_reference", "audio_reference")
 RENAMED = {
     "fps": ("frame_rate",),
     "guidance_scale": ("cfg_scale_video", "cfg_scale_audio"),
 }
-"""Names of vLLM-Omni's for fields of ours."""
+"""vLLM-Omni's field names, and our fields for each."""
 EXTRA = "extra_params"
 RENAMED_EXTRA = {
     "video_cfg_scale": "cfg_scale_video",
@@ -32,24 +32,25 @@ RENAMED_EXTRA = {
     "video_modality_scale": "modality_scale",
     "a2v_guidance_scale": "modality_scale",
 }
-"""The same within `extra_params`."""
+"""Field names inside `extra_params`, and our field for each."""
 MEANT_EMPTY = ("prompt", "negative_prompt", "seed")
-"""Fields that mean something when they are empty; all others are as if they were left out."""
+"""Fields whose empty value has a meaning. Other empty fields count as omitted."""
 DEFAULTS = {name: field.default for name, field in VideoRequest.model_fields.items()}
 
 
 @dataclass(frozen=True)
 class Translated:
-    """Fields as the other routes take them, and what the client called those that it called otherwise."""
+    """The fields by our names. `names` maps our names to the client's where they differ."""
 
     fields: dict[str, object]
     names: dict[str, str]
 
 
 def translate(fields: Mapping[str, object], model: str, limits: RequestLimits) -> Translated:
-    """Put our names for theirs. A field of ours that is given too wins.
+    """Map the client's fields to ours. If the client also sends our own field, ours takes precedence.
 
-    Raises InvalidRequest for a model that is not served, a size, a length, and what there is not.
+    Raises InvalidRequest for a model that is not served, a wrong size or length, and fields that this server does not
+    support.
     """
     fields = {name: value for name, value in fields.items() if name in MEANT_EMPTY or not _is_empty(value)}
     if (given := fields.pop("model", model)) != model:
@@ -81,7 +82,7 @@ def _refuse_what_is_not_served(fields: Mapping[str, object]) -> None:
 
 
 def _rename(fields: dict[str, object]) -> tuple[dict[str, object], dict[str, str]]:
-    """Take the fields with a name of theirs out, and put them under ours."""
+    """Remove the fields with vLLM-Omni's names, and return them by our names."""
     renamed: dict[str, object] = {}
     names: dict[str, str] = {}
     for theirs, ours in RENAMED.items():
@@ -92,7 +93,7 @@ def _rename(fields: dict[str, object]) -> tuple[dict[str, object], dict[str, str
 
 
 def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
-    """What `extra_params` holds: an object, or its JSON in a form. What there is not keeps its name, to be told."""
+    """Return the fields in `extra_params`: an object, or its JSON in a form. Unknown names become `ignored`."""
     if given is None:
         return {}
     try:
@@ -107,7 +108,7 @@ def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
 
 
 def _size(size: object, limits: RequestLimits) -> dict[str, object]:
-    """Each side as the nearest multiple that a model can render."""
+    """Parse `size` and round each side to the nearest multiple of SIDE_MULTIPLE."""
     found = SIZE.fullmatch(size) if isinstance(size, str) else None
     sides = [_round_side(int(side)) for side in found.groups()] if found else []
     if not sides or min(sides) < SIDE_MULTIPLE or max(sides) > limits.max_side_px:
@@ -117,7 +118,7 @@ def _size(size: object, limits: RequestLimits) -> dict[str, object]:
 
 
 def _nearest_side(side: object, limits: RequestLimits) -> object:
-    """A side that no model renders as the nearest that one does; what is no side stays, to be refused by its name."""
+    """Round a side to the nearest side that a model can render. Invalid values stay, and are rejected by name later."""
     number = _number(side)
     if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side_px:
         return side
@@ -129,7 +130,7 @@ def _round_side(side: int) -> int:
 
 
 def _frames(seconds: object, own: Mapping[str, object], limits: RequestLimits) -> int:
-    """As many frames as play for `seconds`."""
+    """Return the number of frames for `seconds`. Raises InvalidRequest."""
     rate, width, height = (_number_of(own, name) for name in ("frame_rate", "width", "height"))
     rate = rate if limits.min_frame_rate <= rate <= limits.max_frame_rate else float(DEFAULTS["frame_rate"])
     most = min(limits.max_frames, limits.max_total_pixels // max(1, int(width * height)))
@@ -141,7 +142,7 @@ def _frames(seconds: object, own: Mapping[str, object], limits: RequestLimits) -
 
 
 def _number_of(own: Mapping[str, object], name: str) -> float:
-    """What was asked for, or the default. What cannot be taken is refused later, under its own name."""
+    """Return the requested number, or the default for an invalid one, which is rejected later by its own name."""
     number = _number(own.get(name))
     return number if number is not None and 0 < number <= 10_000 else float(DEFAULTS[name])  # noqa: PLR2004
 
@@ -156,7 +157,7 @@ def _number(value: object) -> float | None:
 
 
 def create_schema(model: str, limits: RequestLimits) -> dict[str, Any]:
-    """The bodies of a create for OpenAPI: a form that may carry an image, or JSON with a data url."""
+    """Return the OpenAPI request body of a create: a form that may carry an image, or JSON with a data URL."""
     schema = request_schema(limits)
     scale = {"type": "number", "minimum": 0, "maximum": limits.max_guidance_scale}
     rate = {"type": "number", "minimum": limits.min_frame_rate, "maximum": limits.max_frame_rate}

@@ -1,4 +1,4 @@
-"""The shapes of OpenAI's video API on the wire, and how a row becomes one."""
+"""Response schemas of OpenAI's video API, and how a task row is converted to them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -10,9 +10,9 @@ from storage.tasks import State, Task
 
 PREFIX = "video_"
 PATHS = ("/v1/videos", "/v1/models")
-"""What the paths of this API begin with: their errors have its shape."""
+"""Path prefixes of this API. Errors under them have OpenAI's shape."""
 PARAMETERS = {"image": "input_reference"}
-"""Names of this API for fields that are called otherwise here."""
+"""Names of this API for parameters that the native API names otherwise."""
 EXAMPLE = {
     "id": "video_0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     "object": "video",
@@ -33,7 +33,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json":
 
 
 class OpenAIError(BaseModel):
-    """What went wrong, in OpenAI's words."""
+    """An error in OpenAI's format."""
 
     message: str
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
@@ -55,7 +55,7 @@ class VideoFailure(BaseModel):
 
 
 class Video(BaseModel):
-    """A task as OpenAI's clients know it."""
+    """A task in the form of OpenAI's video object."""
 
     id: str
     object: Literal["video"] = "video"
@@ -116,7 +116,7 @@ class ModelList(BaseModel):
 
 
 def video_of(task: Task, kept_s: float | None) -> Video:
-    """What a client of OpenAI's API sees of a row. Its file is removed `kept_s` after the end, if that is known."""
+    """Convert a task row to OpenAI's video object. The file is removed `kept_s` seconds after the end, if known."""
     rendered = task.rendered_request
     completed = task.state == State.COMPLETED
     ended_at = task.finished_at if completed else None
@@ -136,7 +136,7 @@ def video_of(task: Task, kept_s: float | None) -> Video:
 
 
 def openai_error(status: int, body: ErrorBody, names: Mapping[str, str]) -> dict[str, Any]:
-    """The same error in OpenAI's shape. `names` has what the client called a field of ours."""
+    """Convert an error body to OpenAI's format. `names` maps our field names to the client's."""
     kind: Literal["invalid_request_error", "rate_limit_error", "server_error"] = "invalid_request_error"
     if status == 429:  # noqa: PLR2004
         kind = "rate_limit_error"
@@ -151,7 +151,7 @@ def openai_error(status: int, body: ErrorBody, names: Mapping[str, str]) -> dict
 
 
 def video_status(state: State) -> Literal["queued", "in_progress", "completed", "failed"]:
-    """The word for a state that clients of this API know."""
+    """Map a task state to the status of this API."""
     match state:
         case State.QUEUED:
             return "queued"
@@ -164,12 +164,12 @@ def video_status(state: State) -> Literal["queued", "in_progress", "completed", 
 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Answers with the error body, for OpenAPI."""
+    """Return OpenAPI responses with OpenAI's error body for these status codes."""
     return {code: {"model": OpenAIErrorBody} for code in codes}
 
 
 def failure_of(task: Task) -> VideoFailure | None:
-    """Why there is no video, of a task that has ended without one."""
+    """Return why a task that ended has no video; None if there is no reason to give."""
     if task.state in GONE_MESSAGES:
         return VideoFailure(code=task.state, message=GONE_MESSAGES[task.state])
     if task.failure is not None and task.state == State.FAILED:

@@ -1,4 +1,4 @@
-"""An image that stands in the fields: a data url, alone or as `image_url` of an object, as OpenAI's clients send it."""
+"""Images inside fields: a data URL, alone or as `image_url` of an object, as OpenAI's clients send it."""
 
 import binascii
 import json
@@ -16,11 +16,11 @@ FETCHES_NOTHING = f"{ALLOWED}: this server fetches no urls"
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
 SHOWN_CHARS = 60
 PIECE_BYTES = 512 * 1024
-"""Decoded at once: other threads wait meanwhile. A multiple of four."""
+"""Number of characters decoded at a time, because other threads wait meanwhile. Must be a multiple of four."""
 
 
 def image_in_fields(name: str, value: object) -> bytes | None:
-    """The image that a field holds; None where it is null, empty or left out. Raises InvalidRequest."""
+    """Return the image in a field; None if the field is null, empty or omitted. Raises InvalidRequest."""
     if isinstance(value, Mapping):
         return _image_in_object(name, value)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -31,7 +31,7 @@ def image_in_fields(name: str, value: object) -> bytes | None:
 
 
 def image_in_text(name: str, text: str) -> bytes | None:
-    """The same from a field of a form: a data url, or the object as JSON. Raises InvalidRequest."""
+    """Return the image in a form field: a data URL, or the object as JSON. Raises InvalidRequest."""
     if text.strip() in ("", "null"):
         return None
     if not text.lstrip().startswith("{"):
@@ -44,7 +44,7 @@ def image_in_text(name: str, text: str) -> bytes | None:
 
 
 def decode_data_url(name: str, text: str) -> bytes:
-    """The bytes that a data url stands for (RFC 2397). Raises InvalidRequest."""
+    """Return the bytes of a data URL (RFC 2397). Raises InvalidRequest."""
     text = text.strip()
     head = DATA_URL.match(text)
     if head is None:
@@ -59,7 +59,7 @@ def decode_data_url(name: str, text: str) -> bytes:
 
 
 def _decode_base64(text: str) -> bytes:
-    """Base64 as it is met: in lines, url-safe, escaped for a url, without its padding. Raises ValueError."""
+    """Decode base64 that may have line breaks, URL-safe characters, URL escapes or no padding. Raises ValueError."""
     digits = text.encode("ascii")
     if b"%" in digits:
         digits = unquote_to_bytes(digits)

@@ -1,7 +1,7 @@
-"""A form whose parts are told by field, filename and content type together.
+"""Parses multipart forms. A part's field name, filename and content type together decide whether it is a file.
 
-RFC 7578 does not demand a filename of a file, and clients leave it out; a browser sends one of no characters, and no
-bytes, where nobody chose a file.
+RFC 7578 does not require a filename, and some clients omit it. When no file was chosen, a browser sends an empty
+filename and no bytes.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ from models.request.request import TEXTS, VideoRequest
 MAX_FORM_FIELDS = 100
 MAX_FORM_FILES = 4
 TEXT_BYTES = 2000
-"""A part without a filename that is a text of so few bytes is the name of a file, or a url: no image."""
+"""Length in bytes. A shorter text in a part without a filename is the name of a file or a URL, not an image."""
 NULL = "null"
-"""What JavaScript's FormData makes of null."""
+"""JavaScript's FormData converts null to this text."""
 UNNAMED = b'; filename=""'
 
 
 class ImagePartParser(MultiPartParser):
-    """Starlette's, to which a part with the name of an image is a file, with a filename or without."""
+    """Starlette's parser, but a part with the name of an image is a file even without a filename."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], images: Collection[str], **bounds: Any):
         super().__init__(headers, stream, max_files=MAX_FORM_FILES, max_fields=MAX_FORM_FIELDS, **bounds)
         self._images = images
 
     def on_headers_finished(self) -> None:
-        """Give the part of an image the filename that makes it a file."""
+        """Give an image part a filename if it has none, so that Starlette treats it as a file."""
         super().on_headers_finished()
         part = self._current_part
         if part.file is None and part.field_name in self._images and part.content_disposition is not None:
@@ -45,18 +45,18 @@ class ImagePartParser(MultiPartParser):
 async def parse_form(
     headers: Headers, stream: AsyncGenerator[bytes, None], images: Collection[str], max_part_bytes: int
 ) -> FormData:
-    """Read a form; the parts named in `images` are files. Raises InvalidRequest."""
+    """Parse a form. Parts named in `images` are files. Raises InvalidRequest."""
     kind = headers["content-type"]
     try:
         return await ImagePartParser(headers, stream, images, max_part_size=max_part_bytes).parse()
     except MultiPartException as error:
         raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.message})") from None
-    except ValueError:  # the codec that the Content-Type names
+    except ValueError:  # an unknown codec in the Content-Type header
         raise InvalidRequest("body", kind, "multipart/form-data in UTF-8") from None
 
 
 def form_fields(form: FormData, images: Collection[str]) -> dict[str, object]:
-    """The fields as text, without the images. The word null means null where a field is no text."""
+    """Return the fields as text, without the images. The text "null" means null in fields that are not texts."""
     fields: dict[str, object] = {name: value for name, value in form.items() if name not in images}
     for name, value in fields.items():
         if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
@@ -65,7 +65,7 @@ def form_fields(form: FormData, images: Collection[str]) -> dict[str, object]:
 
 
 async def form_image(form: FormData, name: str, max_bytes: int) -> bytes | None:
-    """The image of a part; None where nothing was chosen. Raises InvalidRequest, ImageTooLarge."""
+    """Return the image of a part; None if no file was chosen. Raises InvalidRequest, ImageTooLarge."""
     part = form.get(name)
     if not isinstance(part, UploadFile):
         return None
@@ -83,12 +83,12 @@ async def form_image(form: FormData, name: str, max_bytes: int) -> bytes | None:
 
 
 def missing_image(name: str) -> InvalidRequest:
-    """Where an image has to be and none is."""
+    """Return the error for a missing required image."""
     return InvalidRequest(name, NOTHING, ALLOWED)
 
 
 def _is_file(part: UploadFile) -> bool:
-    """Whether somebody chose a file: it has a name, or a content type that no text has."""
+    """Return True if the client chose a file: the part has a filename, or a content type other than text."""
     kind = (part.content_type or "").lower()
     return bool(part.filename) or kind.startswith("image/")
 

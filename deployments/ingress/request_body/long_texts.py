@@ -1,22 +1,22 @@
-"""JSON with one long text in it: an image as a data url. The rest is parsed within a bound, and never the image."""
+"""Splits one long text (an image as data URL) from JSON. Only the rest is parsed, so parsing stays bounded."""
 
 import json
 import secrets
 from dataclasses import dataclass
 
 LONG_BYTES = 64 * 1024
-"""A text of more is taken out before the rest is parsed; what is no image is shorter, or over the bound."""
+"""A text longer than this is removed before parsing. A text that is not an image is shorter, or exceeds the limit."""
 MAX_BACKSLASHES = 1000
-"""In a row, before a quote; with more of them the JSON is read wrongly, and refused."""
+"""Maximum number of backslashes before a quote. With more, the quote may be misread and the JSON is rejected."""
 
 
 class RemainderTooLarge(Exception):
-    """What is not the long text is over the bound, or there is a second one."""
+    """The JSON without the long text exceeds its limit, or the JSON has a second long text."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """JSON whose long text, if there is one, is replaced by the word `token`."""
+    """JSON in which `token` replaces the long text, if there is one."""
 
     remainder: bytes
     token: str
@@ -24,7 +24,7 @@ class Split:
 
 
 def split_long_text(content: bytes | bytearray, max_rest_bytes: int) -> Split:
-    """Split off the one text of more than LONG_BYTES; looks once at each quote. Raises RemainderTooLarge."""
+    """Split off the only text longer than LONG_BYTES. Visits each quote once. Raises RemainderTooLarge."""
     token, text = secrets.token_hex(16), None
     kept: list[bytes] = []
     size, at = 0, 0
@@ -48,12 +48,12 @@ def split_long_text(content: bytes | bytearray, max_rest_bytes: int) -> Split:
 
 
 def spell_out(text: bytes) -> str:
-    """The text between two quotes of JSON: some encoders escape the slash and the plus of base64. Raises ValueError."""
+    """Decode a JSON string without its quotes. Some encoders escape base64's slash and plus. Raises ValueError."""
     return str(json.loads(b'"' + text + b'"')) if b"\\" in text else text.decode()
 
 
 def _closing_quote(content: bytes | bytearray, opening: int, max_escaped: int) -> int:
-    """Where the text that begins at `opening` ends; the last byte where it does not."""
+    """Return the index of the quote that closes the text opened at `opening`; the last index if there is none."""
     at = opening
     for _ in range(max_escaped):
         at = content.find(b'"', at + 1)

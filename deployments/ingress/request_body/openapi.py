@@ -1,4 +1,4 @@
-"""The bodies of requests for OpenAPI, a form or JSON. What /docs offers to send is taken as it stands."""
+"""OpenAPI request bodies: form and JSON. The examples can be sent from /docs unchanged."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,11 +19,11 @@ EXAMPLE_IMAGE = (
     "AAAAAElFTkSuQmCC"
 )
 LEFT_EMPTY = ("timeout_s", "webhook_url")
-"""Swagger UI fills a form with whatever a schema allows: a deadline of a second, a url that is none."""
+"""Fields without a generated example. Swagger UI fills forms from the schema: a deadline of 1 s, or an invalid URL."""
 
 
 def json_body(schema: Mapping[str, Any], example: Mapping[str, object] = EXAMPLE) -> dict[str, Any]:
-    """A JSON object, by its media type."""
+    """Return the schema of a JSON body, by its media type."""
     return {"application/json": {"schema": _untitled(schema), "example": dict(example)}}
 
 
@@ -35,7 +35,7 @@ def json_image_body(
     required: bool = False,
     example: Mapping[str, object] = EXAMPLE,
 ) -> dict[str, Any]:
-    """A JSON object of the same fields and an image as a data url."""
+    """Return the schema of a JSON body with the same fields and an image as a data URL."""
     as_text = {"type": "string", "description": f"{description} As a data url: `data:image/jpeg;base64,...`."}
     with_image = _with(schema, image, as_text, required=required)
     shown = {**example, image: EXAMPLE_IMAGE} if required else example
@@ -50,7 +50,7 @@ def form_body(
     required: bool = False,
     example: Mapping[str, object] = EXAMPLE,
 ) -> dict[str, Any]:
-    """A form of the same fields and a file named `image`, by its media type."""
+    """Return the schema of a form with the same fields and a file `image`, by its media type."""
     as_file = {"type": "string", "format": "binary", "description": description}
     form = _untitled(_with(schema, image, as_file, required=required))
     for name in LEFT_EMPTY:
@@ -59,11 +59,11 @@ def form_body(
 
 
 def _untitled(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Several routes have the same body: a generated client names its class by the route, and not twice alike."""
+    """Remove the title: several routes share the body, and a generated client must name its class by the route."""
     return {name: value for name, value in schema.items() if name != "title"}
 
 
 def _with(schema: Mapping[str, Any], name: str, its_schema: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
-    """The schema of an object with one more property."""
+    """Return an object schema with one more property."""
     needed = [*schema["required"], name] if required else schema["required"]
     return {**schema, "properties": {**schema["properties"], name: its_schema}, "required": needed}

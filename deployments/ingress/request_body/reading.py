@@ -1,4 +1,4 @@
-"""The body of a request, read within bounds of size and time: JSON fields, or a form; with an image or without."""
+"""Reads request bodies (JSON or form, with or without an image) within limits of size and time."""
 
 import asyncio
 import json
@@ -16,19 +16,19 @@ from models.errors import InvalidRequest
 from models.request.json_words import Described
 
 MAX_FIELDS_BYTES = 256 * 1024
-"""Bound on everything in a body that is not the image: two prompts of the longest kind, many times over."""
+"""Limit in bytes for everything except the image: many times the size of two prompts of maximum length."""
 PACKED = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
-"""Codings that would have to be undone. Other words there, such as `utf-8`, do no harm."""
+"""Content encodings that need decompression, which is not supported. Other values, such as `utf-8`, are harmless."""
 FORM = "multipart/form-data"
 NO_JSON = ("multipart/", "image/", "video/", "audio/", "application/octet-stream")
-"""Content types of bodies that are no JSON for sure. Others are tried: `curl -d` calls its JSON a form."""
+"""Content types that are certainly not JSON. Any other is tried as JSON: `curl -d` declares its JSON as a form."""
 ONLY_JSON = "JSON: this route takes JSON; images go to /v1/video/async_i2v"
 FORM_OR_JSON = "multipart/form-data with the fields prompt and {image}, or JSON with {image} as a data url"
 
 
 @dataclass(frozen=True)
 class ImageNames:
-    """Under which names a route takes its image: the first that holds one counts."""
+    """The field names under which a route accepts its image. The first name with an image counts."""
 
     in_form: tuple[str, ...] = ("image",)
     in_json: tuple[str, ...] = ("image",)
@@ -38,7 +38,7 @@ IMAGE = ImageNames()
 
 
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
-    """Read a JSON object, for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    """Read a JSON object for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _check_kind(request, ONLY_JSON)
     bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
@@ -47,13 +47,13 @@ async def read_json(request: Request, settings: Settings) -> tuple[dict[str, obj
 async def read_any(
     request: Request, settings: Settings, names: ImageNames = IMAGE, *, needs_image: bool = False
 ) -> tuple[dict[str, object], bytes | None]:
-    """Read a form or JSON object, with an image or without. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    """Read a form or JSON object that may have an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     allowed = FORM_OR_JSON.format(image=names.in_form[0])
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
         _check_kind(request, allowed)
     max_image_bytes = settings.limits.max_image_bytes
-    # Base64 takes 4 bytes for 3, and lines or escapes some more.
+    # Base64 takes 4 bytes for 3; line breaks and escapes add a little more.
     bounded = _bounded(request, max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     if is_form:
         fields, image = await _read_form(bounded, names, max_image_bytes)
@@ -88,7 +88,7 @@ async def _read_json_image(request: Request, names: ImageNames, allowed: str) ->
 def _parse_long(
     request: Request, content: bytearray, names: ImageNames, allowed: str
 ) -> tuple[dict[str, object], bytes | None]:
-    """Parse what is longer than fields may be: one text of it may be an image."""
+    """Parse a JSON body larger than MAX_FIELDS_BYTES, in which one text may be an image."""
     too_large = PayloadTooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
     try:
         split = split_long_text(content, MAX_FIELDS_BYTES)
@@ -101,7 +101,7 @@ def _parse_long(
 
 
 def _put_back(fields: dict[str, object], names: ImageNames, token: str, text: bytes) -> bool:
-    """Put the long text where its token stands. Whether it stood where an image may be."""
+    """Put the long text back in place of its token. Returns True if that field may hold an image."""
     for name in names.in_json:
         value = fields.get(name)
         if value == token:
@@ -121,7 +121,7 @@ def _spell_out(name: str, text: bytes) -> str:
 
 
 def _take_image(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], bytes | None]:
-    """Take the image out of the fields."""
+    """Separate the image from the fields."""
     given = {name: fields.pop(name) for name in names.in_json if name in fields}
     for name, value in given.items():
         if (image := image_in_fields(name, value)) is not None:
@@ -149,7 +149,7 @@ def _parse_object(request: Request, content: bytes, allowed: str) -> dict[str, o
 
 
 def _why(error: Exception) -> str:
-    """Why it is no JSON, without the words of Python."""
+    """Say why the body is not JSON, without Python's error text."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
@@ -165,7 +165,7 @@ async def _read_all(request: Request) -> bytearray:
 
 
 def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
-    """Bound the body: PayloadTooLarge once it passes `max_bytes`, RequestTimeout after `max_s`."""
+    """Bound the body: PayloadTooLarge above `max_bytes`, RequestTimeout after `max_s`."""
     coding = request.headers.get("content-encoding", "")
     if not PACKED.isdisjoint(coding.lower().replace(" ", "").split(",")):
         raise InvalidRequest("Content-Encoding", coding, "left out: a body is taken as it is")
@@ -185,7 +185,7 @@ def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
         if message["type"] == "http.disconnect":
             raise InvalidRequest(
                 "body", Described(f"{received} bytes and no end"), "sent to its end"
-            )  # nobody hears it
+            )  # the connection is gone, so no client reads this error
         received += len(message.get("body", b""))
         if received > max_bytes:
             raise PayloadTooLarge("more than that", max_bytes)
