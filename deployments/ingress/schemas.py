@@ -1,4 +1,4 @@
-"""The shapes of answers on the wire, and how a row becomes one."""
+"""Response schemas of the API, and how a task row is converted to them."""
 
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ class Dimensions(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The one body of every error."""
+    """The body of every error."""
 
     status: Literal["failed"] = "failed"
     error: Annotated[str, Field(description="What went wrong, for a person.")]
@@ -46,7 +46,7 @@ class ErrorBody(BaseModel):
 
 
 class AdjustedField(BaseModel):
-    """A field of the request that the model cannot use as it was given."""
+    """A parameter of the request that the model cannot use as given."""
 
     field: str
     given: int | float | str
@@ -67,7 +67,7 @@ class Submitted(BaseModel):
 
 
 class WebhookBody(BaseModel):
-    """How the message to `webhook_url` stands."""
+    """The delivery status of the message to `webhook_url`."""
 
     state: DeliveryState
     attempts: Annotated[int, Field(description="Tries so far.")]
@@ -146,7 +146,7 @@ class TaskPage(BaseModel):
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """How a queued task stands: its place, and whether an operator lets no task begin for now."""
+    """The position of a queued task, and whether an operator has paused the start of tasks."""
 
     place: QueuePosition
     paused: bool
@@ -161,7 +161,7 @@ def task_body(
     kept_s: float | None = None,
     webhook: DeliveryStatus | None = None,
 ) -> dict[str, Any]:
-    """What a client sees of a row. Its file is removed `kept_s` after the end, if that is known."""
+    """Convert a task row to the poll body. The file is removed `kept_s` seconds after the end, if known."""
     body = TaskBody(
         task_id=task.id,
         status=task_status(task.state),
@@ -190,12 +190,12 @@ def task_body(
 
 
 def adjusted_fields(task: Task) -> list[AdjustedField]:
-    """What the client asked for and does not get."""
+    """Return the requested values that the model could not use."""
     return [AdjustedField.model_validate(asdict(each)) for each in visible_to_client(task.adjustments)]
 
 
 def task_status(state: State) -> Status:
-    """The word for a state that clients of the three words know."""
+    """Map a task state to one of the three statuses that clients know."""
     match state:
         case State.COMPLETED:
             return "completed"
@@ -206,7 +206,7 @@ def task_status(state: State) -> Status:
 
 
 def _step(task: Task) -> int | None:
-    """The finished steps: once the clip is decoded or encoded, all of them."""
+    """Return the number of finished steps: all steps once the clip is being decoded or encoded."""
     if task.state != State.PROCESSING:
         return None
     return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step

@@ -1,4 +1,4 @@
-"""From checked fields to a row in the queue."""
+"""Turns validated fields into a task row in the queue."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ IDEMPOTENCY_PARAMETER = {
 
 @dataclass(frozen=True)
 class Submission:
-    """What a client sent, and where urls for it begin."""
+    """What a client submitted, and the base URL for file URLs of the task."""
 
     base_url: str
     fields: Mapping[str, object]
@@ -39,9 +39,9 @@ class Submission:
 
 
 def check_admission(context: AppContext, submission: Submission) -> Task | None:
-    """Look at all that can refuse a submit before its image is decoded, which costs the most.
+    """Run all checks that can reject a submit before its image is decoded, which is the most expensive step.
 
-    Returns the task of an earlier submit when this one repeats it. Raises what `accept` raises.
+    Returns the earlier task if this submit repeats one. Raises InvalidRequest, StorageFull, QueueFull.
     """
     new = _new_task(context, submission)
     try:
@@ -51,9 +51,9 @@ def check_admission(context: AppContext, submission: Submission) -> Task | None:
 
 
 def submit_request(context: AppContext, submission: Submission) -> Task:
-    """Check everything, then write: the picture first, so that no row waits for one that is not there.
+    """Run all checks, then write. The image is written before the row, so that no task waits for a missing image.
 
-    Returns the task of an earlier submit when this one repeats it.
+    Returns the earlier task if this submit repeats one.
     """
     new = _new_task(context, submission)
     if submission.image is None:
@@ -73,7 +73,7 @@ def submit_request(context: AppContext, submission: Submission) -> Task:
 
 
 def _new_task(context: AppContext, submission: Submission) -> NewTask:
-    """The task as its fields have it, before its image is looked at. Raises for what cannot be taken."""
+    """Build the task from its fields, before the image is decoded. Raises InvalidRequest, StorageFull."""
     settings = context.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
     idempotency = _idempotency(submission, request)
@@ -89,7 +89,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
 
 
 def _check_space(context: AppContext) -> None:
-    """Refuse before the work what could not be kept after it."""
+    """Raise StorageFull if the output store has less free space than `outputs.min_free_bytes`."""
     least = context.settings.outputs.min_free_bytes
     free = context.outputs.free_bytes() if least else None
     if free is not None and free < least:
@@ -111,7 +111,7 @@ def _with_retry_after(context: AppContext, error: QueueFull) -> QueueFull:
 
 
 def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency | None:
-    """The digest is over what the fields mean: a default that is spelt out, or another order, is the same request."""
+    """Hash what the fields mean, so that an explicit default or another field order gives the same request."""
     if submission.key is None:
         return None
     if not IDEMPOTENCY_KEY.fullmatch(submission.key):

@@ -1,4 +1,4 @@
-"""One watcher for everyone of a replica who waits for tasks to change: it asks the store one question at a time."""
+"""One watcher per replica for all requests that wait for tasks. It sends one query to the store at a time."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,11 @@ from storage.tasks import Task
 WATCH_INTERVAL_S = 0.2
 
 TaskUpdates = asyncio.Queue[Task | None]
-"""Holds the last look at a task that its reader has not taken yet; None where the row is gone."""
+"""Holds the latest state of a task that the reader has not taken yet; None if the row is gone."""
 
 
 class TaskWatcher:
-    """Lets many requests follow their tasks without a thread or a query each."""
+    """Lets many requests follow their tasks without a thread or a query for each request."""
 
     def __init__(self, tasks: TaskStore) -> None:
         self._tasks = tasks
@@ -27,7 +27,7 @@ class TaskWatcher:
 
     @contextlib.contextmanager
     def subscribe(self, task_id: str) -> Iterator[TaskUpdates]:
-        """Look at a task again and again, until the context ends. A store that is away gives no look."""
+        """Receive the state of a task repeatedly until the context ends, except while the store is unavailable."""
         updates: TaskUpdates = asyncio.Queue(maxsize=1)
         self._readers[task_id].append(updates)
         if self._watcher is None or self._watcher.done():
@@ -40,7 +40,7 @@ class TaskWatcher:
                 del self._readers[task_id]
 
     async def wait(self, task_id: str) -> Task:
-        """Return the task once it has ended. Raises NotFound where its row is gone."""
+        """Return the task once it has ended. Raises NotFound if its row is gone."""
         with self.subscribe(task_id) as updates:
             while (task := await updates.get()) is not None:
                 if task.is_finished:

@@ -1,4 +1,4 @@
-"""What an agent reads to use this server with nothing else: /skill.md, and /llms.txt that points to it."""
+"""Documents for agents: /skill.md explains the whole API, and /llms.txt points to it."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -28,7 +28,7 @@ the header, also for those whom you send them to, until `url_expires_at`; after 
 
 
 def skill_router(context: AppContext) -> APIRouter:
-    """The routes for agents."""
+    """Build the router with the documents for agents."""
     router = APIRouter(tags=["agents"])
     skill, llms = _template("skill.md"), _template("llms.txt")
 
@@ -55,7 +55,7 @@ def skill_router(context: AppContext) -> APIRouter:
 
 
 def server_facts(context: AppContext) -> dict[str, object]:
-    """Everything in the documents that is this server's own, except its address. Blocks on the store."""
+    """Return the values that depend on this server, except its address. Blocks on the store."""
     limits = context.settings.limits
     properties = request_schema(limits, context.model_info.defaults())["properties"]
     defaults = {name: schema.get("default") for name, schema in properties.items()}
@@ -73,7 +73,7 @@ def server_facts(context: AppContext) -> dict[str, object]:
 
 
 def _shared_limits(limits: RequestLimits) -> dict[str, object]:
-    """The bounds that belong to no single number."""
+    """Return the limits that apply to more than one parameter."""
     return {
         "max_total_pixels": limits.max_total_pixels,
         "max_duration_s": f"{limits.max_duration_s:g}",
@@ -91,7 +91,7 @@ def _in_json(value: object) -> object:
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
-    """The bounds of a field in words, from its JSON schema."""
+    """Describe a field's bounds as text, from its JSON schema."""
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "anyOf" in schema:
@@ -110,6 +110,6 @@ def _template(filename: str) -> Template:
 
 
 def _answer(template: Template, facts: Mapping[str, object], base_url: str, media_type: str) -> PlainTextResponse:
-    # Without public_base_url the Host stands in the document: no cache gives it to who asks by another name.
+    # Without public_base_url the document contains the Host header, so no cache may serve it under another host name.
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Vary": "Host"}
     return PlainTextResponse(template.substitute(facts, base_url=base_url), 200, headers, media_type)

@@ -1,4 +1,4 @@
-"""DELETE: a task that has not ended is canceled, one that has ended is deleted with its files."""
+"""DELETE of a task: cancels a task that has not ended, and deletes an ended task with its files."""
 
 import logging
 from typing import Any
@@ -30,15 +30,15 @@ logger = logging.getLogger("ray.serve")
 
 
 def deletion_router(context: AppContext) -> APIRouter:
-    """The route that ends and deletes tasks."""
+    """Build the router that cancels and deletes tasks."""
     router = APIRouter(tags=["tasks"])
 
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
     @context.removing.offload
     def delete_task(task_id: str, request: Request) -> DeleteResult:
-        """A queued task never starts, a running one stops within a step, a finished one goes with its files.
+        """A queued task never starts, a running one stops within a step, an ended one is deleted with its files.
 
-        `outcome` says which it was. Asking again does no harm.
+        `outcome` says which of these happened. Repeating the request is safe.
         """
         removed = cancel_or_delete_task(context, task_id, request_owner(request))
         if removed is None:
@@ -49,7 +49,7 @@ def deletion_router(context: AppContext) -> APIRouter:
 
 
 def cancel_or_delete_task(context: AppContext, task_id: str, owner: str | None) -> DeleteResult | None:
-    """Cancel the task, or delete it if it has ended; None where this owner has no such task. Blocks on the stores."""
+    """Cancel the task, or delete it if it has ended; None if the owner has no such task. Blocks on the stores."""
     if owner is not None and get_owned_task(context, task_id, owner) is None:
         return None
     removed = _cancel(context, task_id) or _delete(context, task_id)
@@ -60,7 +60,7 @@ def cancel_or_delete_task(context: AppContext, task_id: str, owner: str | None) 
 
 
 def _cancel(context: AppContext, task_id: str) -> DeleteResult | None:
-    """End the task if it has not ended. Whoever works on it writes no more, so nobody misses the picture."""
+    """Cancel the task if it has not ended. Its worker can no longer write, so nothing needs the input image."""
     if not context.tasks.cancel(task_id):
         return None
     context.outputs.delete(input_key(task_id))
@@ -68,7 +68,10 @@ def _cancel(context: AppContext, task_id: str) -> DeleteResult | None:
 
 
 def _delete(context: AppContext, task_id: str) -> DeleteResult | None:
-    """The row says so first: no poll names a file that is gone. A second call removes what the first could not."""
+    """Delete an ended task. Deletes the files after the row, so that no poll returns the URL of a deleted file.
+
+    A second call deletes files that the first call could not delete.
+    """
     deleted = context.tasks.delete(task_id)
     task = context.tasks.get(task_id)
     if task is None:

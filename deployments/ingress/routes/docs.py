@@ -1,7 +1,7 @@
-"""The page at `/docs`: Swagger UI over /openapi.json, from files of this server alone.
+"""Serves `/docs`: Swagger UI for /openapi.json, only with files of this server.
 
-FastAPI's own page loads scripts from a CDN: without the internet it stays empty, and whoever answers there runs code
-beside the page that keeps the API key.
+FastAPI's own page loads scripts from a CDN. Without internet it stays empty, and the CDN's code would run beside the
+page that stores the API key.
 """
 
 from importlib.resources import files
@@ -16,7 +16,7 @@ INDEX = "docs.html"
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        "img-src 'self' data: blob:",  # data: the icons of Swagger UI; blob: an answer that is a picture
+        "img-src 'self' data: blob:",  # data: icons of Swagger UI; blob: a response that is an image
         "media-src 'self' blob:",
         "object-src 'none'",
         "base-uri 'none'",
@@ -27,7 +27,7 @@ POLICY = "; ".join(
 
 
 def swagger_ui_router() -> APIRouter:
-    """The routes of the page."""
+    """Build the router for the page."""
     router = APIRouter(include_in_schema=False)
     page = read_swagger_ui()
 
@@ -45,6 +45,6 @@ def swagger_ui_router() -> APIRouter:
 
 
 def read_swagger_ui() -> dict[str, PageFile]:
-    """All files of the page by name: our two, and those of Swagger UI."""
+    """Return all files of the page by name: ours and those of Swagger UI."""
     shipped = read_files(files("fastapi_offline") / "static")
     return read_files(files("deployments.ingress") / "static" / "docs") | {name: shipped[name] for name in FROM_PACKAGE}

@@ -1,6 +1,6 @@
-"""What a request takes, told before it starts: whether it fits, how much memory, how long.
+"""Estimates a request before it starts: whether it fits, how much memory it takes, and how long.
 
-The submit doors refuse what does not fit; the route here answers the same without making anything.
+The submit routes reject a request that does not fit. The route here gives the same result without creating a task.
 """
 
 from collections.abc import Mapping
@@ -44,9 +44,9 @@ class Estimate(BaseModel):
 
 
 def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
-    """What of `request` the served model renders otherwise, where that is known already. Blocks on the store.
+    """Return the adjustments that the served model needs, if the model is known. Blocks on the store.
 
-    Raises DoesNotFit where the memory that the last Generator found is too small for it.
+    Raises DoesNotFit if the request needs more memory than the latest Generator had free.
     """
     profile, free_bytes = context.model_info.profile(), context.model_info.stored().free_vram_bytes
     adjusted = () if profile is None else find_adjustments(request, profile)
@@ -56,7 +56,7 @@ def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: b
 
 
 def estimate_router(context: AppContext) -> APIRouter:
-    """The route that estimates."""
+    """Build the router with the estimate route."""
     router = APIRouter(tags=["video"])
     schema = request_schema(context.settings.limits)
     description = "An image that is to become the first frame."
@@ -66,7 +66,7 @@ def estimate_router(context: AppContext) -> APIRouter:
 
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
     async def estimate_video(request: Request) -> Estimate:
-        """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
+        """Takes the body of a submit, JSON or a form, with the image if there is one. Creates no task."""
         with upload_slot(context.uploads, request):
             fields, image = await read_any(request, context.settings)
             threads = context.reading if image is None else context.decoding
@@ -76,7 +76,7 @@ def estimate_router(context: AppContext) -> APIRouter:
 
 
 def estimate(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> Estimate:
-    """Look at the memory and at the pace. Blocks on the store. Raises what a submit of the same raises."""
+    """Estimate memory and time. Blocks on the store. Raises what a submit of the same request raises."""
     request, from_image = _as_submitted(context, fields, image), image is not None
     profile, learned = context.model_info.profile(), context.model_info.stored()
     rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
@@ -94,7 +94,7 @@ def estimate(context: AppContext, fields: Mapping[str, object], image: bytes | N
 
 
 def _as_submitted(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
-    """The request as a submit takes it: a picture may change its size. Raises InvalidRequest."""
+    """Return the request as a submit would store it. An image may change its size. Raises InvalidRequest."""
     limits = context.settings.limits
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
     return request if image is None else DECODER_POOL.fit(image, request, limits).request

@@ -1,4 +1,4 @@
-"""Server-sent events: every change of a task, until it has ended."""
+"""Server-sent events: sends every change of a task until the task has ended."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ STAGES = tuple(Stage)
 PROGRESS_PARTS = 10_000_000
 STILL_HERE = ": still here\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""No cache may keep a stream, and no proxy hold it back."""
+"""No cache may store the stream, and no proxy may buffer it."""
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"example": 'id: 1\nevent: progress\ndata: {"status": "processing"}\n\n'}}},
     204: {"description": "The task has ended, and `Last-Event-ID` says that you know how"},
@@ -32,7 +32,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
-    """The route that streams."""
+    """Build the router with the event stream."""
     router = APIRouter(tags=["tasks"])
     streams = context.concurrency_limit(
         context.settings.ingress.max_event_streams, "event streams", "too_many_event_streams", "poll instead"
@@ -45,14 +45,14 @@ def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         responses=RESPONSES,
     )
     async def follow_task(task_id: str, request: Request) -> Response:
-        """Server-sent events: `progress` with the poll body at each change, then one named as the final `status`.
+        """Server-sent events: `progress` with the poll body at each change, then one event named as the final `status`.
 
-        A client that comes back with `Last-Event-ID` gets what has changed since.
+        A client that reconnects with `Last-Event-ID` gets what has changed since then.
         """
         task = await context.reading.run(get_task_or_404, context, task_id, request)
         known = request.headers.get("last-event-id", "")
         if task.is_finished and known == str(revision(task)):
-            return Response(status_code=204)  # what tells an EventSource to stop
+            return Response(status_code=204)  # makes an EventSource stop reconnecting
         streams.check_free()
         return StreamingResponse(
             _stream(context, watcher, streams, task_id, request), 200, HEADERS, "text/event-stream"
@@ -71,7 +71,7 @@ async def _stream(
 
 
 async def _changes(updates: TaskUpdates, known: str, sse_keepalive_s: float) -> AsyncIterator[Task | None]:
-    """The task whenever it is another than the `known` one; None after `sse_keepalive_s` of silence."""
+    """Yield the task whenever its revision differs from `known`; None after `sse_keepalive_s` without a change."""
     loop = asyncio.get_running_loop()
     spoken_at = loop.time()
     while True:
@@ -91,7 +91,7 @@ async def _changes(updates: TaskUpdates, known: str, sse_keepalive_s: float) -> 
 
 
 async def _next_change(updates: TaskUpdates, known: str) -> Task | None:
-    """Wait for a look that shows something new; None where the row is gone."""
+    """Wait for an update with a new revision. Returns None if the row is gone."""
     while (task := await updates.get()) is not None:
         if task.is_finished or str(revision(task)) != known:
             return task
@@ -102,12 +102,12 @@ async def _event(context: AppContext, task: Task, request: Request) -> str:
     try:
         body = await context.reading.run(task_response, context, task, request)
     except StoreUnavailable:
-        return STILL_HERE  # the place in the queue was not to be had; the next change brings it
+        return STILL_HERE  # the queue position could not be read; the next change sends it
     name = body["status"] if task.is_finished else "progress"
     return f"id: {revision(task)}\nevent: {name}\ndata: {json.dumps(body)}\n\n"
 
 
 def revision(task: Task) -> int:
-    """A number made of the row alone, so that all replicas agree; it rises with each change."""
+    """Compute a number from the row alone, so that all replicas agree. It rises with each change."""
     rank = len(STAGES) + 1 if task.is_finished else 0 if task.stage is None else 1 + STAGES.index(task.stage)
     return (task.claim_token * 10 + rank) * PROGRESS_PARTS + min(round(task.progress * 1e6), PROGRESS_PARTS - 1)

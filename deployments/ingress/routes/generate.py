@@ -1,4 +1,4 @@
-"""The four submit routes: check what came, keep the picture, write the row."""
+"""The four submit routes: validate the request, store the input image, write the task row."""
 
 import contextlib
 import logging
@@ -39,13 +39,14 @@ logger = logging.getLogger("ray.serve")
 
 
 class CompletedTask(TaskBody):
-    """The answer of a synchronous route: the final poll body, and what was ignored."""
+    """The answer of a synchronous route: the final poll body and the ignored fields."""
 
     ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
 
 
 STATUS = {State.COMPLETED: 200, State.FAILED: 500}
-"""Of a task that was waited for. Else somebody ended it: 409, no fault of the server, and nothing to send again."""
+"""HTTP status for the end of a synchronous task. A canceled or deleted task gets 409: it is no server fault, and
+clients should not retry it."""
 STATUS_BY_END: dict[int | str, dict[str, Any]] = {
     409: {"model": CompletedTask, "description": "The task was canceled or deleted meanwhile"},
     500: {"model": CompletedTask, "description": "The task failed"},
@@ -53,7 +54,7 @@ STATUS_BY_END: dict[int | str, dict[str, Any]] = {
 
 
 def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
-    """The routes that make videos."""
+    """Build the router with the submit routes."""
     router = APIRouter(tags=["video"])
     waiting = context.sync_requests
     text_body, image_body = _text_body(context), _image_body(context)
@@ -77,7 +78,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         openapi_extra=image_body,
     )
     async def submit_image_to_video(request: Request) -> Submitted:
-        """Answers at once with a task to poll. The picture becomes the first frame."""
+        """Answers at once with a task to poll. The image becomes the first frame."""
         with upload_slot(context.uploads, request):
             return await _submit(context, request, *await read_any(request, context.settings, needs_image=True))
 
@@ -91,7 +92,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     async def make_text_to_video(request: Request) -> JSONResponse:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         fields, _ = await read_json(request, context.settings)
-        with waiting.acquire():  # not before the body is there: a client that sends none holds no seat
+        with waiting.acquire():  # after the body has arrived: a client that sends no body must not hold a slot
             submitted = await _submit(context, request, fields, None)
             return await _wait(context, request, watcher, submitted)
 
@@ -115,7 +116,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 
 
 async def submit_task(context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
-    """Accept what came with `request`, and wake who works. Raises what `accept` raises."""
+    """Store the task and notify the Dispatchers. Raises what `check_admission` and `submit_request` raise."""
     threads = context.submitting if image is None else context.decoding
     origin = read_request_context(request)
     with in_span(context.tracer, "submit", origin.traceparent) as span:
@@ -158,7 +159,7 @@ async def _wait(context: AppContext, request: Request, watcher: TaskWatcher, sub
 
 
 def _text_body(context: AppContext) -> dict[str, Any]:
-    """The body for OpenAPI, with the bounds of this server."""
+    """Return the request body for OpenAPI, with this server's limits."""
     schema = request_schema(context.settings.limits)
     del schema["properties"]["fit"]
     return _described(json_body(schema))

@@ -1,4 +1,4 @@
-"""Whether the server can do its work, and what its model is doing."""
+"""Reports whether the server can work, and what the model is doing."""
 
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -41,7 +41,7 @@ class Health(BaseModel):
 
 
 def health_router(context: AppContext) -> APIRouter:
-    """The route about the server itself."""
+    """Build the router with /health."""
     router = APIRouter(tags=["health"])
     versions = {name: version(name) for name in PACKAGES} | {"ltx2-server": version("ltx2-server")}
     keys_required = bool(context.settings.api_keys)
@@ -49,7 +49,7 @@ def health_router(context: AppContext) -> APIRouter:
     @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
     async def get_health() -> JSONResponse:
-        """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
+        """200 while the server can accept tasks and store and serve videos; 503 with the reason otherwise."""
         notices = [*context.notices, *context.dynamic_notices(), *context.missing_files.notices()]
         same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
         try:
@@ -64,7 +64,7 @@ def health_router(context: AppContext) -> APIRouter:
 
 
 def _look(context: AppContext) -> dict[str, Any]:
-    """What both stores say. Raises StoreUnavailable when one of them does not answer."""
+    """Query both stores. Raises StoreUnavailable if one of them does not answer."""
     replicas = [each for each in context.tasks.live_replicas() if each.model == context.model]
     queue = {state.value: count for state, count in context.tasks.counts().items()}
     paused_at = context.tasks.paused_at()
@@ -80,11 +80,11 @@ READINESS = (
     ReplicaState.FAILED,
     ReplicaState.UNLOADED,
 )
-"""Of several replicas, the one that is nearest to work speaks for the model."""
+"""Order of readiness. Of several replicas, the one that is most ready determines the reported state."""
 
 
 def model_health(name: str, replicas: list[GeneratorReplica]) -> ModelHealth:
-    """Sum up the Generators that there are."""
+    """Summarize the live Generators."""
     if not replicas:
         return ModelHealth(name=name, state=ReplicaState.UNLOADED, replicas=0)
     best = min(replicas, key=lambda each: READINESS.index(each.state))

@@ -1,4 +1,4 @@
-"""The list of tasks: newest first, by state, page by page."""
+"""The list of tasks: newest first, filtered by state, in pages."""
 
 from typing import Annotated, Any
 
@@ -41,7 +41,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def list_tasks_router(context: AppContext) -> APIRouter:
-    """The route that lists tasks."""
+    """Build the router that lists tasks."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/tasks", summary="List tasks", response_model=TaskPage, responses=RESPONSES)
@@ -52,20 +52,21 @@ def list_tasks_router(context: AppContext) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Tasks on a page.")] = 20,
         cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
     ) -> JSONResponse:
-        """Newest first. Tasks that a client deleted are left out, and with keys those of others."""
+        """Newest first. Deleted tasks are left out; with API keys, so are the tasks of other keys."""
         wanted = LISTED & set(state) if state else LISTED
         owner = request_owner(request)
         beyond = None if cursor is None else _sequence(context, cursor, owner)
         found = context.tasks.page(wanted, limit + 1, beyond, owner=owner)
         shown = found[:limit]
-        following = shown[-1].id if len(found) > limit else None  # no number: it would count the tasks of others
+        # a task id, because a number would reveal how many tasks others have
+        following = shown[-1].id if len(found) > limit else None
         return JSONResponse({"tasks": _bodies(context, shown, request), "next_cursor": following})
 
     return router
 
 
 def _sequence(context: AppContext, cursor: str, owner: str | None) -> int:
-    """Where a page goes on. A task that was deleted meanwhile still tells."""
+    """Return where the page after `cursor` begins. This also works if that task was deleted meanwhile."""
     task = get_owned_task(context, cursor, owner)
     if task is None:
         raise InvalidRequest("cursor", cursor, "`next_cursor` of a page before")

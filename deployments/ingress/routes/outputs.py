@@ -1,4 +1,4 @@
-"""Finished files over HTTP: Range, ETag and conditional requests, from any output store."""
+"""Serves finished files from any output store, with Range, ETag and conditional requests."""
 
 import re
 from email.utils import formatdate
@@ -19,12 +19,12 @@ from storage.tasks import State
 
 FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
 TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
-"""Where it stands in the name of a file."""
+"""Position of the task id in a filename."""
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 
 
 def described_files(*media_types: str) -> dict[str, Any]:
-    """The content of an answer for OpenAPI. Generators drop what they do not know: bytes of any kind are named too."""
+    """Return a file response for OpenAPI. Generators drop unknown media types, so arbitrary bytes are listed too."""
     kinds = (*media_types, "application/octet-stream")
     return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
 
@@ -40,7 +40,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def outputs_router(context: AppContext) -> APIRouter:
-    """The routes about files."""
+    """Build the router for files."""
     router = APIRouter(tags=["outputs"])
 
     @router.head("/outputs/{filename}", include_in_schema=False)
@@ -56,7 +56,7 @@ def outputs_router(context: AppContext) -> APIRouter:
         expires: Annotated[str, Query(description="Of a signed url.", max_length=20)] = "",
         signature: Annotated[str, Query(description="Of a signed url.", max_length=100)] = "",
     ) -> Response:
-        """Names are those of `url` and `poster_url` in a completed task; where there are keys, these are signed."""
+        """The names are in `url` and `poster_url` of a completed task. With API keys these URLs are signed."""
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
         if context.settings.api_keys:
@@ -67,7 +67,7 @@ def outputs_router(context: AppContext) -> APIRouter:
 
 
 def admit(context: AppContext, filename: str, request: Request, signed: tuple[str, str]) -> None:
-    """Let in a signed url, or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
+    """Accept a signed URL or the owner's key. Raises NotFound, Forbidden, Unauthorized. Blocks on the store."""
     signer, owner = context.signer, request_owner(request)
     problem = signer.find_problem(f"outputs/{filename}", *signed) if signer else None
     if problem is None or (owner and get_owned_task(context, filename[TASK_ID], owner)):
@@ -80,13 +80,13 @@ def admit(context: AppContext, filename: str, request: Request, signed: tuple[st
 
 
 async def deliver(context: AppContext, key: str, filename: str, request: Request) -> Response:
-    """The file, a part of it, or where it is; saved as `filename`, if it is. Raises NotFound."""
+    """Send the file, a part of it, or a redirect to it. `filename` is the name for saving. Raises NotFound."""
     reads, settings = context.reads, context.settings.outputs
     file = await reads.stat(key)
     if file is None:
         raise NotFound(await explain_absence(context, key))
     context.missing_files.discard(key)
-    if settings.delivery == "redirect" and request.method == "GET":  # a signature is of one method
+    if settings.delivery == "redirect" and request.method == "GET":  # a presigned URL is valid for one method only
         url = await reads.sign(key, settings.signed_url_ttl_s, filename)
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
@@ -94,7 +94,7 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
 
 
 async def explain_absence(context: AppContext, key: str) -> str:
-    """Why there is no file under a key. Where a completed task names it, /health has a notice from now on."""
+    """Say why no file exists under `key`. If a completed task refers to the file, /health shows a notice."""
     task = await context.reading.run(context.tasks.get, key.removeprefix("outputs/")[TASK_ID])
     named = task is not None and task.state == State.COMPLETED and await context.reads.stat(key) is None
     if not named:
@@ -104,7 +104,7 @@ async def explain_absence(context: AppContext, key: str) -> str:
 
 
 def save_as(filename: str) -> dict[str, str]:
-    """The name that a file is saved under. A browser still plays it where it is, as `attachment` would forbid."""
+    """Return the header with the name for saving. `inline` lets browsers play the file; `attachment` would not."""
     return {"Content-Disposition": f'inline; filename="{filename}"'}
 
 

@@ -1,4 +1,4 @@
-"""Sends a webhook again when its client says that the receiver is back."""
+"""Sends a webhook again, after its client says that the receiver works again."""
 
 import time
 from typing import Any
@@ -19,7 +19,7 @@ NOTHING = "its webhook is not sent again: it has not ended, has no webhook_url, 
 
 
 def resend_router(context: AppContext) -> APIRouter:
-    """The route about the webhook of a task."""
+    """Build the router for the webhook of a task."""
     router = APIRouter(tags=["tasks"])
 
     @router.post(
@@ -31,7 +31,7 @@ def resend_router(context: AppContext) -> APIRouter:
     )
     @context.submitting.offload
     def resend_webhook(task_id: str, request: Request) -> dict[str, Any]:
-        """One that was given up starts anew, with all its tries; one that waits for its next try is sent at once.
+        """Restarts a failed delivery with all its attempts; sends a delivery that waits for its next attempt at once.
 
         The message and its `webhook-id` stay the same.
         """

@@ -1,4 +1,4 @@
-"""Reading tasks: the poll, and the wait of the synchronous routes."""
+"""Reads tasks: the poll route, and the response bodies that other routes share."""
 
 from collections.abc import Collection
 from typing import Any
@@ -15,7 +15,7 @@ from storage.webhooks import DeliveryState, DeliveryStatus
 
 
 def tasks_router(context: AppContext) -> APIRouter:
-    """The routes about tasks that exist."""
+    """Build the router that polls tasks."""
     router = APIRouter(tags=["tasks"])
 
     @router.get(
@@ -36,7 +36,7 @@ def _look(context: AppContext, task_id: str, request: Request) -> dict[str, Any]
 
 
 def get_task_or_404(context: AppContext, task_id: str, request: Request) -> Task:
-    """The task, if whoever asks may know of it. Raises NotFound. Blocks on the store."""
+    """Return the task if the requester owns it. Raises NotFound. Blocks on the store."""
     task = get_owned_task(context, task_id, request_owner(request))
     if task is None:
         raise NotFound(f"there is no task {task_id[:64]!r}")
@@ -44,13 +44,13 @@ def get_task_or_404(context: AppContext, task_id: str, request: Request) -> Task
 
 
 def get_owned_task(context: AppContext, task_id: str, owner: str | None) -> Task | None:
-    """The same for an owner: another one's task is as good as none. Blocks on the store."""
+    """Return the task; None if it does not exist or belongs to another owner. Blocks on the store."""
     task = context.tasks.get(task_id)
     return task if task is not None and owner in (None, task.owner) else None
 
 
 def task_response(context: AppContext, task: Task, request: Request) -> dict[str, Any]:
-    """The poll body of a task, with urls that whoever asks can reach. Blocks on the store."""
+    """Return the poll body of a task, with URLs that the requester can reach. Blocks on the store."""
     waiting = None
     if task.state == State.QUEUED:
         waiting = QueueStatus(context.tasks.queue_position(task), context.tasks.paused_at() is not None)
@@ -60,7 +60,7 @@ def task_response(context: AppContext, task: Task, request: Request) -> dict[str
 def task_response_at(
     context: AppContext, task: Task, request: Request, waiting: QueueStatus | None, webhook: DeliveryStatus | None
 ) -> dict[str, Any]:
-    """The same, of a task whose place in the queue and whose webhook are known."""
+    """Return the poll body of a task whose queue status and webhook status are known."""
     eta_s = None
     if waiting is None or not waiting.paused:
         eta_s = context.throughput.eta_s(task, waiting.place if waiting else None)
@@ -69,7 +69,7 @@ def task_response_at(
 
 
 def webhook_bodies(context: AppContext, tasks: Collection[Task]) -> dict[str, DeliveryStatus]:
-    """How the messages stand of those tasks that asked for one and have it still. Blocks on the store."""
+    """Return the delivery status of the tasks that have a webhook. Blocks on the store."""
     asked = [task for task in tasks if task.request.webhook_url is not None]
     to_come = {task.id: DeliveryStatus(DeliveryState.PENDING) for task in asked if not task.is_finished}
     return to_come | context.tasks.webhooks_of([task.id for task in asked if task.is_finished])

@@ -1,4 +1,4 @@
-"""What the asking key has used."""
+"""Reports the GPU time that the requesting key has used."""
 
 from typing import Annotated
 
@@ -31,16 +31,16 @@ class UsageBody(BaseModel):
 
 
 def usage_router(context: AppContext) -> APIRouter:
-    """The route about usage."""
+    """Build the router with the usage route."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
     @context.reading.offload
     def get_usage(request: Request) -> UsageBody:
-        """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody.
+        """GPU seconds of all runs, including failed and canceled tasks. Without API keys, the total of all tasks.
 
-        A run counts from its start and while it goes on. What a GPU's process that is killed has rendered in its last
-        step, or in the last seconds of decoding, is not counted.
+        A run counts from its start, also while it is still running. If its process is killed, the last step or the last
+        seconds of decoding are not counted.
         """
         owner = request_owner(request)
         return _sum_up(owner, context.tasks.usage(owner))

@@ -1,4 +1,4 @@
-"""The page at `/`: static files from this package, which a browser keeps until they change."""
+"""Serves the page at `/`: static files of this package, which browsers cache until they change."""
 
 import contextlib
 import hashlib
@@ -32,12 +32,12 @@ class PageFile:
 
     @cached_property
     def etag(self) -> str:
-        """Changes with the content."""
+        """The ETag; it changes with the content."""
         return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
 
 def page_router(context: AppContext) -> APIRouter:
-    """The routes of the page; it talks to the API like any other client."""
+    """Build the router of the page. The page uses the API like any other client."""
     router = APIRouter(include_in_schema=False)
     page = read_page()
 
@@ -55,12 +55,12 @@ def page_router(context: AppContext) -> APIRouter:
 
 
 def read_page() -> dict[str, PageFile]:
-    """All files of the page by name."""
+    """Return all files of the page by name."""
     return read_files(files("deployments.ingress") / "static" / "ui")
 
 
 def read_files(folder: Traversable) -> dict[str, PageFile]:
-    """Those in a folder that a browser is to have, by name."""
+    """Return the files in `folder` that browsers may load, by name."""
     return {
         file.name: PageFile(file.read_bytes(), MEDIA_TYPES[suffix])
         for file in folder.iterdir()
@@ -69,21 +69,21 @@ def read_files(folder: Traversable) -> dict[str, PageFile]:
 
 
 async def _bucket_origin(context: AppContext) -> str:
-    """Where files come from when clients are sent to the bucket for them; empty where they come from here."""
+    """Return the origin of the bucket if clients are redirected to it for files; otherwise an empty string."""
     if context.settings.outputs.delivery != "redirect":
         return ""
-    with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page is there, its videos are not
+    with contextlib.suppress(StoreUnavailable):  # no credentials yet: the page works, but cannot show its videos
         if url := await context.reads.sign(output_key("any"), 60, "any"):
             return "{0.scheme}://{0.netloc}".format(urlsplit(url))
     return ""
 
 
 def _policy(bucket: str) -> str:
-    """No request of the page leaves this server and its bucket, and nothing runs that is not a file from here."""
+    """Return the Content-Security-Policy: requests only to this server and its bucket, and no foreign scripts."""
     return "; ".join(
         (
             "default-src 'self'",
-            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: the picture that was chosen, before it is sent
+            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: preview of the chosen image before it is sent
             f"media-src 'self' {bucket}".rstrip(),
             "object-src 'none'",
             "base-uri 'none'",
@@ -94,10 +94,10 @@ def _policy(bucket: str) -> str:
 
 
 def answer_file(file: PageFile, request: Request, policy: str) -> Response:
-    """The file under the Content-Security-Policy `policy`, or a 304."""
+    """Return the file with the Content-Security-Policy `policy`, or a 304."""
     headers = {
         "ETag": file.etag,
-        "Cache-Control": "no-cache",  # kept, but asked about each time: an upgrade shows at once
+        "Cache-Control": "no-cache",  # cached, but revalidated each time, so that an upgrade shows at once
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
     }

@@ -1,4 +1,4 @@
-"""What receivers are sent, for /docs: OpenAPI has a place of its own for it."""
+"""Describes webhook messages in OpenAPI's `webhooks` section."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -42,7 +42,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class WebhookMessage(BaseModel):
-    """The end of a task, as its receiver is told."""
+    """The message about the end of a task."""
 
     type: Literal["video.completed", "video.failed", "video.canceled"]
     timestamp: Annotated[datetime, Field(description="When the task ended.")]
@@ -50,7 +50,7 @@ class WebhookMessage(BaseModel):
 
 
 def describe_webhooks(app: FastAPI) -> None:
-    """Name in /docs what is sent to a `webhook_url`."""
+    """Add the webhook message to the OpenAPI document."""
     parameters = [
         {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
         for name, text in HEADERS.items()

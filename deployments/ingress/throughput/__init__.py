@@ -1,1 +1,1 @@
-"""Estimates when a task ends, from tasks that ended lately."""
+"""Estimates when a task ends, from recently completed tasks."""

@@ -1,4 +1,4 @@
-"""How fast tasks go, from those that ended lately: when a task will be done, and when there is room again."""
+"""Estimates when a task ends and when the queue has capacity again, from recently completed tasks."""
 
 import math
 import threading
@@ -14,23 +14,24 @@ from storage.task_store import TaskStore
 from storage.tasks import QueuePosition, ReplicaState, State, Task
 
 SAMPLE_SIZE = 50
-"""Completed tasks that tell the pace."""
+"""Maximum number of completed tasks in a sample."""
 CACHE_TTL_S = 5.0
 UNKNOWN_RETRY_S = 30
 MAX_RETRY_S = 600
 BEFORE_FIXED = 0.05
-"""The part of a task to the end of its last step that is no step: the text, where all tasks were of one amount."""
+"""Fixed fraction of the time up to the last step (text encoding), if all sampled tasks had the same workload."""
 AFTER_PART = 0.15
-"""The part of a task after its last step, where none that ended tells it; as `progress` has it."""
+"""Fraction of a task's time after its last step, if no sampled task recorded it. `progress` uses the same fraction."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a look at the store told, and the Generators that work.
+    """Times of recently completed tasks, and the number of ready Generators.
 
-    `before` has a task's seconds to the end of its last step by its pixels x frames x evaluations, `after` those after
-    it by its pixels x frames: a decode costs the same after two steps and after forty. `whole` has both together, for
-    tasks of versions that did not write down where the one ends. `median_s` is the median of all, whatever their size.
+    `before_decode` maps pixels x frames x transformer evaluations to the seconds up to the end of the last step.
+    `after_denoise` maps pixels x frames to the seconds after it, because decoding costs the same after two steps as
+    after forty. `whole` covers both, for tasks of versions that did not record the end of the last step. `median_s` is
+    the median of all tasks, of any size.
     """
 
     before_decode: LinearFit = NO_FIT
@@ -41,13 +42,13 @@ class Sample:
 
     @property
     def interval_s(self) -> float | None:
-        """How often a task ends while all Generators work."""
+        """Typical seconds between two completed tasks while all Generators work."""
         return None if self.median_s is None else self.median_s / self.generators
 
 
 @dataclass
 class ThroughputEstimator:
-    """Remembers each look for a few seconds, so that polls cost no more than before."""
+    """Estimates times. Caches each sample for CACHE_TTL_S seconds, so that polls cause few extra queries."""
 
     store: TaskStore
     model: str
@@ -57,10 +58,10 @@ class ThroughputEstimator:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def eta_s(self, task: Task, place: QueuePosition | None) -> float | None:
-        """About how many seconds from now the task will be done, or None when nobody can know.
+        """Return the estimated seconds until the task is done; None if it has ended or nothing is known.
 
-        A queued task waits for what begins before it, at the pace of all Generators, or for its owner's own tasks, of
-        which no more than `max_running` go side by side: the longer of the two.
+        A queued task waits for the tasks before it, at the pace of all Generators, or for tasks of its own owner, of
+        which at most `max_running` run at once. The estimate uses the longer wait.
         """
         if task.is_finished:
             return None
@@ -74,16 +75,16 @@ class ThroughputEstimator:
         return own_s + usual_s * max(place.position / measured.generators, place.own_rounds)
 
     def render_s(self, request: VideoRequest) -> float | None:
-        """How long a task renders, or None when nothing tells it. `request` is as it is rendered."""
+        """Return the render time in seconds; None if unknown. `request` must be adjusted to the model."""
         return self._whole_s(request, self._sample())
 
     def retry_after_s(self) -> int:
-        """In how many seconds a place in the queue will be free."""
+        """Return the seconds until a place in the queue is likely free: 1 to 600, or 30 if unknown."""
         interval_s = self._sample().interval_s
         return UNKNOWN_RETRY_S if interval_s is None else min(MAX_RETRY_S, max(1, math.ceil(interval_s)))
 
     def _left_s(self, task: Task, measured: Sample) -> float | None:
-        """What is left of a running task: by the speed of its own steps, once one is done."""
+        """Return the seconds left for a running task. Once a step is done, the speed of its own steps is used."""
         request = task.rendered_request
         whole_s, after_s = self._whole_s(request, measured), measured.after_denoise.seconds(_pixels(request))
         if task.stage in (Stage.DECODING, Stage.ENCODING) and after_s is not None and task.decoding_at is not None:
@@ -96,7 +97,7 @@ class ThroughputEstimator:
         return left_s + (after_s if after_s is not None else (whole_s or 0.0) * AFTER_PART)
 
     def _whole_s(self, request: VideoRequest, measured: Sample) -> float | None:
-        """How long a task of this size takes, or None when nothing tells it."""
+        """Return the seconds for a task of this size; None if unknown."""
         before_s = measured.before_decode.seconds(self._workload(request))
         after_s = measured.after_denoise.seconds(_pixels(request))
         if before_s is None or after_s is None:
@@ -104,7 +105,7 @@ class ThroughputEstimator:
         return before_s + after_s
 
     def _denoising_left_s(self, request: VideoRequest, step: int, elapsed_s: float) -> float:
-        """What the steps that are left take, if they go as those that are done: the first are guided, and cost more."""
+        """Return the seconds of the remaining steps, from the finished ones. The guided first steps cost more."""
         all_evaluations = transformer_calls(request, self.fast_guidance_fraction)
         done = min(transformer_calls_of_steps(request, self.fast_guidance_fraction, step + 0.5), all_evaluations)
         return elapsed_s * (all_evaluations - done) / done
@@ -140,7 +141,7 @@ class ThroughputEstimator:
         )
 
     def _workload(self, request: VideoRequest) -> float:
-        """Pixels, frames, and how often the transformer looks at them."""
+        """Return pixels x frames x transformer evaluations."""
         return _pixels(request) * transformer_calls(request, self.fast_guidance_fraction)
 
 
@@ -149,17 +150,17 @@ def _pixels(request: VideoRequest) -> float:
 
 
 def _seconds(task: Task) -> float:
-    """How long a task took once the model was there."""
+    """Return the seconds from the start of rendering to the end. Loading the model is not included."""
     return max(0.0, (task.finished_at or 0.0) - (task.rendering_at or task.started_at or 0.0))
 
 
 def _before_s(task: Task) -> float | None:
-    """How long it took to the end of its last step; None for tasks of versions that did not write it down."""
+    """Return the seconds up to the end of the last step; None for tasks of versions that did not record it."""
     if task.decoding_at is None:
         return None
     return max(0.0, task.decoding_at - (task.rendering_at or task.started_at or 0.0))
 
 
 def _after_s(task: Task) -> float | None:
-    """How long it took from the end of its last step; None for tasks of versions that did not write it down."""
+    """Return the seconds after the end of the last step; None for tasks of versions that did not record it."""
     return None if task.decoding_at is None else max(0.0, (task.finished_at or 0.0) - task.decoding_at)

@@ -1,8 +1,9 @@
-"""Seconds by amount of work, from tasks that ended: a fixed part and a part by work, told apart by a robust fit.
+"""Robust fit of seconds by amount of work from completed tasks: a fixed part plus a part per amount.
 
-The line is Theil and Sen's: the median of the slopes between all pairs, here weighted by how far apart they are, since
-two tasks of nearly the same work tell little. What was measured for an amount itself is believed before the line. So
-that more work never takes less time, medians that fall are pooled (isotonic regression).
+The line is the Theil-Sen estimator: the median of the slopes between all pairs. Slopes are weighted by the distance of
+the two amounts, because two nearly equal amounts tell little. A measured amount takes precedence over the line. Falling
+medians are pooled (isotonic regression), so that more work never takes less time.
+
 P. K. Sen: Estimates of the Regression Coefficient Based on Kendall's Tau, JASA 1968.
 """
 
@@ -15,22 +16,22 @@ from itertools import combinations
 from statistics import median
 
 Point = tuple[float, float]
-"""An amount of work, and seconds."""
+"""An amount of work, and its seconds."""
 FAR = 16
-"""From tasks of one amount alone nothing is said of so many times as much."""
+"""With only one measured amount, the fit covers at most this multiple of it."""
 OUTLIER = 3
-"""A single task that is so many times over or under the line is left out."""
+"""A single task that is more than this factor above or below the line is an outlier and is left out."""
 MIN_AMOUNTS = 3
-"""Of so many amounts one can be called an outlier."""
+"""Outliers are only detected with at least this number of different amounts."""
 DEFAULT_FIXED = 0.5
-"""The fixed part, where all were of one amount and nothing tells it. Steps have less of it: `untold_fixed`."""
+"""Fixed fraction of the time if all tasks had the same amount. Denoising passes a smaller one as `untold_fixed`."""
 
 
 @dataclass(frozen=True)
 class LinearFit:
-    """What tasks of some amounts took: `known` has each amount with its seconds, which never fall.
+    """Predicts seconds from an amount. `has_data` holds the measured amounts with their seconds, which never fall.
 
-    Nothing is said of more than `most`.
+    For amounts above `most` there is no prediction.
     """
 
     has_data: tuple[Point, ...] = ()
@@ -39,7 +40,7 @@ class LinearFit:
     most: float = math.inf
 
     def seconds(self, amount: float) -> float | None:
-        """What a task takes. Never negative, never less than one of less work; None where nothing tells it."""
+        """Predict the seconds. They are never negative and never fall with the amount. Returns None if unknown."""
         if not self.has_data:
             return None
         (first, first_s), (last, last_s) = self.has_data[0], self.has_data[-1]
@@ -52,11 +53,11 @@ class LinearFit:
 
 
 NO_FIT = LinearFit()
-"""Where no task has ended yet."""
+"""The fit before any task has ended."""
 
 
 def fit_line(points: Sequence[Point], *, untold_fixed: float = DEFAULT_FIXED) -> LinearFit:
-    """The fit of tasks that took so long. `untold_fixed` is the part that is fixed where all were of one amount."""
+    """Fit a line to the points. `untold_fixed` is the fixed fraction if all points have the same amount."""
     groups = defaultdict[float, list[float]](list)
     for amount, seconds in points:
         groups[amount].append(seconds)
@@ -79,7 +80,7 @@ def _between(low: Point, high: Point, amount: float) -> float:
 
 
 def _slope(points: Sequence[Point]) -> float:
-    """The median of the slopes between all pairs, each weighted by the distance of its amounts."""
+    """Return the median of the slopes between all pairs, weighted by the distance of their amounts."""
     pairs = combinations(points, 2)
     slopes = sorted(((b[1] - a[1]) / (b[0] - a[0]), abs(b[0] - a[0])) for a, b in pairs if a[0] != b[0])
     half = sum(weight for _, weight in slopes) / 2
@@ -92,14 +93,14 @@ def _slope(points: Sequence[Point]) -> float:
 
 
 def _fits(taken: Sequence[float], line_s: float, amounts: int) -> bool:
-    """Whether an amount is believed: one that several tasks had, or one near the line."""
+    """Return True if an amount is kept: several tasks had it, or its only task is near the line."""
     if len(taken) > 1 or amounts < MIN_AMOUNTS:
         return True
     return line_s / OUTLIER <= taken[0] <= line_s * OUTLIER
 
 
 def _pool(measured: Iterable[tuple[float, float, int]]) -> tuple[Point, ...]:
-    """Seconds that never fall with the amount: neighbours that do are given their common mean."""
+    """Pool neighboring amounts whose seconds fall, and give them their common mean."""
     pools: list[tuple[float, int, list[float]]] = []
     for amount, seconds, count in measured:
         mean_s, weight, amounts = seconds, count, [amount]

@@ -1,1 +1,1 @@
-"""Webhooks: the end of a task, told to the url that its client named."""
+"""Webhooks: send the end of a task to the URL that its client named."""

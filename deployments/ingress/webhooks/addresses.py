@@ -1,7 +1,7 @@
-"""Which addresses a webhook may lead to. A client names the url, so it must not reach what only this server can.
+"""Decides which addresses a webhook may reach. Clients name the URL, so it must not reach internal addresses.
 
-Python's `is_global` follows IANA's registries as they were when it was released, and takes some networks for global
-that lead inside a cloud. So the networks stand here too, each with its reason.
+Python's `is_global` follows the IANA registries of its release date, and treats some networks as global that lead into
+a cloud's internal network. This module therefore lists further networks, each with its reason.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -43,25 +43,25 @@ NEVER: dict[str, str] = {
     "fec0::/10": "site-local, given up (RFC 3879)",
     "ff00::/8": "multicast (RFC 4291)",
 }
-"""Networks that no webhook reaches, whatever this Python thinks of them, and why."""
+"""Networks that webhooks never reach, whatever `is_global` returns, and the reason for each."""
 NEVER_IPV4 = tuple(IPv4Network(each) for each in NEVER if ":" not in each)
 NEVER_IPV6 = tuple(IPv6Network(each) for each in NEVER if ":" in each)
 NAT64 = IPv6Network("64:ff9b::/96")
-"""An IPv4 address stands in its last 32 bits (RFC 6052)."""
+"""The last 32 bits hold an IPv4 address (RFC 6052)."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is one of the open internet's, also behind the ways to write an IPv4 address as IPv6."""
+    """Return True if the address is public on the internet. IPv4 addresses embedded in IPv6 are checked as IPv4."""
     inner = _inner(address)
     if inner is not None:
         return is_public(inner)
     if isinstance(address, IPv6Address) and address.scope_id is not None:
-        return False  # of one link alone
+        return False  # a scope id: the address is valid on one link only
     return address.is_global and not address.is_multicast and not any(address in each for each in _never(address))
 
 
 def parse_address(host: str) -> Address | None:
-    """The address that a host spells out, with or without the brackets of a url; None for a name."""
+    """Parse a host that is an IP address, with or without the brackets of a URL; None for a name."""
     try:
         return ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -73,7 +73,7 @@ def _never(address: Address) -> tuple[IPv4Network, ...] | tuple[IPv6Network, ...
 
 
 def _inner(address: Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to: mapped, NAT64 or 6to4. Teredo's are never public."""
+    """Return the IPv4 address inside an IPv6 address: mapped, NAT64 or 6to4. Teredo addresses are never public."""
     if isinstance(address, IPv4Address):
         return None
     if address in NAT64:

@@ -1,4 +1,4 @@
-"""The bytes of a receiver, within bounds: httpcore reads interim answers (1xx) for as long as they come."""
+"""Bounds the bytes read from a receiver, because httpcore reads interim responses (1xx) without limit."""
 
 import re
 import ssl
@@ -7,21 +7,21 @@ from typing import Any
 import httpcore
 
 MAX_ANSWER_BYTES = 64 * 1024
-"""Of status and headers, which is all that is read of an answer. More headers than that no library takes."""
+"""Maximum bytes of status and headers; nothing else of a response is read. No library accepts larger headers."""
 MAX_INTERIM_ANSWERS = 8
-"""RFC 9110, section 15.2: a client must take one or more. A receiver has no use for many."""
+"""RFC 9110, section 15.2: a client must accept one or more. Receivers have no use for many."""
 INTERIM = re.compile(rb"(?:^|\n)HTTP/1\.[01] 1\d\d")
 OVERLAP = len("\nHTTP/1.1 10")
-"""Of an interim answer's first line so much may have come with the bytes before."""
+"""Number of bytes kept from the previous read, so that the first line of an interim response is found across reads."""
 READ_BYTES = 4096
 
 
 class TooMuchAnswer(Exception):
-    """A receiver sends more than any answer needs."""
+    """A receiver sends more than a response needs."""
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection whose receiver may say so much and no more. Raises TooMuchAnswer from `read`."""
+    """A connection with limits on the bytes and interim responses that it reads. `read` raises TooMuchAnswer."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -30,7 +30,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         self._end = b"\n"
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # httpcore's own
-        """Read what has come."""
+        """Read the bytes that have arrived. Raises TooMuchAnswer."""
         content = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
         self._bytes_read += len(content)
         self._interim += len(INTERIM.findall(self._end + content))
@@ -40,11 +40,11 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return content
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Send."""
+        """Send bytes."""
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         await self._stream.aclose()
 
     async def start_tls(
@@ -53,9 +53,9 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
-        """Speak TLS from now on, within the same bounds."""
+        """Start TLS, and keep the same limits."""
         return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks of a connection."""
+        """Return connection details that httpcore asks for."""
         return self._stream.get_extra_info(info)

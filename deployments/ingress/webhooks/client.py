@@ -1,4 +1,4 @@
-"""One try of one delivery: a POST, and what its answer means."""
+"""Makes one delivery attempt: a POST, and the meaning of its response."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,15 @@ from storage.webhooks import Delivery
 STATUS_GONE = 410
 MAX_RETRY_AFTER_S = 3600
 NO_CONNECTION = "no connection to its host"
-"""Also for a host that leads inside: so nobody learns which names there are. The log tells them apart."""
+"""Also the error for a private address, so that clients cannot find out which internal names exist. The log
+distinguishes them."""
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """What a try came to: `error` is None for a receiver that took the message, `final` says that it wants no more."""
+    """The result of an attempt. `error` is None if the receiver accepted it; `final` means no further attempt."""
 
     error: str | None = None
     final: bool = False
@@ -36,7 +37,7 @@ class DeliveryResult:
 
 
 class WebhookClient:
-    """Sends messages, within bounds of time. Of an answer it reads the status and the headers, nothing else."""
+    """Sends messages with time limits. Reads only the status and the headers of a response."""
 
     def __init__(
         self, settings: WebhookSettings, messages: PayloadBuilder, resolve: Resolve, clock: Callable[[], float]
@@ -60,7 +61,7 @@ class WebhookClient:
         await self._connections.aclose()
 
     async def send(self, delivery: Delivery) -> DeliveryResult:
-        """Make one try. Raises nothing that a receiver can bring about, and StoreUnavailable."""
+        """Make one attempt. Failures of the receiver are returned, not raised. Raises StoreUnavailable."""
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await self._send(delivery)
@@ -91,7 +92,7 @@ class WebhookClient:
 
 
 def classify_response(status: int, headers: dict[bytes, bytes]) -> DeliveryResult:
-    """What an answer means. A redirect is not followed: a receiver that moves tells the client a new url."""
+    """Interpret a response. Redirects are not followed: after a move, the client must submit the new URL."""
     if httpx.codes.is_success(status):
         return DeliveryResult()
     if status == STATUS_GONE:
@@ -101,7 +102,7 @@ def classify_response(status: int, headers: dict[bytes, bytes]) -> DeliveryResul
 
 
 def _retry_after_s(headers: dict[bytes, bytes]) -> float:
-    """How long the receiver asks to be left alone, where it says so in seconds."""
+    """Return the seconds in the Retry-After header; 0 if the header gives no seconds."""
     asked = next((value for name, value in headers.items() if name.lower() == b"retry-after"), b"")
     with contextlib.suppress(ValueError):
         return min(MAX_RETRY_AFTER_S, max(0, int(asked)))

@@ -1,6 +1,6 @@
-"""The sender beside the HTTP app, from its start to its end: in a thread with an event loop of its own.
+"""Runs the webhook sender with the app: in a thread with its own event loop.
 
-What receivers do with their connections costs the loop of the API nothing.
+The connections of receivers therefore do not load the event loop of the API.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from deployments.ingress.webhooks.worker import DeliveryWorker
 
 @contextlib.asynccontextmanager
 async def lifespan(context: AppContext) -> AsyncIterator[None]:
-    """Send webhooks meanwhile; without a secret to sign with, none."""
+    """Send webhooks while the app runs. Without a signing secret, none are sent."""
     if context.settings.webhooks.secret is None:
         yield
         return

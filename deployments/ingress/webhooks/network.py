@@ -1,6 +1,6 @@
-"""The way out: a name is looked up once, every address is checked, and the connection goes to one that was checked.
+"""Network access of webhooks: resolves a name once, checks every address, and connects to a checked address.
 
-So a second answer of the name's server cannot lead elsewhere. It knows no proxy and follows no redirect.
+A second DNS answer therefore cannot redirect the connection. Proxies are not used and redirects are not followed.
 """
 
 import asyncio
@@ -15,36 +15,36 @@ from deployments.ingress.webhooks.addresses import Address, is_public, parse_add
 from deployments.ingress.webhooks.bounded_stream import BoundedStream
 
 Resolve = Callable[[str], Awaitable[list[Address]]]
-"""Looks up the addresses of a host. Raises OSError."""
+"""Resolves a host to its addresses. Raises OSError."""
 
 MAX_TRIED = 2
-"""Addresses of one name that are connected to before the attempt has failed."""
+"""Maximum number of addresses of one name to try before the attempt fails."""
 
 
 class PrivateAddressError(Exception):
-    """A host leads to an address where no webhook may go."""
+    """A host resolves to an address that webhooks may not reach."""
 
 
 class Resolver:
-    """The system's own, in threads of its own: a silent name server takes none from others."""
+    """The system's resolver in its own threads, so that a slow name server does not block other work."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, "webhook-names")
 
     async def __call__(self, host: str) -> list[Address]:
-        """The addresses of a host, each once, in the order that the system prefers."""
+        """Return the distinct addresses of a host, in the order that the system prefers."""
         find = asyncio.get_running_loop().run_in_executor
         found = await find(self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
         addresses = [parse_address(str(each[4][0])) for each in found]
         return list(dict.fromkeys(each for each in addresses if each is not None))
 
     def close(self) -> None:
-        """Let go of the threads that wait; one in the middle of a look-up ends with it."""
+        """Shut down the threads. A look-up in progress ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class PublicNetworkBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections to public addresses, or to all where private ones are allowed."""
+    """Opens connections to public addresses only, or to any address if private ones are allowed."""
 
     def __init__(self, resolve: Resolve, *, allow_private: bool) -> None:
         self._resolve = resolve
@@ -59,7 +59,7 @@ class PublicNetworkBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the host at one of its addresses. Raises PrivateAddressError when any of them is not allowed."""
+        """Connect to one of the host's addresses. Raises PrivateAddressError if any of them is not allowed."""
         addresses = await self._addresses(host)
         for number, address in enumerate(addresses, 1):
             try:
@@ -74,7 +74,7 @@ class PublicNetworkBackend(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str) -> list[Address]:
         try:
             addresses = await self._resolve(host)
-        except (OSError, UnicodeError) as error:  # the second: no name can be written so
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be encoded
             raise httpcore.ConnectError(f"{host} could not be looked up") from error
         if not self._allow_private and not all(is_public(each) for each in addresses):
             raise PrivateAddressError(f"{host} leads to an address that is not public")

@@ -1,4 +1,4 @@
-"""What a receiver is sent: the poll body of a task as it ended, signed as Standard Webhooks 1.0 says."""
+"""Builds webhook messages: the poll body of an ended task, signed as Standard Webhooks 1.0 specifies."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,10 @@ USER_AGENT = "ltx2-server"
 
 
 class PayloadBuilder:
-    """Writes and signs. Each try of a delivery has the same id and tells the same, signed with its own time."""
+    """Builds and signs messages.
+
+    All attempts of a delivery have the same id and content. Each attempt has its own time and signature.
+    """
 
     def __init__(self, settings: Settings, url_signer: Callable[[], Signer | None]) -> None:
         self._public_base_url = settings.public_base_url
@@ -25,7 +28,7 @@ class PayloadBuilder:
         self._secrets_of = settings.webhooks.secrets_of
 
     def body(self, task: Task) -> str:
-        """JSON: `type`, `timestamp` of the end, and `data`, the poll body. Blocks on the store."""
+        """Return the JSON body: `type`, `timestamp` of the end, and `data`, the poll body. Blocks on the store."""
         base_url = task.base_url if self._public_base_url is None else str(self._public_base_url).rstrip("/")
         ended_at = datetime.fromtimestamp(task.finished_at or 0.0, UTC)
         told = {
@@ -36,7 +39,7 @@ class PayloadBuilder:
         return json.dumps(told, separators=(",", ":"))
 
     def headers(self, delivery: Delivery, body: str, now: float) -> dict[str, str]:
-        """The headers of a try that is made at `now`."""
+        """Return the headers of an attempt that is made at `now`."""
         at = datetime.fromtimestamp(int(now), UTC)
         signers = [Webhook(secret) for secret in self._secrets_of(delivery.task.owner)]
         return {

@@ -1,4 +1,4 @@
-"""Which messages go next. No host and no owner takes the places of the others, however slow its receivers are."""
+"""Selects the next deliveries, so that slow receivers of one host or owner do not block the others."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,9 +11,10 @@ from storage.webhooks import DeliveryGroup, DueDelivery
 def select_deliveries(
     due: Iterable[DueDelivery], sending: Iterable[DeliveryGroup], settings: WebhookSettings
 ) -> list[DueDelivery]:
-    """Choose of what is due what may go beside what is `sending`: the owner, then the host, with the least under way.
+    """Select due deliveries to send beside those in `sending`.
 
-    Where there are no keys all tasks are nobody's, and only the hosts are bounded.
+    The owner with the fewest deliveries in progress goes first, then the host with the fewest. Without API keys all tasks
+    are anonymous, and only the number per host is limited.
     """
     under_way, waiting, picked = list(sending), list(due), list[DueDelivery]()
     hosts, owners = Counter(each.host for each in under_way), Counter(each.owner for each in under_way)

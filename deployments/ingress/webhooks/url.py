@@ -1,4 +1,4 @@
-"""Checks a `webhook_url` at submit. Names are looked up when a message is sent, and checked then (`network.py`)."""
+"""Checks a `webhook_url` at submit. Host names are resolved and checked when a message is sent (`network.py`)."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ ALLOWED = f"an http or https url of at most {MAX_URL_CHARS} characters"
 
 
 def check_webhook(request: VideoRequest, settings: WebhookSettings) -> VideoRequest:
-    """The same request with its url in the one way to spell it. Raises InvalidRequest."""
+    """Return the request with its URL in normalized form. Raises InvalidRequest."""
     if request.webhook_url is None:
         return request
     if settings.secret is None:
@@ -33,13 +33,13 @@ def _checked(given: str, settings: WebhookSettings) -> str:
         raise InvalidRequest(FIELD, _without_credentials(url), "a url without a name and a password")
     if not settings.allow_private and _is_private(url.host or ""):
         raise InvalidRequest(FIELD, given, "a url of the open internet (webhooks.allow_private)")
-    if len(str(url)) > MAX_URL_CHARS:  # umlauts and names of other scripts become longer
+    if len(str(url)) > MAX_URL_CHARS:  # non-ASCII host names become longer when encoded
         raise InvalidRequest(FIELD, given, f"{ALLOWED}, also as it is sent: %C3%A9 for é")
     return str(url)
 
 
 def _is_private(host: str) -> bool:
-    """Whether the host spells out an address that is not public. The url's parser has resolved 0x7f.1 and the like."""
+    """Return True if the host is a private IP address. The URL parser has already resolved forms such as 0x7f.1."""
     address = parse_address(host)
     if address is not None:
         return not is_public(address)

@@ -1,7 +1,7 @@
-"""The loop that empties the outbox. Each Ingress runs one; they share the deliveries by claims that lapse.
+"""Sends the webhooks in the outbox. Each Ingress runs one worker; leases divide the deliveries among the workers.
 
-A process that dies in the middle of a try leaves a claim, and the try is made again: receivers see a message once or
-more, never not at all.
+If a process dies during an attempt, its lease expires and the attempt is repeated. Receivers get each message at least
+once.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from storage.webhooks import Delivery, DeliveryState, WebhookStore
 
 POLL_S = 1.0
 LEASE_MARGIN_S = 30.0
-"""How much longer than a try may take its claim lasts."""
+"""Seconds that a lease lasts beyond the longest possible attempt."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class DeliveryWorker:
-    """Sends what is due: so many at once, and so many to one host and for one owner."""
+    """Sends due deliveries, with limits in total, for each host and for each owner."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class DeliveryWorker:
         self._sending: dict[asyncio.Task[None], Delivery] = {}
 
     async def run(self) -> None:
-        """Send until canceled. What is under way then is tried again by whoever claims it next."""
+        """Send until canceled. Attempts in progress are then repeated by the next worker that claims them."""
         try:
             while True:
                 await self._stop_ended()
@@ -63,14 +63,14 @@ class DeliveryWorker:
             await self.close()
 
     async def _stop_ended(self) -> None:
-        """Break off what is under way for messages that somebody has ended meanwhile."""
+        """Cancel attempts of messages that were ended meanwhile."""
         try:
             await self.stop_ended()
         except StoreUnavailable as error:
             logger.warning("webhooks go on: %s", error.message)
 
     async def stop_ended(self) -> None:
-        """Break off the tries of messages that are no longer to be sent. Raises StoreUnavailable."""
+        """Cancel attempts of messages that must no longer be sent. Raises StoreUnavailable."""
         now = self._clock()
         if not self._sending or now < self._looked_at + POLL_S:
             return
@@ -84,12 +84,12 @@ class DeliveryWorker:
     async def _start_due(self) -> int:
         try:
             return await self.start_due()
-        except Exception as error:  # the loop's boundary: it outlives a store that is away
+        except Exception as error:  # boundary of the loop: it continues after the store was unavailable
             logger.warning("webhooks wait: %s", error, exc_info=not isinstance(error, StoreUnavailable))
             return 0
 
     async def start_due(self) -> int:
-        """Claim what is due, as much as there is room for, and start to send it. Returns how much that was.
+        """Claim due deliveries up to the limits, and start to send them. Returns their number.
 
         Raises StoreUnavailable.
         """
@@ -109,12 +109,12 @@ class DeliveryWorker:
         return len(claimed)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the attempts in progress."""
         while self._sending:
             await asyncio.wait(list(self._sending))
 
     async def _pause(self) -> None:
-        """Until a try has ended, and so made room; or a while, for what becomes due."""
+        """Wait until an attempt ends and frees a slot, or until the next look for due deliveries."""
         if self._sending:
             await asyncio.wait(list(self._sending), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         else:
@@ -133,7 +133,7 @@ class DeliveryWorker:
             return await self._post.send(delivery)
         except StoreUnavailable:
             raise
-        except Exception as error:  # the delivery's boundary: one that cannot be sent ends nothing else
+        except Exception as error:  # boundary of a delivery: a failure must not end other deliveries
             logger.exception("webhook %s of task %s", delivery.id, delivery.task.id, exc_info=error)
             return DeliveryResult("the server met an error of its own")
 
