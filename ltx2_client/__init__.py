@@ -1,4 +1,4 @@
-"""A client of the LTX-2 video server. Needs neither Ray nor torch.
+"""Client of the LTX-2 video server. Needs neither Ray nor torch.
 
 from ltx2_client import Client
 

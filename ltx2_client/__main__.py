@@ -1,4 +1,4 @@
-"""`python -m ltx2_client` is `ltx2`."""
+"""Makes `python -m ltx2_client` the same as the command `ltx2`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The client for asyncio. Everything that it knows stands in `operations.py`; here is only how it is awaited."""
+"""The asyncio client. `operations.py` holds all logic; this module only awaits the I/O."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Tas
 
 
 class AsyncClient:
-    """`Client`, to be awaited."""
+    """The asyncio version of `Client`, with the same methods and errors."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class AsyncClient:
         on_progress: operations.OnProgress | None = None,
         **options: Unpack[Options],
     ) -> Task:
-        """Make a video and save it as `target`; with `image` it begins with that picture."""
+        """Make a video and save it as `target`. With `image`, the video begins with that image."""
         operation = operations.generate(
             prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
         )
@@ -57,7 +57,7 @@ class AsyncClient:
     async def submit(
         self, prompt: str, *, image: operations.Image | None = None, key: str | None = None, **options: Unpack[Options]
     ) -> Submitted:
-        """Hand in a task. The same `key` again, with the same request, gives the same task."""
+        """Submit a task. Repeating the same request with the same `key` returns the same task."""
         return await self._run(
             operations.submit(prompt, image, options, key or operations.new_idempotency_key(), self._retry_policy)
         )
@@ -65,31 +65,31 @@ class AsyncClient:
     async def estimate(
         self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]
     ) -> Estimate:
-        """Ask whether a task would fit, and how long it would take. Nothing is made."""
+        """Estimate whether a task would fit and how long it would take. Creates no task."""
         return await self._run(operations.estimate(prompt, image, options, self._retry_policy))
 
     async def poll(self, task_id: str) -> Task:
-        """Ask once how a task stands."""
+        """Fetch the state of a task once."""
         return await self._run(operations.poll(task_id, self._retry_policy))
 
     async def wait(self, task_id: str, on_progress: operations.OnProgress | None = None) -> Task:
-        """Poll until it is completed; each poll is handed to `on_progress`. Raises TaskFailed."""
+        """Poll until the task is completed, and pass each poll to `on_progress`. Raises TaskFailed."""
         return await self._run(operations.wait(task_id, self._retry_policy, on_progress))
 
     async def download(self, task: Task, target: str | Path) -> Path:
-        """Save the video of a completed task."""
+        """Save the video of a completed task as `target`."""
         return await self._run(operations.download(task, Path(target), self._retry_policy))
 
     async def cancel(self, task_id: str) -> Cancellation:
-        """Cancel a task; a finished one is deleted with its files."""
+        """Cancel a task. An ended task is deleted with its files."""
         return await self._run(operations.cancel(task_id, self._retry_policy))
 
     async def tasks(self, *states: str, limit: int = 20, cursor: str | None = None) -> TaskPage:
-        """Tasks, newest first, of these states or of all."""
+        """List tasks, newest first, of these states or of all."""
         return await self._run(operations.list_tasks(states, limit, cursor, self._retry_policy))
 
     async def health(self) -> Health:
-        """Whether the server can work now. Asks once."""
+        """Fetch the health of the server once, without retries."""
         return await self._run(operations.health())
 
     async def _run(self, operation: Operation[Result]) -> Result:
@@ -109,7 +109,7 @@ class AsyncClient:
             return None
         try:
             return await self._send(what)
-        except Exception as error:  # what httpx may raise is more than it says
+        except Exception as error:  # httpx raises more exceptions than it documents
             return transport.describe_failure(self.server, error)
 
     async def _send(self, call: Request) -> Response:

@@ -1,4 +1,4 @@
-"""`ltx2`: the client as a command. Results go to stdout, all else to stderr."""
+"""The command `ltx2`. Results go to stdout, everything else to stderr."""
 
 import argparse
 import contextlib
@@ -22,13 +22,13 @@ from ltx2_client.transport import KEY_VARIABLE, PROXIES
 HEADINGS = ("task", "created", "state", "progress", "model")
 POLL_INTERVAL_S = 1.0
 CANCEL_TIMEOUT_S = 5.0
-"""Whoever pressed Ctrl-C does not want to wait for a server that is away."""
+"""Seconds. After Ctrl-C the user should not wait long for a server that does not answer."""
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 NO_KEY, UNKNOWN_ROUTE = 401, 405
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 1 for an error, 2 for wrong use, 130 for Ctrl-C."""
+    """Run one command and return its exit status: 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     _settle_streams()
     _settle_proxies()
     console = Console(stderr=True, highlight=False)
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClientError as error:
         _explain(error, console)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does: no news to anyone
+    except BrokenPipeError:  # the reader of the output closed it, as `head` does; this is no error
         _drop_output()
         return FAILED
     except OSError as error:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
     try:
         arguments = parser().parse_args(argv)
-    except SystemExit as end:  # after --help, or with what was wrong on stderr
+    except SystemExit as end:  # raised after --help, or after a usage error on stderr
         return WRONG_USE if end.code else OK
     commands = {"generate": _generate, "tasks": _tasks, "cancel": _cancel, "health": _health}
     with Client(getattr(arguments, "server", None), poll_interval_s=POLL_INTERVAL_S) as client:
@@ -62,14 +62,14 @@ def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
 
 
 def _settle_streams() -> None:
-    """Have characters that the terminal does not know shown as escapes, where they would raise."""
+    """Print characters that the terminal cannot encode as escapes, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _settle_proxies() -> None:
-    """Desktops write socks://, which means SOCKS 5 there and nothing to httpx."""
+    """Rewrite socks:// in proxy variables: desktops mean SOCKS 5 by it, but httpx does not know it."""
     for name in PROXIES:
         for spelling in (name, name.lower()):
             if os.environ.get(spelling, "").startswith("socks://"):
@@ -77,13 +77,13 @@ def _settle_proxies() -> None:
 
 
 def _drop_output() -> None:
-    """Send what is still buffered nowhere, or the interpreter would try to write it again at its end."""
+    """Discard buffered output. Otherwise the interpreter would try to write it again at exit."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write(text: str) -> None:
-    """A line of the result. Nowhere, where the shell has closed the output."""
+    """Write a line of the result. Does nothing if stdout is closed."""
     if sys.stdout is not None:
         sys.stdout.write(f"{text}\n")
 
@@ -121,7 +121,7 @@ def _announce(submitted: Submitted, console: Console) -> None:
 def _give_up(
     client: Client, arguments: argparse.Namespace, key: str, submitted: Submitted | None, console: Console
 ) -> None:
-    """Cancel what was begun. Whether a submit without an answer made a task, only the same submit again can tell."""
+    """Cancel the started task. If the submit was not answered, the same submit is sent again to learn the task id."""
     retry_timeout_s = 0.0 if submitted is None else CANCEL_TIMEOUT_S
     with Client(client.server, retry_timeout_s=retry_timeout_s) as brief, contextlib.suppress(KeyboardInterrupt):
         try:
@@ -158,12 +158,12 @@ def _tasks(client: Client, arguments: argparse.Namespace, _console: Console) -> 
 
 
 def _shown(task: Task) -> tuple[str, ...]:
-    """A row for people."""
+    """Return the cells of a table row for the terminal."""
     return task.task_id, _when(task.created_at, "%Y-%m-%d %H:%M"), activity(task), f"{task.progress:.0%}", task.model
 
 
 def _write_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as what stands in them. Nothing is cut: a narrow terminal wraps."""
+    """Print a table whose columns fit their content. Nothing is cut; a narrow terminal wraps the lines."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         _write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -191,7 +191,7 @@ def _health(client: Client, _arguments: argparse.Namespace, console: Console) ->
 
 
 def _in_words(error: ClientError) -> ClientError:
-    """A server of an earlier version does not know how to cancel."""
+    """Explain the error of an older server that cannot cancel tasks."""
     if isinstance(error, ApiError) and error.status == UNKNOWN_ROUTE:
         return ClientError("this server cannot cancel tasks")
     return error

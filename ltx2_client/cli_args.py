@@ -1,4 +1,4 @@
-"""The command line: what may be typed, and what it means."""
+"""The arguments of the command `ltx2`."""
 
 import argparse
 import math
@@ -25,7 +25,7 @@ HELP = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """Everything that `ltx2` takes."""
+    """Return the argument parser of `ltx2`."""
     server = argparse.ArgumentParser(add_help=False)
     where = f"address of the server (default: {SERVER_VARIABLE}, else {DEFAULT_SERVER})"
     server.add_argument("--server", metavar="URL", default=argparse.SUPPRESS, help=where)
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def options(arguments: argparse.Namespace) -> Options:
-    """The parameters that were typed; the server chooses the others."""
+    """Return the parameters that the user gave. The server chooses the others."""
     typed = {name: value for name, value in vars(arguments).items() if name in Options.__annotations__}
     return cast(Options, typed)
 

@@ -1,4 +1,4 @@
-"""The client that blocks."""
+"""The blocking client."""
 
 import contextlib
 import time
@@ -14,7 +14,10 @@ from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Tas
 
 
 class Client:
-    """A client of one server. Methods raise ClientError, and retry for `retry_timeout_s` while it does not answer."""
+    """Client of one server. While the server does not answer, calls are retried for `retry_timeout_s` seconds.
+
+    Methods raise ClientError.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Client:
         on_progress: operations.OnProgress | None = None,
         **options: Unpack[Options],
     ) -> Task:
-        """Make a video and save it as `target`; with `image` it begins with that picture."""
+        """Make a video and save it as `target`. With `image`, the video begins with that image."""
         operation = operations.generate(
             prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
         )
@@ -57,37 +60,37 @@ class Client:
     def submit(
         self, prompt: str, *, image: operations.Image | None = None, key: str | None = None, **options: Unpack[Options]
     ) -> Submitted:
-        """Hand in a task. The same `key` again, with the same request, gives the same task."""
+        """Submit a task. Repeating the same request with the same `key` returns the same task."""
         return self._run(
             operations.submit(prompt, image, options, key or operations.new_idempotency_key(), self._retry_policy)
         )
 
     def estimate(self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]) -> Estimate:
-        """Ask whether a task would fit, and how long it would take. Nothing is made."""
+        """Estimate whether a task would fit and how long it would take. Creates no task."""
         return self._run(operations.estimate(prompt, image, options, self._retry_policy))
 
     def poll(self, task_id: str) -> Task:
-        """Ask once how a task stands."""
+        """Fetch the state of a task once."""
         return self._run(operations.poll(task_id, self._retry_policy))
 
     def wait(self, task_id: str, on_progress: operations.OnProgress | None = None) -> Task:
-        """Poll until it is completed; each poll is handed to `on_progress`. Raises TaskFailed."""
+        """Poll until the task is completed, and pass each poll to `on_progress`. Raises TaskFailed."""
         return self._run(operations.wait(task_id, self._retry_policy, on_progress))
 
     def download(self, task: Task, target: str | Path) -> Path:
-        """Save the video of a completed task."""
+        """Save the video of a completed task as `target`."""
         return self._run(operations.download(task, Path(target), self._retry_policy))
 
     def cancel(self, task_id: str) -> Cancellation:
-        """Cancel a task; a finished one is deleted with its files."""
+        """Cancel a task. An ended task is deleted with its files."""
         return self._run(operations.cancel(task_id, self._retry_policy))
 
     def tasks(self, *states: str, limit: int = 20, cursor: str | None = None) -> TaskPage:
-        """Tasks, newest first, of these states or of all."""
+        """List tasks, newest first, of these states or of all."""
         return self._run(operations.list_tasks(states, limit, cursor, self._retry_policy))
 
     def health(self) -> Health:
-        """Whether the server can work now. Asks once."""
+        """Fetch the health of the server once, without retries."""
         return self._run(operations.health())
 
     def _run(self, operation: Operation[Result]) -> Result:
@@ -107,7 +110,7 @@ class Client:
             return None
         try:
             return self._send(what)
-        except Exception as error:  # what httpx may raise is more than it says
+        except Exception as error:  # httpx raises more exceptions than it documents
             return transport.describe_failure(self.server, error)
 
     def _send(self, call: Request) -> Response:

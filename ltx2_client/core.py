@@ -1,6 +1,6 @@
-"""Talking to the server without doing any I/O: a talk yields what is to be done and is sent what came of it.
+"""The client's protocol without I/O. An operation is a generator that yields actions and receives their results.
 
-The same talk is driven by `Client`, which blocks, and by `AsyncClient`, which awaits; neither knows what it is about.
+`Client` runs the operations with blocking I/O, and `AsyncClient` awaits the same operations.
 """
 
 import time
@@ -11,15 +11,15 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from ltx2_client.errors import ApiError, Unreachable, error_body
 
 TRANSIENT = (500, 502, 503, 504)
-"""What a server that restarts answers, or the proxy in front of it."""
+"""HTTP statuses of a restarting server, or of the proxy in front of it."""
 NO_ROUTE = 404
-"""Passes too unless the server itself says it: its proxy is there before the routes are (measured)."""
+"""Also transient unless the body comes from the server itself: its proxy starts before its routes exist (measured)."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
 class Response:
-    """What the server answered. `content` is empty where the body went into a sink."""
+    """The server's response. `content` is empty if the body went into a sink."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,26 +28,26 @@ class Response:
 
 @dataclass(frozen=True)
 class NoResponse:
-    """No answer, or not all of it."""
+    """There was no response, or it was incomplete."""
 
     reason: str
 
 
 class Sink(Protocol):
-    """Takes a body as it arrives."""
+    """Receives a body as it arrives."""
 
     def begin(self, answer: Response) -> bool:
-        """Whether the body is wanted."""
+        """Return True if the body is wanted."""
         ...
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes."""
+        """Receive the next bytes."""
         ...
 
 
 @dataclass(frozen=True)
 class Request:
-    """To do: send this. `path` may also be a whole url. With a sink, the body goes there."""
+    """Action: send this request. `path` may be a full URL. If `sink` is set, it receives the body."""
 
     method: str
     path: str
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Sleep:
-    """To do: wait."""
+    """Action: wait."""
 
     seconds: float
 
@@ -72,14 +72,14 @@ Operation: TypeAlias = Generator[Request | Sleep, Response | NoResponse | None, 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a server that does not answer is asked again, and how often a task is polled, in seconds."""
+    """How long a call is retried while the server does not answer, and the interval between polls, in seconds."""
 
     retry_timeout_s: float = 120.0
     poll_interval_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
 
     def pauses(self) -> Iterator[float]:
-        """How long to wait before each further try, until patience ends."""
+        """Yield the seconds to wait before each retry, until `retry_timeout_s` is over."""
         end, pause = self.clock() + self.retry_timeout_s, FIRST_PAUSE_S
         while (left := end - self.clock()) > 0:
             yield min(pause, left)
@@ -87,7 +87,7 @@ class RetryPolicy:
 
 
 def send_with_retry(call: Request, retry_policy: RetryPolicy) -> Operation[Response]:
-    """Send until there is an answer that is more than "not now". Raises Unreachable, Refused."""
+    """Send until the answer is not transient. Raises Unreachable, ApiError."""
     pauses = retry_policy.pauses()
     while True:
         answer = yield call
@@ -100,7 +100,7 @@ def send_with_retry(call: Request, retry_policy: RetryPolicy) -> Operation[Respo
 
 
 def is_transient(answer: Response) -> bool:
-    """Whether the same request may well be answered soon. A server that is up says so itself."""
+    """Return True if the same request may soon succeed. A body of the server itself tells this as `retryable`."""
     body = error_body(answer.content)
     if body:
         return answer.status in TRANSIENT and bool(body.get("retryable"))
@@ -114,7 +114,7 @@ def _accepted(answer: Response) -> Response:
 
 
 def reason(answer: Response | NoResponse | None) -> str:
-    """Why there is nothing better, in words."""
+    """Return why the last attempt failed."""
     if isinstance(answer, Response):
         return str(error_body(answer.content).get("error") or f"the server answers {answer.status}")
     return answer.reason if isinstance(answer, NoResponse) else "no answer"

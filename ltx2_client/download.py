@@ -1,4 +1,4 @@
-"""A file that is on its way: kept under a temporary name, goes on after a break, gets its name once it is whole."""
+"""A resumable download: written to a temporary file, resumed after a lost connection, renamed when complete."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class ResumableDownload:
-    """A sink that can be begun more than once. Left without `publish`, it leaves nothing behind."""
+    """A sink that may begin several times. If the context ends without `publish`, no file remains."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -32,14 +32,14 @@ class ResumableDownload:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):  # what could not be written cannot be at the close
+        with contextlib.suppress(OSError):  # a failed write fails again when the file is closed
             self._file.close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Raise DownloadFailed for what the disk does."""
+        """Raise DownloadFailed for file errors."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -48,17 +48,17 @@ class ResumableDownload:
 
     @property
     def whole(self) -> bool:
-        """Whether every byte is here."""
+        """True if all bytes have arrived."""
         return self._total is not None and self.size == self._total
 
     def headers(self) -> dict[str, str]:
-        """What to ask for: the rest of the same file, if some of it is here."""
+        """Return the request headers: a range for the rest of the same file if a part has arrived."""
         if self.size == 0 or self._etag is None:
             return {"Accept-Encoding": "identity"}
         return {"Accept-Encoding": "identity", "Range": f"bytes={self.size}-", "If-Range": self._etag}
 
     def begin(self, answer: Response) -> bool:
-        """Take note of what comes: the rest, all of it from the start, or nothing."""
+        """Prepare for this response: the rest, the whole file from its start, or nothing usable."""
         span = CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
         if answer.status == PARTIAL and span and int(span[1]) == self.size:
             self._total = int(span[2])
@@ -73,18 +73,18 @@ class ResumableDownload:
         return True
 
     def write(self, chunk: bytes) -> None:
-        """Keep the next bytes."""
+        """Write the next bytes."""
         with self._explained():
             self._file.write(chunk)
         self.size += len(chunk)
 
     def end(self) -> None:
-        """The body ended as it should; where its length was not told, this was all."""
+        """Note that the body ended without an error. If its length was unknown, the file is now complete."""
         if self._total is None:
             self._total = self.size
 
     def publish(self) -> Path:
-        """Give the file its name, in place of what had it before."""
+        """Move the file to its final name, and replace an existing file."""
         with self._explained():
             self._file.close()
             return self._path.replace(self._target)

@@ -1,11 +1,11 @@
-"""What can go wrong, seen from the client.
+"""Errors of the client.
 
 ClientError
-|- UsageError          an argument, a file or a variable of the environment cannot be used
-|- Unreachable       no answer in all the time that was allowed
-|- Refused           the server said no, and why
-|- TaskFailed        the task was taken, and ended without a video
-'- DownloadFailed    the video is there and did not arrive
+|- UsageError          an argument, a file or an environment variable cannot be used
+|- Unreachable         the server did not answer within the allowed time
+|- ApiError            the server rejected the request, with a reason
+|- TaskFailed          the task was accepted, but ended without a video
+'- DownloadFailed      the video exists, but the download failed
 """
 
 import json
@@ -15,7 +15,7 @@ from ltx2_client.responses import Task
 
 
 class ClientError(Exception):
-    """Any error of this package. `message` is for a person."""
+    """Base class of all errors in this package. `message` is written for users."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -23,19 +23,19 @@ class ClientError(Exception):
 
 
 class UsageError(ClientError):
-    """Nothing was sent: an argument, a file or a variable of the environment cannot be used."""
+    """Nothing was sent: an argument, a file or an environment variable cannot be used."""
 
 
 class Unreachable(ClientError):
-    """The server gave no answer, or only that it is not ready, for as long as the client was patient."""
+    """The server did not answer, or was not ready, during the whole retry time."""
 
 
 class DownloadFailed(ClientError):
-    """The file did not arrive whole."""
+    """The file did not arrive completely."""
 
 
 class ApiError(ClientError):
-    """The server answered with an error. For a wrong request, `field`, `given` and `allowed` say what to change."""
+    """The server answered with an error. For an invalid request, `field`, `given` and `allowed` say what to change."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         super().__init__(str(body.get("error") or f"the server answered {status}"))
@@ -56,7 +56,7 @@ class TaskFailed(ClientError):
 
 
 def error_body(content: bytes) -> dict[str, Any]:
-    """The server's error body; empty if something else answered, such as a proxy with a page of its own."""
+    """Return the server's error body; empty if the response came from something else, such as a proxy."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""One talk for each thing that a client can want. What a request holds and how an answer reads stands only here."""
+"""One operation for each call of the clients. Only this module knows the requests and responses of the API."""
 
 import json
 import os
@@ -31,14 +31,14 @@ STRANGER = "what answers there is no LTX-2 video server"
 
 
 def new_idempotency_key() -> str:
-    """An Idempotency-Key: a submit that is sent again with it makes no second task."""
+    """Return a new Idempotency-Key. A submit that is repeated with the same key creates no second task."""
     return secrets.token_hex(16)
 
 
 def submit(
     prompt: str, image: Image | None, options: Options, key: str, retry_policy: RetryPolicy
 ) -> Operation[Submitted]:
-    """Hand in a task. Sent again while the server does not answer, which is safe because of `key`."""
+    """Submit a task. The submit is repeated while the server does not answer; `key` makes this safe."""
     headers, fields = {"Idempotency-Key": key}, {"prompt": prompt, **options}
     if image is None:
         call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
@@ -48,7 +48,7 @@ def submit(
 
 
 def estimate(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
-    """Ask what a task would take. Nothing is made."""
+    """Estimate what a task would take. Creates no task."""
     fields = {"prompt": prompt, **options}
     if image is None:
         call = Request("POST", "/v1/video/estimate", json=fields)
@@ -58,7 +58,7 @@ def estimate(prompt: str, image: Image | None, options: Options, retry_policy: R
 
 
 def poll(task_id: str, retry_policy: RetryPolicy) -> Operation[Task]:
-    """Ask once how a task stands."""
+    """Fetch the state of a task once."""
     return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), retry_policy)))
 
 
@@ -76,18 +76,18 @@ def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None
 
 
 def list_tasks(states: Sequence[str], limit: int, cursor: str | None, retry_policy: RetryPolicy) -> Operation[TaskPage]:
-    """One page of tasks, newest first."""
+    """Fetch one page of tasks, newest first."""
     query = {"limit": limit, **({"state": list(states)} if states else {}), **({"cursor": cursor} if cursor else {})}
     return _parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), retry_policy)))
 
 
 def cancel(task_id: str, retry_policy: RetryPolicy) -> Operation[Cancellation]:
-    """Cancel a task; a finished one is deleted with its files."""
+    """Cancel a task. An ended task is deleted with its files."""
     return _parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), retry_policy)))
 
 
 def health() -> Operation[Health]:
-    """Ask once whether the server can work; that it cannot is an answer too."""
+    """Fetch the health once. A response that reports a problem is also a result."""
     answer = yield Request("GET", "/health")
     if not isinstance(answer, Response):
         raise Unreachable(reason(answer))
@@ -95,7 +95,7 @@ def health() -> Operation[Health]:
 
 
 def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[Path]:
-    """Bring a video to `target`, which is there whole or not at all. Goes on where a broken connection left off."""
+    """Download a video to `target`, completely or not at all. Resumes after a lost connection."""
     if (url := task.url) is None:
         raise DownloadFailed(f"the task has no video: its state is {task.state}")
     with ResumableDownload(target) as part:
@@ -114,7 +114,7 @@ def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[P
 
 
 def _arrived(url: str, answer: Response | NoResponse | None, part: ResumableDownload) -> bool:
-    """Whether all is here now. Raises DownloadFailed where asking again cannot help."""
+    """Return True if the file is complete. Raises DownloadFailed if another request cannot help."""
     if not isinstance(answer, Response):
         return part.whole
     if answer.status in (OK, PARTIAL):
@@ -146,20 +146,20 @@ def _task_path(task_id: str) -> str:
 
 
 def check_target(target: Path) -> None:
-    """See before the video is rendered that it can be saved. Raises UsageError."""
+    """Check that `target` can be written before the video is rendered. Raises UsageError."""
     try:
         if target.is_dir():
             raise UsageError(f"{target} is a folder; name a file in it")
         if not target.absolute().parent.is_dir():
             raise UsageError(f"{target.parent} is no folder")
-    except (OSError, ValueError) as error:  # a name that no file can have
+    except (OSError, ValueError) as error:  # an invalid file name
         raise UsageError(f"{str(target)!a} cannot be the name of a file: {error}") from error
     if not os.access(target.absolute().parent, os.W_OK):
         raise UsageError(f"{target.parent} is not writable")
 
 
 def _form(fields: Mapping[str, object]) -> dict[str, str]:
-    """Numbers as text; None, which only `seed` may be, as the empty text that means it."""
+    """Convert numbers to text. None becomes the empty text; only `seed` may be None."""
     return {name: "" if value is None else str(value) for name, value in fields.items()}
 
 

@@ -1,10 +1,10 @@
-"""What may be asked for beside the prompt. What is left out, the server chooses."""
+"""The optional parameters of a request. The server chooses omitted ones."""
 
 from typing import Literal, TypedDict
 
 
 class Options(TypedDict, total=False):
-    """The server's parameters by their own names; `GET /docs` has defaults and bounds."""
+    """The server's parameters under their own names. `GET /docs` lists defaults and limits."""
 
     negative_prompt: str
     height: int

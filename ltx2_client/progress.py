@@ -1,4 +1,4 @@
-"""The line that a terminal shows while a task goes on."""
+"""The progress line in a terminal."""
 
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,7 @@ GB = 1e9
 
 
 class ProgressLine:
-    """Shows each poll that it is called with. Where there is no terminal it shows nothing."""
+    """Displays each poll that it is called with. Without a terminal it displays nothing."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -33,14 +33,14 @@ class ProgressLine:
         self._progress.stop()
 
     def __call__(self, task: Task) -> None:
-        """Show how the task stands."""
+        """Display the state of the task."""
         self._progress.update(
             self._line, description=activity(task), completed=task.progress, left=time_left(task), refresh=True
         )
 
 
 def activity(task: Task) -> str:
-    """What is done right now, in words: "denoising 5/40"."""
+    """Return the current activity as text, such as "denoising 5/40"."""
     if task.finished:
         return task.state
     if task.paused:
@@ -56,7 +56,7 @@ def activity(task: Task) -> str:
 
 
 def time_left(task: Task) -> str:
-    """How long it will still take, in words; empty where the server does not say."""
+    """Return the remaining time as text; empty if the server gives none."""
     if task.finished or task.eta_s is None:
         return ""
     minutes, seconds = divmod(max(0, round(task.eta_s)), 60)

@@ -1,4 +1,4 @@
-"""What the server answers, as records. Fields that a newer server adds are passed over."""
+"""The server's responses as records. Unknown fields of a newer server are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -12,7 +12,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Submitted:
-    """The answer to a submit."""
+    """The response to a submit."""
 
     task_id: str
     seed: int
@@ -23,7 +23,7 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a request would take. Where it does not fit, `nearest` has sizes and lengths that do."""
+    """What a request would take. If it does not fit, `nearest` has sizes and lengths that do."""
 
     fits: bool
     gb: float | None = None
@@ -33,7 +33,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Task:
-    """How a task stands. Times are seconds since the epoch; what does not apply is None."""
+    """The state of a task. Times are seconds since the epoch; fields that do not apply are None."""
 
     task_id: str
     status: Status
@@ -65,13 +65,13 @@ class Task:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """True if the state is final."""
         return self.status != "processing"
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """Some tasks, newest first, and where the next page begins; None after the last."""
+    """A page of tasks, newest first, and the cursor of the next page; None after the last page."""
 
     tasks: tuple[Task, ...]
     next_cursor: str | None = None
@@ -79,7 +79,7 @@ class TaskPage:
 
 @dataclass(frozen=True)
 class Cancellation:
-    """What became of a task that was to be canceled: `canceled`, `deleted` or `already_deleted`."""
+    """The outcome of canceling a task: `canceled`, `deleted` or `already_deleted`."""
 
     task_id: str
     state: str
@@ -88,7 +88,7 @@ class Cancellation:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether the server can work. `model` and `queue` as /health has them."""
+    """Whether the server can work. `model` and `queue` as in /health."""
 
     status: str
     reason: str | None = None
@@ -99,14 +99,14 @@ class Health:
 
 
 def from_json(kind: type[Record], body: Mapping[str, Any]) -> Record:
-    """Make a record of an answer. Raises TypeError where a field is missing, or is not what it has to be."""
+    """Convert a response to a record. Raises TypeError if a field is missing or has a wrong type."""
     hints = get_type_hints(kind)
     values = {field.name: body[field.name] for field in fields(kind) if field.name in body}  # type: ignore[arg-type]
     return kind(**{name: _value(name, value, hints[name]) for name, value in values.items()})
 
 
 def _value(name: str, value: Any, hint: Any) -> Any:
-    """The value as the record has it. Raises TypeError."""
+    """Convert a value to the field's type. Raises TypeError."""
     kind, of = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, UnionType):
         if value is None and type(None) in of:

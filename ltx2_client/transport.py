@@ -1,4 +1,4 @@
-"""What both clients tell httpx, once: the address, time limits, and a call in httpx's words."""
+"""Shared httpx code of both clients: address, time limits, and converting requests and responses."""
 
 import os
 import ssl
@@ -13,23 +13,23 @@ from ltx2_client.errors import ClientError, Unreachable, UsageError
 
 DEFAULT_SERVER = "http://localhost:8004"
 SERVER_VARIABLE = "LTX_SERVER"
-"""Not LTX2_...: the server refuses such variables when it does not know them."""
+"""Not named LTX2_...: the server rejects unknown environment variables with that prefix."""
 KEY_VARIABLE = "LTX_API_KEY"
 PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-"""What httpx and OpenSSL read from the environment; the first also in small letters."""
+"""Environment variables that httpx and OpenSSL read; also in lower case for the proxies."""
 MAX_PORT = 65_535
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-"""For one answer, in seconds; a download may be silent for as long between two chunks."""
+"""Seconds for a response; also the longest silence between two chunks of a download."""
 
 
 def server_url(server: str | None) -> str:
-    """The base url: what was said, or the environment's, or the default. Raises ClientError."""
+    """Return the base URL: the argument, else the environment variable, else the default. Raises ClientError."""
     url = server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER
     url = url if "://" in url else f"http://{url}"
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError):  # UnicodeError, of a name that is none, is one too
+    except (httpx.InvalidURL, ValueError):  # also covers UnicodeError, from an invalid host name
         parsed = httpx.URL()
     whole = parsed.scheme in ("http", "https") and parsed.host and not (parsed.query or parsed.fragment)
     if not whole or any(char.isspace() for char in url) or not 0 < (parsed.port or 80) <= MAX_PORT:
@@ -38,7 +38,7 @@ def server_url(server: str | None) -> str:
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
-    """What the server asks for: the key that was said, or the environment's. Raises ClientError."""
+    """Return the Authorization header from the argument or the environment variable. Raises ClientError."""
     key = api_key or os.environ.get(KEY_VARIABLE)
     if not key:
         return {}
@@ -48,7 +48,7 @@ def key_headers(api_key: str | None) -> dict[str, str]:
 
 
 def arguments(base_url: str, call: Request, key: Mapping[str, str]) -> dict[str, Any]:
-    """A call as httpx's `request` and `stream` take it. The key goes to the server alone: signed urls need none."""
+    """Convert a request to arguments of httpx. The key is only sent to the server itself; signed URLs need none."""
     url = call.path if "://" in call.path else base_url + call.path
     own = key if url.startswith(base_url + "/") else {}
     return {
@@ -63,7 +63,7 @@ def arguments(base_url: str, call: Request, key: Mapping[str, str]) -> dict[str,
 
 
 def to_response(response: httpx.Response, content: bytes = b"") -> Response:
-    """A response as talks know it."""
+    """Convert httpx's response to this package's."""
     headers: Mapping[str, str] = response.headers
     return Response(response.status_code, headers, content)
 
@@ -72,9 +72,10 @@ Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
 def open_http(kind: type[Http], transport: Callable[[], Any], server: str) -> Http:
-    """A client of httpx, with the proxies and certificates of the environment. Raises UsageError where they cannot be.
+    """Create an httpx client with proxies and certificates from the environment. Raises UsageError if they are invalid.
 
-    httpx makes a connection for each proxy at once: one that it cannot use fails also where NO_PROXY goes past it.
+    httpx creates a transport for each proxy at once. An unusable proxy therefore fails even if NO_PROXY excludes the
+    server.
     """
     options: dict[str, Any] = {"timeout": TIMEOUT, "follow_redirects": True}
     try:
@@ -87,13 +88,13 @@ def open_http(kind: type[Http], transport: Callable[[], Any], server: str) -> Ht
     except ImportError as error:
         how = "pip install 'httpx[socks]', or NO_PROXY with the server's name goes past it"
         raise UsageError(f"{_variables(PROXIES)} names a SOCKS proxy, which needs a package: {how}") from error
-    except Exception as error:  # whatever reading proxies and certificates runs into: ValueError, OSError, ...
+    except Exception as error:  # reading proxies and certificates raises ValueError, OSError and others
         names = _variables((*PROXIES, *CERTIFICATES)) or "the environment"
         raise UsageError(f"{names} cannot be used: {_in_one_line(error)}") from error
 
 
 def build_request(http: Http, base_url: str, call: Request, key: Mapping[str, str]) -> httpx.Request:
-    """The request of a call. Raises UsageError where no request can hold what it says, such as half a character."""
+    """Build the httpx request. Raises UsageError for values that no request can hold, such as half a character."""
     try:
         return http.build_request(**arguments(base_url, call, key))
     except (ValueError, TypeError, httpx.InvalidURL) as error:
@@ -101,7 +102,7 @@ def build_request(http: Http, base_url: str, call: Request, key: Mapping[str, st
 
 
 def describe_failure(base_url: str, error: Exception) -> NoResponse:
-    """What happened to a call, in words. Raises Unreachable where asking again cannot help, and what is ours."""
+    """Describe why a request failed. Raises Unreachable if a retry cannot help, and re-raises this package's errors."""
     if isinstance(error, ClientError):
         raise error
     proxies = _variables(PROXIES)
@@ -114,7 +115,7 @@ def describe_failure(base_url: str, error: Exception) -> NoResponse:
 
 
 def _is_untrusted(error: BaseException | None) -> bool:
-    """Whether the server's certificate was refused: it will be the next time."""
+    """Return True if the server's certificate was rejected. A retry would fail too."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
@@ -123,7 +124,7 @@ def _is_untrusted(error: BaseException | None) -> bool:
 
 
 def _variables(names: Sequence[str]) -> str:
-    """Those of these variables that are set, as they are spelt there."""
+    """Return the variables among `names` that are set, in their spelling in the environment."""
     spelt = (spelling for name in names for spelling in (name, name.lower()))
     return " and ".join(name for name in spelt if os.environ.get(name))
 

@@ -41,7 +41,8 @@ class Submission:
 def check_admission(context: AppContext, submission: Submission) -> Task | None:
     """Run all checks that can reject a submit before its image is decoded, which is the most expensive step.
 
-    Returns the earlier task if this submit repeats one. Raises InvalidRequest, StorageFull, QueueFull.
+    Returns the earlier task if this submit repeats one.
+    Raises InvalidRequest, IdempotencyKeyReused, StorageFull, QueueFull.
     """
     new = _new_task(context, submission)
     try:

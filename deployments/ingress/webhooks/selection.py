@@ -13,8 +13,8 @@ def select_deliveries(
 ) -> list[DueDelivery]:
     """Select due deliveries to send beside those in `sending`.
 
-    The owner with the fewest deliveries in progress goes first, then the host with the fewest. Without API keys all tasks
-    are anonymous, and only the number per host is limited.
+    The owner with the fewest deliveries in progress goes first, then the host with the fewest.
+    Without API keys all tasks are anonymous, and only the number per host is limited.
     """
     under_way, waiting, picked = list(sending), list(due), list[DueDelivery]()
     hosts, owners = Counter(each.host for each in under_way), Counter(each.owner for each in under_way)
