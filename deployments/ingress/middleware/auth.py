@@ -24,10 +24,10 @@ PUBLIC_PREFIXES = ("/page/", "/docs/")
 SIGNED_FOLDER = "/outputs/"
 """The route of this folder also accepts a signature, so the route itself checks access."""
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ltx2"'}
-MISSING_KEY = "this server wants an API key: send the header Authorization: Bearer KEY"
-UNKNOWN_KEY = "the API key is not known here"
+MISSING_KEY = "this server requires an API key: send the header Authorization: Bearer KEY"
+UNKNOWN_KEY = "the API key is unknown"
 NO_KEYS_NOTICE = (
-    "api_keys is empty: whoever reaches this server may use it, and sees and may delete every task (docs/security.md)"
+    "api_keys is empty: anyone who can reach this server can use it, and see and delete every task (docs/security.md)"
 )
 
 

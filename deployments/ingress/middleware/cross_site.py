@@ -13,7 +13,7 @@ from deployments.ingress.errors import error_response
 from deployments.ingress.schemas import ErrorBody
 
 SAFE_SITES = ("GET", "HEAD", "OPTIONS")
-REFUSAL = "a page of another site sent this; cors_origins has the sites that may"
+REFUSAL = "a page of another site sent this request; cors_origins lists the sites that may do so"
 
 
 class CrossSiteRequestMiddleware:

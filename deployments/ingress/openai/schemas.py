@@ -65,11 +65,12 @@ class Video(BaseModel):
     created_at: Annotated[int, Field(description="Seconds since the epoch, as all times here.")]
     completed_at: int | None = None
     expires_at: Annotated[
-        int | None, Field(description="When the file is removed; null before it is there, and if it is kept.")
+        int | None,
+        Field(description="When the file is removed; null until the file exists, and if the server keeps it."),
     ] = None
     prompt: str
     size: Annotated[str, Field(description="Width x height as rendered, in multiples of 64.")]
-    seconds: Annotated[str, Field(description="How long it plays.")]
+    seconds: Annotated[str, Field(description="Duration of the video in seconds.")]
     remixed_from_video_id: str | None = None
     error: VideoFailure | None = None
 
@@ -104,7 +105,7 @@ class ServedModel(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
-    created: Annotated[int, Field(description="Since when it is served here, in seconds since the epoch.")]
+    created: Annotated[int, Field(description="When this server began to serve it, in seconds since the epoch.")]
     owned_by: str
 
 

@@ -28,10 +28,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code
 class Estimate(BaseModel):
     """The answer of the route."""
 
-    fits: Annotated[bool, Field(description="Whether there is GPU memory for it; otherwise a submit is a 422.")]
+    fits: Annotated[bool, Field(description="Whether the GPU memory suffices; otherwise a submit gets a 422.")]
     gb: Annotated[
         float | None,
-        Field(description="GPU memory that it takes beside the model; null where none is used, or nothing is known."),
+        Field(description="GPU memory in GB beside the model; null if no GPU is used, or if nothing is known."),
     ]
     seconds: Annotated[
         float | None,
@@ -40,7 +40,9 @@ class Estimate(BaseModel):
             "none is like it"
         ),
     ]
-    nearest: Annotated[list[Dimensions], Field(description="Where it does not fit: the nearest that do.")]
+    nearest: Annotated[
+        list[Dimensions], Field(description="If it does not fit: the nearest sizes and lengths that fit.")
+    ]
 
 
 def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
@@ -59,7 +61,7 @@ def estimate_router(context: AppContext) -> APIRouter:
     """Build the router with the estimate route."""
     router = APIRouter(tags=["video"])
     schema = request_schema(context.settings.limits)
-    description = "An image that is to become the first frame."
+    description = "The image for the first frame."
     form = form_body(schema, "image", description)
     content = form | json_image_body(schema, "image", description)
     body = {"requestBody": {"required": True, "content": content}}

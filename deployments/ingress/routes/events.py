@@ -24,7 +24,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """No cache may store the stream, and no proxy may buffer it."""
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"example": 'id: 1\nevent: progress\ndata: {"status": "processing"}\n\n'}}},
-    204: {"description": "The task has ended, and `Last-Event-ID` says that you know how"},
+    204: {"description": "The task has ended, and `Last-Event-ID` shows that you have its final state"},
     404: {"model": ErrorBody},
     429: {"model": ErrorBody},
     503: {"model": ErrorBody},

@@ -33,9 +33,10 @@ class Health(BaseModel):
     model: ModelHealth | None = None
     queue: dict[str, int] | None = None
     paused_at: Annotated[
-        float | None, Field(description="Since when an operator lets no task begin, if so; tasks are still taken.")
+        float | None,
+        Field(description="When an operator paused the start of tasks; null if not paused. Tasks are still accepted."),
     ] = None
-    keys_required: Annotated[bool, Field(description="Whether the other routes ask for an API key.")]
+    keys_required: Annotated[bool, Field(description="Whether the other routes require an API key.")]
     notices: list[str] = []
     versions: dict[str, str]
 

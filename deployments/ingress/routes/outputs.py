@@ -33,7 +33,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": described_files(*MEDIA_TYPES.values())},
     206: {"description": "The range that was asked for"},
     304: {"description": "The file has not changed"},
-    307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
+    307: {"description": "The file is at this url for a limited time (if `outputs.delivery` is `redirect`)"},
     412: {"model": ErrorBody, "description": "The file is not the one that `If-Match` names"},
     416: {"model": ErrorBody, "description": "The range lies outside the file"},
 }

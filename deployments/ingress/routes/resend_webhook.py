@@ -15,7 +15,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorBody, "description": "There is nothing to send again."},
     503: {"model": ErrorBody},
 }
-NOTHING = "its webhook is not sent again: it has not ended, has no webhook_url, or the receiver has it already"
+NOTHING = (
+    "the webhook cannot be sent again: the task has not ended or has no webhook_url, or its receiver has the message"
+)
 
 
 def resend_router(context: AppContext) -> APIRouter:

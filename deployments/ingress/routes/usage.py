@@ -17,14 +17,14 @@ class DayOfUse(BaseModel):
     """One day of UTC."""
 
     day: Annotated[str, Field(description="As 2026-11-25.")]
-    runs: Annotated[int, Field(description="Tasks that a GPU worked on, each time one did.")]
-    gpu_s: Annotated[float, Field(description="How long GPUs rendered, in seconds; without loading the model.")]
+    runs: Annotated[int, Field(description="Number of runs on a GPU. A task that ran twice counts twice.")]
+    gpu_s: Annotated[float, Field(description="Seconds that GPUs rendered, without loading the model.")]
 
 
 class UsageBody(BaseModel):
     """The answer of the route."""
 
-    owner: Annotated[str | None, Field(description="The name of your key; null where the server asks for none.")]
+    owner: Annotated[str | None, Field(description="The name of your key; null if the server requires no key.")]
     runs: int
     gpu_s: float
     days: Annotated[list[DayOfUse], Field(description=f"The last {SHOWN_DAYS} with a run, newest first.")]

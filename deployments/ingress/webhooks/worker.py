@@ -67,7 +67,7 @@ class DeliveryWorker:
         try:
             await self.stop_ended()
         except StoreUnavailable as error:
-            logger.warning("webhooks go on: %s", error.message)
+            logger.warning("webhooks continue after an error: %s", error.message)
 
     async def stop_ended(self) -> None:
         """Cancel attempts of messages that must no longer be sent. Raises StoreUnavailable."""
