@@ -19,7 +19,7 @@ EXAMPLE_IMAGE = (
     "AAAAAElFTkSuQmCC"
 )
 LEFT_EMPTY = ("timeout_s", "webhook_url")
-"""Fields without a generated example. Swagger UI fills forms from the schema: a deadline of 1 s, or an invalid URL."""
+"""Form fields left empty in /docs. Swagger UI would fill them from the schema: a deadline of 1 s, an invalid URL."""
 
 
 def json_body(schema: Mapping[str, Any], example: Mapping[str, object] = EXAMPLE) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class DeliveryWorker:
     async def _start_due(self) -> int:
         try:
             return await self.start_due()
-        except Exception as error:  # boundary of the loop: it continues after the store was unavailable
+        except Exception as error:  # boundary of the loop: it continues after any error
             logger.warning("webhooks wait: %s", error, exc_info=not isinstance(error, StoreUnavailable))
             return 0
 
