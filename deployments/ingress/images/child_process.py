@@ -1,6 +1,6 @@
 """Decodes HEIC and AVIF in a child process with bounded memory and time.
 
-The cost of decoding is not known from the file headers: each of a thousand tiles may be larger than declared. The decoders
+The file headers do not show the cost of decoding: each of a thousand tiles may be larger than declared. The decoders
 are large C programs that read untrusted files. The child process holds no secret, and a crash of it only rejects one
 image.
 """
