@@ -76,8 +76,8 @@ Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 def open_http(kind: type[Http], transport: Callable[[], Any], server: str) -> Http:
     """Create an httpx client with proxies and certificates from the environment. Raises UsageError if they are invalid.
 
-    httpx creates a transport for each proxy at once. An unusable proxy therefore fails even if NO_PROXY excludes the
-    server.
+    httpx creates a transport for each proxy at once, so an unusable proxy fails even if NO_PROXY excludes the server.
+    In that case the client is created without proxies.
     """
     options: dict[str, Any] = {"timeout": TIMEOUT, "follow_redirects": True}
     try:
