@@ -27,7 +27,7 @@ from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Tas
 Image = str | Path | bytes
 OnProgress = Callable[[Task], None]
 Record = TypeVar("Record")
-STRANGER = "what answers there is no LTX-2 video server"
+STRANGER = "this address does not answer like an LTX-2 video server"
 
 
 def new_idempotency_key() -> str:
