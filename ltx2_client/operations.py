@@ -151,7 +151,7 @@ def check_target(target: Path) -> None:
         if target.is_dir():
             raise UsageError(f"{target} is a folder; name a file in it")
         if not target.absolute().parent.is_dir():
-            raise UsageError(f"{target.parent} is no folder")
+            raise UsageError(f"{target.parent} is not a folder")
     except (OSError, ValueError) as error:  # not a valid file name
         raise UsageError(f"{str(target)!a} cannot be the name of a file: {error}") from error
     if not os.access(target.absolute().parent, os.W_OK):
