@@ -77,7 +77,7 @@ class AsyncClient:
         return await self._run(operations.wait(task_id, self._retry_policy, on_progress))
 
     async def download(self, task: Task, target: str | Path) -> Path:
-        """Save the video of a completed task."""
+        """Save the video of a completed task as `target`."""
         return await self._run(operations.download(task, Path(target), self._retry_policy))
 
     async def cancel(self, task_id: str) -> Cancellation:

@@ -28,7 +28,7 @@ NO_KEY, UNKNOWN_ROUTE = 401, 405
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 1 for an error, 2 for wrong use, 130 for Ctrl-C."""
+    """Run one command and return its exit status: 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     _settle_streams()
     _settle_proxies()
     console = Console(stderr=True, highlight=False)

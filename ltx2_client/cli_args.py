@@ -13,14 +13,14 @@ HELP = {
     "height": "pixels, a multiple of 64",
     "width": "pixels, a multiple of 64",
     "num_frames": "121 is about 5 s",
-    "length": "auto has the model choose, num_frames at most (LTX-2.5)",
+    "length": "auto lets the model choose, up to num_frames (LTX-2.5)",
     "frame_rate": "frames per second",
     "num_inference_steps": "20 is faster, 40 looks better",
     "seed": "a whole number, or random; the same seed gives the same video",
     "timeout_s": "seconds after which the task fails if it is not done",
-    "webhook_url": "where the server tells that the task has ended",
-    "quality": "fast leaves out what shows little",
-    "fit": "how a picture of another shape is brought to the size",
+    "webhook_url": "url that the server notifies when the task has ended",
+    "quality": "fast skips work with little visible effect",
+    "fit": "how an image of another shape is fitted to the size",
 }
 
 
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
     cancel = command("cancel", "Cancel a task. One that is finished is deleted with its files.")
     cancel.add_argument("task_id", metavar="ID")
-    command("health", "Say whether the server can work, and what it serves.")
+    command("health", "Show whether the server can work, and what it serves.")
     return top
 
 

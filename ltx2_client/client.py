@@ -78,7 +78,7 @@ class Client:
         return self._run(operations.wait(task_id, self._retry_policy, on_progress))
 
     def download(self, task: Task, target: str | Path) -> Path:
-        """Save the video of a completed task."""
+        """Save the video of a completed task as `target`."""
         return self._run(operations.download(task, Path(target), self._retry_policy))
 
     def cancel(self, task_id: str) -> Cancellation:

@@ -27,7 +27,7 @@ from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Tas
 Image = str | Path | bytes
 OnProgress = Callable[[Task], None]
 Record = TypeVar("Record")
-STRANGER = "what answers there is no LTX-2 video server"
+STRANGER = "this address does not answer like an LTX-2 video server"
 
 
 def new_idempotency_key() -> str:
@@ -151,7 +151,7 @@ def check_target(target: Path) -> None:
         if target.is_dir():
             raise UsageError(f"{target} is a folder; name a file in it")
         if not target.absolute().parent.is_dir():
-            raise UsageError(f"{target.parent} is no folder")
+            raise UsageError(f"{target.parent} is not a folder")
     except (OSError, ValueError) as error:  # not a valid file name
         raise UsageError(f"{str(target)!a} cannot be the name of a file: {error}") from error
     if not os.access(target.absolute().parent, os.W_OK):

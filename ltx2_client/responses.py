@@ -123,5 +123,5 @@ def _value(name: str, value: Any, hint: Any) -> Any:
         return int(value)
     whole = isinstance(value, allowed) and (isinstance(value, bool) == (kind is bool))
     if not whole or (isinstance(value, float) and not isfinite(value)):
-        raise TypeError(f"{name} is no {hint}")
+        raise TypeError(f"{name} is not {hint}")
     return value

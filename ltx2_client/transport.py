@@ -33,7 +33,7 @@ def server_url(server: str | None) -> str:
         parsed = httpx.URL()
     whole = parsed.scheme in ("http", "https") and parsed.host and not (parsed.query or parsed.fragment)
     if not whole or any(char.isspace() for char in url) or not 0 < (parsed.port or 80) <= MAX_PORT:
-        raise UsageError(f"{url!a} is no address of a server, such as {DEFAULT_SERVER}")
+        raise UsageError(f"{url!a} is not a server address, such as {DEFAULT_SERVER}")
     return url.rstrip("/")
 
 
@@ -43,7 +43,9 @@ def key_headers(api_key: str | None) -> dict[str, str]:
     if not key:
         return {}
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UsageError(f"{KEY_VARIABLE} or api_key is no key: it holds a blank, or what no header can")
+        raise UsageError(
+            f"{KEY_VARIABLE} or api_key is not a valid key: it has a blank, or a character that no header can hold"
+        )
     return {"Authorization": f"Bearer {key}"}
 
 
@@ -89,7 +91,7 @@ def open_http(kind: type[Http], transport: Callable[[], Any], server: str) -> Ht
                 raise
             return kind(**options, transport=transport())
     except ImportError as error:
-        how = "pip install 'httpx[socks]', or NO_PROXY with the server's name goes past it"
+        how = "pip install 'httpx[socks]', or exclude the server with NO_PROXY"
         raise UsageError(f"{_variables(PROXIES)} names a SOCKS proxy, which needs a package: {how}") from error
     except Exception as error:  # proxies and certificates raise various errors: ValueError, OSError, ...
         names = _variables((*PROXIES, *CERTIFICATES)) or "the environment"
@@ -109,7 +111,7 @@ def describe_failure(base_url: str, error: Exception) -> NoResponse:
     if isinstance(error, ClientError):
         raise error
     proxies = _variables(PROXIES)
-    through = f", by way of {proxies}" if proxies else ""
+    through = f", through {proxies}" if proxies else ""
     reason = f"no answer from {base_url}{through} ({_in_one_line(error)})"
     lasting = isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError) or _is_untrusted(error)
     if isinstance(error, httpx.TransportError) and not lasting:

@@ -32,7 +32,7 @@ DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll 
 
 
 def create_app(context: AppContext) -> FastAPI:
-    """Build the app from its context."""
+    """Build the app with all middleware, error handlers and routers."""
     app = FastAPI(
         title="LTX-2 video server",
         description=DESCRIPTION,

@@ -22,7 +22,7 @@ class PreconditionFailed(HTTPException):
     """The file is not the version that the client wants a part of."""
 
     def __init__(self, file: StoredFile) -> None:
-        super().__init__(412, f'the file is another one than you name: its ETag is "{file.etag}"')
+        super().__init__(412, f'the file does not match your condition: its ETag is "{file.etag}"')
 
 
 def check_preconditions(request: Request, file: StoredFile) -> None:

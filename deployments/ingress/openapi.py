@@ -1,6 +1,6 @@
 """The route /openapi.json: it adds the server's address and the model's defaults, known only while the server runs.
 
-Importers of OpenAPI, such as Dify and LibreChat, refuse a document without `servers`.
+OpenAPI importers such as Dify and LibreChat reject a document without `servers`.
 """
 
 import copy

@@ -18,7 +18,7 @@ GONE_MESSAGES = {
     State.EXPIRED: "the video was removed because of its age",
     State.DELETED: "the video was deleted",
 }
-ADJUSTED = "What this model renders otherwise than you asked for, as far as the model is known yet."
+ADJUSTED = "Values that this model cannot use as you gave them, as far as the model is known yet."
 QUEUED_MESSAGE = "Task queued. Poll GET /v1/video/tasks/{task_id}"
 
 
@@ -31,22 +31,22 @@ class Dimensions(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The one body of every error."""
+    """The body of every error."""
 
     status: Literal["failed"] = "failed"
-    error: Annotated[str, Field(description="What went wrong, for a person.")]
-    error_code: Annotated[str, Field(description="The same for a program; never renamed.")]
+    error: Annotated[str, Field(description="What went wrong, as text for people.")]
+    error_code: Annotated[str, Field(description="The kind of error, for programs; codes are never renamed.")]
     retryable: Annotated[bool, Field(description="Whether the same request may succeed later.")] = False
     field: Annotated[str | None, Field(description="The field that is wrong.")] = None
-    given: Annotated[str | None, Field(description="What it held.")] = None
-    allowed: Annotated[str | None, Field(description="What it may hold.")] = None
+    given: Annotated[str | None, Field(description="The value that you sent.")] = None
+    allowed: Annotated[str | None, Field(description="The values that are allowed.")] = None
     nearest: Annotated[
         list[Dimensions] | None, Field(description="For does_not_fit: the nearest sizes and lengths that fit.")
     ] = None
 
 
 class AdjustedField(BaseModel):
-    """A field of the request that the model cannot use as it was given."""
+    """A parameter of the request that the model cannot use as given."""
 
     field: str
     given: int | float | str
@@ -60,30 +60,32 @@ class Submitted(BaseModel):
     task_id: str
     status: Status = "processing"
     message: str = QUEUED_MESSAGE
-    seed: Annotated[int, Field(description="The seed that is used, drawn if you sent null.")]
+    seed: Annotated[int, Field(description="The seed in use; a random one if you sent null.")]
     model: str
     ignored: Annotated[list[str], Field(description="Fields that you sent and that do not exist.")] = []
     adjusted: Annotated[list[AdjustedField], Field(description=ADJUSTED)] = []
 
 
 class WebhookBody(BaseModel):
-    """How the message to `webhook_url` stands."""
+    """The delivery status of the message to `webhook_url`."""
 
     state: DeliveryState
-    attempts: Annotated[int, Field(description="Tries so far.")]
-    last_error: Annotated[str | None, Field(description="What the last try met.")] = None
+    attempts: Annotated[int, Field(description="Attempts so far.")]
+    last_error: Annotated[str | None, Field(description="The error of the last attempt.")] = None
 
 
 class TaskBody(BaseModel):
     """The answer to a poll. Fields that do not apply are left out."""
 
     task_id: str
-    status: Annotated[Status, Field(description="Queued reads processing; canceled, expired and deleted read failed.")]
+    status: Annotated[
+        Status, Field(description="A queued task shows processing; a canceled, expired or deleted one shows failed.")
+    ]
     state: State
-    stage: Annotated[str | None, Field(description="What is done right now, while processing.")] = None
+    stage: Annotated[str | None, Field(description="The current stage, while processing.")] = None
     step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
     num_inference_steps: int
-    quality: Annotated[Quality, Field(description="exact, or fast, which left out work that shows little.")]
+    quality: Annotated[Quality, Field(description="exact, or fast, which skips work with little visible effect.")]
     adjusted: Annotated[
         list[AdjustedField] | None, Field(description="The same as at the submit, once the model is known.")
     ] = None
@@ -92,7 +94,7 @@ class TaskBody(BaseModel):
     bytes_total: int | None = None
     queue_position: Annotated[int | None, Field(description="While queued: 1 is next.")] = None
     paused: Annotated[
-        Literal[True] | None, Field(description="While queued, if an operator lets no task begin for now.")
+        Literal[True] | None, Field(description="While queued, if an operator has paused the start of tasks.")
     ] = None
     eta_s: Annotated[
         float | None,
@@ -105,7 +107,7 @@ class TaskBody(BaseModel):
     created_at: Annotated[float, Field(description="Seconds since the epoch, as all times here.")]
     started_at: float | None = None
     finished_at: float | None = None
-    timeout_s: Annotated[float | None, Field(description="The deadline that was asked for.")] = None
+    timeout_s: Annotated[float | None, Field(description="The requested deadline in seconds.")] = None
     seed: int | None
     model: str
     url: Annotated[str | None, Field(description="Where the MP4 is, once completed.")] = None
@@ -114,7 +116,7 @@ class TaskBody(BaseModel):
     ] = None
     url_expires_at: Annotated[
         float | None,
-        Field(description="Where there are keys: until when `url` opens without one; a poll gives a fresh url."),
+        Field(description="On a server with API keys: when `url` expires; each poll returns a fresh url."),
     ] = None
     poster_url: Annotated[str | None, Field(description="A JPEG of one frame.")] = None
     duration_s: float | None = None
@@ -122,7 +124,9 @@ class TaskBody(BaseModel):
     error: Annotated[str | None, Field(description="Why it failed.")] = None
     error_code: str | None = None
     retryable: bool | None = None
-    webhook: Annotated[WebhookBody | None, Field(description="Where a `webhook_url` was given.")] = None
+    webhook: Annotated[WebhookBody | None, Field(description="The delivery status, if you gave a `webhook_url`.")] = (
+        None
+    )
 
 
 class DeleteResult(BaseModel):
@@ -133,7 +137,7 @@ class DeleteResult(BaseModel):
     state: State
     outcome: Annotated[
         Literal["canceled", "deleted", "already_deleted"],
-        Field(description="canceled: it had not ended; deleted: it had, and its files are gone."),
+        Field(description="canceled: the task had not ended; deleted: the task had ended, and its files are deleted."),
     ]
 
 

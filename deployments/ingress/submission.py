@@ -21,7 +21,7 @@ IDEMPOTENCY_PARAMETER = {
     "name": IDEMPOTENCY_HEADER,
     "in": "header",
     "required": False,
-    "description": "The same key with the same request gives the same task, for a day; with another one a 422.",
+    "description": "For a day, the same key and request return the same task; the key with another request is a 422.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 

@@ -17,7 +17,7 @@ def explain_path(request: Request, error: HTTPException) -> HTTPException:
         return HTTPException(404, f"there is nothing at {path}; /docs has every path")
     if error.status_code == 405:  # noqa: PLR2004
         taken = ", ".join(_methods_of(request))
-        return HTTPException(405, f"{path} takes {taken}; {request.method} was given", {"Allow": taken})
+        return HTTPException(405, f"{path} supports {taken}, not {request.method}", {"Allow": taken})
     return error
 
 

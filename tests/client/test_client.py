@@ -192,5 +192,5 @@ def test_what_a_newer_server_adds_is_passed_over():
 @pytest.mark.parametrize("server", ["ftp://host", "http://", "http://host:port", ""])
 def test_an_address_that_is_none_is_refused(server, monkeypatch):
     monkeypatch.setenv("LTX_SERVER", "nonsense://")
-    with pytest.raises(ClientError, match="no address"):
+    with pytest.raises(ClientError, match="is not a server address"):
         Client(server)

@@ -222,7 +222,7 @@ def test_what_fails_on_the_way_is_one_line_and_status_1(tmp_path):
         assert (status, out) == (1, ""), err
         assert err.startswith("error: no answer from http")
         assert len(err.splitlines()) == 1
-        assert ("by way of" in err) == any("PROXY" in name for name in environment)
+        assert (", through " in err) == any("PROXY" in name for name in environment)
 
 
 def test_a_socks_proxy_is_used_as_every_shell_spells_it(server, tmp_path):

@@ -144,11 +144,11 @@ def test_a_profile_with_swapped_primaries_swaps_the_colours():
     ("data", "given"),
     [
         (b"", "0 bytes"),
-        (b"hello, this is no picture at all", "32 bytes of another kind"),
+        (b"hello, this is no picture at all", "32 bytes in another format"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "a damaged HEIC file"),
         (b"\0\0\0\x18ftypavif" + bytes(40), "a damaged AVIF file"),
-        (b"\0\0\0\x18ftypisom" + bytes(40), "another kind"),
-        (b"BM" + bytes(60), "another kind"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "another format"),
+        (b"BM" + bytes(60), "another format"),
         (b"\xff\xd8\xff\xe0", "damaged"),
     ],
 )

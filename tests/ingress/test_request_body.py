@@ -196,7 +196,7 @@ def test_a_form_takes_an_image_by_every_name_that_clients_have_for_it(box):
         ({"image_url": 7}, "image_url"),
         ("data:image/png,abc", "in base64"),
         ("data:image/png;base64,####", "base64 is broken"),
-        ("data:image/png;base64,AAAA", "of another kind"),
+        ("data:image/png;base64,AAAA", "in another format"),
         ("data:image/png;base64," + "ü" * 9, "base64 is broken"),
         (IMAGE.hex(), "data url"),
         (7, "data url"),

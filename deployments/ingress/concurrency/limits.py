@@ -28,7 +28,7 @@ class ConcurrencyLimit:
         """Raise TooManyRequests (429) if the limit is reached."""
         owner = current_owner.get()
         if owner != ANONYMOUS and self._taken[owner] >= self._per_owner:
-            own = f"{self._per_owner} {self._kind} of the key {owner} are open, as many as may; {self._advice}"
+            own = f"the key {owner} has {self._per_owner} open {self._kind}, its maximum; {self._advice}"
             raise TooManyRequests(own, self._code)
         if self._taken.total() >= self._limit:
             raise TooManyRequests(f"too many {self._kind} are open; {self._advice}")

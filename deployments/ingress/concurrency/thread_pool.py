@@ -83,7 +83,7 @@ class FairSlots:
             raise
 
     def release(self, owner: str) -> None:
-        """End a turn of the owner."""
+        """Free a slot of the owner."""
         self._held[owner] -= 1
         if not self._held[owner]:
             del self._held[owner]

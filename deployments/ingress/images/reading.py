@@ -31,6 +31,6 @@ def read_image(data: bytes, limits: RequestLimits) -> Image.Image:
         raise ImageTooLarge("image", Described(given), allowed)
     kind = find_format(data)
     if kind is None:
-        refuse(f"a file of {len(data)} bytes of another kind", f"a {TAKEN} file")
+        refuse(f"a file of {len(data)} bytes in another format", f"a {TAKEN} file")
     bounds = Bounds(limits.max_image_pixels, limits.max_decode_bytes, max(LEAST_SIDE, limits.max_side_px))
     return decode_in_child(data, kind, bounds) if kind in IN_CHILD_PROCESS else decode(data, kind, bounds)

@@ -23,10 +23,10 @@ PUBLIC_PREFIXES = ("/page/", "/docs/")
 SIGNED_FOLDER = "/outputs/"
 """Its route also accepts a signature instead of a key, so the route itself checks access."""
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ltx2"'}
-MISSING_KEY = "this server wants an API key: send the header Authorization: Bearer KEY"
-UNKNOWN_KEY = "the API key is not known here"
+MISSING_KEY = "this server requires an API key: send the header Authorization: Bearer KEY"
+UNKNOWN_KEY = "the API key is unknown"
 NO_KEYS_NOTICE = (
-    "api_keys is empty: whoever reaches this server may use it, and sees and may delete every task (docs/security.md)"
+    "api_keys is empty: anyone who can reach this server can use it, and see and delete every task (docs/security.md)"
 )
 
 
@@ -60,7 +60,7 @@ class ApiKeyMiddleware:
         self._key_store = key_store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or with a 401."""
+        """Pass the request on, or respond with 401."""
         if scope["type"] == "http" and not is_public(scope["path"]):
             request = Request(scope)
             key = bearer_token(request)

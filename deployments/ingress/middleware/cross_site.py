@@ -13,7 +13,7 @@ from deployments.ingress.errors import error_response
 from deployments.ingress.schemas import ErrorBody
 
 SAFE_SITES = ("GET", "HEAD", "OPTIONS")
-REFUSAL = "a page of another site sent this; cors_origins has the sites that may"
+REFUSAL = "a page of another site sent this request; cors_origins lists the sites that may do so"
 
 
 class CrossSiteRequestMiddleware:
@@ -32,7 +32,7 @@ class CrossSiteRequestMiddleware:
         self._refused = ("cross-site",) if keys else ("cross-site", "same-site")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or with a 403."""
+        """Pass the request on, or respond with 403."""
         if scope["type"] == "http" and self._is_cross_site(request := Request(scope)):
             body = ErrorBody(error=REFUSAL, error_code="forbidden")
             await error_response(request, 403, body)(scope, receive, send)

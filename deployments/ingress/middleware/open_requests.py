@@ -29,7 +29,7 @@ class RequestLimitMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or with a 429."""
+        """Pass the request on, or respond with 429."""
         if scope["type"] != "http" or is_public(scope["path"]):
             await self._app(scope, receive, send)
             return

@@ -49,7 +49,10 @@ def add_security_middleware(app: FastAPI, settings: Settings) -> None:
 def openapi_security(settings: Settings, error: type[BaseModel] = ErrorBody) -> dict[str, Any]:
     """Return the OpenAPI part for protected routes: the API key scheme, the 401 and the 429."""
     busy = {
-        429: {"model": error, "description": "As much is open or waits as may; `Retry-After` says when to ask again."}
+        429: {
+            "model": error,
+            "description": "A limit on open or queued requests is reached; `Retry-After` says when to ask again.",
+        }
     }
     if not settings.api_keys:
         return {"responses": busy}

@@ -40,7 +40,7 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         openapi_extra=body,
     )
     async def create_video(request: Request) -> CreatedVideo:
-        """Answers at once with a video to poll. All fields of the other submit routes may be given too."""
+        """Answers at once with a video to poll. Also accepts all fields of the other submit routes."""
         with upload_slot(context.uploads, request):
             task, ignored = await _submit(context, request, await _read(context, request))
         shown = video_of(task, kept_s).model_dump()
@@ -54,7 +54,10 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         openapi_extra=body,
     )
     async def create_video_sync(request: Request) -> Response:
-        """Takes the same and holds the connection until the MP4 is there, as vLLM-Omni does. Prefer the other."""
+        """Takes the same fields and holds the connection until the MP4 is ready, as vLLM-Omni does.
+
+        Prefer the other route.
+        """
         with contextlib.ExitStack() as held:
             with upload_slot(context.uploads, request):
                 fields = await _read(context, request)

@@ -81,7 +81,7 @@ def _refuse_what_is_not_served(fields: Mapping[str, object]) -> None:
     for name in (*NOT_SERVED, FILE_ID):
         if name in fields:
             raise InvalidRequest(
-                name, fields[name], "left out: this server takes an image, and keeps no files of yours"
+                name, fields[name], "left out: this server accepts only an image, and stores no files for clients"
             )
 
 
@@ -186,7 +186,7 @@ def create_schema(model: str, limits: RequestLimits) -> dict[str, Any]:
         },
         "seconds": {
             "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,3})?$"}, {"type": "number"}],
-            "description": "How long it plays. `num_frames` wins where both are given.",
+            "description": "Duration in seconds. If both are given, `num_frames` is used.",
         },
         "fps": {**rate, "description": "vLLM-Omni's name for `frame_rate`."},
         "guidance_scale": {**scale, "description": "vLLM-Omni's name for `cfg_scale_video` and `cfg_scale_audio`."},

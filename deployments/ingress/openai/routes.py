@@ -58,7 +58,7 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Videos on a page.")] = 20,
         order: Annotated[Literal["asc", "desc"], Query(description="desc is newest first.")] = "desc",
     ) -> VideoPage:
-        """Those of all routes. Videos that a client deleted are left out, and with keys those of others."""
+        """Videos of all routes. Deleted videos are left out; with API keys, so are the videos of other keys."""
         owner = request_owner(request)
         beyond = _sequence(context, after, owner) if after is not None else None
         found = context.tasks.page(LISTED, limit + 1, beyond, oldest_first=order == "asc", owner=owner)
@@ -77,7 +77,7 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
     )
     @context.delete_threads.offload
     def delete_video(video_id: str, request: Request) -> VideoDeleted:
-        """With its files; one that has not ended is canceled first. Asking again does no harm."""
+        """Deletes the video with its files; cancels it first if it has not ended. Repeating the request is safe."""
         task_id, owner = _task_id(video_id), request_owner(request)
         removed = cancel_or_delete_task(context, task_id, owner)
         if removed is not None and removed.outcome == "canceled":
@@ -116,12 +116,12 @@ def _add_models(router: APIRouter, context: AppContext) -> None:
 
     @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
     async def list_models() -> ModelList:
-        """The one that is served."""
+        """The one model that is served."""
         return ModelList(data=[served])
 
     @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})
     async def get_model(model_id: str) -> ServedModel:
-        """Its name may hold a slash, plain or as %2F."""
+        """The name may contain a slash, plain or as %2F."""
         if model_id != served.id:
             raise NotFound(f"there is no model {model_id[:64]!r}; {served.id} is served")
         return served

@@ -33,7 +33,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json":
 
 
 class OpenAIError(BaseModel):
-    """What went wrong, in OpenAI's words."""
+    """An error in OpenAI's format."""
 
     message: str
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
@@ -55,7 +55,7 @@ class VideoFailure(BaseModel):
 
 
 class Video(BaseModel):
-    """A task as OpenAI's clients know it."""
+    """A task in the form of OpenAI's video object."""
 
     id: str
     object: Literal["video"] = "video"
@@ -65,11 +65,12 @@ class Video(BaseModel):
     created_at: Annotated[int, Field(description="Seconds since the epoch, as all times here.")]
     completed_at: int | None = None
     expires_at: Annotated[
-        int | None, Field(description="When the file is removed; null before it is there, and if it is kept.")
+        int | None,
+        Field(description="When the file is removed; null until the file exists, and if the server keeps it."),
     ] = None
     prompt: str
     size: Annotated[str, Field(description="Width x height as rendered, in multiples of 64.")]
-    seconds: Annotated[str, Field(description="How long it plays.")]
+    seconds: Annotated[str, Field(description="Duration of the video in seconds.")]
     remixed_from_video_id: str | None = None
     error: VideoFailure | None = None
 
@@ -104,7 +105,7 @@ class ServedModel(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
-    created: Annotated[int, Field(description="Since when it is served here, in seconds since the epoch.")]
+    created: Annotated[int, Field(description="When this server began to serve it, in seconds since the epoch.")]
     owned_by: str
 
 

@@ -38,7 +38,7 @@ IMAGE = ImageNames()
 
 
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
-    """Read a JSON object, for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    """Read a JSON object for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _check_kind(request, ONLY_JSON)
     bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
@@ -47,7 +47,7 @@ async def read_json(request: Request, settings: Settings) -> tuple[dict[str, obj
 async def read_any(
     request: Request, settings: Settings, names: ImageNames = IMAGE, *, needs_image: bool = False
 ) -> tuple[dict[str, object], bytes | None]:
-    """Read a form or JSON object, with an image or without. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    """Read a form or JSON object that may have an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     allowed = FORM_OR_JSON.format(image=names.in_form[0])
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
@@ -117,7 +117,7 @@ def _spell_out(name: str, text: bytes) -> str:
     try:
         return spell_out(text)
     except ValueError:
-        raise InvalidRequest(name, Described(f"a text of {len(text)} bytes that is no JSON"), "JSON") from None
+        raise InvalidRequest(name, Described(f"a text of {len(text)} bytes that is not JSON"), "JSON") from None
 
 
 def _take_image(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], bytes | None]:
@@ -153,8 +153,8 @@ def _why(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
-        return f"no UTF-8 at byte {error.start}"
-    return "nested too deep" if isinstance(error, RecursionError) else "a number of too many digits"
+        return f"invalid UTF-8 at byte {error.start}"
+    return "nested too deep" if isinstance(error, RecursionError) else "a number with too many digits"
 
 
 async def _read_all(request: Request) -> bytearray:
@@ -168,7 +168,7 @@ def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
     """Limit the body: PayloadTooLarge once it exceeds `max_bytes`, RequestTimeout after `max_s` seconds."""
     coding = request.headers.get("content-encoding", "")
     if not PACKED.isdisjoint(coding.lower().replace(" ", "").split(",")):
-        raise InvalidRequest("Content-Encoding", coding, "left out: a body is taken as it is")
+        raise InvalidRequest("Content-Encoding", coding, "left out: the body must not be encoded")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise PayloadTooLarge(f"{declared} bytes", max_bytes)

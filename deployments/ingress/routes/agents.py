@@ -15,15 +15,15 @@ from models.request.request import RequestLimits, VideoRequest, spell_number
 
 MARKDOWN = "text/markdown"
 TINY_WARNING = """
-> **This server has only the tiny random-weight model: every video it makes is NOISE**, labelled as such. It is good for
-> trying the API. Tell whoever asks for a video that this one will not show what they asked for.
+> **This server has only the tiny random-weight model: every video it makes is NOISE**, and is labeled as noise.
+> Use this server only to try the API. Tell the user that the video will not show what the prompt describes.
 """
 KEYS = """
-**This server asks for an API key.** Send it with every request, as the header `Authorization: Bearer <your key>`;
-without it the answer is a 401 with `error_code` `unauthorized`. Ask whoever runs the server for one, and show it to
-nobody. You see only the tasks of your own key. `url` and `poster_url` of a finished task are signed: they open without
-the header, also for those whom you send them to, until `url_expires_at`; after that, poll for fresh ones.
-`GET /v1/video/usage` tells what your key has used.
+**This server requires an API key.** Send the key with every request, in the header `Authorization: Bearer <your key>`.
+Without it, the server answers 401 with `error_code` `unauthorized`. Ask the operator of the server for a key, and keep
+it secret. You see only the tasks of your own key. `url` and `poster_url` of a completed task are signed. Anyone who has
+a signed url can open it without the header until `url_expires_at`; after that, poll for fresh urls.
+`GET /v1/video/usage` shows what your key has used.
 """
 
 

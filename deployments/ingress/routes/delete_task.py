@@ -36,9 +36,9 @@ def deletion_router(context: AppContext) -> APIRouter:
     @router.delete("/v1/video/tasks/{task_id}", summary="Cancel or delete a task", responses=RESPONSES)
     @context.delete_threads.offload
     def delete_task(task_id: str, request: Request) -> DeleteResult:
-        """A queued task never starts, a running one stops within a step, a finished one goes with its files.
+        """A queued task never starts, a running one stops within a step, an ended one is deleted with its files.
 
-        `outcome` says which it was. Asking again does no harm.
+        `outcome` says which of these happened. Repeating the request is safe.
         """
         removed = cancel_or_delete_task(context, task_id, request_owner(request))
         if removed is None:

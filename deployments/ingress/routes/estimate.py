@@ -28,10 +28,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code
 class Estimate(BaseModel):
     """The answer of the route."""
 
-    fits: Annotated[bool, Field(description="Whether there is GPU memory for it; otherwise a submit is a 422.")]
+    fits: Annotated[bool, Field(description="Whether the GPU memory suffices; otherwise a submit gets a 422.")]
     gb: Annotated[
         float | None,
-        Field(description="GPU memory that it takes beside the model; null where none is used, or nothing is known."),
+        Field(description="GPU memory in GB beside the model; null if no GPU is used, or if nothing is known."),
     ]
     seconds: Annotated[
         float | None,
@@ -40,7 +40,9 @@ class Estimate(BaseModel):
             "none is like it"
         ),
     ]
-    nearest: Annotated[list[Dimensions], Field(description="Where it does not fit: the nearest that do.")]
+    nearest: Annotated[
+        list[Dimensions], Field(description="If it does not fit: the nearest sizes and lengths that fit.")
+    ]
 
 
 def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
@@ -59,14 +61,14 @@ def estimate_router(context: AppContext) -> APIRouter:
     """Create the router of the estimate route."""
     router = APIRouter(tags=["video"])
     schema = request_schema(context.settings.limits)
-    description = "An image that is to become the first frame."
+    description = "The image for the first frame."
     form = form_body(schema, "image", description)
     content = form | json_image_body(schema, "image", description)
     body = {"requestBody": {"required": True, "content": content}}
 
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
     async def estimate_video(request: Request) -> Estimate:
-        """Takes the body of a submit, JSON or a form (with a picture if there is to be one), and makes nothing."""
+        """Takes the body of a submit, JSON or a form, with the image if there is one. Creates no task."""
         with upload_slot(context.uploads, request):
             fields, image = await read_any(request, context.settings)
             threads = context.read_threads if image is None else context.image_threads

@@ -24,7 +24,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """Caches must not store a stream, and proxies must not buffer it."""
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"example": 'id: 1\nevent: progress\ndata: {"status": "processing"}\n\n'}}},
-    204: {"description": "The task has ended, and `Last-Event-ID` says that you know how"},
+    204: {"description": "The task has ended, and `Last-Event-ID` shows that you have its final state"},
     404: {"model": ErrorBody},
     429: {"model": ErrorBody},
     503: {"model": ErrorBody},
@@ -45,9 +45,9 @@ def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         responses=RESPONSES,
     )
     async def follow_task(task_id: str, request: Request) -> Response:
-        """Server-sent events: `progress` with the poll body at each change, then one named as the final `status`.
+        """Server-sent events: `progress` with the poll body at each change, then one event named as the final `status`.
 
-        A client that comes back with `Last-Event-ID` gets what has changed since.
+        A client that reconnects with `Last-Event-ID` gets what has changed since then.
         """
         task = await context.read_threads.run(get_task_or_404, context, task_id, request)
         known = request.headers.get("last-event-id", "")

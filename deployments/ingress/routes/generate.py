@@ -39,7 +39,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class CompletedTask(TaskBody):
-    """The answer of a synchronous route: the final poll body, and what was ignored."""
+    """The answer of a synchronous route: the final poll body and the ignored fields."""
 
     ignored: Annotated[tuple[str, ...], Field(description="Fields that you sent and that do not exist.")] = ()
 
@@ -80,7 +80,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         openapi_extra=image_body,
     )
     async def submit_image_to_video(request: Request) -> Submitted:
-        """Answers at once with a task to poll. The picture becomes the first frame."""
+        """Answers at once with a task to poll. The image becomes the first frame."""
         with upload_slot(context.uploads, request):
             return await _submit(context, request, *await read_any(request, context.settings, needs_image=True))
 

@@ -33,9 +33,10 @@ class Health(BaseModel):
     model: ModelHealth | None = None
     queue: dict[str, int] | None = None
     paused_at: Annotated[
-        float | None, Field(description="Since when an operator lets no task begin, if so; tasks are still taken.")
+        float | None,
+        Field(description="When an operator paused the start of tasks; null if not paused. Tasks are still accepted."),
     ] = None
-    keys_required: Annotated[bool, Field(description="Whether the other routes ask for an API key.")]
+    keys_required: Annotated[bool, Field(description="Whether the other routes require an API key.")]
     notices: list[str] = []
     versions: dict[str, str]
 
@@ -49,7 +50,7 @@ def health_router(context: AppContext) -> APIRouter:
     @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Health", response_model=Health, responses={503: {"model": Health}})
     async def get_health() -> JSONResponse:
-        """200 while tasks can be taken, kept and served; 503 with the reason otherwise."""
+        """200 while the server can accept tasks and store and serve videos; 503 with the reason otherwise."""
         notices = [*context.notices, *context.dynamic_notices(), *context.missing_files.notices()]
         same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
         try:

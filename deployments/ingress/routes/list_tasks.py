@@ -52,7 +52,7 @@ def list_tasks_router(context: AppContext) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Tasks on a page.")] = 20,
         cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
     ) -> JSONResponse:
-        """Newest first. Tasks that a client deleted are left out, and with keys those of others."""
+        """Newest first. Deleted tasks are left out; with API keys, so are the tasks of other keys."""
         wanted = LISTED & set(state) if state else LISTED
         owner = request_owner(request)
         beyond = None if cursor is None else _sequence(context, cursor, owner)

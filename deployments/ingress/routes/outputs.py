@@ -36,7 +36,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": described_files(*MEDIA_TYPES.values())},
     206: {"description": "The range that was asked for"},
     304: {"description": "The file has not changed"},
-    307: {"description": "The file is at this url, for a while; where `outputs.delivery` is `redirect`"},
+    307: {"description": "The file is at this url for a limited time (if `outputs.delivery` is `redirect`)"},
     412: {"model": ErrorBody, "description": "The file is not the one that `If-Match` names"},
     416: {"model": ErrorBody, "description": "The range lies outside the file"},
 }
@@ -59,7 +59,7 @@ def outputs_router(context: AppContext) -> APIRouter:
         expires: Annotated[str, Query(description="Of a signed url.", max_length=20)] = "",
         signature: Annotated[str, Query(description="Of a signed url.", max_length=100)] = "",
     ) -> Response:
-        """Names are those of `url` and `poster_url` in a completed task; where there are keys, these are signed."""
+        """The names are in `url` and `poster_url` of a completed task. With API keys these URLs are signed."""
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
         if context.settings.api_keys:

@@ -15,7 +15,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorBody, "description": "There is nothing to send again."},
     503: {"model": ErrorBody},
 }
-NOTHING = "its webhook is not sent again: it has not ended, has no webhook_url, or the receiver has it already"
+NOTHING = (
+    "the webhook cannot be sent again: the task has not ended or has no webhook_url, or its receiver has the message"
+)
 
 
 def resend_router(context: AppContext) -> APIRouter:
@@ -31,7 +33,7 @@ def resend_router(context: AppContext) -> APIRouter:
     )
     @context.write_threads.offload
     def resend_webhook(task_id: str, request: Request) -> dict[str, Any]:
-        """One that was given up starts anew, with all its tries; one that waits for its next try is sent at once.
+        """Restarts a failed delivery with all its attempts; sends a delivery that waits for its next attempt at once.
 
         The message and its `webhook-id` stay the same.
         """

@@ -17,14 +17,14 @@ class DayOfUse(BaseModel):
     """One day of UTC."""
 
     day: Annotated[str, Field(description="As 2026-11-25.")]
-    runs: Annotated[int, Field(description="Tasks that a GPU worked on, each time one did.")]
-    gpu_s: Annotated[float, Field(description="How long GPUs rendered, in seconds; without loading the model.")]
+    runs: Annotated[int, Field(description="Number of runs on a GPU. A task that ran twice counts twice.")]
+    gpu_s: Annotated[float, Field(description="Seconds that GPUs rendered, without loading the model.")]
 
 
 class UsageBody(BaseModel):
     """The answer of the route."""
 
-    owner: Annotated[str | None, Field(description="The name of your key; null where the server asks for none.")]
+    owner: Annotated[str | None, Field(description="The name of your key; null if the server requires no key.")]
     runs: int
     gpu_s: float
     days: Annotated[list[DayOfUse], Field(description=f"The last {SHOWN_DAYS} with a run, newest first.")]
@@ -37,10 +37,10 @@ def usage_router(context: AppContext) -> APIRouter:
     @router.get("/v1/video/usage", summary="What your key has used", responses={503: {"model": ErrorBody}})
     @context.read_threads.offload
     def get_usage(request: Request) -> UsageBody:
-        """GPU seconds of all runs, also of tasks that failed or were canceled. Without keys, those of everybody.
+        """GPU seconds of all runs, including failed and canceled tasks. Without API keys, the total of all tasks.
 
-        A run counts from its start and while it goes on. What a GPU's process that is killed has rendered in its last
-        step, or in the last seconds of decoding, is not counted.
+        A run counts from its start, also while it is still running. If its process is killed, the last step or the last
+        seconds of decoding are not counted.
         """
         owner = request_owner(request)
         return _sum_up(owner, context.tasks.usage(owner))

@@ -55,7 +55,7 @@ def page_router(context: AppContext) -> APIRouter:
 
 
 def read_page() -> dict[str, PageFile]:
-    """All files of the page by name."""
+    """Return all files of the page by name."""
     return read_files(files("deployments.ingress") / "static" / "ui")
 
 

@@ -30,23 +30,23 @@ EXAMPLE = {
     },
 }
 HEADERS = {
-    "webhook-id": "Names the message: the same at each try, so that one that comes twice is known.",
-    "webhook-timestamp": "When this try was made, in seconds since the epoch.",
-    "webhook-signature": "By Standard Webhooks 1.0, with each of the server's secrets: `v1,BASE64`, parted by spaces.",
+    "webhook-id": "Id of the message: the same in each attempt, so that you can detect a repeated message.",
+    "webhook-timestamp": "Time of this attempt, in seconds since the epoch.",
+    "webhook-signature": "Standard Webhooks 1.0: `v1,BASE64` for each secret of the server, separated by spaces.",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "Any 2xx: the receiver has the message."},
-    410: {"description": "The receiver wants no more of it: it is not tried again."},
-    "default": {"description": "Anything else, a redirect too: it is tried again, for a day."},
+    410: {"description": "The receiver does not want the message: it is not sent again."},
+    "default": {"description": "Anything else, also a redirect: the message is sent again, for about a day."},
 }
 
 
 class WebhookMessage(BaseModel):
-    """The end of a task, as its receiver is told."""
+    """The message about the end of a task."""
 
     type: Literal["video.completed", "video.failed", "video.canceled"]
     timestamp: Annotated[datetime, Field(description="When the task ended.")]
-    data: Annotated[TaskBody, Field(description="What a poll answered then.")]
+    data: Annotated[TaskBody, Field(description="The poll body at that time.")]
 
 
 def describe_webhooks(app: FastAPI) -> None:

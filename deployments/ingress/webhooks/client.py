@@ -71,7 +71,7 @@ class WebhookClient:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await self._send(delivery)
         except TooMuchAnswer:
-            return DeliveryResult("the receiver sent more than an answer")
+            return DeliveryResult("the receiver sent too many bytes")
         except httpcore.ConnectTimeout:
             return DeliveryResult(f"no connection in {self._settings.connect_timeout_s:g} s")
         except (TimeoutError, httpcore.TimeoutException):
@@ -101,8 +101,8 @@ def classify_response(status: int, headers: dict[bytes, bytes]) -> DeliveryResul
     if httpx.codes.is_success(status):
         return DeliveryResult()
     if status == STATUS_GONE:
-        return DeliveryResult("the receiver answered 410: it wants no more", final=True)
-    moved = ", a redirect, and none is followed" if httpx.codes.is_redirect(status) else ""
+        return DeliveryResult("the receiver answered 410: it wants no more messages", final=True)
+    moved = ", a redirect, which is not followed" if httpx.codes.is_redirect(status) else ""
     return DeliveryResult(f"the receiver answered {status}{moved}", retry_after_s=_retry_after_s(headers))
 
 

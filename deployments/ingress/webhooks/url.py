@@ -11,7 +11,7 @@ from models.request.request import MAX_URL_CHARS, VideoRequest
 
 FIELD = "webhook_url"
 URL = TypeAdapter(Annotated[AnyHttpUrl, UrlConstraints(max_length=MAX_URL_CHARS)])
-UNSIGNED = "left out: this server tells nobody of its tasks until webhooks.secret (LTX2_WEBHOOKS__SECRET) is set"
+UNSIGNED = "left out: this server sends no webhooks until webhooks.secret (LTX2_WEBHOOKS__SECRET) is set"
 ALLOWED = f"an http or https url of at most {MAX_URL_CHARS} characters"
 
 
@@ -30,7 +30,7 @@ def _checked(given: str, settings: WebhookSettings) -> str:
     except ValidationError:
         raise InvalidRequest(FIELD, given, ALLOWED) from None
     if url.username or url.password:
-        raise InvalidRequest(FIELD, _without_credentials(url), "a url without a name and a password")
+        raise InvalidRequest(FIELD, _without_credentials(url), "a url without a user name and a password")
     if not settings.allow_private and _is_private(url.host or ""):
         raise InvalidRequest(FIELD, given, "a url of the open internet (webhooks.allow_private)")
     if len(str(url)) > MAX_URL_CHARS:  # non-ASCII characters become longer when encoded

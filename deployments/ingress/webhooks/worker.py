@@ -67,7 +67,7 @@ class DeliveryWorker:
         try:
             await self.stop_ended()
         except StoreUnavailable as error:
-            logger.warning("webhooks go on: %s", error.message)
+            logger.warning("webhooks continue after an error: %s", error.message)
 
     async def stop_ended(self) -> None:
         """Cancel attempts of deliveries that are no longer pending. Checks at most once per POLL_S.

@@ -137,7 +137,7 @@ def test_what_was_given_up_is_sent_again_when_its_client_asks(open_box, receive)
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
     refused = box.client.post(again)
     assert (refused.status_code, refused.json()["error_code"]) == (409, "conflict")
-    assert "the receiver has it" in refused.json()["error"]
+    assert "its receiver has the message" in refused.json()["error"]
     assert box.client.post(f"/v1/video/tasks/{box.finished()}/webhook").status_code == 409
     assert box.client.post("/v1/video/tasks/unknown/webhook").status_code == 404
 

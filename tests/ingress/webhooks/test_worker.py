@@ -107,7 +107,7 @@ def test_a_receiver_that_is_gone_is_not_asked_again(outbox, receive):
     receiver = receive(Answer(410))
     task = outbox.end(receiver.url())
     asyncio.run(outbox.send_due())
-    assert outbox.standing(task) == DeliveryStatus(FAILED, 1, "the receiver answered 410: it wants no more")
+    assert outbox.standing(task) == DeliveryStatus(FAILED, 1, "the receiver answered 410: it wants no more messages")
 
 
 @pytest.mark.parametrize(("asked", "wait"), [("60", 60), ("1", 5), ("9" * 400, 3600), ("-5", 5), ("tomorrow", 5)])
@@ -130,7 +130,7 @@ def test_a_redirect_is_not_followed(outbox, receive):
     task = outbox.end(receiver.url())
     asyncio.run(outbox.send_due())
     assert inside.messages == []
-    assert outbox.standing(task).last_error == "the receiver answered 302, a redirect, and none is followed"
+    assert outbox.standing(task).last_error == "the receiver answered 302, a redirect, which is not followed"
 
 
 def test_a_name_that_leads_inside_is_not_connected_to(outbox, receive):
@@ -221,7 +221,7 @@ def test_a_receiver_that_promises_an_answer_without_end_is_left(outbox, flood, a
     with flooding_port(flood * at_once) as flooding:
         task = outbox.end(f"http://127.0.0.1:{flooding.port}/")
         asyncio.run(outbox.send_due(timeout_s=60))
-        assert outbox.standing(task) == DeliveryStatus(PENDING, 1, "the receiver sent more than an answer")
+        assert outbox.standing(task) == DeliveryStatus(PENDING, 1, "the receiver sent too many bytes")
     assert flooding.sent_bytes < 20_000_000, "a socket's buffers hold a few MB that nobody reads"
 
 

@@ -1,4 +1,4 @@
-/* Shows this server's own description, and asks nobody whether it is valid. */
+/* Shows this server's OpenAPI document, without sending it to an external validator. */
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",

@@ -1,13 +1,13 @@
-// The API key, where the server asks for one: kept by this browser, and asked for when it is missing or refused.
+// The API key, if the server requires one. The browser stores it. The page asks for it if it is missing or rejected.
 
 import { announce, byId } from "./dom.js";
 
 const KEY = "ltx2.key";
 
 let kept = read();
-let wanted = false; // the server asks for a key, and there is none that it takes
+let wanted = false; // the server requires a key, and no valid key is stored
 
-/** Prepare the form. `onKey` is called when there is a key to try. */
+/** Prepare the form. `onKey` is called when the user has entered a key. */
 export function openKeyForm(onKey) {
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -25,22 +25,22 @@ export function openKeyForm(onKey) {
   });
 }
 
-/** What the server says of itself: whether it asks for a key. */
+/** Handle the answer of /health: whether the server requires a key. */
 export function setRequired(required) {
   byId("key-change").hidden = !required;
   if (required && !kept && !wanted) ask("This server asks for an API key.");
 }
 
-/** The server has refused the key that was sent. */
+/** The server rejected the key that was sent. */
 export function refused() {
   if (kept) ask("This key is not known to the server.");
   else ask("This server asks for an API key.");
 }
 
-/** Whether it is of no use to ask the server for more than its health. */
+/** True if only /health can be requested, because no valid key is stored. */
 export const missing = () => wanted;
 
-/** What to send with a request. */
+/** The headers to send with a request. */
 export const authorization = () => (kept ? { Authorization: `Bearer ${kept}` } : {});
 
 function ask(why) {
@@ -61,7 +61,7 @@ function keep(key) {
   try {
     localStorage.setItem(KEY, key);
   } catch {
-    // without storage it is known as long as the page
+    // without storage the key is kept until the page is closed
   }
 }
 

@@ -1,4 +1,4 @@
-// The server, as the page sees it. The only module that opens connections.
+// Calls the API of the server. No other module opens connections.
 
 import { readEvents } from "./events.js";
 import { authorization, missing, refused } from "./api-key.js";
@@ -6,16 +6,16 @@ import { authorization, missing, refused } from "./api-key.js";
 const POLL_INTERVAL_MS = 1000;
 const AGAIN_MS = 1000;
 const SUBMIT_TRIES = 4;
-const OPEN = ["health", "openapi.json"]; // these want no key
-// A browser opens six connections to one host, over all tabs: streams may not take those that videos need.
+const OPEN = ["health", "openapi.json"]; // these paths need no key
+// A browser opens six connections to a host, over all tabs, so streams must leave some for videos.
 const MAX_STREAMS = 2;
 
 let streams = 0;
 
 /**
- * What the server refused, with the fields of its one error body. Without that body it was not the server: nobody
- * answered, or a proxy in front did. While the server starts that is a 404 or 500, which says nothing of any task; another
- * one is the proxy's own refusal, such as of a picture that is too large for it.
+ * An error response, with the fields of the server's error body. Without that body, the response did not come from the
+ * server: nothing answered, or a proxy in front of it did. While the server starts, the proxy sends a 404 or 500, which
+ * tells nothing about a task. Any other status is the proxy's own error, for example for an image that is too large.
  */
 export class ApiError extends Error {
   constructor(status, body) {
@@ -48,7 +48,7 @@ async function call(path, options = {}) {
   return body;
 }
 
-/** A JSON body; a seed that JavaScript would round, beyond 2^53, stays its digits. */
+/** Parse a JSON body. A seed above 2^53, which JavaScript would round, stays a text of digits. */
 function parse(text) {
   try {
     return JSON.parse(text.replace(/("seed":\s*)(\d{16,})/g, '$1"$2"'));
@@ -57,7 +57,7 @@ function parse(text) {
   }
 }
 
-/** The parameters of a video: name -> JSON schema with default and bounds. */
+/** The parameters of a video: name -> JSON schema with default and limits. */
 export async function parameters() {
   const openapi = await call("openapi.json");
   const content = openapi.paths["/v1/video/async_i2v"].post.requestBody.content;
@@ -72,7 +72,7 @@ export async function health() {
   }
 }
 
-/** Submit a task; `image` is a File or null. When the answer gets lost it is sent again, and still makes one task. */
+/** Submit a task; `image` is a File or null. After a lost answer the submit is repeated and still creates one task. */
 export async function submit(fields, image) {
   const headers = { "Idempotency-Key": randomKey() };
   for (let tries = 1; ; tries += 1) {
@@ -101,23 +101,24 @@ const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** How a task stands now. */
+/** Get the current state of a task. */
 export const look = (id) => call(`v1/video/tasks/${id}`);
 
-/** Cancel a task, or delete a finished one with its files. */
+/** Cancel a task, or delete an ended one with its files. */
 export function remove(id) {
   return call(`v1/video/tasks/${id}`, { method: "DELETE" });
 }
 
-/** The file behind a task's `url`, from this page's own origin; with its signature, if it has one. */
+/** Convert a task's `url` to this page's own origin, and keep its signature if it has one. */
 export function fileUrl(url) {
   const { pathname, search } = new URL(url);
   return new URL(`outputs/${pathname.split("/").pop()}${search}`, document.baseURI).href;
 }
 
 /**
- * Hand the poll bodies of a task to `onBody`, until it has ended; a task that is gone is `null`. Returns a stop.
- * A queued task is polled, since a new place in the queue is no event; a running one is streamed where a stream is free.
+ * Call `onBody` with the poll bodies of a task until it has ended, or with `null` if the task does not exist any more.
+ * Returns a function that stops this. A queued task is polled, because a new queue position causes no event. A running
+ * task is streamed if a stream is free.
  */
 export function follow(id, onBody) {
   let stop = () => {};
@@ -176,7 +177,7 @@ function stream(id, receive, refuse) {
   };
   const goOn = async () => {
     while (!signal.aborted) {
-      await connect().catch(() => {}); // a server that restarts is asked again
+      await connect().catch(() => {}); // the server may be restarting: try again
       await pause(AGAIN_MS);
     }
   };

@@ -1,10 +1,10 @@
-// A task as the curl command that asks for the same.
+// Builds the curl command for the same request.
 
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 import { authorization } from "./api-key.js";
 
-// The key itself is not copied: commands are shown to others.
+// The key itself is not copied, because people show commands to others.
 const KEY = '-H "Authorization: Bearer $LTX_API_KEY"';
 
 export function asCurl(fields, withImage) {

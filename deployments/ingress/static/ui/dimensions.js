@@ -1,8 +1,8 @@
-// What people mean by size and length, and the numbers that the model takes.
+// Converts the shape and duration that users choose to the numbers that the model accepts.
 
-const FRAMES_PER_LATENT = 8; // what the model renders is 8k+1 frames
+const FRAMES_PER_LATENT = 8; // the model renders 8k+1 frames
 
-/** Width and height of each shape, with about as many pixels as the default has. */
+/** Width and height in pixels of each shape, with about the same number of pixels as the default size. */
 export function shapes(parameters) {
   const [width, height] = [parameters.width.default, parameters.height.default];
   const [long, short] = [Math.max(width, height), Math.min(width, height)];

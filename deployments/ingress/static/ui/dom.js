@@ -1,4 +1,4 @@
-// Builds elements. Text only ever becomes text, never markup.
+// Builds elements. Text is always inserted as text, never as markup.
 
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -13,7 +13,7 @@ export function element(name, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Say something to whoever listens instead of looking. */
+/** Announce a message to screen readers. */
 export function announce(text) {
   byId("announcer").textContent = text;
 }

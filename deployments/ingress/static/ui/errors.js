@@ -1,4 +1,4 @@
-// A refusal, next to the field that it is about.
+// Shows an error next to the field that caused it.
 
 import { byId, element } from "./dom.js";
 

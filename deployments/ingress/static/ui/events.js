@@ -1,6 +1,6 @@
-// Server-sent events out of the body of an answer: the browser's own reader of them cannot send a key.
+// Reads server-sent events from a response body, because the browser's EventSource cannot send an API key.
 
-/** Hand each event to `onEvent` as {id, data}, until the body ends. */
+/** Call `onEvent` with {id, data} for each event, until the body ends. */
 export async function readEvents(body, onEvent) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -1,4 +1,4 @@
-// The form: what people mean on top, the exact numbers below; the numbers are what is sent.
+// The form: shape and length at the top, exact parameters below. The exact parameters are sent.
 
 import * as api from "./api.js";
 import { byId, element } from "./dom.js";
@@ -45,7 +45,7 @@ export async function openComposer(onSubmitted) {
   count();
 }
 
-/** Put the settings of an earlier task back into the form. */
+/** Fill the form with the parameters of an earlier task. */
 export function fill(fields) {
   if (fields.prompt) byId("prompt").value = fields.prompt;
   inputs.write(schemas, fields);
@@ -107,7 +107,7 @@ function offerLength() {
 
 const frameRate = () => Number(byId("frame_rate").value) || schemas.frame_rate.default;
 
-/** Bring shape and length in line with the exact numbers. */
+/** Update shape and length to match the exact parameters. */
 function showMeaning() {
   const size = `${byId("width").value}x${byId("height").value}`;
   for (const input of document.querySelectorAll("[name=shape]")) input.checked = input.value === size;

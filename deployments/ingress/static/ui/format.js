@@ -1,4 +1,4 @@
-// What a task is doing, in words for a person.
+// Describes the activity of a task as text.
 
 const STAGES = {
   starting: "Waking the model",
@@ -18,7 +18,7 @@ export function statusOf(body) {
   return STAGES[body.stage] ?? "Working";
 }
 
-/** What the announcer says: only what changes rarely. */
+/** The text for screen readers: only parts that change rarely. */
 export function stageOf(body) {
   if (body.status === "processing" && body.stage === "denoising") return "Making the video";
   if (body.state === "queued") return "Waiting in the queue";
@@ -35,7 +35,7 @@ export function keptUntil({ expires_at: until }) {
   return `kept until ${new Date(until * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
 }
 
-/** What the model renders otherwise than it was asked for. */
+/** The requested values that the model could not use. */
 export function adjustments({ adjusted = [] }) {
   return adjusted.map(({ field, given, used, reason }) => `${field}: ${used || "none"}, not ${given} (${reason})`).join("; ");
 }

@@ -1,4 +1,4 @@
-// The tasks that this browser made, over a reload: newest first, each {id, fields, withImage}.
+// Stores the tasks of this browser across reloads: newest first, each {id, fields, withImage}.
 
 const KEY = "ltx2.recent";
 const MOST = 60;
@@ -8,7 +8,7 @@ export function recent() {
     const kept = JSON.parse(localStorage.getItem(KEY));
     return Array.isArray(kept) ? kept.filter((each) => typeof each?.id === "string" && each.fields) : [];
   } catch {
-    return []; // storage is switched off, or holds something else
+    return []; // storage is disabled, or holds invalid data
   }
 }
 
@@ -24,6 +24,6 @@ function write(entries) {
   try {
     localStorage.setItem(KEY, JSON.stringify(entries));
   } catch {
-    // without storage the list lives as long as the page
+    // without storage the list is kept until the page is closed
   }
 }

@@ -1,8 +1,8 @@
-// The picture for the first frame: chosen, dropped or pasted.
+// The image for the first frame: chosen, dropped or pasted.
 
 import { announce, byId } from "./dom.js";
 
-const NAMES = /\.(jpe?g|png|webp|gif|hei[cf]|hif|avif)$/i; // a browser that does not know HEIC gives it no type
+const NAMES = /\.(jpe?g|png|webp|gif|hei[cf]|hif|avif)$/i; // browsers that do not support HEIC report no type for it
 
 let chosen = null;
 let shownUrl = null;
@@ -45,7 +45,7 @@ export function listenForPictures() {
   });
 }
 
-/** Most browsers cannot show HEIC; the server reads it all the same. */
+/** Most browsers cannot show HEIC, but the server can read it. */
 function showName() {
   if (!chosen) return;
   byId("preview").hidden = true;

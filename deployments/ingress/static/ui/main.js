@@ -1,4 +1,4 @@
-// The page: the form, the list, and the state of the server above both.
+// The page: the state of the server, the form, and the list of tasks.
 
 import * as api from "./api.js";
 import { openComposer } from "./form.js";
@@ -34,7 +34,7 @@ async function showHealth() {
 }
 
 function showBanners({ model, notices = [] }) {
-  // Noise is what everyone who makes a video must know; the rest is for the operator.
+  // Every user must know that the video will be noise; the other notices are for the operator.
   const banners = notices.map((text) => element("p", { class: text.includes("NOISE") ? "banner" : "banner aside" }, text));
   if (model.name.startsWith("tiny") && !notices.some((text) => text.includes("NOISE"))) {
     banners.unshift(element("p", { class: "banner" }, "The tiny trial model is running: every video is NOISE. For real video, " +
@@ -48,5 +48,5 @@ setInterval(showHealth, HEALTH_INTERVAL_MS);
 document.addEventListener("visibilitychange", showHealth);
 openKeyForm(clearProblems);
 openComposer(add).catch(showProblem);
-await showHealth(); // tells whether a key is needed, before anything else is asked
+await showHealth(); // first, because it tells whether other requests need a key
 openGallery();

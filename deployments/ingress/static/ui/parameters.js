@@ -1,4 +1,4 @@
-// The exact numbers: one labelled input for each parameter of the API, with its default and bounds.
+// The exact parameters: one labeled input for each parameter of the API, with its default and limits.
 
 import { byId, element } from "./dom.js";
 
@@ -10,7 +10,7 @@ export function makeInputs(schemas) {
   }
 }
 
-/** Everything that is asked for. An empty number is left to the server, an empty seed means a new one. */
+/** All parameters to send. An empty number means the server's default, an empty seed means a random seed. */
 export function read(schemas) {
   const fields = {};
   for (const [name, schema] of Object.entries(schemas)) {
@@ -23,7 +23,7 @@ export function read(schemas) {
   return fields;
 }
 
-/** As a number where JavaScript has it exactly, else as the digits. */
+/** A number if JavaScript can represent it exactly, otherwise its digits as text. */
 const wholeNumber = (text) => (Number.isSafeInteger(Number(text)) ? Number(text) : text);
 
 export function write(schemas, fields) {

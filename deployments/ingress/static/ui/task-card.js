@@ -1,11 +1,11 @@
-// One task: its progress, then its video, and what can be done with it.
+// The card of one task: its progress, then its video, and buttons for its actions.
 
 import { asCurl, copy } from "./curl.js";
 import { fileUrl } from "./api.js";
 import { announce, element } from "./dom.js";
 import { adjustments, keptUntil, remaining, stageOf, statusOf } from "./format.js";
 
-/** Build a card. `actions` holds cancel, again, reuse and remove, each called with nothing. */
+/** Build a card. `actions` holds the functions cancel, again, reuse and remove, each without arguments. */
 export function makeCard(entry, actions) {
   const { fields } = entry;
   const stage = element("div", { class: "stage" });
@@ -18,7 +18,7 @@ export function makeCard(entry, actions) {
   let shown = null;
   return {
     card,
-    /** The same files under fresh urls, since a signed one lapses. A video that plays is left alone. */
+    /** Set fresh urls of the same files, because signed urls expire. A playing video keeps its url. */
     renew(body) {
       const video = stage.querySelector("video");
       if (!video || !body.url || video.src === fileUrl(body.url)) return;
@@ -78,7 +78,7 @@ function showEnd(stage, body, fields, renew) {
 }
 
 function facts({ fields, seed, withImage }) {
-  const { width, height, num_frames, num_inference_steps } = fields; // what was left to the server is not here
+  const { width, height, num_frames, num_inference_steps } = fields; // parameters that the server chose are missing here
   const list = [
     withImage && "from a picture",
     width && height && `${width} × ${height}`,

@@ -1,4 +1,4 @@
-// The list of tasks, newest first, each followed until it has ended.
+// The list of tasks, newest first. Each task is followed until it has ended.
 
 import * as api from "./api.js";
 import { makeCard } from "./task-card.js";
@@ -10,11 +10,11 @@ import { forget, keep, recent } from "./history.js";
 const RENEW_EARLIER_MS = 30000;
 const RENEW_AGAIN_MS = 15000;
 
-const pictures = new Map(); // task id -> File; a browser hands no file over a reload
+const pictures = new Map(); // task id -> File; files are lost when the page reloads
 
 /**
- * Show what this browser made before, below what was sent while the page opened. Tasks that the server does not know any
- * more drop out.
+ * Show the earlier tasks of this browser, below those that were submitted while the page loaded. Tasks that the server
+ * no longer knows are removed.
  */
 export function openGallery() {
   const shown = new Set(Array.from(byId("cards").children, (card) => card.dataset.task));
@@ -85,7 +85,7 @@ function reuse(entry) {
 
 async function removeTask(entry, drop) {
   await api.remove(entry.id).catch((error) => {
-    if (!error.gone) throw error; // gone already is as good as removed
+    if (!error.gone) throw error; // the task is already deleted
   });
   drop();
 }
