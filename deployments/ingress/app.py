@@ -13,7 +13,7 @@ from deployments.ingress.openai.schemas import OpenAIErrorBody
 from deployments.ingress.openapi import install_openapi_route
 from deployments.ingress.routes.agents import skill_router
 from deployments.ingress.routes.delete_task import deletion_router
-from deployments.ingress.routes.docs import swagger_ui_router
+from deployments.ingress.routes.docs import describe_webhooks, swagger_ui_router
 from deployments.ingress.routes.estimate import estimate_router
 from deployments.ingress.routes.events import events_router
 from deployments.ingress.routes.generate import video_router
@@ -24,7 +24,6 @@ from deployments.ingress.routes.resend_webhook import resend_router
 from deployments.ingress.routes.tasks import tasks_router
 from deployments.ingress.routes.usage import usage_router
 from deployments.ingress.routes.web_ui import page_router
-from deployments.ingress.routes.webhook_docs import describe_webhooks
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.ingress.webhooks.lifespan import lifespan
 
