@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from deployments.ingress.middleware.headers import SECURITY_HEADERS
+from deployments.ingress.middleware.security import SECURITY_HEADERS
 from deployments.ingress.openai.schemas import PATHS, openai_error
 from deployments.ingress.schemas import Dimensions, ErrorBody
 from deployments.ingress.unknown_paths import explain_path
