@@ -7,11 +7,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from deployments.ingress.middleware.security import SECURITY_HEADERS
 from deployments.ingress.openai.schemas import PATHS, openai_error
 from deployments.ingress.schemas import Dimensions, ErrorBody
-from deployments.ingress.unknown_paths import explain_path
 from models.errors import (
     DoesNotFit,
     IdempotencyKeyReused,
@@ -167,3 +167,27 @@ def error_response(
     names = getattr(request.state, "field_names", {})
     shaped = openai_error(status, body, names) if request.scope["path"].startswith(PATHS) else body.model_dump()
     return JSONResponse(shaped, status, headers)
+
+
+NO_ROUTE = "Not Found"
+"""Starlette's own message for a path without a route."""
+METHODS = ("GET", "HEAD", "POST", "DELETE")
+MAX_SHOWN_CHARS = 64
+
+
+def explain_path(request: Request, error: HTTPException) -> HTTPException:
+    """Return the error with a more helpful message if it is the router's own, otherwise unchanged."""
+    path = repr(str(request.scope["path"])[:MAX_SHOWN_CHARS])
+    if error.detail == NO_ROUTE:
+        return HTTPException(404, f"there is nothing at {path}; /docs has every path")
+    if error.status_code == 405:  # noqa: PLR2004
+        taken = ", ".join(_methods_of(request))
+        return HTTPException(405, f"{path} supports {taken}, not {request.method}", {"Allow": taken})
+    return error
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return the methods of all routes of the path. The router itself names only those of the first route."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    routes = request.app.routes
+    return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
