@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from deployments.ingress.concurrency.tenants import current_owner
+from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.concurrency.thread_pool import FairSlots, ThreadPool
 from tests.ingress.conftest import Box, completing, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, record

@@ -3,9 +3,14 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from deployments.ingress.concurrency.tenants import current_owner
+from fastapi import Request
+
 from deployments.ingress.errors import TooManyRequests
+from deployments.ingress.request_body.reading import MAX_FIELDS_BYTES
+from deployments.settings import Settings
 from storage.tasks import ANONYMOUS
 
 
@@ -45,3 +50,34 @@ class ConcurrencyLimit:
             self._taken[owner] -= 1
             if not self._taken[owner]:
                 del self._taken[owner]
+
+
+current_owner: ContextVar[str] = ContextVar("owner", default=ANONYMOUS)
+"""The owner of the request's API key. ApiKeyMiddleware sets it for all work on the request."""
+
+
+def limit_per_owner(settings: Settings, bound: int) -> int:
+    """Return how much of `bound` one owner may use."""
+    if len(settings.quotas) <= 1:
+        return bound
+    return max(1, int(bound * settings.ingress.max_fraction_per_key))
+
+
+@contextmanager
+def upload_slot(uploads: ConcurrencyLimit, request: Request) -> Iterator[None]:
+    """Count the request as an upload until the context ends, if its body may contain a file.
+
+    Raises TooManyRequests (429) if the limit is reached.
+    """
+    if not _may_hold_file(request):
+        yield
+        return
+    with uploads.acquire():
+        yield
+
+
+def _may_hold_file(request: Request) -> bool:
+    """Tell whether the body is a form, is longer than fields alone may be, or has no declared length."""
+    declared = request.headers.get("content-length", "")
+    small = declared.isdecimal() and int(declared) <= MAX_FIELDS_BYTES
+    return not small or request.headers.get("content-type", "").lower().startswith("multipart/")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from deployments.ingress.concurrency.tenants import current_owner
+from deployments.ingress.concurrency.limits import current_owner
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress.concurrency.tenants import current_owner
+from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.errors import error_response
 from deployments.ingress.schemas import ErrorBody
 from deployments.settings import ApiKey

@@ -7,8 +7,7 @@ answers.
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress.concurrency.limits import ConcurrencyLimit
-from deployments.ingress.concurrency.tenants import limit_per_owner
+from deployments.ingress.concurrency.limits import ConcurrencyLimit, limit_per_owner
 from deployments.ingress.errors import TooManyRequests, error_body, error_response
 from deployments.ingress.middleware.auth import is_public
 from deployments.settings import Settings

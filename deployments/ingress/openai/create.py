@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from deployments.ingress.concurrency.uploads import upload_slot
+from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, error_response, name_fields
 from deployments.ingress.openai.mapping import IMAGE_NAMES, create_schema, translate

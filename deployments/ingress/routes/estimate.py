@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from deployments.ingress.concurrency.uploads import upload_slot
+from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.decoder_pool import DECODER_POOL
 from deployments.ingress.request_body.openapi import form_body, json_image_body

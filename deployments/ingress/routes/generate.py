@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from deployments.ingress.concurrency.uploads import upload_slot
+from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.middleware.auth import request_owner
