@@ -7,8 +7,7 @@ from functools import cached_property
 from fastapi import Request
 
 from deployments.ingress.concurrency.limits import ConcurrencyLimit, limit_per_owner
-from deployments.ingress.concurrency.output_reader import AsyncOutputReader
-from deployments.ingress.concurrency.thread_pool import ThreadPool
+from deployments.ingress.concurrency.thread_pool import AsyncOutputReader, ThreadPool
 from deployments.ingress.missing_files import MissingFiles
 from deployments.ingress.model_info import ModelInfoCache
 from deployments.ingress.throughput.estimator import ThroughputEstimator

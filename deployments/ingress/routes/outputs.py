@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from deployments.ingress.concurrency.output_reader import AsyncOutputReader
+from deployments.ingress.concurrency.thread_pool import AsyncOutputReader
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Forbidden, NotFound
 from deployments.ingress.http_conditions import check_preconditions, is_not_modified, parse_range
