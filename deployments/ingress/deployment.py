@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import ray
@@ -13,7 +14,6 @@ from deployments.cluster.single_node import NodeMonitor
 from deployments.ingress.app import create_app
 from deployments.ingress.context import AppContext
 from deployments.ingress.middleware.auth import NO_KEYS_NOTICE
-from deployments.ingress.notifier import DispatcherNotifier
 from deployments.observability import log_context
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED, WEBHOOKS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
@@ -82,3 +82,29 @@ class Ingress:
     async def _notify_dispatcher(self) -> None:
         with contextlib.suppress(Exception):  # a notification only saves time: the Dispatcher also polls
             await asyncio.wait_for(self._dispatcher.notify.remote(), timeout=5)
+
+
+MIN_INTERVAL_S = 0.05
+"""A call to another process costs more than a submit. One call is enough for many submits: a Dispatcher with free
+capacity claims everything that waits."""
+
+
+class DispatcherNotifier:
+    """Calls `send` for each request. All requests during the interval share one call after it."""
+
+    def __init__(self, send: Callable[[], Awaitable[None]]) -> None:
+        self._send = send
+        self._asked = False
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __call__(self) -> None:
+        """Request a notification, without waiting for it."""
+        self._asked = True
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        while self._asked:
+            self._asked = False
+            await self._send()
+            await asyncio.sleep(MIN_INTERVAL_S)

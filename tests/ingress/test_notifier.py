@@ -2,7 +2,7 @@
 
 import asyncio
 
-from deployments.ingress.notifier import DispatcherNotifier
+from deployments.ingress.deployment import DispatcherNotifier
 
 
 class Dispatcher:
