@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from fastapi import Request
+
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.decoder_pool import DECODER_POOL
 from deployments.ingress.routes.estimate import adjust_to_model
@@ -119,3 +121,20 @@ def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency |
     meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
     image = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
     return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {image}".encode()).hexdigest())
+
+
+REQUEST_ID = re.compile(r"[!-~]{1,128}")
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""Version 00 of the W3C Trace Context. We cannot know what a later version would make us pass on."""
+
+
+def read_request_context(request: Request) -> RequestContext:
+    """Read both headers. A malformed value counts as missing."""
+    return RequestContext(
+        _matching(REQUEST_ID, request.headers.get("x-request-id")),
+        _matching(TRACEPARENT, request.headers.get("traceparent")),
+    )
+
+
+def _matching(pattern: re.Pattern[str], value: str | None) -> str | None:
+    return value if value is not None and pattern.fullmatch(value) else None

@@ -16,7 +16,6 @@ from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.request_body.openapi import form_body, json_body, json_image_body
 from deployments.ingress.request_body.reading import read_any, read_json
-from deployments.ingress.request_context import read_request_context
 from deployments.ingress.routes.tasks import task_response
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
 from deployments.ingress.submission import (
@@ -24,6 +23,7 @@ from deployments.ingress.submission import (
     IDEMPOTENCY_PARAMETER,
     Submission,
     check_admission,
+    read_request_context,
     submit_request,
 )
 from deployments.ingress.task_watcher import TaskWatcher
