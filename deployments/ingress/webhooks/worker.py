@@ -8,18 +8,18 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
-from deployments.ingress.webhooks.backoff import backoff_s
 from deployments.ingress.webhooks.client import DeliveryResult, WebhookClient
-from deployments.ingress.webhooks.selection import select_deliveries
 from deployments.observability.log_context import bind_task
 from deployments.observability.metrics.definitions import DELIVERED, GIVEN_UP, TRIED_AGAIN, WEBHOOKS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings import WebhookSettings
 from models.errors import StoreUnavailable
 from storage.sql.webhooks import WebhookQueries
-from storage.webhooks import Delivery, DeliveryState
+from storage.tasks import ANONYMOUS
+from storage.webhooks import Delivery, DeliveryGroup, DeliveryState, DueDelivery
 
 POLL_S = 1.0
 LEASE_MARGIN_S = 30.0
@@ -157,3 +157,48 @@ class DeliveryWorker:
         self._metrics.add(WEBHOOKS, outcome=TRIED_AGAIN)
         logger.info("%s: again in %.0f s: %s", this, wait, outcome.error)
         self._store.record_attempt(delivery, DeliveryState.PENDING, outcome.error, self._clock() + wait)
+
+
+def select_deliveries(
+    due: Iterable[DueDelivery], sending: Iterable[DeliveryGroup], settings: WebhookSettings
+) -> list[DueDelivery]:
+    """Select deliveries from `due` that may start while `sending` goes on.
+
+    The owner with the fewest deliveries in progress comes first, then the host with the fewest, then the oldest due.
+    Without API keys, the owner of all tasks is ANONYMOUS, which has no limit: only the limit per host applies.
+    """
+    under_way, waiting, picked = list(sending), list(due), list[DueDelivery]()
+    hosts, owners = Counter(each.host for each in under_way), Counter(each.owner for each in under_way)
+    while len(under_way) + len(picked) < settings.max_concurrent_deliveries:
+        waiting = [each for each in waiting if _is_allowed(each.group, hosts, owners, settings)]
+        if not waiting:
+            break
+        following = min(waiting, key=lambda each: (owners[each.group.owner], hosts[each.group.host], each.due_at))
+        waiting.remove(following)
+        picked.append(following)
+        hosts[following.group.host] += 1
+        owners[following.group.owner] += 1
+    return picked
+
+
+def _is_allowed(group: DeliveryGroup, hosts: Counter[str], owners: Counter[str], settings: WebhookSettings) -> bool:
+    within = group.owner == ANONYMOUS or owners[group.owner] < settings.max_per_owner
+    return within and hosts[group.host] < settings.max_per_host
+
+
+MINUTE_S = 60.0
+HOUR_S = 3600.0
+BACKOFFS_S = (5.0, 5 * MINUTE_S, 30 * MINUTE_S, 2 * HOUR_S, 5 * HOUR_S, 10 * HOUR_S, 10 * HOUR_S)
+"""The wait after each failed attempt, as Standard Webhooks 1.0 proposes. The sum is 27 h 35 min."""
+JITTER = 0.2
+"""Each wait is longer by a random fraction up to this one.
+
+So deliveries that fail together are not retried together.
+"""
+
+
+def backoff_s(attempt: int, draw: Callable[[], float]) -> float | None:
+    """Seconds to wait after failed attempt number `attempt`; None after the last. `draw` returns 0 to 1."""
+    if attempt > len(BACKOFFS_S):
+        return None
+    return BACKOFFS_S[attempt - 1] * (1 + JITTER * draw())

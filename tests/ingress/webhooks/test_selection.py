@@ -1,6 +1,6 @@
 """Promise: the receivers of one owner, or one host, do not delay the deliveries of others."""
 
-from deployments.ingress.webhooks.selection import select_deliveries
+from deployments.ingress.webhooks.worker import select_deliveries
 from deployments.settings import WebhookSettings
 from storage.tasks import ANONYMOUS
 from storage.webhooks import DeliveryGroup, DueDelivery

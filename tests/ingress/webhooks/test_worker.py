@@ -8,8 +8,8 @@ import time
 import pytest
 from sqlalchemy import update
 
-from deployments.ingress.webhooks.backoff import BACKOFFS_S, HOUR_S, MINUTE_S, backoff_s
 from deployments.ingress.webhooks.network import Resolver
+from deployments.ingress.webhooks.worker import BACKOFFS_S, HOUR_S, MINUTE_S, backoff_s
 from deployments.observability.metrics.definitions import WEBHOOKS
 from models.errors import StoreUnavailable
 from storage.db.schema import webhook_deliveries
