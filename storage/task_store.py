@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from models.ltx2.options import FAST_GUIDANCE_FRACTION
 from storage.db.engine import open_engine
 from storage.fair_queue import Quota
-from storage.sql.api_queries import ApiQueries
+from storage.sql.api_queries import ApiQueries, SecretQueries
 from storage.sql.claims import ClaimQueries, PauseQueries
 from storage.sql.dispatchers import DispatcherQueries
 from storage.sql.positions import PositionQueries
 from storage.sql.replicas import ReplicaQueries
-from storage.sql.secrets import SecretQueries
 from storage.sql.usage import UsageQueries
 from storage.sql.webhooks import WebhookQueries
 from storage.sql.workers import WorkerQueries

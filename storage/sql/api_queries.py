@@ -1,13 +1,15 @@
 """Queries of the Ingress: submit, read, list, cancel and delete tasks."""
 
+import secrets as random
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, union_all, update
 
 from storage.db.engine import sanitize_text, translate_db_errors
-from storage.db.schema import tasks
+from storage.db.schema import secrets, tasks
 from storage.sql.base import SqlStore
+from storage.sql.dialect import conflict_insert
 from storage.sql.mapping import row_to_task, task_or_none, task_to_row
 from storage.sql.submit import check_owner_limit, check_queue_limit, find_idempotent, look_up_idempotent
 from storage.tasks import UNFINISHED, NewTask, State, Task, allowed_from
@@ -110,3 +112,20 @@ class ApiQueries(SqlStore):
         ended = tasks.c.state.in_(allowed_from(State.DELETED))
         gone = update(tasks).where(tasks.c.id == sanitize_text(task_id), ended).values(state=State.DELETED)
         return bool(self._write(gone))
+
+
+SECRET_BYTES = 32
+
+
+class SecretQueries(SqlStore):
+    """Reads named random secrets, and creates missing ones."""
+
+    def shared_secret(self, name: str) -> bytes:
+        """32 random bytes, the same for every process on this database. Created at the first call."""
+        wanted = select(secrets.c.value).where(secrets.c.name == name)
+        if found := self._read(wanted):
+            return bytes.fromhex(found[0].value)
+        fresh = {"name": name, "value": random.token_hex(SECRET_BYTES)}
+        with translate_db_errors(), self._engine.begin() as connection:
+            connection.execute(conflict_insert(connection, secrets).values(fresh).on_conflict_do_nothing())
+        return bytes.fromhex(self._read(wanted)[0].value)
