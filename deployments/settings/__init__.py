@@ -5,7 +5,7 @@ Values come from `args:` in serve_config.yaml. `LTX2_*` environment variables ov
 """
 
 from deployments.settings.api_keys import ApiKey
-from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
+from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
 from deployments.settings.sections import (

@@ -7,3 +7,9 @@ class SettingsModel(BaseModel):
     """A section of the settings. It is immutable and rejects unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ENV_PREFIX = "LTX2_"
+ENV_NESTED_DELIMITER = "__"
+SQLITE_SCHEME = "sqlite:///"
+FILE_SCHEME = "file:"

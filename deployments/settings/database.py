@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import URL, make_url
 
-from deployments.settings.constants import ENV_PREFIX
+from deployments.settings.base import ENV_PREFIX
 
 URL_VARIABLE = f"{ENV_PREFIX}DATABASE_URL"
 

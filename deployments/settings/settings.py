@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as SourceError
 
 from deployments.settings.api_keys import ApiKey, check_keys
-from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
+from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
 from deployments.settings.database import with_password, without_password
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX
+from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX
 from deployments.settings.database import URL_VARIABLE, without_password
 
 CREDENTIALS = re.compile(r"//.*@")

@@ -8,8 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from deployments.settings.base import SettingsModel
-from deployments.settings.constants import ENV_NESTED_DELIMITER, ENV_PREFIX
+from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, SettingsModel
 
 SECRET_VARIABLE = f"{ENV_PREFIX}WEBHOOKS{ENV_NESTED_DELIMITER}SECRET"
 SECRET_PREFIX = "whsec_"  # noqa: S105
