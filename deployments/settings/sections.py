@@ -1,11 +1,13 @@
 """Sections of the settings that need few lines: Dispatcher, Encoder, logs, retention, traces and outputs."""
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
+from sqlalchemy import URL, make_url
 
-from deployments.settings.base import SettingsModel
+from deployments.settings.base import ENV_PREFIX, SettingsModel
 from storage.outputs.s3_options import S3Options
 from storage.sql.submit import IDEMPOTENCY_TTL_S
 
@@ -138,3 +140,22 @@ class OutputSettings(SettingsModel):
     min_free_bytes: Annotated[
         int, Field(ge=0, description="With less free space in the folder, a submit gets a 507. 0: no check.")
     ] = 500_000_000
+
+
+URL_VARIABLE = f"{ENV_PREFIX}DATABASE_URL"
+
+
+def without_password(url: str) -> str:
+    """The url without its password, for logs and dashboards."""
+    parsed = make_url(url)
+    if not parsed.password and "password" not in parsed.query:
+        return url
+    query = parsed.difference_update_query(["password"]).query
+    bare = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, query)
+    return bare.render_as_string(hide_password=False)
+
+
+def with_password(url: str, environment: Mapping[str, str]) -> str:
+    """The url with the password from LTX2_DATABASE_URL, when that url is the same apart from the password."""
+    found = next((value for name, value in environment.items() if name.upper() == URL_VARIABLE), url)
+    return found if without_password(found) == url else url

@@ -10,7 +10,6 @@ from pydantic_settings import SettingsError as SourceError
 
 from deployments.settings.api_keys import ApiKey, check_keys
 from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
-from deployments.settings.database import with_password, without_password
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
 from deployments.settings.sections import (
@@ -20,6 +19,8 @@ from deployments.settings.sections import (
     OutputSettings,
     RetentionSettings,
     TraceSettings,
+    with_password,
+    without_password,
 )
 from deployments.settings.validation import (
     SettingsError,

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX
-from deployments.settings.database import URL_VARIABLE, without_password
+from deployments.settings.sections import URL_VARIABLE, without_password
 
 CREDENTIALS = re.compile(r"//.*@")
 """The credentials in a url, which must not be logged."""
