@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from models.checkpoint.profile import CheckpointProfile
 from models.errors import RenderFailed
 from models.progress import Progress, ReportProgress, Stage
@@ -13,6 +15,7 @@ from models.request.request import FRAMES_PER_LATENT, VideoRequest
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
 ALMOST_ZERO = 1e-30
 """Used for an audio scale of 0.0, which diffusers 0.42 treats as "not given" (`audio_scale or video_scale`). The scale
@@ -140,3 +143,21 @@ def _reporter(report: ReportProgress) -> Callable[[Any, int, Any, dict[str, Any]
         return {}
 
     return on_step_end
+
+
+ALREADY_COMPRESSED = 0
+"""The CRF that makes diffusers skip its own compression."""
+
+
+def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) -> dict[str, Any]:
+    """The image arguments for diffusers: RGB, compressed with the CRF of the model's family, of the video's size.
+
+    `image` is RGB of about the video's aspect ratio, and at least of its size. One of exactly its size is only
+    compressed.
+    """
+    from diffusers.pipelines.ltx2.utils import apply_image_conditioning_crf, resolve_default_image_crf
+    from PIL import Image, ImageOps
+
+    compressed = apply_image_conditioning_crf(np.asarray(image), resolve_default_image_crf(text_encoder))
+    fitted = ImageOps.fit(Image.fromarray(compressed), (width, height), Image.Resampling.LANCZOS)
+    return {"image": fitted, "image_crf": ALREADY_COMPRESSED}

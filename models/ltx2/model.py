@@ -18,8 +18,7 @@ from models.checkpoint.validate import check_checkpoint
 from models.clip import Clip
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
-from models.ltx2.denoise import Latents, denoise, patch_denormalize_dtype
-from models.ltx2.first_frame import image_arguments
+from models.ltx2.denoise import Latents, denoise, image_arguments, patch_denormalize_dtype
 from models.ltx2.load import (
     check_device,
     choose_optimizations,
