@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-from deployments.cluster.raylet import find_node_id
+from deployments.cluster.ports import find_node_id
 
 REPLICA = "ray::ServeReplica"
 """The command line of a replica's process begins with this."""

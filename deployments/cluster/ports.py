@@ -5,14 +5,13 @@ When every other process of a server is killed, its HAProxy keeps the ports and 
 
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Collection
 from pathlib import PurePath
 
 import psutil
-
-from deployments.cluster.raylet import find_node_id
 
 HAPROXY_PORTS = {
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
@@ -103,3 +102,12 @@ def required_ports(http_port: int) -> dict[int, str]:
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
         ports |= {int(os.environ.get(name, port)): f"the variable {name}" for name, port in HAPROXY_PORTS.items()}
     return ports
+
+
+NODE_ID = re.compile(r" --node_id=(\w+)(?= |$)")
+
+
+def find_node_id(command_line: str) -> str | None:
+    """The id of the raylet's node, or None when the command line names none."""
+    found = NODE_ID.search(command_line)
+    return found[1] if found else None
