@@ -45,7 +45,7 @@ PRIVATE_APIS = (
     ),
     PrivateApi(
         "diffusers.models.attention_dispatch:AttentionBackendName._NATIVE_CUDNN",
-        "models/optimizations/kernels.py",
+        "models/optimizations/compiled.py",
         "diffusers has no public name for the cuDNN kernel of torch.",
         "the backend's name has no underscore, or cuDNN is chosen by default",
     ),

@@ -11,12 +11,11 @@ import torch
 from benchmarks.gpu.measure import Denoised, Shape, attention_kernels, count_tflop_a_step, denoise, difference
 from benchmarks.gpu.model_under_test import Subject
 from benchmarks.gpu.table_rows import Row, tried
-from models.optimizations.compiled import compile_blocks
+from models.optimizations.compiled import compile_blocks, use_backend
 from models.optimizations.fast import fp8
 from models.optimizations.fast.fp8 import MIN_WEIGHTS, Fp8Linears
 from models.optimizations.fast.guidance_interval import GuidanceInterval
 from models.optimizations.install import clear_caches, install
-from models.optimizations.kernels import use_backend
 from models.optimizations.selection import ALWAYS_FASTER, Optimization
 
 PLAIN = "diffusers"

@@ -36,3 +36,18 @@ def compile_blocks(
     config.recompile_limit = max(MOST_VARIANTS, config.recompile_limit)
     transformer.compile_repeated_blocks(fullgraph=False, backend=backend, mode=mode, dynamic=dynamic)
     return True
+
+
+CUDNN = "_native_cudnn"
+
+
+def use_cudnn(transformer: Any) -> bool:
+    """Use cuDNN's fused attention, through torch, for the video's self-attention."""
+    use_backend(transformer, CUDNN)
+    return True
+
+
+def use_backend(transformer: Any, backend: str) -> None:
+    """Use one of diffusers' attention backends for the video's self-attention."""
+    for block in transformer.transformer_blocks:
+        block.attn1.set_attention_backend(backend)

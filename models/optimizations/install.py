@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.optimizations import compiled, kernels, mask, stg_prefix, text_kv_cache, timesteps
+from models.optimizations import compiled, mask, stg_prefix, text_kv_cache, timesteps
+from models.optimizations import compiled as kernels
 from models.optimizations.selection import Optimization
 from models.optimizations.stg_prefix import PrefixReuseBlocks
 from models.optimizations.text_kv_cache import CachedLinear

@@ -10,9 +10,8 @@ from diffusers import ModelMixin
 from PIL import Image
 
 from models.ltx2.model import Ltx2Model
-from models.optimizations.compiled import compile_blocks
+from models.optimizations.compiled import compile_blocks, use_backend
 from models.optimizations.install import install
-from models.optimizations.kernels import use_backend
 from models.optimizations.selection import Optimization, choose_optimizations
 from models.optimizations.text_kv_cache import CachedLinear
 from tests.models.conftest import ignore, small
