@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
-from models.request.enums import request_schema
+from models.request.json_schema import request_schema
 from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 from models.request.request import (
     DRAWN_SEED,

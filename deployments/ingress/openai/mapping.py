@@ -9,7 +9,7 @@ from typing import Any
 from deployments.ingress.request_body.openapi import form_body, json_body
 from deployments.ingress.request_body.reading import ImageNames
 from models.errors import InvalidRequest
-from models.request.enums import request_schema
+from models.request.json_schema import request_schema
 from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")

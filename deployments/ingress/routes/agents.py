@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from deployments.ingress.context import AppContext
 from models.names import TINY_MODEL_NAME
-from models.request.enums import request_schema
+from models.request.json_schema import request_schema
 from models.request.request import RequestLimits, VideoRequest, spell_number
 
 MARKDOWN = "text/markdown"

@@ -19,7 +19,7 @@ from deployments.ingress.webhooks.url import check_webhook
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import TINY_MODEL_NAME
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
-from models.request.enums import request_schema
+from models.request.json_schema import request_schema
 from models.request.request import VideoRequest, parse_request
 
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}

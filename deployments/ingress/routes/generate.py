@@ -29,7 +29,7 @@ from deployments.ingress.submission import (
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.observability import log_context
 from deployments.observability.tracing import in_span
-from models.request.enums import request_schema
+from models.request.json_schema import request_schema
 from models.request.request import unknown_fields
 from storage.tasks import ANONYMOUS, State, Task
 

@@ -1,0 +1,35 @@
+"""The request's JSON schema, for OpenAPI and for agents."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from models.request.enums import CHOICES
+from models.request.request import RequestLimits, VideoRequest
+
+
+def request_schema(limits: RequestLimits, defaults: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
+    """The JSON schema of VideoRequest with the bounds of this server and the `defaults` of its model, for OpenAPI."""
+    schema = VideoRequest.model_json_schema()
+    del schema["$defs"]
+    for name, words in CHOICES.items():
+        schema["properties"][name] |= {"type": "string", "enum": list(words)}
+        del schema["properties"][name]["$ref"]
+    for name, (low, high) in limits.bounds().items():
+        target = schema["properties"][name]
+        for option in target.get("anyOf", [target]):
+            if option.get("type") in ("integer", "number"):
+                for name_of_pydantic in (
+                    "ge",
+                    "gt",
+                    "exclusiveMinimum",
+                ):  # pydantic keeps its own names for a field with a BeforeValidator
+                    option.pop(name_of_pydantic, None)
+                option.update(minimum=low, maximum=high)
+                if multiple := option.pop("multiple_of", None):
+                    option["multipleOf"] = multiple
+    for name, default in defaults.items():
+        schema["properties"][name]["default"] = default
+    schema["properties"]["prompt"]["maxLength"] = limits.max_prompt_chars
+    schema["properties"]["negative_prompt"]["maxLength"] = limits.max_prompt_chars
+    return schema
