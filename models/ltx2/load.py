@@ -96,7 +96,7 @@ def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: 
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    from models.fixes.fix import install as install_fixes
+    from models.fixes.install import install as install_fixes
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
