@@ -14,14 +14,14 @@ from deployments.observability import log_context
 from storage.outputs.store import input_key, output_key, poster_key
 from storage.tasks import State, Task
 
-EXAMPLE = {
+DELETE_EXAMPLE = {
     "task_id": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     "status": "failed",
     "state": "canceled",
     "outcome": "canceled",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": EXAMPLE}}},
+    200: {"content": {"application/json": {"example": DELETE_EXAMPLE}}},
     404: {"model": ErrorBody},
     503: {"model": ErrorBody},
 }

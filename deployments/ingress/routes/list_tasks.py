@@ -14,7 +14,7 @@ from storage.tasks import State, Task
 
 MAX_PAGE = 100
 LISTED = frozenset(State) - {State.DELETED}
-EXAMPLE = {
+LIST_EXAMPLE = {
     "tasks": [
         {
             "task_id": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
@@ -34,7 +34,7 @@ EXAMPLE = {
     "next_cursor": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": EXAMPLE}}},
+    200: {"content": {"application/json": {"example": LIST_EXAMPLE}}},
     422: {"model": ErrorBody},
     503: {"model": ErrorBody},
 }
