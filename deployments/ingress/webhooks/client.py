@@ -2,21 +2,121 @@
 
 import asyncio
 import contextlib
+import json
 import logging
+import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpcore
 import httpx
+from standardwebhooks import Webhook
 
-from deployments.ingress.webhooks.bounded_stream import TooMuchAnswer
+from deployments.ingress.schemas import task_body
 from deployments.ingress.webhooks.network import PrivateAddressError, PublicNetworkBackend, Resolve
-from deployments.ingress.webhooks.payload import PayloadBuilder
-from deployments.settings import WebhookSettings
+from deployments.settings import Settings, WebhookSettings
+from deployments.signed_urls import Signer, make_url_builder
+from storage.tasks import Task
 from storage.webhooks import Delivery
+
+USER_AGENT = "ltx2-server"
+
+
+class PayloadBuilder:
+    """Builds and signs messages.
+
+    All attempts of a delivery have the same id and the same content. Each has its own timestamp and signature.
+    """
+
+    def __init__(self, settings: Settings, url_signer: Callable[[], Signer | None]) -> None:
+        self._public_base_url = settings.public_base_url
+        self._url_signer = url_signer
+        self._kept_s = settings.retention.output_ttl_s
+        self._secrets_of = settings.webhooks.secrets_of
+
+    def body(self, task: Task) -> str:
+        """The JSON message: `type`, `timestamp` of the task's end, and `data`, the poll body. Blocks on the store."""
+        base_url = task.base_url if self._public_base_url is None else str(self._public_base_url).rstrip("/")
+        ended_at = datetime.fromtimestamp(task.finished_at or 0.0, UTC)
+        told = {
+            "type": f"video.{task.state}",
+            "timestamp": ended_at.isoformat().replace("+00:00", "Z"),
+            "data": task_body(task, make_url_builder(base_url, self._url_signer()), kept_s=self._kept_s),
+        }
+        return json.dumps(told, separators=(",", ":"))
+
+    def headers(self, delivery: Delivery, body: str, now: float) -> dict[str, str]:
+        """The headers of an attempt at the time `now`."""
+        at = datetime.fromtimestamp(int(now), UTC)
+        signers = [Webhook(secret) for secret in self._secrets_of(delivery.task.owner)]
+        return {
+            "content-type": "application/json",
+            "user-agent": USER_AGENT,
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(int(now)),
+            "webhook-signature": " ".join(signer.sign(delivery.id, at, body) for signer in signers),
+        }
+
+
+MAX_ANSWER_BYTES = 64 * 1024
+"""Limit for status line and headers. The rest of a response is not read. No library accepts more headers than that."""
+MAX_INTERIM_ANSWERS = 8
+"""RFC 9110, section 15.2: a client must accept one or more interim responses. A receiver does not need many."""
+INTERIM = re.compile(rb"(?:^|\n)HTTP/1\.[01] 1\d\d")
+OVERLAP = len("\nHTTP/1.1 10")
+"""The number of bytes of an interim response's first line that can be at the end of the previous read."""
+READ_BYTES = 4096
+
+
+class TooMuchAnswer(Exception):
+    """A receiver sent more than a response needs."""
+
+
+class BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection that limits what the receiver may send. `read` raises TooMuchAnswer beyond the limits."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._bytes_read = 0
+        self._interim = 0
+        self._end = b"\n"
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # httpcore's own
+        """Read the available bytes. Raises TooMuchAnswer beyond the limits."""
+        content = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
+        self._bytes_read += len(content)
+        self._interim += len(INTERIM.findall(self._end + content))
+        self._end = (self._end + content)[-OVERLAP:]
+        if self._bytes_read > MAX_ANSWER_BYTES or self._interim > MAX_INTERIM_ANSWERS:
+            raise TooMuchAnswer
+        return content
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Send the bytes."""
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        """Start TLS on this connection. The limits also apply to the TLS stream."""
+        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what the wrapped stream returns."""
+        return self._stream.get_extra_info(info)
+
 
 STATUS_GONE = 410
 MAX_RETRY_AFTER_S = 3600

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 
 from deployments.ingress.context import AppContext
-from deployments.ingress.webhooks.client import WebhookClient
+from deployments.ingress.webhooks.client import PayloadBuilder, WebhookClient
 from deployments.ingress.webhooks.network import Resolver
-from deployments.ingress.webhooks.payload import PayloadBuilder
 from deployments.ingress.webhooks.worker import DeliveryWorker
 
 

@@ -13,7 +13,7 @@ import httpcore
 from httpcore import SOCKET_OPTION
 
 from deployments.ingress.webhooks.addresses import Address, is_public, parse_address
-from deployments.ingress.webhooks.bounded_stream import BoundedStream
+from deployments.ingress.webhooks.client import BoundedStream
 
 Resolve = Callable[[str], Awaitable[list[Address]]]
 """Resolves a host to its addresses. Raises OSError."""
