@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AnyHttpUrl, TypeAdapter, UrlConstraints, ValidationError
 
-from deployments.ingress.webhooks.addresses import is_public, parse_address
+from deployments.ingress.webhooks.network import is_public, parse_address
 from deployments.settings import WebhookSettings
 from models.errors import InvalidRequest
 from models.request.request import MAX_URL_CHARS, VideoRequest

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from deployments.ingress.webhooks.addresses import Address
 from deployments.ingress.webhooks.client import PayloadBuilder, WebhookClient
+from deployments.ingress.webhooks.network import Address
 from deployments.ingress.webhooks.worker import DeliveryWorker
 from deployments.settings import Settings
 from storage.db.engine import open_engine
