@@ -9,7 +9,7 @@ import httpx
 
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
-from ltx2_client.options import Options
+from ltx2_client.operations import Options
 from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage
 
 

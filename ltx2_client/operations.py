@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 from ltx2_client.core import (
@@ -21,8 +21,29 @@ from ltx2_client.core import (
 )
 from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, ResumableDownload
 from ltx2_client.errors import ApiError, DownloadFailed, TaskFailed, Unreachable, UsageError
-from ltx2_client.options import Options
 from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage, from_json
+
+
+class Options(TypedDict, total=False):
+    """The server's request parameters under the same names. `GET /docs` lists defaults and limits."""
+
+    negative_prompt: str
+    height: int
+    width: int
+    num_frames: int
+    length: Literal["exact", "auto"]
+    frame_rate: float
+    num_inference_steps: int
+    seed: int | None
+    cfg_scale_video: float
+    stg_scale_video: float
+    cfg_scale_audio: float
+    modality_scale: float
+    timeout_s: float
+    webhook_url: str
+    quality: Literal["exact", "fast"]
+    fit: Literal["crop", "pad", "match"]
+
 
 Image = str | Path | bytes
 OnProgress = Callable[[Task], None]
