@@ -12,8 +12,7 @@ from models.checkpoint.locate import fetch_checkpoint, find_folder, is_repositor
 from models.checkpoint.profile import CheckpointType, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.errors import ModelUnavailable
-from models.hub.files import RepoRef
-from models.hub.license import find_license
+from models.hub.files import RepoRef, find_license
 from models.names import REAL_MODEL_NAME, TINY
 from models.progress import Progress, ReportProgress
 
