@@ -10,7 +10,7 @@ from fastapi import Request
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.decoder_pool import DECODER_POOL
 from deployments.ingress.routes.estimate import adjust_to_model
-from deployments.ingress.webhooks.network import check_webhook
+from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request.request import VideoRequest, draws_seed, parse_request

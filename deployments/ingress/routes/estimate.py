@@ -15,7 +15,7 @@ from deployments.ingress.images.decoder_pool import DECODER_POOL
 from deployments.ingress.request_body.openapi import form_body, json_image_body
 from deployments.ingress.request_body.reading import read_any
 from deployments.ingress.schemas import Dimensions, ErrorBody
-from deployments.ingress.webhooks.network import check_webhook
+from deployments.ingress.webhooks.ssrf import check_webhook
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import TINY_MODEL_NAME
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments

@@ -18,7 +18,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from deployments.ingress.schemas import task_body
-from deployments.ingress.webhooks.network import PrivateAddressError, PublicNetworkBackend, Resolve
+from deployments.ingress.webhooks.ssrf import PrivateAddressError, PublicNetworkBackend, Resolve
 from deployments.settings import Settings, WebhookSettings
 from deployments.signed_urls import Signer, make_url_builder
 from storage.tasks import Task

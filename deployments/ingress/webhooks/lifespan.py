@@ -12,7 +12,7 @@ from concurrent.futures import Future
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.webhooks.client import PayloadBuilder, WebhookClient
-from deployments.ingress.webhooks.network import Resolver
+from deployments.ingress.webhooks.ssrf import Resolver
 from deployments.ingress.webhooks.worker import DeliveryWorker
 
 

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import pytest
 
 from deployments.ingress.webhooks.client import PayloadBuilder, WebhookClient
-from deployments.ingress.webhooks.network import Address
+from deployments.ingress.webhooks.ssrf import Address
 from deployments.ingress.webhooks.worker import DeliveryWorker
 from deployments.settings import Settings
 from storage.db.engine import open_engine

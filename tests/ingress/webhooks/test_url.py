@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
-from deployments.ingress.webhooks.network import NEVER, is_public
+from deployments.ingress.webhooks.ssrf import NEVER, is_public
 from tests.ingress.webhooks.receivers import SECRET
 
 SIGNED = {"secret": SECRET}

@@ -8,7 +8,7 @@ import time
 import pytest
 from sqlalchemy import update
 
-from deployments.ingress.webhooks.network import Resolver
+from deployments.ingress.webhooks.ssrf import Resolver
 from deployments.ingress.webhooks.worker import BACKOFFS_S, HOUR_S, MINUTE_S, backoff_s
 from deployments.observability.metrics.definitions import WEBHOOKS
 from models.errors import StoreUnavailable
