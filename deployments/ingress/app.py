@@ -4,9 +4,10 @@ from fastapi import FastAPI
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.middleware.headers import SecurityHeadersMiddleware
 from deployments.ingress.middleware.metrics import MetricsMiddleware
 from deployments.ingress.middleware.paths import PathNormalizationMiddleware
-from deployments.ingress.middleware.security import SecurityHeadersMiddleware, add_security_middleware, openapi_security
+from deployments.ingress.middleware.security import add_security_middleware, openapi_security
 from deployments.ingress.openai.routes import openai_router
 from deployments.ingress.openai.schemas import OpenAIErrorBody
 from deployments.ingress.openapi import install_openapi_route

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from deployments.ingress.middleware.security import SECURITY_HEADERS
+from deployments.ingress.middleware.headers import SECURITY_HEADERS
 from deployments.ingress.openai.schemas import PATHS, openai_error
 from deployments.ingress.schemas import Dimensions, ErrorBody
 from models.errors import (

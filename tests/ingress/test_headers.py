@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from deployments.ingress.middleware.security import SECURITY_HEADERS
+from deployments.ingress.middleware.headers import SECURITY_HEADERS
 
 
 @pytest.mark.parametrize(
