@@ -15,7 +15,7 @@ import httpcore
 from httpcore import SOCKET_OPTION
 from pydantic import AnyHttpUrl, TypeAdapter, UrlConstraints, ValidationError
 
-from deployments.ingress.webhooks.client import BoundedStream
+from deployments.ingress.webhooks.bounded_stream import BoundedStream
 from deployments.settings import WebhookSettings
 from models.errors import InvalidRequest
 from models.request.request import MAX_URL_CHARS, VideoRequest
