@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.names import TINY_MODEL_NAME
-from models.startup.prefetch import HIDDEN_PACKAGES, hide_modules
+from models.startup.hidden_packages import HIDDEN_PACKAGES, hide_modules
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,10 +4,8 @@ Uses plain reads into a small buffer, which every file system speeds up. A hint 
 read only one readahead window. For a file that is cached already, a read costs one copy through the processor's cache.
 """
 
-import contextlib
 import json
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,21 +89,3 @@ def _read(piece: FileRange, ended: threading.Event) -> int:
     finally:
         os.close(descriptor)
     return at - piece.start
-
-
-HIDDEN_PACKAGES = ("scipy", "bitsandbytes")
-"""Packages that diffusers and transformers import if they are installed, and that no render uses: a third of all
-imports. Do not list packages that another part of a Generator may import."""
-
-
-@contextlib.contextmanager
-def hide_modules(packages: Sequence[str]) -> Iterator[None]:
-    """Hide packages that are not imported yet, so that code for which they are optional runs without them."""
-    hidden = [name for name in packages if name not in sys.modules]
-    # None is Python's own marker for a missing module
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)

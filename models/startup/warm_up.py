@@ -12,7 +12,8 @@ from pathlib import Path
 from models.checkpoint.locate import find_checkpoint
 from models.checkpoint.profile import CheckpointType
 from models.ltx2.load import set_omp_passive_wait
-from models.startup.prefetch import HIDDEN_PACKAGES, hide_modules, prefetch
+from models.startup.hidden_packages import HIDDEN_PACKAGES, hide_modules
+from models.startup.prefetch import prefetch
 from models.timing import ColdStartTimeline, Milestone
 
 logger = logging.getLogger(__name__)
