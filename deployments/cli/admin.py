@@ -18,7 +18,7 @@ from deployments.settings import ApiKey, Settings, SettingsError
 from deployments.settings.api_keys import hash_key
 from models.errors import StoreUnavailable
 from storage.db.engine import open_engine, sqlite_file
-from storage.db.sqlite_maintenance import back_up, check_integrity
+from storage.db.sqlite import back_up, check_integrity
 from storage.outputs.audit import audit_outputs
 from storage.outputs.open_store import open_output_store
 from storage.sql.retention import SqlRetentionStore

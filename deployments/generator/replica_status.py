@@ -1,4 +1,7 @@
-"""The status row of a Generator replica, which /health reads. It is written at each change and each heartbeat."""
+"""The status row of a Generator replica, and what it knows about its model. The Ingress reads both.
+
+The row is written at each change and each heartbeat.
+"""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Checks a submitted request and writes it as a task row into the queue."""
+"""Checks a submitted request and writes it as a task row into the queue, with the ids of the HTTP request."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Selects the files of a repository that are needed, and finds those that are already on this machine.
+"""Selects the files of a repository that are needed, and finds those on this machine. Reads its license.
 
 Asks the hub for its list of files; if the hub cannot be reached, the local files are used. Imports huggingface_hub only
 when needed.

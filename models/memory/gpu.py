@@ -1,4 +1,4 @@
-"""Detects out-of-memory errors, and frees memory of the GPU and the process. Does not use a pipeline."""
+"""Detects out-of-memory and fatal CUDA errors, and frees memory of the GPU and the process. Uses no pipeline."""
 
 import gc
 import sys

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from models.errors import StoreUnavailable
 from storage.db.postgres import TimeoutConnection, open_postgres
 from storage.db.schema import missing_columns
-from storage.db.sqlite_maintenance import FILE_MODE, make_private_database, make_private_folder
+from storage.db.sqlite import FILE_MODE, make_private_database, make_private_folder
 
 BUSY_TIMEOUT_S = 10
 """How long a write to SQLite waits for a write of another process."""

@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from models.errors import StoreUnavailable
 from storage.db.engine import SqliteLock, migrate, open_engine
 from storage.db.schema import metadata
-from storage.db.sqlite_maintenance import back_up
+from storage.db.sqlite import back_up
 from storage.task_store import SqlTaskStore
 
 SPAWN = multiprocessing.get_context("spawn")

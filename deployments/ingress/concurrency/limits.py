@@ -1,4 +1,9 @@
-"""Limits the open requests of one kind in a replica, in total and for each owner."""
+"""Limits the open requests of one kind in a replica, in total and for each owner.
+
+With several owners, each may use `ingress.max_fraction_per_key` of a limit, but at least 1. This rule covers threads,
+open requests, uploads, waiting requests and event streams. Without API keys or with a single one, there is only one
+owner, who may use the whole limit.
+"""
 
 import contextlib
 from collections import Counter

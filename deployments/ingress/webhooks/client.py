@@ -1,4 +1,4 @@
-"""Makes one attempt of one delivery: sends a POST and classifies the response."""
+"""Makes one attempt of one delivery: builds and signs the message, sends it, and classifies the response."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""The metrics of an ended task. The store calls the recorder once per task, in whichever process ends it."""
+"""The metrics of ended tasks and of their runs.
+
+The store calls the recorder of ends once per task, in whichever process ends it. The Encoder records a run.
+"""
 
 from collections.abc import Callable
 

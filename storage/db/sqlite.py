@@ -1,4 +1,4 @@
-"""Integrity check and backup of a SQLite file while the server runs.
+"""A SQLite file: private to the server's user; checked and backed up while the server runs.
 
 Neither takes the server's lock: SQLite allows readers beside a writer.
 """
