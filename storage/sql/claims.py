@@ -1,14 +1,16 @@
 """Claims tasks: the owner with the smallest virtual time goes next, its oldest task first.
 
-On PostgreSQL a claim locks the virtual times of all owners, so that two Dispatchers do not use the same one. The tasks
-are selected with SKIP LOCKED, so that a row being canceled does not block the claim.
+Dispatchers on PostgreSQL claim at the same time. Each reads the virtual times without a lock, and at the end advances
+them in the rows: both claims count, whichever commits first. Only owners with `max_running` are locked, because a limit
+must be checked and used by one claim at a time. The tasks are selected with SKIP LOCKED, so no two claims get the same
+one, and a row being canceled blocks neither.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, case, delete, func, insert, literal, select, update
 
 from storage.db.engine import translate_db_errors
 from storage.db.schema import fair_queue_state, pauses, tasks
@@ -94,8 +96,10 @@ class _ClaimRun:
         self._fast_guided_share = fast_guidance_fraction
         found = connection.execute(oldest_by_owner(scans, model, *CLAIMABLE))
         self._oldest = {str(row.owner): int(row.oldest) for row in found}
-        self._virtual_times = _lock_virtual_times(connection, list(self._oldest))
+        self._limited = sorted(owner for owner in self._oldest if quota(owner).max_running is not None)
+        self._virtual_times = self._read_virtual_times()
         self._running = self._count_running()
+        self._began: dict[str, float] = {}
         self.taken: list[Task] = []
 
     def claim(self, limit: int, values: dict[str, Any]) -> None:
@@ -106,7 +110,18 @@ class _ClaimRun:
             if not found:
                 del self._oldest[owner]
                 continue
-            self._record_virtual_time(owner, found)
+            self._advance_virtual_time(owner, found)
+        self._write_virtual_times()
+
+    def _read_virtual_times(self) -> dict[str, VirtualTime]:
+        """The virtual times of all owners. Locks the rows of owners with `max_running`."""
+        if self._limited:
+            rows = [{"owner": owner, "start": 0.0, "finish": 0.0} for owner in self._limited]
+            created = conflict_insert(self._connection, fair_queue_state).values(rows)
+            self._connection.execute(created.on_conflict_do_nothing())
+            limited = select(fair_queue_state.c.owner).where(fair_queue_state.c.owner.in_(self._limited))
+            self._connection.execute(limited.order_by(fair_queue_state.c.owner).with_for_update())
+        return read_virtual_times(self._connection.execute(select(fair_queue_state)))
 
     def _next_owner(self) -> str | None:
         allowed = [owner for owner in self._oldest if self._free_slots(owner, 1) > 0]
@@ -133,8 +148,9 @@ class _ClaimRun:
             ended_now = {**end_values(State.FAILED), **failure_values(UNKNOWN)}
             self._connection.execute(update(tasks).where(tasks.c.sequence.in_(sequences)).values(ended_now))
 
-    def _record_virtual_time(self, owner: str, found: list[Task]) -> None:
-        """Advance the virtual time of the owner, in its row and for the rest of this claim."""
+    def _advance_virtual_time(self, owner: str, found: list[Task]) -> None:
+        """Advance the virtual time of the owner for the rest of this claim."""
+        self._began.setdefault(owner, next_start(self._virtual_times, owner))
         for task in found:
             self._virtual_times[owner] = advance(
                 self._virtual_times,
@@ -142,18 +158,28 @@ class _ClaimRun:
                 task_cost(task.rendered_request, self._fast_guided_share),
                 self._quota(owner),
             )
-        virtual_time = self._virtual_times[owner]
-        self._connection.execute(
-            update(fair_queue_state)
-            .where(fair_queue_state.c.owner == owner)
-            .values(start=virtual_time.start, finish=virtual_time.finish)
-        )
         self._oldest[owner] = found[-1].sequence + 1
         self._running[owner] = self._running.get(owner, 0) + len(found)
         self.taken += found
 
+    def _write_virtual_times(self) -> None:
+        """Advance the rows of the owners whose tasks were claimed by as much as this claim has advanced them.
+
+        Rows are updated in one order by all claims, those that are locked already first, so that no two claims wait for
+        each other.
+        """
+        found = fair_queue_state.c
+        for owner in sorted(self._began, key=lambda owner: (owner not in self._limited, owner)):
+            began, now = self._began[owner], self._virtual_times[owner]
+            since = case((found.finish > began, found.finish), else_=began)  # another claim may have moved it meanwhile
+            moved = {"start": since + (now.start - began), "finish": since + (now.finish - began)}
+            row = conflict_insert(self._connection, fair_queue_state).values(
+                owner=owner, start=now.start, finish=now.finish
+            )
+            self._connection.execute(row.on_conflict_do_update(index_elements=["owner"], set_=moved))
+
     def _count_running(self) -> dict[str, int]:
-        if all(self._quota(owner).max_running is None for owner in self._oldest):
+        if not self._limited:
             return {}
         held = tasks.c.dispatcher.is_not(None) & UNFINISHED_ROWS
         counted = select(tasks.c.owner, func.count().label("number")).where(held).group_by(tasks.c.owner)
@@ -163,13 +189,3 @@ class _ClaimRun:
 def read_virtual_times(rows: Iterable[Row[Any]]) -> dict[str, VirtualTime]:
     """The virtual times in `rows`, by owner."""
     return {row.owner: VirtualTime(row.start, row.finish) for row in rows}
-
-
-def _lock_virtual_times(connection: Connection, owners: list[str]) -> dict[str, VirtualTime]:
-    """Lock the virtual times of all owners until the transaction ends. New owners get a row."""
-    if owners:
-        rows = [{"owner": owner, "start": 0.0, "finish": 0.0} for owner in sorted(owners)]
-        connection.execute(conflict_insert(connection, fair_queue_state).values(rows).on_conflict_do_nothing())
-    return read_virtual_times(
-        connection.execute(select(fair_queue_state).order_by(fair_queue_state.c.owner).with_for_update())
-    )

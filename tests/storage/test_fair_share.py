@@ -1,12 +1,15 @@
 """The contract of fair claims: owners take turns by their weights. A thousand tasks of one do not starve another."""
 
 import multiprocessing
+import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select
 
 from models.errors import QueueFull
 from models.request.adjustments import Adjustment
@@ -14,6 +17,8 @@ from models.request.request import VideoRequest
 from storage.db.engine import open_engine
 from storage.db.schema import fair_queue_state, tasks
 from storage.fair_queue import Quota, task_cost
+from storage.sql.claims import _ClaimRun
+from storage.sql.index_scans import IndexScans
 from storage.task_store import SqlTaskStore
 from storage.tasks import ANONYMOUS, NewTask, QueuePosition, State, Task
 
@@ -281,7 +286,7 @@ def test_a_claim_looks_no_further_than_it_must(store, database_url):
         if engine.dialect.name != "sqlite":
             pytest.skip("PostgreSQL plans by its statistics")
         from storage.sql.claims import CLAIMABLE
-        from storage.sql.index_scans import IndexScans, oldest_by_owner
+        from storage.sql.index_scans import oldest_by_owner
 
         look = oldest_by_owner(IndexScans(by_rows=False), MODEL, *CLAIMABLE)
         query = look.compile(engine, compile_kwargs={"literal_binds": True})
@@ -360,3 +365,60 @@ def test_turns_of_before_keep_their_meaning(open_store):
     submit(store, "alice", 2)
     submit(store, "bob", 4)
     assert one_by_one(store, 4) == "bbab"
+
+
+@pytest.fixture
+def other_claim(database_url):
+    """A claim of another Dispatcher that has not been committed yet, on PostgreSQL. Returns its tasks at the commit."""
+    engine = open_engine(database_url)
+    if engine.dialect.name != "postgresql":
+        engine.dispose()
+        pytest.skip("SQLite has one writer at a time")
+    with engine.connect() as connection:
+
+        def begin(quota: Quota) -> tuple[list[Task], Callable[[], None]]:
+            run = _ClaimRun(connection, MODEL, IndexScans(by_rows=True), lambda _owner: quota, 0.0)
+            run.claim(
+                1, {"dispatcher": "bob's dispatcher", "claim_token": tasks.c.claim_token + 1, "lease_until": 1e12}
+            )
+            return run.taken, connection.commit
+
+        yield begin
+        connection.rollback()
+    engine.dispose()
+
+
+def test_a_claim_does_not_wait_for_a_claim_of_other_owners(open_store, other_claim):
+    store = open_store()
+    submit(store, "alice")
+    taken, commit = other_claim(Quota())
+    submit(store, "bob", 2)
+    assert owners(taken) == "a"
+    assert owners(claim(store)) == "b"  # before the other has committed
+    commit()
+    submit(store, "alice", 2)
+    assert one_by_one(store, 3) == "baa"
+
+
+def test_claims_of_one_owner_at_once_both_advance_its_virtual_time(open_store, other_claim):
+    store = open_store()
+    submit(store, "alice", 5)
+    taken, commit = other_claim(Quota())
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(claim, store)
+        time.sleep(0.2)  # it has claimed the second task, and waits to write the virtual time
+        commit()
+        assert owners(taken) + owners(beside.result()) == "aa"
+    (row,) = store._read(select(fair_queue_state))
+    assert row.finish == pytest.approx(2 * task_cost(taken[0].rendered_request, 0.0))
+
+
+def test_claims_at_once_keep_max_running(open_store, other_claim):
+    store = open_store(alice=Quota(max_running=1))
+    submit(store, "alice", 5)
+    taken, commit = other_claim(Quota(max_running=1))
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(claim, store, 5)
+        time.sleep(0.2)
+        commit()
+        assert (owners(taken), beside.result()) == ("a", [])
