@@ -41,8 +41,8 @@ def to_planes(video: "Tensor", num_frames: int) -> Bytes:
     planes = torch.empty((num_frames, height * 3 // 2, width), dtype=torch.uint8)
     for start in range(0, num_frames, FRAMES_AT_ONCE):
         stop = min(start + FRAMES_AT_ONCE, num_frames)
-        colours = video[:, start:stop].float().mul(0.5).add_(0.5).clamp_(0, 1)
-        parts = (_luma_bytes(colours), *_chroma_bytes(_halved(colours)))
+        rgb = video[:, start:stop].float().mul(0.5).add_(0.5).clamp_(0, 1)
+        parts = (_luma_bytes(rgb), *_chroma_bytes(_halved(rgb)))
         planes[start:stop] = torch.cat([part.reshape(stop - start, -1, width) for part in parts], dim=1)
     array: Bytes = planes.numpy()
     return array
@@ -63,32 +63,32 @@ def to_rgb(planes: Bytes) -> Bytes:
     return (rgb.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _luma(colours: "Tensor") -> "Tensor":
-    red, green, blue = colours
+def _luma(rgb: "Tensor") -> "Tensor":
+    red, green, blue = rgb
     luma: Tensor = red * RED + green * GREEN + blue * BLUE
     return luma
 
 
-def _luma_bytes(colours: "Tensor") -> "Tensor":
+def _luma_bytes(rgb: "Tensor") -> "Tensor":
     import torch
 
-    return _luma(colours).mul_(LUMA_STEPS).add_(LUMA_ZERO + 0.5).to(torch.uint8)
+    return _luma(rgb).mul_(LUMA_STEPS).add_(LUMA_ZERO + 0.5).to(torch.uint8)
 
 
-def _chroma_bytes(colours: "Tensor") -> tuple["Tensor", "Tensor"]:
+def _chroma_bytes(rgb: "Tensor") -> tuple["Tensor", "Tensor"]:
     import torch
 
-    luma = _luma(colours)
-    differences = ((colours[2] - luma) / (2 * (1 - BLUE)), (colours[0] - luma) / (2 * (1 - RED)))
+    luma = _luma(rgb)
+    differences = ((rgb[2] - luma) / (2 * (1 - BLUE)), (rgb[0] - luma) / (2 * (1 - RED)))
     blue, red = (each.mul_(CHROMA_STEPS).add_(CHROMA_ZERO + 0.5).to(torch.uint8) for each in differences)
     return blue, red
 
 
-def _halved(colours: "Tensor") -> "Tensor":
+def _halved(rgb: "Tensor") -> "Tensor":
     """Halve rows and columns as swscale does: the mean of two columns, and four rows weighted 1, 3, 3, 1."""
     import torch
 
-    columns = (colours[..., 0::2] + colours[..., 1::2]) / 2
+    columns = (rgb[..., 0::2] + rgb[..., 1::2]) / 2
     rows = torch.nn.functional.pad(columns, (0, 0, 1, 1), mode="replicate")
     outer, inner = rows[..., 0:-3:2, :] + rows[..., 3::2, :], rows[..., 1:-2:2, :] + rows[..., 2:-1:2, :]
     return (outer + 3 * inner) / 8

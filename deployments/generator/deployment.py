@@ -77,7 +77,7 @@ class Generator:
         self._model_manager = ModelManager(
             settings, model, device, self._replica_status, self._model_info_writer.record
         )
-        self._turns = GpuLock(idle_s(settings.generator.sleep_after_idle_s, device), self._sleep)
+        self._gpu_lock = GpuLock(idle_s(settings.generator.sleep_after_idle_s, device), self._sleep)
         self._replica_status.start()
 
     def generate(self, task: Task) -> Clip:
@@ -85,7 +85,7 @@ class Generator:
 
         Raises TaskCanceled when this claim no longer owns the task, and VideoError for all other failures.
         """
-        with self._turns.acquire(), log_context.bind_task(task):
+        with self._gpu_lock.acquire(), log_context.bind_task(task):
             self._watch.block_if_broken()
             if not self._tasks.start_run(task):
                 raise TaskCanceled("the task was canceled, or taken over by another worker")
@@ -123,7 +123,7 @@ class Generator:
         with suppress(StoreUnavailable, AttributeError):
             self._replica_status.close()
             self._model_manager.close()
-            self._turns.close()
+            self._gpu_lock.close()
             self._usage_meter.flush()
             self._replica_status.deregister()
         with suppress(AttributeError):

@@ -216,13 +216,13 @@ def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, s
     before = generator.generate(claimed(store))
     model = generator._model_manager.model
     assert model is not None
-    with generator._turns.acquire():
+    with generator._gpu_lock.acquire():
         stand_on_a_gpu(model)
     wait_for(store, ReplicaState.SLEEPING)
     after = generator.generate(claimed(store))
     assert np.array_equal(before.frames, after.frames)
     wait_for(store, ReplicaState.SLEEPING)
-    generator._turns.close()
+    generator._gpu_lock.close()
     for thread in sleepers():
         thread.join()
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from deployments.ingress.images import decoder_pool
-from deployments.ingress.images.decoder_pool import DecoderPool, fit_image_apart
+from deployments.ingress.images.decoder_pool import DecoderPool, decode_and_fit
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request.request import RequestLimits, VideoRequest
 from tests.ingress.conftest import image_file
@@ -29,7 +29,7 @@ def decoders():
 
 
 def test_a_process_makes_the_same_of_an_image(decoders):
-    here = fit_image_apart(UPRIGHT, REQUEST, LIMITS)
+    here = decode_and_fit(UPRIGHT, REQUEST, LIMITS)
     assert decoders.fit(UPRIGHT, REQUEST, LIMITS) == here
     assert here.request.height > here.request.width
 
@@ -37,7 +37,7 @@ def test_a_process_makes_the_same_of_an_image(decoders):
 @pytest.mark.parametrize(("data", "error"), [(b"no image", InvalidRequest), (b"\xff" * (20 << 20 | 1), ImageTooLarge)])
 def test_its_refusal_is_the_same_too(decoders, data, error):
     with pytest.raises(error) as here:
-        fit_image_apart(data, REQUEST, LIMITS)
+        decode_and_fit(data, REQUEST, LIMITS)
     with pytest.raises(error) as there:
         decoders.fit(data, REQUEST, LIMITS)
     assert there.value.message == here.value.message

@@ -28,23 +28,23 @@ class ThreadPool:
 
     def __init__(self, name: str, size: int, per_owner: int | None = None) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._turns = FairSlots(size, size if per_owner is None else per_owner)
+        self._slots = FairSlots(size, size if per_owner is None else per_owner)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a thread, in the caller's context. If the caller is canceled, work that has begun continues."""
         owner = current_owner.get()
-        await self._turns.acquire(owner)
+        await self._slots.acquire(owner)
         context = contextvars.copy_context()
         try:
             begun = self._pool.submit(functools.partial(context.run, work, *args, **kwargs))
         except BaseException:
-            self._turns.release(owner)
+            self._slots.release(owner)
             raise
         loop = asyncio.get_running_loop()
 
         def give_back(_begun: Future[T]) -> None:
             with contextlib.suppress(RuntimeError):  # the event loop was closed
-                loop.call_soon_threadsafe(self._turns.release, owner)
+                loop.call_soon_threadsafe(self._slots.release, owner)
 
         begun.add_done_callback(give_back)
         return await asyncio.wrap_future(begun)

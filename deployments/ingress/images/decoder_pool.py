@@ -41,7 +41,7 @@ class FittedImage:
     request: VideoRequest
 
 
-def fit_image_apart(data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
+def decode_and_fit(data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
     """Decode an image and fit it to the video, inside a decoder process. Raises InvalidRequest."""
     image, fitted = fit_image(read_image(data, limits), request, limits)
     return FittedImage(encode_input(image, fitted), fitted)
@@ -55,7 +55,7 @@ class DecoderPool:
         self._lock = threading.Lock()
 
     def fit(self, data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-        """Run `fit_image_apart` in a decoder process. Raises InvalidRequest."""
+        """Run `decode_and_fit` in a decoder process. Raises InvalidRequest."""
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         decoder = decoder or _Decoder()
@@ -119,7 +119,7 @@ def serve(connection: Connection) -> None:
         while True:
             data, request, limits = connection.recv()
             try:
-                answer: FittedImage | VideoError = fit_image_apart(data, request, limits)
+                answer: FittedImage | VideoError = decode_and_fit(data, request, limits)
             except VideoError as error:
                 answer = error
             connection.send(answer)

@@ -121,7 +121,7 @@ def _open_png(data: bytes, bounds: Bounds) -> Image.Image:
 def _opacity(trimmed: png.Png, image: Image.Image) -> npt.NDArray[np.uint8]:
     """Return alpha 0 where a pixel has the PNG's transparent color, else 255. Compares at the bit depth of the file."""
     samples, wanted = np.asarray(image), np.asarray(trimmed.transparent)
-    if trimmed.colour == png.GREY:
+    if trimmed.color_type == png.GREY:
         if trimmed.depth < SIXTEEN_BITS:
             wanted = wanted * (OPAQUE // (2**trimmed.depth - 1))
         same = samples.astype(np.uint8) * np.uint8(OPAQUE) == wanted if image.mode == "1" else samples == wanted

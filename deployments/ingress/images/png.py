@@ -30,7 +30,7 @@ class Png:
     width: int
     height: int
     depth: int
-    colour: int
+    color_type: int
     transparent: tuple[int, ...] | None
 
 
@@ -54,14 +54,14 @@ def trim(data: bytes) -> Png:
     if not kept or kept[0][0] != b"IHDR" or len(kept[0][1]) != HEAD_BYTES or not pixels:
         raise ValueError("not a PNG")
     head = kept[0][1]
-    width, height, depth, colour = struct.unpack(">IIBB", head[:10])
+    width, height, depth, color_type = struct.unpack(">IIBB", head[:10])
     transparent = None
-    if colour in (GREY, RGB):
+    if color_type in (GREY, RGB):
         # Pillow compares these with samples scaled to 8 bits, so we compare them ourselves
-        transparent = next((_samples(body, colour) for name, body in kept if name == b"tRNS"), None)
+        transparent = next((_samples(body, color_type) for name, body in kept if name == b"tRNS"), None)
         kept = [(name, body) for name, body in kept if name != b"tRNS"]
     chunks = [*kept, (b"IDAT", b"".join(pixels)), (b"IEND", b"")]
-    return Png(SIGNATURE + b"".join(_chunk(*each) for each in chunks), width, height, depth, colour, transparent)
+    return Png(SIGNATURE + b"".join(_chunk(*each) for each in chunks), width, height, depth, color_type, transparent)
 
 
 def _is_helpful(data: bytes, name: bytes, start: int, size: int) -> bool:
@@ -96,8 +96,8 @@ def _checksum(data: bytes, start: int, size: int) -> int:
     return int.from_bytes(data[start + size : start + size + 4], "big")
 
 
-def _samples(body: bytes, colour: int) -> tuple[int, ...] | None:
-    count = 1 if colour == GREY else 3
+def _samples(body: bytes, color_type: int) -> tuple[int, ...] | None:
+    count = 1 if color_type == GREY else 3
     return struct.unpack(f">{count}H", body[: 2 * count]) if len(body) >= 2 * count else None
 
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.ingress.errors import error_response
 from deployments.ingress.schemas import ErrorBody
 
-SAFE_SITES = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 REFUSAL = "a page of another site sent this request; cors_origins lists the sites that may do so"
 
 
@@ -40,6 +40,6 @@ class CrossSiteRequestMiddleware:
         await self._app(scope, receive, send)
 
     def _is_cross_site(self, request: Request) -> bool:
-        if request.method in SAFE_SITES or request.headers.get("sec-fetch-site") not in self._refused:
+        if request.method in SAFE_METHODS or request.headers.get("sec-fetch-site") not in self._refused:
             return False
         return request.headers.get("origin") not in self._allowed

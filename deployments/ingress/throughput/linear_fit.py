@@ -35,11 +35,11 @@ The fit up to the last step passes a smaller one as `untold_fixed`.
 class LinearFit:
     """The measured seconds by amount of work.
 
-    `has_data` has the measured amounts in rising order with their seconds, which never fall. There is no estimate
+    `points` has the measured amounts in rising order with their seconds, which never fall. There is no estimate
     for an amount above `most`.
     """
 
-    has_data: tuple[Point, ...] = ()
+    points: tuple[Point, ...] = ()
     fixed_s: float = 0.0
     s_per_amount: float = 0.0
     most: float = math.inf
@@ -49,15 +49,15 @@ class LinearFit:
 
         Never negative, and never less than the estimate for a smaller amount.
         """
-        if not self.has_data:
+        if not self.points:
             return None
-        (first, first_s), (last, last_s) = self.has_data[0], self.has_data[-1]
+        (first, first_s), (last, last_s) = self.points[0], self.points[-1]
         if amount <= first:
             return _between((0.0, self.fixed_s), (first, first_s), amount)
         if amount >= last:
             return None if amount > self.most else last_s + self.s_per_amount * (amount - last)
-        after = bisect_left(self.has_data, (amount, 0.0))
-        return _between(self.has_data[after - 1], self.has_data[after], amount)
+        after = bisect_left(self.points, (amount, 0.0))
+        return _between(self.points[after - 1], self.points[after], amount)
 
 
 NO_FIT = LinearFit()
