@@ -75,7 +75,7 @@ def avc_profile_and_level(entry: Box) -> tuple[int, int]:
     return config[1], config[3]
 
 
-def colour(entry: Box) -> tuple[bytes, int, int, int, bool]:
+def color(entry: Box) -> tuple[bytes, int, int, int, bool]:
     """Kind, primaries, transfer, matrix and full range of the `colr` box."""
     body = entry.find("colr").body
     return body[:4], *struct.unpack(">HHH", body[4:10]), bool(body[10] >> 7)

@@ -178,8 +178,8 @@ def test_a_pause_is_said_to_be_one_and_ends_with_resume(tasks, admin):
     assert len(tasks.claim("alice", MODEL, 1, 60)) == 1
 
 
-def test_a_task_whose_picture_is_gone_is_refused_with_the_reason(tasks, admin):
-    task = failed(tasks, "inputs/picture")
+def test_a_task_whose_image_is_gone_is_refused_with_the_reason(tasks, admin):
+    task = failed(tasks, "inputs/image")
     with pytest.raises(SystemExit, match="input image was deleted"):
         admin("requeue", task.id)
     assert tasks.get(task.id).state == State.FAILED

@@ -86,7 +86,7 @@ class Clock:
         return {
             "text_s": first - start,
             "denoise_s": image - first,
-            "picture_s": audio - image,
+            "image_s": audio - image,
             "sound_s": end - audio,
             "seconds": end - start,
         }

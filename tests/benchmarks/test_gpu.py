@@ -147,9 +147,7 @@ def test_whole_tasks_are_measured_part_by_part(found: dict[str, Any]) -> None:
     rows = {row["task"]: row for row in measured}
     assert {"new prompt", "known prompt", "from an image", "quality fast", "large"} <= set(rows)
     for row in rows.values():
-        assert row["seconds"] == pytest.approx(
-            sum(row[f"{part}_s"] for part in ("text", "denoise", "picture", "sound"))
-        )
+        assert row["seconds"] == pytest.approx(sum(row[f"{part}_s"] for part in ("text", "denoise", "image", "sound")))
     assert rows["known prompt"]["text_s"] < rows["new prompt"]["text_s"]
     assert [row["place"] for row in found["cards"]] == ["cpu"]
     assert found["cards"][0]["seconds"] > 0

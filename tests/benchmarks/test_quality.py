@@ -22,7 +22,7 @@ def test_fast_is_judged_against_exact_and_another_seed(tmp_path: Path, capsys: p
     assert NOTHING in capsys.readouterr().out
 
 
-def test_a_picture_is_like_itself_and_less_like_another() -> None:
+def test_an_image_is_like_itself_and_less_like_another() -> None:
     images = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     assert ssim(images, images) == pytest.approx(1.0)
     assert ssim(images[:1], images[1:]) < 0.1

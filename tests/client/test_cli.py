@@ -79,7 +79,7 @@ def task(**fields):
     return from_json(Task, {**required, "created_at": 1.0, "model": MODEL, **fields})
 
 
-def test_a_picture_and_a_prompt_become_the_file_that_was_named(ltx2, server, tmp_path):
+def test_an_image_and_a_prompt_become_the_file_that_was_named(ltx2, server, tmp_path):
     (tmp_path / "photo.png").write_bytes(image_file())
     status, out, err = ltx2("generate", PROMPT, "--image", "photo.png", "-o", "out.mp4", "--seed", "random", *FEW_STEPS)
     assert (status, out) == (0, "out.mp4\n"), err

@@ -32,7 +32,7 @@ def test_a_text_becomes_a_file_and_progress_is_told(client, tmp_path):
     assert leftovers(tmp_path) == ["boat.mp4"]
 
 
-def test_a_picture_becomes_a_file(client, server, tmp_path):
+def test_an_image_becomes_a_file(client, server, tmp_path):
     (tmp_path / "photo.png").write_bytes(image_file())
     task = client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", seed=None, fit="pad", width=128)
     assert (tmp_path / "out.mp4").read_bytes() == VIDEO

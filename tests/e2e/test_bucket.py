@@ -12,7 +12,7 @@ from tests.s3 import CREDENTIALS, REGION, client_of, give_credentials, new_bucke
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_a_picture_becomes_a_video_in_the_bucket(tmp_path, monkeypatch) -> None:
+def test_an_image_becomes_a_video_in_the_bucket(tmp_path, monkeypatch) -> None:
     give_credentials(monkeypatch)
     with s3_server() as endpoint:
         bucket = new_bucket(endpoint)

@@ -22,7 +22,7 @@ from deployments.encoder.rate_control import LEVELS, lowest_level
 from models.clip import Clip
 from models.errors import EncodeFailed
 from models.request.request import VideoRequest
-from tests.mp4_boxes import aac_object_type, avc_profile_and_level, colour, creation_times, read_movie
+from tests.mp4_boxes import aac_object_type, avc_profile_and_level, color, creation_times, read_movie
 
 needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
 NO_AUDIO = np.zeros((2, 0), np.float32)
@@ -36,8 +36,8 @@ def noise(num_frames: int = 9, height: int = 64, width: int = 64) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
 
 
-def flat(num_frames: int, height: int, width: int, colour_rgb=(0, 0, 0)) -> np.ndarray:
-    return np.broadcast_to(np.array(colour_rgb, np.uint8), (num_frames, height, width, 3))
+def flat(num_frames: int, height: int, width: int, color_rgb=(0, 0, 0)) -> np.ndarray:
+    return np.broadcast_to(np.array(color_rgb, np.uint8), (num_frames, height, width, 3))
 
 
 def tone(duration_s: float, channels: int = 2, sample_rate_hz: int = 24_000, hertz: float = 440) -> np.ndarray:
@@ -80,7 +80,7 @@ def check_promise(path: Path, num_frames: int, frame_rate: Fraction) -> None:
     assert profile == MAIN
     assert not image.has_composition_offsets
     assert image.num_samples == num_frames
-    assert colour(image.entry) == (b"nclx", 1, 1, 1, False)
+    assert color(image.entry) == (b"nclx", 1, 1, 1, False)
     assert aac_object_type(audio.entry) == AAC_LC
     duration_s = float(num_frames / frame_rate)
     tick_s = 1 / 48_000
@@ -109,7 +109,7 @@ def planes_of(frames: np.ndarray) -> np.ndarray:
     return np.stack([mp4._to_yuv(VideoReformatter(), frame).to_ndarray() for frame in frames])
 
 
-def test_planes_give_the_promised_file_and_the_very_picture_that_rgb_gives(tmp_path):
+def test_planes_give_the_promised_file_and_the_very_image_that_rgb_gives(tmp_path):
     frames = noise(9, 64, 128)
     for name, pixels in (("rgb", frames), ("planes", planes_of(frames))):
         write(clip(pixels, tone(9 / 25)), tmp_path / f"{name}.mp4", max_bytes=None)
@@ -233,7 +233,7 @@ def test_a_key_that_mp4_drops_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "rgb", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (180, 120, 60), (20, 200, 150)]
 )
-def test_a_flat_colour_has_the_values_of_bt709_in_limited_range(tmp_path, rgb):
+def test_a_flat_color_has_the_values_of_bt709_in_limited_range(tmp_path, rgb):
     path = tmp_path / "a.mp4"
     write(clip(flat(9, 64, 64, rgb)), path)
     red, green, blue = (value / 255 for value in rgb)
@@ -246,7 +246,7 @@ def test_a_flat_colour_has_the_values_of_bt709_in_limited_range(tmp_path, rgb):
     assert measured == pytest.approx(wanted, abs=1.5)
 
 
-def test_sound_and_picture_start_together(tmp_path):
+def test_sound_and_image_start_together(tmp_path):
     """A click at 0.5 s stays at 0.5 s, through resampling and the encoder's delay."""
     audio = np.zeros((2, 24_000), np.float32)
     audio[:, 12_000:12_024] = 0.9

@@ -24,7 +24,7 @@ def test_a_fade_from_black_is_not_what_stands_for_the_video():
     assert representative_frame(frames).any()
 
 
-def test_planes_give_a_poster_of_the_same_picture(tmp_path):
+def test_planes_give_a_poster_of_the_same_image(tmp_path):
     planes = np.full((49, 96, 128), 128, np.uint8)
     planes[:, :64] = 16
     planes[20:30, :32] = 235

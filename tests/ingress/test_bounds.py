@@ -67,7 +67,7 @@ class CountingStore(LocalOutputStore):
         self.at_once -= 1
 
 
-def test_pictures_are_decoded_a_few_at_a_time(box, tmp_path):
+def test_images_are_decoded_a_few_at_a_time(box, tmp_path):
     """An image holds a slot of the limit from its first check to its file, however many are sent at once."""
     store = CountingStore(tmp_path / "store")
 

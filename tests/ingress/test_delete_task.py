@@ -34,7 +34,7 @@ def test_a_running_task_is_canceled_and_its_worker_learns_so_at_the_next_report(
     assert box.poll(task_id)["state"] == "canceled"
 
 
-def test_the_picture_of_a_canceled_task_goes_too(box):
+def test_the_image_of_a_canceled_task_goes_too(box):
     form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", image_file())}}
     task_id = box.client.post("/v1/video/async_i2v", **form).json()["task_id"]
     assert box.outputs.stat(input_key(task_id))

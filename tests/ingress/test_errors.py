@@ -162,7 +162,7 @@ def test_a_prompt_of_any_text_is_taken(box):
     "content",
     [
         b"",
-        b"this is no picture",
+        b"this is no image",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         image_file()[:-30],
         image_file(600, 600, "JPEG")[:1000],
@@ -173,7 +173,7 @@ def test_a_prompt_of_any_text_is_taken(box):
     ids=["empty", "text", "svg", "cut png", "cut jpeg", "cut gif", "bmp", "tiff"],
 )
 @pytest.mark.parametrize("route", ["async_i2v", "i2v"])
-def test_what_is_no_whole_picture_is_refused(box, route, content):
+def test_what_is_no_whole_image_is_refused(box, route, content):
     answer = box.client.post(f"/v1/video/{route}", data={"prompt": "x"}, files=image_part(content))
     body = refused(answer)
     assert (body.field, body.error_code) == ("image", "invalid_request")

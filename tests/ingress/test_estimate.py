@@ -58,7 +58,7 @@ def test_the_refusal_names_sizes_and_lengths_that_are_taken(box: Box) -> None:
         assert box.client.post("/v1/video/async_t2v", json={**LARGE, **shape}).status_code == 200
 
 
-def test_a_picture_that_does_not_fit_with_its_task_is_not_kept(box: Box) -> None:
+def test_an_image_that_does_not_fit_with_its_task_is_not_kept(box: Box) -> None:
     loaded(box)
     form = {name: str(value) for name, value in LARGE.items()}
     answer = box.client.post("/v1/video/async_i2v", data=form, files={"image": ("a.png", image_file(), "image/png")})
@@ -66,7 +66,7 @@ def test_a_picture_that_does_not_fit_with_its_task_is_not_kept(box: Box) -> None
     assert not list((box.folder / "store").rglob("inputs/*"))
 
 
-def test_a_form_with_a_picture_takes_more_than_without(box: Box) -> None:
+def test_a_form_with_an_image_takes_more_than_without(box: Box) -> None:
     text = box.client.post("/v1/video/estimate", data={"prompt": PROMPT}, files={"nothing": b""}).json()
     image = box.client.post("/v1/video/estimate", data={"prompt": PROMPT}, files={"image": image_file()}).json()
     assert image["gb"] > text["gb"]
@@ -123,8 +123,8 @@ def test_an_estimate_refuses_what_a_submit_refuses(box: Box, fields: dict[str, o
     assert estimate.json() == submit.json()
 
 
-@pytest.mark.parametrize("image", [b"no picture", b"", image_file()[:100], image_file(2000, 2000)])
-def test_an_estimate_refuses_the_pictures_that_a_submit_refuses(open_box, image: bytes) -> None:
+@pytest.mark.parametrize("image", [b"no image", b"", image_file()[:100], image_file(2000, 2000)])
+def test_an_estimate_refuses_the_images_that_a_submit_refuses(open_box, image: bytes) -> None:
     box = open_box(limits={"max_image_bytes": 5000})
     form = {"data": {"prompt": PROMPT}, "files": {"image": ("a.png", image, "image/png")}}
     estimate, submit = (box.client.post(path, **form) for path in ("/v1/video/estimate", "/v1/video/async_i2v"))
@@ -132,7 +132,7 @@ def test_an_estimate_refuses_the_pictures_that_a_submit_refuses(open_box, image:
     assert (estimate.status_code, estimate.json()) == (submit.status_code, submit.json())
 
 
-def test_a_picture_that_chooses_the_size_is_estimated_at_that_size(box: Box) -> None:
+def test_an_image_that_chooses_the_size_is_estimated_at_that_size(box: Box) -> None:
     loaded(box, 7 * GB)
     form = {"data": {"prompt": PROMPT, "fit": "match"}, "files": {"image": ("a.png", image_file(640, 640))}}
     estimate = box.client.post("/v1/video/estimate", **form).json()

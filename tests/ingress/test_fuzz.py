@@ -111,12 +111,12 @@ def form_of(image: bytes) -> bytes:
     return prompt + image + b"--edge--\r\n"
 
 
-def test_whole_pictures_are_taken(box):
+def test_whole_images_are_taken(box):
     """Ensures that the fuzzing below starts from accepted requests."""
     assert [post(box, form_of(image), "multipart/form-data; boundary=edge") for image in WHOLE] == [200] * len(WHOLE)
 
 
-def test_damaged_pictures_are_taken_or_refused(box):
+def test_damaged_images_are_taken_or_refused(box):
     seen = set()
 
     @FUZZ
@@ -238,6 +238,6 @@ def test_broken_json_with_an_image_is_taken_or_refused(box):
 
 
 @pytest.mark.parametrize("image", WHOLE, ids=range(len(WHOLE)))
-def test_a_picture_cut_anywhere_is_taken_or_refused(box, image):
+def test_an_image_cut_anywhere_is_taken_or_refused(box, image):
     for end in range(0, len(image), max(1, len(image) // 12)):
         post(box, form_of(image[:end]), "multipart/form-data; boundary=edge")

@@ -56,7 +56,7 @@ def test_another_request_under_a_used_key_is_refused(box):
     assert box.tasks.counts()[State.QUEUED] == 1
 
 
-def test_the_picture_belongs_to_the_request(box):
+def test_the_image_belongs_to_the_request(box):
     image, other = image_file(), image_file(64, 96)
     first, again = send_image(box, "k", image), send_image(box, "k", image)
     assert again.json() == first.json()

@@ -49,7 +49,7 @@ def assert_ramp(got: npt.NDArray[np.float64], tolerance: float = 3) -> None:
     assert np.abs(got - RAMP[..., None] * 255).mean() <= tolerance + 2
 
 
-def make_png(depth: int, colour: int, samples: npt.NDArray[np.int64], *chunks: tuple[bytes, bytes]) -> bytes:
+def make_png(depth: int, color: int, samples: npt.NDArray[np.int64], *chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG of `samples` (H, W, channels), in any depth: Pillow can write only some of them."""
     rows = samples.reshape(len(samples), -1)
     if depth == 16:
@@ -60,7 +60,7 @@ def make_png(depth: int, colour: int, samples: npt.NDArray[np.int64], *chunks: t
         bits = ((rows[..., None] >> np.arange(depth - 1, -1, -1)) & 1).reshape(len(rows), -1)
         packed = np.packbits(bits.astype(np.uint8), axis=1)
     body = b"".join(b"\0" + row.tobytes() for row in packed)
-    head = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], depth, colour, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], depth, color, 0, 0, 0)
     parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(body)), (b"IEND", b"")]
     return png.SIGNATURE + b"".join(chunk(*part) for part in parts)
 
@@ -80,27 +80,27 @@ DEPTHS = [(GREY, 1), (GREY, 2), (GREY, 4), (GREY, 8), (GREY, 16), (RGB, 8), (RGB
 
 
 @pytest.mark.parametrize(
-    ("colour", "depth"), [*DEPTHS, (GREY_ALPHA, 8), (GREY_ALPHA, 16), (RGB_ALPHA, 8), (RGB_ALPHA, 16)]
+    ("color", "depth"), [*DEPTHS, (GREY_ALPHA, 8), (GREY_ALPHA, 16), (RGB_ALPHA, 8), (RGB_ALPHA, 16)]
 )
-def test_a_png_of_every_depth_keeps_its_brightness(colour, depth):
-    samples = scaled(depth, CHANNELS[colour])
-    if colour in (GREY_ALPHA, RGB_ALPHA):
+def test_a_png_of_every_depth_keeps_its_brightness(color, depth):
+    samples = scaled(depth, CHANNELS[color])
+    if color in (GREY_ALPHA, RGB_ALPHA):
         samples[..., -1] = 2**depth - 1
-    assert_ramp(pixels(make_png(depth, colour, samples)), tolerance=3 + 160 / 2 ** min(depth, 8) * (depth < 8))
+    assert_ramp(pixels(make_png(depth, color, samples)), tolerance=3 + 160 / 2 ** min(depth, 8) * (depth < 8))
 
 
-@pytest.mark.parametrize(("colour", "depth"), DEPTHS)
-def test_a_transparent_colour_of_a_png_becomes_white_and_nothing_else_does(colour, depth):
+@pytest.mark.parametrize(("color", "depth"), DEPTHS)
+def test_a_transparent_color_of_a_png_becomes_white_and_nothing_else_does(color, depth):
     """Observed: a 16-bit gray image became white; a 16-bit color one and gray ones of 2 and 4 bits lost it."""
-    samples, count = scaled(depth, CHANNELS[colour]), 1 if colour == GREY else 3
+    samples, count = scaled(depth, CHANNELS[color]), 1 if color == GREY else 3
     darkest = struct.pack(f">{count}H", *[0] * count)
-    got = pixels(make_png(depth, colour, samples, (b"tRNS", darkest)))
+    got = pixels(make_png(depth, color, samples, (b"tRNS", darkest)))
     clear = (samples == 0).all(axis=2)
     assert (got[clear] == 255).all()
     assert np.abs(got[~clear] - (samples[~clear] * 255 / (2**depth - 1))).max() <= 1.01
 
 
-def test_colours_that_differ_in_the_low_byte_alone_stay_opaque():
+def test_colors_that_differ_in_the_low_byte_alone_stay_opaque():
     samples = np.full((4, 4, 3), 0x1234, np.int64)
     samples[0, 0] = 0x1235
     got = pixels(make_png(16, RGB, samples, (b"tRNS", struct.pack(">3H", *[0x1235] * 3))))
@@ -109,7 +109,7 @@ def test_colours_that_differ_in_the_low_byte_alone_stay_opaque():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_a_palette_of_every_depth_keeps_its_colours_and_its_transparency(depth):
+def test_a_palette_of_every_depth_keeps_its_colors_and_its_transparency(depth):
     count = 2**depth
     greys = [round(at * 255 / (count - 1)) for at in range(count)]
     palette = (b"PLTE", bytes(value for grey in greys for value in (grey,) * 3))
@@ -216,7 +216,7 @@ JPEG = file_of(ramp("RGB"), "JPEG")
 PNG = file_of(ramp("RGB"), "PNG")
 WEBP = file_of(ramp("RGB"), "WEBP")
 GIF = file_of(ramp("L"), "GIF")
-GIF_COLOURS_END = 13 + (3 << (GIF[10] & 7) + 1)
+GIF_COLORS_END = 13 + (3 << (GIF[10] & 7) + 1)
 TEXT = zlib.compress(b"a workflow " * 200_000)
 MP4 = b"\0\0\0\x18ftypmp42" + b"\xff\xda\xff\xd8\xff\xe1" * 50_000
 
@@ -307,7 +307,7 @@ def test_other_files_that_lack_a_part_of_the_image_are_refused(image_format):
         PNG[:33] + chunk(b"teXt", b"") * (MAX_PARTS + 1) + PNG[33:],
         JPEG[:2] + b"\xff\xe3\0\2" * (MAX_PARTS + 1) + JPEG[2:],
         WEBP[:12] + b"what\0\0\0\0" * (MAX_PARTS + 1) + WEBP[12:],
-        GIF[:GIF_COLOURS_END] + b"\x21\xfe\x01a\0" * (MAX_PARTS + 1) + GIF[GIF_COLOURS_END:],
+        GIF[:GIF_COLORS_END] + b"\x21\xfe\x01a\0" * (MAX_PARTS + 1) + GIF[GIF_COLORS_END:],
     ],
     ids=["png", "jpeg", "webp", "gif"],
 )

@@ -106,14 +106,14 @@ def test_exif_orientation_is_honoured(image_format, orientation, red_corner):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_damaged_exif_does_not_refuse_a_sound_picture():
+def test_a_damaged_exif_does_not_refuse_a_sound_image():
     data = file_of(make_image(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
     assert read_image(data, LIMITS).size == (60, 40)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "GIF"])
 def test_an_animation_gives_its_first_frame(image_format):
-    frames = [Image.new("RGB", (16, 16), colour) for colour in (ORANGE, (0, 0, 0))]
+    frames = [Image.new("RGB", (16, 16), color) for color in (ORANGE, (0, 0, 0))]
     data = file_of(frames[0], image_format, save_all=True, append_images=frames[1:])
     assert close(read_image(data, LIMITS).getpixel((8, 8)), ORANGE, 12)
 
@@ -127,7 +127,7 @@ def test_an_icc_profile_is_applied():
     assert close(mismatched.getpixel((4, 4)), ORANGE, 1)
 
 
-def test_a_profile_with_swapped_primaries_swaps_the_colours():
+def test_a_profile_with_swapped_primaries_swaps_the_colors():
     """The profile is applied: it swaps red and green, and so does the converted image."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     at = {bytes(profile[i : i + 4]): i for i in range(132, 132 + 12 * profile[131], 12)}
@@ -144,7 +144,7 @@ def test_a_profile_with_swapped_primaries_swaps_the_colours():
     ("data", "given"),
     [
         (b"", "0 bytes"),
-        (b"hello, this is no picture at all", "32 bytes in another format"),
+        (b"hello, this is not an image file", "32 bytes in another format"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "a damaged HEIC file"),
         (b"\0\0\0\x18ftypavif" + bytes(40), "a damaged AVIF file"),
         (b"\0\0\0\x18ftypisom" + bytes(40), "another format"),
@@ -152,7 +152,7 @@ def test_a_profile_with_swapped_primaries_swaps_the_colours():
         (b"\xff\xd8\xff\xe0", "damaged"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_name(data, given):
+def test_what_is_no_image_is_refused_by_name(data, given):
     with pytest.raises(InvalidRequest) as caught:
         read_image(data, LIMITS)
     assert caught.value.field == "image"
@@ -289,7 +289,7 @@ def test_pad_shows_all_of_it_between_black_bars():
         ((768, 512), (768, 512)),
     ],
 )
-def test_match_takes_the_shape_of_the_picture(shape, size):
+def test_match_takes_the_shape_of_the_image(shape, size):
     image, changed = fit_image(Image.new("RGB", shape), request(ImageFit.MATCH), LIMITS)
     assert (changed.width, changed.height) == size
     assert_fits(image, shape, changed)
@@ -318,7 +318,7 @@ def assert_fits(image: Image.Image, sent: tuple[int, int], asked: VideoRequest) 
     st.integers(1, 30),
     st.sampled_from([9, 121, 481]),
 )
-def test_the_picture_has_the_shape_of_the_request_within_the_limits(  # noqa: PLR0917
+def test_the_image_has_the_shape_of_the_request_within_the_limits(  # noqa: PLR0917
     fit, width, height, across, down, num_frames
 ):
     if across * down * 64 * 64 * num_frames > LIMITS.max_total_pixels:
@@ -335,13 +335,13 @@ def test_the_picture_has_the_shape_of_the_request_within_the_limits(  # noqa: PL
 
 @pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1)])
 @pytest.mark.parametrize("fit", list(ImageFit))
-def test_a_picture_of_an_extreme_shape_is_fitted(shape, fit):
+def test_an_image_of_an_extreme_shape_is_fitted(shape, fit):
     image = read_image(file_of(Image.new("RGB", shape, ORANGE), "PNG"), LIMITS)
     fitted, changed = fit_image(image, request(fit), LIMITS)
     assert_fits(fitted, shape, changed)
 
 
-def test_a_larger_picture_keeps_its_own_resolution_in_the_shape_of_the_video():
+def test_a_larger_image_keeps_its_own_resolution_in_the_shape_of_the_video():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 501, 3), dtype=np.uint8))
     kept, _ = fit_image(noise, request(ImageFit.CROP, 128, 128), LIMITS)
     assert np.array_equal(kept, noise.crop((100, 0, 401, 300)))
@@ -350,7 +350,7 @@ def test_a_larger_picture_keeps_its_own_resolution_in_the_shape_of_the_video():
     assert np.array_equal(padded.crop((0, 100, 501, 400)), noise)
 
 
-def test_a_picture_larger_than_what_is_kept_is_shrunk_to_it():
+def test_an_image_larger_than_what_is_kept_is_shrunk_to_it():
     kept, _ = fit_image(Image.new("RGB", (6000, 4000), ORANGE), request(ImageFit.CROP, 512, 768), LIMITS)
     assert kept.size == (4608, 3072)
 

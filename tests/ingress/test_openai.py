@@ -49,7 +49,7 @@ def test_the_openai_package_makes_and_downloads_a_video(client):
     assert client.videos.download_content(video.id, variant="thumbnail").read() == POSTER
 
 
-def test_the_openai_package_sends_a_picture_and_fields_of_its_own(client, served):
+def test_the_openai_package_sends_an_image_and_fields_of_its_own(client, served):
     video = client.videos.create(
         prompt=PROMPT,
         input_reference=("photo.png", image_file()),
@@ -161,7 +161,7 @@ def test_a_refusal_names_the_parameter(box, fields, param):
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_a_file_that_is_no_picture_is_refused_under_its_own_name(box):
+def test_a_file_that_is_no_image_is_refused_under_its_own_name(box):
     form = {"data": {"prompt": PROMPT}, "files": {"input_reference": ("a.txt", b"text")}}
     answer = box.client.post("/v1/videos", **form)
     assert refusal(answer) == (422, "input_reference", "invalid_request")

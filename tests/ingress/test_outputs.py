@@ -223,7 +223,7 @@ def test_any_other_name_is_404_and_opens_nothing(box, name):
         assert method == "HEAD" or answer.json()["error_code"] == "not_found"
 
 
-def test_a_picture_that_waits_for_its_task_cannot_be_downloaded(box):
+def test_an_image_that_waits_for_its_task_cannot_be_downloaded(box):
     box.outputs.put(f"inputs/{ID}", b"private")
     for path in (f"/inputs/{ID}", f"/outputs/{ID}", f"/outputs/../inputs/{ID}", f"/outputs/..%2finputs%2f{ID}"):
         assert box.client.get(path).status_code == 404

@@ -48,7 +48,7 @@ def test_retry_after_is_the_time_in_which_a_task_ends(open_box, measured):
     assert refused == ["90", "30"]
 
 
-def test_a_refused_picture_is_not_kept_and_uses_up_no_key(open_box):
+def test_a_refused_image_is_not_kept_and_uses_up_no_key(open_box):
     box = open_box(ingress={"max_queued": 1})
     box.submit()
     form = {"data": {"prompt": PROMPT}, "files": {"image": ("p.png", image_file())}}

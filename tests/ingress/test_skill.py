@@ -28,7 +28,7 @@ def field_rows(text: str) -> dict[str, tuple[str, str]]:
     return {name: (default, allowed) for name, default, allowed in rows}
 
 
-def test_the_workflow_that_the_document_tells_makes_a_video_of_a_picture(box):
+def test_the_workflow_that_the_document_tells_makes_a_video_of_an_image(box):
     text = document(box)
     (submit, submit_url, lines), (poll, poll_url, _), (download, download_url, _), _ = steps(text)
     names = [line.split("=", 1)[0] for line in lines if "=" in line]

@@ -83,7 +83,7 @@ def test_every_field_of_a_form_arrives(box):
     assert (request.cfg_scale_audio, request.modality_scale) == (2, 1)
 
 
-def test_the_picture_is_kept_at_the_size_of_the_video(box):
+def test_the_image_is_kept_at_the_size_of_the_video(box):
     sent = box.client.post(
         "/v1/video/async_i2v", data={"prompt": "x", "height": 128, "width": 256}, files=image_part()
     ).json()
@@ -92,7 +92,7 @@ def test_the_picture_is_kept_at_the_size_of_the_video(box):
     assert Image.open(io.BytesIO(b"".join(box.outputs.open(key)))).size == (256, 128)
 
 
-def test_fit_match_takes_the_shape_of_the_picture(box):
+def test_fit_match_takes_the_shape_of_the_image(box):
     portrait = image_file(300, 600)
     sent = box.client.post("/v1/video/async_i2v", data={"prompt": "x", "fit": "match"}, files=image_part(portrait))
     request = box.row(sent.json()["task_id"]).request
@@ -100,7 +100,7 @@ def test_fit_match_takes_the_shape_of_the_picture(box):
     assert request.height % 64 == request.width % 64 == 0
 
 
-def test_a_text_task_keeps_no_picture(box):
+def test_a_text_task_keeps_no_image(box):
     assert box.row(box.submit()).input_key is None
     assert not (box.folder / "store" / "inputs").exists()
 

@@ -174,13 +174,13 @@ def test_a_card_says_what_the_model_renders_otherwise(visit):
     expect(cards(here)).to_contain_text("num_inference_steps: 8, not 40 (a distilled model has fixed steps)")
 
 
-def test_a_picture_goes_with_the_prompt(visit):
+def test_an_image_goes_with_the_prompt(visit):
     here = visit()
     image = {"name": "boat.png", "mimeType": "image/png", "buffer": image_file(192, 128)}
     here.page.locator("#image").set_input_files(image)
-    expect(here.page.get_by_alt_text("The chosen picture")).to_be_visible()
+    expect(here.page.get_by_alt_text("The chosen image")).to_be_visible()
     here.ask()
-    expect(cards(here)).to_contain_text("from a picture")
+    expect(cards(here)).to_contain_text("from an image")
     assert here.box.claim().input_key is not None
 
 
@@ -203,7 +203,7 @@ def test_a_heic_or_avif_goes_with_the_prompt_also_where_the_browser_cannot_show_
 
 
 @pytest.mark.parametrize("way", ["paste", "drop"])
-def test_a_picture_can_be_pasted_and_dropped_and_taken_back(visit, way):
+def test_an_image_can_be_pasted_and_dropped_and_taken_back(visit, way):
     here = visit()
     here.page.wait_for_selector("#shapes input")
     here.page.evaluate(
@@ -217,9 +217,9 @@ def test_a_picture_can_be_pasted_and_dropped_and_taken_back(visit, way):
         }""",
         [way, list(image_file())],
     )
-    preview = here.page.get_by_alt_text("The chosen picture")
+    preview = here.page.get_by_alt_text("The chosen image")
     expect(preview).to_be_visible()
-    here.page.get_by_role("button", name="Remove picture").click()
+    here.page.get_by_role("button", name="Remove image").click()
     expect(preview).to_be_hidden()
     here.ask()
     expect(cards(here)).to_have_count(1)

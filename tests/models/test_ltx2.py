@@ -147,7 +147,7 @@ def test_an_ntsc_rate_is_exact(model: Ltx2Model) -> None:
     assert model.render(small(frame_rate=23.976), None, ignore).frame_rate == Fraction(24_000, 1001)
 
 
-def test_sound_that_plays_longer_than_the_picture_is_cut(model: Ltx2Model) -> None:
+def test_sound_that_plays_longer_than_the_image_is_cut(model: Ltx2Model) -> None:
     rendered = model.render(small(num_frames=10), None, ignore)
     assert rendered.audio.shape[1] == 10 * 24_000 // 25
 
@@ -234,13 +234,13 @@ def test_an_audio_scale_of_nothing_is_not_the_video_s(plain: Ltx2Model, tiny_fol
     assert not np.array_equal(audio, fallen_back)
 
 
-def test_a_picture_is_where_the_video_starts(model: Ltx2Model) -> None:
+def test_an_image_is_where_the_video_starts(model: Ltx2Model) -> None:
     first = model.render(small(), make_image(), ignore)
     second = model.render(small(), Image.new("RGB", (128, 64), "white"), ignore)
     assert not same(first, second)
 
 
-def test_a_picture_of_the_wrong_size_does_not_change_the_video_s(model: Ltx2Model) -> None:
+def test_an_image_of_the_wrong_size_does_not_change_the_video_s(model: Ltx2Model) -> None:
     assert model.render(small(), make_image(192, 128), ignore).frames.shape == (9, 64, 128, 3)
 
 

@@ -152,7 +152,7 @@ def test_a_card_that_another_process_shares_gets_a_smaller_placement() -> None:
 
 @pytest.mark.parametrize("sizes", [LTX_2_0, LTX_2_3], ids=["2.0", "2.3"])
 @pytest.mark.parametrize("card_gb", [80, 64, 48, 24, 16])
-def test_every_card_with_a_placement_has_room_for_the_default_video_from_a_picture(
+def test_every_card_with_a_placement_has_room_for_the_default_video_from_an_image(
     card_gb: int, sizes: Sizes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As measured at load: beside the weights, CUDA's context and the caches of the optimizations."""

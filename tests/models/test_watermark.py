@@ -13,7 +13,7 @@ def test_every_frame_of_every_size_is_labelled(height: int, width: int) -> None:
     assert np.array_equal(frames[0], frames[1])
     assert (frames == 255).any()
     assert (frames == 0).any()
-    assert (frames[:, -1] == 128).all(), "the picture is still seen"
+    assert (frames[:, -1] == 128).all(), "the image is still seen"
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)

@@ -54,7 +54,7 @@ def test_they_are_half_of_the_bytes_of_rgb() -> None:
     assert 2 * to_planes(video, 3).nbytes == to_bytes(video, 3).nbytes
 
 
-def test_a_smooth_picture_comes_back_as_rgb() -> None:
+def test_a_smooth_image_comes_back_as_rgb() -> None:
     video = waves(2, 64, 128)
     difference = np.abs(to_rgb(to_planes(video, 2)).astype(int) - to_bytes(video, 2).astype(int))
     assert difference.mean() < 2

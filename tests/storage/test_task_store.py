@@ -471,7 +471,7 @@ def test_a_failed_task_is_queued_again_as_if_it_were_new(store):
     assert [task.id for task in store.claim("bob", MODEL, 5, LEASE_S)] == [first.id, second.id], "in its old place"
 
 
-def test_a_task_whose_picture_went_when_it_failed_is_not_queued_again(store):
+def test_a_task_whose_image_went_when_it_failed_is_not_queued_again(store):
     store.submit(replace(new_task(), input_key="inputs/x"))
     task = claim_one(store)
     store.fail(task, FAILURE)

@@ -61,7 +61,7 @@ def test_the_file_is_what_phones_play(server: Server, tmp_path: Path) -> None:
     assert not image.has_composition_offsets, "B-frames"
 
 
-def test_a_picture_becomes_a_video(server: Server) -> None:
+def test_an_image_becomes_a_video(server: Server) -> None:
     fields = {**{name: str(value) for name, value in QUICK.items()}, "seed": "", "fit": "match"}
     answer = server.client.post("/v1/video/async_i2v", data=fields, files={"image": ("photo.jpg", _photo())})
     assert answer.status_code == 200, answer.text
@@ -69,7 +69,7 @@ def test_a_picture_becomes_a_video(server: Server) -> None:
     assert body["status"] == "completed", body
     assert body["seed"] == answer.json()["seed"]
     inputs = server.folder / "data/outputs/inputs"
-    assert not list(inputs.glob("*")), "the picture goes when its task ends"
+    assert not list(inputs.glob("*")), "the image goes when its task ends"
 
 
 def test_the_same_seed_gives_the_same_file_and_another_prompt_another(server: Server) -> None:
@@ -116,7 +116,7 @@ def test_a_part_of_a_file_comes_through_the_proxy(server: Server) -> None:
     assert server.client.get(url, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
 
 
-def test_a_task_whose_picture_is_lost_fails_in_words_and_the_next_one_runs(server: Server) -> None:
+def test_a_task_whose_image_is_lost_fails_in_words_and_the_next_one_runs(server: Server) -> None:
     ahead = server.submit(num_inference_steps=30)
     files = {"image": ("photo.jpg", _photo())}
     answer = server.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=files)

@@ -40,7 +40,7 @@ def render(model: Ltx2Model, image: Image.Image | None = None, **fields: object)
     return model._denoise(apply_adjustments(request, model.find_adjustments(request)), image, ignore)
 
 
-def test_each_step_of_picture_and_sound_is_an_ancestral_one() -> None:
+def test_each_step_of_image_and_sound_is_an_ancestral_one() -> None:
     """As the pipeline calls them: a copy of the scheduler for the audio, which is stepped after the video."""
     scheduler = AncestralEuler()
     scheduler.seed(42)

@@ -212,7 +212,7 @@ def test_blocks_stay_compiled_with_many_kinds_of_calls() -> None:
     assert len(ran) == 16
 
 
-def test_another_kernel_is_for_the_picture_s_self_attention_of_one_model_alone(build: Build) -> None:
+def test_another_kernel_is_for_the_image_s_self_attention_of_one_model_alone(build: Build) -> None:
     """torch's own kernel replaces cuDNN's, which a CPU does not have."""
     model = build()
     use_backend(transformer_of(model), "native")

@@ -14,7 +14,7 @@ export function asCurl(fields, withImage) {
     return [...lines, `-d ${quote(JSON.stringify(fields))}`].join(" \\\n  ");
   }
   const form = Object.entries(fields).map(([name, value]) => `--form-string ${quote(`${name}=${value ?? ""}`)}`);
-  return [`curl -sS ${base}v1/video/async_i2v`, ...keyLine(), ...form, "-F image=@picture.jpg"].join(" \\\n  ");
+  return [`curl -sS ${base}v1/video/async_i2v`, ...keyLine(), ...form, "-F image=@image.jpg"].join(" \\\n  ");
 }
 
 const keyLine = () => ("Authorization" in authorization() ? [KEY] : []);

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { byId, element } from "./dom.js";
 import * as inputs from "./parameters.js";
-import { listenForPictures, picture, setPicture } from "./image-input.js";
+import { chosenImage, listenForImages, setImage } from "./image-input.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { framesFor, shapes } from "./dimensions.js";
 
@@ -25,7 +25,7 @@ const EXAMPLES = {
 let schemas = {};
 
 export async function openComposer(onSubmitted) {
-  listenForPictures();
+  listenForImages();
   offerExamples();
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -58,7 +58,7 @@ async function send(onSubmitted) {
   const button = byId("submit");
   if (button.disabled) return;
   clearProblems();
-  const image = picture();
+  const image = chosenImage();
   const fields = { prompt: byId("prompt").value, ...inputs.read(schemas) };
   if (!image) delete fields.fit;
   button.disabled = true;
@@ -125,4 +125,4 @@ function count() {
   byId("prompt-count").textContent = `${byId("prompt").value.length} / ${schemas.prompt?.maxLength ?? "…"}`;
 }
 
-export { setPicture };
+export { setImage };

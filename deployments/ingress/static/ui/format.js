@@ -3,7 +3,7 @@
 const STAGES = {
   starting: "Waking the model",
   loading: "Loading the model",
-  decoding: "Turning it into frames and sound",
+  decoding: "Turning it into frames and audio",
   encoding: "Writing the MP4",
 };
 

@@ -7,9 +7,9 @@ const NAMES = /\.(jpe?g|png|webp|gif|hei[cf]|hif|avif)$/i; // browsers that do n
 let chosen = null;
 let shownUrl = null;
 
-export const picture = () => chosen;
+export const chosenImage = () => chosen;
 
-export function setPicture(file) {
+export function setImage(file) {
   if (shownUrl) URL.revokeObjectURL(shownUrl);
   chosen = file;
   shownUrl = file ? URL.createObjectURL(file) : null;
@@ -21,15 +21,15 @@ export function setPicture(file) {
   byId("image-remove").hidden = !file;
   byId("drop-text").hidden = Boolean(file);
   if (!file) byId("image").value = "";
-  announce(file ? `Picture ${file.name} chosen` : "No picture");
+  announce(file ? `Image ${file.name} chosen` : "No image");
 }
 
-export function listenForPictures() {
+export function listenForImages() {
   const drop = byId("drop");
-  byId("image").addEventListener("change", ({ target }) => target.files.length && setPicture(target.files[0]));
+  byId("image").addEventListener("change", ({ target }) => target.files.length && setImage(target.files[0]));
   byId("preview").addEventListener("error", showName);
   byId("image-remove").addEventListener("click", () => {
-    setPicture(null);
+    setImage(null);
     byId("image").focus();
   });
   document.addEventListener("paste", ({ clipboardData }) => take(clipboardData));
@@ -55,5 +55,5 @@ function showName() {
 
 function take(data) {
   const file = [...(data?.files ?? [])].find((each) => each.type.startsWith("image/") || NAMES.test(each.name));
-  if (file) setPicture(file);
+  if (file) setImage(file);
 }

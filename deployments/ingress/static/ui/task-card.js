@@ -80,7 +80,7 @@ function showEnd(stage, body, fields, renew) {
 function facts({ fields, seed, withImage }) {
   const { width, height, num_frames, num_inference_steps } = fields; // parameters that the server chose are missing here
   const list = [
-    withImage && "from a picture",
+    withImage && "from an image",
     width && height && `${width} × ${height}`,
     num_frames && `${num_frames} frames`,
     num_inference_steps && `${num_inference_steps} steps`,

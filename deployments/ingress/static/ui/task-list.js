@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { makeCard } from "./task-card.js";
-import { fill, setPicture } from "./form.js";
+import { fill, setImage } from "./form.js";
 import { announce, byId } from "./dom.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { forget, keep, recent } from "./history.js";
@@ -10,7 +10,7 @@ import { forget, keep, recent } from "./history.js";
 const RENEW_EARLIER_MS = 30000;
 const RENEW_AGAIN_MS = 15000;
 
-const pictures = new Map(); // task id -> File; files are lost when the page reloads
+const images = new Map(); // task id -> File; files are lost when the page reloads
 
 /**
  * Show the earlier tasks of this browser, below those that were submitted while the page loaded. Tasks that the server
@@ -24,7 +24,7 @@ export function openGallery() {
 
 export function add(fields, image, answer) {
   const entry = { id: answer.task_id, fields, seed: answer.seed, withImage: image !== null };
-  if (image) pictures.set(entry.id, image);
+  if (image) images.set(entry.id, image);
   keep(entry);
   show(entry).scrollIntoView({ block: "nearest" });
   announce("The task is accepted");
@@ -67,10 +67,10 @@ function show(entry) {
 }
 
 async function again(entry) {
-  const image = pictures.get(entry.id) ?? null;
+  const image = images.get(entry.id) ?? null;
   if (entry.withImage && !image) {
     reuse(entry);
-    showProblem({ field: "image", message: "Choose the picture again: the browser did not keep it." });
+    showProblem({ field: "image", message: "Choose the image again: the browser did not keep it." });
     return;
   }
   const fields = { ...entry.fields, seed: null };
@@ -79,7 +79,7 @@ async function again(entry) {
 
 function reuse(entry) {
   fill({ ...entry.fields, seed: entry.seed });
-  setPicture(pictures.get(entry.id) ?? null);
+  setImage(images.get(entry.id) ?? null);
   byId("prompt").focus();
 }
 
