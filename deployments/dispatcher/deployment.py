@@ -24,17 +24,14 @@ from deployments.dispatcher.retry_policy import EncodeRetryBudget, RetryDecision
 from deployments.observability import log_context
 from deployments.observability.metrics.definitions import ENCODER_LOST, STAGE_DURATION_SECONDS, TASK_RETRIES
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
-from deployments.observability.metrics.task_ends import task_end_recorder
-from deployments.observability.open_tracer import open_tracer
 from deployments.observability.tracing import error_code, in_span, with_parent
+from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from models.errors import StoreUnavailable
 from models.timing import TimedStage
-from storage.db.engine import SqliteLock, open_engine
-from storage.outputs.open_store import open_output_store
+from storage.db.engine import SqliteLock
 from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
 from storage.sql.retention import SqlRetentionStore
-from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
 
 PREFETCH = 1
@@ -63,31 +60,25 @@ class Dispatcher:
     ) -> None:
         if settings.uses_sqlite:
             self._lock = SqliteLock(settings.database_url, server)
-        log_context.install_filter()
-        settings = settings.with_secrets()
+        resources = open_resources(settings, "Dispatcher", metrics, State.FAILED, State.COMPLETED)
+        settings = resources.settings
         self._settings = settings.dispatcher
         self._model_name = model_name
-        engine = open_engine(settings.database_url)
         self._metrics = metrics
         metrics.initialize(TASK_RETRIES)
-        self._tasks = SqlTaskStore(
-            engine,
-            task_end_recorder(metrics, State.FAILED, State.COMPLETED),
-            settings.quotas,
-            settings.generator.fast_guidance_fraction,
-        )
+        self._tasks = resources.tasks
         self._queue_gauges = QueueGauges(self._tasks, model_name, metrics)
-        self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+        self._outputs = resources.outputs
         self._outcomes = OutcomeHandler(settings.dispatcher, self._tasks, self._outputs, metrics)
-        self._retention = Retention(settings.retention, SqlRetentionStore(engine), self._outputs)
-        self._tracer = open_tracer(settings.traces, "Dispatcher")
+        self._retention = Retention(settings.retention, SqlRetentionStore(resources.engine), self._outputs)
+        self._tracer = resources.tracer
         self._generator = generator
         self._encoder = encoder
         self._name = DispatcherId.current()
         self._maintenance = Maintenance(settings, self._name, model_name, self._tasks, self._outcomes)
         me = DispatcherRegistration(str(self._name), app, model_name, ready=False)
         self._place = DispatcherMembership(
-            SqlDispatcherRegistry(engine), me, _in_flight(settings.generator.max_replicas)
+            SqlDispatcherRegistry(resources.engine), me, _in_flight(settings.generator.max_replicas)
         )
         self._generating: set[Claim] = set()
         self._running: dict[Claim, tuple[Task, asyncio.Task[None]]] = {}

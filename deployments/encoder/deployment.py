@@ -11,9 +11,9 @@ from deployments.encoder.poster import representative_frame, write_poster
 from deployments.observability import log_context
 from deployments.observability.metrics.definitions import COLD_STARTS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
-from deployments.observability.metrics.task_ends import record_run, task_end_recorder
-from deployments.observability.open_tracer import open_tracer
+from deployments.observability.metrics.task_ends import record_run
 from deployments.observability.tracing import in_span
+from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import StorageFull, TaskCanceled
@@ -21,9 +21,7 @@ from models.names import TINY_MODEL_NAME
 from models.progress import Stage
 from models.request.enums import Quality
 from models.timing import StageTimer, TimedStage
-from storage.outputs.open_store import open_output_store
-from storage.outputs.store import OutputStore, output_key, poster_key, staging_key
-from storage.task_store import SqlTaskStore
+from storage.outputs.store import output_key, poster_key, staging_key
 from storage.tasks import Output, State, Task
 
 VIDEO, POSTER = "video.mp4", "poster.jpg"
@@ -35,14 +33,13 @@ class Encoder:
     """Encodes on the CPU, so that the Generator can render the next task. Does not use the model."""
 
     def __init__(self, settings: Settings, *, metrics: MetricsRecorder = NOOP_METRICS) -> None:
-        log_context.install_filter()
-        settings = settings.with_secrets()
-        self._settings = settings.encoder
+        resources = open_resources(settings, "Encoder", metrics, State.COMPLETED)
+        self._settings = resources.settings.encoder
         self._metrics = metrics
         metrics.initialize(COLD_STARTS)
-        self._tasks = SqlTaskStore.open(settings.database_url, task_end_recorder(metrics, State.COMPLETED))
-        self._tracer = open_tracer(settings.traces, "Encoder")
-        self._outputs: OutputStore = open_output_store(settings.outputs.url, settings.outputs.s3)
+        self._tasks = resources.tasks
+        self._tracer = resources.tracer
+        self._outputs = resources.outputs
 
     def encode(self, clip: Clip, task: Task) -> None:
         """Encode a clip, publish its files, and complete the task.

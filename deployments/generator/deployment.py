@@ -25,7 +25,7 @@ from deployments.generator.watchdog import Watchdog
 from deployments.observability import log_context
 from deployments.observability.metrics.definitions import DECODE_RETRIES, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
-from deployments.observability.open_tracer import open_tracer
+from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
@@ -34,10 +34,7 @@ from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
 from models.timing import Milestone, StageTimer, TimedStage
-from storage.db.engine import open_engine
-from storage.outputs.open_store import open_output_store
 from storage.sql.dispatcher_registry import SqlDispatcherRegistry
-from storage.task_store import SqlTaskStore
 from storage.tasks import Task
 
 SHORTEST_SPAN_S = 0.001
@@ -58,22 +55,21 @@ class Generator:
         app: int = 0,
         metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        log_context.install_filter()
-        settings = settings.with_secrets()
+        resources = open_resources(settings, "Generator", metrics)
+        settings = resources.settings
         self._settings = settings
         self._metrics = metrics
         metrics.initialize(DECODE_RETRIES)
-        self._tracer = open_tracer(settings.traces, "Generator")
-        engine = open_engine(settings.database_url)
-        self._tasks = SqlTaskStore(engine)
-        self._outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
+        self._tracer = resources.tracer
+        self._tasks = resources.tasks
+        self._outputs = resources.outputs
         self._usage_meter = UsageMeter(self._tasks)
         self._pending_clips = PendingClips(self._tasks, settings.generator.max_pending_clip_bytes)
         self._gpu_memory: GpuMemory | None = None
         self._watch = Watchdog(settings.generator.stall_timeout_s, settings.generator.load_timeout_s)
         self._replica_status = ReplicaStatus(self._tasks, model_name, self._on_heartbeat)
         self._model_info_writer = ModelInfoWriter(self._tasks, model_name)
-        self._supersession = Supersession(SqlDispatcherRegistry(engine), app, model_name)
+        self._supersession = Supersession(SqlDispatcherRegistry(resources.engine), app, model_name)
         self._model_manager = ModelManager(
             settings, model, device, self._replica_status, self._model_info_writer.record
         )

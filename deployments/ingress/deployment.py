@@ -14,15 +14,11 @@ from deployments.cluster.single_node import NodeMonitor
 from deployments.ingress.app import create_app
 from deployments.ingress.context import AppContext
 from deployments.ingress.middleware.auth import NO_KEYS_NOTICE
-from deployments.observability import log_context
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED, WEBHOOKS
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
-from deployments.observability.metrics.task_ends import task_end_recorder
-from deployments.observability.open_tracer import open_tracer
+from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from storage.db.engine import SqliteLock
-from storage.outputs.open_store import open_output_store
-from storage.task_store import SqlTaskStore
 from storage.tasks import State
 
 logger = logging.getLogger("ray.serve")
@@ -41,12 +37,12 @@ class Ingress:
         *,
         metrics: MetricsRecorder = NOOP_METRICS,
     ) -> None:
-        log_context.install_filter()
-        settings = settings.with_secrets()
         neighbourhood = NodeMonitor(ray.get_runtime_context().get_node_id(), ray.nodes)
         if settings.uses_sqlite:
             self._lock = SqliteLock(settings.database_url, server)
             self._node_watch = asyncio.get_running_loop().create_task(neighbourhood.run())
+        resources = open_resources(settings, "Ingress", metrics, State.CANCELED)
+        settings = resources.settings
         notices = [*notices, *missing_variables(), *([] if settings.api_keys else [NO_KEYS_NOTICE])]
         for notice in notices:
             logger.warning(notice)
@@ -56,18 +52,13 @@ class Ingress:
         self._context = AppContext(
             settings=settings,
             model=model_name,
-            tasks=SqlTaskStore.open(
-                settings.database_url,
-                task_end_recorder(metrics, State.CANCELED),
-                settings.quotas,
-                settings.generator.fast_guidance_fraction,
-            ),
-            outputs=open_output_store(settings.outputs.url, settings.outputs.s3),
+            tasks=resources.tasks,
+            outputs=resources.outputs,
             notify_dispatchers=DispatcherNotifier(self._notify_dispatcher),
             notices=tuple(notices),
             dynamic_notices=lambda: neighbourhood.notices,
             metrics=metrics,
-            tracer=open_tracer(settings.traces, "Ingress"),
+            tracer=resources.tracer,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve defines this name

@@ -6,10 +6,10 @@ checkpoint is then read through a folder of symlinks, where `transformer` points
 reads a checkpoint therefore works without a special case.
 """
 
-import contextlib
 import hashlib
-import tempfile
 from pathlib import Path
+
+from models.checkpoint.new_folder import new_folder
 
 TRANSFORMER = "transformer"
 BASE_VARIANT = "transformer_full"
@@ -34,16 +34,10 @@ def materialize(folder: Path, cache_dir: Path) -> Path:
     target = view_path(folder, cache_dir)
     if target.exists():
         return target
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f".{target.name}-") as temporary:
-        draft = Path(temporary) / target.name
+    with new_folder(target) as draft:
         draft.mkdir()
         for entry in folder.absolute().iterdir():
             if entry.name not in (TRANSFORMER, BASE_VARIANT):
                 (draft / entry.name).symlink_to(entry)
         (draft / TRANSFORMER).symlink_to(folder.absolute() / BASE_VARIANT)
-        with contextlib.suppress(OSError):
-            draft.rename(target)
-        if not target.exists():
-            draft.rename(target)
     return target

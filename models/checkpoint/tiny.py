@@ -9,13 +9,12 @@ At 512x768, 121 frames (6,144 video tokens) two parts dominate the time:
 - The last stage of the video decoder. It is the reason for its 4 channels.
 """
 
-import contextlib
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.checkpoint.new_folder import new_folder
 from models.names import TINY_MODEL_NAME
 from models.startup.hidden_packages import HIDDEN_PACKAGES, hide_modules
 
@@ -126,15 +125,8 @@ def build_tiny(folder: Path) -> Path:
     target = tiny_folder(folder)
     if target.exists():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as temporary:
-        draft = Path(temporary) / target.name
-        with hide_modules(HIDDEN_PACKAGES):
-            _write(draft)
-        with contextlib.suppress(OSError):
-            draft.rename(target)
-        if not target.exists():
-            draft.rename(target)
+    with new_folder(target) as draft, hide_modules(HIDDEN_PACKAGES):
+        _write(draft)
     return target
 
 
