@@ -27,7 +27,7 @@ ifeq ($(JOBS),1)
 	$(BIN)/python -m pytest
 else
 	@failed=0; \
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e --ignore=tests/k8s || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e --ignore=tests/k8s || failed=1; \
 	$(BIN)/python -m pytest tests/e2e tests/k8s || failed=1; \
 	exit $$failed
 endif

@@ -89,7 +89,7 @@ def raylet(option: str) -> Iterator[None]:
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         try:
             psutil_process = psutil.Process(process.pid)
-            while psutil_process.cmdline()[0] != "/x/raylet":
+            while psutil_process.cmdline()[:1] != ["/x/raylet"]:  # empty while it is being replaced
                 time.sleep(0.01)
             yield
         finally:

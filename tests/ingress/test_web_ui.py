@@ -29,7 +29,7 @@ def test_every_file_that_the_page_names_is_there(box):
 
 
 def test_only_the_api_module_opens_connections():
-    talking = re.compile(r"\bfetch\(|EventSource|XMLHttpRequest|WebSocket|sendBeacon|import\(")
+    talking = re.compile(r"\bfetch\(|new EventSource|XMLHttpRequest|WebSocket|sendBeacon|import\(")
     assert {name for name, file in read_page().items() if talking.search(file.content.decode())} == {"api.js"}
 
 
