@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from models.request.enums import CHOICES
-from models.request.request import RequestLimits, VideoRequest
+from models.request.request import TEXTS, RequestLimits, VideoRequest
 
 
 def request_schema(limits: RequestLimits, defaults: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
@@ -30,6 +30,6 @@ def request_schema(limits: RequestLimits, defaults: Mapping[str, float] = Mappin
                     option["multipleOf"] = multiple
     for name, default in defaults.items():
         schema["properties"][name]["default"] = default
-    schema["properties"]["prompt"]["maxLength"] = limits.max_prompt_chars
-    schema["properties"]["negative_prompt"]["maxLength"] = limits.max_prompt_chars
+    for name in TEXTS:
+        schema["properties"][name]["maxLength"] = limits.max_prompt_chars
     return schema

@@ -10,7 +10,7 @@ from deployments.ingress.request_body.openapi import form_body, json_body
 from deployments.ingress.request_body.reading import ImageNames
 from models.errors import InvalidRequest
 from models.request.json_schema import request_schema
-from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
+from models.request.request import SIDE_MULTIPLE, TEXTS, RequestLimits, VideoRequest
 
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 IMAGE = "input_reference"
@@ -33,7 +33,7 @@ RENAMED_EXTRA = {
     "a2v_guidance_scale": "modality_scale",
 }
 """Names inside `extra_params`, each with the field of this server that it sets."""
-MEANT_EMPTY = ("prompt", "negative_prompt", "seed")
+MEANT_EMPTY = (*TEXTS, "seed")
 """Fields whose empty value has a meaning. Every other empty field is treated as missing."""
 DEFAULTS = {name: field.default for name, field in VideoRequest.model_fields.items()}
 
