@@ -59,8 +59,8 @@ def count_frames(seconds: object, own: Mapping[str, object], limits: RequestLimi
     by_size = limits.max_total_pixels // max(1, int(width * height))
     low = limits.min_frames / rate
     bounds = {
-        "limits.max_total_pixels": by_size / rate,
         "limits.max_frames": limits.max_frames / rate,
+        "limits.max_total_pixels": by_size / rate,
         "limits.max_duration_s": limits.max_duration_s,
     }
     bound = min(bounds, key=lambda name: bounds[name])
