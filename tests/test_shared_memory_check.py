@@ -25,8 +25,8 @@ def shared(monkeypatch, tmp_path) -> None:
 
 def test_no_request_within_the_limits_makes_a_larger_clip_than_is_counted_on():
     limits = RequestLimits()
-    largest = VideoRequest(prompt="x", height=1088, width=1920, num_frames=121)
-    frames = np.broadcast_to(np.uint8(0), (largest.num_frames, largest.height, largest.width, 3))
+    largest = VideoRequest(prompt="x", height=1088, width=1920, num_frames=481)
+    frames = np.broadcast_to(np.uint8(0), (largest.num_frames, largest.height * 3 // 2, largest.width))
     audio = np.zeros((2, int(largest.duration_s * 48_000)), np.float32)
     clip = Clip(frames, audio, 48_000, largest.exact_frame_rate)
     assert clip.size_bytes <= largest_clip_bytes(limits) < clip.size_bytes + 8_000_000
@@ -34,13 +34,13 @@ def test_no_request_within_the_limits_makes_a_larger_clip_than_is_counted_on():
 
 
 def test_room_for_two_of_the_largest_clips_is_enough(shared):
-    assert check_shared_memory(RequestLimits(), [node(1.6), node(100)]) == []
+    assert check_shared_memory(RequestLimits(), [node(3.1), node(100)]) == []
 
 
 def test_the_smallest_store_of_a_node_that_works_is_named_with_both_figures(shared):
-    (short,) = check_shared_memory(RequestLimits(), [node(100), node(1.4)])
-    assert "has 1.4 GB" in short
-    assert "take 1.5 GB" in short
+    (short,) = check_shared_memory(RequestLimits(), [node(100), node(2.9)])
+    assert "has 2.9 GB" in short
+    assert "take 3.0 GB" in short
     assert "object_store_memory" in short
     assert check_shared_memory(RequestLimits(), [node(100), node(0.1, cpus=0), node(0.1, alive=False)]) == []
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from models.clip import Clip
 from models.errors import RenderFailed, StoreUnavailable
-from models.memory.estimate import check_fits
+from models.memory.estimate import check_fits, check_tiny_fits
+from models.memory.host import free_host_bytes
 from models.request.adjustments import chosen_duration
 from models.request.request import RequestLimits
 from storage.outputs.store import OutputStore
@@ -36,10 +37,13 @@ def apply_adjustments(task: Task, model: "Ltx2Model", tasks: WorkerQueries) -> T
 
 
 def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits) -> None:
-    """Refuse a request that would run out of GPU memory later. Raises DoesNotFit.
+    """Refuse a request that would run out of memory later. Raises DoesNotFit.
 
-    The first task of a model is accepted before the model's free memory is known, so it is checked here.
+    The first task of a model is accepted before the model's free memory is known, so it is checked here. So is each
+    task of the tiny model on a CPU: its memory is that of the host, which others use too.
     """
+    if model.renders_noise_on_cpu:
+        check_tiny_fits(task.rendered_request, free_host_bytes(), limits)
     if model.free_vram_bytes is not None:
         check_fits(task.rendered_request, model.free_vram_bytes, limits, from_image=task.input_key is not None)
 

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from deployments.ingress.concurrency.limits import ConcurrencyLimit, limit_per_owner
 from deployments.ingress.concurrency.thread_pool import AsyncOutputReader, ThreadPool
+from deployments.ingress.images.fetching import ImageFetcher
 from deployments.ingress.missing_files import MissingFiles
 from deployments.ingress.model_info import ModelInfoCache
 from deployments.ingress.throughput.estimator import ThroughputEstimator
@@ -98,6 +99,11 @@ class AppContext:
     def reads(self) -> AsyncOutputReader:
         """Reads the output store for downloads."""
         return AsyncOutputReader(self.outputs, self.file_threads)
+
+    @cached_property
+    def image_fetcher(self) -> ImageFetcher:
+        """Fetches images that clients name by url."""
+        return ImageFetcher(self.settings)
 
     @cached_property
     def missing_files(self) -> MissingFiles:

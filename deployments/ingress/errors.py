@@ -53,6 +53,7 @@ CODES = {
     412: "precondition_failed",
     413: "too_large",
     416: "range_not_satisfiable",
+    422: "not_supported",
     429: "too_many_requests",
 }
 RETRY_AFTER_S = "5"
@@ -80,6 +81,13 @@ class Conflict(HTTPException):
 
     def __init__(self, why: str) -> None:
         super().__init__(409, why)
+
+
+class NotSupported(HTTPException):
+    """The request asks for something that this server does not do."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(422, why)
 
 
 class RequestTimeout(HTTPException):

@@ -1,10 +1,13 @@
 """Settings of the Ingress, which serves the HTTP API."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from deployments.settings.base import SettingsModel
+
+ModelAlias = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
+"""A model's name: printable ASCII without spaces."""
 
 
 class IngressSettings(SettingsModel):
@@ -44,6 +47,20 @@ class IngressSettings(SettingsModel):
             "requests, uploads, image decodes, synchronous requests, event streams.",
         ),
     ] = 0.25
+    model_aliases: Annotated[
+        tuple[ModelAlias, ...],
+        Field(
+            description="Further names of the served model, for clients that offer a fixed list. A date may follow: "
+            "sora-2-2025-12-08. GET /v1/models lists them."
+        ),
+    ] = ("sora-2", "sora-2-pro")
+    image_urls: Annotated[
+        Literal["public", "any", "none"],
+        Field(
+            description="Urls of images that /v1/videos fetches. public: those of the open internet. any: also those "
+            "of private networks. none: no urls."
+        ),
+    ] = "public"
     sse_keepalive_s: Annotated[
         float, Field(gt=0, description="Time without an event until an event stream sends a keep-alive.")
     ] = 15.0

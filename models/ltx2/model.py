@@ -166,6 +166,11 @@ class Ltx2Model:
         return sample_rate_hz(self._text_to_video)
 
     @property
+    def renders_noise_on_cpu(self) -> bool:
+        """Whether this is the tiny model on a CPU, where a render takes host memory."""
+        return self.profile.tiny and self.placement.mode is offload_plan.OffloadMode.CPU
+
+    @property
     def asleep(self) -> bool:
         """Whether `wake` must be called before the next render."""
         return self.sleep_mode.asleep

@@ -14,7 +14,7 @@ The formulas reproduce these counts: LTX-2 (19B) in bfloat16, live tensors, with
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.errors import DoesNotFit
@@ -41,6 +41,8 @@ CUDA_BYTES = int(2.5 * GB)
 """Kernels, cuBLAS and memory that the allocator cannot use."""
 TEXT_KEYS_BYTES = int(2.4 * GB)
 """GPU memory that the optimization `text_kv_cache` holds during a task."""
+TINY_BYTES_PER_PIXEL = 30
+"""Host memory per pixel of each frame that the tiny model renders on a CPU: 28 measured, at 109 and 217 megapixels."""
 SHAPE = ("height", "width", "num_frames")
 
 
@@ -130,8 +132,14 @@ def nearest_fitting(
     request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
 ) -> tuple[VideoRequest, ...]:
     """The requests nearest to one that does not fit: one with fewer frames, one with a smaller size."""
-    shorter = _first_that_fits(_shorter(request, limits), free_bytes, from_image=from_image)
-    smaller = _first_that_fits(_smaller(request), free_bytes, from_image=from_image)
+    return _nearest(request, limits, lambda each: estimate_peak(each, from_image=from_image).sized_bytes <= free_bytes)
+
+
+def _nearest(
+    request: VideoRequest, limits: RequestLimits, fits: Callable[[VideoRequest], bool]
+) -> tuple[VideoRequest, ...]:
+    shorter = next(filter(fits, _shorter(request, limits)), None)
+    smaller = next(filter(fits, _smaller(request)), None)
     return tuple(found for found in (shorter, smaller) if found is not None)
 
 
@@ -149,28 +157,45 @@ def suggest_alternatives(
 
 def check_fits(request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False) -> None:
     """Raise DoesNotFit for a request that needs more than `free_bytes`."""
-    nearest = [shape_of(each) for each in suggest_alternatives(request, free_bytes, limits, from_image=from_image)]
-    if not nearest:
+    nearest = suggest_alternatives(request, free_bytes, limits, from_image=from_image)
+    if nearest:
+        needed_bytes = estimate_peak(request, from_image=from_image).bytes
+        raise _does_not_fit(request, nearest, "the GPU's memory", needed_bytes, free_bytes)
+
+
+def check_tiny_fits(request: VideoRequest, free_host_bytes: int, limits: RequestLimits) -> None:
+    """Raise DoesNotFit for a request whose render by the tiny model on a CPU needs more than `free_host_bytes`.
+
+    Does not raise if not even the smallest request would fit: then the memory is probably about to be freed.
+    """
+    if tiny_bytes(request) <= free_host_bytes:
         return
+    nearest = _nearest(request, limits, lambda each: tiny_bytes(each) <= free_host_bytes)
+    if nearest:
+        raise _does_not_fit(request, nearest, "the host's memory", tiny_bytes(request), free_host_bytes)
+
+
+def tiny_bytes(request: VideoRequest) -> int:
+    """Host memory for a render by the tiny model on a CPU, which decodes the whole video at once."""
+    return request.height * request.width * request.num_rendered_frames * TINY_BYTES_PER_PIXEL
+
+
+def _does_not_fit(
+    request: VideoRequest, fitting: Sequence[VideoRequest], memory: str, needed_bytes: int, free_bytes: int
+) -> DoesNotFit:
+    nearest = [shape_of(each) for each in fitting]
     field = next(name for name in reversed(SHAPE) if nearest[0][name] != getattr(request, name))
-    peak_gb = estimate_peak(request, from_image=from_image).bytes / GB
     ways = " or ".join(f"{each['width']}x{each['height']} with {each['num_frames']} frames" for each in nearest)
     allowed = (
-        f"what fits into the GPU's memory: {ways} (this needs about {peak_gb:.1f} GB beside the model, "
+        f"what fits into {memory}: {ways} (this needs about {needed_bytes / GB:.1f} GB beside the model, "
         f"{free_bytes / GB:.1f} GB are free)"
     )
-    raise DoesNotFit(field, getattr(request, field), allowed, nearest)
+    return DoesNotFit(field, getattr(request, field), allowed, nearest)
 
 
 def shape_of(request: VideoRequest) -> Mapping[str, int]:
     """Height, width and num_frames of a request, by parameter name."""
     return {name: getattr(request, name) for name in SHAPE}
-
-
-def _first_that_fits(requests: Iterator[VideoRequest], free_bytes: int, *, from_image: bool) -> VideoRequest | None:
-    return next(
-        (each for each in requests if estimate_peak(each, from_image=from_image).sized_bytes <= free_bytes), None
-    )
 
 
 def _shorter(request: VideoRequest, limits: RequestLimits) -> Iterator[VideoRequest]:

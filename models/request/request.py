@@ -166,8 +166,13 @@ class RequestLimits(BaseModel):
     min_frames: Annotated[int, Field(ge=1, description="Fewest frames.")] = 9
     max_frames: Annotated[int, Field(ge=1, description="Most frames.")] = 481
     max_total_pixels: Annotated[
-        int, Field(ge=1, description="Most pixels in a whole video: height x width x num_frames.")
-    ] = 1088 * 1920 * 121
+        int,
+        Field(
+            ge=1,
+            description="Most pixels in a whole video: height x width x num_frames. The default is 20 s at 1080p; the "
+            "memory decides what fits.",
+        ),
+    ] = 1088 * 1920 * 481
     min_frame_rate: Annotated[float, Field(gt=0, description="Lowest frame rate, in frames per second.")] = 1.0
     max_frame_rate: Annotated[float, Field(gt=0, description="Highest frame rate, in frames per second.")] = 60.0
     max_duration_s: Annotated[

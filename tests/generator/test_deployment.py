@@ -406,6 +406,7 @@ class BrokenModel:
 
     asleep = False
     free_vram_bytes = None
+    renders_noise_on_cpu = False
     fast_summary = ""
     optimizations = frozenset[Optimization]()
     decoded_again = ()
@@ -435,6 +436,19 @@ def test_what_does_not_fit_fails_before_it_renders_and_names_what_does(settings:
     with pytest.raises(DoesNotFit, match="1920x1088 with ") as refused:
         generator.generate(task)
     assert max(shape["num_frames"] for shape in refused.value.nearest) == 121
+
+
+def test_the_tiny_model_refuses_what_does_not_fit_into_the_host(settings: Settings, store: SqlTaskStore) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    limits = {"max_side_px": 64_000, "max_total_pixels": 10**13}
+    generator._settings = settings.model_copy(update={"limits": settings.limits.model_copy(update=limits)})
+    store.submit(NewTask(small(height=64_000, width=64_000, num_frames=121), MODEL, "http://box"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    model = BrokenModel()
+    model.renders_noise_on_cpu = True
+    generator._model_manager.model = model  # type: ignore[assignment]
+    with pytest.raises(DoesNotFit, match="what fits into the host's memory"):
+        generator.generate(task)
 
 
 class FullModel(BrokenModel):

@@ -72,16 +72,18 @@ def test_the_openai_package_lists_page_by_page_and_deletes(client, served):
 
 
 def test_the_openai_package_finds_the_model(client):
-    (listed,) = client.models.list()
+    listed, *aliases = client.models.list()
     assert client.models.retrieve(MODEL) == listed
     assert (listed.id, listed.object, listed.owned_by) == (MODEL, "model", "Lightricks")
+    assert [(each.id, each.root) for each in aliases] == [("sora-2", MODEL), ("sora-2-pro", MODEL)]
+    assert client.models.retrieve("sora-2") == aliases[0]
     with pytest.raises(openai.NotFoundError, match=MODEL):
-        client.models.retrieve("sora-2")
+        client.models.retrieve("sora-3")
 
 
 def test_the_openai_package_understands_a_refusal(client):
     with pytest.raises(openai.UnprocessableEntityError) as refused:
-        client.videos.create(prompt=PROMPT, model="sora-2")
+        client.videos.create(prompt=PROMPT, model="veo-3")
     assert (refused.value.param, refused.value.code) == ("model", "invalid_request")
     assert MODEL in refused.value.message
 
@@ -149,7 +151,7 @@ def test_seconds_are_frames_at_the_rate_that_was_asked_for(box):
         ({"seconds": True}, "seconds"),
         ({"seconds": 10**400}, "seconds"),
         ({"seconds": "4", "frame_rate": 1e300}, "frame_rate"),
-        ({"model": "sora-2"}, "model"),
+        ({"model": "veo-3"}, "model"),
         ({"prompt": ""}, "prompt"),
         ({"seed": "x"}, "seed"),
         ({"input_reference": {"image_url": "https://192.168.1.5/a.png"}}, "input_reference"),

@@ -9,6 +9,7 @@ from models.memory.estimate import (
     CUDA_BYTES,
     GB,
     check_fits,
+    check_tiny_fits,
     decode_bytes,
     denoise_bytes,
     estimate_peak,
@@ -16,6 +17,7 @@ from models.memory.estimate import (
     shape_of,
     text_bytes,
     tiled_decode_bytes,
+    tiny_bytes,
     transformer_calls,
     video_tokens,
 )
@@ -119,6 +121,15 @@ def test_the_evaluations_are_those_that_guidance_asks_for() -> None:
     assert transformer_calls(DEFAULT.model_copy(update={"quality": Quality.FAST}), 0.5) == 20 * 4 + 20
     off = {"stg_scale_video": 0.0, "modality_scale": 1.0}
     assert transformer_calls(UNGUIDED.model_copy(update=off), 0.5) == 40
+
+
+def test_the_tiny_model_s_render_must_fit_into_the_host_s_memory() -> None:
+    check_tiny_fits(LARGEST, tiny_bytes(LARGEST), RequestLimits())
+    with pytest.raises(DoesNotFit, match="the host's memory: 1920x1088 with 113 frames or") as refused:
+        check_tiny_fits(LARGEST, tiny_bytes(LARGEST) - 1, RequestLimits())
+    for shape in refused.value.nearest:
+        check_tiny_fits(LARGEST.model_copy(update=shape), tiny_bytes(LARGEST) - 1, RequestLimits())
+    check_tiny_fits(LARGEST, 1, RequestLimits())
 
 
 def test_the_refusal_survives_the_way_between_two_processes() -> None:

@@ -140,10 +140,19 @@ def _slow_enough(name: str, value: float) -> dict[str, object]:
 
 def test_a_video_of_too_many_pixels_is_refused_with_the_frames_that_fit():
     with pytest.raises(InvalidRequest) as refused:
-        request(height=1920, width=1920, num_frames=121)
-    assert (refused.value.field, refused.value.given) == ("num_frames", "121")
-    assert "at most 68 at 1920x1920" in refused.value.allowed
-    assert request(height=1920, width=1920, num_frames=68).num_frames == 68
+        request(height=1920, width=1920, num_frames=273)
+    assert (refused.value.field, refused.value.given) == ("num_frames", "273")
+    assert "at most 272 at 1920x1920" in refused.value.allowed
+    assert request(height=1920, width=1920, num_frames=272).num_frames == 272
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "seconds", "frame_rate"),
+    [(1920, 1088, 6, 24), (1920, 1088, 6, 25), (1088, 1920, 10, 25), (1280, 704, 12, 25), (1920, 1088, 20, 24)],
+)
+def test_the_first_requests_of_hosted_clients_are_within_the_limits(width, height, seconds, frame_rate):
+    asked = request(width=width, height=height, num_frames=seconds * frame_rate, frame_rate=frame_rate)
+    assert asked.duration_s == seconds
 
 
 def test_a_video_that_plays_too_long_is_refused_with_the_frames_that_fit():

@@ -24,6 +24,7 @@ EXPOSED_HEADERS = (
     "Content-Range",
     "ETag",
     "Retry-After",
+    "openai-poll-after-ms",
     "WWW-Authenticate",
 )
 PREFLIGHT_MAX_AGE_S = 600

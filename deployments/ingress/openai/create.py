@@ -4,6 +4,7 @@ The asynchronous route answers at once with a video to poll. The synchronous rou
 """
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,46 +13,67 @@ from fastapi.responses import StreamingResponse
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, error_response, name_fields
-from deployments.ingress.openai.mapping import IMAGE_NAMES, create_schema, translate
+from deployments.ingress.openai.body import create_body
+from deployments.ingress.openai.mapping import IMAGE_NAMES, Translated, merge_extra_body, translate
+from deployments.ingress.openai.model_names import ModelNames
+from deployments.ingress.openai.polling import POLL_HEADER, POLL_HEADERS, poll_after_ms
 from deployments.ingress.openai.schemas import ANSWER, PREFIX, CreatedVideo, VideoFailure, errors, failure_of, video_of
-from deployments.ingress.request_body.reading import read_any
+from deployments.ingress.request_body.reading import read_image_or_url, take_image
 from deployments.ingress.routes.generate import STATUS, submit_task
 from deployments.ingress.routes.outputs import described_files, explain_absence, save_as
-from deployments.ingress.schemas import ErrorBody, adjusted_fields
+from deployments.ingress.schemas import AdjustedField, ErrorBody, adjusted_fields
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
 from deployments.ingress.task_watcher import TaskWatcher
-from models.request.request import unknown_fields
+from models.errors import DoesNotFit
+from models.request.request import VideoRequest, unknown_fields
 from storage.tasks import Task
 
 REFUSALS = (408, 413, 422, 429, 503, 507)
 MP4: dict[int | str, dict[str, Any]] = {200: {"description": "The MP4", "content": described_files("video/mp4")}}
+OK = 200
 
 
-def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
+@dataclass(frozen=True)
+class CreateRequest:
+    """What the client sent: the translated fields, and the image."""
+
+    translated: Translated
+    image: bytes | None
+
+
+def create_router(context: AppContext, models: ModelNames, watcher: TaskWatcher) -> APIRouter:
     """Create the router of the two create routes."""
     router = APIRouter(tags=["openai"])
     kept_s = context.settings.retention.output_ttl_s
-    body = {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": create_schema(context.model, context.settings.limits)}
+    described = {
+        "parameters": [IDEMPOTENCY_PARAMETER],
+        "requestBody": create_body(models, context.settings.limits),
+    }
 
     @router.post(
         "/v1/videos",
         summary="Create a video",
-        responses={**ANSWER, **errors(*REFUSALS)},
-        openapi_extra=body,
+        responses={OK: {**ANSWER[OK], "headers": POLL_HEADERS}, **errors(*REFUSALS)},
+        openapi_extra=described,
     )
-    async def create_video(request: Request) -> CreatedVideo:
+    async def create_video(request: Request, response: Response) -> CreatedVideo:
         """Answers at once with a video to poll. Also accepts all fields of the other submit routes."""
         with upload_slot(context.uploads, request):
-            task, ignored = await _submit(context, request, await _read(context, request))
-        shown = video_of(task, kept_s).model_dump()
-        return CreatedVideo(**shown, ignored=ignored, adjusted=adjusted_fields(task))
+            given = await _read(context, models, request)
+            task = await _submit(context, request, given)
+        response.headers[POLL_HEADER] = str(await context.read_threads.run(poll_after_ms, context, task))
+        return CreatedVideo(
+            **video_of(task, kept_s).model_dump(),
+            ignored=unknown_fields(given.translated.fields),
+            adjusted=_adjusted(given.translated, task),
+        )
 
     @router.post(
         "/v1/videos/sync",
         summary="Create a video, waiting for it",
         response_class=Response,
         responses={**MP4, **errors(409, 500, *REFUSALS)},
-        openapi_extra=body,
+        openapi_extra=described,
     )
     async def create_video_sync(request: Request) -> Response:
         """Takes the same fields and holds the connection until the MP4 is ready, as vLLM-Omni does.
@@ -60,32 +82,55 @@ def create_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         """
         with contextlib.ExitStack() as held:
             with upload_slot(context.uploads, request):
-                fields = await _read(context, request)
+                given = await _read(context, models, request)
                 held.enter_context(context.sync_requests.acquire())
-                task, _ = await _submit(context, request, fields)
+                task = await _submit(context, request, given)
             task = await watcher.wait(task.id)
         return await _send(context, request, task)
 
     return router
 
 
-async def _read(context: AppContext, request: Request) -> tuple[dict[str, object], bytes | None]:
+async def _read(context: AppContext, models: ModelNames, request: Request) -> CreateRequest:
     """Read the body: the fields under this server's names, and the image.
 
     Errors use the field names that the client sent.
     """
-    fields, image = await read_any(request, context.settings, IMAGE_NAMES)
-    translated = translate(fields, context.model, context.settings.limits)
+    fields, image = await read_image_or_url(request, context.settings, IMAGE_NAMES)
+    fields = merge_extra_body(fields)
+    if image is None:
+        fields, image = take_image(fields, IMAGE_NAMES)
+    translated = translate(fields, models, context.settings.limits)
     name_fields(request, translated.names)
-    return translated.fields, image
+    return CreateRequest(translated, await context.image_fetcher.fetch_if_url(image))
 
 
-async def _submit(
-    context: AppContext, request: Request, given: tuple[dict[str, object], bytes | None]
-) -> tuple[Task, list[str]]:
-    """Create a task. Returns the task and the names of the ignored fields."""
-    fields, image = given
-    return await submit_task(context, request, fields, image), unknown_fields(fields)
+async def _submit(context: AppContext, request: Request, given: CreateRequest) -> Task:
+    try:
+        return await submit_task(context, request, given.translated.fields, given.image)
+    except DoesNotFit as error:
+        raise _in_client_words(error, given.translated) from None
+
+
+def _in_client_words(error: DoesNotFit, translated: Translated) -> DoesNotFit:
+    """The same error with sizes and seconds, as the client sent them."""
+    if error.field not in translated.names:
+        return error
+    rate = float(str(translated.fields.get("frame_rate", VideoRequest.model_fields["frame_rate"].default)))
+    ways = " or ".join(
+        f"{each['width']}x{each['height']} for {each['num_frames'] / rate:.4g} seconds" for each in error.nearest
+    )
+    name = translated.names[error.field]
+    return DoesNotFit(name, translated.given[name], f"what fits into the GPU's memory: {ways}", error.nearest)
+
+
+def _adjusted(translated: Translated, task: Task) -> list[AdjustedField]:
+    """What this API and the model changed, under the names that the client used."""
+    by_model = [
+        each.model_copy(update={"field": translated.names.get(each.field, each.field)})
+        for each in adjusted_fields(task)
+    ]
+    return [*translated.adjusted, *by_model]
 
 
 async def _send(context: AppContext, request: Request, task: Task) -> Response:

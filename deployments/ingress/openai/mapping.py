@@ -1,29 +1,31 @@
-"""Maps fields of OpenAI's and vLLM-Omni's video APIs to the fields of this server."""
+"""Maps fields of OpenAI's, vLLM-Omni's and SGLang's video APIs to the fields of this server."""
 
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from deployments.ingress.request_body.openapi import form_body, json_body
+from deployments.ingress.openai.dimensions import count_frames, nearest_side, parse_number, parse_size
+from deployments.ingress.openai.model_names import ModelNames
 from deployments.ingress.request_body.reading import ImageNames
+from deployments.ingress.schemas import AdjustedField
 from models.errors import InvalidRequest
-from models.request.json_schema import request_schema
-from models.request.request import SIDE_MULTIPLE, TEXTS, RequestLimits, VideoRequest
+from models.request.enums import Quality
+from models.request.request import SIDE_MULTIPLE, TEXTS, RequestLimits
 
-SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 IMAGE = "input_reference"
-IMAGE_NAMES = ImageNames((IMAGE, f"{IMAGE}[image_url]", "image_reference"), (IMAGE, "image_reference"))
-"""openai-node sends an object in a form under the second name. vLLM-Omni's clients send an object under the third."""
+OBJECTS_WITH_IMAGE = ("image_reference", "reference_url")
+IMAGE_NAMES = ImageNames((IMAGE, f"{IMAGE}[image_url]", *OBJECTS_WITH_IMAGE), (IMAGE, *OBJECTS_WITH_IMAGE))
+"""openai-node sends an object in a form under the second name. vLLM-Omni's and SGLang's clients use the others."""
 FILE_ID = f"{IMAGE}[file_id]"
-NOT_SERVED = ("video_reference", "audio_reference")
+NOT_SERVED = ("video_reference", "audio_reference", "video_url", "video_path", FILE_ID)
+ONE_VIDEO = ("n", "num_outputs_per_prompt")
 RENAMED = {
     "fps": ("frame_rate",),
     "guidance_scale": ("cfg_scale_video", "cfg_scale_audio"),
 }
-"""Field names of vLLM-Omni, each with the fields of this server that it sets."""
-EXTRA = "extra_params"
+"""Field names of vLLM-Omni and SGLang, each with the fields of this server that it sets."""
+EXTRA_PARAMS = "extra_params"
 RENAMED_EXTRA = {
     "video_cfg_scale": "cfg_scale_video",
     "video_cfg_guidance_scale": "cfg_scale_video",
@@ -33,60 +35,125 @@ RENAMED_EXTRA = {
     "a2v_guidance_scale": "modality_scale",
 }
 """Names inside `extra_params`, each with the field of this server that it sets."""
+EXTRA_BODY = "extra_body"
+OBJECTS = (EXTRA_PARAMS, EXTRA_BODY)
+MEMBER = re.compile(rf"({'|'.join(OBJECTS)})\[([^\[\]]+)\]")
+"""The name of a form field in which openai-node sends one member of an object."""
+EXACT_WORDS = ("standard", "auto", "hd", "high")
+"""Words of OpenAI's `quality`. Each asks for full quality, which is `exact` here."""
 MEANT_EMPTY = (*TEXTS, "seed")
 """Fields whose empty value has a meaning. Every other empty field is treated as missing."""
-DEFAULTS = {name: field.default for name, field in VideoRequest.model_fields.items()}
+SIDES = ("width", "height")
+ROUNDED = f"each side is a multiple of {SIDE_MULTIPLE}"
 
 
 @dataclass(frozen=True)
 class Translated:
     """The fields as the native routes take them.
 
-    `names` maps a field of this server to the name that the client used, where the two differ.
+    `names` maps a field of this server to the name that the client used, where the two differ. `adjusted` lists what
+    this API changed.
     """
 
     fields: dict[str, object]
     names: dict[str, str]
+    adjusted: list[AdjustedField]
+    given: dict[str, object]
+    """The size and the seconds that the client sent."""
 
 
-def translate(fields: Mapping[str, object], model: str, limits: RequestLimits) -> Translated:
-    """Replace OpenAI's and vLLM-Omni's names with this server's names.
+def merge_extra_body(fields: Mapping[str, object]) -> dict[str, object]:
+    """Put the members of `extra_body` among the fields. A field beside it wins. Raises InvalidRequest."""
+    fields = _gather_objects(fields)
+    extra = _parse_object(EXTRA_BODY, fields.pop(EXTRA_BODY, None))
+    return {**_gather_objects(extra), **fields}
 
-    If the client also sends the field under this server's name, that value is used.
-    Raises InvalidRequest for a model that is not served, an invalid `size`, `seconds` or `extra_params`, and an
-    unsupported field.
+
+def _gather_objects(fields: Mapping[str, object]) -> dict[str, object]:
+    """Put form fields such as `extra_params[name]` together to objects."""
+    gathered: dict[str, object] = {}
+    members: dict[str, dict[str, object]] = {}
+    for name, value in fields.items():
+        if found := MEMBER.fullmatch(name):
+            members.setdefault(found[1], {})[found[2]] = value
+        else:
+            gathered[name] = value
+    return {**members, **gathered}
+
+
+def translate(fields: Mapping[str, object], models: ModelNames, limits: RequestLimits) -> Translated:
+    """Replace the names of the other APIs with this server's names.
+
+    If the client also sends the field under this server's name, that value is used. Raises InvalidRequest for a model
+    that is not served, an invalid `size`, `seconds`, `extra_params` or number of videos, and an unsupported field.
     """
     fields = {name: value for name, value in fields.items() if name in MEANT_EMPTY or not _is_empty(value)}
-    if (given := fields.pop("model", model)) != model:
-        raise InvalidRequest("model", given, f"{model}, the one that is served")
+    alias = models.check(fields.pop("model", models.served))
+    adjusted = [] if alias is None else [alias]
     _refuse_what_is_not_served(fields)
+    _take_only_seed(fields)
+    adjusted += _adjust_quality(fields)
     size, seconds = fields.pop("size", None), fields.pop("seconds", None)
     renamed, names = _rename(fields)
-    own = {**renamed, **_extra(fields.pop(EXTRA, None), names), **fields}
+    own = {**renamed, **_extra(fields.pop(EXTRA_PARAMS, None), names), **fields}
     names = {name: theirs for name, theirs in names.items() if name not in fields}
-    own = {**({} if size is None else _size(size, limits)), **own}
-    for side in {"width", "height"} & own.keys():
-        own[side] = _nearest_side(own[side], limits)
+    own = {**({} if size is None else parse_size(size, limits)), **own}
+    if size is not None:
+        names |= {side: "size" for side in SIDES if side not in fields}
+    for side in SIDES:
+        if side in own:
+            own[side] = nearest_side(own[side], limits)
+    adjusted += _describe_rounding(size, fields, own)
     if seconds is not None and "num_frames" not in own:
-        own["num_frames"] = _frames(seconds, own, limits)
+        own["num_frames"] = count_frames(seconds, own, limits)
         names["num_frames"] = "seconds"
-    return Translated(own, names)
+    return Translated(own, names, adjusted, {"size": size, "seconds": seconds})
 
 
 def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _refuse_what_is_not_served(fields: Mapping[str, object]) -> None:
-    for name in (*NOT_SERVED, FILE_ID):
+def _refuse_what_is_not_served(fields: dict[str, object]) -> None:
+    for name in NOT_SERVED:
         if name in fields:
             raise InvalidRequest(
                 name, fields[name], "left out: this server accepts only an image, and stores no files for clients"
             )
+    for name in ONE_VIDEO:
+        if parse_number(given := fields.pop(name, 1)) != 1:
+            raise InvalidRequest(name, given, "1: each request makes one video")
+
+
+def _take_only_seed(fields: dict[str, object]) -> None:
+    """Replace a list of seeds, which SGLang accepts, by its only element."""
+    seeds = fields.get("seed")
+    if isinstance(seeds, list):
+        if len(seeds) != 1:
+            raise InvalidRequest("seed", seeds, "one number, or a list with one number")
+        fields["seed"] = seeds[0]
+
+
+def _adjust_quality(fields: dict[str, object]) -> list[AdjustedField]:
+    """Replace a word of OpenAI's `quality`. This server's own words stay."""
+    given = fields.get("quality")
+    if not isinstance(given, str) or given not in EXACT_WORDS:
+        return []
+    used = fields["quality"] = Quality.EXACT.value
+    return [AdjustedField(field="quality", given=given, used=used, reason="the word of this server")]
+
+
+def _describe_rounding(size: object, fields: Mapping[str, object], own: Mapping[str, object]) -> list[AdjustedField]:
+    """What the answer says about sides that were rounded, under the name that the client used."""
+    used = f"{own.get('width')}x{own.get('height')}"
+    if isinstance(size, str) and not any(side in fields for side in SIDES):
+        return [] if size == used else [AdjustedField(field="size", given=size, used=used, reason=ROUNDED)]
+    changed = [side for side in SIDES if side in fields and parse_number(fields[side]) != parse_number(own[side])]
+    return [AdjustedField(field=side, given=str(fields[side]), used=str(own[side]), reason=ROUNDED) for side in changed]
 
 
 def _rename(fields: dict[str, object]) -> tuple[dict[str, object], dict[str, str]]:
-    """Move fields with a name of vLLM-Omni out of `fields`. Returns them under this server's names."""
+    """Move fields with a name of another API out of `fields`. Returns them under this server's names."""
     renamed: dict[str, object] = {}
     names: dict[str, str] = {}
     for theirs, ours in RENAMED.items():
@@ -97,111 +164,24 @@ def _rename(fields: dict[str, object]) -> tuple[dict[str, object], dict[str, str
 
 
 def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
-    """Parse `extra_params`: an object, or JSON text in a form.
+    """Rename the members of `extra_params`.
 
     An unknown name stays in the result, so that the answer lists it as ignored.
     """
-    if given is None:
-        return {}
-    try:
-        extra = json.loads(given) if isinstance(given, str) else given
-    except (ValueError, RecursionError):
-        extra = None
-    if not isinstance(extra, Mapping):
-        raise InvalidRequest(EXTRA, given, "a JSON object")
-    named = {RENAMED_EXTRA.get(name, f"{EXTRA}.{name}"): value for name, value in extra.items()}
-    names |= {RENAMED_EXTRA[name]: f"{EXTRA}.{name}" for name in extra if name in RENAMED_EXTRA}
+    extra = _parse_object(EXTRA_PARAMS, given)
+    named = {RENAMED_EXTRA.get(name, f"{EXTRA_PARAMS}.{name}"): value for name, value in extra.items()}
+    names |= {RENAMED_EXTRA[name]: f"{EXTRA_PARAMS}.{name}" for name in extra if name in RENAMED_EXTRA}
     return named
 
 
-def _size(size: object, limits: RequestLimits) -> dict[str, object]:
-    """Parse `size`, and round each side to the nearest multiple that a model can render."""
-    found = SIZE.fullmatch(size) if isinstance(size, str) else None
-    sides = [_round_side(int(side)) for side in found.groups()] if found else []
-    if not sides or min(sides) < SIDE_MULTIPLE or max(sides) > limits.max_side_px:
-        allowed = f"WIDTHxHEIGHT with sides from {SIDE_MULTIPLE} to {limits.max_side_px}, such as 1280x720"
-        raise InvalidRequest("size", size, allowed)
-    return {"width": sides[0], "height": sides[1]}
-
-
-def _nearest_side(side: object, limits: RequestLimits) -> object:
-    """Round a side to the nearest one that a model can render.
-
-    An invalid side is returned as it is: a later check refuses it under its own name.
-    """
-    number = _number(side)
-    if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side_px:
-        return side
-    return min(_round_side(int(number)), limits.max_side_px)
-
-
-def _round_side(side: int) -> int:
-    return (side + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE
-
-
-def _frames(seconds: object, own: Mapping[str, object], limits: RequestLimits) -> int:
-    """The number of frames that play for `seconds`."""
-    rate, width, height = (_number_of(own, name) for name in ("frame_rate", "width", "height"))
-    rate = rate if limits.min_frame_rate <= rate <= limits.max_frame_rate else float(DEFAULTS["frame_rate"])
-    most = min(limits.max_frames, limits.max_total_pixels // max(1, int(width * height)))
-    low, high = limits.min_frames / rate, min(limits.max_duration_s, most / rate)
-    length_s = _number(seconds)
-    if length_s is None or not low <= length_s <= high:
-        raise InvalidRequest("seconds", seconds, f"a number from {low:g} to {high:g} at {width:g}x{height:g}")
-    return round(length_s * rate)
-
-
-def _number_of(own: Mapping[str, object], name: str) -> float:
-    """The number that the client sent, or the default. A later check refuses an invalid value under its own name."""
-    number = _number(own.get(name))
-    return number if number is not None and 0 < number <= 10_000 else float(DEFAULTS[name])  # noqa: PLR2004
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
+def _parse_object(name: str, given: object) -> Mapping[str, object]:
+    """Parse an object, or JSON text of one in a form. An empty text means no members. Raises InvalidRequest."""
+    if _is_empty(given):
+        return {}
     try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def create_schema(model: str, limits: RequestLimits) -> dict[str, Any]:
-    """The body of a create route for OpenAPI: a form with an optional image, or JSON with a data url."""
-    schema = request_schema(limits)
-    scale = {"type": "number", "minimum": 0, "maximum": limits.max_guidance_scale}
-    rate = {"type": "number", "minimum": limits.min_frame_rate, "maximum": limits.max_frame_rate}
-    for side in ("width", "height"):
-        schema["properties"][side] = {
-            **schema["properties"][side],
-            "description": "Rounded as the sides of `size` are.",
-        }
-        del schema["properties"][side]["multipleOf"]
-    schema["properties"] |= {
-        "model": {"type": "string", "enum": [model], "description": "The model that is served; may be left out."},
-        "size": {
-            "type": "string",
-            "pattern": f"^{SIZE.pattern}$",
-            "description": f"WIDTHxHEIGHT; each side is rounded to the nearest multiple of {SIDE_MULTIPLE}.",
-        },
-        "seconds": {
-            "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,3})?$"}, {"type": "number"}],
-            "description": "Duration in seconds. If both are given, `num_frames` is used.",
-        },
-        "fps": {**rate, "description": "vLLM-Omni's name for `frame_rate`."},
-        "guidance_scale": {**scale, "description": "vLLM-Omni's name for `cfg_scale_video` and `cfg_scale_audio`."},
-    }
-    example = {"prompt": "The camera slowly pushes in while the waves roll on.", "size": "1280x720", "seconds": "4"}
-    extra = {"description": "vLLM-Omni's: an object of " + ", ".join(f"`{name}`" for name in RENAMED_EXTRA) + "."}
-    form_schema, json_schema = ({**schema, "properties": {**schema["properties"]}} for _ in range(2))
-    form_schema["properties"][EXTRA] = {**extra, "type": "string"}
-    json_schema["properties"][EXTRA] = {**extra, "type": "object", "additionalProperties": {"type": "number"}}
-    reference = "An image that becomes the first frame, as a data url: `data:image/jpeg;base64,...`."
-    as_object = {
-        "type": "object",
-        "properties": {"image_url": {"type": "string"}},
-        "required": ["image_url"],
-    }
-    json_schema["properties"][IMAGE] = {"anyOf": [{"type": "string"}, as_object], "description": reference}
-    form = form_body(form_schema, IMAGE, "An image that becomes the first frame.", example=example)
-    return {"required": True, "content": form | json_body(json_schema, example)}
+        found = json.loads(given) if isinstance(given, str) else given
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, Mapping):
+        raise InvalidRequest(name, given, "a JSON object")
+    return found

@@ -10,6 +10,8 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.openai.create import create_router
+from deployments.ingress.openai.model_names import ModelNames
+from deployments.ingress.openai.polling import POLL_HEADER, POLL_HEADERS, poll_after_ms
 from deployments.ingress.openai.schemas import (
     ANSWER,
     EXAMPLE,
@@ -23,6 +25,7 @@ from deployments.ingress.openai.schemas import (
     video_of,
     video_status,
 )
+from deployments.ingress.openai.unsupported import unsupported_router
 from deployments.ingress.routes.delete_task import cancel_or_delete_task
 from deployments.ingress.routes.list_tasks import LISTED, MAX_PAGE
 from deployments.ingress.routes.outputs import FILE_RESPONSES, deliver
@@ -34,16 +37,24 @@ from storage.tasks import State, Task
 VIDEO_ID = re.compile(PREFIX + "([0-9a-f]{32})")
 PAGE = {"object": "list", "data": [EXAMPLE], "first_id": EXAMPLE["id"], "last_id": EXAMPLE["id"], "has_more": False}
 DELETED = {"id": EXAMPLE["id"], "object": "video.deleted", "deleted": True}
-MODEL = {"id": "Lightricks/LTX-2", "object": "model", "created": 1790000000, "owned_by": "Lightricks"}
+MODEL = {
+    "id": "Lightricks/LTX-2",
+    "object": "model",
+    "created": 1790000000,
+    "owned_by": "Lightricks",
+    "root": "Lightricks/LTX-2",
+}
 
 
 def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     """Create the router of /v1/videos and /v1/models."""
     router = APIRouter(tags=["openai"])
-    router.include_router(create_router(context, watcher))
+    models = ModelNames(context.model, context.settings.ingress.model_aliases)
+    router.include_router(create_router(context, models, watcher))
+    router.include_router(unsupported_router(context))
     _add_reads(router, context)
     _add_content(router, context)
-    _add_models(router, context)
+    _add_models(router, models)
     return router
 
 
@@ -66,11 +77,18 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return VideoPage(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
-    @router.get("/v1/videos/{video_id}", summary="Retrieve a video", responses={**ANSWER, **errors(404, 503)})
+    @router.get(
+        "/v1/videos/{video_id}",
+        summary="Retrieve a video",
+        responses={200: {**ANSWER[200], "headers": POLL_HEADERS}, **errors(404, 503)},
+    )
     @context.read_threads.offload
-    def get_video(video_id: str, request: Request) -> Video:
+    def get_video(video_id: str, request: Request, response: Response) -> Video:
         """Poll until `status` is `completed` or `failed`."""
-        return video_of(_find(context, video_id, request_owner(request)), kept_s)
+        task = _find(context, video_id, request_owner(request))
+        if not task.is_finished:
+            response.headers[POLL_HEADER] = str(poll_after_ms(context, task))
+        return video_of(task, kept_s)
 
     @router.delete(
         "/v1/videos/{video_id}", summary="Delete a video", responses={**_example(DELETED), **errors(404, 503)}
@@ -110,21 +128,24 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
         return await deliver(context, key, f"{video_id}.{ending}", request)
 
 
-def _add_models(router: APIRouter, context: AppContext) -> None:
-    owner, _, rest = context.model.partition("/")
-    served = ServedModel(id=context.model, created=int(time.time()), owned_by=owner if rest else "local")
+def _add_models(router: APIRouter, models: ModelNames) -> None:
+    owner, _, rest = models.served.partition("/")
+    created, owned_by = int(time.time()), owner if rest else "local"
+
+    def describe(name: str) -> ServedModel:
+        return ServedModel(id=name, created=created, owned_by=owned_by, root=models.served)
 
     @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
     async def list_models() -> ModelList:
-        """The one model that is served."""
-        return ModelList(data=[served])
+        """The one model that is served, and its aliases."""
+        return ModelList(data=[describe(name) for name in models.listed])
 
     @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})
     async def get_model(model_id: str) -> ServedModel:
         """The name may contain a slash, plain or as %2F."""
-        if model_id != served.id:
-            raise NotFound(f"there is no model {model_id[:64]!r}; {served.id} is served")
-        return served
+        if not models.accepts(model_id):
+            raise NotFound(f"there is no model {model_id[:64]!r}; {models.served} is served")
+        return describe(model_id)
 
 
 def _find(context: AppContext, video_id: str, owner: str | None) -> Task:

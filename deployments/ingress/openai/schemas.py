@@ -107,6 +107,7 @@ class ServedModel(BaseModel):
     object: Literal["model"] = "model"
     created: Annotated[int, Field(description="When this server began to serve it, in seconds since the epoch.")]
     owned_by: str
+    root: Annotated[str, Field(description="The model that renders. `id` may be an alias of it.")]
 
 
 class ModelList(BaseModel):

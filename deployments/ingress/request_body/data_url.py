@@ -1,15 +1,20 @@
-"""Reads an image from the fields: a data URL, alone or as `image_url` of an object, as OpenAI's clients send it."""
+"""Reads an image from the fields: a URL, alone or as `image_url` of an object, as OpenAI's clients send it.
+
+A data URL holds the image. An http(s) URL is returned as it is: the routes decide whether to fetch it.
+"""
 
 import binascii
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from models.errors import InvalidRequest
 from models.request.json_words import Described
 
 DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
+HTTP_URL = re.compile(r"https?:", re.IGNORECASE)
 FETCHED = re.compile(r"(https?|ftp|file|s3|gs):", re.IGNORECASE)
 ALLOWED = "an image file, or a data url of one (data:image/jpeg;base64,...)"
 FETCHES_NOTHING = f"{ALLOWED}: this server fetches no urls"
@@ -19,28 +24,45 @@ PIECE_BYTES = 512 * 1024
 """The bytes decoded in one call, during which other threads wait. Must be a multiple of four."""
 
 
-def image_in_fields(name: str, value: object) -> bytes | None:
-    """Return the image in a field; None if the field is null, empty or missing. Raises InvalidRequest."""
+@dataclass(frozen=True)
+class ImageUrl:
+    """The http(s) URL of an image, and the field that has it."""
+
+    name: str
+    url: str
+
+
+def refuse_url(image: ImageUrl) -> InvalidRequest:
+    """Return the error for a URL where none is fetched."""
+    return InvalidRequest(image.name, image.url[:SHOWN_CHARS], FETCHES_NOTHING)
+
+
+def image_in_fields(name: str, value: object) -> bytes | ImageUrl | None:
+    """Return the image in a field, or its http(s) URL; None if there is none. Raises InvalidRequest."""
     if isinstance(value, Mapping):
         return _image_in_object(name, value)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):
         raise InvalidRequest(name, value, ALLOWED)
-    return decode_data_url(name, value)
+    return _read_url(name, value)
 
 
-def image_in_text(name: str, text: str) -> bytes | None:
-    """Return the image in a form field: a data URL, or the object as JSON. Raises InvalidRequest."""
+def image_in_text(name: str, text: str) -> bytes | ImageUrl | None:
+    """Return the image in a form field: a URL, or the object as JSON. Raises InvalidRequest."""
     if text.strip() in ("", "null"):
         return None
     if not text.lstrip().startswith("{"):
-        return decode_data_url(name, text)
+        return _read_url(name, text)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidRequest(name, text[:SHOWN_CHARS], ALLOWED) from None
     return image_in_fields(name, value)
+
+
+def _read_url(name: str, text: str) -> bytes | ImageUrl:
+    return ImageUrl(name, text.strip()) if HTTP_URL.match(text.strip()) else decode_data_url(name, text)
 
 
 def decode_data_url(name: str, text: str) -> bytes:
@@ -69,7 +91,7 @@ def _decode_base64(text: str) -> bytes:
     return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
 
 
-def _image_in_object(name: str, value: Mapping[str, object]) -> bytes | None:
+def _image_in_object(name: str, value: Mapping[str, object]) -> bytes | ImageUrl | None:
     if value.get("file_id") is not None:
         raise InvalidRequest(name, {"file_id": value["file_id"]}, f"{ALLOWED}: this server keeps no files of yours")
     url = value.get("image_url")

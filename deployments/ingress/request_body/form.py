@@ -11,7 +11,7 @@ from typing import Any
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from deployments.ingress.request_body.data_url import ALLOWED, image_in_text
+from deployments.ingress.request_body.data_url import ALLOWED, ImageUrl, image_in_text
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request.json_words import NOTHING, Described
 from models.request.request import TEXTS, VideoRequest
@@ -64,8 +64,8 @@ def form_fields(form: FormData, images: Collection[str]) -> dict[str, object]:
     return {name: None if value == NULL and name not in TEXTS else value for name, value in fields.items()}
 
 
-async def form_image(form: FormData, name: str, max_bytes: int) -> bytes | None:
-    """Return the image in a part; None if the user chose no file. Raises InvalidRequest, ImageTooLarge."""
+async def form_image(form: FormData, name: str, max_bytes: int) -> bytes | ImageUrl | None:
+    """Return the image in a part, or its URL; None if the user chose no file. Raises InvalidRequest, ImageTooLarge."""
     part = form.get(name)
     if not isinstance(part, UploadFile):
         return None

@@ -1,6 +1,7 @@
 """Reads the body of a request, within limits of size and time: JSON or a form, with an image or without."""
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from fastapi import Request
 from starlette.types import Message
 
 from deployments.ingress.errors import PayloadTooLarge, RequestTimeout
-from deployments.ingress.request_body.data_url import image_in_fields
+from deployments.ingress.request_body.data_url import ImageUrl, image_in_fields, refuse_url
 from deployments.ingress.request_body.form import form_fields, form_image, missing_image, parse_form
 from deployments.ingress.request_body.long_texts import RemainderTooLarge, spell_out, split_long_text
 from deployments.settings import Settings
@@ -48,6 +49,18 @@ async def read_any(
     request: Request, settings: Settings, names: ImageNames = IMAGE, *, needs_image: bool = False
 ) -> tuple[dict[str, object], bytes | None]:
     """Read a form or JSON object that may have an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    fields, image = await read_image_or_url(request, settings, names)
+    if isinstance(image, ImageUrl):
+        raise refuse_url(image)
+    if needs_image and image is None:
+        raise missing_image(names.in_form[0])
+    return fields, image
+
+
+async def read_image_or_url(
+    request: Request, settings: Settings, names: ImageNames
+) -> tuple[dict[str, object], bytes | ImageUrl | None]:
+    """Read a form or JSON object that may have an image or its http(s) URL. Raises as `read_any` does."""
     allowed = FORM_OR_JSON.format(image=names.in_form[0])
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
@@ -56,17 +69,24 @@ async def read_any(
     # Base64 needs 4 bytes for 3, and line breaks or escapes need more.
     bounded = _bounded(request, max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     if is_form:
-        fields, image = await _read_form(bounded, names, max_image_bytes)
-    else:
-        fields, image = await _read_json_image(bounded, names, allowed)
-    if needs_image and image is None:
-        raise missing_image(names.in_form[0])
-    return fields, image
+        return await _read_form(bounded, names, max_image_bytes)
+    return await _read_json_image(bounded, names, allowed)
+
+
+async def discard_body(request: Request, settings: Settings) -> None:
+    """Read the body and keep nothing, so that a client that is still sending gets the answer.
+
+    Stops at the limits of size and time that every body has.
+    """
+    max_bytes = settings.limits.max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES
+    with contextlib.suppress(PayloadTooLarge, RequestTimeout, InvalidRequest):
+        async for _ in _bounded(request, max_bytes, settings.ingress.body_timeout_s).stream():
+            pass
 
 
 async def _read_form(
     request: Request, names: ImageNames, max_image_bytes: int
-) -> tuple[dict[str, object], bytes | None]:
+) -> tuple[dict[str, object], bytes | ImageUrl | None]:
     form = await parse_form(request.headers, request.stream(), names.in_form, MAX_FIELDS_BYTES)
     try:
         fields = form_fields(form, names.in_form)
@@ -78,16 +98,18 @@ async def _read_form(
         await form.close()
 
 
-async def _read_json_image(request: Request, names: ImageNames, allowed: str) -> tuple[dict[str, object], bytes | None]:
+async def _read_json_image(
+    request: Request, names: ImageNames, allowed: str
+) -> tuple[dict[str, object], bytes | ImageUrl | None]:
     content = await _read_all(request)
     if len(content) <= MAX_FIELDS_BYTES:
-        return _take_image(_parse_object(request, bytes(content), allowed), names)
+        return take_image(_parse_object(request, bytes(content), allowed), names)
     return await asyncio.to_thread(_parse_long, request, content, names, allowed)
 
 
 def _parse_long(
     request: Request, content: bytearray, names: ImageNames, allowed: str
-) -> tuple[dict[str, object], bytes | None]:
+) -> tuple[dict[str, object], bytes | ImageUrl | None]:
     """Parse a body that is longer than fields may be. One of its texts may be an image."""
     too_large = PayloadTooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
     try:
@@ -97,7 +119,7 @@ def _parse_long(
     fields = _parse_object(request, split.remainder, allowed)
     if split.text is not None and not _put_back(fields, names, split.token, split.text):
         raise too_large
-    return _take_image(fields, names)
+    return take_image(fields, names)
 
 
 def _put_back(fields: dict[str, object], names: ImageNames, token: str, text: bytes) -> bool:
@@ -120,7 +142,7 @@ def _spell_out(name: str, text: bytes) -> str:
         raise InvalidRequest(name, Described(f"a text of {len(text)} bytes that is not JSON"), "JSON") from None
 
 
-def _take_image(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], bytes | None]:
+def take_image(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], bytes | ImageUrl | None]:
     """Remove the image fields, and return the other fields and the image."""
     given = {name: fields.pop(name) for name in names.in_json if name in fields}
     for name, value in given.items():

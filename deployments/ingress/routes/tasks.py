@@ -51,19 +51,32 @@ def get_owned_task(context: AppContext, task_id: str, owner: str | None) -> Task
 
 def task_response(context: AppContext, task: Task, request: Request) -> dict[str, Any]:
     """The poll body of a task, with urls that the client can reach. Blocks on the store."""
-    waiting = None
-    if task.state == State.QUEUED:
-        waiting = QueueStatus(context.tasks.queue_position(task), context.tasks.paused_at() is not None)
+    waiting = _queue_status(context, task)
     return task_response_at(context, task, request, waiting, webhook_bodies(context, [task]).get(task.id))
+
+
+def estimate_eta_s(context: AppContext, task: Task) -> float | None:
+    """The seconds until the task ends; None where nothing is known. Blocks on the store."""
+    return _eta_s(context, task, _queue_status(context, task))
+
+
+def _queue_status(context: AppContext, task: Task) -> QueueStatus | None:
+    if task.state != State.QUEUED:
+        return None
+    return QueueStatus(context.tasks.queue_position(task), context.tasks.paused_at() is not None)
+
+
+def _eta_s(context: AppContext, task: Task, waiting: QueueStatus | None) -> float | None:
+    if waiting is not None and waiting.paused:
+        return None
+    return context.throughput.eta_s(task, waiting.place if waiting else None)
 
 
 def task_response_at(
     context: AppContext, task: Task, request: Request, waiting: QueueStatus | None, webhook: DeliveryStatus | None
 ) -> dict[str, Any]:
     """The poll body of a task whose queue position and webhook status are already known."""
-    eta_s = None
-    if waiting is None or not waiting.paused:
-        eta_s = context.throughput.eta_s(task, waiting.place if waiting else None)
+    eta_s = _eta_s(context, task, waiting)
     kept_s = context.settings.retention.output_ttl_s
     return task_body(task, context.urls(request), waiting=waiting, eta_s=eta_s, kept_s=kept_s, webhook=webhook)
 

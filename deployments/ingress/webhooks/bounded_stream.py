@@ -14,6 +14,8 @@ INTERIM = re.compile(rb"(?:^|\n)HTTP/1\.[01] 1\d\d")
 OVERLAP = len("\nHTTP/1.1 10")
 """The number of bytes of an interim response's first line that can be at the end of the previous read."""
 READ_BYTES = 4096
+BODY_READ_BYTES = 64 * 1024
+"""For an answer whose body is read too."""
 
 
 class TooMuchAnswer(Exception):
@@ -23,19 +25,21 @@ class TooMuchAnswer(Exception):
 class BoundedStream(httpcore.AsyncNetworkStream):
     """A connection that limits what the receiver may send. `read` raises TooMuchAnswer beyond the limits."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore.AsyncNetworkStream, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._stream = stream
+        self._max_answer_bytes = max_answer_bytes
+        self._read_bytes = READ_BYTES if max_answer_bytes <= MAX_ANSWER_BYTES else BODY_READ_BYTES
         self._bytes_read = 0
         self._interim = 0
         self._end = b"\n"
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # httpcore's own
         """Read the available bytes. Raises TooMuchAnswer beyond the limits."""
-        content = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
+        content = await self._stream.read(min(max_bytes, self._read_bytes), timeout)
         self._bytes_read += len(content)
         self._interim += len(INTERIM.findall(self._end + content))
         self._end = (self._end + content)[-OVERLAP:]
-        if self._bytes_read > MAX_ANSWER_BYTES or self._interim > MAX_INTERIM_ANSWERS:
+        if self._bytes_read > self._max_answer_bytes or self._interim > MAX_INTERIM_ANSWERS:
             raise TooMuchAnswer
         return content
 
@@ -54,7 +58,8 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
         """Start TLS on this connection. The limits also apply to the TLS stream."""
-        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return BoundedStream(stream, self._max_answer_bytes)
 
     def get_extra_info(self, info: str) -> Any:
         """Return what the wrapped stream returns."""

@@ -1,0 +1,94 @@
+"""Fetches an image by its url, under the guard that protects private networks from webhooks."""
+
+import asyncio
+import logging
+import ssl
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+
+from deployments.ingress.images.formats import TAKEN
+from deployments.ingress.request_body.data_url import ImageUrl, refuse_url
+from deployments.ingress.webhooks.bounded_stream import MAX_ANSWER_BYTES, TooMuchAnswer
+from deployments.ingress.webhooks.ssrf import PrivateAddressError, PublicNetworkBackend, Resolver, check_url
+from deployments.settings import Settings
+from models.errors import ImageTooLarge, InvalidRequest
+from models.request.json_words import Described
+
+TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
+RESOLVER_THREADS = 8
+HTTP_OK = 200
+USER_AGENT = "ltx2-server"
+ALLOWED = f"the url of an image that this server can fetch ({TAKEN})"
+
+logger = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True)
+class ImageFetcher:
+    """Fetches images, as the setting `ingress.image_urls` allows. Follows no redirects and uses no proxy."""
+
+    settings: Settings
+
+    async def fetch_if_url(self, image: bytes | ImageUrl | None) -> bytes | None:
+        """Return the image; fetch it first if the client gave its url. Raises InvalidRequest, ImageTooLarge."""
+        return await self.fetch(image) if isinstance(image, ImageUrl) else image
+
+    async def fetch(self, image: ImageUrl) -> bytes:
+        """Return the bytes behind the url. Raises InvalidRequest, ImageTooLarge."""
+        allowed_urls = self.settings.ingress.image_urls
+        if allowed_urls == "none":
+            raise refuse_url(image)
+        private = allowed_urls == "any"
+        url = check_url(image.name, image.url, allow_private=private, setting="ingress.image_urls")
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._get(image.name, url, private=private)
+        except TooMuchAnswer:
+            raise self._too_large(image.name, Described("a file with more bytes")) from None
+        except (TimeoutError, httpcore.TimeoutException):
+            raise InvalidRequest(image.name, image.url, f"{ALLOWED}: no answer in {TIMEOUT_S:g} s") from None
+        except (httpcore.ConnectError, PrivateAddressError) as error:  # the same text for both, as webhooks have it
+            logger.info("image url: %s: %s", type(error).__name__, error)
+            raise InvalidRequest(image.name, image.url, f"{ALLOWED}: no connection to its host") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            raise InvalidRequest(image.name, image.url, f"{ALLOWED}: the connection broke") from None
+
+    async def _get(self, name: str, url: str, *, private: bool) -> bytes:
+        most = self.settings.limits.max_image_bytes
+        headers = [
+            ("Host", urlsplit(url).netloc),
+            ("User-Agent", USER_AGENT),
+            ("Accept", "image/*"),
+            ("Accept-Encoding", "identity"),
+            ("Connection", "close"),
+        ]
+        timeouts = {"connect": CONNECT_TIMEOUT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
+        network = PublicNetworkBackend(self._resolve, allow_private=private, max_answer_bytes=most + MAX_ANSWER_BYTES)
+        async with (
+            httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=network) as pool,
+            pool.stream("GET", url, headers=headers, extensions={"timeout": timeouts}) as answer,
+        ):
+            if answer.status != HTTP_OK:
+                raise InvalidRequest(name, url, f"{ALLOWED}: its host answered {answer.status}")
+            content = bytearray()
+            async for chunk in answer.aiter_stream():
+                content += chunk
+                if len(content) > most:
+                    raise self._too_large(name, Described("a file with more bytes"))
+            return bytes(content)
+
+    def _too_large(self, name: str, given: str) -> ImageTooLarge:
+        return ImageTooLarge(name, given, f"a file of at most {self.settings.limits.max_image_bytes} bytes")
+
+    @cached_property
+    def _resolve(self) -> Resolver:
+        return Resolver(RESOLVER_THREADS)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context()
