@@ -1,22 +1,28 @@
 """The requests that clients of OpenAI's video API are documented to send, and the answers that they need."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from unittest.mock import ANY
 
 import httpx
 import openai
 import pytest
 
+from deployments.ingress.images.fetching import ImageFetcher
 from deployments.ingress.openai.polling import choose_interval_ms
+from deployments.ingress.request_body.data_url import ImageUrl
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
-from models.checkpoint.profile import CheckpointProfile
+from deployments.ingress.webhooks.ssrf import Address
+from deployments.settings import Settings
+from models.errors import InvalidRequest
 from models.request.request import RequestLimits
 from storage.tasks import ServedModel
 from tests.ingress.conftest import MODEL, PROMPT, VIDEO, Box, completing, image_file
-from tests.ingress.test_estimate import LTX_2
+from tests.ingress.test_estimate import DISTILLED, LTX_2
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
 GB = 10**9
@@ -247,6 +253,20 @@ def test_no_private_address_is_fetched_by_default(box, image_host, url):
     assert box.client.get("/v1/videos").json()["data"] == []
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1"])
+def test_a_public_name_that_leads_to_a_private_address_is_not_fetched(image_host, address):
+    async def resolve(_host: str) -> list[Address]:
+        return [ip_address(address)]
+
+    url = f"http://images.example.com:{image_host.rpartition(':')[2]}/a.png"
+    fetch = ImageFetcher(Settings(), resolve).fetch
+    with pytest.raises(InvalidRequest, match="no connection to its host"):
+        asyncio.run(fetch(ImageUrl("input_reference", url)))
+    if address == "127.0.0.1":
+        fetch = ImageFetcher(Settings(ingress={"image_urls": "any"}), resolve).fetch
+        assert asyncio.run(fetch(ImageUrl("input_reference", url))) == image_file()
+
+
 def test_the_operator_can_switch_urls_off(open_box, image_host):
     box = open_box(ingress={"image_urls": "none"})
     error = error_of(box.client.post("/v1/videos", json={"prompt": PROMPT, "input_reference": f"{image_host}/a.png"}))
@@ -404,10 +424,22 @@ def test_the_first_requests_of_hosted_clients_are_accepted(box, size, seconds):
     assert create(box, size=size, seconds=seconds)["seconds"] == seconds
 
 
-def test_what_does_not_fit_into_memory_is_refused_in_the_client_s_words(box):
-    profile: CheckpointProfile = LTX_2
-    box.tasks.record_model(ServedModel(MODEL, profile, 8 * GB))
-    error = error_of(box.client.post("/v1/videos", json={"prompt": PROMPT, "size": "1920x1080", "seconds": "6"}))
-    assert (error["param"], error["code"]) == ("seconds", "does_not_fit")
-    assert "1920x1088 for " in error["message"]
-    assert '"6" was given' in error["message"]
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({"size": "1920x1080", "seconds": "6"}, "seconds", ("1920x1088 for ", '"6" was given')),
+        ({"size": "1920x1080"}, "seconds", ("1920x1088 for ", "nothing was given")),
+        ({"size": "1920x1080", "num_frames": 241}, "num_frames", ("1920x1088 with ", "241 was given")),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused_in_the_client_s_words(box, fields, param, says):
+    box.tasks.record_model(ServedModel(MODEL, LTX_2, 8 * GB))
+    error = error_of(box.client.post("/v1/videos", json={"prompt": PROMPT, **fields}))
+    assert (error["param"], error["code"]) == (param, "does_not_fit")
+    assert all(each in error["message"] for each in says), error["message"]
+
+
+def test_what_the_model_cannot_use_is_named_as_the_client_sent_it(box):
+    box.tasks.record_model(ServedModel(MODEL, DISTILLED, None))
+    adjusted = {each["field"] for each in create(box, guidance_scale=4, num_inference_steps=30)["adjusted"]}
+    assert adjusted == {"guidance_scale", "num_inference_steps"}

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ import httpx
 from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.request_body.data_url import ImageUrl, refuse_url
 from deployments.ingress.webhooks.bounded_stream import MAX_ANSWER_BYTES, TooMuchAnswer
-from deployments.ingress.webhooks.ssrf import PrivateAddressError, PublicNetworkBackend, Resolver, check_url
+from deployments.ingress.webhooks.ssrf import PrivateAddressError, PublicNetworkBackend, Resolve, Resolver, check_url
 from deployments.settings import Settings
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request.json_words import Described
@@ -33,6 +33,7 @@ class ImageFetcher:
     """Fetches images, as the setting `ingress.image_urls` allows. Follows no redirects and uses no proxy."""
 
     settings: Settings
+    resolve: Resolve = field(default_factory=lambda: Resolver(RESOLVER_THREADS))
 
     async def fetch_if_url(self, image: bytes | ImageUrl | None) -> bytes | None:
         """Return the image; fetch it first if the client gave its url. Raises InvalidRequest, ImageTooLarge."""
@@ -68,7 +69,7 @@ class ImageFetcher:
             ("Connection", "close"),
         ]
         timeouts = {"connect": CONNECT_TIMEOUT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
-        network = PublicNetworkBackend(self._resolve, allow_private=private, max_answer_bytes=most + MAX_ANSWER_BYTES)
+        network = PublicNetworkBackend(self.resolve, allow_private=private, max_answer_bytes=most + MAX_ANSWER_BYTES)
         async with (
             httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=network) as pool,
             pool.stream("GET", url, headers=headers, extensions={"timeout": timeouts}) as answer,
@@ -84,10 +85,6 @@ class ImageFetcher:
 
     def _too_large(self, name: str, given: str) -> ImageTooLarge:
         return ImageTooLarge(name, given, f"a file of at most {self.settings.limits.max_image_bytes} bytes")
-
-    @cached_property
-    def _resolve(self) -> Resolver:
-        return Resolver(RESOLVER_THREADS)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

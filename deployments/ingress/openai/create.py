@@ -25,6 +25,7 @@ from deployments.ingress.schemas import AdjustedField, ErrorBody, adjusted_field
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
 from deployments.ingress.task_watcher import TaskWatcher
 from models.errors import DoesNotFit
+from models.request.json_words import NOTHING
 from models.request.request import VideoRequest, unknown_fields
 from storage.tasks import Task
 
@@ -114,14 +115,15 @@ async def _submit(context: AppContext, request: Request, given: CreateRequest) -
 
 def _in_client_words(error: DoesNotFit, translated: Translated) -> DoesNotFit:
     """The same error with sizes and seconds, as the client sent them."""
-    if error.field not in translated.names:
+    if error.field in translated.fields and error.field not in translated.names:
         return error
+    name = translated.names.get(error.field, "seconds" if error.field == "num_frames" else "size")
+    given = NOTHING if translated.given[name] is None else translated.given[name]
     rate = float(str(translated.fields.get("frame_rate", VideoRequest.model_fields["frame_rate"].default)))
     ways = " or ".join(
         f"{each['width']}x{each['height']} for {each['num_frames'] / rate:.4g} seconds" for each in error.nearest
     )
-    name = translated.names[error.field]
-    return DoesNotFit(name, translated.given[name], f"what fits into the GPU's memory: {ways}", error.nearest)
+    return DoesNotFit(name, given, f"what fits into the GPU's memory: {ways}", error.nearest)
 
 
 def _adjusted(translated: Translated, task: Task) -> list[AdjustedField]:
