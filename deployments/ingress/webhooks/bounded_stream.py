@@ -23,8 +23,9 @@ class TooMuchAnswer(Exception):
 class BoundedStream(httpcore.AsyncNetworkStream):
     """A connection that limits what the receiver may send. `read` raises TooMuchAnswer beyond the limits."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore.AsyncNetworkStream, max_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._stream = stream
+        self._max_bytes = max_bytes
         self._bytes_read = 0
         self._interim = 0
         self._end = b"\n"
@@ -35,7 +36,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         self._bytes_read += len(content)
         self._interim += len(INTERIM.findall(self._end + content))
         self._end = (self._end + content)[-OVERLAP:]
-        if self._bytes_read > MAX_ANSWER_BYTES or self._interim > MAX_INTERIM_ANSWERS:
+        if self._bytes_read > self._max_bytes or self._interim > MAX_INTERIM_ANSWERS:
             raise TooMuchAnswer
         return content
 
@@ -54,7 +55,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
         """Start TLS on this connection. The limits also apply to the TLS stream."""
-        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._max_bytes)
 
     def get_extra_info(self, info: str) -> Any:
         """Return what the wrapped stream returns."""

@@ -15,7 +15,7 @@ import httpcore
 from httpcore import SOCKET_OPTION
 from pydantic import AnyHttpUrl, TypeAdapter, UrlConstraints, ValidationError
 
-from deployments.ingress.webhooks.bounded_stream import BoundedStream
+from deployments.ingress.webhooks.bounded_stream import MAX_ANSWER_BYTES, BoundedStream
 from deployments.settings import WebhookSettings
 from models.errors import InvalidRequest
 from models.request.request import MAX_URL_CHARS, VideoRequest
@@ -127,9 +127,10 @@ class Resolver:
 class PublicNetworkBackend(httpcore.AsyncNetworkBackend):
     """Opens connections to public addresses; with `allow_private` also to private ones."""
 
-    def __init__(self, resolve: Resolve, *, allow_private: bool) -> None:
+    def __init__(self, resolve: Resolve, *, allow_private: bool, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._resolve = resolve
         self._allow_private = allow_private
+        self._max_answer_bytes = max_answer_bytes
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -144,9 +145,8 @@ class PublicNetworkBackend(httpcore.AsyncNetworkBackend):
         addresses = await self._addresses(host)
         for number, address in enumerate(addresses, 1):
             try:
-                return BoundedStream(
-                    await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
-                )
+                stream = await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                return BoundedStream(stream, self._max_answer_bytes)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if number == len(addresses):
                     raise
@@ -174,20 +174,22 @@ def check_webhook(request: VideoRequest, settings: WebhookSettings) -> VideoRequ
         return request
     if settings.secret is None:
         raise InvalidRequest(FIELD, request.webhook_url, UNSIGNED)
-    return request.model_copy(update={FIELD: _checked(request.webhook_url, settings)})
+    url = check_url(FIELD, request.webhook_url, allow_private=settings.allow_private)
+    return request.model_copy(update={FIELD: url})
 
 
-def _checked(given: str, settings: WebhookSettings) -> str:
+def check_url(field: str, given: str, *, allow_private: bool) -> str:
+    """Return the url of a field in normalized form. Raises InvalidRequest."""
     try:
         url = URL.validate_python(given)
     except ValidationError:
-        raise InvalidRequest(FIELD, given, ALLOWED) from None
+        raise InvalidRequest(field, given, ALLOWED) from None
     if url.username or url.password:
-        raise InvalidRequest(FIELD, _without_credentials(url), "a url without a user name and a password")
-    if not settings.allow_private and _is_private(url.host or ""):
-        raise InvalidRequest(FIELD, given, "a url of the open internet (webhooks.allow_private)")
+        raise InvalidRequest(field, _without_credentials(url), "a url without a user name and a password")
+    if not allow_private and _is_private(url.host or ""):
+        raise InvalidRequest(field, given, "a url of the open internet (webhooks.allow_private)")
     if len(str(url)) > MAX_URL_CHARS:  # non-ASCII characters become longer when encoded
-        raise InvalidRequest(FIELD, given, f"{ALLOWED}, also as it is sent: %C3%A9 for é")
+        raise InvalidRequest(field, given, f"{ALLOWED}, also as it is sent: %C3%A9 for é")
     return str(url)
 
 
