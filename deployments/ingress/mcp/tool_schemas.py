@@ -37,7 +37,6 @@ def video_state_schema() -> dict[str, Any]:
         "size": text,
         "seconds": number,
         "seed": {"type": "integer"},
-        "prompt": text,
         "video_url": text,
         "poster_url": text,
         "expires_at": text,

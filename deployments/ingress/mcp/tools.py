@@ -301,7 +301,6 @@ def video_state(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
         "size": f"{rendered.width}x{rendered.height}",
         "seconds": round(body.get("duration_s", rendered.duration_s), 2),
         "seed": task.request.seed,
-        "prompt": task.request.prompt,
         "video_url": body.get("url"),
         "poster_url": body.get("poster_url"),
         "expires_at": _iso(min(expiries)) if expiries else None,
