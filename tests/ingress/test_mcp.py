@@ -25,10 +25,12 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.mcp.server import MAX_BODY_BYTES
 from deployments.ingress.mcp.tool_schemas import describe_tools
 from deployments.ingress.mcp.upload_tickets import TICKET_SIGNING, UploadTicket
+from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 from deployments.settings import Settings
 from models.request.request import RequestLimits
 from tests.ingress.conftest import MODEL, PROMPT, Box, image_file, serve
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer
+from tests.metrics.recorded import RecordedMetrics
 
 TOOLS = [
     "create_video",
@@ -168,16 +170,17 @@ def test_a_wait_reports_rising_progress_and_returns_the_present_state(
     box = served_box()
     made = call(box, "create_video", **SMALL)
     told: list[float] = []
+    begun = asyncio.Event()
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         told.append(progress)
+        begun.set()
 
     async def wait() -> Any:
         async with connected(url_of(box), mode) as client:
             arguments = {"video_id": made["video_id"], "wait_seconds": 30}
             waiting = asyncio.create_task(client.call_tool("wait_for_video", arguments, progress_callback=tell))
-            while not told:
-                await asyncio.sleep(0.02)
+            await begun.wait()
             await asyncio.to_thread(lambda: box.complete(box.start()))
             return await waiting
 
@@ -298,43 +301,51 @@ def test_the_middleware_stands_before_it(served_box: Callable[..., Box]) -> None
     assert post(box, LIST, **bearer(ALICE)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments", "named"),
-    [
-        ("create_video", {}, "prompt must be a text of 1 to 5000 characters; nothing was given"),
-        ("create_video", {"prompt": " "}, "prompt must be"),
-        ("create_video", {"prompt": PROMPT, "size": "big"}, "size must be WIDTHxHEIGHT"),
-        (
-            "create_video",
-            {"prompt": PROMPT, "size": "4096x4096"},
-            "size must be WIDTHxHEIGHT with sides from 64 to 1920",
-        ),
-        ("create_video", {"prompt": PROMPT, "size": "1920x1088", "seconds": 6}, "seconds must be a number from"),
-        ("create_video", {"prompt": PROMPT, "seconds": "long"}, 'seconds must be a number from 0.15 to 20.1; "long"'),
-        ("create_video", {"prompt": PROMPT, "quality": "best"}, "quality must be one of exact, fast"),
-        ("create_video", {"prompt": PROMPT, "seed": -5}, "seed must be a whole number"),
-        ("create_video", {"prompt": PROMPT, "image": "photo.jpg"}, "image must be an http or https url, an upload_id"),
-        ("create_video", {"prompt": PROMPT, "image": "data:image/png;base64,!!!"}, "image must be"),
-        (
-            "create_video",
-            {"prompt": PROMPT, "image": "http://127.0.0.1:1/x"},
-            "image must be a url of the open internet",
-        ),
-        ("create_video", {"prompt": PROMPT, "request_key": "ключ"}, "request_key must be"),
-        ("wait_for_video", {"video_id": ZEROS, "wait_seconds": 51}, "wait_seconds must be a number from 0 to 50; 51"),
-        ("wait_for_video", {"video_id": ZEROS}, "there is no task"),
-        ("list_videos", {"limit": 0}, "limit must be a whole number from 1 to 50; 0 was given"),
-        ("list_videos", {"status": "done"}, "status must be one of queued, in_progress"),
-        ("list_videos", {"before": "x"}, "before must be"),
-        ("estimate_video", {"prompt": PROMPT, "seconds": True}, "seconds must be"),
-        ("cancel_video", {"video_id": ZEROS, "delete_files": "yes"}, "delete_files must be true or false"),
-        ("make_video", {}, "name must be one of create_video"),
-    ],
-)
-def test_a_wrong_argument_is_named_with_what_is_allowed(
-    served_box: Callable[..., Box], tool: str, arguments: dict[str, Any], named: str
-) -> None:
-    assert refusal(served_box(), tool, **arguments).startswith(named)
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("create_video", {}, "prompt must be a text of 1 to 5000 characters; nothing was given"),
+    ("create_video", {"prompt": " "}, "prompt must be"),
+    ("create_video", {"prompt": PROMPT, "size": "big"}, "size must be WIDTHxHEIGHT"),
+    (
+        "create_video",
+        {"prompt": PROMPT, "size": "4096x4096"},
+        "size must be WIDTHxHEIGHT with sides from 64 to 1920",
+    ),
+    ("create_video", {"prompt": PROMPT, "size": "1920x1088", "seconds": 6}, "seconds must be a number from"),
+    ("create_video", {"prompt": PROMPT, "seconds": "long"}, 'seconds must be a number from 0.15 to 20.1; "long"'),
+    ("create_video", {"prompt": PROMPT, "quality": "best"}, "quality must be one of exact, fast"),
+    ("create_video", {"prompt": PROMPT, "seed": -5}, "seed must be a whole number"),
+    ("create_video", {"prompt": PROMPT, "image": "photo.jpg"}, "image must be an http or https url, an upload_id"),
+    ("create_video", {"prompt": PROMPT, "image": "data:image/png;base64,!!!"}, "image must be"),
+    (
+        "create_video",
+        {"prompt": PROMPT, "image": "http://127.0.0.1:1/x"},
+        "image must be a url of the open internet",
+    ),
+    ("create_video", {"prompt": PROMPT, "request_key": "ключ"}, "request_key must be"),
+    ("wait_for_video", {"video_id": ZEROS, "wait_seconds": 51}, "wait_seconds must be a number from 0 to 50; 51"),
+    ("wait_for_video", {"video_id": ZEROS}, "there is no task"),
+    ("list_videos", {"limit": 0}, "limit must be a whole number from 1 to 50; 0 was given"),
+    ("list_videos", {"status": "done"}, "status must be one of queued, in_progress"),
+    ("list_videos", {"before": "x"}, "before must be"),
+    ("estimate_video", {"prompt": PROMPT, "seconds": True}, "seconds must be"),
+    ("cancel_video", {"video_id": ZEROS, "delete_files": "yes"}, "delete_files must be true or false"),
+    ("make_video", {}, "name must be one of create_video"),
+]
+
+
+def test_a_wrong_argument_is_named_with_what_is_allowed(served_box: Callable[..., Box]) -> None:
+    box = served_box()
+
+    async def look() -> list[tuple[str, str]]:
+        async with connected(url_of(box)) as client:
+            answers = [(await client.call_tool(tool, arguments), named) for tool, arguments, named in WRONG]
+        assert all(answer.is_error for answer, _ in answers)
+        return [(answer.content[0].text, named) for answer, named in answers]
+
+    for message, named in run(look()):
+        assert message.startswith(named)
+        assert "http" not in message or "url" in message  # no link to another site
+    assert call(box, "list_videos") == {"videos": []}
 
 
 def test_a_request_key_starts_nothing_twice(served_box: Callable[..., Box]) -> None:
@@ -490,6 +501,17 @@ def test_no_arguments_make_an_error_of_the_server(served_box: Callable[..., Box]
             assert "result" in told or told["error"]["code"] in (-32602, -32600, -32700), told
 
     fuzz()
+
+
+def test_metrics_know_the_routes_and_no_names_of_clients(served_box: Callable[..., Box]) -> None:
+    metrics = RecordedMetrics()
+    box = served_box(metrics=metrics)
+    call(box, "create_video", **SMALL)
+    refusal(box, "a_name_of_the_client")
+    box.client.put("/uploads/a_name_of_the_client", content=b"x")
+    assert metrics.value(HTTP_REQUESTS, route="/uploads/{upload_id}", method="PUT", status="403") == 1
+    assert metrics.seen(HTTP_REQUEST_DURATION_SECONDS, route="/mcp")
+    assert "a_name_of_the_client" not in str(metrics.values)
 
 
 def test_the_sdk_is_imported_only_by_a_request() -> None:
