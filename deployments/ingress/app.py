@@ -1,9 +1,15 @@
 """The HTTP app. It does not import Ray: a test builds it with two stores and a notifier that does nothing."""
 
+import contextlib
+from collections.abc import AsyncIterator
+
 from fastapi import FastAPI
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.mcp.routes import mcp_router
+from deployments.ingress.mcp.server import McpServer
+from deployments.ingress.mcp.tools import Tools
 from deployments.ingress.middleware.headers import SecurityHeadersMiddleware
 from deployments.ingress.middleware.metrics import MetricsMiddleware
 from deployments.ingress.middleware.paths import PathNormalizationMiddleware
@@ -32,11 +38,13 @@ DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll 
 
 def create_app(context: AppContext) -> FastAPI:
     """Build the app with all middleware, error handlers and routers."""
+    watcher = TaskWatcher(context.tasks)
+    mcp_server = McpServer(Tools(context, watcher))
     app = FastAPI(
         title="LTX-2 video server",
         description=DESCRIPTION,
         version="1",
-        lifespan=lambda _app: lifespan(context),
+        lifespan=lambda _app: _run_with(context, mcp_server),
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,  # clients and tools name an operation by it
@@ -47,7 +55,6 @@ def create_app(context: AppContext) -> FastAPI:
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=context.metrics)
     app.add_middleware(PathNormalizationMiddleware)  # added last: it runs before everything that reads the path
-    watcher = TaskWatcher(context.tasks)
     closed = openapi_security(context.settings)
     app.include_router(video_router(context, watcher), **closed)
     app.include_router(events_router(context, watcher), **closed)
@@ -55,9 +62,17 @@ def create_app(context: AppContext) -> FastAPI:
     for make_router in (estimate_router, usage_router, *about_tasks, outputs_router):
         app.include_router(make_router(context), **closed)
     app.include_router(openai_router(context, watcher), **openapi_security(context.settings, OpenAIErrorBody))
+    app.include_router(mcp_router(context, mcp_server))
     for make_router in (health_router, skill_router, page_router):
         app.include_router(make_router(context))
     app.include_router(swagger_ui_router())
     describe_webhooks(app)
     install_openapi_route(app, context)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _run_with(context: AppContext, mcp_server: McpServer) -> AsyncIterator[None]:
+    """Send webhooks and accept MCP requests while the app runs."""
+    async with lifespan(context), mcp_server.run():
+        yield

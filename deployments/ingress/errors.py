@@ -179,7 +179,7 @@ def error_response(
 
 NO_ROUTE = "Not Found"
 """Starlette's own message for a path without a route."""
-METHODS = ("GET", "HEAD", "POST", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 MAX_SHOWN_CHARS = 64
 
 

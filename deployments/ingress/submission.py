@@ -79,7 +79,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     settings = context.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
     idempotency = _idempotency(submission, request)
-    _check_space(context)
+    check_space(context)
     return NewTask(
         request,
         context.model,
@@ -90,7 +90,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     )
 
 
-def _check_space(context: AppContext) -> None:
+def check_space(context: AppContext) -> None:
     """Raise StorageFull if the output store has less free space than the settings require."""
     least = context.settings.outputs.min_free_bytes
     free = context.outputs.free_bytes() if least else None

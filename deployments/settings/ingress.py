@@ -57,8 +57,8 @@ class IngressSettings(SettingsModel):
     image_urls: Annotated[
         Literal["public", "any", "none"],
         Field(
-            description="Urls of images that /v1/videos fetches. public: those of the open internet. any: also those "
-            "of private networks. none: no urls."
+            description="Urls of images that /v1/videos and /mcp fetch. public: those of the open internet. any: also "
+            "those of private networks. none: no urls."
         ),
     ] = "public"
     sse_keepalive_s: Annotated[

@@ -49,7 +49,8 @@ class WebhookSettings(SettingsModel):
         ),
     ] = None
     allow_private: Annotated[
-        bool, Field(description="Allow a webhook_url with a private, loopback or link-local address.")
+        bool,
+        Field(description="Allow a webhook_url with a private, loopback or link-local address."),
     ] = False
     timeout_s: Annotated[float, Field(gt=0, le=60, description="Maximum time for the answer of a receiver.")] = 20.0
     connect_timeout_s: Annotated[

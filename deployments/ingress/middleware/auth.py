@@ -20,8 +20,8 @@ from storage.tasks import ANONYMOUS
 PUBLIC_PATHS = frozenset({"/health", "/", "/skill.md", "/llms.txt", "/docs", "/openapi.json"})
 """Paths that describe the API and the need for a key. They contain nothing about tasks. Probes call /health."""
 PUBLIC_PREFIXES = ("/page/", "/docs/")
-SIGNED_FOLDER = "/outputs/"
-"""Its route also accepts a signature instead of a key, so the route itself checks access."""
+SIGNED_FOLDERS = ("/outputs/", "/uploads/")
+"""Their routes also accept a signature instead of a key, so the routes themselves check access."""
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ltx2"'}
 MISSING_KEY = "this server requires an API key: send the header Authorization: Bearer KEY"
 UNKNOWN_KEY = "the API key is unknown"
@@ -66,7 +66,7 @@ class ApiKeyMiddleware:
             key = bearer_token(request)
             request.state.owner = owner = self._key_store.find_owner(key) if key else None
             current_owner.set(owner or ANONYMOUS)
-            if owner is None and not scope["path"].startswith(SIGNED_FOLDER):
+            if owner is None and not scope["path"].startswith(SIGNED_FOLDERS):
                 refusal = Unauthorized(key)
                 body = ErrorBody(error=refusal.detail, error_code="unauthorized")
                 await error_response(request, 401, body, CHALLENGE)(scope, receive, send)

@@ -14,8 +14,18 @@ from deployments.ingress.schemas import ErrorBody
 from deployments.ingress.submission import IDEMPOTENCY_HEADER
 from deployments.settings import Settings
 
-METHODS = ("GET", "HEAD", "POST", "DELETE")
-REQUEST_HEADERS = ("Authorization", "Content-Type", IDEMPOTENCY_HEADER, "If-Range", "Last-Event-ID", "Range")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    IDEMPOTENCY_HEADER,
+    "If-Range",
+    "Last-Event-ID",
+    "MCP-Protocol-Version",
+    "Mcp-Method",
+    "Mcp-Name",
+    "Range",
+)
 """Headers that a page of another origin may send. EXPOSED_HEADERS lists those that it may read."""
 EXPOSED_HEADERS = (
     "Accept-Ranges",

@@ -84,6 +84,11 @@ async def discard_body(request: Request, settings: Settings) -> None:
             pass
 
 
+async def read_bytes(request: Request, max_bytes: int, max_s: float) -> bytes:
+    """Read a whole body of any type. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    return bytes(await _read_all(_bounded(request, max_bytes, max_s)))
+
+
 async def _read_form(
     request: Request, names: ImageNames, max_image_bytes: int
 ) -> tuple[dict[str, object], bytes | ImageUrl | None]:

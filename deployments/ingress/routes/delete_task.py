@@ -59,6 +59,16 @@ def cancel_or_delete_task(context: AppContext, task_id: str, owner: str | None) 
     return removed
 
 
+def cancel_task(context: AppContext, task_id: str, owner: str | None) -> DeleteResult | None:
+    """Cancel the task; None if it has ended or the owner has no such task. Blocks on the stores."""
+    if owner is not None and get_owned_task(context, task_id, owner) is None:
+        return None
+    canceled = _cancel(context, task_id)
+    if canceled is not None:
+        logger.info("task %s: canceled by a client", task_id)
+    return canceled
+
+
 def _cancel(context: AppContext, task_id: str) -> DeleteResult | None:
     """Cancel the task if it has not ended. Its worker can no longer write to the row, so the image can be deleted."""
     if not context.tasks.cancel(task_id):

@@ -55,16 +55,16 @@ def list_tasks_router(context: AppContext) -> APIRouter:
         """Newest first. Deleted tasks are left out; with API keys, so are the tasks of other keys."""
         wanted = LISTED & set(state) if state else LISTED
         owner = request_owner(request)
-        beyond = None if cursor is None else _sequence(context, cursor, owner)
+        beyond = None if cursor is None else sequence_after(context, cursor, owner)
         found = context.tasks.page(wanted, limit + 1, beyond, owner=owner)
         shown = found[:limit]
         following = shown[-1].id if len(found) > limit else None  # an id: a number would count the tasks of others
-        return JSONResponse({"tasks": _bodies(context, shown, request), "next_cursor": following})
+        return JSONResponse({"tasks": task_responses(context, shown, request), "next_cursor": following})
 
     return router
 
 
-def _sequence(context: AppContext, cursor: str, owner: str | None) -> int:
+def sequence_after(context: AppContext, cursor: str, owner: str | None) -> int:
     """The sequence number after which a page starts. The id of a deleted task still works."""
     task = get_owned_task(context, cursor, owner)
     if task is None:
@@ -72,7 +72,8 @@ def _sequence(context: AppContext, cursor: str, owner: str | None) -> int:
     return task.sequence
 
 
-def _bodies(context: AppContext, shown: list[Task], request: Request) -> list[dict[str, Any]]:
+def task_responses(context: AppContext, shown: list[Task], request: Request) -> list[dict[str, Any]]:
+    """The poll bodies of several tasks. Blocks on the store."""
     queued = [task for task in shown if task.state == State.QUEUED]
     places = context.tasks.queue_positions(queued) if queued else {}
     paused = context.tasks.paused_at() is not None if queued else False

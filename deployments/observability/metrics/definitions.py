@@ -72,8 +72,8 @@ STAGE = Label("stage", tuple(lap.value for lap in TimedStage))
 MILESTONE = Label("mark", tuple(mark.value for mark in Milestone if mark not in (Milestone.PROCESS, Milestone.REPLICA)))
 DELIVERED, TRIED_AGAIN, GIVEN_UP = "delivered", "tried_again", "given_up"
 DELIVERY = Label("outcome", (DELIVERED, TRIED_AGAIN, GIVEN_UP))
-ROUTE = Label("route", bounds="the paths of the API as /openapi.json has them, or `unmatched`")
-METHOD = Label("method", ("GET", "HEAD", "POST", "DELETE", "OPTIONS", OTHER))
+ROUTE = Label("route", bounds="the paths of the API as /openapi.json has them, /mcp and /uploads, or `unmatched`")
+METHOD = Label("method", ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", OTHER))
 STATUS = Label("status", bounds="the status codes that the API gives")
 
 

@@ -1,0 +1,1 @@
+"""The Model Context Protocol: AI agents call this server's tools at /mcp."""

@@ -1,0 +1,321 @@
+"""The tools: they call the same functions as the routes, and return plain JSON objects."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from fastapi import Request
+from PIL import Image, UnidentifiedImageError
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.errors import NotFound, TooManyRequests
+from deployments.ingress.mcp.arguments import check_arguments, map_request
+from deployments.ingress.mcp.tool_schemas import STATUS_OF_STATE, describe_tools
+from deployments.ingress.mcp.upload_tickets import TICKET_SIGNING, TICKET_TTL_S, new_ticket, read_ticket
+from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
+from deployments.ingress.routes.agents import server_facts
+from deployments.ingress.routes.delete_task import cancel_or_delete_task, cancel_task
+from deployments.ingress.routes.estimate import estimate
+from deployments.ingress.routes.generate import submit_task
+from deployments.ingress.routes.list_tasks import LISTED, sequence_after, task_responses
+from deployments.ingress.routes.tasks import get_task_or_404, task_response
+from deployments.ingress.submission import IDEMPOTENCY_HEADER
+from deployments.ingress.task_watcher import TaskWatcher
+from models.errors import InvalidRequest, StoreUnavailable
+from models.request.request import unknown_fields
+from storage.outputs.store import input_key
+from storage.tasks import ANONYMOUS, State, Task
+
+POSTER_SIDE_PX = 512
+WEB_URL = ("http://", "https://")
+IMAGE_ALLOWED = "an http or https url, an upload_id of create_image_upload, or a data url (data:image/jpeg;base64,...)"
+GUIDE_START = "## Writing a prompt"
+NEXT_STEPS = {
+    "completed": "Give the user video_url unchanged.",
+    "failed": "Tell the user why. Correct what error names, then call create_video again.",
+    "canceled": "Nothing more happens with this video.",
+}
+STILL_WORKING = "Call wait_for_video again with this video_id."
+
+ReportProgress = Callable[[float, str], Awaitable[None]]
+"""Reports progress from 0 to 100 with a message to the client, if it asked for that."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call: the checked arguments, the HTTP request that carries it, and how to report progress."""
+
+    arguments: Mapping[str, Any]
+    unknown: list[str]
+    request: Request
+    report_progress: ReportProgress
+
+
+@dataclass(frozen=True)
+class ToolAnswer:
+    """What a tool returns: text without structure, or an object, and the poster of a completed video as JPEG."""
+
+    content: Mapping[str, Any] | str
+    poster: bytes | None = None
+
+
+class Tools:
+    """The seven tools of one app."""
+
+    def __init__(self, context: AppContext, watcher: TaskWatcher) -> None:
+        self.described = describe_tools(context.settings.limits)
+        self._context = context
+        self._watcher = watcher
+        self._guide = Template((files("deployments.ingress") / "static/skill.md").read_text(encoding="utf-8"))
+        self._calls: dict[str, Callable[[ToolCall], Awaitable[ToolAnswer]]] = {
+            "create_video": self._create_video,
+            "wait_for_video": self._wait_for_video,
+            "list_videos": self._list_videos,
+            "estimate_video": self._estimate_video,
+            "cancel_video": self._cancel_video,
+            "create_image_upload": self._create_image_upload,
+            "get_guide": self._get_guide,
+        }
+
+    async def call(
+        self, name: str, arguments: Mapping[str, object], request: Request, report_progress: ReportProgress
+    ) -> ToolAnswer:
+        """Call a tool. Raises VideoError and HTTPException, as the routes do."""
+        if name not in self._calls:
+            raise InvalidRequest("name", name, "one of " + ", ".join(self._calls))
+        schema = self.described[name]["input_schema"]
+        unknown = unknown_fields({each: None for each in arguments if each not in schema["properties"]})
+        call = ToolCall(check_arguments(schema, arguments), unknown, request, report_progress)
+        return await self._calls[name](call)
+
+    async def _create_video(self, call: ToolCall) -> ToolAnswer:
+        context = self._context
+        defaults = await context.read_threads.run(context.model_info.defaults)
+        mapped = map_request(call.arguments, defaults, context.settings.limits)
+        request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
+        given = call.arguments.get("image")
+        with _upload(context, given):
+            task = await submit_task(context, request, mapped.fields, await self._read_image(given, call.request))
+        state = await self._state(task, call.request)
+        return ToolAnswer(_with_notes(state, mapped.adjusted, call.unknown))
+
+    async def _wait_for_video(self, call: ToolCall) -> ToolAnswer:
+        context = self._context
+        task = await context.read_threads.run(get_task_or_404, context, call.arguments["video_id"], call.request)
+        wait_s = call.arguments["wait_seconds"]
+        if wait_s and not task.is_finished:
+            with contextlib.suppress(TooManyRequests), context.sync_requests.acquire():
+                task = await self._watch(task, wait_s, call.report_progress)
+        state = await self._state(task, call.request)
+        poster = await self._poster(task) if state["status"] == "completed" else None
+        return ToolAnswer(state, poster)
+
+    async def _watch(self, task: Task, wait_s: float, report_progress: ReportProgress) -> Task:
+        """Follow the task until it ends or the time is over. Reports progress that rises."""
+        shown = -1
+        with self._watcher.subscribe(task.id) as updates, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while not task.is_finished:
+                    if (percent := _percent(task)) > shown:
+                        shown = percent
+                        await report_progress(percent, task.stage or task.state)
+                    changed = await updates.get()
+                    if changed is None:
+                        raise NotFound(f"there is no video {task.id!r}")
+                    task = changed
+        return task
+
+    async def _list_videos(self, call: ToolCall) -> ToolAnswer:
+        return ToolAnswer(await self._context.read_threads.run(self._page, call))
+
+    def _page(self, call: ToolCall) -> dict[str, Any]:
+        context, owner, limit = self._context, request_owner(call.request), call.arguments["limit"]
+        wanted = _states(call.arguments.get("status"))
+        before = call.arguments.get("before")
+        beyond = None if before is None else sequence_after(context, before, owner)
+        found = context.tasks.page(wanted, limit + 1, beyond, owner=owner)
+        shown = found[:limit]
+        bodies = task_responses(context, shown, call.request)
+        page: dict[str, Any] = {"videos": [video_state(*each) for each in zip(shown, bodies, strict=True)]}
+        return page | ({"next_before": shown[-1].id} if len(found) > limit else {})
+
+    async def _estimate_video(self, call: ToolCall) -> ToolAnswer:
+        context = self._context
+        defaults = await context.read_threads.run(context.model_info.defaults)
+        mapped = map_request(call.arguments, defaults, context.settings.limits)
+        given = call.arguments.get("image")
+        with _upload(context, given):
+            image = await self._read_image(given, call.request)
+            threads = context.read_threads if image is None else context.image_threads
+            estimated = await threads.run(estimate, context, mapped.fields, image)
+        rate = defaults.get("frame_rate", 25.0)
+        nearest = [
+            {"size": f"{each.width}x{each.height}", "seconds": round(each.num_frames / rate, 2)}
+            for each in estimated.nearest
+        ]
+        queued = (await context.read_threads.run(context.tasks.counts)).get(State.QUEUED, 0)
+        answer = {"fits": estimated.fits, "nearest": nearest, "queued": queued, "adjusted": mapped.adjusted}
+        return ToolAnswer(answer if estimated.seconds is None else {**answer, "seconds_to_render": estimated.seconds})
+
+    async def _cancel_video(self, call: ToolCall) -> ToolAnswer:
+        return ToolAnswer(await self._context.delete_threads.run(self._cancel, call))
+
+    def _cancel(self, call: ToolCall) -> dict[str, Any]:
+        video_id, context = call.arguments["video_id"], self._context
+        task = get_task_or_404(context, video_id, call.request)
+        remove = cancel_or_delete_task if call.arguments["delete_files"] else cancel_task
+        remove(context, task.id, request_owner(call.request))
+        task = get_task_or_404(context, video_id, call.request)
+        return video_state(task, task_response(context, task, call.request))
+
+    async def _create_image_upload(self, call: ToolCall) -> ToolAnswer:
+        context = self._context
+        secret = await context.write_threads.run(context.tasks.shared_secret, TICKET_SIGNING)
+        ticket = new_ticket(request_owner(call.request) or ANONYMOUS)
+        upload_id = ticket.encode(secret)
+        put_url = f"{context.base_url(call.request)}/uploads/{upload_id}"
+        return ToolAnswer(
+            {
+                "upload_id": upload_id,
+                "put_url": put_url,
+                "expires_at": _iso(ticket.expires_at),
+                "max_bytes": context.settings.limits.max_image_bytes,
+                "curl": f"curl --fail-with-body -T IMAGE_FILE '{put_url}'",
+                "next_step": f"Send the image file to put_url with PUT within {TICKET_TTL_S // 60} minutes, then pass "
+                "upload_id as image to create_video.",
+            }
+        )
+
+    async def _get_guide(self, _call: ToolCall) -> ToolAnswer:
+        return ToolAnswer(await self._context.read_threads.run(self._write_guide))
+
+    def _write_guide(self) -> str:
+        facts = server_facts(self._context)
+        text = self._guide.substitute(facts, base_url="")
+        advice = text[text.index(GUIDE_START) :].rsplit("\n\nSteps:", 1)[0]
+        limits = self._context.settings.limits
+        bounds = (
+            f"## Limits of this server\n\nModel: {facts['model']}\n{facts['tiny_warning']}\n"
+            f"- Sides go up to {limits.max_side_px} pixels, a video up to {limits.max_duration_s:g} seconds.\n"
+            f"- width x height x frames may be at most {limits.max_total_pixels}.\n"
+            f"- An image may have at most {limits.max_image_bytes} bytes.\n"
+        )
+        return f"{advice}\n\n{bounds}"
+
+    async def _state(self, task: Task, request: Request) -> dict[str, Any]:
+        context = self._context
+        return video_state(task, await context.read_threads.run(task_response, context, task, request))
+
+    async def _read_image(self, given: str | None, request: Request) -> bytes | None:
+        """Return the bytes of the image that an argument names. Raises InvalidRequest."""
+        text = (given or "").strip()
+        if not text:
+            return None
+        if text[:5].lower() == "data:":
+            return await asyncio.to_thread(decode_data_url, "image", text)
+        if text.lower().startswith(WEB_URL):
+            return await self._context.image_fetcher.fetch(ImageUrl("image", text))
+        if text.startswith("up_"):
+            return await self._context.file_threads.run(self._read_upload, text, request_owner(request) or ANONYMOUS)
+        raise InvalidRequest("image", text, IMAGE_ALLOWED)
+
+    def _read_upload(self, text: str, owner: str) -> bytes:
+        ticket = read_ticket(text, self._context.tasks.shared_secret(TICKET_SIGNING))
+        if ticket is None or ticket.owner != owner:
+            raise InvalidRequest("image", text, "an upload_id of create_image_upload")
+        if ticket.is_expired:
+            raise InvalidRequest("image", text, "an upload_id that has not expired; create a new one")
+        try:
+            return b"".join(self._context.outputs.open(input_key(ticket.id)))
+        except FileNotFoundError:
+            raise InvalidRequest("image", text, "an upload_id whose image was sent to its put_url") from None
+
+    async def _poster(self, task: Task) -> bytes | None:
+        if task.output is None:
+            return None
+        return await self._context.file_threads.run(self._shrink_poster, task.output.poster_key)
+
+    def _shrink_poster(self, key: str) -> bytes | None:
+        """The poster as a small JPEG; None if it cannot be read: the video counts, not its poster."""
+        try:
+            content = b"".join(self._context.outputs.open(key))
+            with Image.open(io.BytesIO(content), formats=["JPEG"]) as poster:
+                poster.thumbnail((POSTER_SIDE_PX, POSTER_SIDE_PX))
+                small = io.BytesIO()
+                poster.save(small, "JPEG")
+        except (FileNotFoundError, StoreUnavailable, UnidentifiedImageError, OSError):
+            return None
+        return small.getvalue()
+
+
+@contextlib.contextmanager
+def _upload(context: AppContext, given: str | None) -> Iterator[None]:
+    """Count the call as an upload while its image is read and decoded."""
+    with context.uploads.acquire() if given else contextlib.nullcontext():
+        yield
+
+
+def _with_idempotency_key(request: Request, key: str | None) -> Request:
+    """The request with `key` in the header Idempotency-Key, in place of what the client's transport sent."""
+    name = IDEMPOTENCY_HEADER.lower().encode()
+    headers = [each for each in request.scope["headers"] if each[0] != name]
+    if key is not None:
+        headers.append((name, key.encode("utf-8", "replace")))
+    return Request({**request.scope, "headers": headers})
+
+
+def _states(status: str | None) -> frozenset[State]:
+    """The listed states that have this status."""
+    return frozenset(state for state in LISTED if status in (None, status_of(state)))
+
+
+def status_of(state: State) -> str:
+    """The status that clients see."""
+    return STATUS_OF_STATE.get(state, state.value)
+
+
+def video_state(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a video from its task and the task's poll body. Fields that do not apply are left out."""
+    status, rendered = status_of(task.state), task.rendered_request
+    expiries = [body[name] for name in ("expires_at", "url_expires_at") if name in body]
+    state = {
+        "video_id": task.id,
+        "status": status,
+        "progress": 100 if status == "completed" else _percent(task),
+        "queue_position": body.get("queue_position"),
+        "eta_seconds": body.get("eta_s"),
+        "size": f"{rendered.width}x{rendered.height}",
+        "seconds": round(body.get("duration_s", rendered.duration_s), 2),
+        "seed": task.request.seed,
+        "video_url": body.get("url"),
+        "poster_url": body.get("poster_url"),
+        "expires_at": _iso(min(expiries)) if expiries else None,
+        "adjusted": [_describe(each) for each in body.get("adjusted", [])] or None,
+        "error": body.get("error"),
+        "next_step": NEXT_STEPS.get(status, STILL_WORKING),
+    }
+    return {name: value for name, value in state.items() if value is not None}
+
+
+def _percent(task: Task) -> int:
+    return min(99, int(task.progress * 100))
+
+
+def _describe(adjusted: Mapping[str, Any]) -> str:
+    return f"{adjusted['field']}: {adjusted['used']} in place of {adjusted['given']}, because {adjusted['reason']}"
+
+
+def _with_notes(state: dict[str, Any], adjusted: list[str], unknown: list[str]) -> dict[str, Any]:
+    told = [*adjusted, *state.get("adjusted", [])]
+    return {**state, **({"adjusted": told} if told else {}), **({"ignored": unknown} if unknown else {})}
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,56 @@
+"""Upload tickets: signed texts that allow one upload of an image, and later its use by the same owner.
+
+A ticket holds its own facts and a signature with the secret that all replicas share. So no replica stores tickets.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+from storage.tasks import TASK_ID_BYTES
+
+TICKET_TTL_S = 3600
+TICKET_SIGNING = "uploads"
+"""The name of the secret that signs tickets."""
+TICKET = re.compile(r"up_([0-9a-f]{32})_([0-9]{10})_([A-Za-z0-9_-]{43})(?:_([A-Za-z0-9._@-]+))?")
+
+
+@dataclass(frozen=True)
+class UploadTicket:
+    """Allows its owner to upload one image. `id` is the name of the file under `inputs/`."""
+
+    id: str
+    owner: str
+    expires_at: int
+
+    def encode(self, secret: bytes) -> str:
+        """The ticket as text, signed."""
+        text = f"up_{self.id}_{self.expires_at}_{self._signature(secret)}"
+        return f"{text}_{self.owner}" if self.owner else text
+
+    def _signature(self, secret: bytes) -> str:
+        digest = hmac.digest(secret, f"{self.id}\n{self.expires_at}\n{self.owner}".encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the ticket has expired."""
+        return self.expires_at < time.time()
+
+
+def new_ticket(owner: str) -> UploadTicket:
+    """Make a ticket that expires after TICKET_TTL_S."""
+    return UploadTicket(secrets.token_hex(TASK_ID_BYTES), owner, int(time.time()) + TICKET_TTL_S)
+
+
+def read_ticket(text: str, secret: bytes) -> UploadTicket | None:
+    """Return the ticket in a text; None if its signature is not valid. The ticket may have expired."""
+    found = TICKET.fullmatch(text)
+    if found is None:
+        return None
+    ticket = UploadTicket(found[1], found[4] or "", int(found[2]))
+    return ticket if hmac.compare_digest(ticket.encode(secret), text) else None
