@@ -310,7 +310,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"prompt": PROMPT, "size": "4096x4096"},
         "size must be WIDTHxHEIGHT with sides from 64 to 1920",
     ),
-    ("create_video", {"prompt": PROMPT, "size": "1920x1088", "seconds": 6}, "seconds must be a number from"),
+    ("create_video", {"prompt": PROMPT, "size": "1920x1920", "seconds": 20}, "seconds must be a number from"),
     ("create_video", {"prompt": PROMPT, "seconds": "long"}, 'seconds must be a number from 0.15 to 20.1; "long"'),
     ("create_video", {"prompt": PROMPT, "quality": "best"}, "quality must be one of exact, fast"),
     ("create_video", {"prompt": PROMPT, "seed": -5}, "seed must be a whole number"),
