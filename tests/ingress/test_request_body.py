@@ -190,8 +190,6 @@ def test_a_form_takes_an_image_by_every_name_that_clients_have_for_it(box):
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("https://192.168.1.5/a.png", "fetches no urls"),
-        ({"image_url": "http://a.example/b.jpg"}, "fetches no urls"),
         ({"file_id": "file-1"}, "keeps no files"),
         ({"image_url": 7}, "image_url"),
         ("data:image/png,abc", "in base64"),
@@ -207,6 +205,23 @@ def test_what_is_no_data_url_of_an_image_is_refused_under_its_own_name(box, imag
     assert own.field == "image"
     assert said in own.error
     theirs = box.client.post("/v1/videos", json={"prompt": PROMPT, "input_reference": image}).json()["error"]
+    assert theirs["param"] == "input_reference"
+    assert said in theirs["message"]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://192.168.1.5/a.png", "a url of the open internet"),
+        ("http://a.invalid/b.jpg", "no connection to its host"),
+    ],
+)
+def test_a_url_in_place_of_an_image_is_fetched_for_openais_clients_alone(box, url, said):
+    own = refused(box.client.post("/v1/video/async_i2v", json={"prompt": PROMPT, "image": url}))
+    assert own.field == "image"
+    assert "fetches no urls" in own.error
+    fields = {"prompt": PROMPT, "input_reference": {"image_url": url}}
+    theirs = box.client.post("/v1/videos", json=fields).json()["error"]
     assert theirs["param"] == "input_reference"
     assert said in theirs["message"]
 
@@ -265,7 +280,7 @@ def test_the_fields_of_vllm_omni_are_taken_under_our_names(box):
         ({"width": 10}, "width"),
         ({"height": 5000}, "height"),
         ({"video_reference": {"video_url": "data:video/mp4;base64,AAAA"}}, "video_reference"),
-        ({"seconds": 12, "size": "1920x1080"}, "seconds"),
+        ({"seconds": 20, "size": "1920x1920"}, "seconds"),
     ],
 )
 def test_a_refusal_names_the_field_as_it_was_sent(box, fields, param):
