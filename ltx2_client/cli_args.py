@@ -10,6 +10,7 @@ from ltx2_client.operations import Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
+    "negative_prompt": "what the video should not show",
     "height": "pixels, a multiple of 64",
     "width": "pixels, a multiple of 64",
     "num_frames": "121 is about 5 s",
@@ -17,11 +18,16 @@ HELP = {
     "frame_rate": "frames per second",
     "num_inference_steps": "20 is faster, 40 looks better",
     "seed": "a whole number, or random; the same seed gives the same video",
+    "cfg_scale_video": "how strongly the video follows the prompt; 1 is off",
+    "stg_scale_video": "spatiotemporal guidance; 0 is off",
+    "cfg_scale_audio": "how strongly the audio follows the prompt; 1 is off",
+    "modality_scale": "how strongly video and audio follow each other; 1 is off",
     "timeout_s": "seconds after which the task fails if it is not done",
     "webhook_url": "url that the server notifies when the task has ended",
     "quality": "fast skips work with little visible effect",
     "fit": "how an image of another shape is fitted to the size",
 }
+"""What is said of each of `Options`; without its line here, the parser does not start."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,7 +70,7 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
     generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
     for name, hint in get_type_hints(Options).items():
         flag = "--" + name.replace("_", "-")
-        generate.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=HELP.get(name), **_takes(name, hint))
+        generate.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=HELP[name], **_takes(name, hint))
 
 
 def _takes(name: str, hint: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import re
 import pytest
 from openai import AuthenticationError, OpenAI
 
-from deployments.ingress.middleware.auth import PUBLIC_PATHS, ApiKeyStore
+from deployments.ingress.middleware.auth import PUBLIC_PATHS, ApiKeyStore, is_public
 from deployments.settings import Settings
 from models.request.request import VideoRequest
 from storage.tasks import ANONYMOUS, NewTask, State
@@ -35,6 +35,15 @@ def test_every_route_but_the_open_ones_wants_a_key(box):
         answer = box.client.request(method, path)
         assert answer.status_code == 401, (method, path)
         assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_the_document_asks_for_a_key_where_the_server_does(box):
+    described = box.client.get("/openapi.json").json()["paths"]
+    for path, methods in described.items():
+        closed = not is_public(path)
+        for method, operation in methods.items():
+            told = ("security" in operation, {"401", "429"} <= operation["responses"].keys())
+            assert told == (closed, closed), (method, path)
 
 
 @pytest.mark.parametrize("path", [*sorted(PUBLIC_PATHS), "/page/main.js", "/docs/start.js"])
