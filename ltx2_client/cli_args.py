@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from ltx2_client.operations import Options
+from ltx2_client.operations import File, Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
@@ -45,6 +45,10 @@ def parser() -> argparse.ArgumentParser:
     tasks = command("tasks", "List tasks, newest first.")
     tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    download = command("download", "Save the video of a completed task, or another of its files.")
+    download.add_argument("task_id", metavar="ID")
+    download.add_argument("--file", choices=get_args(File), default="video", help="which file (default: video)")
+    download.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID...)")
     cancel = command("cancel", "Cancel a task. One that is finished is deleted with its files.")
     cancel.add_argument("task_id", metavar="ID")
     command("health", "Show whether the server can work, and what it serves.")
