@@ -76,9 +76,9 @@ class AsyncClient:
         """Poll until the task is completed. Calls `on_progress` with each poll. Raises TaskFailed."""
         return await self._run(operations.wait(task_id, self._retry_policy, on_progress))
 
-    async def download(self, task: Task, target: str | Path) -> Path:
-        """Save the video of a completed task as `target`."""
-        return await self._run(operations.download(task, Path(target), self._retry_policy))
+    async def download(self, task: Task, target: str | Path, file: operations.File = "video") -> Path:
+        """Save the video of a completed task, or another of its files, as `target`."""
+        return await self._run(operations.download(task, Path(target), file, self._retry_policy))
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task, or delete a finished task with its files."""

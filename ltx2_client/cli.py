@@ -23,6 +23,15 @@ HEADINGS = ("task", "created", "state", "progress", "model")
 POLL_INTERVAL_S = 1.0
 CANCEL_TIMEOUT_S = 5.0
 """Short, because after Ctrl-C the user does not want to wait for a server that does not answer."""
+ENDINGS = {
+    "video": "mp4",
+    "poster": "jpg",
+    "audio": "audio.wav",
+    "last_frame": "last_frame.png",
+    "thumbnail": "thumbnail.jpg",
+    "spritesheet": "spritesheet.jpg",
+}
+"""The end of the name under which each file is saved."""
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 NO_KEY, UNKNOWN_ROUTE = 401, 405
 
@@ -56,7 +65,7 @@ def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
         arguments = parser().parse_args(argv)
     except SystemExit as end:  # after --help, or after argparse wrote an error to stderr
         return WRONG_USE if end.code else OK
-    commands = {"generate": _generate, "tasks": _tasks, "cancel": _cancel, "health": _health}
+    commands = {"generate": _generate, "tasks": _tasks, "download": _download, "cancel": _cancel, "health": _health}
     with Client(getattr(arguments, "server", None), poll_interval_s=POLL_INTERVAL_S) as client:
         return commands[arguments.command](client, arguments, console)
 
@@ -132,6 +141,13 @@ def _give_up(
             _say(console, f"task {task_id}: {brief.cancel(task_id).outcome.replace('_', ' ')}")
         except ClientError as error:
             _explain(_in_words(error), console)
+
+
+def _download(client: Client, arguments: argparse.Namespace, _console: Console) -> int:
+    target = arguments.output or Path(f"ltx2_{arguments.task_id}.{ENDINGS[arguments.file]}")
+    check_target(target)
+    _write(str(client.download(client.poll(arguments.task_id), target, arguments.file)))
+    return OK
 
 
 def _cancel(client: Client, arguments: argparse.Namespace, _console: Console) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from ltx2_client.operations import Options
+from ltx2_client.operations import File, Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
@@ -25,6 +25,7 @@ HELP = {
     "timeout_s": "seconds after which the task fails if it is not done",
     "webhook_url": "url that the server notifies when the task has ended",
     "quality": "fast skips work with little visible effect",
+    "generate_audio": "a video with audio (the default), or without",
     "fit": "how an image of another shape is fitted to the size",
 }
 """What is said of each of `Options`; without its line here, the parser does not start."""
@@ -50,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     tasks = command("tasks", "List tasks, newest first.")
     tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    download = command("download", "Save the video of a completed task, or another of its files.")
+    download.add_argument("task_id", metavar="ID")
+    download.add_argument("--file", choices=get_args(File), default="video", help="which file (default: video)")
+    download.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID...)")
     cancel = command("cancel", "Cancel a task. One that is finished is deleted with its files.")
     cancel.add_argument("task_id", metavar="ID")
     command("health", "Show whether the server can work, and what it serves.")
@@ -76,6 +81,8 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
 def _takes(name: str, hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
     kind: Callable[[str], object] = _seed if name == "seed" else _finite if hint is float else hint
     return {"type": kind, "metavar": "TEXT" if hint is str else "N"}
 

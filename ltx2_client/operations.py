@@ -43,9 +43,11 @@ class Options(TypedDict, total=False):
     webhook_url: str
     quality: Literal["exact", "fast"]
     fit: Literal["crop", "pad", "match"]
+    generate_audio: bool
 
 
 Image = str | Path | bytes
+File = Literal["video", "poster", "audio", "last_frame", "thumbnail", "spritesheet"]
 OnProgress = Callable[[Task], None]
 Record = TypeVar("Record")
 STRANGER = "this address does not answer like an LTX-2 video server"
@@ -115,10 +117,9 @@ def health() -> Operation[Health]:
     return _parse(Health, answer)
 
 
-def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[Path]:
-    """Download a video to `target`. Resumes after a broken connection. `target` never holds a partial file."""
-    if (url := task.url) is None:
-        raise DownloadFailed(f"the task has no video: its state is {task.state}")
+def download(task: Task, target: Path, file: File, retry_policy: RetryPolicy) -> Operation[Path]:
+    """Download a file to `target`. Resumes after a broken connection. `target` never holds a partial file."""
+    url = _file_url(task, file)
     with ResumableDownload(target) as part:
         pauses = retry_policy.pauses()
         while not part.whole:
@@ -132,6 +133,15 @@ def download(task: Task, target: Path, retry_policy: RetryPolicy) -> Operation[P
                 raise DownloadFailed(f"{url}: {reason(answer)}")
             yield Sleep(pause)
         return part.publish()
+
+
+def _file_url(task: Task, file: File) -> str:
+    if task.url is None:
+        raise DownloadFailed(f"the task has no video: its state is {task.state}")
+    url = {"video": task.url, "poster": task.poster_url, **(task.downloads or {})}.get(file)
+    if not isinstance(url, str):
+        raise DownloadFailed(f"the task has no {file.replace('_', ' ')}")
+    return url
 
 
 def _arrived(url: str, answer: Response | NoResponse | None, part: ResumableDownload) -> bool:
@@ -158,7 +168,7 @@ def generate(
     check_target(target)
     submitted = yield from submit(prompt, image, options, new_idempotency_key(), retry_policy)
     task = yield from wait(submitted.task_id, retry_policy, on_progress)
-    yield from download(task, target, retry_policy)
+    yield from download(task, target, "video", retry_policy)
     return task
 
 
@@ -181,7 +191,13 @@ def check_target(target: Path) -> None:
 
 def _form(fields: Mapping[str, object]) -> dict[str, str]:
     """Convert form fields to text. None, which only `seed` may have, becomes the empty text."""
-    return {name: "" if value is None else str(value) for name, value in fields.items()}
+    return {name: _form_text(value) for name, value in fields.items()}
+
+
+def _form_text(value: object) -> str:
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return "" if value is None else str(value)
 
 
 def _file(image: Image) -> tuple[str, bytes]:

@@ -33,7 +33,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Task:
-    """The state of a task. Times are in seconds since the epoch. A field that does not apply is None."""
+    """The state of a task. Times are in seconds since the epoch. A field that does not apply is None.
+
+    `downloads` has the urls of further files: `audio`, `last_frame`, `thumbnail` and `spritesheet`.
+    """
 
     task_id: str
     status: Status
@@ -55,6 +58,7 @@ class Task:
     seed: int | None = None
     url: str | None = None
     poster_url: str | None = None
+    downloads: Mapping[str, Any] | None = None
     duration_s: float | None = None
     size_bytes: int | None = None
     error: str | None = None

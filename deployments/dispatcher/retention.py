@@ -12,7 +12,7 @@ from collections.abc import Collection
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
 from storage.outputs.audit import FOLDERS, find_unneeded
-from storage.outputs.store import OutputStore, input_key, output_key, poster_key
+from storage.outputs.store import OutputStore, all_output_keys, input_key
 from storage.sql.retention import SqlRetentionStore
 
 INTERVAL_S = 60.0
@@ -103,4 +103,4 @@ class Retention:
 
 
 def _files(task_id: str) -> tuple[str, ...]:
-    return output_key(task_id), poster_key(task_id), input_key(task_id)
+    return *all_output_keys(task_id), input_key(task_id)

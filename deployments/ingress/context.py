@@ -8,6 +8,7 @@ from fastapi import Request
 
 from deployments.ingress.concurrency.limits import ConcurrencyLimit, limit_per_owner
 from deployments.ingress.concurrency.thread_pool import AsyncOutputReader, ThreadPool
+from deployments.ingress.derived.maker import DerivedFileMaker
 from deployments.ingress.images.fetching import ImageFetcher
 from deployments.ingress.missing_files import MissingFiles
 from deployments.ingress.model_info import ModelInfoCache
@@ -24,6 +25,8 @@ WRITE_THREADS = 4
 DELETE_THREADS = 4
 FILE_THREADS = 32
 """A download uses a thread only while it reads a chunk, so slow clients occupy no thread."""
+DERIVED_FILE_THREADS = 2
+"""Each runs a process that decodes a whole video."""
 HEALTH_THREADS = 4
 URL_SIGNING = "urls"
 """The name of the secret that signs URLs."""
@@ -99,6 +102,12 @@ class AppContext:
     def reads(self) -> AsyncOutputReader:
         """Reads the output store for downloads."""
         return AsyncOutputReader(self.outputs, self.file_threads)
+
+    @cached_property
+    def derived_files(self) -> DerivedFileMaker:
+        """Makes further files from completed videos, in threads that no other work uses."""
+        threads = self._threads("derived", DERIVED_FILE_THREADS)
+        return DerivedFileMaker(self.tasks, self.outputs, threads, self.metrics)
 
     @cached_property
     def image_fetcher(self) -> ImageFetcher:

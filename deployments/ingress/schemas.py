@@ -9,6 +9,7 @@ from deployments.signed_urls import UrlBuilder
 from models.progress import Stage
 from models.request.adjustments import visible_to_client
 from models.request.enums import Quality
+from storage.outputs.store import DerivedFile, derived_key
 from storage.tasks import QueuePosition, State, Task
 from storage.webhooks import DeliveryState, DeliveryStatus
 
@@ -74,6 +75,15 @@ class WebhookBody(BaseModel):
     last_error: Annotated[str | None, Field(description="The error of the last attempt.")] = None
 
 
+class Downloads(BaseModel):
+    """Files that are made from a completed video when they are first asked for."""
+
+    audio: Annotated[str | None, Field(description="The audio as WAV. Left out for a video without audio.")] = None
+    last_frame: Annotated[str, Field(description="The last frame as PNG, to continue the video from it.")]
+    thumbnail: Annotated[str, Field(description="The poster as a small JPEG.")]
+    spritesheet: Annotated[str, Field(description="5 x 5 frames from first to last, row by row, as one JPEG.")]
+
+
 class TaskBody(BaseModel):
     """The answer to a poll. Fields that do not apply are left out."""
 
@@ -119,6 +129,9 @@ class TaskBody(BaseModel):
         Field(description="On a server with API keys: when `url` expires; each poll returns a fresh url."),
     ] = None
     poster_url: Annotated[str | None, Field(description="A JPEG of one frame.")] = None
+    downloads: Annotated[
+        Downloads | None, Field(description="The urls of further files, once completed. They expire as `url` does.")
+    ] = None
     duration_s: float | None = None
     size_bytes: int | None = None
     error: Annotated[str | None, Field(description="Why it failed.")] = None
@@ -216,6 +229,16 @@ def _step(task: Task) -> int | None:
     return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
 
 
+def _downloads(task: Task, links: UrlBuilder) -> Downloads:
+    urls = {kind: links.url_for(derived_key(task.id, kind)) for kind in DerivedFile}
+    return Downloads(
+        audio=urls[DerivedFile.AUDIO] if task.request.generate_audio else None,
+        last_frame=urls[DerivedFile.LAST_FRAME],
+        thumbnail=urls[DerivedFile.THUMBNAIL],
+        spritesheet=urls[DerivedFile.SPRITESHEET],
+    )
+
+
 def _result_fields(task: Task, links: UrlBuilder, kept_s: float | None) -> dict[str, Any]:
     if task.state in GONE_MESSAGES:
         return {"error": GONE_MESSAGES[task.state], "error_code": task.state, "retryable": False}
@@ -229,6 +252,7 @@ def _result_fields(task: Task, links: UrlBuilder, kept_s: float | None) -> dict[
         "expires_at": None if kept_s is None or task.finished_at is None else task.finished_at + kept_s,
         "url_expires_at": links.expires_at,
         "poster_url": links.url_for(task.output.poster_key),
+        "downloads": _downloads(task, links),
         "duration_s": round(task.output.duration_s, 6),
         "size_bytes": task.output.size_bytes,
     }

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from storage.outputs.store import ListedFile, OutputStore, output_key, poster_key
+from storage.outputs.store import ListedFile, OutputStore, all_output_keys
 from storage.sql.retention import SqlRetentionStore
 from storage.tasks import UNFINISHED, State
 
@@ -60,7 +60,7 @@ def _is_unneeded(key: str, task_id: str, state: State | None) -> bool:
         return True
     if state in UNFINISHED:
         return False
-    return state in STATES_WITHOUT_OUTPUT or key not in (output_key(task_id), poster_key(task_id))
+    return state in STATES_WITHOUT_OUTPUT or key not in all_output_keys(task_id)
 
 
 def _completed(rows: SqlRetentionStore) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -72,7 +72,7 @@ NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidReques
 PRECONDITION_FAILED = frozenset({"PreconditionFailed", "412"})
 LOOK_DELAYS_S = (0.0, 0.1, 0.3, 1.0, 2.0)
 """Delay before each check of a file that was written. On some servers, reads lag behind writes."""
-MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
+MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav"}
 CHECK_INTERVAL_S = 10.0
 CHECK_TIMEOUT_S = 5.0
 """Timeout of each of the three requests of a health check. The answer to /health waits for them."""

@@ -7,6 +7,7 @@ and StorageFull when it has no space.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -82,6 +83,29 @@ def output_key(task_id: str) -> str:
 def poster_key(task_id: str) -> str:
     """The key of the poster of a task."""
     return f"outputs/ltx2_{task_id}.jpg"
+
+
+class DerivedFile(StrEnum):
+    """A file that is made from a completed video when a client first asks for it. The value is the end of its name."""
+
+    AUDIO = "audio.wav"
+    """The audio, as 16-bit PCM."""
+    LAST_FRAME = "last_frame.png"
+    """The last frame, in the size of the video."""
+    THUMBNAIL = "thumbnail.jpg"
+    """The poster, small."""
+    SPRITESHEET = "spritesheet.jpg"
+    """Frames from the whole video, in one image."""
+
+
+def derived_key(task_id: str, kind: DerivedFile) -> str:
+    """The key of a file that is made from the video of a task."""
+    return f"outputs/ltx2_{task_id}.{kind}"
+
+
+def all_output_keys(task_id: str) -> tuple[str, ...]:
+    """The keys of all files that a completed task may have."""
+    return output_key(task_id), poster_key(task_id), *(derived_key(task_id, kind) for kind in DerivedFile)
 
 
 def input_key(task_id: str) -> str:

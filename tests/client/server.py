@@ -17,11 +17,13 @@ from storage.db.engine import open_engine
 from storage.outputs.local import LocalOutputStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, Output, State, Task
+from tests.ingress.conftest import image_file
 from tests.ports import free_port
 from tests.sqlite import new_sqlite
 
 MODEL = "Lightricks/LTX-2"
 VIDEO = bytes(range(256)) * 4000
+POSTER = image_file(640, 320, "JPEG")
 PACE_S = 0.02
 
 
@@ -141,7 +143,7 @@ class Server:
             return
         output = Output(f"outputs/ltx2_{task.id}.mp4", f"outputs/ltx2_{task.id}.jpg", 4.84, len(VIDEO))
         self.outputs.put(output.key, VIDEO)
-        self.outputs.put(output.poster_key, b"\xff\xd8poster")
+        self.outputs.put(output.poster_key, POSTER)
         self.tasks.complete(task, output)
 
 

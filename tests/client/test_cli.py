@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ltx2_client.cli_args import parser
+from ltx2_client.cli_args import options, parser
 from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
 from storage.tasks import State
@@ -217,6 +217,23 @@ def test_a_poll_in_words():
         "about 12 s left",
         "about 1 min 20 s left",
     ]
+
+
+def test_a_video_and_its_thumbnail_are_saved_by_the_id(ltx2, tmp_path):
+    assert ltx2("generate", PROMPT, "-o", "boat.mp4", *FEW_STEPS)[0] == 0
+    (row,) = ltx2("tasks")[1].splitlines()
+    task_id = row.split("\t")[0]
+    assert ltx2("download", task_id)[:2] == (0, f"ltx2_{task_id}.mp4\n")
+    assert (tmp_path / f"ltx2_{task_id}.mp4").read_bytes() == VIDEO
+    assert ltx2("download", task_id, "--file", "thumbnail", "-o", "small.jpg")[:2] == (0, "small.jpg\n")
+    assert (tmp_path / "small.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert ltx2("download", "0" * 32)[0] == 1
+    assert ltx2("download", task_id, "--file", "subtitles")[0] == 2
+
+
+def test_audio_is_left_out_on_request_alone():
+    given = [options(parser().parse_args(["generate", PROMPT, *flags])) for flags in ([], ["--no-generate-audio"])]
+    assert given == [{}, {"generate_audio": False}]
 
 
 def test_the_commands_of_the_readme_are_understood():

@@ -5,6 +5,7 @@ import threading
 
 import httpx
 import pytest
+from PIL import Image
 
 from ltx2_client import ApiError, AsyncClient, Client, ClientError, DownloadFailed, Options, TaskFailed, Unreachable
 from ltx2_client.responses import Task, from_json
@@ -12,7 +13,7 @@ from models.checkpoint.profile import choose_profile
 from models.memory.estimate import estimate_peak
 from models.request.request import VideoRequest
 from storage.tasks import Failure, ServedModel
-from tests.client.server import MODEL, VIDEO
+from tests.client.server import MODEL, POSTER, VIDEO
 from tests.ingress.conftest import image_file
 
 PROMPT = "A paper boat drifts across a bowl."
@@ -34,11 +35,24 @@ def test_a_text_becomes_a_file_and_progress_is_told(client, tmp_path):
 
 def test_an_image_becomes_a_file(client, server, tmp_path):
     (tmp_path / "photo.png").write_bytes(image_file())
-    task = client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", seed=None, fit="pad", width=128)
+    options: Options = {"seed": None, "fit": "pad", "width": 128, "generate_audio": False}
+    task = client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", **options)
     assert (tmp_path / "out.mp4").read_bytes() == VIDEO
     row = server.tasks.get(task.task_id)
     assert row.input_key is not None
-    assert (row.request.width, row.request.fit) == (128, "pad")
+    assert (row.request.width, row.request.fit, row.request.generate_audio) == (128, "pad", False)
+
+
+def test_another_file_of_a_task_is_saved(client, server, tmp_path):
+    task = client.generate(PROMPT, tmp_path / "boat.mp4", generate_audio=False)
+    client.download(task, tmp_path / "poster.jpg", "poster")
+    assert (tmp_path / "poster.jpg").read_bytes() == POSTER
+    client.download(task, tmp_path / "small.jpg", "thumbnail")
+    with Image.open(tmp_path / "small.jpg") as small:
+        assert small.size == (320, 160)
+    with pytest.raises(DownloadFailed, match="the task has no audio"):
+        client.download(task, tmp_path / "a.wav", "audio")
+    assert leftovers(tmp_path) == ["boat.mp4", "poster.jpg", "small.jpg"]
 
 
 def test_an_estimate_says_what_fits_and_makes_nothing(client, server):

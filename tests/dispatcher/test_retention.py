@@ -17,7 +17,7 @@ from storage.db.engine import open_engine
 from storage.db.schema import tasks, webhook_deliveries
 from storage.outputs.audit import ORPHAN_MIN_AGE_S
 from storage.outputs.local import LocalOutputStore
-from storage.outputs.store import input_key, output_key, poster_key, staging_key
+from storage.outputs.store import DerivedFile, derived_key, input_key, output_key, poster_key, staging_key
 from storage.sql.retention import SqlRetentionStore
 from storage.task_store import SqlTaskStore
 from storage.tasks import Failure, NewTask, Output, State, Task
@@ -102,6 +102,16 @@ def test_an_old_video_expires_and_a_young_one_stays(rows, engine, outputs, round
     rounds().run_round()
     assert (rows.get(old.id).state, rows.get(young.id).state) == (State.EXPIRED, State.COMPLETED)
     assert files(outputs) == {output_key(young.id), poster_key(young.id)}
+
+
+def test_files_that_were_made_from_a_video_stay_and_go_with_it(rows, engine, outputs, rounds, put):
+    old, young = completed(rows, engine, put, 8 * DAY_S), completed(rows, engine, put, 6 * DAY_S)
+    kept = {put(derived_key(young.id, kind), 6 * DAY_S) for kind in DerivedFile}
+    for kind in DerivedFile:
+        put(derived_key(old.id, kind), 7 * DAY_S)
+    put(derived_key("0123456789abcdef" * 2, DerivedFile.AUDIO), ORPHAN_MIN_AGE_S + 60)
+    rounds().run_round()
+    assert files(outputs) == {output_key(young.id), poster_key(young.id), *kept}
 
 
 def test_null_keeps_videos_and_rows(rows, engine, outputs, rounds, put):

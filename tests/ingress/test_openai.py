@@ -1,15 +1,17 @@
 """OpenAI's video API: by plain requests for each response, and with the openai package."""
 
+import io
 import threading
 import time
 from collections.abc import Iterator
 
 import openai
 import pytest
+from PIL import Image
 
-from storage.outputs.store import input_key
+from storage.outputs.store import input_key, poster_key
 from storage.tasks import Failure
-from tests.ingress.conftest import MODEL, POSTER, PROMPT, VIDEO, Box, completing, image_file
+from tests.ingress.conftest import MODEL, PROMPT, VIDEO, Box, completing, image_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
 """The package warns that OpenAI's own server will be shut down; other servers keep the API's shape."""
@@ -40,13 +42,15 @@ def refusal(answer) -> tuple[int, str | None, str]:
     return answer.status_code, error["param"], error["code"]
 
 
-def test_the_openai_package_makes_and_downloads_a_video(client):
+def test_the_openai_package_makes_and_downloads_a_video(client, served):
     video = client.videos.create_and_poll(prompt=PROMPT, model=MODEL, size="1280x720", seconds="4", poll_interval_ms=20)
     assert (video.status, video.progress, video.size, video.seconds) == ("completed", 100, "1280x704", "4")
     assert video.completed_at >= video.created_at > 0
     assert (video.model, video.prompt, video.error) == (MODEL, PROMPT, None)
     assert client.videos.download_content(video.id).read() == VIDEO
-    assert client.videos.download_content(video.id, variant="thumbnail").read() == POSTER
+    served.outputs.put(poster_key(video.id.removeprefix("video_")), image_file(640, 320, "JPEG"))
+    thumbnail = client.videos.download_content(video.id, variant="thumbnail").read()
+    assert Image.open(io.BytesIO(thumbnail)).size == (320, 160)
 
 
 def test_the_openai_package_sends_an_image_and_fields_of_its_own(client, served):
@@ -211,7 +215,7 @@ def test_the_content_has_ranges(box):
     part = box.client.get(f"/v1/videos/{video_id}/content", headers={"Range": "bytes=0-9"})
     assert (part.status_code, part.content, part.headers["Content-Type"]) == (206, VIDEO[:10], "video/mp4")
     assert box.client.head(f"/v1/videos/{video_id}/content").headers["Content-Length"] == str(len(VIDEO))
-    assert refusal(box.client.get(f"/v1/videos/{video_id}/content?variant=spritesheet"))[:2] == (422, "variant")
+    assert refusal(box.client.get(f"/v1/videos/{video_id}/content?variant=audio"))[:2] == (422, "variant")
 
 
 @pytest.mark.parametrize("name", ["abc", "0" * 32, "video_" + "0" * 32, "video_" + "x" * 3000, "%00", "🎥"])

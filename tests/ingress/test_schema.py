@@ -1,8 +1,12 @@
 """The API keeps the promises of /openapi.json for any request: no 5xx, and no response outside the schema."""
 
+import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 import schemathesis
@@ -16,7 +20,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from deployments.encoder.mp4 import write_mp4
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
+from models.clip import Clip
+from storage.outputs.store import output_key, poster_key
 from storage.tasks import State
 from tests.ingress.conftest import MODEL, Box, completing, image_file
 
@@ -51,7 +58,19 @@ def real_names(box: Box) -> dict[str, Any]:
     task_id = box.submit()
     while box.row(task_id).state != State.COMPLETED:
         pass
+    give_real_files(box, task_id)
     return {"task_id": task_id, "video_id": f"video_{task_id}", "model_id": MODEL, "filename": f"ltx2_{task_id}.mp4"}
+
+
+def give_real_files(box: Box, task_id: str) -> None:
+    """Replace the files of a completed task by a real video and poster, which other files are made from."""
+    frames = np.zeros((9, 64, 64, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder, "video.mp4")
+        clip = Clip(frames, np.zeros((2, 8640), np.float32), 24_000, Fraction(25))
+        write_mp4(clip, video, max_bytes=None, metadata={})
+        box.outputs.put(output_key(task_id), video)
+    box.outputs.put(poster_key(task_id), image_file(image_format="JPEG"))
 
 
 def send(box: Box, case: Case) -> int:

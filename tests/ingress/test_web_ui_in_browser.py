@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import httpx
 import numpy as np
 import pillow_heif
 import pytest
@@ -142,6 +143,16 @@ def test_a_prompt_becomes_a_video_that_plays_and_stays_over_a_reload(visit, vide
     assert "authorization" not in followed.headers
 
 
+def test_a_finished_card_has_a_menu_of_further_files(visit, video):
+    here = visit()
+    walk_to_the_end(here, video)
+    expect(here.page.get_by_role("link", name="Last frame")).to_be_hidden()
+    here.page.get_by_text("More files").click()
+    for name, media_type in (("Audio", "audio/wav"), ("Last frame", "image/png"), ("Spritesheet", "image/jpeg")):
+        answer = httpx.get(here.page.get_by_role("link", name=name).get_attribute("href"), timeout=60)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+
+
 def test_the_form_sends_what_it_shows(visit):
     here = visit()
     here.page.get_by_text("Portrait").click()
@@ -149,9 +160,12 @@ def test_the_form_sends_what_it_shows(visit):
     here.page.get_by_text("Advanced").click()
     here.page.get_by_label("num_inference_steps").fill("12")
     here.page.get_by_label("seed").fill("99")
+    assert here.page.get_by_label("generate_audio").is_checked()
+    here.page.get_by_label("generate_audio").uncheck()
     here.ask("A cat")
     expect(cards(here)).to_have_count(1)
     request = here.box.claim().request
+    assert request.generate_audio is False
     assert (request.prompt, request.width, request.height) == ("A cat", 512, 768)
     assert (request.num_frames, request.num_inference_steps, request.seed) == (49, 12, 99)
 

@@ -28,10 +28,11 @@ from deployments.ingress.openai.schemas import (
 from deployments.ingress.openai.unsupported import unsupported_router
 from deployments.ingress.routes.delete_task import cancel_or_delete_task
 from deployments.ingress.routes.list_tasks import LISTED, MAX_PAGE
-from deployments.ingress.routes.outputs import FILE_RESPONSES, deliver
+from deployments.ingress.routes.outputs import FILE_RESPONSES, deliver, deliver_derived
 from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.task_watcher import TaskWatcher
 from models.errors import InvalidRequest
+from storage.outputs.store import DerivedFile
 from storage.tasks import State, Task
 
 VIDEO_ID = re.compile(PREFIX + "([0-9a-f]{32})")
@@ -109,23 +110,26 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
     @router.head("/v1/videos/{video_id}/content", include_in_schema=False)
     @router.get(
         "/v1/videos/{video_id}/content",
-        summary="Download a video or its thumbnail",
+        summary="Download a video, its thumbnail or its spritesheet",
         response_class=Response,
-        responses={**FILE_RESPONSES, **errors(404, 412, 416, 422, 503)},
+        responses={**FILE_RESPONSES, **errors(404, 412, 416, 422, 500, 503, 507)},
     )
     async def download_video(
         video_id: str,
         request: Request,
         variant: Annotated[
-            Literal["video", "thumbnail"], Query(description="The MP4, or a JPEG of one frame.")
+            Literal["video", "thumbnail", "spritesheet"],
+            Query(description="The MP4, a small JPEG of one frame, or a JPEG of 5 x 5 frames."),
         ] = "video",
     ) -> Response:
         """With Range and ETag. A 404 while the video is not completed."""
         task = await context.read_threads.run(_find, context, video_id, request_owner(request))
         if task.state != State.COMPLETED or task.output is None:
             raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
-        key, ending = (task.output.key, "mp4") if variant == "video" else (task.output.poster_key, "jpg")
-        return await deliver(context, key, f"{video_id}.{ending}", request)
+        if variant == "video":
+            return await deliver(context, task.output.key, f"{video_id}.mp4", request)
+        kind = DerivedFile(f"{variant}.jpg")
+        return await deliver_derived(context, task.id, kind, f"{video_id}.{kind}", request)
 
 
 def _add_models(router: APIRouter, models: ModelNames) -> None:

@@ -9,18 +9,22 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from deployments.ingress.concurrency.thread_pool import AsyncOutputReader
 from deployments.ingress.context import AppContext
+from deployments.ingress.derived.maker import source_key
 from deployments.ingress.errors import Forbidden, NotFound
 from deployments.ingress.http_conditions import check_preconditions, is_not_modified, parse_range
 from deployments.ingress.middleware.auth import Unauthorized, bearer_token, request_owner
 from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.schemas import ErrorBody
-from storage.outputs.store import StoredFile
+from storage.outputs.store import DerivedFile, StoredFile, derived_key
 from storage.tasks import State
 
-FILENAME = re.compile(r"ltx2_[0-9a-f]{32}\.(mp4|jpg)")
+FILENAME = re.compile(rf"ltx2_[0-9a-f]{{32}}\.(mp4|jpg|{'|'.join(map(re.escape, DerivedFile))})")
 TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
 """The position of the task id in a filename."""
-MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
+KIND = slice(TASK_ID.stop + 1, None)
+"""The position of the ending in a filename: that of the video or the poster, or the name of a derived file."""
+DERIVED_FILES = {kind.value: kind for kind in DerivedFile}
+MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav"}
 
 
 def described_files(*media_types: str) -> dict[str, Any]:
@@ -49,9 +53,9 @@ def outputs_router(context: AppContext) -> APIRouter:
     @router.head("/outputs/{filename}", include_in_schema=False)
     @router.get(
         "/outputs/{filename}",
-        summary="Download a video or its poster",
+        summary="Download a video, its poster or a file made from it",
         response_class=Response,
-        responses={**FILE_RESPONSES, 404: {"model": ErrorBody}, 422: {"model": ErrorBody}},
+        responses={**FILE_RESPONSES, **{status: {"model": ErrorBody} for status in (404, 422, 500, 503, 507)}},
     )
     async def download_file(
         filename: str,
@@ -59,11 +63,16 @@ def outputs_router(context: AppContext) -> APIRouter:
         expires: Annotated[str, Query(description="Of a signed url.", max_length=20)] = "",
         signature: Annotated[str, Query(description="Of a signed url.", max_length=100)] = "",
     ) -> Response:
-        """The names are in `url` and `poster_url` of a completed task. With API keys these URLs are signed."""
+        """The names are in `url`, `poster_url` and `downloads` of a completed task. With API keys they are signed.
+
+        The files in `downloads` are made from the video when they are first asked for, and then kept beside it.
+        """
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
         if context.settings.api_keys:
             await context.read_threads.run(admit, context, filename, request, (expires, signature))
+        if (kind := DERIVED_FILES.get(filename[KIND])) is not None:
+            return await deliver_derived(context, filename[TASK_ID], kind, filename, request)
         return await deliver(context, f"outputs/{filename}", filename, request)
 
     return router
@@ -97,6 +106,19 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     return await _serve(reads, key, file, filename, request)
+
+
+async def deliver_derived(
+    context: AppContext, task_id: str, kind: DerivedFile, filename: str, request: Request
+) -> Response:
+    """As `deliver`, for a file that is made from the video unless it was made before. Raises NotFound, EncodeFailed."""
+    key = derived_key(task_id, kind)
+    if await context.reads.stat(key) is None:
+        try:
+            await context.derived_files.make(task_id, kind)
+        except FileNotFoundError:
+            raise NotFound(await explain_absence(context, source_key(task_id, kind))) from None
+    return await deliver(context, key, filename, request)
 
 
 async def explain_absence(context: AppContext, key: str) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from models.errors import DoesNotFit, IdempotencyKeyReused, InvalidRequest, QueueFull, TaskCanceled, VideoError
 from models.progress import Stage
 from models.timing import Milestone, TimedStage
+from storage.outputs.store import DerivedFile
 from storage.tasks import ReplicaState, State
 
 OTHER = "other"
@@ -72,6 +73,7 @@ STAGE = Label("stage", tuple(lap.value for lap in TimedStage))
 MILESTONE = Label("mark", tuple(mark.value for mark in Milestone if mark not in (Milestone.PROCESS, Milestone.REPLICA)))
 DELIVERED, TRIED_AGAIN, GIVEN_UP = "delivered", "tried_again", "given_up"
 DELIVERY = Label("outcome", (DELIVERED, TRIED_AGAIN, GIVEN_UP))
+DERIVED_FILE = Label("file", tuple(kind.value for kind in DerivedFile))
 ROUTE = Label("route", bounds="the paths of the API as /openapi.json has them, /mcp and /uploads, or `unmatched`")
 METHOD = Label("method", ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", OTHER))
 STATUS = Label("status", bounds="the status codes that the API gives")
@@ -228,6 +230,14 @@ OUTPUT_BYTES = Metric("ltx2_output_bytes", Kind.COUNTER, "bytes", "Size of the v
 OUTPUT_VIDEO_SECONDS = Metric(
     "ltx2_output_video_seconds", Kind.COUNTER, "seconds", "Length of the videos that were made."
 )
+DERIVED_FILE_DURATION_SECONDS = Metric(
+    "ltx2_derived_file_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "Time to make a file from a completed video when a client first asked for it.",
+    (DERIVED_FILE,),
+    ANSWER_SECONDS,
+)
 WEBHOOKS = Metric(
     "ltx2_webhooks", Kind.COUNTER, "tries", "Tries to deliver a webhook, by what came of them.", (DELIVERY,)
 )
@@ -267,6 +277,7 @@ ALL_METRICS = (
     DECODE_RETRIES,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_SECONDS,
+    DERIVED_FILE_DURATION_SECONDS,
     WEBHOOKS,
     HTTP_REQUESTS,
     HTTP_REQUEST_DURATION_SECONDS,

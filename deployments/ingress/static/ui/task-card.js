@@ -101,7 +101,19 @@ function offer(entry, body, actions) {
   const again = button(body.url ? "Again with another seed" : "Try again", actions.again, body.url ? "small strong" : "small");
   const rest = [again, button("Edit", actions.reuse), curl, button("Remove", actions.remove)];
   if (!body.url) return rest;
-  return [element("a", { class: "small button", href: fileUrl(body.url), download: true, target: "_blank", rel: "noopener" }, "Download"), ...rest];
+  return [link(body.url, "Download"), ...moreFiles(body.downloads), ...rest];
+}
+
+const FILES = { audio: "Audio", last_frame: "Last frame", thumbnail: "Thumbnail", spritesheet: "Spritesheet" };
+
+const link = (url, text) =>
+  element("a", { class: "small button", href: fileUrl(url), download: true, target: "_blank", rel: "noopener" }, text);
+
+/** A menu of the files that the server makes from the video. A video without audio has no audio file. */
+function moreFiles(downloads) {
+  if (!downloads) return [];
+  const links = Object.entries(FILES).filter(([name]) => downloads[name]).map(([name, text]) => link(downloads[name], text));
+  return [element("details", { class: "files" }, element("summary", { class: "small button" }, "More files"), element("div", { class: "buttons" }, ...links))];
 }
 
 function shorten(text) {
