@@ -58,6 +58,7 @@ def ffmpeg(clip: Clip, path: Path) -> None:
     num_frames, height, width, _ = clip.frames.shape
     duration_s = float(num_frames / clip.frame_rate)
     settings = initial_params(lowest_level(width, height, clip.frame_rate), num_frames, duration_s, MAX_BYTES)
+    assert clip.audio is not None
     audio = path.with_suffix(".f32")
     audio.write_bytes(clip.audio.T.tobytes())
     command = [
@@ -79,6 +80,7 @@ def diffusers(clip: Clip, path: Path) -> None:
     import torch
     from diffusers.utils import encode_video
 
+    assert clip.audio is not None
     encode_video(
         torch.from_numpy(clip.frames),
         fps=int(clip.frame_rate),

@@ -25,6 +25,7 @@ HELP = {
     "timeout_s": "seconds after which the task fails if it is not done",
     "webhook_url": "url that the server notifies when the task has ended",
     "quality": "fast skips work with little visible effect",
+    "generate_audio": "a video with audio (the default), or without",
     "fit": "how an image of another shape is fitted to the size",
 }
 """What is said of each of `Options`; without its line here, the parser does not start."""
@@ -76,6 +77,8 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
 def _takes(name: str, hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
     kind: Callable[[str], object] = _seed if name == "seed" else _finite if hint is float else hint
     return {"type": kind, "metavar": "TEXT" if hint is str else "N"}
 

@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     webhook_url: str
     quality: Literal["exact", "fast"]
     fit: Literal["crop", "pad", "match"]
+    generate_audio: bool
 
 
 Image = str | Path | bytes
@@ -181,7 +182,13 @@ def check_target(target: Path) -> None:
 
 def _form(fields: Mapping[str, object]) -> dict[str, str]:
     """Convert form fields to text. None, which only `seed` may have, becomes the empty text."""
-    return {name: "" if value is None else str(value) for name, value in fields.items()}
+    return {name: _form_text(value) for name, value in fields.items()}
+
+
+def _form_text(value: object) -> str:
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return "" if value is None else str(value)
 
 
 def _file(image: Image) -> tuple[str, bytes]:

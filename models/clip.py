@@ -21,11 +21,11 @@ class Clip:
 
     `frames` is uint8: RGB (T, H, W, 3), or YUV 4:2:0 planes (T, H * 3 / 2, W), see models/yuv.py. `audio` is float32
     (channels, samples) in [-1, 1] at `sample_rate_hz`. It may be shorter or longer than the video; the Encoder pads or
-    cuts it. `timings` are the durations of the render's stages.
+    cuts it. None for a video without audio. `timings` are the durations of the render's stages.
     """
 
     frames: npt.NDArray[np.uint8]
-    audio: npt.NDArray[np.float32]
+    audio: npt.NDArray[np.float32] | None
     sample_rate_hz: int
     frame_rate: Fraction
     timings: Timings = field(default_factory=Timings)
@@ -49,7 +49,7 @@ class Clip:
     @property
     def size_bytes(self) -> int:
         """Size of the frames and the audio in memory."""
-        return self.frames.nbytes + self.audio.nbytes
+        return self.frames.nbytes + (0 if self.audio is None else self.audio.nbytes)
 
 
 def largest_clip_bytes(limits: RequestLimits) -> int:

@@ -1,7 +1,8 @@
 """Writes a clip as an MP4 that WhatsApp plays on every phone. Uses PyAV; imports neither Ray nor the stores.
 
 WhatsApp requires H.264 without B-frames below High profile, AAC-LC, one audio stream, yuv420p, `moov` first, and at
-most 16 MB. In addition the file has tagged BT.709 colors, and audio and video end at the same time.
+most 16 MB. In addition the file has tagged BT.709 colors, and audio and video end at the same time. A clip without
+audio becomes a file without an audio stream.
 """
 
 from collections.abc import Iterator, Mapping
@@ -66,7 +67,8 @@ def write_mp4(
         **metadata,
         CREATION_TIME: (made_at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    audio = prepare_audio(clip.audio, clip.sample_rate_hz, round(duration * SAMPLE_RATE_HZ))
+    num_samples = round(duration * SAMPLE_RATE_HZ)
+    audio = None if clip.audio is None else prepare_audio(clip.audio, clip.sample_rate_hz, num_samples)
     with atomic_write(path) as temporary:
         size_bytes = _encode_within(max_bytes, clip, audio, temporary, metadata)
     return Mp4(float(duration), size_bytes)
@@ -82,17 +84,18 @@ def _check(clip: Clip, metadata: Mapping[str, str]) -> None:
         raise EncodeFailed(
             f"frames must be uint8 (T, H, W, 3), or planes (T, H * 3 / 2, W), not {clip.frames.dtype} {shape}"
         )
-    if clip.audio.ndim != 2:  # noqa: PLR2004
+    if clip.audio is not None and clip.audio.ndim != 2:  # noqa: PLR2004
         raise EncodeFailed(f"audio must be (channels, samples), not {clip.audio.shape}")
 
 
 def _encode_within(
-    max_bytes: int | None, clip: Clip, audio: AudioArray, path: Path, metadata: Mapping[str, str]
+    max_bytes: int | None, clip: Clip, audio: AudioArray | None, path: Path, metadata: Mapping[str, str]
 ) -> int:
     """Encode with lower and lower settings until the file fits into `max_bytes`. Returns its size in bytes."""
     num_frames = len(clip.frames)
     level = lowest_level(clip.width, clip.height, clip.frame_rate)
-    settings = initial_params(level, num_frames, float(num_frames / clip.frame_rate), max_bytes)
+    duration_s = float(num_frames / clip.frame_rate)
+    settings = initial_params(level, num_frames, duration_s, max_bytes, has_audio=audio is not None)
     for tries_left in reversed(range(MAX_TRIES)):
         _encode(clip, audio, settings, path, metadata)
         size_bytes = path.stat().st_size
@@ -102,13 +105,17 @@ def _encode_within(
     raise EncodeFailed(f"the video needs {size_bytes} bytes at the lowest quality; {max_bytes} are allowed")
 
 
-def _encode(clip: Clip, audio: AudioArray, settings: EncodeParams, path: Path, metadata: Mapping[str, str]) -> None:
+def _encode(
+    clip: Clip, audio: AudioArray | None, settings: EncodeParams, path: Path, metadata: Mapping[str, str]
+) -> None:
     try:
         with av.open(str(path), "w", format="mp4", container_options=CONTAINER_OPTIONS) as container:
             container.metadata.update({key: _clean(text) for key, text in metadata.items()})
             image = _add_video_stream(container, clip, settings)
-            audio_stream = _add_audio_stream(container, audio, settings)
-            _mux(container, image, clip, _encode_audio(audio_stream, audio))
+            packets: Iterator[AudioPacket] = iter(())
+            if audio is not None:
+                packets = _encode_audio(_add_audio_stream(container, audio, settings), audio)
+            _mux(container, image, clip, packets)
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise

@@ -71,9 +71,11 @@ def lowest_level(width: int, height: int, frame_rate: Fraction) -> Level:
     return LEVELS[-1]
 
 
-def initial_params(level: Level, num_frames: int, duration_s: float, max_bytes: int | None) -> EncodeParams:
-    """The best settings that the level and the size cap allow."""
-    settings = EncodeParams(level.name, CRF, level.max_bit_rate)
+def initial_params(
+    level: Level, num_frames: int, duration_s: float, max_bytes: int | None, *, has_audio: bool = True
+) -> EncodeParams:
+    """The best settings that the level and the size cap allow. Without audio, the video gets the audio's bits too."""
+    settings = EncodeParams(level.name, CRF, level.max_bit_rate, AUDIO_BIT_RATE if has_audio else 0)
     if max_bytes is None:
         return settings
     container_bytes = CONTAINER_BYTES + CONTAINER_BYTES_PER_FRAME * num_frames
@@ -89,7 +91,8 @@ def reduced_params(settings: EncodeParams, size_bytes: int, max_bytes: int) -> E
 
 def minimum_params(settings: EncodeParams) -> EncodeParams:
     """The settings for the smallest file that the codecs can make."""
-    return replace(settings, crf=MAX_CRF, max_bit_rate=MIN_BIT_RATE, audio_bit_rate=MIN_AUDIO_BIT_RATE)
+    audio_bit_rate = min(settings.audio_bit_rate, MIN_AUDIO_BIT_RATE)
+    return replace(settings, crf=MAX_CRF, max_bit_rate=MIN_BIT_RATE, audio_bit_rate=audio_bit_rate)
 
 
 def _with_bit_rate(settings: EncodeParams, bit_rate: float) -> EncodeParams:

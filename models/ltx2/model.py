@@ -136,7 +136,8 @@ class Ltx2Model:
         """Render one clip. Holds the device for the whole call.
 
         `image`, if given, is RGB of the video's aspect ratio, and at least of its size. The clip has the number of
-        frames that was requested (with `length: auto`, that the model chose); its audio is not longer than them.
+        frames that was requested (with `length: auto`, that the model chose); its audio is not longer than them. With
+        `generate_audio: false` the clip has no audio, and neither the audio VAE nor the vocoder runs.
 
         Raises GpuOutOfMemory, RenderFailed, and what `report` raises. None of these errors affects the next call.
         """
@@ -152,9 +153,7 @@ class Ltx2Model:
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, request)
             report(Progress(Stage.DECODING))
-            audio, again = decode_audio_or_retry(self._text_to_video, latents.audio, request)
-            if again:
-                self.decoded_again = (*self.decoded_again, "audio")
+            audio = self._decode_audio(latents, request)
         self._needs_cleanup = False
         if self.profile.tiny:
             draw_watermark(frames)
@@ -231,6 +230,14 @@ class Ltx2Model:
         if again:
             self.decoded_again = (*self.decoded_again, "video, in tiles")
         return frames
+
+    def _decode_audio(self, latents: Latents, request: VideoRequest) -> npt.NDArray[np.float32] | None:
+        if not request.generate_audio:
+            return None
+        audio, again = decode_audio_or_retry(self._text_to_video, latents.audio, request)
+        if again:
+            self.decoded_again = (*self.decoded_again, "audio")
+        return audio
 
     @contextlib.contextmanager
     def _translate_errors(self, request: VideoRequest) -> Iterator[None]:

@@ -110,6 +110,7 @@ class VideoRequest(BaseModel):
     modality_scale: Annotated[
         float, NotBool, Field(ge=0, description="How strongly video and audio follow each other. 1 is off.")
     ] = 3.0
+    generate_audio: Annotated[bool, Field(description="false: a video without audio. The frames stay the same.")] = True
     fit: Annotated[
         ImageFit, Field(description="Image-to-video: how an image of another aspect ratio is fitted to the size.")
     ] = ImageFit.CROP
@@ -304,6 +305,8 @@ def _allowed(name: str, limits: RequestLimits) -> str:
         return f"an http or https url of at most {MAX_URL_CHARS} characters, or null"
     if name in CHOICES:
         return "one of " + ", ".join(CHOICES[name])
+    if VideoRequest.model_fields[name].annotation is bool:
+        return "true or false"
     low, high = limits.bounds()[name]
     kind = "a number" if VideoRequest.model_fields[name].annotation in (float, float | None) else "a whole number"
     multiple = f" and a multiple of {SIDE_MULTIPLE}" if name in ("height", "width") else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ltx2_client.cli_args import parser
+from ltx2_client.cli_args import options, parser
 from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
 from storage.tasks import State
@@ -217,6 +217,11 @@ def test_a_poll_in_words():
         "about 12 s left",
         "about 1 min 20 s left",
     ]
+
+
+def test_audio_is_left_out_on_request_alone():
+    given = [options(parser().parse_args(["generate", PROMPT, *flags])) for flags in ([], ["--no-generate-audio"])]
+    assert given == [{}, {"generate_audio": False}]
 
 
 def test_the_commands_of_the_readme_are_understood():

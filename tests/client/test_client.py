@@ -34,11 +34,12 @@ def test_a_text_becomes_a_file_and_progress_is_told(client, tmp_path):
 
 def test_an_image_becomes_a_file(client, server, tmp_path):
     (tmp_path / "photo.png").write_bytes(image_file())
-    task = client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", seed=None, fit="pad", width=128)
+    options: Options = {"seed": None, "fit": "pad", "width": 128, "generate_audio": False}
+    task = client.generate(PROMPT, tmp_path / "out.mp4", image=tmp_path / "photo.png", **options)
     assert (tmp_path / "out.mp4").read_bytes() == VIDEO
     row = server.tasks.get(task.task_id)
     assert row.input_key is not None
-    assert (row.request.width, row.request.fit) == (128, "pad")
+    assert (row.request.width, row.request.fit, row.request.generate_audio) == (128, "pad", False)
 
 
 def test_an_estimate_says_what_fits_and_makes_nothing(client, server):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from deployments.encoder import mp4
 from deployments.encoder.mp4 import METADATA_KEYS, write_mp4
-from deployments.encoder.rate_control import LEVELS, lowest_level
+from deployments.encoder.rate_control import LEVELS, EncodeParams, initial_params, lowest_level
 from models.clip import Clip
 from models.errors import EncodeFailed
 from models.request.request import VideoRequest
@@ -107,6 +107,36 @@ def test_every_rate_and_length_gives_the_promised_file(tmp_path, frame_rate, num
 def planes_of(frames: np.ndarray) -> np.ndarray:
     """The planes that the Generator sends when it runs on a GPU."""
     return np.stack([mp4._to_yuv(VideoReformatter(), frame).to_ndarray() for frame in frames])
+
+
+def test_a_clip_without_audio_has_no_audio_stream_and_the_same_image(tmp_path):
+    frames = noise(25, 64, 128)
+    silent = write(clip(frames, None), tmp_path / "silent.mp4", max_bytes=None)
+    write(clip(frames, tone(1)), tmp_path / "audio.mp4", max_bytes=None)
+    movie = read_movie(tmp_path / "silent.mp4")
+    assert movie.order.index("moov") < movie.order.index("mdat")
+    assert [track.kind for track in movie.tracks] == ["vide"]
+    assert (movie.movie_s, silent.duration_s) == (1.0, 1.0)
+    decoded = []
+    for name in ("silent", "audio"):
+        with av.open(str(tmp_path / f"{name}.mp4")) as container:
+            decoded.append(np.stack([frame.to_ndarray() for frame in container.decode(video=0)]))
+    assert np.array_equal(*decoded)
+
+
+def test_without_audio_the_image_gets_the_bits_of_the_audio(tmp_path):
+    frames, cap = noise(49, 256, 384), 300_000
+    with_audio = write(clip(frames, tone(49 / 25)), tmp_path / "audio.mp4", cap)
+    silent = write(clip(frames, None), tmp_path / "silent.mp4", cap)
+    assert max(with_audio.size_bytes, silent.size_bytes) <= cap
+    bits = [each.max_bit_rate for each in (_params(cap, has_audio=True), _params(cap, has_audio=False))]
+    assert bits[1] > bits[0]
+    with pytest.raises(EncodeFailed, match="1000 are allowed"):
+        write(clip(noise(25), None), tmp_path / "b.mp4", 1000)
+
+
+def _params(max_bytes: int, *, has_audio: bool) -> EncodeParams:
+    return initial_params(LEVELS[0], 49, 49 / 25, max_bytes, has_audio=has_audio)
 
 
 def test_planes_give_the_promised_file_and_the_very_image_that_rgb_gives(tmp_path):

@@ -138,11 +138,11 @@ def test_every_schema_is_flat_as_narrow_converters_need_it() -> None:
 
 def test_a_video_is_created_awaited_and_opened(served_box: Callable[..., Box], mode: str) -> None:
     box = served_box()
-    made = call(box, "create_video", mode, **SMALL)
+    made = call(box, "create_video", mode, generate_audio=False, **SMALL)
     assert made["status"] == "queued"
     assert made["size"] == "128x64"
     task = box.row(made["video_id"])
-    assert task.request.num_frames == 25
+    assert (task.request.num_frames, task.request.generate_audio) == (25, False)
     assert box.poll(made["video_id"])["state"] == "queued"  # the other routes see it
     box.complete(box.start())
     done = call(box, "wait_for_video", mode, video_id=made["video_id"])
@@ -313,6 +313,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("create_video", {"prompt": PROMPT, "size": "1920x1920", "seconds": 20}, "seconds must be a number from"),
     ("create_video", {"prompt": PROMPT, "seconds": "long"}, 'seconds must be a number from 0.15 to 20.1; "long"'),
     ("create_video", {"prompt": PROMPT, "quality": "best"}, "quality must be one of exact, fast"),
+    ("create_video", {"prompt": PROMPT, "generate_audio": "no"}, "generate_audio must be true or false"),
     ("create_video", {"prompt": PROMPT, "seed": -5}, "seed must be a whole number"),
     ("create_video", {"prompt": PROMPT, "image": "photo.jpg"}, "image must be an http or https url, an upload_id"),
     ("create_video", {"prompt": PROMPT, "image": "data:image/png;base64,!!!"}, "image must be"),

@@ -87,6 +87,7 @@ def test_limits_are_those_of_this_server(open_box):
     )
     text = document(box)
     assert field_rows(text)["width"][1] == "whole number, 64 to 640, multiple of 64"
+    assert field_rows(text)["generate_audio"] == ("`true`", "`true`, `false`")
     assert field_rows(text)["num_inference_steps"][1] == "whole number, 2 to 30"
     assert "at most 12345 bytes" in text
 

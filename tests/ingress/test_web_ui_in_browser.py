@@ -149,9 +149,12 @@ def test_the_form_sends_what_it_shows(visit):
     here.page.get_by_text("Advanced").click()
     here.page.get_by_label("num_inference_steps").fill("12")
     here.page.get_by_label("seed").fill("99")
+    assert here.page.get_by_label("generate_audio").is_checked()
+    here.page.get_by_label("generate_audio").uncheck()
     here.ask("A cat")
     expect(cards(here)).to_have_count(1)
     request = here.box.claim().request
+    assert request.generate_audio is False
     assert (request.prompt, request.width, request.height) == ("A cat", 512, 768)
     assert (request.num_frames, request.num_inference_steps, request.seed) == (49, 12, 99)
 

@@ -143,6 +143,23 @@ def test_frames_between_the_model_s_steps_are_cut_from_the_next(model: Ltx2Model
     assert shorter.audio.shape[1] <= 12 / 25 * 24_000
 
 
+def test_without_audio_the_frames_are_the_same_and_nothing_decodes_audio(model: Ltx2Model, clip: Clip) -> None:
+    calls: list[str] = []
+    parts = {"vocoder": model._text_to_video.vocoder, "audio_vae": model._text_to_video.audio_vae.decoder}
+    handles = [part.register_forward_pre_hook(lambda *_, name=name: calls.append(name)) for name, part in parts.items()]
+    try:
+        silent = model.render(small(generate_audio=False), None, ignore)
+        assert calls == []
+        model.render(small(), None, ignore)
+        assert set(calls) == set(parts)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert silent.audio is None
+    assert silent.size_bytes == silent.frames.nbytes
+    assert np.array_equal(silent.frames, clip.frames)
+
+
 def test_an_ntsc_rate_is_exact(model: Ltx2Model) -> None:
     assert model.render(small(frame_rate=23.976), None, ignore).frame_rate == Fraction(24_000, 1001)
 

@@ -78,6 +78,7 @@ def test_defaults_are_those_of_the_api():
         "cfg_scale_audio": 7.0,
         "modality_scale": 3.0,
         "quality": "exact",
+        "generate_audio": True,
         "timeout_s": None,
         "webhook_url": None,
     }
@@ -110,6 +111,25 @@ def test_an_open_seed_is_drawn_anew_each_time():
 def test_a_request_survives_the_way_through_its_row():
     asked = request(prompt='\x00 \U0001f3a5 quoted "words"\nand lines', frame_rate=29.97, seed=MAX_SEED)
     assert VideoRequest.model_validate_json(asked.model_dump_json()) == asked
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(True, True), (False, False), ("false", False), ("True", True), ("", True)]
+)
+def test_generate_audio_is_true_or_false_also_as_a_form_field(given, meant):
+    assert request(generate_audio=given).generate_audio is meant
+
+
+@pytest.mark.parametrize("given", ["maybe", 2, -1, [], {}, 0.5])
+def test_another_value_of_generate_audio_is_refused(given):
+    with pytest.raises(InvalidRequest, match="generate_audio must be true or false") as refused:
+        request(generate_audio=given)
+    assert refused.value.field == "generate_audio"
+
+
+def test_a_row_of_an_older_server_asks_for_audio():
+    older = request().model_dump_json(exclude={"generate_audio"})
+    assert VideoRequest.model_validate_json(older).generate_audio is True
 
 
 def test_unknown_fields_are_named_in_order():

@@ -123,6 +123,10 @@ def create_schema(limits: RequestLimits) -> dict[str, Any]:
             "maximum": MAX_SEED,
             "description": "The same seed and request give the same video. Leave out for a new one each time.",
         },
+        "generate_audio": {
+            "type": "boolean",
+            "description": "false makes a video without audio. Leave out for audio.",
+        },
         "request_key": {
             "type": "string",
             "minLength": 1,

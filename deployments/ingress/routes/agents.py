@@ -1,5 +1,6 @@
 """Documents for AI agents: /skill.md, which explains how to use this server, and /llms.txt, which points to it."""
 
+import json
 from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
@@ -87,13 +88,15 @@ def _field_row(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _in_json(value: object) -> object:
-    return "null" if value is None else value
+    return json.dumps(value) if value is None or isinstance(value, bool) else value
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
     """The allowed values of a field in words, from its JSON schema."""
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "boolean":
+        return "`true`, `false`"
     if "anyOf" in schema:
         return " or ".join(_allowed(option) for option in schema["anyOf"])
     if schema["type"] == "string":

@@ -17,6 +17,7 @@ export function read(schemas) {
     const input = byId(name);
     if (ELSEWHERE.has(name) || !input) continue;
     if (name === "seed") fields.seed = input.value === "" ? null : wholeNumber(input.value);
+    else if (isSwitch(schema)) fields[name] = input.checked;
     else if (!isNumber(schema)) fields[name] = input.value;
     else if (input.value !== "") fields[name] = Number(input.value);
   }
@@ -30,7 +31,8 @@ export function write(schemas, fields) {
   for (const [name, schema] of Object.entries(schemas)) {
     const input = byId(name);
     if (ELSEWHERE.has(name) || !input) continue;
-    input.value = name in fields ? (fields[name] ?? "") : initial(name, schema);
+    if (isSwitch(schema)) input.checked = fields[name] ?? schema.default;
+    else input.value = name in fields ? (fields[name] ?? "") : initial(name, schema);
   }
 }
 
@@ -49,6 +51,7 @@ function makeInput(name, schema, hint) {
     choice.value = schema.default;
     return choice;
   }
+  if (isSwitch(schema)) return element("input", { ...shared, type: "checkbox", checked: schema.default });
   if (!isNumber(schema)) {
     const area = element("textarea", { ...shared, rows: 2 });
     area.value = schema.default ?? "";
@@ -64,6 +67,7 @@ function makeInput(name, schema, hint) {
 
 const initial = (name, schema) => (name === "seed" ? "" : (schema.default ?? ""));
 const numberOf = (schema) => (schema.anyOf ?? [schema]).find((each) => ["integer", "number"].includes(each.type));
+const isSwitch = (schema) => schema.type === "boolean";
 const isNumber = (schema) => numberOf(schema) !== undefined;
 
 function explain(name, schema) {
