@@ -10,7 +10,7 @@ from ltx2_client.async_client import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
 from ltx2_client.operations import Options
-from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage
+from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 __all__ = [
     "ApiError",
@@ -19,6 +19,7 @@ __all__ = [
     "Client",
     "ClientError",
     "DownloadFailed",
+    "EnhancedPrompt",
     "Estimate",
     "Health",
     "Options",

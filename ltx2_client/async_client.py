@@ -10,7 +10,7 @@ import httpx
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
 from ltx2_client.operations import Options
-from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage
+from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 
 class AsyncClient:
@@ -67,6 +67,12 @@ class AsyncClient:
     ) -> Estimate:
         """Estimate whether a task fits in GPU memory and how long it takes. Creates no task."""
         return await self._run(operations.estimate(prompt, image, options, self._retry_policy))
+
+    async def enhance(
+        self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]
+    ) -> EnhancedPrompt:
+        """Let the server's language model rewrite a prompt. Creates no task."""
+        return await self._run(operations.enhance(prompt, image, options, self._retry_policy))
 
     async def poll(self, task_id: str) -> Task:
         """Get the current state of a task, without waiting for its end."""

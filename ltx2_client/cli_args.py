@@ -25,6 +25,7 @@ HELP = {
     "timeout_s": "seconds after which the task fails if it is not done",
     "webhook_url": "url that the server notifies when the task has ended",
     "quality": "fast skips work with little visible effect",
+    "enhance_prompt": "let the language model of the server's operator rewrite the prompt first",
     "generate_audio": "a video with audio (the default), or without",
     "fit": "how an image of another shape is fitted to the size",
 }

@@ -10,7 +10,7 @@ import httpx
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
 from ltx2_client.operations import Options
-from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage
+from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 
 class Client:
@@ -68,6 +68,12 @@ class Client:
     def estimate(self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]) -> Estimate:
         """Estimate whether a task fits in GPU memory and how long it takes. Creates no task."""
         return self._run(operations.estimate(prompt, image, options, self._retry_policy))
+
+    def enhance(
+        self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]
+    ) -> EnhancedPrompt:
+        """Let the server's language model rewrite a prompt. Creates no task."""
+        return self._run(operations.enhance(prompt, image, options, self._retry_policy))
 
     def poll(self, task_id: str) -> Task:
         """Get the current state of a task, without waiting for its end."""

@@ -21,7 +21,7 @@ from ltx2_client.core import (
 )
 from ltx2_client.download import OK, PARTIAL, UNSATISFIABLE, ResumableDownload
 from ltx2_client.errors import ApiError, DownloadFailed, TaskFailed, Unreachable, UsageError
-from ltx2_client.responses import Cancellation, Estimate, Health, Submitted, Task, TaskPage, from_json
+from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage, from_json
 
 
 class Options(TypedDict, total=False):
@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
     quality: Literal["exact", "fast"]
     fit: Literal["crop", "pad", "match"]
     generate_audio: bool
+    enhance_prompt: bool
 
 
 Image = str | Path | bytes
@@ -72,12 +73,14 @@ def submit(
 
 def estimate(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
     """Estimate memory and duration of a task. Creates no task."""
-    fields = {"prompt": prompt, **options}
-    if image is None:
-        call = Request("POST", "/v1/video/estimate", json=fields)
-    else:
-        call = Request("POST", "/v1/video/estimate", form=_form(fields), image=_file(image))
+    call = _post("/v1/video/estimate", {"prompt": prompt, **options}, image)
     return _parse(Estimate, (yield from send_with_retry(call, retry_policy)))
+
+
+def enhance(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[EnhancedPrompt]:
+    """Let the server's language model rewrite a prompt. Creates no task."""
+    call = _post("/v1/video/enhance", {"prompt": prompt, **options}, image)
+    return _parse(EnhancedPrompt, (yield from send_with_retry(call, retry_policy)))
 
 
 def poll(task_id: str, retry_policy: RetryPolicy) -> Operation[Task]:
@@ -187,6 +190,13 @@ def check_target(target: Path) -> None:
         raise UsageError(f"{str(target)!a} cannot be the name of a file: {error}") from error
     if not os.access(target.absolute().parent, os.W_OK):
         raise UsageError(f"{target.parent} is not writable")
+
+
+def _post(path: str, fields: Mapping[str, object], image: Image | None) -> Request:
+    """A body of fields: JSON, or a form with the image."""
+    if image is None:
+        return Request("POST", path, json=fields)
+    return Request("POST", path, form=_form(fields), image=_file(image))
 
 
 def _form(fields: Mapping[str, object]) -> dict[str, str]:

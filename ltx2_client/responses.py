@@ -82,6 +82,14 @@ class TaskPage:
 
 
 @dataclass(frozen=True)
+class EnhancedPrompt:
+    """A prompt, and what the server's language model made of it."""
+
+    prompt: str
+    enhanced_prompt: str
+
+
+@dataclass(frozen=True)
 class Cancellation:
     """The result of a cancel. `outcome` is `canceled`, `deleted` or `already_deleted`."""
 

@@ -5,6 +5,7 @@
     |   |-- ImageTooLarge     the image file has too many bytes
     |   `-- DoesNotFit        the request needs more GPU memory than is available
     |-- IdempotencyKeyReused  the key was used before with another request
+    |-- EnhancementFailed     the language model did not rewrite the prompt
     |-- QueueFull             the queue has reached its limit
     |-- TaskCanceled          this worker no longer owns the task: canceled, reclaimed or past its deadline
     |-- ModelUnavailable      the model could not be loaded
@@ -81,6 +82,13 @@ class IdempotencyKeyReused(VideoError):
     """The idempotency key was used before with another request."""
 
     code = "idempotency_key_reused"
+
+
+class EnhancementFailed(VideoError):
+    """The language model did not rewrite the prompt."""
+
+    code = "enhancement_failed"
+    retryable = True
 
 
 class QueueFull(VideoError):

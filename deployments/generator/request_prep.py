@@ -10,7 +10,7 @@ from models.clip import Clip
 from models.errors import RenderFailed, StoreUnavailable
 from models.memory.estimate import check_fits, check_tiny_fits
 from models.memory.host import free_host_bytes
-from models.request.adjustments import chosen_duration
+from models.request.adjustments import chosen_duration, made_at_submit
 from models.request.request import RequestLimits
 from storage.outputs.store import OutputStore
 from storage.sql.workers import WorkerQueries
@@ -26,10 +26,11 @@ logger = logging.getLogger("ray.serve")
 
 def apply_adjustments(task: Task, model: "Ltx2Model", tasks: WorkerQueries) -> Task:
     """Record which fields of the request the model replaces. Returns the task with these adjustments."""
-    adjustments = model.find_adjustments(task.request)
+    found = model.find_adjustments(task.request)
+    adjustments = (*made_at_submit(task.adjustments), *found)
     if adjustments == task.adjustments:
         return task
-    for each in adjustments:
+    for each in found:
         logger.info("task %s: %s is %s: %s", task.id, each.field, each.used, each.reason)
     with suppress(StoreUnavailable):
         tasks.record_adjustments(task, adjustments)

@@ -17,6 +17,7 @@ from deployments.ingress.middleware.security import add_security_middleware, ope
 from deployments.ingress.openai.routes import openai_router
 from deployments.ingress.openai.schemas import OpenAIErrorBody
 from deployments.ingress.openapi import install_openapi_route
+from deployments.ingress.prompts.routes import prompts_router
 from deployments.ingress.routes.agents import skill_router
 from deployments.ingress.routes.delete_task import deletion_router
 from deployments.ingress.routes.docs import describe_webhooks, swagger_ui_router
@@ -59,7 +60,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.include_router(video_router(context, watcher), **closed)
     app.include_router(events_router(context, watcher), **closed)
     about_tasks = (tasks_router, list_tasks_router, deletion_router, resend_router)
-    for make_router in (estimate_router, usage_router, *about_tasks, outputs_router):
+    for make_router in (estimate_router, prompts_router, usage_router, *about_tasks, outputs_router):
         app.include_router(make_router(context), **closed)
     app.include_router(openai_router(context, watcher), **openapi_security(context.settings, OpenAIErrorBody))
     app.include_router(mcp_router(context, mcp_server))

@@ -12,6 +12,7 @@ from deployments.ingress.derived.maker import DerivedFileMaker
 from deployments.ingress.images.fetching import ImageFetcher
 from deployments.ingress.missing_files import MissingFiles
 from deployments.ingress.model_info import ModelInfoCache
+from deployments.ingress.prompts.enhancer import PromptEnhancer
 from deployments.ingress.throughput.estimator import ThroughputEstimator
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.observability.tracing import NOOP_TRACER, Tracer
@@ -113,6 +114,17 @@ class AppContext:
     def image_fetcher(self) -> ImageFetcher:
         """Fetches images that clients name by url."""
         return ImageFetcher(self.settings)
+
+    @cached_property
+    def enhancer(self) -> PromptEnhancer:
+        """Rewrites prompts with the operator's language model, if there is one."""
+        return PromptEnhancer(self.settings.enhance, self.settings.limits.max_prompt_chars, self.metrics)
+
+    @cached_property
+    def enhancements(self) -> ConcurrencyLimit:
+        """Limits prompts that are being rewritten."""
+        most = self.settings.enhance.max_concurrent
+        return self.concurrency_limit(most, "prompt enhancements", "too_many_enhancements", "try again in a moment")
 
     @cached_property
     def missing_files(self) -> MissingFiles:

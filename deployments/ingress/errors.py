@@ -14,6 +14,7 @@ from deployments.ingress.openai.schemas import PATHS, openai_error
 from deployments.ingress.schemas import Dimensions, ErrorBody
 from models.errors import (
     DoesNotFit,
+    EnhancementFailed,
     IdempotencyKeyReused,
     ImageTooLarge,
     InvalidRequest,
@@ -40,6 +41,7 @@ STATUS: dict[type[VideoError], int] = {
     InvalidRequest: 422,
     IdempotencyKeyReused: 422,
     QueueFull: 429,
+    EnhancementFailed: 503,
     StorageFull: 507,
     StoreUnavailable: 503,
 }

@@ -50,8 +50,8 @@ class AdjustedField(BaseModel):
     """A parameter of the request that the model cannot use as given."""
 
     field: str
-    given: int | float | str
-    used: int | float | str
+    given: bool | int | float | str
+    used: bool | int | float | str
     reason: str
 
 

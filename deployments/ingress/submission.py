@@ -13,6 +13,7 @@ from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull, StorageFull
+from models.request.adjustments import ENHANCED, Adjustment
 from models.request.request import VideoRequest, draws_seed, parse_request
 from storage.outputs.store import input_key
 from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
@@ -38,6 +39,8 @@ class Submission:
     key: str | None
     owner: str = ANONYMOUS
     context: RequestContext = field(default_factory=RequestContext)
+    enhancement: Adjustment | None = None
+    """What came of `enhance_prompt`, if the request asks for it."""
 
 
 def check_admission(context: AppContext, submission: Submission) -> Task | None:
@@ -59,13 +62,14 @@ def submit_request(context: AppContext, submission: Submission) -> Task:
     """
     new = _new_task(context, submission)
     if submission.image is None:
-        return _submit(context, replace(new, adjustments=adjust_to_model(context, new.request, from_image=False)))
+        adjusted = adjust_to_model(context, new.request, from_image=False)
+        return _submit(context, replace(new, adjustments=(*new.adjustments, *adjusted)))
     fitted = DECODER_POOL.fit(submission.image, new.request, context.settings.limits)
     request, key = fitted.request, input_key(new.id)
     adjusted = adjust_to_model(context, request, from_image=True)
     context.outputs.put(key, fitted.content)
     try:
-        task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjusted))
+        task = _submit(context, replace(new, request=request, input_key=key, adjustments=(*new.adjustments, *adjusted)))
     except BaseException:
         context.outputs.delete(key)
         raise
@@ -78,14 +82,19 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     """Build the task from its fields, before its image is read. Raises VideoError if the server refuses it."""
     settings = context.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
+    context.enhancer.check_request(request)
     idempotency = _idempotency(submission, request)
     check_space(context)
+    enhancement = submission.enhancement
+    if enhancement is not None and enhancement.reason == ENHANCED:
+        request = request.model_copy(update={"prompt": enhancement.used})
     return NewTask(
         request,
         context.model,
         submission.base_url,
         idempotency=idempotency,
         owner=submission.owner,
+        adjustments=() if enhancement is None else (enhancement,),
         context=submission.context,
     )
 

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsError as SourceError
 
 from deployments.settings.api_keys import ApiKey, check_keys
 from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
+from deployments.settings.enhance import API_KEY_VARIABLE, EnhanceSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
 from deployments.settings.sections import (
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     limits: RequestLimits = RequestLimits()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    enhance: EnhanceSettings = EnhanceSettings()
     ingress: IngressSettings = IngressSettings()
     dispatcher: DispatcherSettings = DispatcherSettings()
     generator: GeneratorSettings = GeneratorSettings()
@@ -126,6 +128,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
         check_keys(self.api_keys)
+        return self
+
+    @model_validator(mode="after")
+    def _check_enhance(self) -> Self:
+        if (self.enhance.base_url is None) != (self.enhance.model is None):
+            raise ValueError("enhance.base_url and enhance.model must be set together")
         return self
 
     def __init__(self, **values: Any) -> None:
@@ -158,14 +166,23 @@ class Settings(BaseSettings):
         webhooks = self.webhooks
         if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
             raise SettingsError(f"setting webhooks.secret: it must come from the environment, as {SECRET_VARIABLE}")
-        bare = {"webhooks": webhooks.model_copy(update={"secret": None})}
+        enhance = self.enhance
+        if enhance.api_key is not None and enhance != enhance.with_api_key(os.environ):
+            raise SettingsError(f"setting enhance.api_key: it must come from the environment, as {API_KEY_VARIABLE}")
+        bare = {
+            "webhooks": webhooks.model_copy(update={"secret": None}),
+            "enhance": enhance.model_copy(update={"api_key": None}),
+        }
         return self.model_copy(update={**bare, "database_url": without_password(self.database_url)})
 
     def with_secrets(self) -> "Settings":
         """Copy the settings with the secrets from the environment of this process."""
         database_url = with_password(self.database_url, os.environ)
-        webhooks = self.webhooks.with_secret(os.environ)
-        return self.model_copy(update={"webhooks": webhooks, "database_url": database_url})
+        secrets = {
+            "webhooks": self.webhooks.with_secret(os.environ),
+            "enhance": self.enhance.with_api_key(os.environ),
+        }
+        return self.model_copy(update={**secrets, "database_url": database_url})
 
     def with_absolute_paths(self) -> "Settings":
         """Copy the settings with absolute paths: replicas may have another working directory."""

@@ -14,7 +14,7 @@ CREDENTIALS = re.compile(r"//.*@")
 """The credentials in a url, which must not be logged."""
 SERVICE_HOST = "_SERVICE_HOST"
 """End of a variable that Kubernetes sets for each service in a container, along with others for the same service."""
-HIDDEN = frozenset({"api_keys", "secret"})
+HIDDEN = frozenset({"api_key", "api_keys", "secret"})
 """Values of these settings are never shown: they may be secrets, or an API key given instead of its hash."""
 
 

@@ -16,6 +16,7 @@ NO_GUIDANCE = "a distilled model has its guidance built in"
 NO_DURATION_HEAD = "the model cannot tell how long a video should be"
 CHOSEN = "the model chose it for this prompt"
 TRUNCATED = "the model reads no more of a text, and leaves out its end"
+ENHANCED = "a language model rewrote it, as enhance_prompt asks"
 OWN_DEFAULT = "it was left out, and this is the model's own default"
 
 
@@ -34,14 +35,32 @@ def find_adjustments(request: VideoRequest, profile: CheckpointProfile) -> tuple
     return (*_defaults(request, profile), *_refused(request, profile))
 
 
+def enhanced_prompt(given: str, used: str) -> Adjustment:
+    """The record of a prompt that a language model has rewritten."""
+    return Adjustment("prompt", given, used, ENHANCED)
+
+
+def failed_enhancement(why: str) -> Adjustment:
+    """The record of a prompt that is used as it was given, although `enhance_prompt` asks for another."""
+    return Adjustment("enhance_prompt", True, False, f"{why}; the prompt is used as you gave it")
+
+
+def made_at_submit(adjustments: Iterable[Adjustment]) -> tuple[Adjustment, ...]:
+    """The adjustments that do not come from the model, which cannot find them again."""
+    return tuple(each for each in adjustments if each.reason == ENHANCED or each.field == "enhance_prompt")
+
+
 def visible_to_client(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
     """The adjustments to report to the client: those of values that it gave."""
     return [each for each in adjustments if each.given is not None]
 
 
 def apply_adjustments(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
-    """The request as it is rendered. A truncated text stays unchanged here: the model truncates it itself."""
-    changed = [each for each in adjustments if each.reason != TRUNCATED]
+    """The request as it is rendered.
+
+    A truncated text stays unchanged here: the model truncates it itself. A rewritten prompt is in the request already.
+    """
+    changed = [each for each in adjustments if each.reason not in (TRUNCATED, ENHANCED)]
     return request.model_copy(update={each.field: _as_field(each.field, each.used) for each in changed})
 
 

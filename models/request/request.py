@@ -110,6 +110,13 @@ class VideoRequest(BaseModel):
     modality_scale: Annotated[
         float, NotBool, Field(ge=0, description="How strongly video and audio follow each other. 1 is off.")
     ] = 3.0
+    enhance_prompt: Annotated[
+        bool,
+        Field(
+            description="true: a language model of the server's operator rewrites the prompt first; `adjusted` has the "
+            "new text. Where there is none, a 422."
+        ),
+    ] = False
     generate_audio: Annotated[bool, Field(description="false: a video without audio. The frames stay the same.")] = True
     fit: Annotated[
         ImageFit, Field(description="Image-to-video: how an image of another aspect ratio is fitted to the size.")

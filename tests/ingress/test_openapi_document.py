@@ -13,6 +13,7 @@ VERBS = {
     "create",
     "delete",
     "download",
+    "enhance",
     "estimate",
     "follow",
     "get",

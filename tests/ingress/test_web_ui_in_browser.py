@@ -25,6 +25,7 @@ from models.request.adjustments import FIXED_STEPS, Adjustment
 from storage.tasks import ANONYMOUS, Failure, State, Task
 from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
+from tests.ingress.language_model import WRITTEN, serve_language_model
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -559,3 +560,24 @@ def test_the_api_page_needs_no_other_host_and_describes_every_route(visit):
     described = [*document["paths"].values(), *document["webhooks"].values()]
     count = sum(len(methods) for methods in described)
     expect(here.page.locator(".opblock")).to_have_count(count)
+
+
+def test_a_prompt_is_written_out_by_the_language_model_and_taken_back(visit):
+    with serve_language_model() as language_model:
+        page = visit(enhance=language_model.settings).page
+        prompt = page.get_by_label("Prompt", exact=True)
+        prompt.fill(PROMPT)
+        page.get_by_role("button", name="Write it out").click()
+        expect(prompt).to_have_value(WRITTEN)
+        page.get_by_role("button", name="Back to mine").click()
+        expect(prompt).to_have_value(PROMPT)
+        prompt.fill(f"{PROMPT} At night.")
+        page.get_by_role("button", name="Write it out").click()
+        expect(prompt).to_have_value(WRITTEN)
+        assert "At night." in language_model.asked[-1]["messages"][1]["content"]
+
+
+def test_without_a_language_model_the_page_offers_none(visit):
+    page = visit().page
+    expect(page.locator("#server")).to_contain_text("sleeps")
+    expect(page.get_by_role("button", name="Write it out")).to_be_hidden()

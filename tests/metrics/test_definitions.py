@@ -95,6 +95,13 @@ def test_starting_at_zero_takes_all_values_of_the_labels_that_are_not_fixed() ->
 
 def test_every_error_that_can_end_a_task_has_its_code() -> None:
     codes = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, VideoError)}
-    refusals = {"invalid_request", "image_too_large", "idempotency_key_reused", "queue_full", "canceled"}
+    refusals = {
+        "invalid_request",
+        "image_too_large",
+        "idempotency_key_reused",
+        "queue_full",
+        "canceled",
+        "enhancement_failed",
+    }
     assert codes - refusals <= set(CODE.values)
     assert not refusals & set(CODE.values)

@@ -79,6 +79,7 @@ def test_defaults_are_those_of_the_api():
         "modality_scale": 3.0,
         "quality": "exact",
         "generate_audio": True,
+        "enhance_prompt": False,
         "timeout_s": None,
         "webhook_url": None,
     }

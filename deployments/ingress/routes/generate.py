@@ -14,6 +14,7 @@ from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.prompts.routes import asks_for_enhancement, enhance_or_keep
 from deployments.ingress.request_body.openapi import form_body, json_body, json_image_body
 from deployments.ingress.request_body.reading import read_any, read_json
 from deployments.ingress.routes.tasks import task_response
@@ -130,7 +131,11 @@ async def submit_task(context: AppContext, request: Request, fields: Mapping[str
             request_owner(request) or ANONYMOUS,
             replace(origin, traceparent=span.traceparent),
         )
-        known = None if image is None else await context.write_threads.run(check_admission, context, submission)
+        enhances = asks_for_enhancement(context, fields)
+        checks_first = enhances or image is not None
+        known = await context.write_threads.run(check_admission, context, submission) if checks_first else None
+        if enhances and known is None:
+            submission = replace(submission, enhancement=await enhance_or_keep(context, fields, image))
         task = await threads.run(submit_request, context, submission) if known is None else known
     await context.notify_dispatchers()
     with log_context.bind_task(task):

@@ -36,6 +36,9 @@ class Health(BaseModel):
         float | None,
         Field(description="When an operator paused the start of tasks; null if not paused. Tasks are still accepted."),
     ] = None
+    enhances_prompts: Annotated[
+        bool, Field(description="Whether a language model can rewrite prompts: `enhance_prompt`, /v1/video/enhance.")
+    ]
     keys_required: Annotated[bool, Field(description="Whether the other routes require an API key.")]
     notices: list[str] = []
     versions: dict[str, str]
@@ -52,7 +55,12 @@ def health_router(context: AppContext) -> APIRouter:
     async def get_health() -> JSONResponse:
         """200 while the server can accept tasks and store and serve videos; 503 with the reason otherwise."""
         notices = [*context.notices, *context.dynamic_notices(), *context.missing_files.notices()]
-        same: dict[str, Any] = {"keys_required": keys_required, "notices": notices, "versions": versions}
+        same: dict[str, Any] = {
+            "enhances_prompts": context.settings.enhance.is_configured,
+            "keys_required": keys_required,
+            "notices": notices,
+            "versions": versions,
+        }
         try:
             found = await context.health_threads.run(_look, context)
         except StoreUnavailable as error:

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from models.errors import DoesNotFit, IdempotencyKeyReused, InvalidRequest, QueueFull, TaskCanceled, VideoError
+from models.errors import (
+    DoesNotFit,
+    EnhancementFailed,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    QueueFull,
+    TaskCanceled,
+    VideoError,
+)
 from models.progress import Stage
 from models.timing import Milestone, TimedStage
 from storage.outputs.store import DerivedFile
@@ -33,7 +41,7 @@ class Label:
 
 
 OUTCOME = Label("outcome", (State.COMPLETED.value, State.FAILED.value, State.CANCELED.value))
-END_NO_TASK = (InvalidRequest, IdempotencyKeyReused, QueueFull, TaskCanceled)
+END_NO_TASK = (InvalidRequest, EnhancementFailed, IdempotencyKeyReused, QueueFull, TaskCanceled)
 """Errors that refuse a request before it is a task, or take a task from its worker. They do not fail a task."""
 
 
@@ -72,6 +80,8 @@ GENERATOR = Label("state", tuple(state.value for state in ReplicaState))
 STAGE = Label("stage", tuple(lap.value for lap in TimedStage))
 MILESTONE = Label("mark", tuple(mark.value for mark in Milestone if mark not in (Milestone.PROCESS, Milestone.REPLICA)))
 DELIVERED, TRIED_AGAIN, GIVEN_UP = "delivered", "tried_again", "given_up"
+ENHANCED, NOT_ENHANCED = "enhanced", "failed"
+ENHANCEMENT = Label("outcome", (ENHANCED, NOT_ENHANCED))
 DELIVERY = Label("outcome", (DELIVERED, TRIED_AGAIN, GIVEN_UP))
 DERIVED_FILE = Label("file", tuple(kind.value for kind in DerivedFile))
 ROUTE = Label("route", bounds="the paths of the API as /openapi.json has them, /mcp and /uploads, or `unmatched`")
@@ -241,6 +251,14 @@ DERIVED_FILE_DURATION_SECONDS = Metric(
 WEBHOOKS = Metric(
     "ltx2_webhooks", Kind.COUNTER, "tries", "Tries to deliver a webhook, by what came of them.", (DELIVERY,)
 )
+PROMPT_ENHANCEMENT_DURATION_SECONDS = Metric(
+    "ltx2_prompt_enhancement_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From asking the language model for a prompt to its answer.",
+    (ENHANCEMENT,),
+    ANSWER_SECONDS,
+)
 HTTP_REQUESTS = Metric(
     "ltx2_http_requests",
     Kind.COUNTER,
@@ -279,6 +297,7 @@ ALL_METRICS = (
     OUTPUT_VIDEO_SECONDS,
     DERIVED_FILE_DURATION_SECONDS,
     WEBHOOKS,
+    PROMPT_ENHANCEMENT_DURATION_SECONDS,
     HTTP_REQUESTS,
     HTTP_REQUEST_DURATION_SECONDS,
 )

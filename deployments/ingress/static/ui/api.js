@@ -86,14 +86,23 @@ export async function submit(fields, image) {
 }
 
 function submitOnce(fields, image, headers) {
+  return post(image === null ? "v1/video/async_t2v" : "v1/video/async_i2v", fields, image, headers);
+}
+
+/** Let the server's language model write out a prompt. Returns the text; creates no task. */
+export async function enhance(fields, image) {
+  return (await post("v1/video/enhance", fields, image, {})).enhanced_prompt;
+}
+
+function post(path, fields, image, headers) {
   if (image === null) {
     const body = JSON.stringify(fields);
-    return call("v1/video/async_t2v", { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body });
+    return call(path, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body });
   }
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value ?? "");
   form.append("image", image);
-  return call("v1/video/async_i2v", { method: "POST", headers, body: form });
+  return call(path, { method: "POST", headers, body: form });
 }
 
 // crypto.randomUUID is not there on plain http to another host.

@@ -5,6 +5,7 @@ import { byId, element } from "./dom.js";
 import * as inputs from "./parameters.js";
 import { chosenImage, listenForImages, setImage } from "./image-input.js";
 import { clearProblems, showProblem } from "./errors.js";
+import { listenForEnhance } from "./enhance.js";
 import { framesFor, shapes } from "./dimensions.js";
 
 const EXAMPLES = {
@@ -35,6 +36,7 @@ export async function openComposer(onSubmitted) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(onSubmitted);
   });
   byId("prompt").addEventListener("input", count);
+  listenForEnhance(() => [collect(), chosenImage()], count);
   schemas = await api.parameters();
   inputs.makeInputs(schemas);
   offerShapes();
@@ -54,13 +56,19 @@ export function fill(fields) {
   count();
 }
 
+/** The fields to send. */
+function collect() {
+  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas) };
+  if (!chosenImage()) delete fields.fit;
+  return fields;
+}
+
 async function send(onSubmitted) {
   const button = byId("submit");
   if (button.disabled) return;
   clearProblems();
   const image = chosenImage();
-  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas) };
-  if (!image) delete fields.fit;
+  const fields = collect();
   button.disabled = true;
   try {
     onSubmitted(fields, image, await api.submit(fields, image));

@@ -6,6 +6,7 @@ import { byId, element } from "./dom.js";
 import { add, openGallery } from "./task-list.js";
 import { openKeyForm, setRequired } from "./api-key.js";
 import { clearProblems, showProblem } from "./errors.js";
+import { offerEnhance } from "./enhance.js";
 
 const HEALTH_INTERVAL_MS = 15000;
 const MODEL_STATES = {
@@ -31,6 +32,7 @@ async function showHealth() {
   const waiting = queue?.queued ? `, ${queue.queued} waiting` : "";
   server.textContent = `${model.name} ${MODEL_STATES[model.state] ?? model.state}${waiting}`;
   showBanners(health);
+  offerEnhance(health);
 }
 
 function showBanners({ model, notices = [] }) {

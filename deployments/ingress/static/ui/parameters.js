@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 
-const ELSEWHERE = new Set(["prompt", "image", "webhook_url"]);
+const ELSEWHERE = new Set(["prompt", "image", "webhook_url", "enhance_prompt"]);
 
 export function makeInputs(schemas) {
   for (const [name, schema] of Object.entries(schemas)) {

@@ -1,0 +1,86 @@
+"""The route that rewrites a prompt, and the same for a submit that asks for it."""
+
+import io
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from deployments.ingress.concurrency.limits import upload_slot
+from deployments.ingress.context import AppContext
+from deployments.ingress.errors import NotSupported
+from deployments.ingress.images.decoder_pool import DECODER_POOL
+from deployments.ingress.prompts.enhancer import NOT_CONFIGURED
+from deployments.ingress.request_body.openapi import form_body, json_image_body
+from deployments.ingress.request_body.reading import read_any
+from deployments.ingress.schemas import ErrorBody
+from models.errors import EnhancementFailed
+from models.request.adjustments import Adjustment, enhanced_prompt, failed_enhancement
+from models.request.json_schema import request_schema
+from models.request.request import VideoRequest, parse_request
+
+REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
+MAX_SIDE_PX = 896
+"""The longest side of the image that the language model sees: what Gemma 3 looks at."""
+
+
+class EnhancedPrompt(BaseModel):
+    """The answer of the route."""
+
+    prompt: Annotated[str, Field(description="The prompt that you sent.")]
+    enhanced_prompt: Annotated[str, Field(description="The prompt as the language model wrote it.")]
+
+
+def prompts_router(context: AppContext) -> APIRouter:
+    """Create the router of the enhance route."""
+    router = APIRouter(tags=["video"])
+    schema, about = request_schema(context.settings.limits), "The image for the first frame."
+    content = form_body(schema, "image", about) | json_image_body(schema, "image", about)
+    body = {"requestBody": {"required": True, "content": content}}
+
+    @router.post("/v1/video/enhance", summary="Enhance a prompt", responses=REFUSALS, openapi_extra=body)
+    async def enhance_prompt(request: Request) -> EnhancedPrompt:
+        """Takes the body of a submit and rewrites its prompt. Creates no task."""
+        with upload_slot(context.uploads, request):
+            fields, image = await read_any(request, context.settings)
+            if not context.settings.enhance.is_configured:
+                raise NotSupported(NOT_CONFIGURED)
+            asked = parse_request(fields, context.settings.limits)
+            text = await enhance(context, asked, image)
+        return EnhancedPrompt(prompt=asked.prompt, enhanced_prompt=text)
+
+    return router
+
+
+def asks_for_enhancement(context: AppContext, fields: Mapping[str, object]) -> bool:
+    """Whether a submit asks for another prompt. Raises InvalidRequest."""
+    return "enhance_prompt" in fields and parse_request(fields, context.settings.limits).enhance_prompt
+
+
+async def enhance_or_keep(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> Adjustment:
+    """Rewrite the prompt of a submit, or say why it stays as it is. Raises InvalidRequest, TooManyRequests."""
+    asked = parse_request(fields, context.settings.limits)
+    try:
+        return enhanced_prompt(asked.prompt, await enhance(context, asked, image))
+    except EnhancementFailed as error:
+        return failed_enhancement(error.message)
+
+
+async def enhance(context: AppContext, request: VideoRequest, image: bytes | None) -> str:
+    """Rewrite a prompt. Raises EnhancementFailed, InvalidRequest for the image, TooManyRequests."""
+    with context.enhancements.acquire():
+        seen = None if image is None else await context.image_threads.run(_shrink, context, request, image)
+        return await context.enhancer.enhance(request, seen)
+
+
+def _shrink(context: AppContext, request: VideoRequest, image: bytes) -> bytes:
+    """The first frame as a small JPEG. The file of a client is decoded in a process of its own."""
+    fitted = DECODER_POOL.fit(image, request, context.settings.limits)
+    with Image.open(io.BytesIO(fitted.content)) as frame:
+        small = frame.convert("RGB")
+        small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
+        target = io.BytesIO()
+        small.save(target, "JPEG", quality=85)
+        return target.getvalue()
