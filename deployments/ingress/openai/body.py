@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deployments.ingress.openai.dimensions import SIZE
+from deployments.ingress.dimensions import SIZE
 from deployments.ingress.openai.mapping import EXACT_WORDS, EXTRA_BODY, EXTRA_PARAMS, IMAGE, ONE_VIDEO, RENAMED_EXTRA
 from deployments.ingress.openai.model_names import ModelNames
 from deployments.ingress.request_body.openapi import form_body, json_body

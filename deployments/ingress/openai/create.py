@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
+from deployments.ingress.dimensions import describe_shapes
 from deployments.ingress.errors import NotFound, error_response, name_fields
 from deployments.ingress.openai.body import create_body
 from deployments.ingress.openai.mapping import IMAGE_NAMES, Translated, merge_extra_body, translate
@@ -120,9 +121,7 @@ def _in_client_words(error: DoesNotFit, translated: Translated) -> DoesNotFit:
     name = translated.names.get(error.field, "seconds" if error.field == "num_frames" else "size")
     given = NOTHING if translated.given[name] is None else translated.given[name]
     rate = float(str(translated.fields.get("frame_rate", VideoRequest.model_fields["frame_rate"].default)))
-    ways = " or ".join(
-        f"{each['width']}x{each['height']} for {each['num_frames'] / rate:.4g} seconds" for each in error.nearest
-    )
+    ways = describe_shapes(error.nearest, rate)
     return DoesNotFit(name, given, f"what fits into the GPU's memory: {ways}", error.nearest)
 
 
