@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployments.ingress.dimensions import count_frames, nearest_side, parse_number, parse_size
-from deployments.ingress.openai.model_names import ModelNames
+from deployments.ingress.model_names import ModelNames
 from deployments.ingress.request_body.reading import ImageNames
 from deployments.ingress.schemas import AdjustedField
 from models.errors import InvalidRequest

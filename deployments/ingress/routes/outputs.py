@@ -1,7 +1,9 @@
 """Serves output files over HTTP from any output store, with Range, ETag and conditional requests."""
 
 import re
+from collections.abc import Mapping
 from email.utils import formatdate
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -97,6 +99,21 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     return await _serve(reads, key, file, filename, request)
+
+
+async def send_whole_file(
+    context: AppContext, key: str, filename: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    """Return a whole file, to be saved under `filename`. Never redirects. Raises NotFound."""
+    file = await context.reads.stat(key)
+    if file is None:
+        raise NotFound(await explain_absence(context, key))
+    headers = {"Content-Length": str(file.size_bytes), **save_as(filename), **headers}
+    try:
+        content = await context.reads.open(key, 0, file.size_bytes)
+    except FileNotFoundError:
+        raise NotFound("there is no such file") from None
+    return StreamingResponse(content, 200, headers, MEDIA_TYPES[key.rpartition(".")[2]])
 
 
 async def explain_absence(context: AppContext, key: str) -> str:
