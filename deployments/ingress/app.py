@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.ltx_api.routes import ltx_router
+from deployments.ingress.ltx_api.schemas import LtxErrorBody
 from deployments.ingress.mcp.routes import mcp_router
 from deployments.ingress.mcp.server import McpServer
 from deployments.ingress.mcp.tools import Tools
@@ -32,6 +34,7 @@ from deployments.ingress.routes.tasks import tasks_router
 from deployments.ingress.routes.usage import usage_router
 from deployments.ingress.routes.web_ui import page_router
 from deployments.ingress.task_watcher import TaskWatcher
+from deployments.ingress.uploads.routes import uploads_router
 from deployments.ingress.webhooks.lifespan import lifespan
 
 DESCRIPTION = "Text or an image in, a video with sound out. Submit a task, poll it, download the MP4."
@@ -63,7 +66,9 @@ def create_app(context: AppContext) -> FastAPI:
     for make_router in (estimate_router, prompts_router, usage_router, *about_tasks, outputs_router):
         app.include_router(make_router(context), **closed)
     app.include_router(openai_router(context, watcher), **openapi_security(context.settings, OpenAIErrorBody))
+    app.include_router(ltx_router(context, watcher), **openapi_security(context.settings, LtxErrorBody))
     app.include_router(mcp_router(context, mcp_server))
+    app.include_router(uploads_router(context))
     for make_router in (health_router, skill_router, page_router):
         app.include_router(make_router(context))
     app.include_router(swagger_ui_router())

@@ -1,4 +1,7 @@
-"""Maps domain errors to HTTP answers: one table of statuses, one body. Under OpenAI's paths, the body is OpenAI's."""
+"""Maps domain errors to HTTP answers: one table of statuses, one body.
+
+Under the paths of OpenAI's API and of the hosted LTX API, the body is theirs.
+"""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from deployments.ingress.ltx_api.schemas import is_ltx_path, ltx_error
 from deployments.ingress.middleware.headers import SECURITY_HEADERS
 from deployments.ingress.openai.schemas import PATHS, openai_error
 from deployments.ingress.schemas import Dimensions, ErrorBody
@@ -171,11 +175,15 @@ def error_response(
     request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Return the answer with this body, in the error format of the request's path."""
-    headers = dict(headers or {})
+    headers, path = dict(headers or {}), request.scope["path"]
+    if is_ltx_path(path):
+        status, shaped = ltx_error(status, body)
+    elif path.startswith(PATHS):
+        shaped = openai_error(status, body, getattr(request.state, "field_names", {}))
+    else:
+        shaped = body.model_dump()
     if status == 503:  # noqa: PLR2004
         headers.setdefault("Retry-After", RETRY_AFTER_S)
-    names = getattr(request.state, "field_names", {})
-    shaped = openai_error(status, body, names) if request.scope["path"].startswith(PATHS) else body.model_dump()
     return JSONResponse(shaped, status, headers)
 
 

@@ -54,11 +54,18 @@ class IngressSettings(SettingsModel):
             "sora-2-2025-12-08. GET /v1/models lists them."
         ),
     ] = ("sora-2", "sora-2-pro")
+    ltx_api_models: Annotated[
+        tuple[ModelAlias, ...],
+        Field(
+            description="Further names of the served model in the hosted LTX API (docs/ltx-api.md). One that ends in "
+            "-fast asks for quality fast, one that ends in -pro for exact."
+        ),
+    ] = ("ltx-2-fast", "ltx-2-pro", "ltx-2-3-fast", "ltx-2-3-pro", "ltx-2-5-fast", "ltx-2-5-pro")
     image_urls: Annotated[
         Literal["public", "any", "none"],
         Field(
-            description="Urls of images that /v1/videos and /mcp fetch. public: those of the open internet. any: also "
-            "those of private networks. none: no urls."
+            description="Urls of images that /v1/videos, /mcp and the LTX API fetch. public: those of the open "
+            "internet. any: also those of private networks. none: no urls."
         ),
     ] = "public"
     sse_keepalive_s: Annotated[

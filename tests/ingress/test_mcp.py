@@ -24,7 +24,7 @@ from deployments.ingress.app import create_app
 from deployments.ingress.context import AppContext
 from deployments.ingress.mcp.server import MAX_BODY_BYTES
 from deployments.ingress.mcp.tool_schemas import describe_tools
-from deployments.ingress.mcp.upload_tickets import TICKET_SIGNING, UploadTicket
+from deployments.ingress.uploads.tickets import TICKET_SIGNING, UploadTicket
 from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 from deployments.settings import Settings
 from models.request.request import RequestLimits

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.ingress.dimensions import count_frames, parse_size
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
 from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest, spell_number
 
-SIZE = re.compile(r" *([1-9]\d{0,4}) *[xX] *([1-9]\d{0,4}) *")
+AROUND_X = re.compile(r" *[xX] *")
 FIELD_NAMES = {
     "width": "size",
     "height": "size",
@@ -103,30 +104,16 @@ def map_request(arguments: Mapping[str, Any], defaults: Mapping[str, float], lim
     known = {name: defaults.get(name, field.default) for name, field in VideoRequest.model_fields.items()}
     if "size" in arguments:
         fields |= _sides(arguments["size"], limits, adjusted)
-    width, height = (int(str(fields.get(name, known[name]))) for name in ("width", "height"))
     if "seconds" in arguments:
-        fields["num_frames"] = _frames(arguments["seconds"], known["frame_rate"], width, height, limits)
+        fields["num_frames"] = count_frames("seconds", arguments["seconds"], {**known, **fields}, limits)
     return MappedRequest(fields, adjusted)
 
 
 def _sides(size: str, limits: RequestLimits, adjusted: list[str]) -> dict[str, int]:
-    found = SIZE.fullmatch(size)
-    sides = (
-        [(int(side) + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in found.groups()] if found else []
-    )
-    if not sides or min(sides) < SIDE_MULTIPLE or max(sides) > limits.max_side_px:
-        allowed = f"WIDTHxHEIGHT with sides from {SIDE_MULTIPLE} to {limits.max_side_px}, such as 768x512"
-        raise InvalidRequest("size", size, allowed)
-    width, height = sides
-    used = f"{width}x{height}"
-    if used != size.strip().lower():
-        adjusted.append(f"size: {used} in place of {size.strip()}, because sides are multiples of {SIDE_MULTIPLE}")
-    return {"width": width, "height": height}
-
-
-def _frames(length_s: float, rate: float, width: int, height: int, limits: RequestLimits) -> int:
-    most = min(limits.max_frames, limits.max_total_pixels // (width * height))
-    low, high = limits.min_frames / rate, min(limits.max_duration_s, most / rate)
-    if not low <= length_s <= high:
-        raise InvalidRequest("seconds", length_s, f"a number from {low:g} to {high:g} at {width}x{height}")
-    return round(length_s * rate)
+    """The sides of a size. A model may write spaces in it, or a capital X."""
+    size = AROUND_X.sub("x", size.strip())
+    sides = parse_size("size", size, limits)
+    used = f"{sides['width']}x{sides['height']}"
+    if used != size:
+        adjusted.append(f"size: {used} in place of {size}, because sides are multiples of {SIDE_MULTIPLE}")
+    return sides

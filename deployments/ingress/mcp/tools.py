@@ -17,7 +17,6 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, TooManyRequests
 from deployments.ingress.mcp.arguments import check_arguments, map_request
 from deployments.ingress.mcp.tool_schemas import STATUS_OF_STATE, describe_tools
-from deployments.ingress.mcp.upload_tickets import TICKET_SIGNING, TICKET_TTL_S, new_ticket, read_ticket
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
 from deployments.ingress.routes.agents import server_facts
@@ -28,14 +27,16 @@ from deployments.ingress.routes.list_tasks import LISTED, sequence_after, task_r
 from deployments.ingress.routes.tasks import get_task_or_404, task_response
 from deployments.ingress.submission import IDEMPOTENCY_HEADER
 from deployments.ingress.task_watcher import TaskWatcher
+from deployments.ingress.uploads.access import UploadWords, create_upload, read_upload
+from deployments.ingress.uploads.tickets import TICKET_TTL_S
 from models.errors import InvalidRequest, StoreUnavailable
 from models.request.request import unknown_fields
-from storage.outputs.store import input_key
-from storage.tasks import ANONYMOUS, State, Task
+from storage.tasks import State, Task
 
 POSTER_SIDE_PX = 512
 WEB_URL = ("http://", "https://")
 IMAGE_ALLOWED = "an http or https url, an upload_id of create_image_upload, or a data url (data:image/jpeg;base64,...)"
+UPLOAD_WORDS = UploadWords("image", "an upload_id", "create_image_upload")
 GUIDE_START = "## Writing a prompt"
 NEXT_STEPS = {
     "completed": "Give the user video_url unchanged.",
@@ -176,18 +177,14 @@ class Tools:
         return video_state(task, task_response(context, task, call.request))
 
     async def _create_image_upload(self, call: ToolCall) -> ToolAnswer:
-        context = self._context
-        secret = await context.write_threads.run(context.tasks.shared_secret, TICKET_SIGNING)
-        ticket = new_ticket(request_owner(call.request) or ANONYMOUS)
-        upload_id = ticket.encode(secret)
-        put_url = f"{context.base_url(call.request)}/uploads/{upload_id}"
+        upload = await create_upload(self._context, call.request)
         return ToolAnswer(
             {
-                "upload_id": upload_id,
-                "put_url": put_url,
-                "expires_at": _iso(ticket.expires_at),
-                "max_bytes": context.settings.limits.max_image_bytes,
-                "curl": f"curl --fail-with-body -T IMAGE_FILE '{put_url}'",
+                "upload_id": upload.id,
+                "put_url": upload.put_url,
+                "expires_at": _iso(upload.expires_at),
+                "max_bytes": self._context.settings.limits.max_image_bytes,
+                "curl": f"curl --fail-with-body -T IMAGE_FILE '{upload.put_url}'",
                 "next_step": f"Send the image file to put_url with PUT within {TICKET_TTL_S // 60} minutes, then pass "
                 "upload_id as image to create_video.",
             }
@@ -223,19 +220,8 @@ class Tools:
         if text.lower().startswith(WEB_URL):
             return await self._context.image_fetcher.fetch(ImageUrl("image", text))
         if text.startswith("up_"):
-            return await self._context.file_threads.run(self._read_upload, text, request_owner(request) or ANONYMOUS)
+            return await read_upload(self._context, request, text, UPLOAD_WORDS)
         raise InvalidRequest("image", text, IMAGE_ALLOWED)
-
-    def _read_upload(self, text: str, owner: str) -> bytes:
-        ticket = read_ticket(text, self._context.tasks.shared_secret(TICKET_SIGNING))
-        if ticket is None or ticket.owner != owner:
-            raise InvalidRequest("image", text, "an upload_id of create_image_upload")
-        if ticket.is_expired:
-            raise InvalidRequest("image", text, "an upload_id that has not expired; create a new one")
-        try:
-            return b"".join(self._context.outputs.open(input_key(ticket.id)))
-        except FileNotFoundError:
-            raise InvalidRequest("image", text, "an upload_id whose image was sent to its put_url") from None
 
     async def _poster(self, task: Task) -> bytes | None:
         if task.output is None:

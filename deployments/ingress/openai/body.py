@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from deployments.ingress.openai.dimensions import SIZE
+from deployments.ingress.dimensions import SIZE
+from deployments.ingress.model_names import ModelNames
 from deployments.ingress.openai.mapping import EXACT_WORDS, EXTRA_BODY, EXTRA_PARAMS, IMAGE, ONE_VIDEO, RENAMED_EXTRA
-from deployments.ingress.openai.model_names import ModelNames
 from deployments.ingress.request_body.openapi import form_body, json_body
 from models.request.json_schema import request_schema
 from models.request.request import SIDE_MULTIPLE, RequestLimits

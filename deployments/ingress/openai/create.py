@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
-from deployments.ingress.errors import NotFound, error_response, name_fields
+from deployments.ingress.dimensions import describe_shapes
+from deployments.ingress.errors import error_response, name_fields
+from deployments.ingress.model_names import ModelNames
 from deployments.ingress.openai.body import create_body
 from deployments.ingress.openai.mapping import IMAGE_NAMES, Translated, merge_extra_body, translate
-from deployments.ingress.openai.model_names import ModelNames
 from deployments.ingress.openai.polling import POLL_HEADER, POLL_HEADERS, poll_after_ms
 from deployments.ingress.openai.schemas import ANSWER, PREFIX, CreatedVideo, VideoFailure, errors, failure_of, video_of
 from deployments.ingress.request_body.reading import read_image_or_url, take_image
 from deployments.ingress.routes.generate import STATUS, submit_task
-from deployments.ingress.routes.outputs import described_files, explain_absence, save_as
+from deployments.ingress.routes.outputs import described_files, send_whole_file
 from deployments.ingress.schemas import AdjustedField, ErrorBody, adjusted_fields
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
 from deployments.ingress.task_watcher import TaskWatcher
@@ -120,9 +120,7 @@ def _in_client_words(error: DoesNotFit, translated: Translated) -> DoesNotFit:
     name = translated.names.get(error.field, "seconds" if error.field == "num_frames" else "size")
     given = NOTHING if translated.given[name] is None else translated.given[name]
     rate = float(str(translated.fields.get("frame_rate", VideoRequest.model_fields["frame_rate"].default)))
-    ways = " or ".join(
-        f"{each['width']}x{each['height']} for {each['num_frames'] / rate:.4g} seconds" for each in error.nearest
-    )
+    ways = describe_shapes(error.nearest, rate)
     return DoesNotFit(name, given, f"what fits into the GPU's memory: {ways}", error.nearest)
 
 
@@ -143,14 +141,5 @@ async def _send(context: AppContext, request: Request, task: Task) -> Response:
         retryable = task.failure is not None and task.failure.retryable
         body = ErrorBody(error=failure.message, error_code=failure.code, retryable=retryable)
         return error_response(request, STATUS.get(task.state, 409), body)
-    file = await context.reads.stat(task.output.key)
-    if file is None:
-        raise NotFound(await explain_absence(context, task.output.key))
-    headers = {
-        "Content-Length": str(file.size_bytes),
-        "X-Model": task.model,
-        "X-Inference-Time-S": f"{(task.finished_at or 0) - (task.started_at or 0):.3f}",
-        **save_as(f"{PREFIX}{task.id}.mp4"),
-    }
-    content = await context.reads.open(task.output.key, 0, file.size_bytes)
-    return StreamingResponse(content, 200, headers, "video/mp4")
+    headers = {"X-Model": task.model, "X-Inference-Time-S": f"{(task.finished_at or 0) - (task.started_at or 0):.3f}"}
+    return await send_whole_file(context, task.output.key, f"{PREFIX}{task.id}.mp4", headers)

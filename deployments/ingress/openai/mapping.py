@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployments.ingress.openai.dimensions import count_frames, nearest_side, parse_number, parse_size
-from deployments.ingress.openai.model_names import ModelNames
+from deployments.ingress.dimensions import count_frames, nearest_side, parse_number, parse_size
+from deployments.ingress.model_names import ModelNames
 from deployments.ingress.request_body.reading import ImageNames
 from deployments.ingress.schemas import AdjustedField
 from models.errors import InvalidRequest
@@ -97,7 +97,7 @@ def translate(fields: Mapping[str, object], models: ModelNames, limits: RequestL
     renamed, names = _rename(fields)
     own = {**renamed, **_extra(fields.pop(EXTRA_PARAMS, None), names), **fields}
     names = {name: theirs for name, theirs in names.items() if name not in fields}
-    own = {**({} if size is None else parse_size(size, limits)), **own}
+    own = {**({} if size is None else parse_size("size", size, limits)), **own}
     if size is not None:
         names |= {side: "size" for side in SIDES if side not in fields}
     for side in SIDES:
@@ -105,7 +105,7 @@ def translate(fields: Mapping[str, object], models: ModelNames, limits: RequestL
             own[side] = nearest_side(own[side], limits)
     adjusted += _describe_rounding(size, fields, own)
     if seconds is not None and "num_frames" not in own:
-        own["num_frames"] = count_frames(seconds, own, limits)
+        own["num_frames"] = count_frames("seconds", seconds, own, limits)
         names["num_frames"] = "seconds"
     return Translated(own, names, adjusted, {"size": size, "seconds": seconds})
 

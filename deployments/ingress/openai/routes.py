@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound
 from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.model_names import ModelNames
 from deployments.ingress.openai.create import create_router
-from deployments.ingress.openai.model_names import ModelNames
 from deployments.ingress.openai.polling import POLL_HEADER, POLL_HEADERS, poll_after_ms
 from deployments.ingress.openai.schemas import (
     ANSWER,

@@ -73,6 +73,19 @@ async def read_image_or_url(
     return await _read_json_image(bounded, names, allowed)
 
 
+async def read_long_json(request: Request, settings: Settings, long_texts: tuple[str, ...]) -> dict[str, object]:
+    """Read a JSON object. A field of `long_texts` may hold an image as a data URL, which is left as it is.
+
+    Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
+    """
+    _check_kind(request, "JSON")
+    max_bytes = settings.limits.max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES if long_texts else MAX_FIELDS_BYTES
+    content = await _read_all(_bounded(request, max_bytes, settings.ingress.body_timeout_s))
+    if len(content) <= MAX_FIELDS_BYTES:
+        return _parse_object(request, bytes(content), "JSON")
+    return await asyncio.to_thread(_parse_long_object, request, content, ImageNames(in_json=long_texts), "JSON")
+
+
 async def discard_body(request: Request, settings: Settings) -> None:
     """Read the body and keep nothing, so that a client that is still sending gets the answer.
 
@@ -116,6 +129,11 @@ def _parse_long(
     request: Request, content: bytearray, names: ImageNames, allowed: str
 ) -> tuple[dict[str, object], bytes | ImageUrl | None]:
     """Parse a body that is longer than fields may be. One of its texts may be an image."""
+    return take_image(_parse_long_object(request, content, names, allowed), names)
+
+
+def _parse_long_object(request: Request, content: bytearray, names: ImageNames, allowed: str) -> dict[str, object]:
+    """The fields of such a body, with the long text in its place."""
     too_large = PayloadTooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
     try:
         split = split_long_text(content, MAX_FIELDS_BYTES)
@@ -124,7 +142,7 @@ def _parse_long(
     fields = _parse_object(request, split.remainder, allowed)
     if split.text is not None and not _put_back(fields, names, split.token, split.text):
         raise too_large
-    return take_image(fields, names)
+    return fields
 
 
 def _put_back(fields: dict[str, object], names: ImageNames, token: str, text: bytes) -> bool:

@@ -1,7 +1,9 @@
 """Serves output files over HTTP from any output store, with Range, ETag and conditional requests."""
 
 import re
+from collections.abc import Mapping
 from email.utils import formatdate
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -119,6 +121,21 @@ async def deliver_derived(
         except FileNotFoundError:
             raise NotFound(await explain_absence(context, source_key(task_id, kind))) from None
     return await deliver(context, key, filename, request)
+
+
+async def send_whole_file(
+    context: AppContext, key: str, filename: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    """Return a whole file, to be saved under `filename`. Never redirects. Raises NotFound."""
+    file = await context.reads.stat(key)
+    if file is None:
+        raise NotFound(await explain_absence(context, key))
+    headers = {"Content-Length": str(file.size_bytes), **save_as(filename), **headers}
+    try:
+        content = await context.reads.open(key, 0, file.size_bytes)
+    except FileNotFoundError:
+        raise NotFound("there is no such file") from None
+    return StreamingResponse(content, 200, headers, MEDIA_TYPES[key.rpartition(".")[2]])
 
 
 async def explain_absence(context: AppContext, key: str) -> str:

@@ -39,7 +39,11 @@ class UploadTicket:
     @property
     def is_expired(self) -> bool:
         """Whether the ticket has expired."""
-        return self.expires_at < time.time()
+        return self.expired_for(0)
+
+    def expired_for(self, seconds: float) -> bool:
+        """Whether the ticket expired longer ago than this."""
+        return self.expires_at + seconds < time.time()
 
 
 def new_ticket(owner: str) -> UploadTicket:

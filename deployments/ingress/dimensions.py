@@ -1,0 +1,122 @@
+"""Turns a size as text and a duration in seconds into a width, a height and a number of frames.
+
+OpenAI's API, MCP and the hosted LTX API all name the two that way. Each passes its own names for the errors.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.errors import InvalidRequest
+from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
+
+SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
+DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in VideoRequest.model_fields.items()}
+LARGEST_NUMBER = 10_000
+
+
+def parse_size(name: str, size: object, limits: RequestLimits) -> dict[str, int]:
+    """Parse a size, and round each side to the nearest multiple that a model can render. Raises InvalidRequest.
+
+    `name` is the field that the error names.
+    """
+    found = SIZE.fullmatch(size) if isinstance(size, str) else None
+    if found is None:
+        raise InvalidRequest(name, size, f"{_bounds(limits)}, such as 1280x720")
+    width, height = (round_side(int(side)) for side in found.groups())
+    if min(width, height) < SIDE_MULTIPLE or max(width, height) > limits.max_side_px:
+        nearest = _nearest_size(int(found[1]), int(found[2]), limits)
+        raise InvalidRequest(name, size, f"{_bounds(limits)}; the nearest is {nearest}")
+    return {"width": width, "height": height}
+
+
+def _bounds(limits: RequestLimits) -> str:
+    return f"WIDTHxHEIGHT with sides from {SIDE_MULTIPLE} to {limits.max_side_px}"
+
+
+def _nearest_size(width: int, height: int, limits: RequestLimits) -> str:
+    """The allowed size of about the same aspect ratio that is nearest to one that is too large or too small."""
+    most = limits.max_side_px // SIDE_MULTIPLE * SIDE_MULTIPLE
+    scale = min(1.0, most / max(width, height))
+    sides = (min(most, max(SIDE_MULTIPLE, round_side(round(side * scale)))) for side in (width, height))
+    return "x".join(map(str, sides))
+
+
+def nearest_side(side: object, limits: RequestLimits) -> object:
+    """Round a side to the nearest one that a model can render.
+
+    An invalid side is returned as it is: a later check refuses it under its own name.
+    """
+    number = parse_number(side)
+    if number is None or not number.is_integer() or not SIDE_MULTIPLE / 2 <= number <= limits.max_side_px:
+        return side
+    return min(round_side(int(number)), limits.max_side_px // SIDE_MULTIPLE * SIDE_MULTIPLE)
+
+
+def round_side(side: int) -> int:
+    """The nearest multiple that a model can render, half rounded up."""
+    return (side + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE
+
+
+def count_frames(name: str, seconds: object, fields: Mapping[str, object], limits: RequestLimits) -> int:
+    """The number of frames that play for `seconds`. The error names the longest duration at this size and rate.
+
+    `fields` has the size and the frame rate; what it leaves out has its default.
+    """
+    rate, width, height = _read_rate(fields, limits), *_read_sides(fields)
+    low = limits.min_frames / rate
+    bounds = _duration_bounds(rate, width, height, limits)
+    bound = min(bounds, key=lambda each: bounds[each])
+    length_s = parse_number(seconds)
+    if length_s is None or not low <= length_s <= bounds[bound]:
+        at = f"{width}x{height} and {rate:g} frames per second"
+        raise InvalidRequest(name, seconds, f"a number from {low:g} to {bounds[bound]:g} at {at} ({bound})")
+    return round(length_s * rate)
+
+
+def count_most_frames(fields: Mapping[str, object], limits: RequestLimits) -> int:
+    """The largest number of frames that the limits allow at this size and rate."""
+    width, height = _read_sides(fields)
+    by_size = limits.max_total_pixels // max(1, width * height)
+    return min(limits.max_frames, by_size, int(limits.max_duration_s * _read_rate(fields, limits)))
+
+
+def _duration_bounds(rate: float, width: int, height: int, limits: RequestLimits) -> dict[str, float]:
+    """The longest duration in seconds that each limit allows."""
+    return {
+        "limits.max_frames": limits.max_frames / rate,
+        "limits.max_total_pixels": limits.max_total_pixels // max(1, width * height) / rate,
+        "limits.max_duration_s": limits.max_duration_s,
+    }
+
+
+def _read_rate(fields: Mapping[str, object], limits: RequestLimits) -> float:
+    rate = _number_of(fields, "frame_rate")
+    return rate if limits.min_frame_rate <= rate <= limits.max_frame_rate else float(DEFAULTS["frame_rate"])
+
+
+def _read_sides(fields: Mapping[str, object]) -> tuple[int, int]:
+    return int(_number_of(fields, "width")), int(_number_of(fields, "height"))
+
+
+def describe_shapes(shapes: Sequence[Mapping[str, int]], rate: float) -> str:
+    """Sizes and lengths in words, as alternatives, with the durations at this frame rate."""
+    return " or ".join(
+        f"{each['width']}x{each['height']} for {each['num_frames'] / rate:.4g} seconds" for each in shapes
+    )
+
+
+def _number_of(fields: Mapping[str, object], name: str) -> float:
+    """The number that the client sent, or the default. A later check refuses an invalid value under its own name."""
+    number = parse_number(fields.get(name))
+    return number if number is not None and 0 < number <= LARGEST_NUMBER else float(DEFAULTS[name])
+
+
+def parse_number(value: object) -> float | None:
+    """The number, which may be given as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None

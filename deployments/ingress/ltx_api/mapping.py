@@ -1,0 +1,107 @@
+"""Maps the fields of a request of the hosted LTX API to the fields of this server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deployments.ingress.dimensions import DEFAULTS, count_frames, count_most_frames, describe_shapes, parse_size
+from deployments.ingress.ltx_api.schemas import FIELD_NAMES
+from deployments.ingress.model_names import FIELD as MODEL
+from deployments.ingress.model_names import ModelNames
+from models.errors import DoesNotFit, InvalidRequest
+from models.request.enums import DurationMode, Quality
+from models.request.json_words import NOTHING
+from models.request.request import TEXTS, RequestLimits, VideoRequest
+
+IMAGE = "image_uri"
+LAST_FRAME = "last_frame_uri"
+DEFAULT_FPS = 24
+QUALITIES = {"-fast": Quality.FAST, "-pro": Quality.EXACT}
+"""The quality that the end of a model's name asks for."""
+CAMERA_MOTIONS = {
+    "dolly_in": "The camera moves slowly forward.",
+    "dolly_out": "The camera moves slowly backward.",
+    "dolly_left": "The camera moves slowly to the left.",
+    "dolly_right": "The camera moves slowly to the right.",
+    "jib_up": "The camera rises slowly.",
+    "jib_down": "The camera sinks slowly.",
+    "static": "The camera does not move.",
+    "focus_shift": "The focus shifts between foreground and background.",
+}
+"""Values of `camera_motion`, each with the sentence that is added to the prompt."""
+MEANT_EMPTY = (*TEXTS, "seed", "duration")
+"""Fields whose empty value has a meaning. Every other empty field is treated as missing."""
+OWN_FIELDS = tuple(name for name in VideoRequest.model_fields if name not in FIELD_NAMES and name != "length")
+"""Fields of this server that a request may also have."""
+
+
+@dataclass(frozen=True)
+class RequestRules:
+    """What a request is checked against. `predicts_duration`: whether the served model can choose the duration."""
+
+    models: ModelNames
+    limits: RequestLimits
+    predicts_duration: bool = False
+
+
+def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, object]:
+    """Return the fields as the native routes take them. Passes over unknown fields. Raises InvalidRequest."""
+    given = {name: value for name, value in given.items() if name in MEANT_EMPTY or not _is_empty(value)}
+    fields: dict[str, object] = {"seed": None, **_map_model(given.get(MODEL, NOTHING), rules.models)}
+    fields |= {name: given[name] for name in OWN_FIELDS if name in given}
+    fields |= parse_size("resolution", given.get("resolution", NOTHING), rules.limits)
+    fields["frame_rate"] = given.get("fps", DEFAULT_FPS)
+    fields |= _map_duration(given.get("duration", NOTHING), fields, rules)
+    fields |= _map_audio(given)
+    _add_camera_motion(fields, given.get("camera_motion"), rules.limits)
+    if given.get(LAST_FRAME):
+        raise InvalidRequest(LAST_FRAME, given[LAST_FRAME], "left out: this server takes the first frame alone")
+    return fields
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _map_model(name: object, models: ModelNames) -> dict[str, object]:
+    """The quality that the model's name asks for, if it asks for one."""
+    models.check(name)
+    for end, quality in QUALITIES.items():
+        if str(name).lower().endswith(end):
+            return {"quality": quality.value}
+    return {}
+
+
+def _map_duration(duration: object, fields: Mapping[str, object], rules: RequestRules) -> dict[str, object]:
+    """The number of frames. With null, the model chooses it, if it can."""
+    if duration is None and rules.predicts_duration:
+        return {"length": DurationMode.AUTO.value, "num_frames": count_most_frames(fields, rules.limits)}
+    return {"num_frames": count_frames("duration", duration, fields, rules.limits)}
+
+
+def _map_audio(given: Mapping[str, object]) -> dict[str, object]:
+    audio = given.get("generate_audio", True)
+    if not isinstance(audio, bool):
+        raise InvalidRequest("generate_audio", audio, "true or false")
+    return {"generate_audio": audio}
+
+
+def _add_camera_motion(fields: dict[str, object], motion: object, limits: RequestLimits) -> None:
+    """Add the sentence for a camera motion to the prompt."""
+    if motion is None:
+        return
+    if not isinstance(motion, str) or motion not in CAMERA_MOTIONS:
+        raise InvalidRequest("camera_motion", motion, f"one of {', '.join(CAMERA_MOTIONS)}")
+    prompt, sentence = fields.get("prompt"), f" {CAMERA_MOTIONS[motion]}"
+    if not isinstance(prompt, str) or not prompt.strip():
+        return  # a later check refuses it
+    most = limits.max_prompt_chars - len(sentence)
+    if len(prompt) > most:
+        raise InvalidRequest("prompt", prompt, f"a text of at most {most} characters with this camera_motion")
+    fields["prompt"] = prompt + sentence
+
+
+def explain_does_not_fit(error: DoesNotFit, given: Mapping[str, object], fields: Mapping[str, object]) -> DoesNotFit:
+    """The same error with resolutions and durations, as the client sent them."""
+    name = FIELD_NAMES.get(error.field, error.field)
+    ways = describe_shapes(error.nearest, float(str(fields.get("frame_rate", DEFAULTS["frame_rate"]))))
+    return DoesNotFit(name, given.get(name), f"what fits into the GPU's memory: {ways}", error.nearest)
