@@ -127,7 +127,9 @@ def _strengths(field: str, fields: Mapping[str, object], count: int) -> list[flo
         return []
     if given and len(given) != count:
         name = next(name for name, its in STRENGTH_OF.items() if its == field)
-        allowed = f"given once for each {name}, {count} in all, or left out" if count else f"left out: there is no {name}"
+        allowed = (
+            f"given once for each {name}, {count} in all, or left out" if count else f"left out: there is no {name}"
+        )
         raise InvalidRequest(field, Described(f"{len(given)} of them") if count else given[0], allowed)
     return strengths or [WHOLE] * count
 

@@ -83,7 +83,12 @@ def test_two_images_at_one_place_are_refused(images: list[str], fields: dict, fi
         (KEYFRAME, {}, "keyframe_at", "once for each keyframe, 1 in all; nothing"),
         (KEYFRAME, {"keyframe_at": [1, 2]}, "keyframe_at", "once for each keyframe, 1 in all; 2 of them"),
         (["image"], {"keyframe_at": [1]}, "keyframe_at", "once for each keyframe, 0 in all; 1 of them"),
-        (KEYFRAME, {"keyframe_at": 1, "keyframe_strength": [1, 1]}, "keyframe_strength", "once for each keyframe, 1 in all, or left out"),
+        (
+            KEYFRAME,
+            {"keyframe_at": 1, "keyframe_strength": [1, 1]},
+            "keyframe_strength",
+            "once for each keyframe, 1 in all, or left out",
+        ),
         (["image"], {"keyframe_strength": 0.5}, "keyframe_strength", "left out: there is no keyframe"),
         (["image"], {"end_image_strength": 0.5}, "end_image_strength", "left out: there is no end_image"),
         (["end_image"], {"image_strength": [0.5]}, "image_strength", "left out: there is no image"),
