@@ -9,7 +9,7 @@ with Client("http://localhost:8004") as client:
 from ltx2_client.async_client import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
-from ltx2_client.operations import Options
+from ltx2_client.operations import Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "EnhancedPrompt",
     "Estimate",
     "Health",
+    "Keyframe",
     "Options",
     "Submitted",
     "Task",

@@ -118,7 +118,8 @@ def _generate(client: Client, arguments: argparse.Namespace, console: Console) -
 
 
 def _submit(client: Client, arguments: argparse.Namespace, key: str) -> Submitted:
-    return client.submit(arguments.prompt, image=arguments.image, key=key, **options(arguments))
+    images = {"image": arguments.image, "end_image": arguments.end_image, "keyframes": arguments.keyframe}
+    return client.submit(arguments.prompt, **images, key=key, **options(arguments))
 
 
 def _announce(submitted: Submitted, console: Console) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from ltx2_client.operations import File, Options
+from ltx2_client.operations import File, Keyframe, Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
@@ -28,6 +28,8 @@ HELP = {
     "enhance_prompt": "let the language model of the server's operator rewrite the prompt first",
     "generate_audio": "a video with audio (the default), or without",
     "fit": "how an image of another shape is fitted to the size",
+    "image_strength": "how strongly --image is given, from 0 to 1; 1 keeps it as it is",
+    "end_image_strength": "the same for --end-image",
 }
 """What is said of each of `Options`; without its line here, the parser does not start."""
 
@@ -73,10 +75,35 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
     generate.add_argument(
         "-i", "--image", type=Path, help="an image that the video begins with: JPEG, PNG, WebP, GIF, HEIC or AVIF"
     )
+    generate.add_argument("--end-image", type=Path, metavar="FILE", help="an image that the video ends with")
+    generate.add_argument(
+        "--keyframe",
+        action=_AddKeyframe,
+        nargs=2,
+        default=[],
+        metavar=("FILE", "AT"),
+        help="an image for a frame between, and its place: a frame (0 is the first, -1 the last) or seconds, such as "
+        "1.5s; 1.5s@0.5 gives it with half the strength. May be repeated",
+    )
     generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
     for name, hint in get_type_hints(Options).items():
         flag = "--" + name.replace("_", "-")
         generate.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=HELP[name], **_takes(name, hint))
+
+
+class _AddKeyframe(argparse.Action):
+    """Appends a Keyframe from a file and a place, which may end in a strength."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        file, place = values
+        at, _, strength = place.partition("@")
+        try:
+            keyframe = Keyframe(Path(file), at, _finite(strength or "1"))
+        except ValueError:
+            parser.error(f"argument {option}: {strength!a} is not a strength, such as 0.5")
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), keyframe])
 
 
 def _takes(name: str, hint: Any) -> dict[str, Any]:

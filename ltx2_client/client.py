@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -9,7 +10,7 @@ import httpx
 
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
-from ltx2_client.operations import Options
+from ltx2_client.operations import Image, Images, Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 
@@ -47,33 +48,65 @@ class Client:
         prompt: str,
         target: str | Path,
         *,
-        image: operations.Image | None = None,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
         on_progress: operations.OnProgress | None = None,
         **options: Unpack[Options],
     ) -> Task:
-        """Make a video and save it as `target`. `image` becomes its first frame."""
+        """Make a video and save it as `target`. `image` becomes its first frame, `end_image` its last."""
+        images = Images(image, end_image, keyframes)
         operation = operations.generate(
-            prompt, Path(target), image=image, options=options, retry_policy=self._retry_policy, on_progress=on_progress
+            prompt,
+            Path(target),
+            images=images,
+            options=options,
+            retry_policy=self._retry_policy,
+            on_progress=on_progress,
         )
         return self._run(operation)
 
     def submit(
-        self, prompt: str, *, image: operations.Image | None = None, key: str | None = None, **options: Unpack[Options]
+        self,
+        prompt: str,
+        *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
+        key: str | None = None,
+        **options: Unpack[Options],
     ) -> Submitted:
         """Submit a task. A second submit with the same `key` and the same request returns the same task."""
+        images = Images(image, end_image, keyframes)
         return self._run(
-            operations.submit(prompt, image, options, key or operations.new_idempotency_key(), self._retry_policy)
+            operations.submit(prompt, images, options, key or operations.new_idempotency_key(), self._retry_policy)
         )
 
-    def estimate(self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]) -> Estimate:
+    def estimate(
+        self,
+        prompt: str,
+        *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
+        **options: Unpack[Options],
+    ) -> Estimate:
         """Estimate whether a task fits in GPU memory and how long it takes. Creates no task."""
-        return self._run(operations.estimate(prompt, image, options, self._retry_policy))
+        images = Images(image, end_image, keyframes)
+        return self._run(operations.estimate(prompt, images, options, self._retry_policy))
 
     def enhance(
-        self, prompt: str, *, image: operations.Image | None = None, **options: Unpack[Options]
+        self,
+        prompt: str,
+        *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
+        **options: Unpack[Options],
     ) -> EnhancedPrompt:
         """Let the server's language model rewrite a prompt. Creates no task."""
-        return self._run(operations.enhance(prompt, image, options, self._retry_policy))
+        images = Images(image, end_image, keyframes)
+        return self._run(operations.enhance(prompt, images, options, self._retry_policy))
 
     def poll(self, task_id: str) -> Task:
         """Get the current state of a task, without waiting for its end."""

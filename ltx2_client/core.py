@@ -5,7 +5,7 @@ An operation is a generator. It yields a Request or a Sleep, and receives the re
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -51,6 +51,8 @@ class Request:
     """An instruction to send a request.
 
     `path` may also be a complete url. With `sink`, the response body is written to it.
+
+    `files` are the files of the form: each with its field, its name and its content.
     """
 
     method: str
@@ -58,8 +60,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, Any] | None = None
     json: Mapping[str, Any] | None = None
-    form: Mapping[str, str] | None = None
-    image: tuple[str, bytes] | None = None
+    form: Mapping[str, str | list[str]] | None = None
+    files: Sequence[tuple[str, tuple[str, bytes]]] = ()
     sink: Sink | None = None
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
@@ -45,10 +46,49 @@ class Options(TypedDict, total=False):
     fit: Literal["crop", "pad", "match"]
     generate_audio: bool
     enhance_prompt: bool
+    image_strength: float
+    end_image_strength: float
 
 
 Image = str | Path | bytes
 File = Literal["video", "poster", "audio", "last_frame", "thumbnail", "spritesheet"]
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """An image for one frame of the video.
+
+    `at` is a frame (0 is the first, -1 the last), or seconds such as "1.5s". `strength` is from 0 to 1: 1 keeps the
+    image as it is.
+    """
+
+    image: Image
+    at: int | str
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a video: of its first frame, of its last frame, and of others."""
+
+    image: Image | None = None
+    end_image: Image | None = None
+    keyframes: Sequence[Keyframe] = ()
+
+    def files(self) -> list[tuple[str, tuple[str, bytes]]]:
+        """The files of a form, with their fields. Raises UsageError."""
+        ends = (("image", self.image), ("end_image", self.end_image))
+        named = [*ends, *(("keyframe", each.image) for each in self.keyframes)]
+        return [(field, _file(image)) for field, image in named if image is not None]
+
+    def form(self) -> dict[str, list[str]]:
+        """The fields of a form that say where the keyframes belong."""
+        if not self.keyframes:
+            return {}
+        strengths = [str(each.strength) for each in self.keyframes]
+        return {"keyframe_at": [str(each.at) for each in self.keyframes], "keyframe_strength": strengths}
+
+
 OnProgress = Callable[[Task], None]
 Record = TypeVar("Record")
 STRANGER = "this address does not answer like an LTX-2 video server"
@@ -59,27 +99,25 @@ def new_idempotency_key() -> str:
     return secrets.token_hex(16)
 
 
-def submit(
-    prompt: str, image: Image | None, options: Options, key: str, retry_policy: RetryPolicy
-) -> Operation[Submitted]:
+def submit(prompt: str, images: Images, options: Options, key: str, retry_policy: RetryPolicy) -> Operation[Submitted]:
     """Submit a task. `key` makes it safe to repeat the request while the server does not answer."""
     headers, fields = {"Idempotency-Key": key}, {"prompt": prompt, **options}
-    if image is None:
-        call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
+    if files := images.files():
+        call = Request("POST", "/v1/video/async_i2v", headers, form=_form(fields) | images.form(), files=files)
     else:
-        call = Request("POST", "/v1/video/async_i2v", headers, form=_form(fields), image=_file(image))
+        call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
     return _parse(Submitted, (yield from send_with_retry(call, retry_policy)))
 
 
-def estimate(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
+def estimate(prompt: str, images: Images, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
     """Estimate memory and duration of a task. Creates no task."""
-    call = _post("/v1/video/estimate", {"prompt": prompt, **options}, image)
+    call = _post("/v1/video/estimate", {"prompt": prompt, **options}, images)
     return _parse(Estimate, (yield from send_with_retry(call, retry_policy)))
 
 
-def enhance(prompt: str, image: Image | None, options: Options, retry_policy: RetryPolicy) -> Operation[EnhancedPrompt]:
+def enhance(prompt: str, images: Images, options: Options, retry_policy: RetryPolicy) -> Operation[EnhancedPrompt]:
     """Let the server's language model rewrite a prompt. Creates no task."""
-    call = _post("/v1/video/enhance", {"prompt": prompt, **options}, image)
+    call = _post("/v1/video/enhance", {"prompt": prompt, **options}, images)
     return _parse(EnhancedPrompt, (yield from send_with_retry(call, retry_policy)))
 
 
@@ -162,14 +200,14 @@ def generate(
     prompt: str,
     target: Path,
     *,
-    image: Image | None,
+    images: Images,
     options: Options,
     retry_policy: RetryPolicy,
     on_progress: OnProgress | None,
 ) -> Operation[Task]:
     """Submit a task, wait for it and download its video."""
     check_target(target)
-    submitted = yield from submit(prompt, image, options, new_idempotency_key(), retry_policy)
+    submitted = yield from submit(prompt, images, options, new_idempotency_key(), retry_policy)
     task = yield from wait(submitted.task_id, retry_policy, on_progress)
     yield from download(task, target, "video", retry_policy)
     return task
@@ -192,14 +230,14 @@ def check_target(target: Path) -> None:
         raise UsageError(f"{target.parent} is not writable")
 
 
-def _post(path: str, fields: Mapping[str, object], image: Image | None) -> Request:
-    """A body of fields: JSON, or a form with the image."""
-    if image is None:
-        return Request("POST", path, json=fields)
-    return Request("POST", path, form=_form(fields), image=_file(image))
+def _post(path: str, fields: Mapping[str, object], images: Images) -> Request:
+    """A body of fields: JSON, or a form with the images. Raises UsageError."""
+    if files := images.files():
+        return Request("POST", path, form=_form(fields) | images.form(), files=files)
+    return Request("POST", path, json=fields)
 
 
-def _form(fields: Mapping[str, object]) -> dict[str, str]:
+def _form(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
     """Convert form fields to text. None, which only `seed` may have, becomes the empty text."""
     return {name: _form_text(value) for name, value in fields.items()}
 

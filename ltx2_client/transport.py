@@ -63,7 +63,7 @@ def arguments(base_url: str, call: Request, key: Mapping[str, str]) -> dict[str,
         "params": call.query,
         "json": call.json,
         "data": call.form,
-        "files": None if call.image is None else {"image": call.image},
+        "files": list(call.files) or None,
     }
 
 

@@ -32,6 +32,42 @@ PRIVATE_APIS = (
         "both ways round alike",
     ),
     PrivateApi(
+        "diffusers:LTX2ConditionPipeline.prepare_latents",
+        "models/ltx2/conditioned.py",
+        "The pipeline places an image at every eighth frame only, and draws other noise than text-to-video.",
+        "a condition names its frame, and the noise of a seed is that of the other pipelines",
+    ),
+    PrivateApi(
+        "diffusers:LTX2ConditionPipeline.prepare_audio_latents",
+        "models/ltx2/conditioned.py",
+        "The pipeline draws other noise for the audio than text-to-video.",
+        "the noise of a seed is that of the other pipelines",
+    ),
+    PrivateApi(
+        "diffusers:LTX2ConditionPipeline._prepare_keyframe_coords",
+        "models/ltx2/conditioned.py",
+        "The coordinates of an image's tokens, for the method above that is replaced.",
+        "the row above goes",
+    ),
+    PrivateApi(
+        "diffusers:LTX2ConditionPipeline._pack_latents",
+        "models/ltx2/conditioned.py",
+        "The order of tokens, for the method above that is replaced.",
+        "the row above goes",
+    ),
+    PrivateApi(
+        "diffusers:LTX2ConditionPipeline._pack_audio_latents",
+        "models/ltx2/conditioned.py",
+        "The order of tokens, for the method above that is replaced.",
+        "the row above goes",
+    ),
+    PrivateApi(
+        "diffusers:LTX2ConditionPipeline._normalize_latents",
+        "models/ltx2/conditioned.py",
+        "The statistics of the latents, for the method above that is replaced.",
+        "the row above goes",
+    ),
+    PrivateApi(
         "diffusers:LTX2Pipeline._get_gemma_prompt_embeds",
         "models/ltx2/text_encoding.py",
         "The pipeline encodes the prompt and the negative prompt in two calls; a streamed encoder then passes twice.",

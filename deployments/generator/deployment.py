@@ -8,7 +8,7 @@ task loads the model. A failed load fails that task, and the next task tries aga
 import logging
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from deployments.generator.gpu_lock import GpuLock, HasWaiters
 from deployments.generator.model_manager import ModelManager, idle_s
 from deployments.generator.progress import ProgressDispatcher, ProgressReporter
 from deployments.generator.replica_status import ModelInfoWriter, ReplicaStatus
-from deployments.generator.request_prep import apply_adjustments, check_memory, load_input_image, record_duration
+from deployments.generator.request_prep import apply_adjustments, check_memory, load_conditions, record_duration
 from deployments.generator.supersession import Supersession
 from deployments.generator.usage_meter import UsageMeter
 from deployments.generator.watchdog import Watchdog
@@ -28,6 +28,7 @@ from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsReco
 from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from models.clip import Clip
+from models.conditions import Condition, count_appended
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
 from models.memory.gpu import GpuMemory, find_fatal_error, read_gpu_memory
 from models.optimizations.selection import Optimization
@@ -143,16 +144,16 @@ class Generator:
         cold, timeline = self._model_manager.model is None, self._model_manager.timeline
         timeline.record(Milestone.TASK)
         progress_dispatcher(Progress(Stage.STARTING))
-        image = load_input_image(task, self._outputs)
+        conditions = load_conditions(task, self._outputs)
         model = self._model_manager.get_or_load(progress_dispatcher)
         started = time.monotonic()
         task = apply_adjustments(task, model, self._tasks)
         progress_dispatcher.reporter.update_task(task)
-        check_memory(task, model, self._settings.limits)
+        check_memory(task, model, self._settings.limits, conditions)
         if Optimization.COMPILE in model.optimizations:
-            self._watch.expect_compiling(_kind(task.rendered_request, from_image=image is not None))
+            self._watch.expect_compiling(_kind(task.rendered_request, conditions))
         with self._usage_meter.measure(task.owner):
-            clip = model.render(task.request, image, progress_dispatcher)
+            clip = model.render(task.request, None, progress_dispatcher, conditions)
         if model.fast_summary:
             logger.info("task %s: quality fast: %s", task.id, model.fast_summary)
         for part in model.decoded_again:
@@ -195,7 +196,8 @@ class Generator:
             self._metrics.set(GPU_MEMORY_BYTES, self._gpu_memory.total_bytes)
 
 
-def _kind(request: VideoRequest, *, from_image: bool) -> Hashable:
+def _kind(request: VideoRequest, conditions: Sequence[Condition]) -> Hashable:
     """The part of a request that determines which graphs torch.compile builds, as far as is known."""
     guided = (request.uses_cfg, request.stg_scale_video > 0, request.modality_scale > 1)
-    return request.height, request.width, request.num_frames, request.length, request.quality, *guided, from_image
+    given = (bool(conditions), count_appended([each.place for each in conditions]))
+    return request.height, request.width, request.num_frames, request.length, request.quality, *guided, *given

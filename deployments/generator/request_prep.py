@@ -2,23 +2,24 @@
 
 import io
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.clip import Clip
+from models.conditions import Condition, count_appended
 from models.errors import RenderFailed, StoreUnavailable
 from models.memory.estimate import check_fits, check_tiny_fits
 from models.memory.host import free_host_bytes
 from models.request.adjustments import chosen_duration, made_at_submit
 from models.request.request import RequestLimits
+from storage.inputs import unpack_images
 from storage.outputs.store import OutputStore
 from storage.sql.workers import WorkerQueries
 from storage.tasks import Task
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from models.ltx2.model import Ltx2Model
 
 logger = logging.getLogger("ray.serve")
@@ -37,7 +38,7 @@ def apply_adjustments(task: Task, model: "Ltx2Model", tasks: WorkerQueries) -> T
     return replace(task, adjustments=adjustments)
 
 
-def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits) -> None:
+def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits, conditions: Sequence[Condition] = ()) -> None:
     """Refuse a request that would run out of memory later. Raises DoesNotFit.
 
     The first task of a model is accepted before the model's free memory is known, so it is checked here. So is each
@@ -46,7 +47,14 @@ def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits) -> None:
     if model.renders_noise_on_cpu:
         check_tiny_fits(task.rendered_request, free_host_bytes(), limits)
     if model.free_vram_bytes is not None:
-        check_fits(task.rendered_request, model.free_vram_bytes, limits, from_image=task.input_key is not None)
+        appended = count_appended([each.place for each in conditions])
+        check_fits(
+            task.rendered_request,
+            model.free_vram_bytes,
+            limits,
+            from_image=bool(conditions),
+            appended_images=appended,
+        )
 
 
 def record_duration(task: Task, clip: Clip, tasks: WorkerQueries) -> None:
@@ -56,17 +64,19 @@ def record_duration(task: Task, clip: Clip, tasks: WorkerQueries) -> None:
             tasks.record_adjustments(task, (*task.adjustments, *chosen))
 
 
-def load_input_image(task: Task, outputs: OutputStore) -> "Image | None":
-    """Load the image that an image-to-video task starts from: RGB, of the video's size or larger.
+def load_conditions(task: Task, outputs: OutputStore) -> tuple[Condition, ...]:
+    """Load the images that a task was given: RGB, of the video's size or larger.
 
-    Returns None for a text-to-video task. Raises RenderFailed when the file is missing.
+    Empty for a text-to-video task. Raises RenderFailed when the file is missing.
     """
     if task.input_key is None:
-        return None
+        return ()
     from PIL import Image
 
     try:
         content = b"".join(outputs.open(task.input_key))
     except FileNotFoundError:
         raise RenderFailed("the input image of the task is missing") from None
-    return Image.open(io.BytesIO(content)).convert("RGB")
+    return tuple(
+        Condition(Image.open(io.BytesIO(each.content)).convert("RGB"), each.place) for each in unpack_images(content)
+    )

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from fastapi import Request
 
 from deployments.ingress.context import AppContext
-from deployments.ingress.images.decoder_pool import DECODER_POOL
+from deployments.ingress.images.given import fit_images
+from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull, StorageFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.request import VideoRequest, draws_seed, parse_request
+from storage.inputs import pack_images
 from storage.outputs.store import input_key
 from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
@@ -35,7 +37,7 @@ class Submission:
 
     base_url: str
     fields: Mapping[str, object]
-    image: bytes | None
+    given: GivenImages
     key: str | None
     owner: str = ANONYMOUS
     context: RequestContext = field(default_factory=RequestContext)
@@ -44,7 +46,7 @@ class Submission:
 
 
 def check_admission(context: AppContext, submission: Submission) -> Task | None:
-    """Check everything that can refuse a submit before its image is decoded, which costs the most.
+    """Check everything that can refuse a submit before its images are decoded, which costs the most.
 
     Returns the task of an earlier submit if this one repeats it. Raises the same errors as `submit_request`.
     """
@@ -56,18 +58,18 @@ def check_admission(context: AppContext, submission: Submission) -> Task | None:
 
 
 def submit_request(context: AppContext, submission: Submission) -> Task:
-    """Check everything, then write the image and after it the row, so that no row names a missing image.
+    """Check everything, then write the images and after them the row, so that no row names a missing file.
 
     Returns the task of an earlier submit if this one repeats it.
     """
     new = _new_task(context, submission)
-    if submission.image is None:
-        adjusted = adjust_to_model(context, new.request, from_image=False)
+    if not submission.given.files:
+        adjusted = adjust_to_model(context, new.request, ())
         return _submit(context, replace(new, adjustments=(*new.adjustments, *adjusted)))
-    fitted = DECODER_POOL.fit(submission.image, new.request, context.settings.limits)
-    request, key = fitted.request, input_key(new.id)
-    adjusted = adjust_to_model(context, request, from_image=True)
-    context.outputs.put(key, fitted.content)
+    request, images = fit_images(submission.given, new.request, context.settings.limits)
+    key = input_key(new.id)
+    adjusted = adjust_to_model(context, request, [each.place for each in images])
+    context.outputs.put(key, pack_images(images))
     try:
         task = _submit(context, replace(new, request=request, input_key=key, adjustments=(*new.adjustments, *adjusted)))
     except BaseException:
@@ -79,9 +81,10 @@ def submit_request(context: AppContext, submission: Submission) -> Task:
 
 
 def _new_task(context: AppContext, submission: Submission) -> NewTask:
-    """Build the task from its fields, before its image is read. Raises VideoError if the server refuses it."""
+    """Build the task from its fields, before its images are read. Raises VideoError if the server refuses it."""
     settings = context.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
+    submission.given.parse_places(request)
     context.enhancer.check_request(request)
     idempotency = _idempotency(submission, request)
     check_space(context)
@@ -128,7 +131,7 @@ def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency |
     if not IDEMPOTENCY_KEY.fullmatch(submission.key):
         raise InvalidRequest(IDEMPOTENCY_HEADER, submission.key, "1 to 255 printable ASCII characters")
     meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
-    image = hashlib.sha256(submission.image).hexdigest() if submission.image is not None else ""
+    image = submission.given.digest(request) if submission.given.files else ""
     return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {image}".encode()).hexdigest())
 
 

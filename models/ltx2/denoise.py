@@ -1,13 +1,14 @@
 """The first half of a render: translates a request for diffusers and runs the pipeline up to the latents."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models.checkpoint.profile import CheckpointProfile
+from models.conditions import Condition
 from models.errors import RenderFailed
 from models.progress import Progress, ReportProgress, Stage
 from models.request.enums import DurationMode
@@ -56,10 +57,10 @@ def patch_denormalize_dtype(pipe: Any) -> None:
 def denoise(
     pipe: Any, profile: CheckpointProfile, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
 ) -> Latents:
-    """Run `pipe` (text-to-video or image-to-video) up to its latents. Raises RenderFailed for NaN values.
+    """Run `pipe` (one of the three pipelines) up to its latents. Raises RenderFailed for NaN values.
 
-    `inputs` are the pipeline's text arguments (see models/ltx2/prompt_cache.py), and those of the image, if there is
-    one.
+    `inputs` are the pipeline's text arguments (see models/ltx2/prompt_cache.py), and those of the images, if there
+    are any.
     """
     from models.fixes.ancestral import seed_sampler
 
@@ -149,8 +150,8 @@ ALREADY_COMPRESSED = 0
 """The CRF that makes diffusers skip its own compression."""
 
 
-def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) -> dict[str, Any]:
-    """The image arguments for diffusers: RGB, compressed with the CRF of the model's family, of the video's size.
+def compress_image(image: "Image", width: int, height: int, text_encoder: Any) -> "Image":
+    """Compress an image with the CRF of the model's family, and bring it to the video's size.
 
     `image` is RGB of about the video's aspect ratio, and at least of its size. One of exactly its size is only
     compressed.
@@ -159,5 +160,23 @@ def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) 
     from PIL import Image, ImageOps
 
     compressed = apply_image_conditioning_crf(np.asarray(image), resolve_default_image_crf(text_encoder))
-    fitted = ImageOps.fit(Image.fromarray(compressed), (width, height), Image.Resampling.LANCZOS)
-    return {"image": fitted, "image_crf": ALREADY_COMPRESSED}
+    return ImageOps.fit(Image.fromarray(compressed), (width, height), Image.Resampling.LANCZOS)
+
+
+def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) -> dict[str, Any]:
+    """The image arguments of image-to-video for diffusers. For `image` see `compress_image`."""
+    return {"image": compress_image(image, width, height, text_encoder), "image_crf": ALREADY_COMPRESSED}
+
+
+def condition_arguments(conditions: Sequence[Condition], request: VideoRequest, text_encoder: Any) -> dict[str, Any]:
+    """The arguments of the pipeline that keeps what is given (see models/ltx2/conditioned.py)."""
+    from models.ltx2.conditioned import GivenImage
+
+    return {
+        "conditions": [
+            GivenImage(
+                compress_image(each.image, request.width, request.height, text_encoder), each.place, request.num_frames
+            )
+            for each in conditions
+        ]
+    }

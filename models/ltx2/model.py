@@ -16,9 +16,10 @@ from models.checkpoint.locate import fetch_checkpoint
 from models.checkpoint.profile import CheckpointProfile, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.clip import Clip
+from models.conditions import Condition, count_appended, plain_first_image
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
-from models.ltx2.denoise import Latents, denoise, image_arguments, patch_denormalize_dtype
+from models.ltx2.denoise import Latents, condition_arguments, denoise, image_arguments, patch_denormalize_dtype
 from models.ltx2.load import (
     check_device,
     choose_optimizations,
@@ -66,14 +67,18 @@ class Ltx2Model:
     ) -> None:
         from diffusers import LTX2ImageToVideoPipeline
 
+        from models.ltx2.conditioned import ConditionedPipeline
+
         self.name = name
         self.profile = profile
         self.optimizations: tuple[Optimization, ...] = ()
         self._text_to_video = pipe
         self._image_to_video = LTX2ImageToVideoPipeline(**pipe.components)
+        self._conditioned = ConditionedPipeline(**pipe.components)
+        pipelines = (self._text_to_video, self._image_to_video, self._conditioned)
         self.placement = placed
         self.prompt_cache = PromptCache(pipe.connectors, options.prompt_cache_bytes)
-        self._one_pass = OnePassTextEncoder((pipe, self._image_to_video)) if _streams_text(placed) else None
+        self._one_pass = OnePassTextEncoder(pipelines) if _streams_text(placed) else None
         self.sleep_mode = SleepMode(pipe, placed)
         self.fast_summary = ""
         """What the last render skipped because of `quality: fast`, as text. Empty for an exact render."""
@@ -84,7 +89,7 @@ class Ltx2Model:
         """GPU memory for a render, measured after the load. None on a CPU, and for a tiny model."""
         self._needs_cleanup = False
         """True if the last render did not finish: memory that its frames hold must be collected first."""
-        for pipeline in (self._text_to_video, self._image_to_video):
+        for pipeline in pipelines:
             pipeline.set_progress_bar_config(disable=True)
             patch_denormalize_dtype(pipeline)
 
@@ -132,11 +137,18 @@ class Ltx2Model:
         found = find_adjustments(request, self.profile)
         return (*found, *find_truncations(apply_adjustments(request, found), self._text_to_video.tokenizer))
 
-    def render(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Clip:
+    def render(
+        self,
+        request: VideoRequest,
+        image: "Image | None",
+        report: ReportProgress,
+        conditions: Sequence[Condition] = (),
+    ) -> Clip:
         """Render one clip. Holds the device for the whole call.
 
-        `image`, if given, is RGB of the video's aspect ratio, and at least of its size. The clip has the number of
-        frames that was requested (with `length: auto`, that the model chose); its audio is not longer than them. With
+        `image`, if given, becomes the first frame. It is RGB of the video's aspect ratio, and at least of its size.
+        `conditions` are given in place of it. The clip has the number of frames that was requested (with
+        `length: auto`, that the model chose); its audio is not longer than them. With
         `generate_audio: false` the clip has no audio, and neither the audio VAE nor the vocoder runs.
 
         Raises GpuOutOfMemory, RenderFailed, and what `report` raises. None of these errors affects the next call.
@@ -148,7 +160,7 @@ class Ltx2Model:
         request = apply_adjustments(request, self.find_adjustments(request))
         with self._translate_errors(request):
             report(Progress(Stage.DENOISING, step=0))
-            latents = self._denoise(request, image, report)
+            latents = self._denoise(request, image, report, conditions)
             request = _as_long_as(latents, request)
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, request)
@@ -198,22 +210,39 @@ class Ltx2Model:
         """Free all memory. The model cannot be used afterwards."""
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
-            del self._text_to_video, self._image_to_video, self.prompt_cache, self.sleep_mode, self._fast
+            del self._text_to_video, self._image_to_video, self._conditioned
+            del self.prompt_cache, self.sleep_mode, self._fast
         collect_and_empty_cache()
         free_pinned_memory()
 
-    def _denoise(self, request: VideoRequest, image: "Image | None", report: ReportProgress) -> Latents:
-        pipe = self._text_to_video if image is None else self._image_to_video
-        first = {} if image is None else image_arguments(image, request.width, request.height, pipe.text_encoder)
+    def _denoise(
+        self,
+        request: VideoRequest,
+        image: "Image | None",
+        report: ReportProgress,
+        conditions: Sequence[Condition] = (),
+    ) -> Latents:
+        given = (Condition(image),) if image is not None else tuple(conditions)
+        pipe, images = self._choose_pipeline(request, given)
+        appended = count_appended([each.place for each in given])
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
-            self._fast.applied(request, from_image=image is not None) as left_out,
+            self._fast.applied(request, from_image=bool(given), appended_images=appended) as left_out,
         ):
             self.fast_summary = left_out
-            latents = denoise(pipe, self.profile, request, {**text, **first}, report)
+            latents = denoise(pipe, self.profile, request, {**text, **images}, report)
         optimizations.clear_caches(pipe.transformer)  # decoding can use the memory
         return latents
+
+    def _choose_pipeline(self, request: VideoRequest, given: Sequence[Condition]) -> tuple[Any, dict[str, Any]]:
+        """The pipeline for what is given, and its arguments for that."""
+        if not given:
+            return self._text_to_video, {}
+        if (first := plain_first_image(given)) is not None:
+            pipe = self._image_to_video
+            return pipe, image_arguments(first, request.width, request.height, pipe.text_encoder)
+        return self._conditioned, condition_arguments(given, request, self._conditioned.text_encoder)
 
     def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
         """Make a streamed text encoder read both texts in one pass, if both are new."""

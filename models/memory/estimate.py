@@ -65,19 +65,26 @@ class PeakMemory:
         return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
 
 
-def estimate_peak(request: VideoRequest, *, from_image: bool = False) -> PeakMemory:
-    """The peak memory of `request`. Decoding is assumed to use tiles if the whole video needs more than denoising."""
+def estimate_peak(request: VideoRequest, *, from_image: bool = False, appended_images: int = 0) -> PeakMemory:
+    """The peak memory of `request`. Decoding is assumed to use tiles if the whole video needs more than denoising.
+
+    `appended_images` are images for other frames than the first.
+    """
     frames = request.num_rendered_frames
-    denoise = denoise_bytes(request, from_image=from_image)
+    denoise = denoise_bytes(request, from_image=from_image, appended_images=appended_images)
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
     return PeakMemory(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
 
 
-def denoise_bytes(request: VideoRequest, *, from_image: bool) -> int:
-    """Denoising, without the weights. Classifier-free guidance denoises two rows at once."""
+def denoise_bytes(request: VideoRequest, *, from_image: bool, appended_images: int = 0) -> int:
+    """Denoising, without the weights. Classifier-free guidance denoises two rows at once.
+
+    `from_image`: tokens have timesteps of their own. Each appended image adds the tokens of one latent frame.
+    """
     per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if from_image else 0)
-    return _rows(request) * (DENOISE_BYTES_PER_ROW + video_tokens(request) * per_token)
+    tokens = video_tokens(request) + appended_images * tokens_per_latent_frame(request)
+    return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token)
 
 
 def text_bytes(request: VideoRequest) -> int:
@@ -93,7 +100,12 @@ def _rows(request: VideoRequest) -> int:
 def video_tokens(request: VideoRequest) -> int:
     """Video tokens: one per latent."""
     latents = (request.num_rendered_frames - 1) // LATENT_FRAMES + 1
-    return latents * (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
+    return latents * tokens_per_latent_frame(request)
+
+
+def tokens_per_latent_frame(request: VideoRequest) -> int:
+    """The tokens of one latent frame, which are also those of an image."""
+    return (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
 
 
 def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
@@ -129,10 +141,19 @@ def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
 
 
 def nearest_fitting(
-    request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
+    request: VideoRequest,
+    free_bytes: int,
+    limits: RequestLimits,
+    *,
+    from_image: bool = False,
+    appended_images: int = 0,
 ) -> tuple[VideoRequest, ...]:
     """The requests nearest to one that does not fit: one with fewer frames, one with a smaller size."""
-    return _nearest(request, limits, lambda each: estimate_peak(each, from_image=from_image).sized_bytes <= free_bytes)
+
+    def fits(each: VideoRequest) -> bool:
+        return estimate_peak(each, from_image=from_image, appended_images=appended_images).sized_bytes <= free_bytes
+
+    return _nearest(request, limits, fits)
 
 
 def _nearest(
@@ -144,22 +165,35 @@ def _nearest(
 
 
 def suggest_alternatives(
-    request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False
+    request: VideoRequest,
+    free_bytes: int,
+    limits: RequestLimits,
+    *,
+    from_image: bool = False,
+    appended_images: int = 0,
 ) -> tuple[VideoRequest, ...]:
     """The nearest requests that fit into `free_bytes`. Empty if `request` itself fits.
 
     Also empty if not even the smallest request would fit: then the measured `free_bytes` is probably wrong.
     """
-    if estimate_peak(request, from_image=from_image).sized_bytes <= free_bytes:
+    peak = estimate_peak(request, from_image=from_image, appended_images=appended_images)
+    if peak.sized_bytes <= free_bytes:
         return ()
-    return nearest_fitting(request, free_bytes, limits, from_image=from_image)
+    return nearest_fitting(request, free_bytes, limits, from_image=from_image, appended_images=appended_images)
 
 
-def check_fits(request: VideoRequest, free_bytes: int, limits: RequestLimits, *, from_image: bool = False) -> None:
+def check_fits(
+    request: VideoRequest,
+    free_bytes: int,
+    limits: RequestLimits,
+    *,
+    from_image: bool = False,
+    appended_images: int = 0,
+) -> None:
     """Raise DoesNotFit for a request that needs more than `free_bytes`."""
-    nearest = suggest_alternatives(request, free_bytes, limits, from_image=from_image)
+    nearest = suggest_alternatives(request, free_bytes, limits, from_image=from_image, appended_images=appended_images)
     if nearest:
-        needed_bytes = estimate_peak(request, from_image=from_image).bytes
+        needed_bytes = estimate_peak(request, from_image=from_image, appended_images=appended_images).bytes
         raise _does_not_fit(request, nearest, "the GPU's memory", needed_bytes, free_bytes)
 
 

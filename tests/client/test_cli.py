@@ -16,6 +16,8 @@ import pytest
 from ltx2_client.cli_args import options, parser
 from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
+from models.request.places import Place
+from storage.inputs import unpack_images
 from storage.tasks import State
 from tests.client.server import MODEL, VIDEO
 from tests.ingress.conftest import image_file
@@ -87,6 +89,25 @@ def test_an_image_and_a_prompt_become_the_file_that_was_named(ltx2, server, tmp_
     (row,) = rows(server)
     assert row.input_key is not None
     assert f"task {row.id}, seed {row.request.seed}" in err
+
+
+def test_a_last_image_and_keyframes_are_sent_to_their_frames(ltx2, server, tmp_path):
+    for name in ("a", "b", "c", "d@home"):
+        (tmp_path / f"{name}.png").write_bytes(image_file())
+    keyframes = ("--keyframe", "c.png", "1.5s@0.5", "--keyframe", "d@home.png", "12")
+    ends = ("--image", "a.png", "--end-image", "b.png", "--end-image-strength", "0.25")
+    status, _, err = ltx2("generate", PROMPT, *ends, *keyframes, "-o", "out.mp4", "--num-frames", "49", *FEW_STEPS)
+    assert status == 0, err
+    (row,) = rows(server)
+    images = unpack_images(b"".join(server.outputs.open(row.input_key)))
+    assert [each.place for each in images] == [Place(0, 1.0), Place(48, 0.25), Place(38, 0.5), Place(12, 1.0)]
+
+
+def test_a_strength_that_is_no_number_is_refused_before_anything_is_sent(ltx2, server, tmp_path):
+    (tmp_path / "a.png").write_bytes(image_file())
+    status, _, err = ltx2("generate", PROMPT, "--keyframe", "a.png", "1.5s@half")
+    assert (status, server.seen) == (2, [])
+    assert "'half' is not a strength" in " ".join(err.split())
 
 
 def test_a_terminal_shows_stage_and_steps(start, server):

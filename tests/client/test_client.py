@@ -7,11 +7,22 @@ import httpx
 import pytest
 from PIL import Image
 
-from ltx2_client import ApiError, AsyncClient, Client, ClientError, DownloadFailed, Options, TaskFailed, Unreachable
+from ltx2_client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    ClientError,
+    DownloadFailed,
+    Keyframe,
+    Options,
+    TaskFailed,
+    Unreachable,
+)
 from ltx2_client.responses import Task, from_json
 from models.checkpoint.profile import choose_profile
 from models.memory.estimate import estimate_peak
 from models.request.request import VideoRequest
+from storage.inputs import unpack_images
 from storage.tasks import Failure, ServedModel
 from tests.client.server import MODEL, POSTER, VIDEO
 from tests.ingress.conftest import image_file
@@ -53,6 +64,27 @@ def test_another_file_of_a_task_is_saved(client, server, tmp_path):
     with pytest.raises(DownloadFailed, match="the task has no audio"):
         client.download(task, tmp_path / "a.wav", "audio")
     assert leftovers(tmp_path) == ["boat.mp4", "poster.jpg", "small.jpg"]
+
+
+def places_of(server, row) -> list[tuple[int, float]]:
+    images = unpack_images(b"".join(server.outputs.open(row.input_key)))
+    return [(each.place.frame, each.place.strength) for each in images]
+
+
+def test_images_at_both_ends_and_between_reach_their_frames(client, server, tmp_path):
+    (tmp_path / "photo.png").write_bytes(image_file())
+    last, between = image_file(64, 64), [Keyframe(image_file(), 12, 0.5), Keyframe(tmp_path / "photo.png", "1s")]
+    images = {"image": tmp_path / "photo.png", "end_image": last, "keyframes": between}
+    server.may_finish.clear()  # the images are deleted at the end of the task
+    task_id = client.submit(PROMPT, **images, end_image_strength=0.25, num_frames=49).task_id
+    assert places_of(server, server.tasks.get(task_id)) == [(0, 1.0), (48, 0.25), (12, 0.5), (25, 1.0)]
+    assert client.estimate(PROMPT, **images, num_frames=49).fits
+    alone = client.submit(PROMPT, keyframes=[Keyframe(image_file(), -1)], num_frames=49).task_id
+    assert places_of(server, server.tasks.get(alone)) == [(48, 1.0)]
+    server.may_finish.set()
+    with pytest.raises(ApiError) as refused:
+        client.submit(PROMPT, keyframes=[Keyframe(image_file(), 49)], num_frames=49)
+    assert refused.value.field == "keyframe_at"
 
 
 def test_an_estimate_says_what_fits_and_makes_nothing(client, server):

@@ -50,15 +50,19 @@ def test_the_route_answers_with_the_prompt_as_the_language_model_wrote_it(box, l
     assert language_model.keys == [f"Bearer {KEY}"]
 
 
-def test_an_image_goes_along_small(box, language_model):
-    file = image_file(2000, 1000)
-    answer = box.client.post("/v1/video/enhance", data={"prompt": PROMPT, "fit": "match"}, files={"image": file})
+def test_images_go_along_small_and_with_their_places(box, language_model):
+    files = [(name, image_file(2000, 1000)) for name in ("image", "end_image", "keyframe")]
+    answer = box.client.post("/v1/video/enhance", data={"prompt": PROMPT, "keyframe_at": "2.0s"}, files=files)
     assert answer.status_code == 200, answer.text
-    text, image = language_model.asked[0]["messages"][1]["content"]
+    text, *images = language_model.asked[0]["messages"][1]["content"]
     assert PROMPT in text["text"]
-    head, _, content = image["image_url"]["url"].partition(",")
-    assert head == "data:image/jpeg;base64"
-    assert max(Image.open(io.BytesIO(base64.b64decode(content))).size) <= 896
+    for number, place in enumerate(("the first frame", "the last frame", "the frame at 2.0 seconds"), 1):
+        assert f"Image {number} is {place}." in text["text"]
+    for each in images:
+        head, _, content = each["image_url"]["url"].partition(",")
+        assert head == "data:image/jpeg;base64"
+        assert max(Image.open(io.BytesIO(base64.b64decode(content))).size) <= 896
+    assert len(images) == 3
 
 
 def test_a_submit_is_rendered_with_the_written_prompt_and_says_so(box):

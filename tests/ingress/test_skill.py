@@ -4,6 +4,7 @@ import json
 import re
 
 from models.names import TINY_MODEL_NAME
+from models.request.places import IMAGES, PLACE_FIELDS
 from tests.ingress.conftest import VIDEO, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
 
@@ -74,7 +75,8 @@ def test_every_default_in_the_document_is_accepted_and_every_field_is_told(box):
         box.client.get("/openapi.json").json()["paths"]["/v1/video/async_i2v"]["post"]["requestBody"]["content"][
             "multipart/form-data"
         ]["schema"]["properties"]
-    ) - {"image"}
+    ) - {*IMAGES, *PLACE_FIELDS}
+    assert all(f"`{name}`" in document(box) for name in (*IMAGES, *PLACE_FIELDS))
     answer = box.client.post(
         "/v1/video/async_i2v", data={"prompt": "x", **defaults}, files={"image": ("a.png", image_file())}
     )

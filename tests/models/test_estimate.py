@@ -95,6 +95,28 @@ def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
     assert refused.value.field == "num_frames"
 
 
+@pytest.mark.parametrize("appended", [1, 8])
+def test_each_appended_image_takes_as_much_as_a_latent_frame(appended: int) -> None:
+    longer = DEFAULT.model_copy(update={"num_frames": 121 + 8 * appended})
+    with_images = estimate_peak(DEFAULT, from_image=True, appended_images=appended)
+    assert with_images.denoise_bytes == estimate_peak(longer, from_image=True).denoise_bytes
+    assert with_images.decode_bytes <= estimate_peak(longer, from_image=True).decode_bytes
+
+
+def test_a_request_that_fits_alone_is_refused_with_too_many_images_and_told_what_fits_with_them() -> None:
+    free = estimate_peak(DEFAULT, from_image=True).sized_bytes
+    check_fits(DEFAULT, free, RequestLimits(), from_image=True)
+    with pytest.raises(DoesNotFit) as refused:
+        check_fits(DEFAULT, free, RequestLimits(), from_image=True, appended_images=2)
+    assert len(refused.value.nearest) == 2
+    for shape in refused.value.nearest:
+        check_fits(DEFAULT.model_copy(update=shape), free, RequestLimits(), from_image=True, appended_images=2)
+
+
+def test_every_placement_has_room_for_the_default_video_with_both_ends_and_keyframes() -> None:
+    assert estimate_peak(DEFAULT, from_image=True, appended_images=3).bytes <= RESERVED_VRAM_BYTES
+
+
 @pytest.mark.parametrize(("height", "width", "field"), [(1920, 64, "height"), (64, 1920, "width")])
 def test_the_refusal_names_a_field_that_the_nearest_changes(height: int, width: int, field: str) -> None:
     narrow = DEFAULT.model_copy(update={"height": height, "width": width, "num_frames": 9})

@@ -19,6 +19,7 @@ from deployments.ingress.mcp.arguments import check_arguments, map_request
 from deployments.ingress.mcp.tool_schemas import STATUS_OF_STATE, describe_tools
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
+from deployments.ingress.request_body.given_images import first_image
 from deployments.ingress.routes.agents import server_facts
 from deployments.ingress.routes.delete_task import cancel_or_delete_task, cancel_task
 from deployments.ingress.routes.estimate import estimate
@@ -155,7 +156,7 @@ class Tools:
         with _upload(context, given):
             image = await self._read_image(given, call.request)
             threads = context.read_threads if image is None else context.image_threads
-            estimated = await threads.run(estimate, context, mapped.fields, image)
+            estimated = await threads.run(estimate, context, mapped.fields, first_image(image))
         rate = defaults.get("frame_rate", 25.0)
         nearest = [
             {"size": f"{each.width}x{each.height}", "seconds": round(each.num_frames / rate, 2)}

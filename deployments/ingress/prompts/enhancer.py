@@ -12,6 +12,7 @@ import logging
 import re
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -27,6 +28,7 @@ from deployments.observability.metrics.definitions import (
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.settings.enhance import EnhanceSettings
 from models.errors import EnhancementFailed, InvalidRequest
+from models.request.places import LAST
 from models.request.request import VideoRequest
 
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -42,6 +44,14 @@ logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
+class SeenImage:
+    """An image of the request, as the language model sees it: a JPEG, and the frame that it becomes."""
+
+    content: bytes
+    frame: int
+
+
+@dataclass(frozen=True)
 class PromptEnhancer:
     """Rewrites prompts. `max_chars` is the longest prompt that a request may have."""
 
@@ -54,8 +64,8 @@ class PromptEnhancer:
         if request.enhance_prompt and not self.settings.is_configured:
             raise InvalidRequest("enhance_prompt", True, f"false: {NOT_CONFIGURED}")
 
-    async def enhance(self, request: VideoRequest, image: bytes | None = None) -> str:
-        """Return the rewritten prompt of `request`. `image` is a JPEG of the first frame.
+    async def enhance(self, request: VideoRequest, images: Sequence[SeenImage] = ()) -> str:
+        """Return the rewritten prompt of `request`, which is made from `images`.
 
         Raises EnhancementFailed if no usable text came in `enhance.timeout_s` seconds.
         """
@@ -63,7 +73,7 @@ class PromptEnhancer:
         outcome = NOT_ENHANCED
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                text = self._read(await self._post(_messages(request, image)))
+                text = self._read(await self._post(_messages(request, images)))
             outcome = ENHANCED
             return text
         except TimeoutError:
@@ -116,16 +126,25 @@ class PromptEnhancer:
         return httpx.create_ssl_context()
 
 
-def _messages(request: VideoRequest, image: bytes | None) -> list[dict[str, Any]]:
+def _messages(request: VideoRequest, images: Sequence[SeenImage]) -> list[dict[str, Any]]:
     """The system prompt and the request as chat messages."""
     system = files(__package__).joinpath("system_prompt.md").read_text(encoding="utf-8")
-    begins = " It begins with the attached image." if image is not None else ""
-    asked = f"The video is {request.duration_s:.1f} seconds long.{begins} The request:\n\n{request.prompt}"
+    shown = "".join(f" Image {number} is {_place(each, request)}." for number, each in enumerate(images, 1))
+    asked = f"The video is {request.duration_s:.1f} seconds long.{shown} The request:\n\n{request.prompt}"
     content: str | list[dict[str, Any]] = asked
-    if image is not None:
-        url = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
-        content = [{"type": "text", "text": asked}, {"type": "image_url", "image_url": {"url": url}}]
+    if images:
+        urls = [f"data:image/jpeg;base64,{base64.b64encode(each.content).decode()}" for each in images]
+        content = [{"type": "text", "text": asked}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+
+
+def _place(image: SeenImage, request: VideoRequest) -> str:
+    """Where in the video the image is, in words."""
+    if image.frame == 0:
+        return "the first frame"
+    if image.frame in (LAST, request.num_frames - 1):
+        return "the last frame"
+    return f"the frame at {float(image.frame / request.exact_frame_rate):.1f} seconds"
 
 
 def _tidy(text: str) -> str:

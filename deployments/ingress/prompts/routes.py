@@ -11,10 +11,11 @@ from pydantic import BaseModel, Field
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotSupported
-from deployments.ingress.images.decoder_pool import DECODER_POOL
-from deployments.ingress.prompts.enhancer import NOT_CONFIGURED
-from deployments.ingress.request_body.openapi import form_body, json_image_body
-from deployments.ingress.request_body.reading import read_any
+from deployments.ingress.images.given import fit_images
+from deployments.ingress.prompts.enhancer import NOT_CONFIGURED, SeenImage
+from deployments.ingress.request_body.given_images import GivenImages
+from deployments.ingress.request_body.image_fields import images_body
+from deployments.ingress.request_body.reading import read_images
 from deployments.ingress.schemas import ErrorBody
 from models.errors import EnhancementFailed
 from models.request.adjustments import Adjustment, enhanced_prompt, failed_enhancement
@@ -23,7 +24,7 @@ from models.request.request import VideoRequest, parse_request
 
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
 MAX_SIDE_PX = 896
-"""The longest side of the image that the language model sees: what Gemma 3 looks at."""
+"""The longest side of an image that the language model sees: what Gemma 3 looks at."""
 
 
 class EnhancedPrompt(BaseModel):
@@ -36,19 +37,18 @@ class EnhancedPrompt(BaseModel):
 def prompts_router(context: AppContext) -> APIRouter:
     """Create the router of the enhance route."""
     router = APIRouter(tags=["video"])
-    schema, about = request_schema(context.settings.limits), "The image for the first frame."
-    content = form_body(schema, "image", about) | json_image_body(schema, "image", about)
+    content = images_body(request_schema(context.settings.limits), "An image, as in a submit.")
     body = {"requestBody": {"required": True, "content": content}}
 
     @router.post("/v1/video/enhance", summary="Enhance a prompt", responses=REFUSALS, openapi_extra=body)
     async def enhance_prompt(request: Request) -> EnhancedPrompt:
         """Takes the body of a submit and rewrites its prompt. Creates no task."""
         with upload_slot(context.uploads, request):
-            fields, image = await read_any(request, context.settings)
+            fields, given = await read_images(request, context.settings)
             if not context.settings.enhance.is_configured:
                 raise NotSupported(NOT_CONFIGURED)
             asked = parse_request(fields, context.settings.limits)
-            text = await enhance(context, asked, image)
+            text = await enhance(context, asked, given)
         return EnhancedPrompt(prompt=asked.prompt, enhanced_prompt=text)
 
     return router
@@ -59,26 +59,31 @@ def asks_for_enhancement(context: AppContext, fields: Mapping[str, object]) -> b
     return "enhance_prompt" in fields and parse_request(fields, context.settings.limits).enhance_prompt
 
 
-async def enhance_or_keep(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> Adjustment:
+async def enhance_or_keep(context: AppContext, fields: Mapping[str, object], given: GivenImages) -> Adjustment:
     """Rewrite the prompt of a submit, or say why it stays as it is. Raises InvalidRequest, TooManyRequests."""
     asked = parse_request(fields, context.settings.limits)
     try:
-        return enhanced_prompt(asked.prompt, await enhance(context, asked, image))
+        return enhanced_prompt(asked.prompt, await enhance(context, asked, given))
     except EnhancementFailed as error:
         return failed_enhancement(error.message)
 
 
-async def enhance(context: AppContext, request: VideoRequest, image: bytes | None) -> str:
-    """Rewrite a prompt. Raises EnhancementFailed, InvalidRequest for the image, TooManyRequests."""
+async def enhance(context: AppContext, request: VideoRequest, given: GivenImages) -> str:
+    """Rewrite a prompt. Raises EnhancementFailed, InvalidRequest for an image, TooManyRequests."""
     with context.enhancements.acquire():
-        seen = None if image is None else await context.image_threads.run(_shrink, context, request, image)
-        return await context.enhancer.enhance(request, seen)
+        images = await context.image_threads.run(_look_at, context, request, given) if given.files else []
+        return await context.enhancer.enhance(request, images)
 
 
-def _shrink(context: AppContext, request: VideoRequest, image: bytes) -> bytes:
-    """The first frame as a small JPEG. The file of a client is decoded in a process of its own."""
-    fitted = DECODER_POOL.fit(image, request, context.settings.limits)
-    with Image.open(io.BytesIO(fitted.content)) as frame:
+def _look_at(context: AppContext, request: VideoRequest, given: GivenImages) -> list[SeenImage]:
+    """Shrink the images. Files of clients are decoded in a process of their own."""
+    _, fitted = fit_images(given, request, context.settings.limits)
+    return [SeenImage(_shrink(each.content), each.place.frame) for each in fitted]
+
+
+def _shrink(image: bytes) -> bytes:
+    """A small JPEG of an image that this server has written."""
+    with Image.open(io.BytesIO(image)) as frame:
         small = frame.convert("RGB")
         small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
         target = io.BytesIO()

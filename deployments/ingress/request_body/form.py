@@ -14,10 +14,11 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from deployments.ingress.request_body.data_url import ALLOWED, ImageUrl, image_in_text
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request.json_words import NOTHING, Described
+from models.request.places import KEYFRAME, MAX_IMAGES, PLACE_FIELDS
 from models.request.request import TEXTS, VideoRequest
 
 MAX_FORM_FIELDS = 100
-MAX_FORM_FILES = 4
+MAX_FORM_FILES = MAX_IMAGES + 2
 TEXT_BYTES = 2000
 """A text part without a filename and up to this length is not an image: it is a file's name or a URL."""
 NULL = "null"
@@ -55,18 +56,34 @@ async def parse_form(
         raise InvalidRequest("body", kind, "multipart/form-data in UTF-8") from None
 
 
-def form_fields(form: FormData, images: Collection[str]) -> dict[str, object]:
-    """Return the fields as text, without the images. The word null means None, except in text fields."""
+def form_fields(form: FormData, images: Collection[str], repeated: Collection[str] = ()) -> dict[str, object]:
+    """Return the fields as text, without the images. The word null means None, except in text fields.
+
+    A field of `repeated` is a list.
+    """
     fields: dict[str, object] = {name: value for name, value in form.items() if name not in images}
     for name, value in fields.items():
-        if isinstance(value, UploadFile) and name in VideoRequest.model_fields:
+        if isinstance(value, UploadFile) and (name in VideoRequest.model_fields or name in PLACE_FIELDS):
             raise InvalidRequest(name, Described(f"a file named {value.filename}"), "a plain field, not a file")
+    fields |= {name: form.getlist(name) for name in repeated if name in fields}
     return {name: None if value == NULL and name not in TEXTS else value for name, value in fields.items()}
+
+
+async def form_images(form: FormData, name: str, max_bytes: int) -> list[bytes | ImageUrl]:
+    """Return the images in all parts of a repeated field, or the last one of another. Raises as `form_image` does."""
+    if name != KEYFRAME:
+        image = await form_image(form, name, max_bytes)
+        return [] if image is None else [image]
+    images = [await _part_image(part, name, max_bytes) for part in form.getlist(name)]
+    return [image for image in images if image is not None]
 
 
 async def form_image(form: FormData, name: str, max_bytes: int) -> bytes | ImageUrl | None:
     """Return the image in a part, or its URL; None if the user chose no file. Raises InvalidRequest, ImageTooLarge."""
-    part = form.get(name)
+    return await _part_image(form.get(name), name, max_bytes)
+
+
+async def _part_image(part: UploadFile | str | None, name: str, max_bytes: int) -> bytes | ImageUrl | None:
     if not isinstance(part, UploadFile):
         return None
     if not part.size:

@@ -1,7 +1,8 @@
-"""Splits one long text, an image as a data URL, from JSON. Only the rest is parsed, and its size is limited."""
+"""Splits long texts, images as data URLs, from JSON. Only the rest is parsed, and its size is limited."""
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 LONG_BYTES = 64 * 1024
@@ -12,27 +13,26 @@ MAX_BACKSLASHES = 1000
 
 
 class RemainderTooLarge(Exception):
-    """The JSON without the long text is over the size limit, or there is a second long text."""
+    """The JSON without its long texts is over the size limit, or there are too many of them."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """JSON in which `token` replaces the long text, if there is one."""
+    """JSON in which a token replaces each long text, and the texts by their tokens."""
 
     remainder: bytes
-    token: str
-    text: bytes | None
+    texts: Mapping[str, bytes]
 
 
-def split_long_text(content: bytes | bytearray, max_rest_bytes: int) -> Split:
-    """Split off the only text over LONG_BYTES. Reads each quote once. Raises RemainderTooLarge."""
-    token, text = secrets.token_hex(16), None
+def split_long_texts(content: bytes | bytearray, max_rest_bytes: int, max_texts: int = 1) -> Split:
+    """Split off all texts over LONG_BYTES. Reads each quote once. Raises RemainderTooLarge."""
+    texts: dict[str, bytes] = {}
     kept: list[bytes] = []
     size, at = 0, 0
     while (opening := content.find(b'"', at)) >= 0:
         closing = _closing_quote(content, opening, max_rest_bytes)
         is_long = closing - opening > LONG_BYTES
-        if is_long and text is not None:
+        if is_long and len(texts) == max_texts:
             raise RemainderTooLarge
         end = opening + 1 if is_long else closing + 1
         size += end - at
@@ -40,12 +40,13 @@ def split_long_text(content: bytes | bytearray, max_rest_bytes: int) -> Split:
             raise RemainderTooLarge
         kept.append(bytes(content[at:end]))
         if is_long:
-            text = bytes(content[opening + 1 : closing])
+            token = secrets.token_hex(16)
+            texts[token] = bytes(content[opening + 1 : closing])
             kept.append(token.encode() + b'"')
         at = closing + 1
     if size + len(content) - at > max_rest_bytes:
         raise RemainderTooLarge
-    return Split(b"".join([*kept, bytes(content[at:])]), token, text)
+    return Split(b"".join([*kept, bytes(content[at:])]), texts)
 
 
 def spell_out(text: bytes) -> str:

@@ -27,21 +27,6 @@ def json_body(schema: Mapping[str, Any], example: Mapping[str, object] = EXAMPLE
     return {"application/json": {"schema": _untitled(schema), "example": dict(example)}}
 
 
-def json_image_body(
-    schema: Mapping[str, Any],
-    image: str,
-    description: str,
-    *,
-    required: bool = False,
-    example: Mapping[str, object] = EXAMPLE,
-) -> dict[str, Any]:
-    """Return the media type and schema of a JSON object with the same fields and an image as a data URL."""
-    as_text = {"type": "string", "description": f"{description} As a data url: `data:image/jpeg;base64,...`."}
-    with_image = _with(schema, image, as_text, required=required)
-    shown = {**example, image: EXAMPLE_IMAGE} if required else example
-    return json_body(with_image, shown)
-
-
 def form_body(
     schema: Mapping[str, Any],
     image: str,

@@ -1,20 +1,24 @@
-"""Reads the body of a request, within limits of size and time: JSON or a form, with an image or without."""
+"""Reads the body of a request, within limits of size and time: JSON or a form, with images or without."""
 
 import asyncio
 import contextlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from starlette.types import Message
 
 from deployments.ingress.errors import PayloadTooLarge, RequestTimeout
 from deployments.ingress.request_body.data_url import ImageUrl, image_in_fields, refuse_url
-from deployments.ingress.request_body.form import form_fields, form_image, missing_image, parse_form
-from deployments.ingress.request_body.long_texts import RemainderTooLarge, spell_out, split_long_text
+from deployments.ingress.request_body.form import form_fields, form_image, form_images, missing_image, parse_form
+from deployments.ingress.request_body.given_images import GivenImages
+from deployments.ingress.request_body.long_texts import RemainderTooLarge, spell_out, split_long_texts
 from deployments.settings import Settings
 from models.errors import InvalidRequest
 from models.request.json_words import Described
+from models.request.places import IMAGES, KEYFRAME, MAX_IMAGES, PLACE_FIELDS, REPEATED
 
 MAX_FIELDS_BYTES = 256 * 1024
 """Limit for everything in a body except the image: many times the size of two prompts of the greatest length."""
@@ -35,9 +39,6 @@ class ImageNames:
     in_json: tuple[str, ...] = ("image",)
 
 
-IMAGE = ImageNames()
-
-
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
     """Read a JSON object for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _check_kind(request, ONLY_JSON)
@@ -45,32 +46,50 @@ async def read_json(request: Request, settings: Settings) -> tuple[dict[str, obj
     return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
 
 
-async def read_any(
-    request: Request, settings: Settings, names: ImageNames = IMAGE, *, needs_image: bool = False
-) -> tuple[dict[str, object], bytes | None]:
-    """Read a form or JSON object that may have an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
-    fields, image = await read_image_or_url(request, settings, names)
-    if isinstance(image, ImageUrl):
-        raise refuse_url(image)
-    if needs_image and image is None:
-        raise missing_image(names.in_form[0])
-    return fields, image
-
-
 async def read_image_or_url(
     request: Request, settings: Settings, names: ImageNames
 ) -> tuple[dict[str, object], bytes | ImageUrl | None]:
-    """Read a form or JSON object that may have an image or its http(s) URL. Raises as `read_any` does."""
+    """Read a form or JSON object that may have an image or its http(s) URL.
+
+    Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
+    """
     allowed = FORM_OR_JSON.format(image=names.in_form[0])
+    is_form, bounded = _bounded_with_image(request, settings, allowed)
+    if is_form:
+        return await _read_form(bounded, names, settings.limits.max_image_bytes)
+    content = await _read_all(bounded)
+    if len(content) <= MAX_FIELDS_BYTES:
+        return take_image(_parse_object(bounded, bytes(content), allowed), names)
+    return await asyncio.to_thread(lambda: take_image(_parse_long(bounded, content, names.in_json, allowed), names))
+
+
+async def read_images(
+    request: Request, settings: Settings, *, needs_image: bool = False
+) -> tuple[dict[str, object], GivenImages]:
+    """Read a form or JSON object with the images that a video is made from. Raises as `read_image_or_url` does.
+
+    All images together have the bound of a body with one image.
+    """
+    allowed = FORM_OR_JSON.format(image=IMAGES[0])
+    is_form, bounded = _bounded_with_image(request, settings, allowed)
+    if is_form:
+        fields, given = await _read_form_images(bounded, settings.limits.max_image_bytes)
+    else:
+        content = await _read_all(bounded)
+        fields, given = await asyncio.to_thread(_parse_images, bounded, content, allowed)
+    if needs_image and not given.files:
+        raise missing_image(IMAGES[0])
+    return fields, given
+
+
+def _bounded_with_image(request: Request, settings: Settings, allowed: str) -> tuple[bool, Request]:
+    """Whether a body that may have an image is a form, and the request with its limits."""
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
         _check_kind(request, allowed)
-    max_image_bytes = settings.limits.max_image_bytes
     # Base64 needs 4 bytes for 3, and line breaks or escapes need more.
-    bounded = _bounded(request, max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
-    if is_form:
-        return await _read_form(bounded, names, max_image_bytes)
-    return await _read_json_image(bounded, names, allowed)
+    max_bytes = settings.limits.max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES
+    return is_form, _bounded(request, max_bytes, settings.ingress.body_timeout_s)
 
 
 async def read_long_json(request: Request, settings: Settings, long_texts: tuple[str, ...]) -> dict[str, object]:
@@ -83,7 +102,7 @@ async def read_long_json(request: Request, settings: Settings, long_texts: tuple
     content = await _read_all(_bounded(request, max_bytes, settings.ingress.body_timeout_s))
     if len(content) <= MAX_FIELDS_BYTES:
         return _parse_object(request, bytes(content), "JSON")
-    return await asyncio.to_thread(_parse_long_object, request, content, ImageNames(in_json=long_texts), "JSON")
+    return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON")
 
 
 async def discard_body(request: Request, settings: Settings) -> None:
@@ -116,45 +135,69 @@ async def _read_form(
         await form.close()
 
 
-async def _read_json_image(
-    request: Request, names: ImageNames, allowed: str
-) -> tuple[dict[str, object], bytes | ImageUrl | None]:
-    content = await _read_all(request)
+async def _read_form_images(request: Request, max_image_bytes: int) -> tuple[dict[str, object], GivenImages]:
+    form = await parse_form(request.headers, request.stream(), IMAGES, MAX_FIELDS_BYTES)
+    try:
+        fields = form_fields(form, IMAGES, REPEATED)
+        files = [(name, each) for name in IMAGES for each in await form_images(form, name, max_image_bytes)]
+        return _split_places(fields, files)
+    finally:
+        await form.close()
+
+
+def _parse_images(request: Request, content: bytearray, allowed: str) -> tuple[dict[str, object], GivenImages]:
     if len(content) <= MAX_FIELDS_BYTES:
-        return take_image(_parse_object(request, bytes(content), allowed), names)
-    return await asyncio.to_thread(_parse_long, request, content, names, allowed)
+        fields = _parse_object(request, bytes(content), allowed)
+    else:
+        fields = _parse_long(request, content, IMAGES, allowed, MAX_IMAGES)
+    files: list[tuple[str, bytes | ImageUrl]] = []
+    for name in IMAGES:
+        value = fields.pop(name, None)
+        each = value if name == KEYFRAME and isinstance(value, list) else [value]
+        images = [image_in_fields(name, one) for one in each]
+        files.extend((name, image) for image in images if image is not None)
+    return _split_places(fields, files)
+
+
+def _split_places(
+    fields: dict[str, object], files: list[tuple[str, bytes | ImageUrl]]
+) -> tuple[dict[str, object], GivenImages]:
+    """Separate what belongs to the images from the other fields. Raises InvalidRequest for the URL of an image."""
+    contents = []
+    for name, each in files:
+        if isinstance(each, ImageUrl):
+            raise refuse_url(each)
+        contents.append((name, each))
+    places = {name: fields.pop(name) for name in PLACE_FIELDS if name in fields}
+    return fields, GivenImages(tuple(contents), places)
 
 
 def _parse_long(
-    request: Request, content: bytearray, names: ImageNames, allowed: str
-) -> tuple[dict[str, object], bytes | ImageUrl | None]:
-    """Parse a body that is longer than fields may be. One of its texts may be an image."""
-    return take_image(_parse_long_object(request, content, names, allowed), names)
-
-
-def _parse_long_object(request: Request, content: bytearray, names: ImageNames, allowed: str) -> dict[str, object]:
-    """The fields of such a body, with the long text in its place."""
+    request: Request, content: bytearray, names: Collection[str], allowed: str, max_texts: int = 1
+) -> dict[str, object]:
+    """Parse a body that is longer than fields may be. Some of its texts may be images."""
     too_large = PayloadTooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
     try:
-        split = split_long_text(content, MAX_FIELDS_BYTES)
+        split = split_long_texts(content, MAX_FIELDS_BYTES, max_texts)
     except RemainderTooLarge:
         raise too_large from None
     fields = _parse_object(request, split.remainder, allowed)
-    if split.text is not None and not _put_back(fields, names, split.token, split.text):
-        raise too_large
+    for token, text in split.texts.items():
+        if not any(_put_back(fields, name, name, token, text) for name in names):
+            raise too_large
     return fields
 
 
-def _put_back(fields: dict[str, object], names: ImageNames, token: str, text: bytes) -> bool:
-    """Replace the token by the long text. Returns whether the token was in a field for an image."""
-    for name in names.in_json:
-        value = fields.get(name)
-        if value == token:
-            fields[name] = _spell_out(name, text)
-            return True
-        if isinstance(value, dict) and value.get("image_url") == token:
-            value["image_url"] = _spell_out(name, text)
-            return True
+def _put_back(holder: Any, key: Any, name: str, token: str, text: bytes) -> bool:
+    """Replace the token by the long text. Returns whether the token was in the image field `name`, at `holder[key]`."""
+    value = holder.get(key) if isinstance(holder, dict) else holder[key]
+    if value == token:
+        holder[key] = _spell_out(name, text)
+        return True
+    if isinstance(value, dict):
+        return any(_put_back(value, each, name, token, text) for each in ("image_url", "url"))
+    if name == KEYFRAME and isinstance(value, list):
+        return any(_put_back(value, each, name, token, text) for each in range(len(value)))
     return False
 
 

@@ -12,6 +12,7 @@ from fastapi.responses import PlainTextResponse
 from deployments.ingress.context import AppContext
 from models.names import TINY_MODEL_NAME
 from models.request.json_schema import request_schema
+from models.request.places import MAX_KEYFRAMES
 from models.request.request import RequestLimits, VideoRequest, spell_number
 
 MARKDOWN = "text/markdown"
@@ -79,6 +80,8 @@ def _shared_limits(limits: RequestLimits) -> dict[str, object]:
         "max_total_pixels": limits.max_total_pixels,
         "max_duration_s": f"{limits.max_duration_s:g}",
         "max_image_bytes": limits.max_image_bytes,
+        "max_body_bytes": limits.max_image_bytes * 3 // 2,
+        "max_keyframes": MAX_KEYFRAMES,
     }
 
 

@@ -3,7 +3,7 @@
 The submit routes refuse a request that does not fit. The estimate route returns the same result and creates no task.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -11,15 +11,18 @@ from pydantic import BaseModel, Field
 
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
-from deployments.ingress.images.decoder_pool import DECODER_POOL
-from deployments.ingress.request_body.openapi import form_body, json_image_body
-from deployments.ingress.request_body.reading import read_any
+from deployments.ingress.images.given import fit_images
+from deployments.ingress.request_body.given_images import GivenImages
+from deployments.ingress.request_body.image_fields import images_body
+from deployments.ingress.request_body.reading import read_images
 from deployments.ingress.schemas import Dimensions, ErrorBody
 from deployments.ingress.webhooks.ssrf import check_webhook
+from models.conditions import count_appended
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import TINY_MODEL_NAME
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.json_schema import request_schema
+from models.request.places import Place
 from models.request.request import VideoRequest, parse_request
 
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
@@ -45,58 +48,67 @@ class Estimate(BaseModel):
     ]
 
 
-def adjust_to_model(context: AppContext, request: VideoRequest, *, from_image: bool) -> tuple[Adjustment, ...]:
+def adjust_to_model(context: AppContext, request: VideoRequest, places: Sequence[Place]) -> tuple[Adjustment, ...]:
     """Fields of `request` that the served model will override, if the model's profile is known. Blocks on the store.
+
+    `places` are those of the given images.
 
     Raises DoesNotFit if the free memory that the last Generator measured is too small.
     """
     profile, free_bytes = context.model_info.profile(), context.model_info.stored().free_vram_bytes
     adjusted = () if profile is None else find_adjustments(request, profile)
     if free_bytes is not None:
-        check_fits(apply_adjustments(request, adjusted), free_bytes, context.settings.limits, from_image=from_image)
+        rendered = apply_adjustments(request, adjusted)
+        check_fits(rendered, free_bytes, context.settings.limits, **_counts(places))
     return adjusted
+
+
+def _counts(places: Sequence[Place]) -> dict[str, Any]:
+    """What the memory depends on."""
+    return {"from_image": bool(places), "appended_images": count_appended(places)}
 
 
 def estimate_router(context: AppContext) -> APIRouter:
     """Create the router of the estimate route."""
     router = APIRouter(tags=["video"])
-    schema = request_schema(context.settings.limits)
-    description = "The image for the first frame."
-    form = form_body(schema, "image", description)
-    content = form | json_image_body(schema, "image", description)
+    content = images_body(request_schema(context.settings.limits), "An image, as in a submit.")
     body = {"requestBody": {"required": True, "content": content}}
 
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
     async def estimate_video(request: Request) -> Estimate:
-        """Takes the body of a submit, JSON or a form, with the image if there is one. Creates no task."""
+        """Takes the body of a submit, JSON or a form, with the images if there are any. Creates no task."""
         with upload_slot(context.uploads, request):
-            fields, image = await read_any(request, context.settings)
-            threads = context.read_threads if image is None else context.image_threads
-            return await threads.run(estimate, context, fields, image)
+            fields, given = await read_images(request, context.settings)
+            threads = context.image_threads if given.files else context.read_threads
+            return await threads.run(estimate, context, fields, given)
 
     return router
 
 
-def estimate(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> Estimate:
+def estimate(context: AppContext, fields: Mapping[str, object], given: GivenImages) -> Estimate:
     """Estimate memory and duration. Blocks on the store. Raises the validation errors of a submit."""
-    request, from_image = _as_submitted(context, fields, image), image is not None
+    request, places = _as_submitted(context, fields, given)
+    counts = _counts(places)
     profile, learned = context.model_info.profile(), context.model_info.stored()
     rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
     free_bytes = learned.free_vram_bytes
     counted = free_bytes is not None or (learned.profile is None and context.model != TINY_MODEL_NAME)
     limits = context.settings.limits
-    nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, from_image=from_image)
+    nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, **counts)
     seconds = context.throughput.render_s(rendered)
     return Estimate(
         fits=not nearest,
-        gb=round(estimate_peak(rendered, from_image=from_image).bytes / GB, 1) if counted else None,
+        gb=round(estimate_peak(rendered, **counts).bytes / GB, 1) if counted else None,
         seconds=None if seconds is None else round(seconds, 1),
         nearest=[Dimensions.model_validate(shape_of(each)) for each in nearest],
     )
 
 
-def _as_submitted(context: AppContext, fields: Mapping[str, object], image: bytes | None) -> VideoRequest:
-    """Parse the request like a submit; the image may change its size. Raises InvalidRequest."""
+def _as_submitted(
+    context: AppContext, fields: Mapping[str, object], given: GivenImages
+) -> tuple[VideoRequest, tuple[Place, ...]]:
+    """Parse the request like a submit; the images may change its size. Raises InvalidRequest."""
     limits = context.settings.limits
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
-    return request if image is None else DECODER_POOL.fit(image, request, limits).request
+    request, images = fit_images(given, request, limits)
+    return request, tuple(each.place for each in images)

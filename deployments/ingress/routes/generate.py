@@ -1,4 +1,4 @@
-"""The four submit routes: they check the request, store the image and insert the task row."""
+"""The four submit routes: they check the request, store the images and insert the task row."""
 
 import contextlib
 import logging
@@ -15,8 +15,10 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.prompts.routes import asks_for_enhancement, enhance_or_keep
-from deployments.ingress.request_body.openapi import form_body, json_body, json_image_body
-from deployments.ingress.request_body.reading import read_any, read_json
+from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages, first_image
+from deployments.ingress.request_body.image_fields import images_body
+from deployments.ingress.request_body.openapi import json_body
+from deployments.ingress.request_body.reading import read_images, read_json
 from deployments.ingress.routes.tasks import task_response
 from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
 from deployments.ingress.submission import (
@@ -71,7 +73,8 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     )
     async def submit_text_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll."""
-        return await _submit(context, request, *await read_json(request, context.settings))
+        fields, _ = await read_json(request, context.settings)
+        return await _submit(context, request, fields)
 
     @router.post(
         "/v1/video/async_i2v",
@@ -81,9 +84,10 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         openapi_extra=image_body,
     )
     async def submit_image_to_video(request: Request) -> Submitted:
-        """Answers at once with a task to poll. The image becomes the first frame."""
+        """Answers at once with a task to poll. Images become the first frame, the last, or any between."""
         with upload_slot(context.uploads, request):
-            return await _submit(context, request, *await read_any(request, context.settings, needs_image=True))
+            fields, given = await read_images(request, context.settings, needs_image=True)
+            return await _submit(context, request, fields, given)
 
     @router.post(
         "/v1/video/t2v",
@@ -96,7 +100,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         fields, _ = await read_json(request, context.settings)
         with waiting.acquire():  # after reading the body: a client that sends none must not use up the limit
-            submitted = await _submit(context, request, fields, None)
+            submitted = await _submit(context, request, fields)
             return await _wait(context, request, watcher, submitted)
 
     @router.post(
@@ -110,32 +114,37 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with contextlib.ExitStack() as held:
             with upload_slot(context.uploads, request):
-                fields, image = await read_any(request, context.settings, needs_image=True)
+                fields, given = await read_images(request, context.settings, needs_image=True)
                 held.enter_context(waiting.acquire())
-                submitted = await _submit(context, request, fields, image)
+                submitted = await _submit(context, request, fields, given)
             return await _wait(context, request, watcher, submitted)
 
     return router
 
 
 async def submit_task(context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
+    """Create a task from a text, or from an image for its first frame. Raises as `submit_given` does."""
+    return await submit_given(context, request, fields, first_image(image))
+
+
+async def submit_given(context: AppContext, request: Request, fields: Mapping[str, object], given: GivenImages) -> Task:
     """Create the task and notify the Dispatchers. Raises the errors of `check_admission` and `submit_request`."""
-    threads = context.write_threads if image is None else context.image_threads
+    threads = context.image_threads if given.files else context.write_threads
     origin = read_request_context(request)
     with in_span(context.tracer, "submit", origin.traceparent) as span:
         submission = Submission(
             context.base_url(request),
             fields,
-            image,
+            given,
             request.headers.get(IDEMPOTENCY_HEADER),
             request_owner(request) or ANONYMOUS,
             replace(origin, traceparent=span.traceparent),
         )
         enhances = asks_for_enhancement(context, fields)
-        checks_first = enhances or image is not None
+        checks_first = enhances or bool(given.files)
         known = await context.write_threads.run(check_admission, context, submission) if checks_first else None
         if enhances and known is None:
-            submission = replace(submission, enhancement=await enhance_or_keep(context, fields, image))
+            submission = replace(submission, enhancement=await enhance_or_keep(context, fields, given))
         task = await threads.run(submit_request, context, submission) if known is None else known
     await context.notify_dispatchers()
     with log_context.bind_task(task):
@@ -146,9 +155,9 @@ async def submit_task(context: AppContext, request: Request, fields: Mapping[str
 
 
 async def _submit(
-    context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None
+    context: AppContext, request: Request, fields: Mapping[str, object], given: GivenImages = NO_IMAGES
 ) -> Submitted:
-    task = await submit_task(context, request, fields, image)
+    task = await submit_given(context, request, fields, given)
     return Submitted(
         task_id=task.id,
         message=QUEUED_MESSAGE,
@@ -174,9 +183,8 @@ def _text_body(context: AppContext) -> dict[str, Any]:
 
 def _image_body(context: AppContext) -> dict[str, Any]:
     limits = context.settings.limits
-    schema, description = request_schema(limits), f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
-    form = form_body(schema, "image", description, required=True)
-    return _described(form | json_image_body(schema, "image", description, required=True))
+    taken = f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
+    return _described(images_body(request_schema(limits), taken, with_example=True))
 
 
 def _described(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,13 @@
+import io
+import json
 import subprocess
 from pathlib import Path
 
+from PIL import Image
+
 from tests.e2e.server import Server
-from tests.test_readme import api_commands
+from tests.product import ROOT
+from tests.test_readme import BASE_URL, FENCE, api_commands
 
 
 def test_the_commands_of_the_readme_work_as_they_stand(server: Server, tmp_path: Path) -> None:
@@ -20,3 +25,28 @@ def test_the_commands_of_the_readme_work_as_they_stand(server: Server, tmp_path:
     for video in ("sunset.mp4", "animated.mp4"):
         assert (tmp_path / video).read_bytes()[4:8] == b"ftyp"
     assert (tmp_path / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_the_commands_with_several_images_work_as_they_stand(server: Server, tmp_path: Path) -> None:
+    """Those of docs/api.md. Each video ends, and the input files end with their tasks."""
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    (commands,) = [body for language, body in FENCE.findall(page) if language == "bash"]
+    for name, color in (("day", "skyblue"), ("night", "midnightblue"), ("clouds", "gray")):
+        buffer = io.BytesIO()
+        Image.new("RGB", (600, 400), color).save(buffer, "JPEG")
+        (tmp_path / f"{name}.jpg").write_bytes(buffer.getvalue())
+    script = commands.replace(BASE_URL, server.url)
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    answers = [json.loads(each) for each in result.stdout.replace("}{", "}\n{").splitlines()]
+    assert len(answers) == commands.count("curl")
+    bodies = [server.wait(each["task_id"]) for each in answers]
+    assert [body["status"] for body in bodies] == ["completed"] * len(answers)
+    assert not list((server.folder / "data/outputs/inputs").glob("*"))

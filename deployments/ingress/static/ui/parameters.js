@@ -2,7 +2,9 @@
 
 import { byId, element } from "./dom.js";
 
-const ELSEWHERE = new Set(["prompt", "image", "webhook_url", "enhance_prompt"]);
+const IMAGES = ["image", "end_image", "keyframe", "keyframe_at"];
+const STRENGTHS = ["image_strength", "end_image_strength", "keyframe_strength"];
+const ELSEWHERE = new Set(["prompt", "webhook_url", "enhance_prompt", ...IMAGES, ...STRENGTHS]);
 
 export function makeInputs(schemas) {
   for (const [name, schema] of Object.entries(schemas)) {
