@@ -5,7 +5,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,6 +21,7 @@ from tests.mp4_boxes import aac_object_type, avc_profile_and_level, read_movie
 
 MAIN_PROFILE = 77
 AAC_LC = 2
+FURTHER_FILES = {"audio", "last_frame", "thumbnail", "spritesheet"}
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -59,6 +62,23 @@ def test_the_file_is_what_phones_play(server: Server, tmp_path: Path) -> None:
     assert avc_profile_and_level(image.entry)[0] == MAIN_PROFILE
     assert aac_object_type(audio.entry) == AAC_LC
     assert not image.has_composition_offsets, "B-frames"
+
+
+def test_a_video_without_audio_has_the_same_frames_and_further_files(server: Server, tmp_path: Path) -> None:
+    bodies = [server.wait(server.submit(seed=5, generate_audio=each)) for each in (True, False)]
+    paths = [tmp_path / "audio.mp4", tmp_path / "silent.mp4"]
+    for path, body in zip(paths, bodies, strict=True):
+        path.write_bytes(server.client.get(body["url"]).content)
+    assert [track.kind for track in read_movie(paths[1]).tracks] == ["vide"]
+    decoded = []
+    for path in paths:
+        with av.open(str(path)) as container:
+            decoded.append(np.stack([frame.to_ndarray() for frame in container.decode(video=0)]))
+    assert np.array_equal(*decoded)
+    assert [set(body["downloads"]) for body in bodies] == [FURTHER_FILES, FURTHER_FILES - {"audio"}]
+    for body in bodies:
+        for url in body["downloads"].values():
+            assert server.client.get(url, timeout=60).status_code == 200
 
 
 def test_an_image_becomes_a_video(server: Server) -> None:
@@ -171,6 +191,7 @@ def test_prometheus_finds_every_metric_with_its_labels(server: Server) -> None:
     seen: dict[str, set[str]] = {}
     values: dict[str, set[str]] = {}
     server.client.delete(f"/v1/video/tasks/{server.submit()}")
+    server.client.get(server.wait(server.submit())["downloads"]["thumbnail"], timeout=60)
     deadline = time.monotonic() + 120  # Ray exports values every 10 s
     while missing := {name for metric in ALL_METRICS for name in metric.series} - set(seen):
         assert time.monotonic() < deadline, missing
