@@ -81,6 +81,7 @@ def import_pipelines(device: str) -> None:
         import diffusers.guiders  # noqa: F401
         from diffusers import LTX2ImageToVideoPipeline, LTX2Pipeline, LTX2VideoTransformer3DModel  # noqa: F401
 
+        import models.ltx2.conditioned
         import models.ltx2.model  # noqa: F401
 
 
