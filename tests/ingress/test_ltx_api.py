@@ -386,7 +386,10 @@ def test_a_body_that_is_too_large_is_a_413(open_box: Callable[..., Box]) -> None
         ("/v2/image-to-video", {"image_uri": data_url(bytes(2_000))}),
     ):
         answer = box.client.post(path, json={**body_for(path), **fields})
-        assert refusal(answer)[:2] == (413, "request_too_large")
+        status, kind, message = refusal(answer)
+        assert (status, kind) == (413, "request_too_large")
+        if "text" in path:
+            assert message.startswith("body must be at most 262144 bytes; "), "it is not read any further"
 
 
 def test_what_does_not_fit_the_memory_is_told_a_resolution_and_a_duration_that_do(box: Box) -> None:
