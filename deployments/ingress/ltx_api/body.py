@@ -3,7 +3,7 @@
 from typing import Any
 
 from deployments.ingress.dimensions import SIZE
-from deployments.ingress.ltx_api.mapping import CAMERA_MOTIONS, DEFAULT_FPS, IMAGE, OWN_FIELDS, RequestRules
+from deployments.ingress.ltx_api.mapping import CAMERA_MOTIONS, DEFAULT_FPS, IMAGE, LAST_FRAME, OWN_FIELDS, RequestRules
 from deployments.ingress.model_names import FIELD as MODEL
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE, json_body
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
@@ -24,8 +24,9 @@ def create_body(rules: RequestRules, *, with_image: bool) -> dict[str, Any]:
     properties = _properties(rules)
     required, example = [*REQUIRED], {**EXAMPLE, MODEL: rules.models.listed[-1]}
     if with_image:
-        description = "The first frame: a `storage_uri` of /v1/upload, an http(s) url, or a data url."
-        properties[IMAGE] = {"type": "string", "description": description}
+        for name, frame in ((IMAGE, "first"), (LAST_FRAME, "last")):
+            about = f"The {frame} frame: a `storage_uri` of /v1/upload, an http(s) url, or a data url."
+            properties[name] = {"type": "string", "description": about}
         required, example = [*required, IMAGE], {**example, IMAGE: EXAMPLE_IMAGE}
     else:
         del properties["fit"]
@@ -63,11 +64,6 @@ def _properties(rules: RequestRules) -> dict[str, Any]:
             "maximum": limits.max_frame_rate,
             "default": DEFAULT_FPS,
             "description": "Frames per second.",
-        },
-        "generate_audio": {
-            "type": "boolean",
-            "default": True,
-            "description": "Accepted; every video has audio.",
         },
         "camera_motion": {
             "type": "string",

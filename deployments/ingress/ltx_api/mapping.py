@@ -8,12 +8,17 @@ from deployments.ingress.ltx_api.schemas import FIELD_NAMES
 from deployments.ingress.model_names import FIELD as MODEL
 from deployments.ingress.model_names import ModelNames
 from models.errors import DoesNotFit, InvalidRequest
+from models.request import places
 from models.request.enums import DurationMode, Quality
 from models.request.json_words import NOTHING
 from models.request.request import TEXTS, RequestLimits, VideoRequest
 
 IMAGE = "image_uri"
 LAST_FRAME = "last_frame_uri"
+IMAGES = {IMAGE: places.IMAGE, LAST_FRAME: places.END_IMAGE}
+"""The fields of this API that name an image, and the image's name in a native request."""
+ENHANCE = "enhance_prompt"
+"""Clients of the hosted API send it to any server. Where no language model is set, it has no effect."""
 DEFAULT_FPS = 24
 QUALITIES = {"-fast": Quality.FAST, "-pro": Quality.EXACT}
 """The quality that the end of a model's name asks for."""
@@ -36,11 +41,16 @@ OWN_FIELDS = tuple(name for name in VideoRequest.model_fields if name not in FIE
 
 @dataclass(frozen=True)
 class RequestRules:
-    """What a request is checked against. `predicts_duration`: whether the served model can choose the duration."""
+    """What a request is checked against.
+
+    `predicts_duration` tells whether the served model can choose the duration, `enhances_prompts` whether the server
+    has a language model.
+    """
 
     models: ModelNames
     limits: RequestLimits
     predicts_duration: bool = False
+    enhances_prompts: bool = False
 
 
 def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, object]:
@@ -51,10 +61,9 @@ def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, o
     fields |= parse_size("resolution", given.get("resolution", NOTHING), rules.limits)
     fields["frame_rate"] = given.get("fps", DEFAULT_FPS)
     fields |= _map_duration(given.get("duration", NOTHING), fields, rules)
-    fields |= _map_audio(given)
     _add_camera_motion(fields, given.get("camera_motion"), rules.limits)
-    if given.get(LAST_FRAME):
-        raise InvalidRequest(LAST_FRAME, given[LAST_FRAME], "left out: this server takes the first frame alone")
+    if not rules.enhances_prompts:
+        fields.pop(ENHANCE, None)
     return fields
 
 
@@ -76,13 +85,6 @@ def _map_duration(duration: object, fields: Mapping[str, object], rules: Request
     if duration is None and rules.predicts_duration:
         return {"length": DurationMode.AUTO.value, "num_frames": count_most_frames(fields, rules.limits)}
     return {"num_frames": count_frames("duration", duration, fields, rules.limits)}
-
-
-def _map_audio(given: Mapping[str, object]) -> dict[str, object]:
-    audio = given.get("generate_audio", True)
-    if not isinstance(audio, bool):
-        raise InvalidRequest("generate_audio", audio, "true or false")
-    return {"generate_audio": audio}
 
 
 def _add_camera_motion(fields: dict[str, object], motion: object, limits: RequestLimits) -> None:

@@ -11,7 +11,14 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, error_response
 from deployments.ingress.ltx_api.body import create_body
 from deployments.ingress.ltx_api.images import UPLOADS, read_image
-from deployments.ingress.ltx_api.mapping import IMAGE, RequestRules, explain_does_not_fit, map_request
+from deployments.ingress.ltx_api.mapping import (
+    IMAGE,
+    IMAGES,
+    LAST_FRAME,
+    RequestRules,
+    explain_does_not_fit,
+    map_request,
+)
 from deployments.ingress.ltx_api.schemas import (
     ENDPOINTS,
     EXAMPLE_ID,
@@ -28,14 +35,15 @@ from deployments.ingress.ltx_api.schemas import (
 from deployments.ingress.ltx_api.unsupported import unsupported_router
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.model_names import ModelNames
+from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
 from deployments.ingress.request_body.reading import discard_body, read_long_json
-from deployments.ingress.routes.generate import submit_task
+from deployments.ingress.routes.generate import submit_given
 from deployments.ingress.routes.outputs import described_files, send_whole_file
 from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.schemas import ErrorBody
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.ingress.uploads.access import create_upload
-from models.errors import DoesNotFit
+from models.errors import DoesNotFit, InvalidRequest
 from storage.tasks import State, Task
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -71,15 +79,23 @@ class Creation:
     async def create(self, request: Request, *, with_image: bool, waiting: contextlib.ExitStack | None = None) -> Task:
         """Read a request and create its task. With `waiting`, also count it as one that waits for the task."""
         with self._upload(with_image=with_image):
-            given = await read_long_json(request, self.context.settings, (IMAGE,) if with_image else ())
+            given = await read_long_json(request, self.context.settings, tuple(IMAGES) if with_image else ())
             fields = await self._map(given)
-            image = await read_image(self.context, request, given.get(IMAGE)) if with_image else None
+            if not with_image and given.get(LAST_FRAME):
+                raise InvalidRequest(LAST_FRAME, given[LAST_FRAME], "left out: it belongs to image-to-video")
+            images = await self._read_images(request, given) if with_image else NO_IMAGES
             if waiting is not None:
                 waiting.enter_context(self.context.sync_requests.acquire())
             try:
-                return await submit_task(self.context, request, fields, image)
+                return await submit_given(self.context, request, fields, images)
             except DoesNotFit as error:
                 raise explain_does_not_fit(error, given, fields) from None
+
+    async def _read_images(self, request: Request, given: Mapping[str, object]) -> GivenImages:
+        """The images that the request names. The first frame is required."""
+        named = {name: given.get(name) for name in IMAGES if name == IMAGE or given.get(name)}
+        files = [(IMAGES[name], await read_image(self.context, request, name, uri)) for name, uri in named.items()]
+        return GivenImages(tuple(files))
 
     async def _map(self, given: Mapping[str, object]) -> dict[str, object]:
         """Map the fields. Only a request without a duration asks the store what the model can do."""
@@ -87,7 +103,10 @@ class Creation:
         if given.get("duration", 0) is None:
             profile = await self.context.read_threads.run(info.profile)
             can = profile is not None and profile.duration_head
-        return map_request(given, RequestRules(self._models, self.context.settings.limits, predicts_duration=can))
+        settings = self.context.settings
+        enhances = settings.enhance.is_configured
+        rules = RequestRules(self._models, settings.limits, predicts_duration=can, enhances_prompts=enhances)
+        return map_request(given, rules)
 
     @contextlib.contextmanager
     def _upload(self, *, with_image: bool) -> Iterator[None]:

@@ -47,6 +47,7 @@ FIELD_NAMES = {
     "num_frames": "duration",
     "frame_rate": "fps",
     "image": "image_uri",
+    "end_image": "last_frame_uri",
 }
 """Fields of this server, each with the field of this API that sets it."""
 EXAMPLE_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
