@@ -13,6 +13,8 @@ from ltx2_client.errors import ApiError, Unreachable, error_body
 
 TRANSIENT = (500, 502, 503, 504)
 """Statuses of a restarting server, or of the proxy in front of it."""
+NOT_ENHANCED = "enhancement_failed"
+"""The server has waited for its language model already, and a retry would pay for another answer."""
 NO_ROUTE = 404
 """Also transient, unless the body is the server's own: the proxy starts before the routes exist (measured)."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
@@ -63,6 +65,8 @@ class Request:
     form: Mapping[str, str | list[str]] | None = None
     files: Sequence[tuple[str, tuple[str, bytes]]] = ()
     sink: Sink | None = None
+    timeout_s: float | None = None
+    """The longest pause in the answer, in seconds. None means the client's own limit."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def is_transient(answer: Response) -> bool:
     """Whether a retry can help. If the body is the server's own, it must also have `retryable` set."""
     body = error_body(answer.content)
     if body:
-        return answer.status in TRANSIENT and bool(body.get("retryable"))
+        return answer.status in TRANSIENT and bool(body.get("retryable")) and body.get("error_code") != NOT_ENHANCED
     return answer.status in (*TRANSIENT, NO_ROUTE)
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
@@ -89,6 +89,8 @@ class Images:
         return {"keyframe_at": [str(each.at) for each in self.keyframes], "keyframe_strength": strengths}
 
 
+ENHANCE_TIMEOUT_S = 150.0
+"""More than a server may wait for its language model (`enhance.timeout_s`)."""
 OnProgress = Callable[[Task], None]
 Record = TypeVar("Record")
 STRANGER = "this address does not answer like an LTX-2 video server"
@@ -101,11 +103,10 @@ def new_idempotency_key() -> str:
 
 def submit(prompt: str, images: Images, options: Options, key: str, retry_policy: RetryPolicy) -> Operation[Submitted]:
     """Submit a task. `key` makes it safe to repeat the request while the server does not answer."""
-    headers, fields = {"Idempotency-Key": key}, {"prompt": prompt, **options}
-    if files := images.files():
-        call = Request("POST", "/v1/video/async_i2v", headers, form=_form(fields) | images.form(), files=files)
-    else:
-        call = Request("POST", "/v1/video/async_t2v", headers, json=fields)
+    path = "/v1/video/async_t2v" if images == Images() else "/v1/video/async_i2v"
+    call = _post(path, {"prompt": prompt, **options}, images)
+    timeout_s = ENHANCE_TIMEOUT_S if options.get("enhance_prompt") else None
+    call = replace(call, headers={"Idempotency-Key": key}, timeout_s=timeout_s)
     return _parse(Submitted, (yield from send_with_retry(call, retry_policy)))
 
 
@@ -117,7 +118,7 @@ def estimate(prompt: str, images: Images, options: Options, retry_policy: RetryP
 
 def enhance(prompt: str, images: Images, options: Options, retry_policy: RetryPolicy) -> Operation[EnhancedPrompt]:
     """Let the server's language model rewrite a prompt. Creates no task."""
-    call = _post("/v1/video/enhance", {"prompt": prompt, **options}, images)
+    call = replace(_post("/v1/video/enhance", {"prompt": prompt, **options}, images), timeout_s=ENHANCE_TIMEOUT_S)
     return _parse(EnhancedPrompt, (yield from send_with_retry(call, retry_policy)))
 
 

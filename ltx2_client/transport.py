@@ -19,7 +19,8 @@ PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 """Environment variables that httpx and OpenSSL read: PROXIES also in lower case, CERTIFICATES as they are."""
 MAX_PORT = 65_535
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+CONNECT_TIMEOUT_S = 5.0
+TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_TIMEOUT_S)
 """Limits in seconds for one response. In a download, 30 s is the longest pause between two chunks."""
 
 
@@ -64,6 +65,7 @@ def arguments(base_url: str, call: Request, key: Mapping[str, str]) -> dict[str,
         "json": call.json,
         "data": call.form,
         "files": list(call.files) or None,
+        **({} if call.timeout_s is None else {"timeout": httpx.Timeout(call.timeout_s, connect=CONNECT_TIMEOUT_S)}),
     }
 
 

@@ -18,6 +18,7 @@ from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsReco
 from deployments.observability.tracing import NOOP_TRACER, Tracer
 from deployments.settings import Settings
 from deployments.signed_urls import Signer, UrlBuilder, make_url_builder
+from models.errors import StorageFull
 from storage.outputs.store import OutputStore
 from storage.task_store import SqlTaskStore
 
@@ -28,6 +29,8 @@ FILE_THREADS = 32
 """A download uses a thread only while it reads a chunk, so slow clients occupy no thread."""
 DERIVED_FILE_THREADS = 2
 """Each runs a process that decodes a whole video."""
+MAX_DERIVED_FILES = 64
+"""Files that one replica makes from videos or that wait for it."""
 HEALTH_THREADS = 4
 URL_SIGNING = "urls"
 """The name of the secret that signs URLs."""
@@ -108,7 +111,17 @@ class AppContext:
     def derived_files(self) -> DerivedFileMaker:
         """Makes further files from completed videos, in threads that no other work uses."""
         threads = self._threads("derived", DERIVED_FILE_THREADS)
-        return DerivedFileMaker(self.tasks, self.outputs, threads, self.metrics)
+        waiting = self.concurrency_limit(
+            MAX_DERIVED_FILES, "files made from videos", "too_many_derived_files", "ask again in a moment"
+        )
+        return DerivedFileMaker(
+            self.tasks,
+            self.outputs,
+            threads=threads,
+            waiting=waiting,
+            check_space=self.check_space,
+            metrics=self.metrics,
+        )
 
     @cached_property
     def image_fetcher(self) -> ImageFetcher:
@@ -151,6 +164,13 @@ class AppContext:
     def model_info(self) -> ModelInfoCache:
         """Caches the information about the model."""
         return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.checkpoint_type)
+
+    def check_space(self) -> None:
+        """Raise StorageFull if the output store has less free space than the settings require. Blocks on the store."""
+        least = self.settings.outputs.min_free_bytes
+        free = self.outputs.free_bytes() if least else None
+        if free is not None and free < least:
+            raise StorageFull(f"the output store has {free} bytes left, and outputs.min_free_bytes keeps {least} free")
 
     def base_url(self, request: Request) -> str:
         """Return the start of all URLs in the answer to `request`, without a slash at the end."""

@@ -13,7 +13,7 @@ from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
-from models.errors import InvalidRequest, QueueFull, StorageFull
+from models.errors import InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.request import VideoRequest, draws_seed, parse_request
 from storage.inputs import pack_images
@@ -22,6 +22,10 @@ from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
+LATER_FIELDS = ("generate_audio", "enhance_prompt")
+"""Fields that an earlier version did not have. At their defaults they do not change the digest of a request, so that a
+submit may be repeated after an upgrade.
+"""
 IDEMPOTENCY_PARAMETER = {
     "name": IDEMPOTENCY_HEADER,
     "in": "header",
@@ -87,7 +91,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     submission.given.parse_places(request)
     context.enhancer.check_request(request)
     idempotency = _idempotency(submission, request)
-    check_space(context)
+    context.check_space()
     enhancement = submission.enhancement
     if enhancement is not None and enhancement.reason == ENHANCED:
         request = request.model_copy(update={"prompt": enhancement.used})
@@ -100,14 +104,6 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
         adjustments=() if enhancement is None else (enhancement,),
         context=submission.context,
     )
-
-
-def check_space(context: AppContext) -> None:
-    """Raise StorageFull if the output store has less free space than the settings require."""
-    least = context.settings.outputs.min_free_bytes
-    free = context.outputs.free_bytes() if least else None
-    if free is not None and free < least:
-        raise StorageFull(f"the output store has {free} bytes left, and outputs.min_free_bytes keeps {least} free")
 
 
 def _submit(context: AppContext, new: NewTask) -> Task:
@@ -131,8 +127,10 @@ def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency |
     if not IDEMPOTENCY_KEY.fullmatch(submission.key):
         raise InvalidRequest(IDEMPOTENCY_HEADER, submission.key, "1 to 255 printable ASCII characters")
     meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
+    later = {name for name in LATER_FIELDS if getattr(meant, name) == VideoRequest.model_fields[name].default}
     image = submission.given.digest(request) if submission.given.files else ""
-    return Idempotency(submission.key, hashlib.sha256(f"{meant.model_dump_json()} {image}".encode()).hexdigest())
+    told = f"{meant.model_dump_json(exclude=later)} {image}"
+    return Idempotency(submission.key, hashlib.sha256(told.encode()).hexdigest())
 
 
 REQUEST_ID = re.compile(r"[!-~]{1,128}")

@@ -3,18 +3,24 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AnyHttpUrl, Field, SecretStr
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
 from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, SettingsModel
 
 API_KEY_VARIABLE = f"{ENV_PREFIX}ENHANCE{ENV_NESTED_DELIMITER}API_KEY"
 
 
+def _refuse_credentials(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.username or url.password:
+        raise ValueError(f"a url without a user name and a password; a key goes into {API_KEY_VARIABLE}")
+    return url
+
+
 class EnhanceSettings(SettingsModel):
     """Settings of the prompt enhancement, which a language model does."""
 
     base_url: Annotated[
-        AnyHttpUrl | None,
+        Annotated[AnyHttpUrl, AfterValidator(_refuse_credentials)] | None,
         Field(
             description="Start of the urls of an API like OpenAI's, such as http://localhost:11434/v1. Its "
             "/chat/completions rewrites prompts. null: enhance_prompt is refused."

@@ -16,6 +16,7 @@ from PIL import Image
 
 from deployments.encoder.mp4 import write_mp4
 from deployments.encoder.poster import representative_frame, write_poster
+from deployments.ingress import context
 from deployments.ingress.derived import maker
 from deployments.ingress.derived.contents import COLUMNS, ROWS, fit_within
 from deployments.observability.metrics.definitions import DERIVED_FILE_DURATION_SECONDS
@@ -219,6 +220,31 @@ def test_a_file_is_made_once_for_all_who_ask_and_one_at_a_time_for_a_task(served
     box.outputs.delete(output_key(task_id))
     assert box.client.get(path_of(task_id, DerivedFile.SPRITESHEET)).content in {each.content for each in answers}
     assert len(metrics.seen(DERIVED_FILE_DURATION_SECONDS, file="spritesheet.jpg")) == 1
+
+
+def test_only_so_many_files_are_made_or_wait_at_once(served_box, complete, watched, monkeypatch):
+    monkeypatch.setattr(context, "MAX_DERIVED_FILES", 1)
+    box = served_box()
+    first, second = complete(box), complete(box)
+    begun, go_on = threading.Event(), threading.Event()
+    watched.meanwhile = lambda: (begun.set(), go_on.wait(30))
+    with ThreadPoolExecutor() as clients:
+        slow = clients.submit(box.client.get, path_of(first, DerivedFile.THUMBNAIL))
+        assert begun.wait(30)
+        refused = box.client.get(path_of(second, DerivedFile.THUMBNAIL))
+        go_on.set()
+        assert slow.result().status_code == 200
+    assert (refused.status_code, refused.json()["retryable"]) == (429, True)
+    assert box.client.get(path_of(second, DerivedFile.THUMBNAIL)).status_code == 200
+
+
+def test_a_full_store_keeps_its_room_for_videos(open_box, complete, monkeypatch):
+    box = open_box(outputs={"min_free_bytes": 1})
+    task_id = complete(box)
+    monkeypatch.setattr(type(box.outputs), "free_bytes", lambda _store: 0)
+    assert box.client.get(path_of(task_id, DerivedFile.LAST_FRAME)).status_code == 507
+    thumbnail = box.client.get(path_of(task_id, DerivedFile.THUMBNAIL))
+    assert thumbnail.content == box.client.get(f"/outputs/ltx2_{task_id}.jpg").content
 
 
 def test_polls_are_answered_while_files_are_made(served_box, complete, watched):

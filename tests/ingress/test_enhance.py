@@ -95,6 +95,7 @@ def test_who_does_not_ask_is_not_told_to_the_language_model(box, language_model,
         JSONResponse(completion(None)),
         JSONResponse(completion(["a", "list"])),
         JSONResponse(completion("<think>only thoughts</think>")),
+        JSONResponse(completion("<think>thoughts without an end")),
         JSONResponse({"choices": []}),
         JSONResponse(["no", "object"]),
         Response(b'{"choices": [{"message": {"content": "\\ud800"}}]}'),
@@ -165,6 +166,7 @@ def test_a_bad_request_does_not_reach_the_language_model(box, language_model):
     [
         (f'"{PROMPT}"', PROMPT),
         (f"<think>a\nb</think>\n\n{PROMPT}\n", PROMPT),
+        (f"They want a video. So I write it.</think>\n\n{PROMPT}", PROMPT),
         (WRITTEN, WRITTEN),
         ('"One." he says. "Two."', '"One." he says. "Two."'),
         ("two\n\nparagraphs", "two paragraphs"),
@@ -206,6 +208,25 @@ def test_the_key_is_never_stored_with_the_settings(monkeypatch, language_model):
     assert KEY not in stored.model_dump_json()
     assert stored.enhance.api_key is None
     assert stored.with_secrets().enhance.api_key == SecretStr(KEY)
+
+
+def test_the_log_repeats_no_prompt(box, language_model, caplog):
+    error = {"type": "invalid_request_error", "code": "too_long", "message": PROMPT}
+    language_model.answer = JSONResponse({"error": error}, 400)
+    enhance(box)
+    assert "invalid_request_error, too_long" in caplog.text
+    assert PROMPT not in caplog.text
+
+
+def test_the_estimate_refuses_what_a_submit_refuses(open_box):
+    answer = open_box().client.post("/v1/video/estimate", json={"prompt": PROMPT, "enhance_prompt": True})
+    assert (answer.status_code, answer.json()["field"]) == (422, "enhance_prompt")
+
+
+def test_an_address_holds_no_password():
+    with pytest.raises(SettingsError, match="without a user name") as refused:
+        Settings(enhance={"base_url": "http://me:hush@h/v1", "model": "m"})
+    assert "hush" not in str(refused.value)
 
 
 @pytest.mark.parametrize("given", [{"base_url": "http://h/v1"}, {"model": "m"}])

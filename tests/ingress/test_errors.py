@@ -150,6 +150,15 @@ def test_no_depth_of_nesting_upsets_the_server(box, field):
             assert answer.status_code in (200, 422), (depth, answer.text)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"url":', "}"), ('{"image_url":', "}")])
+def test_no_depth_of_nesting_around_an_image_upsets_the_server(box, opening, closing):
+    for depth in (1, 2, 3, 10, 400, 600, 900):
+        nested = opening * depth + f'"{"A" * 300_000}"' + closing * depth
+        for path, name in (("/v1/video/async_i2v", "keyframe"), ("/v2/image-to-video", "image_uri")):
+            answer = box.client.post(path, content=f'{{"prompt": "x", "{name}": {nested}}}')
+            assert answer.status_code in (400, 413, 422), (depth, answer.text)
+
+
 def test_a_prompt_of_any_text_is_taken(box):
     for prompt in ("\x00", "\u202e", "👩‍👩‍👧", "x" * 5000, "'; DROP TABLE tasks; --"):
         assert box.row(box.submit(prompt=prompt)).request.prompt == prompt

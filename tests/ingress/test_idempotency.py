@@ -1,11 +1,14 @@
 """Idempotency-Key: a repeated submit creates no second task."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.tasks import State
-from tests.ingress.conftest import PROMPT, image_file
+from deployments.ingress.submission import LATER_FIELDS
+from models.request.request import RequestLimits, parse_request
+from storage.tasks import Idempotency, NewTask, State
+from tests.ingress.conftest import MODEL, PROMPT, image_file
 
 
 def send(box, key: str | None, route: str = "async_t2v", **fields):
@@ -39,6 +42,21 @@ def test_a_default_that_is_spelt_out_is_the_same_request(box):
     first = send(box, "k", num_inference_steps=40, height=512)
     assert send(box, "k").json()["task_id"] == first.json()["task_id"]
     assert send(box, "k", height="512").json()["task_id"] == first.json()["task_id"]
+
+
+def test_a_strength_that_is_spelt_out_is_the_same_request(box):
+    first = send_image(box, "k", image_file())
+    assert send_image(box, "k", image_file(), image_strength="1").json()["task_id"] == first.json()["task_id"]
+
+
+def test_a_submit_may_be_repeated_after_an_upgrade(box):
+    """The digest is that of a version without the later fields, while they have their defaults."""
+    request = parse_request({"prompt": PROMPT}, RequestLimits())
+    earlier = hashlib.sha256(f"{request.model_dump_json(exclude=set(LATER_FIELDS))} ".encode()).hexdigest()
+    box.tasks.submit(NewTask(request, MODEL, "http://h", idempotency=Idempotency("k", earlier)), 10)
+    assert send(box, "k").status_code == 200
+    assert send(box, "k", generate_audio=True, enhance_prompt=False).status_code == 200
+    assert send(box, "k", generate_audio=False).status_code == 422
 
 
 def test_a_seed_that_the_server_draws_is_drawn_once(box):

@@ -5,15 +5,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 
+from deployments.encoder.mp4 import write_mp4
 from deployments.ingress.ltx_api.images import USABLE_S
 from deployments.ingress.ltx_api.mapping import CAMERA_MOTIONS
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, TICKET_TTL_S, UploadTicket
+from models.clip import Clip
 from models.request.enums import DurationMode, Quality
 from storage.inputs import unpack_images
 from storage.outputs.store import input_key
@@ -335,6 +340,26 @@ def test_a_prompt_is_enhanced_where_there_is_a_language_model(open_box: Callable
 
 def test_a_video_without_audio(box: Box) -> None:
     assert not box.row(submit(box, generate_audio=False)).request.generate_audio
+
+
+def test_two_images_of_ordinary_size_fit_into_one_body(box: Box) -> None:
+    image = data_url(image_file(400, 400, compress_level=0))
+    assert len(image) > 256 * 1024
+    assert box.row(submit(box, "image-to-video", image_uri=image, last_frame_uri=image)).input_key
+
+
+def test_a_long_text_that_is_no_data_url_is_refused_at_once(box: Box) -> None:
+    uri = "http://192.168.1.26:8004/outputs/?" + "a=b&" * 500_000
+    assert "characters was given" in refused(box, "/v2/image-to-video", image_uri=uri)
+
+
+def test_the_last_frame_of_a_video_is_taken_and_its_spritesheet_is_not(box: Box, tmp_path: Path) -> None:
+    frames = np.zeros((9, 64, 64, 3), np.uint8)
+    write_mp4(Clip(frames, None, 24_000, Fraction(24)), tmp_path / "video", max_bytes=None, metadata={})
+    downloads = box.poll(box.finished((tmp_path / "video").read_bytes()))["downloads"]
+    assert box.row(submit(box, "image-to-video", image_uri=downloads["last_frame"])).input_key
+    wrong = refused(box, "/v2/image-to-video", image_uri=downloads["spritesheet"])
+    assert "downloads.last_frame" in wrong
 
 
 def test_a_last_frame_goes_along(box: Box) -> None:

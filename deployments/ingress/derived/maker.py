@@ -3,8 +3,10 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from deployments.ingress.concurrency.limits import ConcurrencyLimit
 from deployments.ingress.concurrency.thread_pool import ThreadPool
 from deployments.ingress.derived.child_process import write_in_child
 from deployments.ingress.errors import NotFound
@@ -20,10 +22,21 @@ NO_AUDIO = "the video has no audio: its request had generate_audio false"
 class DerivedFileMaker:
     """Makes one file at a time for each task. Several replicas may make the same file: it has the same content."""
 
-    def __init__(self, tasks: SqlTaskStore, outputs: OutputStore, threads: ThreadPool, metrics: MetricsRecorder):
+    def __init__(
+        self,
+        tasks: SqlTaskStore,
+        outputs: OutputStore,
+        *,
+        threads: ThreadPool,
+        waiting: ConcurrencyLimit,
+        check_space: Callable[[], None],
+        metrics: MetricsRecorder,
+    ) -> None:
         self._tasks = tasks
         self._outputs = outputs
         self._threads = threads
+        self._waiting = waiting
+        self._check_space = check_space
         self._metrics = metrics
         self._under_way: dict[str, tuple[DerivedFile, asyncio.Task[None]]] = {}
         """The file that is being made for each task, by the task's id."""
@@ -32,17 +45,21 @@ class DerivedFileMaker:
         """Make the file unless it exists. Goes on if the caller is canceled.
 
         Raises NotFound if there is no such file, FileNotFoundError if the store has lost the file that it is made from,
-        EncodeFailed and StoreUnavailable.
+        EncodeFailed, StorageFull, StoreUnavailable, and TooManyRequests if too many files wait to be made.
         """
         while (under_way := self._under_way.get(task_id)) is not None:
             other, making = under_way
             if other is kind:
                 return await asyncio.shield(making)
             await asyncio.wait([making])
-        making = asyncio.create_task(self._threads.run(self._make, task_id, kind))
+        making = asyncio.create_task(self._run(task_id, kind))
         self._under_way[task_id] = kind, making
         making.add_done_callback(lambda ended: self._forget(task_id, ended))
         return await asyncio.shield(making)
+
+    async def _run(self, task_id: str, kind: DerivedFile) -> None:
+        with self._waiting.acquire():
+            await self._threads.run(self._make, task_id, kind)
 
     def _forget(self, task_id: str, ended: asyncio.Task[None]) -> None:
         del self._under_way[task_id]
@@ -56,6 +73,7 @@ class DerivedFileMaker:
         task = self._completed(task_id)
         if kind is DerivedFile.AUDIO and not task.request.generate_audio:
             raise NotFound(NO_AUDIO)
+        self._check_space()
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
             source, target = Path(folder, "source"), Path(folder, "target")

@@ -7,19 +7,23 @@ import asyncio
 from urllib.parse import parse_qs
 
 from fastapi import Request
-from starlette.exceptions import HTTPException
 
 from deployments.ingress.context import AppContext
+from deployments.ingress.errors import Forbidden, NotFound
+from deployments.ingress.middleware.auth import Unauthorized
 from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
-from deployments.ingress.routes.outputs import FILENAME, admit
+from deployments.ingress.routes.outputs import FILENAME, KIND, TASK_ID, admit, make_derived
 from deployments.ingress.uploads.access import UploadWords, read_upload
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
 from models.errors import InvalidRequest
-from models.request.json_words import NOTHING
+from models.request.json_words import NOTHING, Described
+from models.request.request import MAX_URL_CHARS
+from storage.outputs.store import DerivedFile
 
 UPLOADS = "ltx://uploads/"
 USABLE_S = 24 * 3600
 """How long an upload can be used, from its start. The retention then removes its file."""
+MAX_QUERY_FIELDS = 16
 WEB_URL = ("http://", "https://")
 ALLOWED = "a storage_uri of /v1/upload, an http or https url, or a data url (data:image/jpeg;base64,...)"
 
@@ -29,12 +33,14 @@ async def read_image(context: AppContext, request: Request, name: str, given: ob
     if not isinstance(given, str) or not given.strip():
         raise InvalidRequest(name, NOTHING if given is None else given, ALLOWED)
     uri = given.strip()
+    if len(uri) > MAX_URL_CHARS and uri[:5].lower() != "data:":
+        raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), ALLOWED)
     if uri[:5].lower() == "data:":
         return await asyncio.to_thread(decode_data_url, name, uri)
     if uri.startswith(UPLOADS):
         return await read_upload(context, request, uri.removeprefix(UPLOADS), _words(name))
     if uri.startswith(f"{context.base_url(request)}/outputs/"):
-        return await context.file_threads.run(_read_own_file, context, request, name, uri)
+        return await _read_own_file(context, request, name, uri)
     if uri.lower().startswith(WEB_URL):
         return await context.image_fetcher.fetch(ImageUrl(name, uri))
     raise InvalidRequest(name, uri, ALLOWED)
@@ -44,17 +50,24 @@ def _words(name: str) -> UploadWords:
     return UploadWords(name, "a storage_uri", "/v1/upload", USABLE_S - TICKET_TTL_S)
 
 
-def _read_own_file(context: AppContext, request: Request, name: str, uri: str) -> bytes:
-    """Return a poster of this server, from the store. Who may download it may use it. Blocks on the stores."""
-    refused = InvalidRequest(name, uri, "the poster_url of a video of yours")
+async def _read_own_file(context: AppContext, request: Request, name: str, uri: str) -> bytes:
+    """Return a poster or a last frame of this server. Who may download it may use it. Raises InvalidRequest."""
+    refused = InvalidRequest(name, uri, "the poster_url or the downloads.last_frame of a video of yours")
+    path, _, query = uri.partition("?")
+    filename = path.rpartition("/")[2]
+    if not FILENAME.fullmatch(filename) or filename[KIND] not in ("jpg", DerivedFile.LAST_FRAME):
+        raise refused
     try:
-        path, _, query = uri.partition("?")
-        filename, asked = path.rpartition("/")[2], parse_qs(query)
-        if not FILENAME.fullmatch(filename) or not filename.endswith(".jpg"):
-            raise refused
         if context.settings.api_keys:
+            asked = parse_qs(query, max_num_fields=MAX_QUERY_FIELDS)
             signed = asked.get("expires", [""])[0], asked.get("signature", [""])[0]
-            admit(context, filename, request, signed)
-        return b"".join(context.outputs.open(f"outputs/{filename}"))
-    except (HTTPException, FileNotFoundError, ValueError):
+            await context.read_threads.run(admit, context, filename, request, signed)
+        if filename[KIND] == DerivedFile.LAST_FRAME:
+            await make_derived(context, filename[TASK_ID], DerivedFile.LAST_FRAME)
+        return await context.file_threads.run(_read_whole, context, f"outputs/{filename}")
+    except (NotFound, Forbidden, Unauthorized, FileNotFoundError, ValueError):
         raise refused from None
+
+
+def _read_whole(context: AppContext, key: str) -> bytes:
+    return b"".join(context.outputs.open(key))

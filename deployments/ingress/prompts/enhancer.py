@@ -9,7 +9,6 @@ import asyncio
 import base64
 import json
 import logging
-import re
 import ssl
 import time
 from collections.abc import Sequence
@@ -34,8 +33,9 @@ from models.request.request import VideoRequest
 MAX_ANSWER_BYTES = 1024 * 1024
 """Limit for a whole answer. The thoughts of a model may be part of it."""
 CONNECT_TIMEOUT_S = 5.0
-THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
-"""Thoughts that some servers leave in the text."""
+THOUGHTS_BEGIN, THOUGHTS_END = "<think>", "</think>"
+"""Around thoughts that some servers leave in the text. The first one may be in the chat template and so be missing."""
+MAX_CODE_CHARS = 40
 CUT_OFF = "length"
 """The `finish_reason` of a text that reached the most tokens."""
 NOT_CONFIGURED = "this server has no language model for prompts: its operator sets enhance.base_url and enhance.model"
@@ -100,9 +100,7 @@ class PromptEnhancer:
                 if len(content) > MAX_ANSWER_BYTES:
                     raise EnhancementFailed("the language model answered more than a prompt can be")
             if not answer.is_success:
-                logger.warning(
-                    "enhance: status %d: %s", answer.status_code, bytes(content[:500]).decode(errors="replace")
-                )
+                logger.warning("enhance: status %d: %s", answer.status_code, _code_of(content))
                 raise EnhancementFailed(f"the language model answered with status {answer.status_code}")
             return bytes(content)
 
@@ -138,6 +136,15 @@ def _messages(request: VideoRequest, images: Sequence[SeenImage]) -> list[dict[s
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
+def _code_of(answer: bytes | bytearray) -> str:
+    """The type and the code of an error. Its message may repeat the prompt, which the log must not have."""
+    try:
+        error = json.loads(answer)["error"]
+        return f"{str(error.get('type'))[:MAX_CODE_CHARS]}, {str(error.get('code'))[:MAX_CODE_CHARS]}"
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return "no error object"
+
+
 def _place(image: SeenImage, request: VideoRequest) -> str:
     """Where in the video the image is, in words."""
     if image.frame == 0:
@@ -148,7 +155,9 @@ def _place(image: SeenImage, request: VideoRequest) -> str:
 
 
 def _tidy(text: str) -> str:
-    """One paragraph, without thoughts and without quotation marks around the whole."""
-    text = " ".join(THOUGHTS.sub("", text).split())
+    """One paragraph, without thoughts and without quotation marks around the whole. Raises ValueError."""
+    text = " ".join(text.rpartition(THOUGHTS_END)[2].split())
+    if THOUGHTS_BEGIN in text:
+        raise ValueError("thoughts without an end")
     inner = text[1:-1]
     return inner.strip() if text[:1] == text[-1:] == '"' and '"' not in inner else text

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from models.request.places import IMAGE, Place, parse_places
+from models.request.places import FIRST_WHOLE, IMAGE, Place, parse_places
 from models.request.request import VideoRequest
 
 
@@ -22,9 +22,10 @@ class GivenImages:
     def digest(self, request: VideoRequest) -> str:
         """Tells different images and places apart. That of a whole first image alone is the digest of its file."""
         digests = [hashlib.sha256(content).hexdigest() for _, content in self.files]
-        if [name for name, _ in self.files] == [IMAGE] and not self.places:
+        places = self.parse_places(request)
+        if places == (FIRST_WHOLE,):
             return digests[0]
-        parts = zip(self.parse_places(request), digests, strict=True)
+        parts = zip(places, digests, strict=True)
         return " ".join(f"{place.frame} {place.strength} {digest}" for place, digest in parts)
 
 

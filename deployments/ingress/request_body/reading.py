@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ FORM = "multipart/form-data"
 NO_JSON = ("multipart/", "image/", "video/", "audio/", "application/octet-stream")
 """Content types that are certainly not JSON. Others are tried, because `curl -d` declares its JSON as a form."""
 ONLY_JSON = "JSON: this route takes JSON; images go to /v1/video/async_i2v"
+OBJECT_KEYS = ("image_url", "url")
+"""The keys of an object that names an image."""
 FORM_OR_JSON = "multipart/form-data with the fields prompt and {image}, or JSON with {image} as a data url"
 
 
@@ -102,7 +104,7 @@ async def read_long_json(request: Request, settings: Settings, long_texts: tuple
     content = await _read_all(_bounded(request, max_bytes, settings.ingress.body_timeout_s))
     if len(content) <= MAX_FIELDS_BYTES:
         return _parse_object(request, bytes(content), "JSON")
-    return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON")
+    return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON", len(long_texts))
 
 
 async def discard_body(request: Request, settings: Settings) -> None:
@@ -183,22 +185,35 @@ def _parse_long(
         raise too_large from None
     fields = _parse_object(request, split.remainder, allowed)
     for token, text in split.texts.items():
-        if not any(_put_back(fields, name, name, token, text) for name in names):
+        if not any(_put_back(fields, name, token, text) for name in names):
             raise too_large
     return fields
 
 
-def _put_back(holder: Any, key: Any, name: str, token: str, text: bytes) -> bool:
-    """Replace the token by the long text. Returns whether the token was in the image field `name`, at `holder[key]`."""
-    value = holder.get(key) if isinstance(holder, dict) else holder[key]
-    if value == token:
-        holder[key] = _spell_out(name, text)
-        return True
-    if isinstance(value, dict):
-        return any(_put_back(value, each, name, token, text) for each in ("image_url", "url"))
-    if name == KEYFRAME and isinstance(value, list):
-        return any(_put_back(value, each, name, token, text) for each in range(len(value)))
+def _put_back(fields: dict[str, object], name: str, token: str, text: bytes) -> bool:
+    """Replace the token by the long text. Returns whether the token was in the image field `name`."""
+    for holder, key in _spots(fields, name):
+        if holder[key] == token:
+            holder[key] = _spell_out(name, text)
+            return True
     return False
+
+
+def _spots(fields: dict[str, object], name: str) -> Iterator[tuple[Any, Any]]:
+    """Where an image field may have its text: in itself, in the list of keyframes, or in an object in either place."""
+    value = fields.get(name)
+    images: list[tuple[Any, Any]] = [(fields, name)]
+    if name == KEYFRAME and isinstance(value, list):
+        images = [(value, index) for index in range(len(value))]
+    for holder, key in images if name in fields else []:
+        yield holder, key
+        for outer in OBJECT_KEYS:
+            inside = holder[key]
+            if not isinstance(inside, dict) or outer not in inside:
+                continue
+            yield inside, outer
+            if isinstance(inside[outer], dict) and "url" in inside[outer]:
+                yield inside[outer], "url"
 
 
 def _spell_out(name: str, text: bytes) -> str:

@@ -110,5 +110,6 @@ def _as_submitted(
     """Parse the request like a submit; the images may change its size. Raises InvalidRequest."""
     limits = context.settings.limits
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
+    context.enhancer.check_request(request)
     request, images = fit_images(given, request, limits)
     return request, tuple(each.place for each in images)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.concurrency.thread_pool import AsyncOutputReader
 from deployments.ingress.context import AppContext
 from deployments.ingress.derived.maker import source_key
@@ -17,8 +18,9 @@ from deployments.ingress.http_conditions import check_preconditions, is_not_modi
 from deployments.ingress.middleware.auth import Unauthorized, bearer_token, request_owner
 from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.schemas import ErrorBody
-from storage.outputs.store import DerivedFile, StoredFile, derived_key
-from storage.tasks import State
+from models.errors import StorageFull
+from storage.outputs.store import DerivedFile, StoredFile, derived_key, poster_key
+from storage.tasks import ANONYMOUS, State
 
 FILENAME = re.compile(rf"ltx2_[0-9a-f]{{32}}\.(mp4|jpg|{'|'.join(map(re.escape, DerivedFile))})")
 TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
@@ -113,14 +115,29 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
 async def deliver_derived(
     context: AppContext, task_id: str, kind: DerivedFile, filename: str, request: Request
 ) -> Response:
-    """As `deliver`, for a file that is made from the video unless it was made before. Raises NotFound, EncodeFailed."""
-    key = derived_key(task_id, kind)
-    if await context.reads.stat(key) is None:
-        try:
-            await context.derived_files.make(task_id, kind)
-        except FileNotFoundError:
-            raise NotFound(await explain_absence(context, source_key(task_id, kind))) from None
-    return await deliver(context, key, filename, request)
+    """As `deliver`, for a file that is made from the video unless it was made before. Raises as `make_derived`."""
+    try:
+        await make_derived(context, task_id, kind)
+    except StorageFull:
+        if kind is not DerivedFile.THUMBNAIL:
+            raise
+        return await deliver(context, poster_key(task_id), filename, request)  # a full disk hides no poster
+    return await deliver(context, derived_key(task_id, kind), filename, request)
+
+
+async def make_derived(context: AppContext, task_id: str, kind: DerivedFile) -> None:
+    """Make a file from a video unless it was made before, in the turn of the video's owner.
+
+    Raises NotFound, EncodeFailed, StorageFull, TooManyRequests.
+    """
+    if await context.reads.stat(derived_key(task_id, kind)) is not None:
+        return
+    task = await context.read_threads.run(context.tasks.get, task_id)
+    current_owner.set(ANONYMOUS if task is None else task.owner)  # a signed url names nobody
+    try:
+        await context.derived_files.make(task_id, kind)
+    except FileNotFoundError:
+        raise NotFound(await explain_absence(context, source_key(task_id, kind))) from None
 
 
 async def send_whole_file(
