@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from fastapi import Request
 
 from deployments.ingress.context import AppContext
-from deployments.ingress.images.given import fit_images
+from deployments.ingress.images.given import FittedImages
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
@@ -47,6 +47,8 @@ class Submission:
     context: RequestContext = field(default_factory=RequestContext)
     enhancement: Adjustment | None = None
     """What came of `enhance_prompt`, if the request asks for it."""
+    fitted: FittedImages | None = None
+    """The images of `given`, decoded and fitted. None if there are none."""
 
 
 def check_admission(context: AppContext, submission: Submission) -> Task | None:
@@ -67,13 +69,12 @@ def submit_request(context: AppContext, submission: Submission) -> Task:
     Returns the task of an earlier submit if this one repeats it.
     """
     new = _new_task(context, submission)
-    if not submission.given.files:
+    if (fitted := submission.fitted) is None:
         adjusted = adjust_to_model(context, new.request, ())
         return _submit(context, replace(new, adjustments=(*new.adjustments, *adjusted)))
-    request, images = fit_images(submission.given, new.request, context.settings.limits)
-    key = input_key(new.id)
-    adjusted = adjust_to_model(context, request, [each.place for each in images])
-    context.outputs.put(key, pack_images(images))
+    request, key = fitted.sized(new.request), input_key(new.id)
+    adjusted = adjust_to_model(context, request, fitted.places)
+    context.outputs.put(key, pack_images(fitted.images))
     try:
         task = _submit(context, replace(new, request=request, input_key=key, adjustments=(*new.adjustments, *adjusted)))
     except BaseException:

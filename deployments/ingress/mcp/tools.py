@@ -155,8 +155,7 @@ class Tools:
         given = call.arguments.get("image")
         with _upload(context, given):
             image = await self._read_image(given, call.request)
-            threads = context.read_threads if image is None else context.image_threads
-            estimated = await threads.run(estimate, context, mapped.fields, first_image(image))
+            estimated = await estimate(context, mapped.fields, first_image(image))
         rate = defaults.get("frame_rate", 25.0)
         nearest = [
             {"size": f"{each.width}x{each.height}", "seconds": round(each.num_frames / rate, 2)}

@@ -1,7 +1,7 @@
 """The route that rewrites a prompt, and the same for a submit that asks for it."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -13,7 +13,6 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotSupported
 from deployments.ingress.images.given import fit_images
 from deployments.ingress.prompts.enhancer import NOT_CONFIGURED, SeenImage
-from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.reading import read_images
 from deployments.ingress.schemas import ErrorBody
@@ -21,6 +20,7 @@ from models.errors import EnhancementFailed
 from models.request.adjustments import Adjustment, enhanced_prompt, failed_enhancement
 from models.request.json_schema import request_schema
 from models.request.request import VideoRequest, parse_request
+from storage.inputs import InputImage
 
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
 MAX_SIDE_PX = 896
@@ -48,7 +48,8 @@ def prompts_router(context: AppContext) -> APIRouter:
             if not context.settings.enhance.is_configured:
                 raise NotSupported(NOT_CONFIGURED)
             asked = parse_request(fields, context.settings.limits)
-            text = await enhance(context, asked, given)
+            fitted = await fit_images(context.image_threads, given, asked, context.settings.limits)
+            text = await enhance(context, asked, fitted.images)
         return EnhancedPrompt(prompt=asked.prompt, enhanced_prompt=text)
 
     return router
@@ -59,26 +60,20 @@ def asks_for_enhancement(context: AppContext, fields: Mapping[str, object]) -> b
     return "enhance_prompt" in fields and parse_request(fields, context.settings.limits).enhance_prompt
 
 
-async def enhance_or_keep(context: AppContext, fields: Mapping[str, object], given: GivenImages) -> Adjustment:
-    """Rewrite the prompt of a submit, or say why it stays as it is. Raises InvalidRequest, TooManyRequests."""
-    asked = parse_request(fields, context.settings.limits)
+async def enhance_or_keep(context: AppContext, asked: VideoRequest, images: Sequence[InputImage]) -> Adjustment:
+    """Rewrite the prompt of a submit, or say why it stays as it is. Raises TooManyRequests."""
     try:
-        return enhanced_prompt(asked.prompt, await enhance(context, asked, given))
+        return enhanced_prompt(asked.prompt, await enhance(context, asked, images))
     except EnhancementFailed as error:
         return failed_enhancement(error.message)
 
 
-async def enhance(context: AppContext, request: VideoRequest, given: GivenImages) -> str:
-    """Rewrite a prompt. Raises EnhancementFailed, InvalidRequest for an image, TooManyRequests."""
+async def enhance(context: AppContext, request: VideoRequest, images: Sequence[InputImage]) -> str:
+    """Rewrite a prompt. Raises EnhancementFailed, TooManyRequests."""
     with context.enhancements.acquire():
-        images = await context.image_threads.run(_look_at, context, request, given) if given.files else []
-        return await context.enhancer.enhance(request, images)
-
-
-def _look_at(context: AppContext, request: VideoRequest, given: GivenImages) -> list[SeenImage]:
-    """Shrink the images. Files of clients are decoded in a process of their own."""
-    _, fitted = fit_images(given, request, context.settings.limits)
-    return [SeenImage(_shrink(each.content), each.place.frame) for each in fitted]
+        threads = context.image_threads
+        seen = [SeenImage(await threads.run(_shrink, each.content), each.place.frame) for each in images]
+        return await context.enhancer.enhance(request, seen)
 
 
 def _shrink(image: bytes) -> bytes:

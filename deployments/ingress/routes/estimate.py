@@ -78,17 +78,22 @@ def estimate_router(context: AppContext) -> APIRouter:
     async def estimate_video(request: Request) -> Estimate:
         """Takes the body of a submit, JSON or a form, with the images if there are any. Creates no task."""
         with upload_slot(context.uploads, request):
-            fields, given = await read_images(request, context.settings)
-            threads = context.image_threads if given.files else context.read_threads
-            return await threads.run(estimate, context, fields, given)
+            return await estimate(context, *await read_images(request, context.settings))
 
     return router
 
 
-def estimate(context: AppContext, fields: Mapping[str, object], given: GivenImages) -> Estimate:
-    """Estimate memory and duration. Blocks on the store. Raises the validation errors of a submit."""
-    request, places = _as_submitted(context, fields, given)
-    counts = _counts(places)
+async def estimate(context: AppContext, fields: Mapping[str, object], given: GivenImages) -> Estimate:
+    """Estimate memory and duration. Raises the validation errors of a submit."""
+    limits = context.settings.limits
+    request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
+    context.enhancer.check_request(request)
+    fitted = await fit_images(context.image_threads, given, request, limits)
+    return await context.read_threads.run(_estimate, context, fitted.sized(request), _counts(fitted.places))
+
+
+def _estimate(context: AppContext, request: VideoRequest, counts: Mapping[str, Any]) -> Estimate:
+    """Estimate a request of the video's size. Blocks on the store."""
     profile, learned = context.model_info.profile(), context.model_info.stored()
     rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
     free_bytes = learned.free_vram_bytes
@@ -102,14 +107,3 @@ def estimate(context: AppContext, fields: Mapping[str, object], given: GivenImag
         seconds=None if seconds is None else round(seconds, 1),
         nearest=[Dimensions.model_validate(shape_of(each)) for each in nearest],
     )
-
-
-def _as_submitted(
-    context: AppContext, fields: Mapping[str, object], given: GivenImages
-) -> tuple[VideoRequest, tuple[Place, ...]]:
-    """Parse the request like a submit; the images may change its size. Raises InvalidRequest."""
-    limits = context.settings.limits
-    request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
-    context.enhancer.check_request(request)
-    request, images = fit_images(given, request, limits)
-    return request, tuple(each.place for each in images)

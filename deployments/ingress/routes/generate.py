@@ -13,6 +13,7 @@ from pydantic import Field
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.formats import TAKEN
+from deployments.ingress.images.given import fit_images
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.prompts.routes import asks_for_enhancement, enhance_or_keep
 from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages, first_image
@@ -33,7 +34,7 @@ from deployments.ingress.task_watcher import TaskWatcher
 from deployments.observability import log_context
 from deployments.observability.tracing import in_span
 from models.request.json_schema import request_schema
-from models.request.request import unknown_fields
+from models.request.request import parse_request, unknown_fields
 from storage.tasks import ANONYMOUS, State, Task
 
 REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
@@ -143,8 +144,8 @@ async def submit_given(context: AppContext, request: Request, fields: Mapping[st
         enhances = asks_for_enhancement(context, fields)
         checks_first = enhances or bool(given.files)
         known = await context.write_threads.run(check_admission, context, submission) if checks_first else None
-        if enhances and known is None:
-            submission = replace(submission, enhancement=await enhance_or_keep(context, fields, given))
+        if known is None and checks_first:
+            submission = await _prepare(context, submission, enhances=enhances)
         task = await threads.run(submit_request, context, submission) if known is None else known
     await context.notify_dispatchers()
     with log_context.bind_task(task):
@@ -152,6 +153,15 @@ async def submit_given(context: AppContext, request: Request, fields: Mapping[st
         if context.settings.log.include_prompts:
             logger.info("task %s: its prompt is %r", task.id, task.request.prompt)
     return task
+
+
+async def _prepare(context: AppContext, submission: Submission, *, enhances: bool) -> Submission:
+    """Decode the images, and have the prompt rewritten. Raises InvalidRequest, TooManyRequests."""
+    asked, given = parse_request(submission.fields, context.settings.limits), submission.given
+    fitted = await fit_images(context.image_threads, given, asked, context.settings.limits) if given.files else None
+    images = () if fitted is None else fitted.images
+    enhancement = await enhance_or_keep(context, asked, images) if enhances else None
+    return replace(submission, fitted=fitted, enhancement=enhancement)
 
 
 async def _submit(
