@@ -314,7 +314,7 @@ def test_what_is_no_form_with_a_file_is_refused(box, route, kind, content):
 def test_too_many_fields_or_files_are_refused(box):
     many = {f"field{number}": "x" for number in range(200)}
     refused(box.client.post("/v1/video/async_i2v", data={"prompt": "x", **many}, files=image_part()))
-    files = [("image", image_file())] * 5
+    files = [("image", image_file())] * 20
     refused(box.client.post("/v1/video/async_i2v", data={"prompt": "x"}, files=files))
 
 
