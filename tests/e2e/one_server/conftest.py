@@ -14,6 +14,10 @@ IDLE_UNLOAD_S = 6
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("server")
-    args = {"generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S}, "webhooks": {"allow_private": True}}
+    args = {
+        "generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S},
+        "webhooks": {"allow_private": True},
+        "enhance": {"base_url": "http://127.0.0.1:9/v1", "model": "nobody"},
+    }
     with running_server(folder, args, {"LTX2_WEBHOOKS__SECRET": SECRET}) as running:
         yield running
