@@ -7,7 +7,6 @@ from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Conflict, Forbidden
 from deployments.ingress.request_body.reading import read_bytes
-from deployments.ingress.submission import check_space
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, read_ticket
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
@@ -34,7 +33,7 @@ def uploads_router(context: AppContext) -> APIRouter:
             content = await read_bytes(request, most, settings.body_timeout_s)
             if not content:
                 raise InvalidRequest("body", NOTHING, "an image file")
-            await context.file_threads.run(check_space, context)
+            await context.file_threads.run(context.check_space)
             await context.file_threads.run(context.outputs.put, key, content)
         return JSONResponse({"upload_id": upload_id, "size_bytes": len(content)})
 
