@@ -75,6 +75,11 @@ class Images:
     end_image: Image | None = None
     keyframes: Sequence[Keyframe] = ()
 
+    @property
+    def given(self) -> bool:
+        """Whether there is any image."""
+        return self.image is not None or self.end_image is not None or bool(self.keyframes)
+
     def files(self) -> list[tuple[str, tuple[str, bytes]]]:
         """The files of a form, with their fields. Raises UsageError."""
         ends = (("image", self.image), ("end_image", self.end_image))
@@ -103,7 +108,7 @@ def new_idempotency_key() -> str:
 
 def submit(prompt: str, images: Images, options: Options, key: str, retry_policy: RetryPolicy) -> Operation[Submitted]:
     """Submit a task. `key` makes it safe to repeat the request while the server does not answer."""
-    path = "/v1/video/async_t2v" if images == Images() else "/v1/video/async_i2v"
+    path = "/v1/video/async_i2v" if images.given else "/v1/video/async_t2v"
     call = _post(path, {"prompt": prompt, **options}, images)
     timeout_s = ENHANCE_TIMEOUT_S if options.get("enhance_prompt") else None
     call = replace(call, headers={"Idempotency-Key": key}, timeout_s=timeout_s)

@@ -27,7 +27,9 @@ class FittedImages:
         return tuple(each.place for each in self.images)
 
     def sized(self, request: VideoRequest) -> VideoRequest:
-        """The request with the size of the video."""
+        """The request with the size of the video. A size that stays does not count as one that the client chose."""
+        if (self.height, self.width) == (request.height, request.width):
+            return request
         return request.model_copy(update={"height": self.height, "width": self.width})
 
 
