@@ -35,7 +35,7 @@ def report(progress):
         raise FirstStep
 model = Ltx2Model.load("tiny", "cpu", Path(sys.argv[1]), report)
 try:
-    model.render(parse_request(eval(sys.argv[2]), RequestLimits()), None, report)
+    model.render(parse_request(eval(sys.argv[2]), RequestLimits()), (), report)
 except Exception as error:
     assert "FirstStep" in repr(error), error
 """

@@ -39,7 +39,7 @@ def main() -> None:
     model = Ltx2Model.load("tiny", "cpu", Path(sys.argv[1]), ignore)
     times["loaded"] = time.time()
     try:
-        model.render(VideoRequest.model_validate_json(sys.argv[2]), None, stop_at_first_step)
+        model.render(VideoRequest.model_validate_json(sys.argv[2]), (), stop_at_first_step)
     except Exception as error:
         if not isinstance(error.__cause__, FirstStep):
             raise

@@ -50,13 +50,13 @@ def note_first_step(model: "Ltx2Model") -> None:
     """Make the model log the end of a task's first step."""
     render = model.render
 
-    def render_noted(request: Any, image: Any, report: "ReportProgress") -> Any:
+    def render_noted(request: Any, conditions: Any, report: "ReportProgress") -> Any:
         def report_noted(progress: "Progress") -> None:
             if progress.step == 1:
                 note("stepped")
             report(progress)
 
-        return render(request, image, report_noted)
+        return render(request, conditions, report_noted)
 
     model.render = render_noted  # type: ignore[method-assign]
 

@@ -49,7 +49,7 @@ def held_after(model: Ltx2Model, num_tasks: int, steps: int, device: str) -> lis
             num_inference_steps=steps,
             seed=number,
         )
-        model.render(request, None, ignore)
+        model.render(request, (), ignore)
         held.append(held_bytes(device))
     return held
 

@@ -57,7 +57,7 @@ def through_server(server: Server, request: VideoRequest) -> Seconds:
 def direct(model: Ltx2Model, request: VideoRequest, path: Path) -> Seconds:
     """The same work in this process."""
     start = time.perf_counter()
-    clip = model.render(request, None, ignore)
+    clip = model.render(request, (), ignore)
     rendered_at = time.perf_counter()
     write_mp4(clip, path, max_bytes=MAX_BYTES, metadata={})
     end = time.perf_counter()

@@ -40,7 +40,7 @@ def ignore(_progress: Progress) -> None:
 def render(model: Ltx2Model, request: VideoRequest, seed: int, quality: Quality) -> tuple[Frames, float]:
     """The compared frames, and the seconds that the render took."""
     start = time.perf_counter()
-    clip = model.render(request.model_copy(update={"seed": seed, "quality": quality}), None, ignore)
+    clip = model.render(request.model_copy(update={"seed": seed, "quality": quality}), (), ignore)
     seconds = time.perf_counter() - start
     chosen = np.linspace(0, len(clip.frames) - 1, JUDGED_FRAMES, dtype=int)
     frames = clip.frames[np.unique(chosen)]

@@ -18,6 +18,11 @@ class Condition:
     place: Place = FIRST_WHOLE
 
 
+def first_frame(image: "Image | None") -> tuple[Condition, ...]:
+    """The conditions of image-to-video: an image for the first frame, if there is one."""
+    return () if image is None else (Condition(image),)
+
+
 def plain_first_image(conditions: Sequence[Condition]) -> "Image | None":
     """The image, if exactly the first frame is given, with full strength: the image-to-video of diffusers."""
     if len(conditions) == 1 and conditions[0].place == FIRST_WHOLE:

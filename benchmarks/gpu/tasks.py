@@ -14,6 +14,7 @@ from benchmarks.gpu.model_under_test import Source, held_sizes, open_model
 from benchmarks.gpu.table_rows import Row, tried
 from benchmarks.memory_leak import creep_bytes, held_after, sizes_for
 from models.checkpoint.profile import NO_GUIDANCE
+from models.conditions import first_frame
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.memory import offload
@@ -100,7 +101,7 @@ def measure_task(model: Ltx2Model, task: Task, device: str) -> Row:
     forget_peak(device)
     held = held_gb(device)
     clock = Clock(device)
-    model.render(task.request, image, clock.note)
+    model.render(task.request, first_frame(image), clock.note)
     parts = clock.parts()
     peak, reserved = peaks_gb(device)
     return {

@@ -153,7 +153,7 @@ class Generator:
         if Optimization.COMPILE in model.optimizations:
             self._watch.expect_compiling(_kind(task.rendered_request, conditions))
         with self._usage_meter.measure(task.owner):
-            clip = model.render(task.request, None, progress_dispatcher, conditions)
+            clip = model.render(task.request, conditions, progress_dispatcher)
         if model.fast_summary:
             logger.info("task %s: quality fast: %s", task.id, model.fast_summary)
         for part in model.decoded_again:

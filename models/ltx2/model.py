@@ -7,7 +7,7 @@ at a time: the caller must prevent concurrent calls.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -46,9 +46,6 @@ from models.request.enums import DurationMode
 from models.request.request import VideoRequest
 from models.timing import ColdStartTimeline, Milestone
 from models.watermark import draw_watermark
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 COMPILED = "compiled"
 """Subfolder of the cache directory for torch's compiled code."""
@@ -137,19 +134,12 @@ class Ltx2Model:
         found = find_adjustments(request, self.profile)
         return (*found, *find_truncations(apply_adjustments(request, found), self._text_to_video.tokenizer))
 
-    def render(
-        self,
-        request: VideoRequest,
-        image: "Image | None",
-        report: ReportProgress,
-        conditions: Sequence[Condition] = (),
-    ) -> Clip:
-        """Render one clip. Holds the device for the whole call.
+    def render(self, request: VideoRequest, conditions: Sequence[Condition], report: ReportProgress) -> Clip:
+        """Render one clip from a text and `conditions`. Holds the device for the whole call.
 
-        `image`, if given, becomes the first frame. It is RGB of the video's aspect ratio, and at least of its size.
-        `conditions` are given in place of it. The clip has the number of frames that was requested (with
-        `length: auto`, that the model chose); its audio is not longer than them. With
-        `generate_audio: false` the clip has no audio, and neither the audio VAE nor the vocoder runs.
+        The clip has the number of frames that was requested (with `length: auto`, that the model chose); its audio is
+        not longer than them. With `generate_audio: false` the clip has no audio, and neither the audio VAE nor the
+        vocoder runs.
 
         Raises GpuOutOfMemory, RenderFailed, and what `report` raises. None of these errors affects the next call.
         """
@@ -160,7 +150,7 @@ class Ltx2Model:
         request = apply_adjustments(request, self.find_adjustments(request))
         with self._translate_errors(request):
             report(Progress(Stage.DENOISING, step=0))
-            latents = self._denoise(request, image, report, conditions)
+            latents = self._denoise(request, conditions, report)
             request = _as_long_as(latents, request)
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, request)
@@ -215,34 +205,27 @@ class Ltx2Model:
         collect_and_empty_cache()
         free_pinned_memory()
 
-    def _denoise(
-        self,
-        request: VideoRequest,
-        image: "Image | None",
-        report: ReportProgress,
-        conditions: Sequence[Condition] = (),
-    ) -> Latents:
-        given = (Condition(image),) if image is not None else tuple(conditions)
-        pipe, images = self._choose_pipeline(request, given)
-        appended = count_appended([each.place for each in given])
+    def _denoise(self, request: VideoRequest, conditions: Sequence[Condition], report: ReportProgress) -> Latents:
+        pipe, images = self._choose_pipeline(request, conditions)
+        appended = count_appended([each.place for each in conditions])
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
-            self._fast.applied(request, from_image=bool(given), appended_images=appended) as left_out,
+            self._fast.applied(request, from_image=bool(conditions), appended_images=appended) as left_out,
         ):
             self.fast_summary = left_out
             latents = denoise(pipe, self.profile, request, {**text, **images}, report)
         optimizations.clear_caches(pipe.transformer)  # decoding can use the memory
         return latents
 
-    def _choose_pipeline(self, request: VideoRequest, given: Sequence[Condition]) -> tuple[Any, dict[str, Any]]:
+    def _choose_pipeline(self, request: VideoRequest, conditions: Sequence[Condition]) -> tuple[Any, dict[str, Any]]:
         """The pipeline for what is given, and its arguments for that."""
-        if not given:
+        if not conditions:
             return self._text_to_video, {}
-        if (first := plain_first_image(given)) is not None:
+        if (first := plain_first_image(conditions)) is not None:
             pipe = self._image_to_video
             return pipe, image_arguments(first, request.width, request.height, pipe.text_encoder)
-        return self._conditioned, condition_arguments(given, request, self._conditioned.text_encoder)
+        return self._conditioned, condition_arguments(conditions, request, self._conditioned.text_encoder)
 
     def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
         """Make a streamed text encoder read both texts in one pass, if both are new."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.conditions import Condition
+from models.conditions import Condition, first_frame
 from models.fixes import ALL, NONE
 from models.fixes.ancestral import AncestralEuler, KeptTokens
 from models.ltx2.denoise import Latents, condition_arguments, denoise
@@ -75,7 +75,7 @@ def adjusted(model: Ltx2Model, **fields: object) -> VideoRequest:
 
 
 def latents(model: Ltx2Model, *given: Condition, **fields: object) -> Latents:
-    return model._denoise(adjusted(model, **fields), None, ignore, given)
+    return model._denoise(adjusted(model, **fields), given, ignore)
 
 
 def by_conditioned_pipeline(model: Ltx2Model, *given: Condition, **fields: object) -> Latents:
@@ -114,7 +114,7 @@ def test_a_whole_first_image_alone_is_image_to_video_to_the_bit(
 ) -> None:
     plain = load(family, folder, tmp_path, NONE)
     for each in (plain, *(() if name == ANCESTRAL else (model,))):
-        from_image = each._denoise(adjusted(each, num_frames=17), make_image(), ignore)
+        from_image = each._denoise(adjusted(each, num_frames=17), first_frame(make_image()), ignore)
         assert distance(by_conditioned_pipeline(each, first(), num_frames=17), from_image) == 0
         assert distance(latents(each, first(), num_frames=17), from_image) == 0
     plain.close()
@@ -215,7 +215,7 @@ def test_only_the_first_latent_frame_is_marked_as_one_frame(model: Ltx2Model) ->
 
 
 def test_a_clip_of_given_images_is_as_long_as_any_other(model: Ltx2Model) -> None:
-    clip = model.render(small(num_frames=12), None, ignore, (first(), at(LAST)))
+    clip = model.render(small(num_frames=12), (first(), at(LAST)), ignore)
     assert clip.frames.shape == (12, 64, 128, 3)
 
 

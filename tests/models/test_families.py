@@ -14,6 +14,7 @@ from PIL import Image
 from models.checkpoint.locate import fetch_checkpoint
 from models.checkpoint.profile import Family, read_profile
 from models.checkpoint.sizes import measure_sizes
+from models.conditions import first_frame
 from models.errors import TaskCanceled
 from models.fixes import NONE
 from models.ltx2.denoise import Latents
@@ -77,7 +78,7 @@ def test_it_renders_what_diffusers_renders_to_the_bit(
 ) -> None:
     request = small(num_frames=17, num_inference_steps=3)
     frames, audio = by_diffusers(folder, family, request, image)
-    assert_same(model.render(request, image, ignore), frames, audio)
+    assert_same(model.render(request, first_frame(image), ignore), frames, audio)
     assert 0 < np.abs(audio).mean() < 0.9, "sound that is cut to 1 everywhere is always equal"
 
 
@@ -88,11 +89,11 @@ def test_other_tasks_before_it_change_nothing(
     """A fast task of another size and kind, and one that was canceled halfway. The second time, the text is cached."""
     request = small(seed=3, prompt="a dog", num_inference_steps=3)
     frames, audio = by_diffusers(folder, family, request, image)
-    assert_same(model.render(request, image, ignore), frames, audio)
-    model.render(small(height=128, quality="fast"), make_image() if image is None else None, ignore)
+    assert_same(model.render(request, first_frame(image), ignore), frames, audio)
+    model.render(small(height=128, quality="fast"), first_frame(make_image() if image is None else None), ignore)
     with pytest.raises(TaskCanceled):
-        model.render(small(prompt="a bird"), image, cancel_at_step_1)
-    assert_same(model.render(request, image, ignore), frames, audio)
+        model.render(small(prompt="a bird"), first_frame(image), cancel_at_step_1)
+    assert_same(model.render(request, first_frame(image), ignore), frames, audio)
 
 
 @images
@@ -107,7 +108,7 @@ def test_every_parameter_acts_or_is_named_and_never_both(model: Ltx2Model, image
 
 
 def adjusted_latents(model: Ltx2Model, request: VideoRequest, image: Image.Image | None) -> Latents:
-    return model._denoise(apply_adjustments(request, model.find_adjustments(request)), image, ignore)
+    return model._denoise(apply_adjustments(request, model.find_adjustments(request)), first_frame(image), ignore)
 
 
 @images
@@ -117,7 +118,12 @@ def test_whatever_is_sped_up_stays_within_rounding(
     fast = load(family, folder, tmp_path)
     fast.apply_optimizations(ALWAYS_FASTER)
     request = small(num_frames=17, num_inference_steps=3)
-    assert distance(fast._denoise(request, image, ignore), model._denoise(request, image, ignore)) <= ROUNDING
+    assert (
+        distance(
+            fast._denoise(request, first_frame(image), ignore), model._denoise(request, first_frame(image), ignore)
+        )
+        <= ROUNDING
+    )
     assert (Optimization.TEXT_KV_CACHE in fast.optimizations) == (fast.profile.family is Family.LTX_2_0)
     fast.close()
 
@@ -132,11 +138,11 @@ def test_in_bfloat16_as_on_a_gpu_only_the_last_rounding_differs(
     half = Ltx2Model("half", profile, load_pipeline(seen, profile, "cuda", NONE), plan_cpu(2**62, measure_sizes(seen)))
     request = small(num_inference_steps=2)
     frames, audio = by_diffusers(folder, family, request, image, torch.bfloat16)
-    rendered = half.render(request, image, ignore)
+    rendered = half.render(request, first_frame(image), ignore)
     assert np.array_equal(rendered.audio, audio[:, : rendered.audio.shape[1]])
     assert np.abs(rendered.frames.astype(int) - frames).max() <= 1
     half.close()
 
 
 def test_the_sound_has_the_rate_of_the_family_s_vocoder(family: FamilyCase, model: Ltx2Model) -> None:
-    assert model.render(small(), None, ignore).sample_rate_hz == family.sample_rate_hz
+    assert model.render(small(), (), ignore).sample_rate_hz == family.sample_rate_hz

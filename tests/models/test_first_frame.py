@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from deployments.ingress.images.fitting import encode_input, fit_image
 from deployments.ingress.images.reading import read_image
+from models.conditions import first_frame
 from models.errors import TaskCanceled
 from models.ltx2.model import Ltx2Model
 from models.request.request import RequestLimits, VideoRequest
@@ -60,7 +61,7 @@ def as_sent(image: Image.Image) -> bytes:
 def reaching(model: Ltx2Model, encoded: list[torch.Tensor], image: Image.Image, request: VideoRequest) -> npt.NDArray:
     """The pixels (H, W, 3) from 0 to 255 that the encoder gets for `image`."""
     with pytest.raises(TaskCanceled):
-        model.render(request, image, ignore)
+        model.render(request, first_frame(image), ignore)
     return (encoded.pop()[0, :, 0].float().permute(1, 2, 0).numpy() + 1) * 127.5
 
 

@@ -59,7 +59,7 @@ def build(folder: Path, place: OffloadMode, text_weights: TextEncoderDtype = NF4
 
 
 def latents(model: Ltx2Model, **fields: object) -> Any:
-    return model._denoise(small(**fields), None, lambda _progress: None)
+    return model._denoise(small(**fields), (), lambda _progress: None)
 
 
 @pytest.fixture(scope="module", params=["tiny", "2.5"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.conditions import first_frame
 from models.errors import TaskCanceled
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
@@ -47,7 +48,7 @@ def encodings(model: Ltx2Model) -> Iterator[list[str]]:
 
 
 def latents(model: Ltx2Model, image: Any = None, **fields: object) -> Latents:
-    return model._denoise(small(**fields), image, ignore)
+    return model._denoise(small(**fields), first_frame(image), ignore)
 
 
 def test_a_prompt_with_another_seed_is_not_encoded_again(tiny_folder: Path, cache_dir: Path) -> None:

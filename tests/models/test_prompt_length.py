@@ -51,8 +51,8 @@ def test_what_a_distilled_model_does_not_read_is_named_once(tiny_folder: Path, t
 
 
 def test_what_is_left_out_is_the_end_and_changes_nothing(model: Ltx2Model) -> None:
-    whole = model.render(small(prompt="x" * 2000), None, ignore)
-    beginning = model.render(small(prompt="x" * MAX_TOKENS), None, ignore)
-    other_beginning = model.render(small(prompt="y" + "x" * 1999), None, ignore)
+    whole = model.render(small(prompt="x" * 2000), (), ignore)
+    beginning = model.render(small(prompt="x" * MAX_TOKENS), (), ignore)
+    other_beginning = model.render(small(prompt="y" + "x" * 1999), (), ignore)
     assert np.array_equal(whole.frames, beginning.frames)
     assert not np.array_equal(whole.audio, other_beginning.audio)

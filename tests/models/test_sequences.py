@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from models.clip import Clip
+from models.conditions import first_frame
 from models.fixes import ALL
 from models.ltx2.model import Ltx2Model
 from models.memory import offload
@@ -51,7 +52,7 @@ def render(monkeypatch: pytest.MonkeyPatch) -> Render:
         request, image, tiled = task
         model.placement = Placement(OffloadMode.NONE, 0, 0)
         monkeypatch.setattr(offload, "usable_vram_bytes", lambda: 0 if tiled else 2**62)
-        return model.render(request, image, ignore)
+        return model.render(request, first_frame(image), ignore)
 
     return make
 
@@ -78,8 +79,8 @@ def test_what_came_before_changes_nothing(family: str, tmp_path: Path, render: R
 def test_tiles_of_a_video_do_not_reach_the_next_one_s_image(tmp_path: Path, render: Render) -> None:
     folder = FAMILIES["2.0"].build(tmp_path / "model")
     model = load(FAMILIES["2.0"], folder, tmp_path, ALL)
-    before = model._denoise(small(), make_image(), ignore)
+    before = model._denoise(small(), first_frame(make_image()), ignore)
     render(model, (small(width=64), None, True))
-    after = model._denoise(small(), make_image(), ignore)
+    after = model._denoise(small(), first_frame(make_image()), ignore)
     assert np.array_equal(before.video, after.video)
     model.close()

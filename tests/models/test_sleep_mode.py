@@ -40,7 +40,7 @@ def placed(folder: Path, place: OffloadMode) -> Ltx2Model:
 
 
 def latents(model: Ltx2Model) -> torch.Tensor:
-    return model._denoise(small(), None, ignore).video
+    return model._denoise(small(), (), ignore).video
 
 
 @pytest.mark.parametrize("place", [OffloadMode.NONE, OffloadMode.ALL_BUT_TRANSFORMER])

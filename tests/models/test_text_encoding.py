@@ -56,7 +56,7 @@ def streaming(folder: Path) -> Ltx2Model:
 
 
 def latents(model: Ltx2Model, **fields: object) -> Any:
-    return model._denoise(small(**fields), None, ignore)
+    return model._denoise(small(**fields), (), ignore)
 
 
 def test_a_text_encoder_that_streams_is_read_once_for_both_texts(

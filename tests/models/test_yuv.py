@@ -76,7 +76,7 @@ def test_a_clip_knows_its_size_either_way() -> None:
 
 
 def test_the_decoder_gives_either(model: Ltx2Model) -> None:
-    latents = model._denoise(small(), None, ignore)
+    latents = model._denoise(small(), (), ignore)
     vae = model._text_to_video.vae
     rgb, _ = decode_frames(vae, latents.video, small(), on_gpu=False)
     planes, _ = decode_frames(vae, latents.video, small(), on_gpu=False, as_planes=True)

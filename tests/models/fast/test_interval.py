@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.conditions import first_frame
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
@@ -25,7 +26,7 @@ IMAGES = pytest.mark.parametrize("image", [None, make_image()], ids=["text", "im
 
 
 def latents(model: Ltx2Model, image: Any = None, **fields: object) -> Latents:
-    return model._denoise(small(num_inference_steps=STEPS, **fields), image, ignore)
+    return model._denoise(small(num_inference_steps=STEPS, **fields), first_frame(image), ignore)
 
 
 def guided_on(build: Build, share: float) -> Ltx2Model:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.checkpoint.profile import DISTILLED_SIGMAS
+from models.conditions import first_frame
 from models.fixes.ancestral import AncestralEuler
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
@@ -37,7 +38,7 @@ def step(sample: Tensor, velocity: Tensor, now: float, following: float, noise: 
 def render(model: Ltx2Model, image: Image.Image | None = None, **fields: object) -> Latents:
     """The latents of a small request, as a distilled model renders it."""
     request = small(**fields)
-    return model._denoise(apply_adjustments(request, model.find_adjustments(request)), image, ignore)
+    return model._denoise(apply_adjustments(request, model.find_adjustments(request)), first_frame(image), ignore)
 
 
 def test_each_step_of_image_and_sound_is_an_ancestral_one() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from models.conditions import first_frame
 from models.fixes.cross_timesteps import separate
 from models.optimizations.compiled import compile_blocks
 from models.optimizations.install import install
@@ -165,7 +166,7 @@ def test_an_image_changes_the_modulation_of_its_own_tokens(loaded: Loaded, name:
     call: dict[str, Any] = {}
     hook = transformer.register_forward_pre_hook(lambda _module, _args, given: call.update(given), with_kwargs=True)
     with timesteps_seen(transformer) as seen:
-        model._denoise(small(quality=quality), make_image(), ignore)
+        model._denoise(small(quality=quality), first_frame(make_image()), ignore)
     hook.remove()
     rows = len(call["hidden_states"])
     own, gate = seen["av_cross_attn_video_scale_shift"].view(rows, -1), seen["av_cross_attn_video_a2v_gate"]

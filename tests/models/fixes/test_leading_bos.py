@@ -22,7 +22,7 @@ def texts_read(loaded: Loaded, *, fixed: bool) -> tuple[Any, list[torch.Tensor]]
         read.append(call["input_ids"][call["attention_mask"].bool()])
 
     hook = pipe.text_encoder.register_forward_pre_hook(note, with_kwargs=True)
-    loaded("2.5 full", fixed=fixed)._denoise(small(prompt=" a new cat", negative_prompt="rain"), None, ignore)
+    loaded("2.5 full", fixed=fixed)._denoise(small(prompt=" a new cat", negative_prompt="rain"), (), ignore)
     hook.remove()
     return pipe.tokenizer, read
 

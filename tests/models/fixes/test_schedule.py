@@ -36,7 +36,7 @@ def cancel(_progress: Progress) -> None:
 def sigmas_of(model: Ltx2Model, **fields: object) -> Any:
     """The noise levels at the start of a render of this size. The render is canceled at its first transformer call."""
     with pytest.raises(TaskCanceled):
-        model._denoise(small(num_inference_steps=STEPS, **fields), None, cancel)
+        model._denoise(small(num_inference_steps=STEPS, **fields), (), cancel)
     return model._text_to_video.scheduler.sigmas
 
 

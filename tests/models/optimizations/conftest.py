@@ -12,6 +12,7 @@ from PIL import Image
 from models.checkpoint.profile import CheckpointProfile, Family
 from models.checkpoint.sizes import measure_sizes
 from models.checkpoint.tiny import TRANSFORMER
+from models.conditions import first_frame
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
 from models.memory.offload_plan import plan_cpu
@@ -48,7 +49,7 @@ def transformer_of(model: Ltx2Model) -> Any:
 
 def denoise(model: Ltx2Model, image: Image.Image | None = None, **fields: object) -> Latents:
     """Latents of the small request: the transformer's result, before decoding rounds it to bytes."""
-    return model._denoise(small(num_inference_steps=3, **fields), image, ignore)
+    return model._denoise(small(num_inference_steps=3, **fields), first_frame(image), ignore)
 
 
 def distance(one: Latents, other: Latents) -> float:

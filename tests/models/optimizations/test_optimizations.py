@@ -230,7 +230,7 @@ def attentions(model: Ltx2Model) -> dict[str, Any]:
 
 def test_nothing_is_kept_after_a_task(build: Build) -> None:
     model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.TEXT_KV_CACHE)
-    model.render(small(), None, ignore)
+    model.render(small(), (), ignore)
     blocks = transformer_of(model).transformer_blocks
     assert blocks._kept is None
     assert all(block.attn2.to_k._kept is None for block in blocks)
