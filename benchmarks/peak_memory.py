@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmarks.full_size import FULL_SIZE, draw_components, draw_text_encoder, pipeline
 from benchmarks.live_bytes import LiveBytes, TrueScheduler
 from models.checkpoint.profile import NO_GUIDANCE, Family, choose_profile
+from models.conditions import GivenTokens
 from models.ltx2.decode import use_tiles
 from models.ltx2.denoise import denoise
 from models.memory.estimate import GB, decode_bytes, denoise_bytes, text_bytes, tiled_decode_bytes
@@ -106,7 +107,7 @@ def told(case: Case) -> Counted:
     size = (request.height, request.width, request.num_frames)
     return Counted(
         text_bytes(request),
-        denoise_bytes(request, from_image=case.from_image),
+        denoise_bytes(request, GivenTokens(own_timesteps=case.from_image)),
         decode_bytes(*size),
         tiled_decode_bytes(*size),
     )

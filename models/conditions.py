@@ -1,6 +1,6 @@
 """What is given of a video beside its text: images, each for one of its frames. Does not import torch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,21 @@ def plain_first_image(conditions: Sequence[Condition]) -> "Image | None":
     return None
 
 
-def count_appended(places: Sequence[Place]) -> int:
-    """The number of images whose tokens are appended to those of the video. Those of the first frame replace them."""
-    return sum(place.frame != FIRST for place in places)
+@dataclass(frozen=True)
+class GivenTokens:
+    """What a render has to hold beside the tokens of a text-to-video.
+
+    `own_timesteps`: each token has a timestep of its own. `appended_images`: the images whose tokens are appended to
+    those of the video.
+    """
+
+    own_timesteps: bool = False
+    appended_images: int = 0
+
+
+NOTHING_GIVEN = GivenTokens()
+
+
+def tokens_of(places: Collection[Place]) -> GivenTokens:
+    """The tokens of images at these places. Those of the first frame replace tokens of the video."""
+    return GivenTokens(bool(places), sum(place.frame != FIRST for place in places))

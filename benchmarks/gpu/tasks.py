@@ -14,7 +14,7 @@ from benchmarks.gpu.model_under_test import Source, held_sizes, open_model
 from benchmarks.gpu.table_rows import Row, tried
 from benchmarks.memory_leak import creep_bytes, held_after, sizes_for
 from models.checkpoint.profile import NO_GUIDANCE
-from models.conditions import first_frame
+from models.conditions import GivenTokens, first_frame
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.memory import offload
@@ -108,7 +108,7 @@ def measure_task(model: Ltx2Model, task: Task, device: str) -> Row:
         **parts,
         "peak_gb": peak - held,
         "reserved_gb": reserved - held,
-        "told_gb": estimate_peak(request, from_image=task.from_image).bytes / GB,
+        "told_gb": estimate_peak(request, given=GivenTokens(own_timesteps=task.from_image)).bytes / GB,
         "left_gb": held_gb(device) - held,
     }
 

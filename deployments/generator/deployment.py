@@ -8,7 +8,7 @@ task loads the model. A failed load fails that task, and the next task tries aga
 import logging
 import os
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsReco
 from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from models.clip import Clip
-from models.conditions import Condition, count_appended
+from models.conditions import GivenTokens, tokens_of
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
 from models.memory.gpu import GpuMemory, find_fatal_error, read_gpu_memory
 from models.optimizations.selection import Optimization
@@ -149,9 +149,10 @@ class Generator:
         started = time.monotonic()
         task = apply_adjustments(task, model, self._tasks)
         progress_dispatcher.reporter.update_task(task)
-        check_memory(task, model, self._settings.limits, conditions)
+        given = tokens_of([each.place for each in conditions])
+        check_memory(task, model, self._settings.limits, given)
         if Optimization.COMPILE in model.optimizations:
-            self._watch.expect_compiling(_kind(task.rendered_request, conditions))
+            self._watch.expect_compiling(_kind(task.rendered_request, given))
         with self._usage_meter.measure(task.owner):
             clip = model.render(task.request, conditions, progress_dispatcher)
         if model.fast_summary:
@@ -196,8 +197,7 @@ class Generator:
             self._metrics.set(GPU_MEMORY_BYTES, self._gpu_memory.total_bytes)
 
 
-def _kind(request: VideoRequest, conditions: Sequence[Condition]) -> Hashable:
+def _kind(request: VideoRequest, given: GivenTokens) -> Hashable:
     """The part of a request that determines which graphs torch.compile builds, as far as is known."""
     guided = (request.uses_cfg, request.stg_scale_video > 0, request.modality_scale > 1)
-    given = (bool(conditions), count_appended([each.place for each in conditions]))
-    return request.height, request.width, request.num_frames, request.length, request.quality, *guided, *given
+    return request.height, request.width, request.num_frames, request.length, request.quality, *guided, given

@@ -2,13 +2,12 @@
 
 import io
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.clip import Clip
-from models.conditions import Condition, count_appended
+from models.conditions import NOTHING_GIVEN, Condition, GivenTokens
 from models.errors import RenderFailed, StoreUnavailable
 from models.memory.estimate import check_fits, check_tiny_fits
 from models.memory.host import free_host_bytes
@@ -38,7 +37,7 @@ def apply_adjustments(task: Task, model: "Ltx2Model", tasks: WorkerQueries) -> T
     return replace(task, adjustments=adjustments)
 
 
-def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits, conditions: Sequence[Condition] = ()) -> None:
+def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits, given: GivenTokens = NOTHING_GIVEN) -> None:
     """Refuse a request that would run out of memory later. Raises DoesNotFit.
 
     The first task of a model is accepted before the model's free memory is known, so it is checked here. So is each
@@ -47,14 +46,7 @@ def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits, conditio
     if model.renders_noise_on_cpu:
         check_tiny_fits(task.rendered_request, free_host_bytes(), limits)
     if model.free_vram_bytes is not None:
-        appended = count_appended([each.place for each in conditions])
-        check_fits(
-            task.rendered_request,
-            model.free_vram_bytes,
-            limits,
-            from_image=bool(conditions),
-            appended_images=appended,
-        )
+        check_fits(task.rendered_request, model.free_vram_bytes, limits, given)
 
 
 def record_duration(task: Task, clip: Clip, tasks: WorkerQueries) -> None:

@@ -16,7 +16,7 @@ from models.checkpoint.locate import fetch_checkpoint
 from models.checkpoint.profile import CheckpointProfile, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.clip import Clip
-from models.conditions import Condition, count_appended, plain_first_image
+from models.conditions import Condition, plain_first_image, tokens_of
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
 from models.ltx2.denoise import Latents, condition_arguments, denoise, image_arguments, patch_denormalize_dtype
@@ -207,11 +207,10 @@ class Ltx2Model:
 
     def _denoise(self, request: VideoRequest, conditions: Sequence[Condition], report: ReportProgress) -> Latents:
         pipe, images = self._choose_pipeline(request, conditions)
-        appended = count_appended([each.place for each in conditions])
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
-            self._fast.applied(request, from_image=bool(conditions), appended_images=appended) as left_out,
+            self._fast.applied(request, tokens_of([each.place for each in conditions])) as left_out,
         ):
             self.fast_summary = left_out
             latents = denoise(pipe, self.profile, request, {**text, **images}, report)

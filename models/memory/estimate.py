@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.conditions import NOTHING_GIVEN, GivenTokens
 from models.errors import DoesNotFit
 from models.request.enums import Quality
 from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
@@ -65,25 +66,22 @@ class PeakMemory:
         return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
 
 
-def estimate_peak(request: VideoRequest, *, from_image: bool = False, appended_images: int = 0) -> PeakMemory:
-    """The peak memory of `request`. Decoding is assumed to use tiles if the whole video needs more than denoising.
-
-    `appended_images` are images for other frames than the first.
-    """
+def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> PeakMemory:
+    """The peak memory of `request`. Decoding is assumed to use tiles if the whole video needs more than denoising."""
     frames = request.num_rendered_frames
-    denoise = denoise_bytes(request, from_image=from_image, appended_images=appended_images)
+    denoise = denoise_bytes(request, given)
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
     return PeakMemory(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
 
 
-def denoise_bytes(request: VideoRequest, *, from_image: bool, appended_images: int = 0) -> int:
+def denoise_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
     """Denoising, without the weights. Classifier-free guidance denoises two rows at once.
 
-    `from_image`: tokens have timesteps of their own. Each appended image adds the tokens of one latent frame.
+    Each appended image adds the tokens of one latent frame.
     """
-    per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if from_image else 0)
-    tokens = video_tokens(request) + appended_images * tokens_per_latent_frame(request)
+    per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if given.own_timesteps else 0)
+    tokens = video_tokens(request) + given.appended_images * tokens_per_latent_frame(request)
     return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token)
 
 
@@ -141,19 +139,10 @@ def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
 
 
 def nearest_fitting(
-    request: VideoRequest,
-    free_bytes: int,
-    limits: RequestLimits,
-    *,
-    from_image: bool = False,
-    appended_images: int = 0,
+    request: VideoRequest, free_bytes: int, limits: RequestLimits, given: GivenTokens = NOTHING_GIVEN
 ) -> tuple[VideoRequest, ...]:
     """The requests nearest to one that does not fit: one with fewer frames, one with a smaller size."""
-
-    def fits(each: VideoRequest) -> bool:
-        return estimate_peak(each, from_image=from_image, appended_images=appended_images).sized_bytes <= free_bytes
-
-    return _nearest(request, limits, fits)
+    return _nearest(request, limits, lambda each: estimate_peak(each, given).sized_bytes <= free_bytes)
 
 
 def _nearest(
@@ -165,35 +154,24 @@ def _nearest(
 
 
 def suggest_alternatives(
-    request: VideoRequest,
-    free_bytes: int,
-    limits: RequestLimits,
-    *,
-    from_image: bool = False,
-    appended_images: int = 0,
+    request: VideoRequest, free_bytes: int, limits: RequestLimits, given: GivenTokens = NOTHING_GIVEN
 ) -> tuple[VideoRequest, ...]:
     """The nearest requests that fit into `free_bytes`. Empty if `request` itself fits.
 
     Also empty if not even the smallest request would fit: then the measured `free_bytes` is probably wrong.
     """
-    peak = estimate_peak(request, from_image=from_image, appended_images=appended_images)
-    if peak.sized_bytes <= free_bytes:
+    if estimate_peak(request, given).sized_bytes <= free_bytes:
         return ()
-    return nearest_fitting(request, free_bytes, limits, from_image=from_image, appended_images=appended_images)
+    return nearest_fitting(request, free_bytes, limits, given)
 
 
 def check_fits(
-    request: VideoRequest,
-    free_bytes: int,
-    limits: RequestLimits,
-    *,
-    from_image: bool = False,
-    appended_images: int = 0,
+    request: VideoRequest, free_bytes: int, limits: RequestLimits, given: GivenTokens = NOTHING_GIVEN
 ) -> None:
     """Raise DoesNotFit for a request that needs more than `free_bytes`."""
-    nearest = suggest_alternatives(request, free_bytes, limits, from_image=from_image, appended_images=appended_images)
+    nearest = suggest_alternatives(request, free_bytes, limits, given)
     if nearest:
-        needed_bytes = estimate_peak(request, from_image=from_image, appended_images=appended_images).bytes
+        needed_bytes = estimate_peak(request, given).bytes
         raise _does_not_fit(request, nearest, "the GPU's memory", needed_bytes, free_bytes)
 
 

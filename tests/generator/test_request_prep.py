@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deployments.generator.request_prep import check_memory, load_conditions
-from models.conditions import Condition
+from models.conditions import Condition, GivenTokens, tokens_of
 from models.errors import DoesNotFit, RenderFailed
 from models.memory.estimate import estimate_peak
 from models.request.places import LAST, Place
@@ -25,7 +25,7 @@ class SmallGpu:
     """A model whose GPU has just enough memory for a default video from its first frame."""
 
     renders_noise_on_cpu = False
-    free_vram_bytes = estimate_peak(WAITING.request, from_image=True).sized_bytes
+    free_vram_bytes = estimate_peak(WAITING.request, GivenTokens(True)).sized_bytes
 
 
 @pytest.fixture
@@ -61,6 +61,6 @@ def test_a_text_has_no_images_and_a_missing_file_is_told(outputs: LocalOutputSto
 
 def test_images_that_do_not_fit_beside_the_model_are_refused_before_the_render() -> None:
     first, last = (Condition(Image.new("RGB", (64, 64)), Place(frame, 1.0)) for frame in (0, 120))
-    check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), (first,))
+    check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), tokens_of([first.place]))
     with pytest.raises(DoesNotFit):
-        check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), (first, last))
+        check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), tokens_of([first.place, last.place]))

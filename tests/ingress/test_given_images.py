@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from deployments.generator.request_prep import load_conditions
+from models.conditions import GivenTokens
 from models.memory.estimate import GB, estimate_peak
 from models.request.request import VideoRequest
 from storage.inputs import unpack_images
@@ -208,7 +209,7 @@ def test_the_file_is_deleted_with_its_task(box):
 
 def test_images_that_do_not_fit_are_refused_with_what_fits_and_the_estimate_says_the_same(box):
     request = VideoRequest(prompt=PROMPT)
-    free_bytes = estimate_peak(request, from_image=True).sized_bytes
+    free_bytes = estimate_peak(request, GivenTokens(True)).sized_bytes
     loaded(box, free_bytes)
     form = {"data": {"prompt": PROMPT}, "files": files(("image", png(RED)))}
     assert box.client.post("/v1/video/estimate", **form).json()["fits"]
@@ -217,7 +218,7 @@ def test_images_that_do_not_fit_are_refused_with_what_fits_and_the_estimate_says
     answer = box.client.post("/v1/video/async_i2v", **form)
     assert (answer.status_code, answer.json()["error_code"]) == (422, "does_not_fit")
     assert (estimate["fits"], estimate["nearest"]) == (False, answer.json()["nearest"])
-    assert estimate["gb"] == round(estimate_peak(request, from_image=True, appended_images=1).bytes / GB, 1)
+    assert estimate["gb"] == round(estimate_peak(request, GivenTokens(True, 1)).bytes / GB, 1)
     nearest = {name: str(value) for name, value in estimate["nearest"][0].items()}
     fitting = {"data": {"prompt": PROMPT, **nearest}, "files": form["files"]}
     assert box.client.post("/v1/video/async_i2v", **fitting).status_code == 200

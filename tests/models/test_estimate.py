@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from models.conditions import GivenTokens
 from models.errors import DoesNotFit
 from models.memory.estimate import (
     CUDA_BYTES,
@@ -39,7 +40,7 @@ def test_the_default_request_has_6144_tokens() -> None:
     [(UNGUIDED, False, 1.34), (DEFAULT, False, 3.07), (DEFAULT, True, 5.39), (LARGEST, True, 23.36)],
 )
 def test_denoising_takes_what_was_counted(request_: VideoRequest, from_image: bool, counted_gb: float) -> None:
-    told_gb = denoise_bytes(request_, from_image=from_image) / GB
+    told_gb = denoise_bytes(request_, GivenTokens(from_image)) / GB
     assert counted_gb <= told_gb <= 1.2 * counted_gb
 
 
@@ -57,12 +58,12 @@ def test_a_larger_request_never_takes_less() -> None:
 @pytest.mark.parametrize("from_image", [False, True])
 def test_the_nearest_that_fit_do_fit_and_the_next_larger_do_not(from_image: bool) -> None:
     free = 9 * GB
-    assert estimate_peak(LARGEST, from_image=from_image).sized_bytes > free
-    shorter, smaller = nearest_fitting(LARGEST, free, RequestLimits(), from_image=from_image)
+    assert estimate_peak(LARGEST, GivenTokens(from_image)).sized_bytes > free
+    shorter, smaller = nearest_fitting(LARGEST, free, RequestLimits(), GivenTokens(from_image))
     for found in (shorter, smaller):
-        assert estimate_peak(found, from_image=from_image).sized_bytes <= free
+        assert estimate_peak(found, GivenTokens(from_image)).sized_bytes <= free
     longer = shorter.model_copy(update={"num_frames": shorter.num_frames + 8})
-    assert estimate_peak(longer, from_image=from_image).sized_bytes > free
+    assert estimate_peak(longer, GivenTokens(from_image)).sized_bytes > free
     assert (shorter.height, shorter.width) == (1088, 1920)
     assert smaller.num_frames == 121
     assert smaller.width > smaller.height
@@ -80,7 +81,7 @@ def test_what_fits_is_not_refused() -> None:
 
 @pytest.mark.parametrize("from_image", [False, True])
 def test_every_placement_has_room_for_the_text_and_for_the_default_video(from_image: bool) -> None:
-    assert estimate_peak(DEFAULT, from_image=from_image).bytes <= RESERVED_VRAM_BYTES
+    assert estimate_peak(DEFAULT, GivenTokens(from_image)).bytes <= RESERVED_VRAM_BYTES
 
 
 def test_what_is_told_has_the_text_in_it() -> None:
@@ -98,23 +99,28 @@ def test_the_refusal_says_what_is_needed_and_what_is_there() -> None:
 @pytest.mark.parametrize("appended", [1, 8])
 def test_each_appended_image_takes_as_much_as_a_latent_frame(appended: int) -> None:
     longer = DEFAULT.model_copy(update={"num_frames": 121 + 8 * appended})
-    with_images = estimate_peak(DEFAULT, from_image=True, appended_images=appended)
-    assert with_images.denoise_bytes == estimate_peak(longer, from_image=True).denoise_bytes
-    assert with_images.decode_bytes <= estimate_peak(longer, from_image=True).decode_bytes
+    with_images = estimate_peak(DEFAULT, GivenTokens(True, appended))
+    assert with_images.denoise_bytes == estimate_peak(longer, GivenTokens(True)).denoise_bytes
+    assert with_images.decode_bytes <= estimate_peak(longer, GivenTokens(True)).decode_bytes
 
 
 def test_a_request_that_fits_alone_is_refused_with_too_many_images_and_told_what_fits_with_them() -> None:
-    free = estimate_peak(DEFAULT, from_image=True).sized_bytes
-    check_fits(DEFAULT, free, RequestLimits(), from_image=True)
+    free = estimate_peak(DEFAULT, GivenTokens(True)).sized_bytes
+    check_fits(DEFAULT, free, RequestLimits(), GivenTokens(True))
     with pytest.raises(DoesNotFit) as refused:
-        check_fits(DEFAULT, free, RequestLimits(), from_image=True, appended_images=2)
+        check_fits(DEFAULT, free, RequestLimits(), GivenTokens(True, 2))
     assert len(refused.value.nearest) == 2
     for shape in refused.value.nearest:
-        check_fits(DEFAULT.model_copy(update=shape), free, RequestLimits(), from_image=True, appended_images=2)
+        check_fits(
+            DEFAULT.model_copy(update=shape),
+            free,
+            RequestLimits(),
+            GivenTokens(True, 2),
+        )
 
 
 def test_every_placement_has_room_for_the_default_video_with_both_ends_and_keyframes() -> None:
-    assert estimate_peak(DEFAULT, from_image=True, appended_images=3).bytes <= RESERVED_VRAM_BYTES
+    assert estimate_peak(DEFAULT, GivenTokens(True, 3)).bytes <= RESERVED_VRAM_BYTES
 
 
 @pytest.mark.parametrize(("height", "width", "field"), [(1920, 64, "height"), (64, 1920, "width")])
@@ -132,9 +138,9 @@ def test_what_is_named_may_be_asked_for(free_gb: float, from_image: bool) -> Non
     shapes = [(1088, 1920, 121), (1920, 64, 481), (576, 1024, 200), (1024, 1024, 120), (448, 1920, 250)]
     for height, width, frames in shapes:
         asked = DEFAULT.model_copy(update={"height": height, "width": width, "num_frames": frames})
-        for found in nearest_fitting(asked, int(free_gb * GB), RequestLimits(), from_image=from_image):
+        for found in nearest_fitting(asked, int(free_gb * GB), RequestLimits(), GivenTokens(from_image)):
             parse_request({"prompt": "a cat", **shape_of(found)}, RequestLimits())
-            assert estimate_peak(found, from_image=from_image).sized_bytes <= free_gb * GB
+            assert estimate_peak(found, GivenTokens(from_image)).sized_bytes <= free_gb * GB
 
 
 def test_the_evaluations_are_those_that_guidance_asks_for() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.checkpoint.profile import BLOCKS_OF_LTX2
+from models.conditions import GivenTokens
 from models.errors import ModelUnavailable
 from models.ltx2.load import choose_optimizations, measure_free_vram
 from models.ltx2.model import Ltx2Model
@@ -162,7 +163,7 @@ def test_every_card_with_a_placement_has_room_for_the_default_video_from_an_imag
     kept = choose_optimizations(placed, "cuda", LoadOptions())
     room_bytes = measure_free_vram(placed, kept)
     assert room_bytes is not None
-    check_fits(VideoRequest(prompt="a cat"), room_bytes, RequestLimits(), from_image=True)
+    check_fits(VideoRequest(prompt="a cat"), room_bytes, RequestLimits(), GivenTokens(True))
 
 
 HELD = {

@@ -17,7 +17,7 @@ from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.reading import read_images
 from deployments.ingress.schemas import Dimensions, ErrorBody
 from deployments.ingress.webhooks.ssrf import check_webhook
-from models.conditions import count_appended
+from models.conditions import GivenTokens, tokens_of
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import TINY_MODEL_NAME
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
@@ -59,13 +59,8 @@ def adjust_to_model(context: AppContext, request: VideoRequest, places: Sequence
     adjusted = () if profile is None else find_adjustments(request, profile)
     if free_bytes is not None:
         rendered = apply_adjustments(request, adjusted)
-        check_fits(rendered, free_bytes, context.settings.limits, **_counts(places))
+        check_fits(rendered, free_bytes, context.settings.limits, tokens_of(places))
     return adjusted
-
-
-def _counts(places: Sequence[Place]) -> dict[str, Any]:
-    """What the memory depends on."""
-    return {"from_image": bool(places), "appended_images": count_appended(places)}
 
 
 def estimate_router(context: AppContext) -> APIRouter:
@@ -89,21 +84,21 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
     context.enhancer.check_request(request)
     fitted = await fit_images(context.image_threads, given, request, limits)
-    return await context.read_threads.run(_estimate, context, fitted.sized(request), _counts(fitted.places))
+    return await context.read_threads.run(_estimate, context, fitted.sized(request), tokens_of(fitted.places))
 
 
-def _estimate(context: AppContext, request: VideoRequest, counts: Mapping[str, Any]) -> Estimate:
+def _estimate(context: AppContext, request: VideoRequest, given: GivenTokens) -> Estimate:
     """Estimate a request of the video's size. Blocks on the store."""
     profile, learned = context.model_info.profile(), context.model_info.stored()
     rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
     free_bytes = learned.free_vram_bytes
     counted = free_bytes is not None or (learned.profile is None and context.model != TINY_MODEL_NAME)
     limits = context.settings.limits
-    nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, **counts)
+    nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, given)
     seconds = context.throughput.render_s(rendered)
     return Estimate(
         fits=not nearest,
-        gb=round(estimate_peak(rendered, **counts).bytes / GB, 1) if counted else None,
+        gb=round(estimate_peak(rendered, given).bytes / GB, 1) if counted else None,
         seconds=None if seconds is None else round(seconds, 1),
         nearest=[Dimensions.model_validate(shape_of(each)) for each in nearest],
     )

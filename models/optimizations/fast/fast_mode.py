@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from models.conditions import NOTHING_GIVEN, GivenTokens
 from models.memory import offload
 from models.memory.estimate import estimate_peak, guided_steps
 from models.memory.gpu import empty_cuda_cache
@@ -28,7 +29,7 @@ class FastMode:
         self._interval = GuidanceInterval(transformer)
 
     @contextlib.contextmanager
-    def applied(self, request: VideoRequest, *, from_image: bool, appended_images: int = 0) -> Iterator[str]:
+    def applied(self, request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> Iterator[str]:
         """Render `request` in this context. Yields what is skipped, as text for the log; empty for an exact request."""
         if request.quality != Quality.FAST:
             yield ""
@@ -37,12 +38,12 @@ class FastMode:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._interval.only(guided))
             words = f"guidance on {guided} of {request.num_inference_steps} steps"
-            if linears := self._fp8(request, from_image=from_image, appended_images=appended_images):
+            if linears := self._fp8(request, given):
                 stack.enter_context(linears.on())
                 words += ", products in float8"
             yield words
 
-    def _fp8(self, request: VideoRequest, *, from_image: bool, appended_images: int) -> Fp8Linears | None:
+    def _fp8(self, request: VideoRequest, given: GivenTokens) -> Fp8Linears | None:
         """The layers to quantize. None if float8 is off, is unsupported, or lacks memory for a second copy."""
         if not self._float8:
             return None
@@ -52,6 +53,5 @@ class FastMode:
             return None
         empty_cuda_cache()
         linears = Fp8Linears(self._transformer)
-        peak = estimate_peak(request, from_image=from_image, appended_images=appended_images)
-        needed = linears.size_bytes + peak.bytes
+        needed = linears.size_bytes + estimate_peak(request, given).bytes
         return linears if needed <= offload.free_vram_bytes() else None
