@@ -1,5 +1,8 @@
 """The base class of all settings sections."""
 
+from collections.abc import Mapping
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -7,6 +10,11 @@ class SettingsModel(BaseModel):
     """A section of the settings. It is immutable and rejects unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def with_secret(self, field: str, variable: str, environment: Mapping[str, str]) -> Self:
+        """Copy the section with the secret of an environment variable in `field`, or with None when it has none."""
+        found = (value for name, value in environment.items() if name.upper() == variable)
+        return self.model_validate({**self.model_dump(), field: next(found, None)})
 
 
 ENV_PREFIX = "LTX2_"

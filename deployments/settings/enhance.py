@@ -1,6 +1,5 @@
 """Settings of the prompt enhancement, which a language model does."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
@@ -43,8 +42,3 @@ class EnhanceSettings(SettingsModel):
     def is_configured(self) -> bool:
         """Whether there is a language model."""
         return self.base_url is not None and self.model is not None
-
-    def with_api_key(self, environment: Mapping[str, str]) -> "EnhanceSettings":
-        """Copy the settings with the API key of `environment`, or with None when it has none."""
-        found = (value for name, value in environment.items() if name.upper() == API_KEY_VARIABLE)
-        return self.model_validate({**self.model_dump(), "api_key": next(found, None)})

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as SourceError
 
 from deployments.settings.api_keys import ApiKey, check_keys
-from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME
+from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME, SettingsModel
 from deployments.settings.enhance import API_KEY_VARIABLE, EnhanceSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
@@ -35,6 +35,10 @@ from storage.fair_queue import Quota
 
 CorsOrigin = Annotated[str, Field(pattern=r"^https?://[^/*?#@\s]+$")]
 """An origin as browsers send it: scheme, host and port, without a slash at the end."""
+
+
+SECRETS = {"webhooks": ("secret", SECRET_VARIABLE), "enhance": ("api_key", API_KEY_VARIABLE)}
+"""Secrets that come from the environment alone: their section, their field there, and their variable."""
 
 
 class Settings(BaseSettings):
@@ -163,26 +167,20 @@ class Settings(BaseSettings):
         Raises SettingsError for a secret that the replicas would not find in their environment.
         """
         reject_password_in_config(self.database_url, os.environ)
-        webhooks = self.webhooks
-        if webhooks.secret is not None and webhooks != webhooks.with_secret(os.environ):
-            raise SettingsError(f"setting webhooks.secret: it must come from the environment, as {SECRET_VARIABLE}")
-        enhance = self.enhance
-        if enhance.api_key is not None and enhance != enhance.with_api_key(os.environ):
-            raise SettingsError(f"setting enhance.api_key: it must come from the environment, as {API_KEY_VARIABLE}")
-        bare = {
-            "webhooks": webhooks.model_copy(update={"secret": None}),
-            "enhance": enhance.model_copy(update={"api_key": None}),
-        }
-        return self.model_copy(update={**bare, "database_url": without_password(self.database_url)})
+        bare: dict[str, Any] = {"database_url": without_password(self.database_url)}
+        for section, (field, variable) in SECRETS.items():
+            given: SettingsModel = getattr(self, section)
+            if getattr(given, field) is not None and given != given.with_secret(field, variable, os.environ):
+                raise SettingsError(f"setting {section}.{field}: it must come from the environment, as {variable}")
+            bare[section] = given.model_copy(update={field: None})
+        return self.model_copy(update=bare)
 
     def with_secrets(self) -> "Settings":
         """Copy the settings with the secrets from the environment of this process."""
-        database_url = with_password(self.database_url, os.environ)
-        secrets = {
-            "webhooks": self.webhooks.with_secret(os.environ),
-            "enhance": self.enhance.with_api_key(os.environ),
-        }
-        return self.model_copy(update={**secrets, "database_url": database_url})
+        secrets: dict[str, Any] = {"database_url": with_password(self.database_url, os.environ)}
+        for section, (field, variable) in SECRETS.items():
+            secrets[section] = getattr(self, section).with_secret(field, variable, os.environ)
+        return self.model_copy(update=secrets)
 
     def with_absolute_paths(self) -> "Settings":
         """Copy the settings with absolute paths: replicas may have another working directory."""

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -71,8 +70,3 @@ class WebhookSettings(SettingsModel):
         """
         given = [] if self.secret is None else self.secret.get_secret_value().split()
         return [_derive(secret, owner) for secret in given] if owner else given
-
-    def with_secret(self, environment: Mapping[str, str]) -> "WebhookSettings":
-        """Copy the settings with the secret of `environment`, or with None when it has none."""
-        found = (value for name, value in environment.items() if name.upper() == SECRET_VARIABLE)
-        return self.model_validate({**self.model_dump(), "secret": next(found, None)})
