@@ -5,16 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.ingress.ltx_api.mapping import CAMERA_MOTIONS, OWN_FIELDS
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from tests.ingress.conftest import MODEL, PROMPT, Box
+from tests.ingress.fuzz import FUZZ, json_values
 
-FUZZ = settings(
-    max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
 DOCUMENTED = {202: None, 400: "invalid_request_error", 413: "request_too_large", 429: "concurrency_limit_error"}
 VALID = {
     "prompt": PROMPT,
@@ -39,21 +37,7 @@ NEAR_MISSES = [
     *("ltx://uploads/", "ltx://uploads/up_\0", "ltx://", "http://192.168.1.26:8004/outputs/", "/outputs/\0"),
     "http://192.168.1.26:8004/outputs/ltx2_" + "0" * 32 + ".jpg?expires=\ud800&signature=[",
 ]
-VALUES = st.recursive(
-    st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(),
-        st.text(max_size=8),
-        st.sampled_from(NEAR_MISSES),
-        st.sampled_from([10**400, 1, 24, 64, 2.5]),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from([*NAMES, "image_url"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
+VALUES = json_values(NEAR_MISSES, [*NAMES, "image_url"])
 FIELDS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4)
 
 

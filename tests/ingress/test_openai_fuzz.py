@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.ingress.openai.mapping import (
@@ -18,10 +18,8 @@ from deployments.ingress.openai.mapping import (
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from models.request.request import VideoRequest
 from tests.ingress.conftest import MODEL, PROMPT, Box
+from tests.ingress.fuzz import FUZZ, json_values
 
-FUZZ = settings(
-    max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
 DOCUMENTED = {200, 408, 413, 422, 429}
 """Not 503: the store works here."""
 OWN_NAMES = [name for name in VideoRequest.model_fields if name != "prompt"]
@@ -43,22 +41,7 @@ NEAR_MISSES = [
     *("sora-2", "sora-2-2025-12-08", MODEL, *EXACT_WORDS, "fast", "true", "null", "{}", "[", '{"seed": [7]}', "\ud800"),
     *(EXAMPLE_IMAGE, "data:,", "http://", "http://127.0.0.1/", "https://[", "http://x y/", "HTTP://localhost", "\0"),
 ]
-VALUES = st.recursive(
-    st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(),
-        st.text(max_size=8),
-        st.sampled_from(NEAR_MISSES),
-        st.sampled_from([10**400, 1, 24, 64, 2.5]),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from([*NAMES, "image_url", "url", "file_id", *RENAMED_EXTRA]), inner, max_size=3),
-    ),
-    max_leaves=6,
-)
+VALUES = json_values(NEAR_MISSES, [*NAMES, "image_url", "url", "file_id", *RENAMED_EXTRA])
 FIELDS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5)
 
 

@@ -10,18 +10,17 @@ from tests.product import ROOT
 from tests.test_readme import BASE_URL, FENCE, api_commands
 
 
+def run(script: str, folder: Path, timeout_s: float = 240) -> str:
+    """What the commands write, in one shell that ends at the first failure."""
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 def test_the_commands_of_the_readme_work_as_they_stand(server: Server, tmp_path: Path) -> None:
     """In order and in one shell, as the README says, with the port of this server."""
-    script = "\n".join(api_commands(server.url))
-    result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    run("\n".join(api_commands(server.url)), tmp_path)
     for video in ("sunset.mp4", "animated.mp4"):
         assert (tmp_path / video).read_bytes()[4:8] == b"ftyp"
     assert (tmp_path / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
@@ -35,17 +34,8 @@ def test_the_commands_with_several_images_work_as_they_stand(server: Server, tmp
         buffer = io.BytesIO()
         Image.new("RGB", (600, 400), color).save(buffer, "JPEG")
         (tmp_path / f"{name}.jpg").write_bytes(buffer.getvalue())
-    script = commands.replace(BASE_URL, server.url)
-    result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    answers = [json.loads(each) for each in result.stdout.replace("}{", "}\n{").splitlines()]
+    told = run(commands.replace(BASE_URL, server.url), tmp_path, timeout_s=60)
+    answers = [json.loads(each) for each in told.replace("}{", "}\n{").splitlines()]
     assert len(answers) == commands.count("curl")
     bodies = [server.wait(each["task_id"]) for each in answers]
     assert [body["status"] for body in bodies] == ["completed"] * len(answers)
