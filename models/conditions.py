@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.request.places import FIRST, FIRST_WHOLE, Place
+from models.request.places import FIRST, FIRST_WHOLE, Place, is_first_image_alone
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,9 +25,7 @@ def first_frame(image: "Image | None") -> tuple[Condition, ...]:
 
 def plain_first_image(conditions: Sequence[Condition]) -> "Image | None":
     """The image, if exactly the first frame is given, with full strength: the image-to-video of diffusers."""
-    if len(conditions) == 1 and conditions[0].place == FIRST_WHOLE:
-        return conditions[0].image
-    return None
+    return conditions[0].image if is_first_image_alone([each.place for each in conditions]) else None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.request.places import FIRST_WHOLE, Place
+from models.request.places import FIRST_WHOLE, Place, is_first_image_alone
 
 ZIP = b"PK\x03\x04"
 """How a ZIP archive begins, and no image."""
@@ -27,7 +27,7 @@ class InputImage:
 
 def pack_images(images: Sequence[InputImage]) -> bytes:
     """The content of the input file. At least one image is needed."""
-    if len(images) == 1 and images[0].place == FIRST_WHOLE:
+    if is_first_image_alone([each.place for each in images]):
         return images[0].content
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # the images are compressed already

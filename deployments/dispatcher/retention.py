@@ -12,7 +12,7 @@ from collections.abc import Collection
 from deployments.settings import RetentionSettings
 from models.errors import StoreUnavailable
 from storage.outputs.audit import FOLDERS, find_unneeded
-from storage.outputs.store import OutputStore, all_output_keys, input_key
+from storage.outputs.store import OutputStore, all_keys
 from storage.sql.retention import SqlRetentionStore
 
 INTERVAL_S = 60.0
@@ -60,7 +60,7 @@ class Retention:
             return
         expired = self._rows.expire(time.time() - self._settings.output_ttl_s, self._settings.batch_size)
         for task_id in expired:
-            self._delete(_files(task_id))
+            self._delete(all_keys(task_id))
         if expired:
             logger.info("deleted the files of %d tasks, which are older than retention.output_ttl_s", len(expired))
 
@@ -69,7 +69,7 @@ class Retention:
             return
         ended_before = time.time() - self._settings.task_ttl_s
         old = self._rows.old(ended_before, self._settings.batch_size)
-        without_files = [task_id for task_id in old if self._delete(_files(task_id))]
+        without_files = [task_id for task_id in old if self._delete(all_keys(task_id))]
         if without_files:
             self._rows.remove(without_files, ended_before)
             logger.info("deleted %d tasks, which ended more than retention.task_ttl_s ago", len(without_files))
@@ -100,7 +100,3 @@ class Retention:
                 logger.warning("%s could not be removed: %s", key, error.message)
                 gone = False
         return gone
-
-
-def _files(task_id: str) -> tuple[str, ...]:
-    return *all_output_keys(task_id), input_key(task_id)

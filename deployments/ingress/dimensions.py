@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.errors import InvalidRequest
+from models.request.loose_values import parse_number
 from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
 
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
@@ -110,13 +111,3 @@ def _number_of(fields: Mapping[str, object], name: str) -> float:
     """The number that the client sent, or the default. A later check refuses an invalid value under its own name."""
     number = parse_number(fields.get(name))
     return number if number is not None and 0 < number <= LARGEST_NUMBER else float(DEFAULTS[name])
-
-
-def parse_number(value: object) -> float | None:
-    """The number, which may be given as text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None

@@ -46,6 +46,11 @@ class ErrorBody(BaseModel):
     ] = None
 
 
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, for OpenAPI."""
+    return {status: {"model": ErrorBody} for status in statuses}
+
+
 class AdjustedField(BaseModel):
     """A parameter of the request that the model cannot use as given."""
 

@@ -45,31 +45,40 @@ class Submission:
     key: str | None
     owner: str = ANONYMOUS
     context: RequestContext = field(default_factory=RequestContext)
-    enhancement: Adjustment | None = None
-    """What came of `enhance_prompt`, if the request asks for it."""
-    fitted: FittedImages | None = None
-    """The images of `given`, decoded and fitted. None if there are none."""
 
 
-def check_admission(context: AppContext, submission: Submission) -> Task | None:
+def check_admission(context: AppContext, submission: Submission) -> Task | NewTask:
     """Check everything that can refuse a submit before its images are decoded, which costs the most.
 
-    Returns the task of an earlier submit if this one repeats it. Raises the same errors as `submit_request`.
+    Returns the task for `submit_new`, or the task of an earlier submit if this one repeats it. Raises the same errors
+    as `submit_request`.
     """
     new = _new_task(context, submission)
+    context.check_space()
     try:
-        return context.tasks.check_queue_limit(new, context.settings.ingress.max_queued)
+        return context.tasks.check_queue_limit(new, context.settings.ingress.max_queued) or new
     except QueueFull as error:
         raise _with_retry_after(context, error) from None
 
 
 def submit_request(context: AppContext, submission: Submission) -> Task:
-    """Check everything, then write the images and after them the row, so that no row names a missing file.
+    """Check everything, then write the row of a task without images. Returns as `submit_new` does."""
+    return submit_new(context, _new_task(context, submission))
 
-    Returns the task of an earlier submit if this one repeats it.
+
+def submit_new(
+    context: AppContext, new: NewTask, fitted: FittedImages | None = None, enhancement: Adjustment | None = None
+) -> Task:
+    """Write the images and after them the row, so that no row names a missing file.
+
+    `enhancement` is what came of `enhance_prompt`, if the request asks for it. Returns the task of an earlier submit if
+    this one repeats it.
     """
-    new = _new_task(context, submission)
-    if (fitted := submission.fitted) is None:
+    context.check_space()
+    if enhancement is not None:
+        prompt = {"prompt": enhancement.used} if enhancement.reason == ENHANCED else {}
+        new = replace(new, request=new.request.model_copy(update=prompt), adjustments=(enhancement,))
+    if fitted is None:
         adjusted = adjust_to_model(context, new.request, ())
         return _submit(context, replace(new, adjustments=(*new.adjustments, *adjusted)))
     request, key = fitted.sized(new.request), input_key(new.id)
@@ -91,18 +100,12 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
     submission.given.parse_places(request)
     context.enhancer.check_request(request)
-    idempotency = _idempotency(submission, request)
-    context.check_space()
-    enhancement = submission.enhancement
-    if enhancement is not None and enhancement.reason == ENHANCED:
-        request = request.model_copy(update={"prompt": enhancement.used})
     return NewTask(
         request,
         context.model,
         submission.base_url,
-        idempotency=idempotency,
+        idempotency=_idempotency(submission, request),
         owner=submission.owner,
-        adjustments=() if enhancement is None else (enhancement,),
         context=submission.context,
     )
 

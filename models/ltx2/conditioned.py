@@ -18,14 +18,12 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL.Image import Image
 from torch import Generator, Tensor
 
-from models.fixes.ancestral import AncestralEuler, KeptTokens
+from models.fixes.ancestral import SEEDS, AncestralEuler, KeptTokens
 from models.request.places import FIRST, Place
 
 SEED_OFFSET = 20_000
 """Added to a request's seed for the noise of appended tokens. Another noise begins at the seed itself, one at 10,000
 more (see models/fixes/ancestral.py)."""
-SEEDS = 2**64
-"""The number of seeds that torch's generators accept."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fractions import Fraction
 from models.errors import InvalidRequest
 from models.request.enums import DurationMode
 from models.request.json_words import NOTHING, Described
+from models.request.loose_values import is_blank, parse_number
 from models.request.request import VideoRequest, spell_number
 
 FIRST = 0
@@ -48,6 +49,11 @@ class Place:
 
 
 FIRST_WHOLE = Place(FIRST, WHOLE)
+
+
+def is_first_image_alone(places: Sequence[Place]) -> bool:
+    """Whether exactly the first frame is given, as it is: plain image-to-video."""
+    return tuple(places) == (FIRST_WHOLE,)
 
 
 def parse_places(fields: Mapping[str, object], request: VideoRequest, images: Sequence[str]) -> tuple[Place, ...]:
@@ -135,28 +141,15 @@ def _strengths(field: str, fields: Mapping[str, object], count: int) -> list[flo
 
 
 def _parse_strength(field: str, value: object) -> float:
-    strength = WHOLE if _is_blank(value) else _read_number(value)
+    strength = WHOLE if is_blank(value) else parse_number(value)
     if strength is None or not 0 <= strength <= WHOLE:
         raise InvalidRequest(field, value, "a number from 0 to 1")
     return strength
 
 
-def _read_number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _as_list(value: object) -> list[object]:
     """One value or several, as a list. A form that is filled in by a program may send one blank."""
-    if value is None or _is_blank(value):
+    if is_blank(value):
         return []
     given = list(value) if isinstance(value, list | tuple) else [value]
-    return [] if len(given) == 1 and _is_blank(given[0]) else given
-
-
-def _is_blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return [] if len(given) == 1 and is_blank(given[0]) else given

@@ -17,6 +17,7 @@ from models.checkpoint.profile import STEPS, Family
 from models.errors import InvalidRequest
 from models.request.enums import CHOICES, DurationMode, ImageFit, Quality
 from models.request.json_words import NOTHING
+from models.request.loose_values import is_blank
 from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 
 MAX_SEED = 2**64 - 1
@@ -245,7 +246,7 @@ def draws_seed(fields: Mapping[str, object]) -> bool:
     if "seed" not in fields:
         return False
     seed = fields["seed"]
-    if seed is None or _is_blank(seed):
+    if is_blank(seed):
         return True
     try:
         return not isinstance(seed, bool) and float(str(seed)) == DRAWN_SEED
@@ -257,11 +258,7 @@ def _is_left_out(name: str, value: object) -> bool:
     """Whether the value means the same as a missing field."""
     if name == "prompt":
         return False
-    return value is None or (name not in TEXTS and _is_blank(value))
-
-
-def _is_blank(value: object) -> bool:
-    return isinstance(value, str) and not value.strip()
+    return value is None or (name not in TEXTS and is_blank(value))
 
 
 def unknown_fields(fields: Mapping[str, object]) -> list[str]:

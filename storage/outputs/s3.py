@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StoreUnavailable
 from storage.outputs.s3_options import S3Options
-from storage.outputs.store import CHUNK_BYTES, ListedFile, StoredFile, check_key
+from storage.outputs.store import CHUNK_BYTES, MEDIA_TYPES, ListedFile, StoredFile, check_key
 from storage.ttl_cache import TtlCache
 
 MAX_CONNECTIONS = 50
@@ -72,7 +72,6 @@ NOT_CONDITIONAL = frozenset({"NotImplemented", "InvalidArgument", "InvalidReques
 PRECONDITION_FAILED = frozenset({"PreconditionFailed", "412"})
 LOOK_DELAYS_S = (0.0, 0.1, 0.3, 1.0, 2.0)
 """Delay before each check of a file that was written. On some servers, reads lag behind writes."""
-MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav"}
 CHECK_INTERVAL_S = 10.0
 CHECK_TIMEOUT_S = 5.0
 """Timeout of each of the three requests of a health check. The answer to /health waits for them."""

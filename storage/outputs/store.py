@@ -85,6 +85,10 @@ def poster_key(task_id: str) -> str:
     return f"outputs/ltx2_{task_id}.jpg"
 
 
+MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav"}
+"""The media types of output files, by the ending of their keys."""
+
+
 class DerivedFile(StrEnum):
     """A file that is made from a completed video when a client first asks for it. The value is the end of its name."""
 
@@ -111,6 +115,11 @@ def all_output_keys(task_id: str) -> tuple[str, ...]:
 def input_key(task_id: str) -> str:
     """The key of the input image of a task."""
     return f"inputs/{task_id}"
+
+
+def all_keys(task_id: str) -> tuple[str, ...]:
+    """The keys of all files that a task may have, whatever its state."""
+    return *all_output_keys(task_id), input_key(task_id)
 
 
 def staging_key(key: str, claim: int) -> str:

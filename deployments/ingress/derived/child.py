@@ -3,24 +3,19 @@
 child_process.py starts it, without the server's environment variables.
 """
 
-import os
-import resource
 import sys
 from pathlib import Path
 
+from deployments.ingress.child_process import limit_process
 from deployments.ingress.derived.child_process import HAS_NO_AUDIO, MAX_MAKE_S
 from deployments.ingress.derived.contents import WRITERS, NoAudio
 from storage.outputs.store import DerivedFile
-
-CPU_NICENESS = 5
 
 
 def main() -> int:
     """Make the file, and return the exit code."""
     kind, source, target = DerivedFile(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    os.nice(CPU_NICENESS)
-    resource.setrlimit(resource.RLIMIT_CPU, (2 * MAX_MAKE_S, 2 * MAX_MAKE_S))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_process(MAX_MAKE_S)
     try:
         WRITERS[kind](source, target)
     except NoAudio:

@@ -1,18 +1,16 @@
 """Runs a child process that makes one derived file.
 
 Decoding a whole video takes seconds of CPU time. The process has a lower priority than the API and a limit on its time.
-It holds no secret, its memory is free when it ends, and a crash costs only one download.
 """
 
 import subprocess
-import sys
 from pathlib import Path
 
+from deployments.ingress.child_process import run_child
 from models.errors import EncodeFailed
 from storage.outputs.store import DerivedFile
 
 CHILD = "deployments.ingress.derived.child"
-ROOT = Path(__file__).parents[3]
 MAX_MAKE_S = 120
 HAS_NO_AUDIO = 4
 """The child's exit code for the audio of a video without audio."""
@@ -21,12 +19,8 @@ LOGGED_CHARS = 2000
 
 def write_in_child(kind: DerivedFile, source: Path, target: Path) -> bool:
     """Make the file `target` from `source`. Returns False if the video has no audio. Raises EncodeFailed."""
-    command = [sys.executable, "-m", CHILD, kind, str(source), str(target)]
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
-        done = subprocess.run(  # noqa: S603  # no shell, and the server chooses every argument
-            command, capture_output=True, env=environment, timeout=MAX_MAKE_S, check=False
-        )
+        done = run_child(CHILD, [kind, str(source), str(target)], MAX_MAKE_S)
     except subprocess.TimeoutExpired:
         raise EncodeFailed(f"{kind} could not be made from the video in {MAX_MAKE_S} s") from None
     if done.returncode == HAS_NO_AUDIO:

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from PIL import Image
 
+from deployments.ingress.images.shrinking import shrink_to_jpeg
 from models.yuv import to_rgb
 from storage.outputs.store import DerivedFile
 
@@ -91,9 +92,8 @@ def write_spritesheet(video: Path, target: Path) -> None:
 
 def write_thumbnail(poster: Path, target: Path) -> None:
     """Write a poster as a JPEG whose sides have at most THUMBNAIL_SIDE_PX."""
-    with Image.open(poster, formats=["JPEG"]) as image:
-        image.thumbnail((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
-        image.save(target, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    options = {"quality": JPEG_QUALITY, "optimize": True}
+    target.write_bytes(shrink_to_jpeg(poster.read_bytes(), THUMBNAIL_SIDE_PX, ["JPEG"], **options))
 
 
 WRITERS: Mapping[DerivedFile, Callable[[Path, Path], None]] = MappingProxyType(

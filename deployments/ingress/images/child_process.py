@@ -1,20 +1,16 @@
 """Decodes HEIC and AVIF in a child process with limits on memory and time.
 
 The headers of these files do not show the cost of decoding: each of a thousand tiles may be larger than declared.
-The decoders are large C programs that read untrusted files. The process holds no secret, and a crash costs only one
-refused image.
+The decoders are large C programs that read untrusted files.
 """
 
 import logging
-import os
-import resource
 import struct
 import subprocess
-import sys
-from pathlib import Path
 
 from PIL import Image
 
+from deployments.ingress.child_process import run_child
 from deployments.ingress.images.decoding import Bounds
 from deployments.ingress.images.formats import Format, refuse
 from models.errors import InvalidRequest
@@ -24,7 +20,6 @@ logger = logging.getLogger("ray.serve")
 
 IN_CHILD_PROCESS = (Format.HEIC, Format.AVIF)
 CHILD = "deployments.ingress.images.decode_child"
-ROOT = Path(__file__).parents[3]
 MAX_DECODE_S = 30
 """A photo of 48 megapixels takes a tenth of this (measured)."""
 RESERVED_BYTES = 1024**3
@@ -37,12 +32,8 @@ SIZE = struct.Struct(">II")
 def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
     """Run `decode` in a child process that ends afterwards. Raises InvalidRequest."""
     numbers = map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))
-    child = [sys.executable, "-m", CHILD, kind, *numbers]
-    environment = {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(  # noqa: S603  # no shell, and the server chooses every argument
-            child, input=data, capture_output=True, env=environment, timeout=MAX_DECODE_S, check=False
-        )
+        done = run_child(CHILD, [kind, *numbers], MAX_DECODE_S, data)
     except subprocess.TimeoutExpired:
         refuse(
             f"a {kind.words} file that takes longer to decode", f"a file that is decoded within {MAX_DECODE_S} seconds"
@@ -58,15 +49,3 @@ def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
 
 def _last_line(text: bytes) -> str:
     return text.decode(errors="replace").strip().rpartition("\n")[2][:200]
-
-
-def bound_process(max_decode_bytes: int) -> None:
-    """Limit this process: its memory, its CPU seconds, and no core file. Also lower its priority."""
-    most = RESERVED_BYTES + 2 * max_decode_bytes
-    for kind, bound in (
-        (resource.RLIMIT_AS, most),
-        (resource.RLIMIT_CPU, 2 * MAX_DECODE_S),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (bound, bound))
-    os.nice(5)

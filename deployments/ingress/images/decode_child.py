@@ -8,7 +8,8 @@ import sys
 import pillow_heif
 from PIL import AvifImagePlugin
 
-from deployments.ingress.images.child_process import REFUSED, SIZE, bound_process
+from deployments.ingress.child_process import limit_process
+from deployments.ingress.images.child_process import MAX_DECODE_S, REFUSED, RESERVED_BYTES, SIZE
 from deployments.ingress.images.decoding import Bounds, decode
 from deployments.ingress.images.formats import Format
 from deployments.ingress.images.heif import trim
@@ -20,7 +21,7 @@ THREADS = 2
 def main() -> int:
     """Decode one image, and return the exit code."""
     kind, bounds = Format(sys.argv[1]), Bounds(*map(int, sys.argv[2:5]))
-    bound_process(bounds.max_decode_bytes)
+    limit_process(MAX_DECODE_S, RESERVED_BYTES + 2 * bounds.max_decode_bytes)
     AvifImagePlugin.DEFAULT_MAX_THREADS = THREADS
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=THREADS)
     try:

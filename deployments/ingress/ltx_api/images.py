@@ -33,10 +33,10 @@ async def read_image(context: AppContext, request: Request, name: str, given: ob
     if not isinstance(given, str) or not given.strip():
         raise InvalidRequest(name, NOTHING if given is None else given, ALLOWED)
     uri = given.strip()
-    if len(uri) > MAX_URL_CHARS and uri[:5].lower() != "data:":
-        raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), ALLOWED)
     if uri[:5].lower() == "data:":
         return await asyncio.to_thread(decode_data_url, name, uri)
+    if len(uri) > MAX_URL_CHARS:
+        raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), ALLOWED)
     if uri.startswith(UPLOADS):
         return await read_upload(context, request, uri.removeprefix(UPLOADS), _words(name))
     if uri.startswith(f"{context.base_url(request)}/outputs/"):
@@ -62,9 +62,10 @@ async def _read_own_file(context: AppContext, request: Request, name: str, uri: 
             asked = parse_qs(query, max_num_fields=MAX_QUERY_FIELDS)
             signed = asked.get("expires", [""])[0], asked.get("signature", [""])[0]
             await context.read_threads.run(admit, context, filename, request, signed)
-        if filename[KIND] == DerivedFile.LAST_FRAME:
+        key = f"outputs/{filename}"
+        if filename[KIND] == DerivedFile.LAST_FRAME and await context.reads.stat(key) is None:
             await make_derived(context, filename[TASK_ID], DerivedFile.LAST_FRAME)
-        return await context.file_threads.run(_read_whole, context, f"outputs/{filename}")
+        return await context.file_threads.run(_read_whole, context, key)
     except (NotFound, Forbidden, Unauthorized, FileNotFoundError, ValueError):
         raise refused from None
 

@@ -11,6 +11,7 @@ from models.errors import DoesNotFit, InvalidRequest
 from models.request import places
 from models.request.enums import DurationMode, Quality
 from models.request.json_words import NOTHING
+from models.request.loose_values import is_blank
 from models.request.request import TEXTS, RequestLimits, VideoRequest
 
 IMAGE = "image_uri"
@@ -55,7 +56,7 @@ class RequestRules:
 
 def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, object]:
     """Return the fields as the native routes take them. Passes over unknown fields. Raises InvalidRequest."""
-    given = {name: value for name, value in given.items() if name in MEANT_EMPTY or not _is_empty(value)}
+    given = {name: value for name, value in given.items() if name in MEANT_EMPTY or not is_blank(value)}
     fields: dict[str, object] = {"seed": None, **_map_model(given.get(MODEL, NOTHING), rules.models)}
     fields |= {name: given[name] for name in OWN_FIELDS if name in given}
     fields |= parse_size("resolution", given.get("resolution", NOTHING), rules.limits)
@@ -65,10 +66,6 @@ def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, o
     if not rules.enhances_prompts:
         fields.pop(ENHANCE, None)
     return fields
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _map_model(name: object, models: ModelNames) -> dict[str, object]:

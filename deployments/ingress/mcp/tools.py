@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,10 +10,11 @@ from string import Template
 from typing import Any
 
 from fastapi import Request
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, TooManyRequests
+from deployments.ingress.images.shrinking import shrink_to_jpeg
 from deployments.ingress.mcp.arguments import check_arguments, map_request
 from deployments.ingress.mcp.tool_schemas import STATUS_OF_STATE, describe_tools
 from deployments.ingress.middleware.auth import request_owner
@@ -231,14 +231,9 @@ class Tools:
     def _shrink_poster(self, key: str) -> bytes | None:
         """The poster as a small JPEG; None if it cannot be read: the video counts, not its poster."""
         try:
-            content = b"".join(self._context.outputs.open(key))
-            with Image.open(io.BytesIO(content), formats=["JPEG"]) as poster:
-                poster.thumbnail((POSTER_SIDE_PX, POSTER_SIDE_PX))
-                small = io.BytesIO()
-                poster.save(small, "JPEG")
+            return shrink_to_jpeg(b"".join(self._context.outputs.open(key)), POSTER_SIDE_PX, ["JPEG"])
         except (FileNotFoundError, StoreUnavailable, UnidentifiedImageError, OSError):
             return None
-        return small.getvalue()
 
 
 @contextlib.contextmanager

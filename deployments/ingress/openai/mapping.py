@@ -5,12 +5,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployments.ingress.dimensions import count_frames, nearest_side, parse_number, parse_size
+from deployments.ingress.dimensions import count_frames, nearest_side, parse_size
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.request_body.reading import ImageNames
 from deployments.ingress.schemas import AdjustedField
 from models.errors import InvalidRequest
 from models.request.enums import Quality
+from models.request.loose_values import is_blank, parse_number
 from models.request.request import SIDE_MULTIPLE, TEXTS, RequestLimits
 
 IMAGE = "input_reference"
@@ -87,7 +88,7 @@ def translate(fields: Mapping[str, object], models: ModelNames, limits: RequestL
     If the client also sends the field under this server's name, that value is used. Raises InvalidRequest for a model
     that is not served, an invalid `size`, `seconds`, `extra_params` or number of videos, and an unsupported field.
     """
-    fields = {name: value for name, value in fields.items() if name in MEANT_EMPTY or not _is_empty(value)}
+    fields = {name: value for name, value in fields.items() if name in MEANT_EMPTY or not is_blank(value)}
     alias = models.check(fields.pop("model", models.served))
     adjusted = [] if alias is None else [alias]
     _refuse_what_is_not_served(fields)
@@ -108,10 +109,6 @@ def translate(fields: Mapping[str, object], models: ModelNames, limits: RequestL
         own["num_frames"] = count_frames("seconds", seconds, own, limits)
         names["num_frames"] = "seconds"
     return Translated(own, names, adjusted, {"size": size, "seconds": seconds})
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _refuse_what_is_not_served(fields: dict[str, object]) -> None:
@@ -176,7 +173,7 @@ def _extra(given: object, names: dict[str, str]) -> dict[str, object]:
 
 def _parse_object(name: str, given: object) -> Mapping[str, object]:
     """Parse an object, or JSON text of one in a form. An empty text means no members. Raises InvalidRequest."""
-    if _is_empty(given):
+    if is_blank(given):
         return {}
     try:
         found = json.loads(given) if isinstance(given, str) else given

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -124,16 +124,20 @@ class PromptEnhancer:
         return httpx.create_ssl_context()
 
 
+@cache
+def _system_prompt() -> str:
+    return files(__package__).joinpath("system_prompt.md").read_text(encoding="utf-8")
+
+
 def _messages(request: VideoRequest, images: Sequence[SeenImage]) -> list[dict[str, Any]]:
     """The system prompt and the request as chat messages."""
-    system = files(__package__).joinpath("system_prompt.md").read_text(encoding="utf-8")
     shown = "".join(f" Image {number} is {_place(each, request)}." for number, each in enumerate(images, 1))
     asked = f"The video is {request.duration_s:.1f} seconds long.{shown} The request:\n\n{request.prompt}"
     content: str | list[dict[str, Any]] = asked
     if images:
         urls = [f"data:image/jpeg;base64,{base64.b64encode(each.content).decode()}" for each in images]
         content = [{"type": "text", "text": asked}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
-    return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+    return [{"role": "system", "content": _system_prompt()}, {"role": "user", "content": content}]
 
 
 def _code_of(answer: bytes | bytearray) -> str:

@@ -1,30 +1,34 @@
 """The route that rewrites a prompt, and the same for a submit that asks for it."""
 
-import io
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Request
-from PIL import Image
 from pydantic import BaseModel, Field
 
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotSupported
 from deployments.ingress.images.given import fit_images
+from deployments.ingress.images.shrinking import shrink_to_jpeg
 from deployments.ingress.prompts.enhancer import NOT_CONFIGURED, SeenImage
 from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.reading import read_images
-from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.schemas import errors
 from models.errors import EnhancementFailed
 from models.request.adjustments import Adjustment, enhanced_prompt, failed_enhancement
 from models.request.json_schema import request_schema
 from models.request.request import VideoRequest, parse_request
 from storage.inputs import InputImage
 
-REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
+REFUSALS = errors(408, 413, 422, 429, 503)
+ENHANCE_PROMPT = "enhance_prompt"
+"""The field of a submit that asks for another prompt."""
 MAX_SIDE_PX = 896
 """The longest side of an image that the language model sees: what Gemma 3 looks at."""
+
+
+JPEG_QUALITY = 85
 
 
 class EnhancedPrompt(BaseModel):
@@ -55,11 +59,6 @@ def prompts_router(context: AppContext) -> APIRouter:
     return router
 
 
-def asks_for_enhancement(context: AppContext, fields: Mapping[str, object]) -> bool:
-    """Whether a submit asks for another prompt. Raises InvalidRequest."""
-    return "enhance_prompt" in fields and parse_request(fields, context.settings.limits).enhance_prompt
-
-
 async def enhance_or_keep(context: AppContext, asked: VideoRequest, images: Sequence[InputImage]) -> Adjustment:
     """Rewrite the prompt of a submit, or say why it stays as it is. Raises TooManyRequests."""
     try:
@@ -71,16 +70,9 @@ async def enhance_or_keep(context: AppContext, asked: VideoRequest, images: Sequ
 async def enhance(context: AppContext, request: VideoRequest, images: Sequence[InputImage]) -> str:
     """Rewrite a prompt. Raises EnhancementFailed, TooManyRequests."""
     with context.enhancements.acquire():
-        threads = context.image_threads
-        seen = [SeenImage(await threads.run(_shrink, each.content), each.place.frame) for each in images]
+        seen = [SeenImage(await _shrink(context, each.content), each.place.frame) for each in images]
         return await context.enhancer.enhance(request, seen)
 
 
-def _shrink(image: bytes) -> bytes:
-    """A small JPEG of an image that this server has written."""
-    with Image.open(io.BytesIO(image)) as frame:
-        small = frame.convert("RGB")
-        small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
-        target = io.BytesIO()
-        small.save(target, "JPEG", quality=85)
-        return target.getvalue()
+async def _shrink(context: AppContext, image: bytes) -> bytes:
+    return await context.image_threads.run(shrink_to_jpeg, image, MAX_SIDE_PX, quality=JPEG_QUALITY)

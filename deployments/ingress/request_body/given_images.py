@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from models.request.places import FIRST_WHOLE, IMAGE, Place, parse_places
+from models.request.places import IMAGE, Place, is_first_image_alone, parse_places
 from models.request.request import VideoRequest
 
 
@@ -23,7 +23,7 @@ class GivenImages:
         """Tells different images and places apart. That of a whole first image alone is the digest of its file."""
         digests = [hashlib.sha256(content).hexdigest() for _, content in self.files]
         places = self.parse_places(request)
-        if places == (FIRST_WHOLE,):
+        if is_first_image_alone(places):
             return digests[0]
         parts = zip(places, digests, strict=True)
         return " ".join(f"{place.frame} {place.strength} {digest}" for place, digest in parts)

@@ -19,6 +19,7 @@ from deployments.settings import Settings
 from models.errors import InvalidRequest
 from models.request.json_words import Described
 from models.request.places import IMAGES, KEYFRAME, MAX_IMAGES, PLACE_FIELDS, REPEATED
+from models.request.request import RequestLimits
 
 MAX_FIELDS_BYTES = 256 * 1024
 """Limit for everything in a body except the image: many times the size of two prompts of the greatest length."""
@@ -89,9 +90,7 @@ def _bounded_with_image(request: Request, settings: Settings, allowed: str) -> t
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
         _check_kind(request, allowed)
-    # Base64 needs 4 bytes for 3, and line breaks or escapes need more.
-    max_bytes = settings.limits.max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES
-    return is_form, _bounded(request, max_bytes, settings.ingress.body_timeout_s)
+    return is_form, _bounded(request, _max_body_bytes(settings), settings.ingress.body_timeout_s)
 
 
 async def read_long_json(request: Request, settings: Settings, long_texts: tuple[str, ...]) -> dict[str, object]:
@@ -100,11 +99,20 @@ async def read_long_json(request: Request, settings: Settings, long_texts: tuple
     Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
     """
     _check_kind(request, "JSON")
-    max_bytes = settings.limits.max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES if long_texts else MAX_FIELDS_BYTES
+    max_bytes = _max_body_bytes(settings) if long_texts else MAX_FIELDS_BYTES
     content = await _read_all(_bounded(request, max_bytes, settings.ingress.body_timeout_s))
     if len(content) <= MAX_FIELDS_BYTES:
         return _parse_object(request, bytes(content), "JSON")
     return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON", len(long_texts))
+
+
+def max_images_bytes(limits: RequestLimits) -> int:
+    """The bound of all images in a body. Base64 needs 4 bytes for 3, and line breaks or escapes need more."""
+    return limits.max_image_bytes * 3 // 2
+
+
+def _max_body_bytes(settings: Settings) -> int:
+    return max_images_bytes(settings.limits) + MAX_FIELDS_BYTES
 
 
 async def discard_body(request: Request, settings: Settings) -> None:
@@ -112,7 +120,7 @@ async def discard_body(request: Request, settings: Settings) -> None:
 
     Stops at the limits of size and time that every body has.
     """
-    max_bytes = settings.limits.max_image_bytes * 3 // 2 + MAX_FIELDS_BYTES
+    max_bytes = _max_body_bytes(settings)
     with contextlib.suppress(PayloadTooLarge, RequestTimeout, InvalidRequest):
         async for _ in _bounded(request, max_bytes, settings.ingress.body_timeout_s).stream():
             pass
@@ -201,11 +209,13 @@ def _put_back(fields: dict[str, object], name: str, token: str, text: bytes) -> 
 
 def _spots(fields: dict[str, object], name: str) -> Iterator[tuple[Any, Any]]:
     """Where an image field may have its text: in itself, in the list of keyframes, or in an object in either place."""
-    value = fields.get(name)
+    if name not in fields:
+        return
+    value = fields[name]
     images: list[tuple[Any, Any]] = [(fields, name)]
     if name == KEYFRAME and isinstance(value, list):
         images = [(value, index) for index in range(len(value))]
-    for holder, key in images if name in fields else []:
+    for holder, key in images:
         yield holder, key
         for outer in OBJECT_KEYS:
             inside = holder[key]

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from deployments.ingress.context import AppContext
+from deployments.ingress.request_body.reading import max_images_bytes
 from models.names import TINY_MODEL_NAME
 from models.request.json_schema import request_schema
 from models.request.places import MAX_KEYFRAMES
@@ -80,7 +81,7 @@ def _shared_limits(limits: RequestLimits) -> dict[str, object]:
         "max_total_pixels": limits.max_total_pixels,
         "max_duration_s": f"{limits.max_duration_s:g}",
         "max_image_bytes": limits.max_image_bytes,
-        "max_body_bytes": limits.max_image_bytes * 3 // 2,
+        "max_body_bytes": max_images_bytes(limits),
         "max_keyframes": MAX_KEYFRAMES,
     }
 

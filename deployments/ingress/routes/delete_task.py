@@ -11,7 +11,7 @@ from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.schemas import DeleteResult, ErrorBody
 from deployments.observability import log_context
-from storage.outputs.store import all_output_keys, input_key
+from storage.outputs.store import all_keys, input_key
 from storage.tasks import State, Task
 
 DELETE_EXAMPLE = {
@@ -92,5 +92,5 @@ def _delete(context: AppContext, task_id: str) -> DeleteResult | None:
 
 
 def _delete_files(context: AppContext, task: Task) -> None:
-    for key in (*all_output_keys(task.id), input_key(task.id)):
+    for key in all_keys(task.id):
         context.outputs.delete(key)

@@ -4,7 +4,7 @@ The submit routes refuse a request that does not fit. The estimate route returns
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -15,7 +15,7 @@ from deployments.ingress.images.given import fit_images
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.reading import read_images
-from deployments.ingress.schemas import Dimensions, ErrorBody
+from deployments.ingress.schemas import Dimensions, errors
 from deployments.ingress.webhooks.ssrf import check_webhook
 from models.conditions import GivenTokens, tokens_of
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
@@ -25,7 +25,7 @@ from models.request.json_schema import request_schema
 from models.request.places import Place
 from models.request.request import VideoRequest, parse_request
 
-REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503)}
+REFUSALS = errors(408, 413, 422, 429, 503)
 
 
 class Estimate(BaseModel):

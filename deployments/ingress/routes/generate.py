@@ -15,29 +15,30 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.images.given import fit_images
 from deployments.ingress.middleware.auth import request_owner
-from deployments.ingress.prompts.routes import asks_for_enhancement, enhance_or_keep
+from deployments.ingress.prompts.routes import ENHANCE_PROMPT, enhance_or_keep
 from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages, first_image
 from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.openapi import json_body
 from deployments.ingress.request_body.reading import read_images, read_json
 from deployments.ingress.routes.tasks import task_response
-from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields
+from deployments.ingress.schemas import QUEUED_MESSAGE, Submitted, TaskBody, adjusted_fields, errors
 from deployments.ingress.submission import (
     IDEMPOTENCY_HEADER,
     IDEMPOTENCY_PARAMETER,
     Submission,
     check_admission,
     read_request_context,
+    submit_new,
     submit_request,
 )
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.observability import log_context
 from deployments.observability.tracing import in_span
 from models.request.json_schema import request_schema
-from models.request.request import parse_request, unknown_fields
+from models.request.request import unknown_fields
 from storage.tasks import ANONYMOUS, State, Task
 
-REFUSALS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (408, 413, 422, 429, 503, 507)}
+REFUSALS = errors(408, 413, 422, 429, 503, 507)
 
 logger = logging.getLogger("ray.serve")
 
@@ -130,7 +131,6 @@ async def submit_task(context: AppContext, request: Request, fields: Mapping[str
 
 async def submit_given(context: AppContext, request: Request, fields: Mapping[str, object], given: GivenImages) -> Task:
     """Create the task and notify the Dispatchers. Raises the errors of `check_admission` and `submit_request`."""
-    threads = context.image_threads if given.files else context.write_threads
     origin = read_request_context(request)
     with in_span(context.tracer, "submit", origin.traceparent) as span:
         submission = Submission(
@@ -141,12 +141,10 @@ async def submit_given(context: AppContext, request: Request, fields: Mapping[st
             request_owner(request) or ANONYMOUS,
             replace(origin, traceparent=span.traceparent),
         )
-        enhances = asks_for_enhancement(context, fields)
-        checks_first = enhances or bool(given.files)
-        known = await context.write_threads.run(check_admission, context, submission) if checks_first else None
-        if known is None and checks_first:
-            submission = await _prepare(context, submission, enhances=enhances)
-        task = await threads.run(submit_request, context, submission) if known is None else known
+        if given.files or ENHANCE_PROMPT in fields:
+            task = await _submit_in_steps(context, submission)
+        else:
+            task = await context.write_threads.run(submit_request, context, submission)
     await context.notify_dispatchers()
     with log_context.bind_task(task):
         logger.info("task %s: accepted", task.id)
@@ -155,13 +153,18 @@ async def submit_given(context: AppContext, request: Request, fields: Mapping[st
     return task
 
 
-async def _prepare(context: AppContext, submission: Submission, *, enhances: bool) -> Submission:
-    """Decode the images, and have the prompt rewritten. Raises InvalidRequest, TooManyRequests."""
-    asked, given = parse_request(submission.fields, context.settings.limits), submission.given
-    fitted = await fit_images(context.image_threads, given, asked, context.settings.limits) if given.files else None
-    images = () if fitted is None else fitted.images
-    enhancement = await enhance_or_keep(context, asked, images) if enhances else None
-    return replace(submission, fitted=fitted, enhancement=enhancement)
+async def _submit_in_steps(context: AppContext, submission: Submission) -> Task:
+    """Check the request, then decode its images and have its prompt rewritten, then write it."""
+    new = await context.write_threads.run(check_admission, context, submission)
+    if isinstance(new, Task):
+        return new
+    asked, given, fitted, enhancement = new.request, submission.given, None, None
+    if given.files:
+        fitted = await fit_images(context.image_threads, given, asked, context.settings.limits)
+    if asked.enhance_prompt:
+        enhancement = await enhance_or_keep(context, asked, () if fitted is None else fitted.images)
+    threads = context.write_threads if fitted is None else context.image_threads
+    return await threads.run(submit_new, context, new, fitted, enhancement)
 
 
 async def _submit(

@@ -17,9 +17,9 @@ from deployments.ingress.errors import Forbidden, NotFound
 from deployments.ingress.http_conditions import check_preconditions, is_not_modified, parse_range
 from deployments.ingress.middleware.auth import Unauthorized, bearer_token, request_owner
 from deployments.ingress.routes.tasks import get_owned_task
-from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.schemas import ErrorBody, errors
 from models.errors import StorageFull
-from storage.outputs.store import DerivedFile, StoredFile, derived_key, poster_key
+from storage.outputs.store import MEDIA_TYPES, DerivedFile, StoredFile, derived_key, poster_key
 from storage.tasks import ANONYMOUS, State
 
 FILENAME = re.compile(rf"ltx2_[0-9a-f]{{32}}\.(mp4|jpg|{'|'.join(map(re.escape, DerivedFile))})")
@@ -28,7 +28,6 @@ TASK_ID = slice(len("ltx2_"), len("ltx2_") + 32)
 KIND = slice(TASK_ID.stop + 1, None)
 """The position of the ending in a filename: that of the video or the poster, or the name of a derived file."""
 DERIVED_FILES = {kind.value: kind for kind in DerivedFile}
-MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav"}
 
 
 def described_files(*media_types: str) -> dict[str, Any]:
@@ -59,7 +58,7 @@ def outputs_router(context: AppContext) -> APIRouter:
         "/outputs/{filename}",
         summary="Download a video, its poster or a file made from it",
         response_class=Response,
-        responses={**FILE_RESPONSES, **{status: {"model": ErrorBody} for status in (404, 422, 500, 503, 507)}},
+        responses={**FILE_RESPONSES, **errors(404, 422, 500, 503, 507)},
     )
     async def download_file(
         filename: str,
@@ -100,44 +99,50 @@ async def deliver(context: AppContext, key: str, filename: str, request: Request
 
     Raises NotFound.
     """
-    reads, settings = context.reads, context.settings.outputs
-    file = await reads.stat(key)
+    file = await context.reads.stat(key)
     if file is None:
         raise NotFound(await explain_absence(context, key))
-    context.missing_files.discard(key)
-    if settings.delivery == "redirect" and request.method == "GET":  # a signature is valid for one method only
-        url = await reads.sign(key, settings.signed_url_ttl_s, filename)
-        if url is not None:
-            return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
-    return await _serve(reads, key, file, filename, request)
+    return await _send(context, key, file, filename, request)
 
 
 async def deliver_derived(
     context: AppContext, task_id: str, kind: DerivedFile, filename: str, request: Request
 ) -> Response:
     """As `deliver`, for a file that is made from the video unless it was made before. Raises as `make_derived`."""
+    key = derived_key(task_id, kind)
+    if (file := await context.reads.stat(key)) is not None:
+        return await _send(context, key, file, filename, request)
     try:
         await make_derived(context, task_id, kind)
     except StorageFull:
         if kind is not DerivedFile.THUMBNAIL:
             raise
-        return await deliver(context, poster_key(task_id), filename, request)  # a full disk hides no poster
-    return await deliver(context, derived_key(task_id, kind), filename, request)
+        key = poster_key(task_id)  # a full disk hides no poster
+    return await deliver(context, key, filename, request)
 
 
 async def make_derived(context: AppContext, task_id: str, kind: DerivedFile) -> None:
-    """Make a file from a video unless it was made before, in the turn of the video's owner.
+    """Make a file from a video, in the turn of the video's owner.
 
     Raises NotFound, EncodeFailed, StorageFull, TooManyRequests.
     """
-    if await context.reads.stat(derived_key(task_id, kind)) is not None:
-        return
     task = await context.read_threads.run(context.tasks.get, task_id)
     current_owner.set(ANONYMOUS if task is None else task.owner)  # a signed url names nobody
     try:
         await context.derived_files.make(task_id, kind)
     except FileNotFoundError:
         raise NotFound(await explain_absence(context, source_key(task_id, kind))) from None
+
+
+async def _send(context: AppContext, key: str, file: StoredFile, filename: str, request: Request) -> Response:
+    """Return a file that is there, or a redirect to its url."""
+    reads, settings = context.reads, context.settings.outputs
+    context.missing_files.discard(key)
+    if settings.delivery == "redirect" and request.method == "GET":  # a signature is valid for one method only
+        url = await reads.sign(key, settings.signed_url_ttl_s, filename)
+        if url is not None:
+            return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+    return await _serve(reads, key, file, filename, request)
 
 
 async def send_whole_file(
