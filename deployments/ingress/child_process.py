@@ -8,28 +8,23 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {
-    "PYTHONPATH": str(ROOT),
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "MALLOC_ARENA_MAX": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 CPU_NICENESS = 5
 
 
 def run_child(
-    module: str, arguments: Sequence[str], timeout_s: float, stdin: bytes = b""
+    module: str, arguments: Sequence[str], timeout_s: float, variables: Mapping[str, str], stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a module until it ends. Raises subprocess.TimeoutExpired."""
+    """Run a module until it ends, with these environment variables. Raises subprocess.TimeoutExpired."""
     return subprocess.run(  # noqa: S603  # no shell, and the server chooses every argument
         [sys.executable, "-m", module, *arguments],
         input=stdin,
         capture_output=True,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **variables},
         timeout=timeout_s,
         check=False,
     )

@@ -20,7 +20,7 @@ LOGGED_CHARS = 2000
 def write_in_child(kind: DerivedFile, source: Path, target: Path) -> bool:
     """Make the file `target` from `source`. Returns False if the video has no audio. Raises EncodeFailed."""
     try:
-        done = run_child(CHILD, [kind, str(source), str(target)], MAX_MAKE_S)
+        done = run_child(CHILD, [kind, str(source), str(target)], MAX_MAKE_S, {"OPENBLAS_NUM_THREADS": "1"})
     except subprocess.TimeoutExpired:
         raise EncodeFailed(f"{kind} could not be made from the video in {MAX_MAKE_S} s") from None
     if done.returncode == HAS_NO_AUDIO:

@@ -33,7 +33,7 @@ def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
     """Run `decode` in a child process that ends afterwards. Raises InvalidRequest."""
     numbers = map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))
     try:
-        done = run_child(CHILD, [kind, *numbers], MAX_DECODE_S, data)
+        done = run_child(CHILD, [kind, *numbers], MAX_DECODE_S, {"MALLOC_ARENA_MAX": "1"}, data)
     except subprocess.TimeoutExpired:
         refuse(
             f"a {kind.words} file that takes longer to decode", f"a file that is decoded within {MAX_DECODE_S} seconds"
