@@ -336,7 +336,7 @@ def test_the_estimate_counts_the_images(visit):
         add()
         expect(estimated).to_have_text("")
         here.page.get_by_role("button", name="Estimate").click()
-        expect(estimated).to_contain_text("GB beside the model")
+        expect(estimated).to_contain_text("GB of GPU memory")
         sizes.append(float(re.findall(r"[\d.]+(?= GB)", estimated.inner_text())[0]))
     assert sizes[0] < sizes[1]
     assert not any(here.box.tasks.counts().values())

@@ -26,8 +26,8 @@ export function listenForEstimate(collect) {
 
 function describe({ fits, gb, seconds, nearest }) {
   if (!fits) return `Too large for the GPU. What fits: ${nearest.map(shape).join("; ")}`;
-  const time = seconds === null ? "It fits. The time is known after the first videos like it" : `Takes about ${duration(seconds)}`;
-  return gb === null ? `${time}.` : `${time}, ${gb} GB beside the model.`;
+  const time = seconds === null ? "Fits. Its time is not known yet." : `Takes about ${duration(seconds)}.`;
+  return gb === null ? time : `${time} ${gb} GB of GPU memory beside the model.`;
 }
 
 const shape = ({ width, height, num_frames: frames }) => `${width} × ${height} with ${frames} frames`;
