@@ -146,7 +146,7 @@ def openai_error(status: int, body: ErrorBody, names: Mapping[str, str]) -> dict
     elif status >= 500:  # noqa: PLR2004
         kind = "server_error"
     parameter, message = body.field, body.error
-    if parameter in names:
+    if parameter is not None and parameter in names:
         message = message.replace(parameter, names[parameter], 1)
         parameter = names[parameter]
     error = OpenAIError(message=message, type=kind, param=parameter, code=body.error_code)
