@@ -23,6 +23,8 @@ WHOLE = 1.0
 MAX_KEYFRAMES = 8
 IMAGES = IMAGE, END_IMAGE, KEYFRAME = "image", "end_image", "keyframe"
 """The fields of the images. The last one may be repeated."""
+OTHER_IMAGES = (END_IMAGE, KEYFRAME)
+"""The fields whose images are none of the first frame."""
 MAX_IMAGES = MAX_KEYFRAMES + 2
 STRENGTH_OF = {IMAGE: "image_strength", END_IMAGE: "end_image_strength", KEYFRAME: "keyframe_strength"}
 KEYFRAME_AT = "keyframe_at"

@@ -56,6 +56,14 @@ def test_redirected_clients_get_the_file_from_the_bucket_without_credentials(red
         assert url.rpartition("/")[2] in file.headers["content-disposition"]
 
 
+def test_a_page_of_a_browser_reads_a_file_without_a_redirect(redirecting):
+    url = redirecting.poll(redirecting.finished())["url"]
+    file = redirecting.client.get(url, params={"redirect": "false"}, follow_redirects=False)
+    assert (file.status_code, file.content) == (200, VIDEO)
+    wrong = redirecting.client.get(url, params={"redirect": "perhaps"})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "redirect")
+
+
 def test_a_head_is_answered_by_the_way_in_while_it_redirects(redirecting):
     head = redirecting.client.head(f"/outputs/ltx2_{redirecting.finished()}.mp4", follow_redirects=False)
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(VIDEO)))

@@ -28,6 +28,7 @@ from deployments.ingress.uploads.tickets import TICKET_SIGNING, UploadTicket
 from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 from deployments.settings import Settings
 from models.request.request import RequestLimits
+from storage.inputs import unpack_images
 from tests.ingress.conftest import MODEL, PROMPT, Box, image_file, serve
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer
 from tests.metrics.recorded import RecordedMetrics
@@ -42,6 +43,7 @@ TOOLS = [
     "get_guide",
 ]
 VERSIONS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
+PNG = "data:image/png;base64," + base64.b64encode(image_file()).decode()
 SMALL = {"prompt": PROMPT, "size": "128x64", "seconds": 1}
 ZEROS = "0" * 32
 
@@ -322,6 +324,18 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"prompt": PROMPT, "image": "http://127.0.0.1:1/x"},
         "image must be a url of the open internet",
     ),
+    ("create_video", {"prompt": PROMPT, "end_image": "photo.jpg"}, "end_image must be an http or https url"),
+    ("create_video", {"prompt": PROMPT, "image_strength": 2}, "image_strength must be a number from 0 to 1; 2 was"),
+    ("create_video", {"prompt": PROMPT, "image_strength": 0.5}, "image_strength must be left out: there is no image"),
+    ("create_video", {"prompt": PROMPT, "keyframes": "photo.jpg"}, "keyframes must be a list of at most 8 objects"),
+    ("create_video", {"prompt": PROMPT, "keyframes": [{"at": "1s"}]}, "keyframes[0].image must be"),
+    ("create_video", {"prompt": PROMPT, "keyframes": [{"image": "a", "at": "1s"}]}, "keyframes[0].image must be an"),
+    ("create_video", {"prompt": PROMPT, "keyframes": [{"image": PNG, "at": "9s"}]}, "keyframes must be a frame from 0"),
+    (
+        "create_video",
+        {"prompt": PROMPT, "keyframes": [{"image": PNG, "frame": 1}]},
+        "keyframes[0] must be an object",
+    ),
     ("create_video", {"prompt": PROMPT, "request_key": "ключ"}, "request_key must be"),
     ("wait_for_video", {"video_id": ZEROS, "wait_seconds": 51}, "wait_seconds must be a number from 0 to 50; 51"),
     ("wait_for_video", {"video_id": ZEROS}, "there is no task"),
@@ -419,12 +433,32 @@ def test_an_upload_url_takes_one_image_for_its_owner(served_box: Callable[..., B
 
 def test_an_image_comes_as_a_data_url(served_box: Callable[..., Box]) -> None:
     box = served_box()
-    image = "data:image/png;base64," + base64.b64encode(image_file()).decode()
-    made = call(box, "create_video", image=image, **SMALL)
+    made = call(box, "create_video", image=PNG, **SMALL)
     assert box.row(made["video_id"]).input_key
-    assert call(box, "estimate_video", image=image, **SMALL)["fits"]
+    assert call(box, "estimate_video", image=PNG, **SMALL)["fits"]
     broken = "data:image/png;base64," + base64.b64encode(b"no image").decode()
     assert refusal(box, "create_video", image=broken, **SMALL).startswith("image must be")
+
+
+def test_a_last_image_and_keyframes_come_in_each_way(served_box: Callable[..., Box], image_server: str) -> None:
+    box = served_box(ingress={"image_urls": "any"})
+    ticket = call(box, "create_image_upload")
+    assert httpx.put(ticket["put_url"], content=image_file()).status_code == 200
+    images = {
+        "end_image": ticket["upload_id"],
+        "end_image_strength": 0.5,
+        "keyframes": [{"image": f"{image_server}/image", "at": "0.36s", "strength": 0.25}, {"image": PNG, "at": 3}],
+    }
+    made = call(box, "create_video", **images, **SMALL)
+    key = box.row(made["video_id"]).input_key
+    assert key
+    kept = unpack_images(b"".join(box.outputs.open(key)))
+    assert [(each.place.frame, each.place.strength) for each in kept] == [(24, 0.5), (9, 0.25), (3, 1)]
+    assert call(box, "estimate_video", **images, **SMALL)["fits"]
+    broken = "data:image/png;base64," + base64.b64encode(b"no image").decode()
+    assert refusal(box, "create_video", end_image=broken, **SMALL).startswith("end_image must be")
+    keyframes = [{"image": broken, "at": "5"}]
+    assert refusal(box, "create_video", keyframes=keyframes, **SMALL).startswith("keyframes must be")
 
 
 @pytest.fixture
@@ -475,9 +509,10 @@ def test_a_full_queue_is_told_to_the_model(served_box: Callable[..., Box]) -> No
     assert "try again" in refusal(box, "create_video", **SMALL)
 
 
+KEYS_INSIDE = st.sampled_from(["image", "at", "strength"]) | st.text(max_size=8)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS_INSIDE, inner, max_size=3),
     max_leaves=5,
 )
 NAMES = sorted(

@@ -1,6 +1,8 @@
 """The requests that clients of OpenAI's video API are documented to send, and the answers that they need."""
 
 import asyncio
+import base64
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -9,8 +11,10 @@ from ipaddress import ip_address
 from unittest.mock import ANY
 
 import httpx
+import numpy as np
 import openai
 import pytest
+from PIL import Image
 
 from deployments.ingress.images.fetching import ImageFetcher
 from deployments.ingress.openai.polling import choose_interval_ms
@@ -20,7 +24,8 @@ from deployments.ingress.webhooks.ssrf import Address
 from deployments.settings import Settings
 from models.errors import InvalidRequest
 from models.request.request import RequestLimits
-from storage.tasks import ServedModel
+from storage.inputs import unpack_images
+from storage.tasks import ServedModel, Task
 from tests.ingress.conftest import MODEL, PROMPT, VIDEO, Box, completing, image_file
 from tests.ingress.test_estimate import DISTILLED, LTX_2
 
@@ -171,6 +176,79 @@ def test_an_image_comes_as_a_file_an_object_or_a_url_in_a_form(served, client):
     assert served.row(video.id.removeprefix("video_")).input_key
 
 
+def noise_file() -> bytes:
+    """An image of more bytes than the fields of a body may have."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def frames_of(box: Box, task: Task) -> list[tuple[int, float]]:
+    """Frame and strength of each image of a task."""
+    assert task.input_key
+    images = unpack_images(b"".join(box.outputs.open(task.input_key)))
+    return [(each.place.frame, each.place.strength) for each in images]
+
+
+PLACES = {"end_image_strength": 0.5, "keyframe_at": ["1s", 36], "keyframe_strength": [1, 0.25]}
+FRAMES = [(0, 1), (96, 0.5), (25, 1), (36, 0.25)]
+
+
+@pytest.mark.parametrize("brackets", ["", "[]"])
+def test_own_fields_give_a_last_image_and_keyframes_in_a_form(served, brackets):
+    """Many libraries write a repeated field as `keyframe[]`."""
+    files = [("input_reference", "a.png"), ("end_image", "b.png"), *[(f"keyframe{brackets}", "c.png")] * 2]
+    parts = [(name, (file, image_file())) for name, file in files]
+    data = {"prompt": PROMPT, "num_frames": "97", **PLACES}
+    data |= {f"{name}{brackets}": data.pop(name) for name in ("keyframe_at", "keyframe_strength")}
+    answer = served.client.post("/v1/videos", data=data, files=parts)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["ignored"] == []
+    assert frames_of(served, row_of(served, answer.json())) == FRAMES
+
+
+def test_own_fields_give_a_last_image_and_keyframes_in_json_and_in_extra_body(served):
+    large = "data:image/png;base64," + base64.b64encode(noise_file()).decode()
+    given = {
+        "input_reference": EXAMPLE_IMAGE,
+        "end_image": {"image_url": large},
+        "keyframe": [{"image_url": {"url": large}}, EXAMPLE_IMAGE],
+        **PLACES,
+    }
+    assert frames_of(served, row_of(served, create(served, num_frames=97, **given))) == FRAMES
+    given["end_image"], given["keyframe"] = EXAMPLE_IMAGE, [EXAMPLE_IMAGE, EXAMPLE_IMAGE]
+    assert frames_of(served, row_of(served, create(served, num_frames=97, extra_body=given))) == FRAMES
+
+
+def test_the_openai_package_sends_them_in_extra_body_beside_its_file(served, client):
+    extra = {"end_image": EXAMPLE_IMAGE, "keyframe": [EXAMPLE_IMAGE, EXAMPLE_IMAGE], "num_frames": 97, **PLACES}
+    video = client.videos.create(prompt=PROMPT, input_reference=("a.png", image_file()), extra_body=extra)
+    assert frames_of(served, served.row(video.id.removeprefix("video_"))) == FRAMES
+
+
+def test_the_own_name_of_the_first_image_works_too_and_is_named_in_its_errors(served):
+    assert row_of(served, create(served, image=EXAMPLE_IMAGE)).input_key
+    error = error_of(served.client.post("/v1/videos", json={"prompt": PROMPT, "image": "photo.png"}))
+    assert error["param"] == "image"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"end_image": "photo.png"}, "end_image"),
+        ({"end_image": "data:image/png;base64,AAAA"}, "end_image"),
+        ({"keyframe": [EXAMPLE_IMAGE]}, "keyframe_at"),
+        ({"keyframe": [EXAMPLE_IMAGE], "keyframe_at": ["9s"]}, "keyframe_at"),
+        ({"keyframe": ["http://127.0.0.1/"], "keyframe_at": [5]}, "keyframe"),
+        ({"end_image": EXAMPLE_IMAGE, "end_image_strength": 2}, "end_image_strength"),
+        ({"image_strength": 0.5}, "image_strength"),
+    ],
+)
+def test_a_wrong_image_or_place_is_named(box, fields, param):
+    error = error_of(box.client.post("/v1/videos", json={"prompt": PROMPT, **fields}))
+    assert (error["param"], error["message"].startswith(f"{param} must be")) == (param, True), error
+
+
 @pytest.mark.parametrize(
     "given", ["photo.png", "/etc/passwd", "file:///etc/passwd", "ftp://example.com/a.png", 5, {"file_id": "f"}]
 )
@@ -223,6 +301,17 @@ def test_an_image_is_fetched_by_its_url(open_box, image_host):
     assert row_of(box, create(box, input_reference={"image_url": url})).input_key
     form = {"prompt": PROMPT, "input_reference[image_url]": url}
     assert row_of(box, box.client.post("/v1/videos", data=form, files={"none": b""}).json()).input_key
+
+
+def test_all_images_of_a_request_are_fetched_and_have_one_bound(open_box, image_host):
+    url, size = f"{image_host}/a.png", len(image_file())
+    urls = {"input_reference": url, "keyframe": [url, {"image_url": url}], "keyframe_at": [8, 16]}
+    box = open_box(ingress={"image_urls": "any"}, limits=RequestLimits(max_image_bytes=2 * size))
+    assert frames_of(box, row_of(box, create(box, **urls))) == [(0, 1), (8, 1), (16, 1)]
+    answer = box.client.post("/v1/videos", json={"prompt": PROMPT, **urls, "end_image": url})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (413, "keyframe"), error
+    assert f"at most {3 * size} bytes together" in error["message"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from deployments.ingress.openai.mapping import (
     RENAMED_EXTRA,
 )
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
+from models.request.places import OTHER_IMAGES, PLACE_FIELDS
 from models.request.request import VideoRequest
 from tests.ingress.conftest import MODEL, PROMPT, Box
 from tests.ingress.fuzz import FUZZ, json_values
@@ -32,12 +33,13 @@ NAMES = sorted(
         *RENAMED,
         *OBJECTS,
         *(f"{each}[{name}]" for each in OBJECTS for name in (*RENAMED_EXTRA, *RENAMED, "", "a][b")),
+        *(*OTHER_IMAGES, *PLACE_FIELDS, "keyframe[]", "keyframe_at[]"),
         *("model", "size", "seconds", "quality", "user", "extra_params[", "[]", ""),
     }
 )
 NEAR_MISSES = [
     *("1280x720", "1x1", "0x0", "99999x99999", "1280X720", "\u0661\u0662x64"),
-    *("4", "12.5", "-1", "nan", "1e999", "\u0664", " 4 "),
+    *("4", "1.5s", "0.5", "12.5", "-1", "nan", "1e999", "\u0664", " 4 "),
     *("sora-2", "sora-2-2025-12-08", MODEL, *EXACT_WORDS, "fast", "true", "null", "{}", "[", '{"seed": [7]}', "\ud800"),
     *(EXAMPLE_IMAGE, "data:,", "http://", "http://127.0.0.1/", "https://[", "http://x y/", "HTTP://localhost", "\0"),
 ]

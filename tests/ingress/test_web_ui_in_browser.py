@@ -1,6 +1,7 @@
 """The web UI in a real Chromium, with a real server, real stores and real MP4 files."""
 
 import contextlib
+import io
 import re
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ import httpx
 import numpy as np
 import pillow_heif
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expect, sync_playwright
 
 from deployments.encoder.mp4 import write_mp4
 from deployments.signed_urls import Signer
@@ -22,6 +24,7 @@ from models.clip import Clip
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.adjustments import FIXED_STEPS, Adjustment
+from storage.inputs import unpack_images
 from storage.tasks import ANONYMOUS, Failure, State, Task
 from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
@@ -66,6 +69,10 @@ class Visit:
     box: Box
     problems: list[str]
 
+    def task_id(self) -> str:
+        """The id of the newest card's task."""
+        return str(self.page.locator("article.card").first.get_attribute("data-task"))
+
     def ask(self, prompt: str = PROMPT) -> None:
         self.page.get_by_label("Prompt", exact=True).fill(prompt)
         with self.page.expect_response("**/async_*"):
@@ -101,6 +108,30 @@ def visit(served_box, browser) -> Iterator[Callable[..., Visit]]:
 
 def cards(visit: Visit):
     return visit.page.locator("article.card")
+
+
+def choose(visit: Visit, field: str, *greys: int) -> None:
+    """Choose an image of one grey for a place, or several as keyframes."""
+    inputs = "#keyframe-files" if field == "keyframe" else f"[name={field}]"
+    visit.page.locator(inputs).set_input_files([grey_file(grey) for grey in greys])
+
+
+def grey_file(grey: int) -> FilePayload:
+    buffer = io.BytesIO()
+    Image.new("RGB", (192, 128), (grey, grey, grey)).save(buffer, "PNG")
+    return {"name": f"{grey}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def given_to(box: Box) -> list[tuple[int, float, int]]:
+    """Frame, strength and grey, to the nearest ten, of each image of the next task."""
+    task = box.claim()
+    assert task.input_key is not None
+    images = unpack_images(b"".join(box.outputs.open(task.input_key)))
+    return [(each.place.frame, each.place.strength, grey_of(each.content)) for each in images]
+
+
+def grey_of(image: bytes) -> int:
+    return round(np.asarray(Image.open(io.BytesIO(image)).convert("L")).mean() / 10) * 10
 
 
 def walk_to_the_end(here: Visit, video: bytes) -> tuple[Task, Request]:
@@ -191,12 +222,124 @@ def test_a_card_says_what_the_model_renders_otherwise(visit):
 
 def test_an_image_goes_with_the_prompt(visit):
     here = visit()
-    image = {"name": "boat.png", "mimeType": "image/png", "buffer": image_file(192, 128)}
-    here.page.locator("#image").set_input_files(image)
-    expect(here.page.get_by_alt_text("The chosen image")).to_be_visible()
+    choose(here, "image", 200)
+    expect(here.page.get_by_alt_text("First frame: the chosen image")).to_be_visible()
     here.ask()
     expect(cards(here)).to_contain_text("from an image")
-    assert here.box.claim().input_key is not None
+    assert given_to(here.box) == [(0, 1, 200)]
+
+
+FOUR_GIVEN = [(0, 1, 200), (120, 0.5, 50), (36, 1, 100), (60, 0.75, 150)]
+
+
+def choose_four(here: Visit) -> None:
+    """A first frame, a last one, and a keyframe by seconds and one by its number."""
+    page = here.page
+    choose(here, "image", 200)
+    choose(here, "end_image", 50)
+    choose(here, "keyframe", 100, 150)
+    page.get_by_label("Last frame: strength").fill("0.5")
+    page.get_by_label("Keyframe: its place").first.fill("1.44")
+    page.get_by_label("Keyframe: its place").last.fill("60")
+    page.get_by_label("Keyframe: unit of its place").last.select_option("frame")
+    page.get_by_label("Keyframe: strength").last.fill("0.75")
+
+
+def test_a_last_frame_and_keyframes_go_with_the_prompt_and_again_with_another_seed(visit, video):
+    here = visit()
+    choose_four(here)
+    here.ask()
+    expect(cards(here)).to_contain_text("from 4 images")
+    assert given_to(here.box) == FOUR_GIVEN
+    here.box.tasks.fail(here.box.row(here.task_id()), Failure("no", "internal_error", retryable=False))
+    for field in ("first frame", "last frame"):
+        here.page.get_by_role("button", name=f"Remove {field}").click()
+    cards(here).get_by_role("button", name="Try again").click()
+    expect(cards(here)).to_have_count(2)
+    assert given_to(here.box) == FOUR_GIVEN
+
+
+def test_the_form_shows_all_images_of_an_earlier_task_again(visit):
+    here = visit()
+    choose_four(here)
+    here.ask()
+    given_to(here.box)
+    for name in ("Remove first frame", "Remove last frame", "Remove keyframe", "Remove keyframe"):
+        here.page.get_by_role("button", name=name).first.click()
+    here.box.tasks.cancel(here.task_id())
+    cards(here).get_by_role("button", name="Edit").click()
+    here.ask("Another prompt")
+    expect(cards(here)).to_have_count(2)
+    assert given_to(here.box) == FOUR_GIVEN
+
+
+def test_after_a_reload_images_keep_their_places_and_are_asked_for_again(visit):
+    here = visit()
+    choose_four(here)
+    here.ask()
+    given_to(here.box)
+    here.box.tasks.cancel(here.task_id())
+    here.page.reload()
+    cards(here).get_by_role("button", name="Try again").click()
+    expect(here.page.get_by_text("Choose the images again")).to_be_visible()
+    expect(here.page.get_by_label("Keyframe: its place").last).to_have_value("60")
+    choose(here, "image", 200)
+    choose(here, "end_image", 50)
+    for grey, keyframe in zip((100, 150), here.page.locator("[name=keyframe]").all(), strict=True):
+        keyframe.set_input_files([grey_file(grey)])
+    here.ask()
+    expect(cards(here)).to_have_count(2)
+    assert given_to(here.box) == FOUR_GIVEN
+
+
+def test_a_keyframe_outside_the_video_is_told_at_its_own_input(visit):
+    here = visit()
+    choose(here, "keyframe", 100, 150, 200)
+    places = here.page.get_by_label("Keyframe: its place")
+    assert [each.input_value() for each in places.all()] == ["2.4", "3.6", "1.2"]
+    places.nth(1).fill("99")
+    here.ask()
+    expect(places.nth(1)).to_be_focused()
+    expect(places.nth(1)).to_have_attribute("aria-invalid", "true")
+    expect(here.page.get_by_role("alert")).to_contain_text("seconds from 0s to 4.8s")
+    # Chromium's own message about the response
+    here.problems[:] = [each for each in here.problems if "422" not in each]
+    here.page.get_by_role("button", name="Remove keyframe").nth(1).click()
+    here.ask()
+    expect(cards(here)).to_contain_text("from 2 images")
+    assert given_to(here.box) == [(60, 1, 100), (30, 1, 200)]
+
+
+def test_the_last_frame_of_a_video_becomes_the_first_of_the_next_in_its_size(visit, video):
+    here = visit()
+    here.page.get_by_text("Portrait").click()
+    here.ask()
+    here.box.complete(here.box.start(), video)
+    here.page.get_by_text("Square").click()
+    cards(here).get_by_role("button", name="Use last frame").click()
+    expect(here.page.get_by_alt_text("First frame: the chosen image")).to_be_visible()
+    expect(here.page.get_by_label("Prompt", exact=True)).to_be_focused()
+    here.ask("It goes on")
+    expect(cards(here)).to_have_count(2)
+    task = here.box.claim()
+    assert (task.request.width, task.request.height) == (512, 768)
+    (image,) = unpack_images(b"".join(here.box.outputs.open(task.input_key)))
+    assert Image.open(io.BytesIO(image.content)).getpixel((0, 0))[2] > 200  # blue rises with each frame
+
+
+def test_the_estimate_counts_the_images(visit):
+    here = visit()
+    estimated = here.page.locator("#estimated")
+    here.page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    sizes = []
+    for add in (lambda: None, lambda: choose_four(here)):
+        add()
+        expect(estimated).to_have_text("")
+        here.page.get_by_role("button", name="Estimate").click()
+        expect(estimated).to_contain_text("GB of GPU memory")
+        sizes.append(float(re.findall(r"[\d.]+(?= GB)", estimated.inner_text())[0]))
+    assert sizes[0] < sizes[1]
+    assert not any(here.box.tasks.counts().values())
 
 
 @pytest.mark.parametrize(
@@ -206,12 +349,13 @@ def test_a_heic_or_avif_goes_with_the_prompt_also_where_the_browser_cannot_show_
     pillow_heif.register_heif_opener()  # to write a HEIC file
     here = visit()
     content = image_file(192, 128, image_format)
-    here.page.locator("#image").set_input_files({"name": name, "mimeType": "", "buffer": content})
+    here.page.locator("[name=image]").set_input_files({"name": name, "mimeType": "", "buffer": content})
+    preview = here.page.get_by_alt_text("First frame: the chosen image")
     if shown:
-        expect(here.page.locator("#preview")).to_be_visible()
+        expect(preview).to_be_visible()
     else:
-        expect(here.page.locator("#preview-name")).to_have_text(f"{name}: chosen, though this browser cannot show it")
-        expect(here.page.locator("#preview")).to_be_hidden()
+        expect(here.page.get_by_text(f"{name}: chosen, though this browser cannot show it")).to_be_visible()
+        expect(preview).to_be_hidden()
     here.ask()
     expect(cards(here)).to_have_count(1)
     assert here.box.claim().input_key is not None
@@ -232,13 +376,47 @@ def test_an_image_can_be_pasted_and_dropped_and_taken_back(visit, way):
         }""",
         [way, list(image_file())],
     )
-    preview = here.page.get_by_alt_text("The chosen image")
+    preview = here.page.get_by_alt_text("First frame: the chosen image")
     expect(preview).to_be_visible()
-    here.page.get_by_role("button", name="Remove image").click()
+    here.page.get_by_role("button", name="Remove first frame").click()
     expect(preview).to_be_hidden()
     here.ask()
     expect(cards(here)).to_have_count(1)
     assert here.box.claim().input_key is None
+
+
+def test_images_stay_where_they_are_dropped_and_else_fill_both_ends(visit):
+    here = visit()
+    here.page.wait_for_selector("#shapes input")
+    for place, grey in (("body", 200), ("body", 50), (".add", 100), (".keyframes .drop", 150)):
+        here.page.evaluate(
+            """([place, content]) => {
+                const data = new DataTransfer();
+                data.items.add(new File([new Uint8Array(content)], "boat.png", { type: "image/png" }));
+                const event = new DragEvent("drop", { dataTransfer: data, bubbles: true });
+                document.querySelector(place).dispatchEvent(event);
+            }""",
+            [place, list(grey_file(grey)["buffer"])],
+        )
+    here.ask()
+    expect(cards(here)).to_contain_text("from 3 images")
+    assert given_to(here.box) == [(0, 1, 200), (120, 1, 50), (60, 1, 150)]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_copied_curl_command_sends_all_images(visit, tmp_path):
+    here = visit({**DESKTOP, "permissions": ["clipboard-read", "clipboard-write"]})
+    choose_four(here)
+    here.ask()
+    assert given_to(here.box) == FOUR_GIVEN
+    cards(here).get_by_role("button", name="Copy as curl").click()
+    expect(here.page.locator("#announcer")).to_have_text("The command is copied")
+    names = {"image": 200, "end_image": 50, "keyframe-1": 100, "keyframe-2": 150}
+    for name, grey in names.items():
+        (tmp_path / f"{name}.jpg").write_bytes(grey_file(grey)["buffer"])
+    command = here.page.evaluate("navigator.clipboard.readText()")
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=30, cwd=tmp_path)
+    assert given_to(here.box) == FOUR_GIVEN
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -371,6 +549,7 @@ def test_more_tasks_than_streams_are_all_followed(visit, video):
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit, video, scheme):
     here = visit({**PHONE, "color_scheme": scheme}, model=TINY_MODEL_NAME, notices=("x" * 300,))
     expect(here.page.get_by_text("every video is NOISE")).to_be_visible()
+    choose_four(here)
     here.ask("word" * 100)
     task = here.box.claim(TINY_MODEL_NAME)
     assert here.box.tasks.start_run(task)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ import httpx
 
 from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.request_body.data_url import ImageUrl, refuse_url
+from deployments.ingress.request_body.given_images import SentImage, check_total
 from deployments.ingress.webhooks.bounded_stream import MAX_ANSWER_BYTES, TooMuchAnswer
 from deployments.ingress.webhooks.ssrf import PrivateAddressError, PublicNetworkBackend, Resolve, Resolver, check_url
 from deployments.settings import Settings
@@ -19,6 +21,8 @@ from models.errors import ImageTooLarge, InvalidRequest
 from models.request.json_words import Described
 
 TIMEOUT_S = 10.0
+TIMEOUT_OF_ALL_S = 30.0
+"""For all images of one request."""
 CONNECT_TIMEOUT_S = 5.0
 RESOLVER_THREADS = 8
 HTTP_OK = 200
@@ -35,9 +39,23 @@ class ImageFetcher:
     settings: Settings
     resolve: Resolve = field(default_factory=lambda: Resolver(RESOLVER_THREADS))
 
-    async def fetch_if_url(self, image: bytes | ImageUrl | None) -> bytes | None:
-        """Return the image; fetch it first if the client gave its url. Raises InvalidRequest, ImageTooLarge."""
-        return await self.fetch(image) if isinstance(image, ImageUrl) else image
+    async def fetch_all(self, images: Sequence[SentImage]) -> tuple[tuple[str, bytes], ...]:
+        """Return the images with their fields. Those whose urls the client gave are fetched, one after the other.
+
+        Raises InvalidRequest, ImageTooLarge.
+        """
+        contents: list[bytes] = []
+        try:
+            async with asyncio.timeout(TIMEOUT_OF_ALL_S):
+                for image in images:
+                    content = image.content
+                    contents.append(await self.fetch(content) if isinstance(content, ImageUrl) else content)
+                    check_total(image.name, contents, self.settings.limits)
+        except TimeoutError:
+            late = images[len(contents)]
+            allowed = f"{ALLOWED}: not all images came in {TIMEOUT_OF_ALL_S:g} s"
+            raise InvalidRequest(late.name, Described("a url"), allowed) from None
+        return tuple((image.field, content) for image, content in zip(images, contents, strict=True))
 
     async def fetch(self, image: ImageUrl) -> bytes:
         """Return the bytes behind the url. Raises InvalidRequest, ImageTooLarge."""

@@ -1,17 +1,21 @@
 """Checks the arguments of a tool, and maps those of create_video to the fields of this server."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from deployments.ingress.dimensions import count_frames, parse_size
+from deployments.ingress.mcp.tool_schemas import KEYFRAMES
 from models.errors import InvalidRequest
-from models.request.json_words import NOTHING
+from models.request.json_words import NOTHING, Described
+from models.request.places import KEYFRAME, KEYFRAME_AT, PLACE_FIELDS, STRENGTH_OF, WHOLE
 from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest, spell_number
 
 AROUND_X = re.compile(r" *[xX] *")
 FIELD_NAMES = {
+    **dict.fromkeys((KEYFRAME, KEYFRAME_AT, STRENGTH_OF[KEYFRAME]), KEYFRAMES),
     "width": "size",
     "height": "size",
     "num_frames": "seconds",
@@ -46,18 +50,38 @@ def check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, object]) 
 
 
 def _check_value(name: str, value: object, rule: Mapping[str, Any]) -> object:
+    if rule["type"] == "array":
+        return _check_list(name, value, rule)
     converted = _convert(value, rule["type"])
     if converted is None or not _is_in_bounds(converted, rule):
         raise InvalidRequest(name, value, _allowed(rule))
     return converted
 
 
+def _check_list(name: str, value: object, rule: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A list of objects. Errors name the place in it, such as keyframes[0].at."""
+    members = rule["items"]["properties"]
+    if not isinstance(value, list) or len(value) > rule["maxItems"]:
+        raise InvalidRequest(name, value, f"a list of at most {rule['maxItems']} objects with {', '.join(members)}")
+    checked = []
+    for index, each in enumerate(value):
+        if not isinstance(each, Mapping) or not each.keys() <= members.keys():
+            raise InvalidRequest(f"{name}[{index}]", each, f"an object with {', '.join(members)} and nothing else")
+        try:
+            checked.append(check_arguments(rule["items"], each))
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{name}[{index}].{error.field}", Described(error.given), error.allowed) from None
+    return checked
+
+
 def _convert(value: object, kind: str) -> Any:
-    """The value as the JSON type `kind`; None if it is of another type. Models often send numbers as text."""
-    if kind in ("string", "boolean"):
-        return value if isinstance(value, str if kind == "string" else bool) else None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    """The value as the JSON type `kind`; None if it is of another type. Models mix up numbers and their texts."""
+    if kind == "boolean" or isinstance(value, bool):
+        return value if kind == "boolean" and isinstance(value, bool) else None
+    if not isinstance(value, int | float | str):
         return None
+    if kind == "string":
+        return value if isinstance(value, str) else json.dumps(value)
     if kind == "integer":
         return _whole(value)
     try:
@@ -94,6 +118,15 @@ def _allowed(rule: Mapping[str, Any]) -> str:
         return f"a text{most}"
     kind = "a whole number" if rule["type"] == "integer" else "a number"
     return f"{kind} from {spell_number(rule['minimum'])} to {spell_number(rule['maximum'])}"
+
+
+def map_places(arguments: Mapping[str, Any]) -> dict[str, object]:
+    """The fields for the places and strengths of the images that the arguments give."""
+    places: dict[str, object] = {name: arguments[name] for name in PLACE_FIELDS if name in arguments}
+    if keyframes := arguments.get(KEYFRAMES):
+        places[KEYFRAME_AT] = [each["at"] for each in keyframes]
+        places[STRENGTH_OF[KEYFRAME]] = [each.get("strength", WHOLE) for each in keyframes]
+    return places
 
 
 def map_request(arguments: Mapping[str, Any], defaults: Mapping[str, float], limits: RequestLimits) -> MappedRequest:

@@ -6,6 +6,7 @@ The schemas are flat, without unions and without null: some clients reject a who
 from typing import Any
 
 from models.request.enums import Quality
+from models.request.places import MAX_KEYFRAMES
 from models.request.request import MAX_SEED, SIDE_MULTIPLE, RequestLimits
 from storage.tasks import State
 
@@ -13,6 +14,8 @@ MAX_WAIT_S = 50
 DEFAULT_WAIT_S = 8
 MAX_PAGE = 50
 MAX_KEY_CHARS = 255
+KEYFRAMES = "keyframes"
+STRENGTH = "How strongly the image is kept. 1, the default, keeps it as it is."
 STATUSES = ("queued", "in_progress", "completed", "failed", "canceled")
 STATUS_OF_STATE = {State.PROCESSING: "in_progress", State.EXPIRED: "failed", State.DELETED: "failed"}
 """States whose status has another name. An expired or deleted video is `failed`, and `error` says why."""
@@ -90,11 +93,7 @@ def create_schema(limits: RequestLimits) -> dict[str, Any]:
             "maxLength": limits.max_prompt_chars,
             "description": "What is seen and heard, in order, as one paragraph in the present tense.",
         },
-        "image": {
-            "type": "string",
-            "description": "The first frame: an http(s) URL, an upload_id of create_image_upload, or a small data: "
-            "URL. Leave out for text to video.",
-        },
+        **_image_properties(),
         "size": {
             "type": "string",
             "maxLength": 20,
@@ -137,6 +136,32 @@ def create_schema(limits: RequestLimits) -> dict[str, Any]:
     return _object(properties, ["prompt"])
 
 
+def _image_properties() -> dict[str, Any]:
+    """The images of a video, with their places and strengths."""
+    strength = {"type": "number", "minimum": 0, "maximum": 1}
+    keyframe = {
+        "image": {"type": "string", "description": "As image."},
+        "at": {"type": "string", "maxLength": 20, "description": "Seconds such as 1.5s, or a frame such as 36."},
+        "strength": {**strength, "description": STRENGTH},
+    }
+    return {
+        "image": {
+            "type": "string",
+            "description": "The first frame: an http(s) URL, an upload_id of create_image_upload, or a small data: "
+            "URL. Leave out for text to video.",
+        },
+        "image_strength": {**strength, "description": STRENGTH},
+        "end_image": {"type": "string", "description": "The last frame, given as image is."},
+        "end_image_strength": {**strength, "description": STRENGTH},
+        KEYFRAMES: {
+            "type": "array",
+            "maxItems": MAX_KEYFRAMES,
+            "items": _object(keyframe, ["image", "at"]),
+            "description": "Images for frames in between.",
+        },
+    }
+
+
 def describe_tools(limits: RequestLimits) -> dict[str, dict[str, Any]]:
     """All tools by name, in the order of the list: the keyword arguments of `mcp.types.Tool`."""
     create = create_schema(limits)
@@ -145,7 +170,7 @@ def describe_tools(limits: RequestLimits) -> dict[str, dict[str, Any]]:
     return {
         "create_video": {
             "title": "Create a video",
-            "description": "Start one video with audio, from a text or from a text and an image. Takes GPU time. "
+            "description": "Start one video with audio, from a text or from a text and images. Takes GPU time. "
             "Answers at once with a video_id; then call wait_for_video.",
             "input_schema": create,
             "output_schema": video_state_schema(),

@@ -16,28 +16,24 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, TooManyRequests
 from deployments.ingress.images.shrinking import shrink_to_jpeg
 from deployments.ingress.mcp.arguments import check_arguments, map_request
+from deployments.ingress.mcp.images import named_images, read_images
 from deployments.ingress.mcp.tool_schemas import STATUS_OF_STATE, describe_tools
 from deployments.ingress.middleware.auth import request_owner
-from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
-from deployments.ingress.request_body.given_images import first_image
 from deployments.ingress.routes.agents import server_facts
 from deployments.ingress.routes.delete_task import cancel_or_delete_task, cancel_task
 from deployments.ingress.routes.estimate import estimate
-from deployments.ingress.routes.generate import submit_task
+from deployments.ingress.routes.generate import submit_given
 from deployments.ingress.routes.list_tasks import LISTED, sequence_after, task_responses
 from deployments.ingress.routes.tasks import get_task_or_404, task_response
 from deployments.ingress.submission import IDEMPOTENCY_HEADER
 from deployments.ingress.task_watcher import TaskWatcher
-from deployments.ingress.uploads.access import UploadWords, create_upload, read_upload
+from deployments.ingress.uploads.access import create_upload
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
 from models.errors import InvalidRequest, StoreUnavailable
 from models.request.request import unknown_fields
 from storage.tasks import State, Task
 
 POSTER_SIDE_PX = 512
-WEB_URL = ("http://", "https://")
-IMAGE_ALLOWED = "an http or https url, an upload_id of create_image_upload, or a data url (data:image/jpeg;base64,...)"
-UPLOAD_WORDS = UploadWords("image", "an upload_id", "create_image_upload")
 GUIDE_START = "## Writing a prompt"
 NEXT_STEPS = {
     "completed": "Give the user video_url unchanged.",
@@ -102,9 +98,9 @@ class Tools:
         defaults = await context.read_threads.run(context.model_info.defaults)
         mapped = map_request(call.arguments, defaults, context.settings.limits)
         request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
-        given = call.arguments.get("image")
-        with _upload(context, given):
-            task = await submit_task(context, request, mapped.fields, await self._read_image(given, call.request))
+        with self._upload(call):
+            given = await read_images(context, call.arguments, call.request)
+            task = await submit_given(context, request, mapped.fields, given)
         state = await self._state(task, call.request)
         return ToolAnswer(_with_notes(state, mapped.adjusted, call.unknown))
 
@@ -152,10 +148,9 @@ class Tools:
         context = self._context
         defaults = await context.read_threads.run(context.model_info.defaults)
         mapped = map_request(call.arguments, defaults, context.settings.limits)
-        given = call.arguments.get("image")
-        with _upload(context, given):
-            image = await self._read_image(given, call.request)
-            estimated = await estimate(context, mapped.fields, first_image(image))
+        with self._upload(call):
+            given = await read_images(context, call.arguments, call.request)
+            estimated = await estimate(context, mapped.fields, given)
         rate = defaults.get("frame_rate", 25.0)
         nearest = [
             {"size": f"{each.width}x{each.height}", "seconds": round(each.num_frames / rate, 2)}
@@ -206,22 +201,15 @@ class Tools:
         )
         return f"{advice}\n\n{bounds}"
 
+    @contextlib.contextmanager
+    def _upload(self, call: ToolCall) -> Iterator[None]:
+        """Count the call as an upload while its images are read and decoded."""
+        with self._context.uploads.acquire() if named_images(call.arguments) else contextlib.nullcontext():
+            yield
+
     async def _state(self, task: Task, request: Request) -> dict[str, Any]:
         context = self._context
         return video_state(task, await context.read_threads.run(task_response, context, task, request))
-
-    async def _read_image(self, given: str | None, request: Request) -> bytes | None:
-        """Return the bytes of the image that an argument names. Raises InvalidRequest."""
-        text = (given or "").strip()
-        if not text:
-            return None
-        if text[:5].lower() == "data:":
-            return await asyncio.to_thread(decode_data_url, "image", text)
-        if text.lower().startswith(WEB_URL):
-            return await self._context.image_fetcher.fetch(ImageUrl("image", text))
-        if text.startswith("up_"):
-            return await read_upload(self._context, request, text, UPLOAD_WORDS)
-        raise InvalidRequest("image", text, IMAGE_ALLOWED)
 
     async def _poster(self, task: Task) -> bytes | None:
         if task.output is None:
@@ -234,13 +222,6 @@ class Tools:
             return shrink_to_jpeg(b"".join(self._context.outputs.open(key)), POSTER_SIDE_PX, ["JPEG"])
         except (FileNotFoundError, StoreUnavailable, UnidentifiedImageError, OSError):
             return None
-
-
-@contextlib.contextmanager
-def _upload(context: AppContext, given: str | None) -> Iterator[None]:
-    """Count the call as an upload while its image is read and decoded."""
-    with context.uploads.acquire() if given else contextlib.nullcontext():
-        yield
 
 
 def _with_idempotency_key(request: Request, key: str | None) -> Request:

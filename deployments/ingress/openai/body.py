@@ -5,13 +5,17 @@ from typing import Any
 from deployments.ingress.dimensions import SIZE
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.openai.mapping import EXACT_WORDS, EXTRA_BODY, EXTRA_PARAMS, IMAGE, ONE_VIDEO, RENAMED_EXTRA
+from deployments.ingress.request_body.image_fields import FILE, describe_images, with_places
 from deployments.ingress.request_body.openapi import form_body, json_body
 from models.request.json_schema import request_schema
+from models.request.places import OTHER_IMAGES
 from models.request.request import SIDE_MULTIPLE, RequestLimits
 
 EXAMPLE = {"prompt": "The camera slowly pushes in while the waves roll on.", "size": "1280x720", "seconds": "4"}
 REFERENCE = "An image that becomes the first frame, as a data url (`data:image/jpeg;base64,...`) or an http(s) url."
 IMAGE_OBJECT = {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"]}
+JSON_IMAGE = {"anyOf": [{"type": "string"}, IMAGE_OBJECT]}
+TAKEN = "As `input_reference` is given."
 
 
 def create_body(names: ModelNames, limits: RequestLimits) -> dict[str, Any]:
@@ -27,14 +31,17 @@ def create_body(names: ModelNames, limits: RequestLimits) -> dict[str, Any]:
         "enum": [*quality["enum"], *EXACT_WORDS],
         "description": f"{quality['description']} OpenAI's words mean exact.",
     }
-    form_schema, json_schema = ({**schema, "properties": {**properties}} for _ in range(2))
+    form_schema, json_schema = (with_places({**schema, "properties": properties}, IMAGE) for _ in range(2))
     extra = f"vLLM-Omni's: an object of {', '.join(f'`{name}`' for name in RENAMED_EXTRA)}."
     merged = "SGLang's: an object of further fields of this body."
     for name, description in ((EXTRA_PARAMS, extra), (EXTRA_BODY, merged)):
         form_schema["properties"][name] = {"type": "string", "description": f"{description} As JSON text."}
         json_schema["properties"][name] = {"type": "object", "description": description}
     json_schema["properties"][EXTRA_PARAMS]["additionalProperties"] = {"type": "number"}
-    json_schema["properties"][IMAGE] = {"anyOf": [{"type": "string"}, IMAGE_OBJECT], "description": REFERENCE}
+    for content, kind in ((form_schema, FILE), (json_schema, JSON_IMAGE)):
+        described = describe_images(kind, TAKEN)
+        content["properties"] |= {name: described[name] for name in OTHER_IMAGES}
+    json_schema["properties"][IMAGE] = {**JSON_IMAGE, "description": REFERENCE}
     form = form_body(form_schema, IMAGE, "An image that becomes the first frame.", example=EXAMPLE)
     return {"required": True, "content": form | json_body(json_schema, EXAMPLE)}
 

@@ -18,8 +18,9 @@ from deployments.ingress.openai.body import create_body
 from deployments.ingress.openai.mapping import IMAGE_NAMES, Translated, merge_extra_body, translate
 from deployments.ingress.openai.polling import POLL_HEADER, POLL_HEADERS, poll_after_ms
 from deployments.ingress.openai.schemas import ANSWER, PREFIX, CreatedVideo, VideoFailure, errors, failure_of, video_of
-from deployments.ingress.request_body.reading import read_image_or_url, take_image
-from deployments.ingress.routes.generate import STATUS, submit_task
+from deployments.ingress.request_body.given_images import GivenImages, in_order, take_places
+from deployments.ingress.request_body.reading import read_sent_images, take_images
+from deployments.ingress.routes.generate import STATUS, submit_given
 from deployments.ingress.routes.outputs import described_files, send_whole_file
 from deployments.ingress.schemas import AdjustedField, ErrorBody, adjusted_fields
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
@@ -36,10 +37,10 @@ OK = 200
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """What the client sent: the translated fields, and the image."""
+    """What the client sent: the translated fields, and the images."""
 
     translated: Translated
-    image: bytes | None
+    images: GivenImages
 
 
 def create_router(context: AppContext, models: ModelNames, watcher: TaskWatcher) -> APIRouter:
@@ -93,22 +94,23 @@ def create_router(context: AppContext, models: ModelNames, watcher: TaskWatcher)
 
 
 async def _read(context: AppContext, models: ModelNames, request: Request) -> CreateRequest:
-    """Read the body: the fields under this server's names, and the image.
+    """Read the body: the fields under this server's names, and the images.
 
     Errors use the field names that the client sent.
     """
-    fields, image = await read_image_or_url(request, context.settings, IMAGE_NAMES)
-    fields = merge_extra_body(fields)
-    if image is None:
-        fields, image = take_image(fields, IMAGE_NAMES)
+    fields, images = await read_sent_images(request, context.settings, IMAGE_NAMES)
+    fields, further = take_images(merge_extra_body(fields), IMAGE_NAMES)
+    beside = {image.field for image in images}
+    images = in_order([*images, *(image for image in further if image.field not in beside)])
+    places = take_places(fields)
     translated = translate(fields, models, context.settings.limits)
-    name_fields(request, translated.names)
-    return CreateRequest(translated, await context.image_fetcher.fetch_if_url(image))
+    name_fields(request, {**translated.names, **{image.field: image.name for image in images}})
+    return CreateRequest(translated, GivenImages(await context.image_fetcher.fetch_all(images), places))
 
 
 async def _submit(context: AppContext, request: Request, given: CreateRequest) -> Task:
     try:
-        return await submit_task(context, request, given.translated.fields, given.image)
+        return await submit_given(context, request, given.translated.fields, given.images)
     except DoesNotFit as error:
         raise _in_client_words(error, given.translated) from None
 

@@ -10,14 +10,17 @@ from deployments.ingress.model_names import ModelNames
 from deployments.ingress.request_body.reading import ImageNames
 from deployments.ingress.schemas import AdjustedField
 from models.errors import InvalidRequest
+from models.request import places
 from models.request.enums import Quality
 from models.request.loose_values import is_blank, parse_number
 from models.request.request import SIDE_MULTIPLE, TEXTS, RequestLimits
 
 IMAGE = "input_reference"
 OBJECTS_WITH_IMAGE = ("image_reference", "reference_url")
-IMAGE_NAMES = ImageNames((IMAGE, f"{IMAGE}[image_url]", *OBJECTS_WITH_IMAGE), (IMAGE, *OBJECTS_WITH_IMAGE))
-"""openai-node sends an object in a form under the second name. vLLM-Omni's and SGLang's clients use the others."""
+OTHER_NAMES = (*OBJECTS_WITH_IMAGE, places.IMAGE)
+IMAGE_NAMES = ImageNames((IMAGE, f"{IMAGE}[image_url]", *OTHER_NAMES), (IMAGE, *OTHER_NAMES))
+"""openai-node sends an object in a form under the second name. vLLM-Omni's and SGLang's clients use the next ones, and
+the last one is that of this server."""
 FILE_ID = f"{IMAGE}[file_id]"
 NOT_SERVED = ("video_reference", "audio_reference", "video_url", "video_path", FILE_ID)
 ONE_VIDEO = ("n", "num_outputs_per_prompt")

@@ -11,8 +11,6 @@ from storage.tasks import State, Task
 PREFIX = "video_"
 PATHS = ("/v1/videos", "/v1/models")
 """Path prefixes of this API. Errors under these paths use OpenAI's error body."""
-PARAMETERS = {"image": "input_reference"}
-"""Fields of this server that have another name in OpenAI's API."""
 EXAMPLE = {
     "id": "video_0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     "object": "video",
@@ -147,8 +145,8 @@ def openai_error(status: int, body: ErrorBody, names: Mapping[str, str]) -> dict
         kind = "rate_limit_error"
     elif status >= 500:  # noqa: PLR2004
         kind = "server_error"
-    parameter, message, names = body.field, body.error, {**PARAMETERS, **names}
-    if parameter in names:
+    parameter, message = body.field, body.error
+    if parameter is not None and parameter in names:
         message = message.replace(parameter, names[parameter], 1)
         parameter = names[parameter]
     error = OpenAIError(message=message, type=kind, param=parameter, code=body.error_code)

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from deployments.ingress.request_body.data_url import ALLOWED, ImageUrl, image_in_text
 from models.errors import ImageTooLarge, InvalidRequest
 from models.request.json_words import NOTHING, Described
-from models.request.places import KEYFRAME, MAX_IMAGES, PLACE_FIELDS
+from models.request.places import KEYFRAME, MAX_IMAGES, PLACE_FIELDS, REPEATED
 from models.request.request import TEXTS, VideoRequest
 
 MAX_FORM_FIELDS = 100
@@ -24,6 +24,8 @@ TEXT_BYTES = 2000
 NULL = "null"
 """The text that JavaScript's FormData sends for null."""
 UNNAMED = b'; filename=""'
+IN_BRACKETS = {f"{name}[]": name for name in (KEYFRAME, *REPEATED)}
+"""How openai's packages and others write the name of a repeated field."""
 
 
 class ImagePartParser(MultiPartParser):
@@ -37,7 +39,7 @@ class ImagePartParser(MultiPartParser):
         """Add an empty filename to an image part that has none, so that Starlette treats it as a file."""
         super().on_headers_finished()
         part = self._current_part
-        if part.file is None and part.field_name in self._images and part.content_disposition is not None:
+        if part.file is None and unbracketed(part.field_name) in self._images and part.content_disposition is not None:
             self._current_fields -= 1
             part.content_disposition += UNNAMED
             super().on_headers_finished()
@@ -49,11 +51,17 @@ async def parse_form(
     """Parse a form. The parts named in `images` become files. Raises InvalidRequest."""
     kind = headers["content-type"]
     try:
-        return await ImagePartParser(headers, stream, images, max_part_size=max_part_bytes).parse()
+        form = await ImagePartParser(headers, stream, images, max_part_size=max_part_bytes).parse()
     except MultiPartException as error:
         raise InvalidRequest("body", kind, f"well-formed multipart/form-data ({error.message})") from None
     except ValueError:  # caused by the charset that the Content-Type names
         raise InvalidRequest("body", kind, "multipart/form-data in UTF-8") from None
+    return FormData([(unbracketed(name), value) for name, value in form.multi_items()])
+
+
+def unbracketed(name: str) -> str:
+    """The name of a field, without the brackets of a repeated one."""
+    return IN_BRACKETS.get(name, name)
 
 
 def form_fields(form: FormData, images: Collection[str], repeated: Collection[str] = ()) -> dict[str, object]:
@@ -70,20 +78,17 @@ def form_fields(form: FormData, images: Collection[str], repeated: Collection[st
 
 
 async def form_images(form: FormData, name: str, max_bytes: int) -> list[bytes | ImageUrl]:
-    """Return the images in all parts of a repeated field, or the last one of another. Raises as `form_image` does."""
-    if name != KEYFRAME:
-        image = await form_image(form, name, max_bytes)
-        return [] if image is None else [image]
-    images = [await _part_image(part, name, max_bytes) for part in form.getlist(name)]
+    """Return the images in all parts of a repeated field, or the last one of another. Some may be URLs.
+
+    Raises InvalidRequest, ImageTooLarge.
+    """
+    parts = form.getlist(name) if name == KEYFRAME else [form.get(name)]
+    images = [await _part_image(part, name, max_bytes) for part in parts]
     return [image for image in images if image is not None]
 
 
-async def form_image(form: FormData, name: str, max_bytes: int) -> bytes | ImageUrl | None:
-    """Return the image in a part, or its URL; None if the user chose no file. Raises InvalidRequest, ImageTooLarge."""
-    return await _part_image(form.get(name), name, max_bytes)
-
-
 async def _part_image(part: UploadFile | str | None, name: str, max_bytes: int) -> bytes | ImageUrl | None:
+    """Return the image in a part, or its URL; None if the user chose no file."""
     if not isinstance(part, UploadFile):
         return None
     if not part.size:

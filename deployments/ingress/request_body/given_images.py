@@ -1,11 +1,26 @@
 """The images of a request, and the fields that say where in the video they belong."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.request.places import IMAGE, Place, is_first_image_alone, parse_places
-from models.request.request import VideoRequest
+from deployments.ingress.request_body.data_url import ImageUrl
+from models.errors import ImageTooLarge
+from models.request.json_words import Described
+from models.request.places import IMAGES, PLACE_FIELDS, Place, is_first_image_alone, parse_places
+from models.request.request import RequestLimits, VideoRequest
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """An image as the client sent it: a file, or its http(s) URL.
+
+    `field` is the field of this server, one of IMAGES. `name` is the one that the client used.
+    """
+
+    field: str
+    name: str
+    content: bytes | ImageUrl
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,24 @@ class GivenImages:
 NO_IMAGES = GivenImages()
 
 
-def first_image(content: bytes | None) -> GivenImages:
-    """An image for the first frame, if there is one."""
-    return NO_IMAGES if content is None else GivenImages(((IMAGE, content),))
+def in_order(images: Sequence[SentImage]) -> list[SentImage]:
+    """The images in the order of their fields: the first one decides the size where `fit` is match."""
+    return sorted(images, key=lambda image: IMAGES.index(image.field))
+
+
+def take_places(fields: dict[str, object]) -> dict[str, object]:
+    """Remove the fields of the places, and return them."""
+    return {name: fields.pop(name) for name in PLACE_FIELDS if name in fields}
+
+
+def max_images_bytes(limits: RequestLimits) -> int:
+    """The bound of all images of a request. Base64 needs 4 bytes for 3, and line breaks or escapes need more."""
+    return limits.max_image_bytes * 3 // 2
+
+
+def check_total(name: str, contents: Sequence[bytes], limits: RequestLimits) -> None:
+    """Refuse the last image, which came under `name`, if all have too many bytes together. Raises ImageTooLarge."""
+    total, most = sum(map(len, contents)), max_images_bytes(limits)
+    if total > most:
+        given = Described(f"an image that makes {total} bytes with the others")
+        raise ImageTooLarge(name, given, f"small enough that all images have at most {most} bytes together")

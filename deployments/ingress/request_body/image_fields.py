@@ -7,6 +7,7 @@ from deployments.ingress.request_body.openapi import EXAMPLE, EXAMPLE_IMAGE, for
 from models.request.places import END_IMAGE, IMAGE, KEYFRAME, KEYFRAME_AT, MAX_KEYFRAMES, STRENGTH_OF
 
 DATA_URL = "As a data url: `data:image/jpeg;base64,...`."
+FILE = {"type": "string", "format": "binary"}
 MEANING = {
     IMAGE: "Becomes the first frame. May be left out if there is an `end_image` or a `keyframe`.",
     END_IMAGE: "Becomes the last frame that is kept.",
@@ -23,26 +24,26 @@ def images_body(schema: Mapping[str, Any], taken: str, *, with_example: bool = F
 
     `taken` tells which files are images. `with_example`: the example in JSON has an image.
     """
-    form = form_body(_with_places(schema), IMAGE, f"{MEANING[IMAGE]} {taken}")
-    form["multipart/form-data"]["schema"]["properties"] |= _files({"type": "string", "format": "binary"}, taken, "")
-    json_schema = _with_places(schema)
-    json_schema["properties"] |= _files({"type": "string"}, taken, f" {DATA_URL}")
+    form = form_body(with_places(schema), IMAGE, f"{MEANING[IMAGE]} {taken}")
+    form["multipart/form-data"]["schema"]["properties"] |= describe_images(FILE, taken)
+    json_schema = with_places(schema)
+    json_schema["properties"] |= describe_images({"type": "string"}, f"{taken} {DATA_URL}")
     example = {**EXAMPLE, IMAGE: EXAMPLE_IMAGE} if with_example else EXAMPLE
     return form | json_body(json_schema, example)
 
 
-def _files(kind: Mapping[str, Any], taken: str, more: str) -> dict[str, Any]:
-    """The properties of the images: of both ends, and a list of keyframes."""
-    described = {name: {**kind, "description": f"{meaning} {taken}{more}"} for name, meaning in MEANING.items()}
+def describe_images(kind: Mapping[str, Any], taken: str) -> dict[str, Any]:
+    """The properties of the images: of both ends, and a list of keyframes. `kind` is the schema of one image."""
+    described = {name: {**kind, "description": f"{meaning} {taken}"} for name, meaning in MEANING.items()}
     keyframes = {"type": "array", "maxItems": MAX_KEYFRAMES, "items": dict(kind)}
     return {**described, KEYFRAME: {**keyframes, "description": described[KEYFRAME]["description"]}}
 
 
-def _with_places(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with the fields of the places."""
+def with_places(schema: Mapping[str, Any], first: str = IMAGE) -> dict[str, Any]:
+    """The schema with the fields of the places. `first` is the name of the first image."""
     strength = {"type": "number", "minimum": 0, "maximum": 1, "default": 1}
     added: dict[str, Any] = {
-        field: {**strength, "description": STRENGTH.format(name=name)}
+        field: {**strength, "description": STRENGTH.format(name=first if name == IMAGE else name)}
         for name, field in STRENGTH_OF.items()
         if name != KEYFRAME
     }

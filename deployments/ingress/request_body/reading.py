@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,13 @@ from starlette.types import Message
 
 from deployments.ingress.errors import PayloadTooLarge, RequestTimeout
 from deployments.ingress.request_body.data_url import ImageUrl, image_in_fields, refuse_url
-from deployments.ingress.request_body.form import form_fields, form_image, form_images, missing_image, parse_form
-from deployments.ingress.request_body.given_images import GivenImages
+from deployments.ingress.request_body.form import form_fields, form_images, missing_image, parse_form
+from deployments.ingress.request_body.given_images import GivenImages, SentImage, max_images_bytes, take_places
 from deployments.ingress.request_body.long_texts import RemainderTooLarge, spell_out, split_long_texts
 from deployments.settings import Settings
 from models.errors import InvalidRequest
 from models.request.json_words import Described
-from models.request.places import IMAGES, KEYFRAME, MAX_IMAGES, PLACE_FIELDS, REPEATED
-from models.request.request import RequestLimits
+from models.request.places import IMAGE, KEYFRAME, MAX_IMAGES, OTHER_IMAGES, REPEATED
 
 MAX_FIELDS_BYTES = 256 * 1024
 """Limit for everything in a body except the image: many times the size of two prompts of the greatest length."""
@@ -36,10 +35,16 @@ FORM_OR_JSON = "multipart/form-data with the fields prompt and {image}, or JSON 
 
 @dataclass(frozen=True)
 class ImageNames:
-    """The field names under which a route accepts its image. The first one with an image counts."""
+    """The field names under which a route accepts the first image. The first one with an image counts.
 
-    in_form: tuple[str, ...] = ("image",)
-    in_json: tuple[str, ...] = ("image",)
+    The other images have one name on all routes.
+    """
+
+    in_form: tuple[str, ...] = (IMAGE,)
+    in_json: tuple[str, ...] = (IMAGE,)
+
+
+OWN_NAMES = ImageNames()
 
 
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
@@ -49,40 +54,43 @@ async def read_json(request: Request, settings: Settings) -> tuple[dict[str, obj
     return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
 
 
-async def read_image_or_url(
-    request: Request, settings: Settings, names: ImageNames
-) -> tuple[dict[str, object], bytes | ImageUrl | None]:
-    """Read a form or JSON object that may have an image or its http(s) URL.
+async def read_images(
+    request: Request, settings: Settings, *, needs_image: bool = False
+) -> tuple[dict[str, object], GivenImages]:
+    """Read a form or JSON object with the images that a video is made from. Fetches no URLs.
 
     Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
+    """
+    fields, images = await read_sent_images(request, settings)
+    files = []
+    for image in images:
+        if isinstance(image.content, ImageUrl):
+            raise refuse_url(image.content)
+        files.append((image.field, image.content))
+    if needs_image and not files:
+        raise missing_image(IMAGE)
+    places = take_places(fields)
+    return fields, GivenImages(tuple(files), places)
+
+
+async def read_sent_images(
+    request: Request, settings: Settings, names: ImageNames = OWN_NAMES
+) -> tuple[dict[str, object], list[SentImage]]:
+    """Read a form or JSON object with images, of which some may be URLs. The fields of their places stay in it.
+
+    All images together have the bound of a body with one image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
     """
     allowed = FORM_OR_JSON.format(image=names.in_form[0])
     is_form, bounded = _bounded_with_image(request, settings, allowed)
     if is_form:
-        return await _read_form(bounded, names, settings.limits.max_image_bytes)
+        return await _read_form(bounded, names.in_form, settings.limits.max_image_bytes)
     content = await _read_all(bounded)
     if len(content) <= MAX_FIELDS_BYTES:
-        return take_image(_parse_object(bounded, bytes(content), allowed), names)
-    return await asyncio.to_thread(lambda: take_image(_parse_long(bounded, content, names.in_json, allowed), names))
-
-
-async def read_images(
-    request: Request, settings: Settings, *, needs_image: bool = False
-) -> tuple[dict[str, object], GivenImages]:
-    """Read a form or JSON object with the images that a video is made from. Raises as `read_image_or_url` does.
-
-    All images together have the bound of a body with one image.
-    """
-    allowed = FORM_OR_JSON.format(image=IMAGES[0])
-    is_form, bounded = _bounded_with_image(request, settings, allowed)
-    if is_form:
-        fields, given = await _read_form_images(bounded, settings.limits.max_image_bytes)
-    else:
-        content = await _read_all(bounded)
-        fields, given = await asyncio.to_thread(_parse_images, bounded, content, allowed)
-    if needs_image and not given.files:
-        raise missing_image(IMAGES[0])
-    return fields, given
+        return take_images(_parse_object(bounded, bytes(content), allowed), names)
+    long_texts = (*names.in_json, *OTHER_IMAGES)
+    return await asyncio.to_thread(
+        lambda: take_images(_parse_long(bounded, content, long_texts, allowed, MAX_IMAGES), names)
+    )
 
 
 def _bounded_with_image(request: Request, settings: Settings, allowed: str) -> tuple[bool, Request]:
@@ -106,11 +114,6 @@ async def read_long_json(request: Request, settings: Settings, long_texts: tuple
     return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON", len(long_texts))
 
 
-def max_images_bytes(limits: RequestLimits) -> int:
-    """The bound of all images in a body. Base64 needs 4 bytes for 3, and line breaks or escapes need more."""
-    return limits.max_image_bytes * 3 // 2
-
-
 def _max_body_bytes(settings: Settings) -> int:
     return max_images_bytes(settings.limits) + MAX_FIELDS_BYTES
 
@@ -132,58 +135,34 @@ async def read_bytes(request: Request, max_bytes: int, max_s: float) -> bytes:
 
 
 async def _read_form(
-    request: Request, names: ImageNames, max_image_bytes: int
-) -> tuple[dict[str, object], bytes | ImageUrl | None]:
-    form = await parse_form(request.headers, request.stream(), names.in_form, MAX_FIELDS_BYTES)
+    request: Request, first: tuple[str, ...], max_image_bytes: int
+) -> tuple[dict[str, object], list[SentImage]]:
+    names = (*first, *OTHER_IMAGES)
+    form = await parse_form(request.headers, request.stream(), names, MAX_FIELDS_BYTES)
     try:
-        fields = form_fields(form, names.in_form)
-        for name in names.in_form:
-            if (image := await form_image(form, name, max_image_bytes)) is not None:
-                return fields, image
-        return fields, None
+        fields = form_fields(form, names, REPEATED)
+        images: list[SentImage] = []
+        for name in names:
+            if _is_wanted(field := _field_of(name), images):
+                found = await form_images(form, name, max_image_bytes)
+                images.extend(SentImage(field, name, content) for content in found)
+        return fields, images
     finally:
         await form.close()
 
 
-async def _read_form_images(request: Request, max_image_bytes: int) -> tuple[dict[str, object], GivenImages]:
-    form = await parse_form(request.headers, request.stream(), IMAGES, MAX_FIELDS_BYTES)
-    try:
-        fields = form_fields(form, IMAGES, REPEATED)
-        files = [(name, each) for name in IMAGES for each in await form_images(form, name, max_image_bytes)]
-        return _split_places(fields, files)
-    finally:
-        await form.close()
+def _field_of(name: str) -> str:
+    """The field of this server that an image's name stands for."""
+    return name if name in OTHER_IMAGES else IMAGE
 
 
-def _parse_images(request: Request, content: bytearray, allowed: str) -> tuple[dict[str, object], GivenImages]:
-    if len(content) <= MAX_FIELDS_BYTES:
-        fields = _parse_object(request, bytes(content), allowed)
-    else:
-        fields = _parse_long(request, content, IMAGES, allowed, MAX_IMAGES)
-    files: list[tuple[str, bytes | ImageUrl]] = []
-    for name in IMAGES:
-        value = fields.pop(name, None)
-        each = value if name == KEYFRAME and isinstance(value, list) else [value]
-        images = [image_in_fields(name, one) for one in each]
-        files.extend((name, image) for image in images if image is not None)
-    return _split_places(fields, files)
-
-
-def _split_places(
-    fields: dict[str, object], files: list[tuple[str, bytes | ImageUrl]]
-) -> tuple[dict[str, object], GivenImages]:
-    """Separate what belongs to the images from the other fields. Raises InvalidRequest for the URL of an image."""
-    contents = []
-    for name, each in files:
-        if isinstance(each, ImageUrl):
-            raise refuse_url(each)
-        contents.append((name, each))
-    places = {name: fields.pop(name) for name in PLACE_FIELDS if name in fields}
-    return fields, GivenImages(tuple(contents), places)
+def _is_wanted(field: str, images: Sequence[SentImage]) -> bool:
+    """Whether a further image of this field counts: every keyframe does, of the others only the first."""
+    return field == KEYFRAME or all(image.field != field for image in images)
 
 
 def _parse_long(
-    request: Request, content: bytearray, names: Collection[str], allowed: str, max_texts: int = 1
+    request: Request, content: bytearray, names: Collection[str], allowed: str, max_texts: int
 ) -> dict[str, object]:
     """Parse a body that is longer than fields may be. Some of its texts may be images."""
     too_large = PayloadTooLarge(f"{len(content)} bytes", MAX_FIELDS_BYTES, "beside the image")
@@ -233,13 +212,16 @@ def _spell_out(name: str, text: bytes) -> str:
         raise InvalidRequest(name, Described(f"a text of {len(text)} bytes that is not JSON"), "JSON") from None
 
 
-def take_image(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], bytes | ImageUrl | None]:
-    """Remove the image fields, and return the other fields and the image."""
-    given = {name: fields.pop(name) for name in names.in_json if name in fields}
+def take_images(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], list[SentImage]]:
+    """Remove the image fields, and return the other fields and the images. Raises InvalidRequest."""
+    given = {name: fields.pop(name) for name in (*names.in_json, *OTHER_IMAGES) if name in fields}
+    images: list[SentImage] = []
     for name, value in given.items():
-        if (image := image_in_fields(name, value)) is not None:
-            return fields, image
-    return fields, None
+        several = value if name == KEYFRAME and isinstance(value, list) else [value]
+        if _is_wanted(field := _field_of(name), images):
+            found = [image_in_fields(name, each) for each in several]
+            images.extend(SentImage(field, name, content) for content in found if content is not None)
+    return fields, images
 
 
 def _check_kind(request: Request, allowed: str) -> None:

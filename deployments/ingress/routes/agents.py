@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from deployments.ingress.context import AppContext
-from deployments.ingress.request_body.reading import max_images_bytes
+from deployments.ingress.request_body.given_images import max_images_bytes
 from models.names import TINY_MODEL_NAME
 from models.request.json_schema import request_schema
 from models.request.places import MAX_KEYFRAMES

@@ -16,7 +16,7 @@ from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.images.given import fit_images
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.prompts.routes import ENHANCE_PROMPT, enhance_or_keep
-from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages, first_image
+from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
 from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.openapi import json_body
 from deployments.ingress.request_body.reading import read_images, read_json
@@ -122,11 +122,6 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
             return await _wait(context, request, watcher, submitted)
 
     return router
-
-
-async def submit_task(context: AppContext, request: Request, fields: Mapping[str, object], image: bytes | None) -> Task:
-    """Create a task from a text, or from an image for its first frame. Raises as `submit_given` does."""
-    return await submit_given(context, request, fields, first_image(image))
 
 
 async def submit_given(context: AppContext, request: Request, fields: Mapping[str, object], given: GivenImages) -> Task:

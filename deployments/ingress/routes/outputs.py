@@ -65,18 +65,20 @@ def outputs_router(context: AppContext) -> APIRouter:
         request: Request,
         expires: Annotated[str, Query(description="Of a signed url.", max_length=20)] = "",
         signature: Annotated[str, Query(description="Of a signed url.", max_length=100)] = "",
+        redirect: Annotated[bool, Query(description="false: the file itself, never a redirect to a bucket.")] = True,
     ) -> Response:
         """The names are in `url`, `poster_url` and `downloads` of a completed task. With API keys they are signed.
 
-        The files in `downloads` are made from the video when they are first asked for, and then kept beside it.
+        The files in `downloads` are made from the video when they are first asked for, and then kept beside it. A page
+        of a browser reads a file with `redirect=false`, because a bucket allows it no reads.
         """
         if not FILENAME.fullmatch(filename):
             raise NotFound("there is no such file")
         if context.settings.api_keys:
             await context.read_threads.run(admit, context, filename, request, (expires, signature))
         if (kind := DERIVED_FILES.get(filename[KIND])) is not None:
-            return await deliver_derived(context, filename[TASK_ID], kind, filename, request)
-        return await deliver(context, f"outputs/{filename}", filename, request)
+            return await deliver_derived(context, filename[TASK_ID], kind, filename, request, redirect=redirect)
+        return await deliver(context, f"outputs/{filename}", filename, request, redirect=redirect)
 
     return router
 
@@ -94,31 +96,31 @@ def admit(context: AppContext, filename: str, request: Request, signed: tuple[st
     raise Unauthorized(bearer_token(request))
 
 
-async def deliver(context: AppContext, key: str, filename: str, request: Request) -> Response:
+async def deliver(context: AppContext, key: str, filename: str, request: Request, *, redirect: bool = True) -> Response:
     """Return the file, a range of it, or a redirect to its url. `filename` is the name to save it under.
 
-    Raises NotFound.
+    `redirect`: whether a redirect is of use to the client. Raises NotFound.
     """
     file = await context.reads.stat(key)
     if file is None:
         raise NotFound(await explain_absence(context, key))
-    return await _send(context, key, file, filename, request)
+    return await _send(context, key, file, filename, request, redirect=redirect)
 
 
 async def deliver_derived(
-    context: AppContext, task_id: str, kind: DerivedFile, filename: str, request: Request
+    context: AppContext, task_id: str, kind: DerivedFile, filename: str, request: Request, *, redirect: bool = True
 ) -> Response:
     """As `deliver`, for a file that is made from the video unless it was made before. Raises as `make_derived`."""
     key = derived_key(task_id, kind)
     if (file := await context.reads.stat(key)) is not None:
-        return await _send(context, key, file, filename, request)
+        return await _send(context, key, file, filename, request, redirect=redirect)
     try:
         await make_derived(context, task_id, kind)
     except StorageFull:
         if kind is not DerivedFile.THUMBNAIL:
             raise
         key = poster_key(task_id)  # a full disk hides no poster
-    return await deliver(context, key, filename, request)
+    return await deliver(context, key, filename, request, redirect=redirect)
 
 
 async def make_derived(context: AppContext, task_id: str, kind: DerivedFile) -> None:
@@ -134,11 +136,14 @@ async def make_derived(context: AppContext, task_id: str, kind: DerivedFile) -> 
         raise NotFound(await explain_absence(context, source_key(task_id, kind))) from None
 
 
-async def _send(context: AppContext, key: str, file: StoredFile, filename: str, request: Request) -> Response:
+async def _send(
+    context: AppContext, key: str, file: StoredFile, filename: str, request: Request, *, redirect: bool
+) -> Response:
     """Return a file that is there, or a redirect to its url."""
     reads, settings = context.reads, context.settings.outputs
     context.missing_files.discard(key)
-    if settings.delivery == "redirect" and request.method == "GET":  # a signature is valid for one method only
+    redirects = redirect and settings.delivery == "redirect"
+    if redirects and request.method == "GET":  # a signature is valid for one method only
         url = await reads.sign(key, settings.signed_url_ttl_s, filename)
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})

@@ -2,6 +2,7 @@
 
 import { readEvents } from "./events.js";
 import { authorization, missing, refused } from "./api-key.js";
+import { placesOf } from "./image-fields.js";
 
 const POLL_INTERVAL_MS = 1000;
 const AGAIN_MS = 1000;
@@ -33,19 +34,21 @@ const notReady = (status) => `The server is not ready: it answered ${status}. Tr
 const refusedOnTheWay = (status) => `A proxy in front of the server refused this, with status ${status}.`;
 
 async function call(path, options = {}) {
-  const open = OPEN.includes(path);
-  if (!open && missing()) throw new ApiError(401, { error_code: "unauthorized", error: "This server asks for an API key: enter it above." });
-  let answer;
-  try {
-    const headers = open ? options.headers : { ...options.headers, ...authorization() };
-    answer = await fetch(new URL(path, document.baseURI), { ...options, headers });
-  } catch {
-    throw new ApiError(0, { error: "The server does not answer. Is it running?" });
-  }
+  const answer = await request(path, options);
   const body = parse(await answer.text().catch(() => ""));
-  if (answer.status === 401) refused();
   if (!answer.ok) throw new ApiError(answer.status, body);
   return body;
+}
+
+async function request(path, options = {}) {
+  const open = OPEN.includes(path);
+  if (!open && missing()) throw new ApiError(401, { error_code: "unauthorized", error: "This server asks for an API key: enter it above." });
+  const headers = open ? options.headers : { ...options.headers, ...authorization() };
+  const answer = await fetch(new URL(path, document.baseURI), { ...options, headers }).catch(() => {
+    throw new ApiError(0, { error: "The server does not answer. Is it running?" });
+  });
+  if (answer.status === 401) refused();
+  return answer;
 }
 
 /** Parse a JSON body. A seed above 2^53, which JavaScript would round, stays a text of digits. */
@@ -72,12 +75,12 @@ export async function health() {
   }
 }
 
-/** Submit a task; `image` is a File or null. After a lost answer the submit is repeated and still creates one task. */
-export async function submit(fields, image) {
+/** Submit a task with its images. After a lost answer the submit is repeated and still creates one task. */
+export async function submit(fields, images) {
   const headers = { "Idempotency-Key": randomKey() };
   for (let tries = 1; ; tries += 1) {
     try {
-      return await submitOnce(fields, image, headers);
+      return await submitOnce(fields, images, headers);
     } catch (error) {
       if (!error.passing || tries === SUBMIT_TRIES) throw error;
       await pause(AGAIN_MS);
@@ -85,23 +88,27 @@ export async function submit(fields, image) {
   }
 }
 
-function submitOnce(fields, image, headers) {
-  return post(image === null ? "v1/video/async_t2v" : "v1/video/async_i2v", fields, image, headers);
+function submitOnce(fields, images, headers) {
+  return post(images.length ? "v1/video/async_i2v" : "v1/video/async_t2v", fields, images, headers);
 }
 
 /** Let the server's language model write out a prompt. Returns the text; creates no task. */
-export async function enhance(fields, image) {
-  return (await post("v1/video/enhance", fields, image, {})).enhanced_prompt;
+export async function enhance(fields, images) {
+  return (await post("v1/video/enhance", fields, images, {})).enhanced_prompt;
 }
 
-function post(path, fields, image, headers) {
-  if (image === null) {
+/** Whether a video fits the GPU and how long it takes. Creates no task. */
+export const estimate = (fields, images) => post("v1/video/estimate", fields, images, {});
+
+function post(path, fields, images, headers) {
+  if (images.length === 0) {
     const body = JSON.stringify(fields);
     return call(path, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body });
   }
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value ?? "");
-  form.append("image", image);
+  for (const { field, file } of images) form.append(field, file);
+  for (const [name, value] of placesOf(images)) form.append(name, value);
   return call(path, { method: "POST", headers, body: form });
 }
 
@@ -122,6 +129,16 @@ export function remove(id) {
 export function fileUrl(url) {
   const { pathname, search } = new URL(url);
   return new URL(`outputs/${pathname.split("/").pop()}${search}`, document.baseURI).href;
+}
+
+/** Download a file of a task, also where its `url` leads to a bucket, which this page may not read. */
+export async function download(url, name) {
+  const own = new URL(fileUrl(url));
+  own.searchParams.set("redirect", "false");
+  const answer = await request(own.href);
+  if (!answer.ok) throw new ApiError(answer.status, parse(await answer.text().catch(() => "")));
+  const content = await answer.blob();
+  return new File([content], name, { type: content.type });
 }
 
 /**

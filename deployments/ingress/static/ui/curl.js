@@ -1,20 +1,28 @@
 // Builds the curl command for the same request.
 
-const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-
 import { authorization } from "./api-key.js";
+import { KEYFRAME, placesOf } from "./image-fields.js";
+
+const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 // The key itself is not copied, because people show commands to others.
 const KEY = '-H "Authorization: Bearer $LTX_API_KEY"';
 
-export function asCurl(fields, withImage) {
+/** The command for a request. The names of the image files stand for files of the reader. */
+export function asCurl(fields, images) {
   const base = new URL(".", document.baseURI).href;
-  if (!withImage) {
+  if (images.length === 0) {
     const lines = [`curl -sS ${base}v1/video/async_t2v`, "-H 'Content-Type: application/json'", ...keyLine()];
     return [...lines, `-d ${quote(JSON.stringify(fields))}`].join(" \\\n  ");
   }
-  const form = Object.entries(fields).map(([name, value]) => `--form-string ${quote(`${name}=${value ?? ""}`)}`);
-  return [`curl -sS ${base}v1/video/async_i2v`, ...keyLine(), ...form, "-F image=@image.jpg"].join(" \\\n  ");
+  const plain = [...Object.entries(fields), ...placesOf(images)];
+  const form = plain.map(([name, value]) => `--form-string ${quote(`${name}=${value ?? ""}`)}`);
+  return [`curl -sS ${base}v1/video/async_i2v`, ...keyLine(), ...form, ...files(images)].join(" \\\n  ");
+}
+
+function files(images) {
+  let keyframes = 0;
+  return images.map(({ field }) => `-F ${field}=@${field}${field === KEYFRAME ? `-${(keyframes += 1)}` : ""}.jpg`);
 }
 
 const keyLine = () => ("Authorization" in authorization() ? [KEY] : []);

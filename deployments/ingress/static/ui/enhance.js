@@ -10,7 +10,7 @@ const UNDO = "Back to mine";
 let given = null;
 let written = null;
 
-/** `collect` returns the fields and the image to send; `changed` is called when the prompt has another text. */
+/** `collect` returns the fields and the images to send; `changed` is called when the prompt has another text. */
 export function listenForEnhance(collect, changed) {
   const button = byId("enhance");
   const prompt = byId("prompt");
@@ -27,8 +27,8 @@ export function listenForEnhance(collect, changed) {
     prompt.readOnly = true;
     button.textContent = "Writing…";
     try {
-      const [fields, image] = collect();
-      written = await api.enhance(fields, image);
+      const [fields, images] = collect();
+      written = await api.enhance(fields, images);
       given = fields.prompt;
       prompt.readOnly = false;
       show(written);

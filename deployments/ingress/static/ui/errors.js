@@ -12,7 +12,7 @@ export function clearProblems() {
 }
 
 export function showProblem(error) {
-  const input = error.field && document.querySelector(`#composer [name="${CSS.escape(error.field)}"]`);
+  const input = error.field && findInput(error);
   if (!input) {
     byId("problem").textContent = error.message;
     byId("problem").hidden = false;
@@ -26,4 +26,10 @@ export function showProblem(error) {
   const folded = input.closest("details");
   if (folded) folded.open = true;
   input.focus();
+}
+
+/** The input of the field. Where several have its name, the one with the value that the server refused. */
+function findInput({ field, given }) {
+  const inputs = [...document.querySelectorAll(`#composer [name="${CSS.escape(field)}"]`)];
+  return inputs.find((each) => given === JSON.stringify(each.dataset.value)) ?? inputs[0];
 }

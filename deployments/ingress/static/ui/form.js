@@ -3,9 +3,10 @@
 import * as api from "./api.js";
 import { byId, element } from "./dom.js";
 import * as inputs from "./parameters.js";
-import { chosenImage, listenForImages, setImage } from "./image-input.js";
+import { chosenImages, listenForImages, offerKeyframes, setFirstFrame, setImages } from "./images.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { listenForEnhance } from "./enhance.js";
+import { listenForEstimate } from "./estimate.js";
 import { framesFor, shapes } from "./dimensions.js";
 
 const EXAMPLES = {
@@ -36,30 +37,41 @@ export async function openComposer(onSubmitted) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(onSubmitted);
   });
   byId("prompt").addEventListener("input", count);
-  listenForEnhance(() => [collect(), chosenImage()], count);
+  listenForEnhance(() => [collect(), chosenImages()], count);
+  listenForEstimate(() => [collect(), chosenImages()]);
   schemas = await api.parameters();
   inputs.makeInputs(schemas);
   offerShapes();
   offerLength();
-  byId("defaults").addEventListener("click", () => fill({}));
+  offerKeyframes(duration_s);
+  byId("defaults").addEventListener("click", () => fill({}, chosenImages()));
   byId("parameters").addEventListener("input", showMeaning);
   showMeaning();
   count();
 }
 
-/** Fill the form with the parameters of an earlier task. */
-export function fill(fields) {
+/** Fill the form with the parameters and the images of an earlier task. */
+export function fill(fields, images) {
   if (fields.prompt) byId("prompt").value = fields.prompt;
   inputs.write(schemas, fields);
+  setImages(images);
   clearProblems();
   showMeaning();
   count();
 }
 
+/** Go on from an image, in a video of the size of the one that it comes from, where that is known. */
+export function goOnFrom(file, { width, height }) {
+  if (width && height) [byId("width").value, byId("height").value] = [width, height];
+  setFirstFrame(file);
+  showMeaning();
+  byId("prompt").focus();
+}
+
 /** The fields to send. */
 function collect() {
   const fields = { prompt: byId("prompt").value, ...inputs.read(schemas) };
-  if (!chosenImage()) delete fields.fit;
+  if (!chosenImages().length) delete fields.fit;
   return fields;
 }
 
@@ -67,11 +79,11 @@ async function send(onSubmitted) {
   const button = byId("submit");
   if (button.disabled) return;
   clearProblems();
-  const image = chosenImage();
+  const images = chosenImages();
   const fields = collect();
   button.disabled = true;
   try {
-    onSubmitted(fields, image, await api.submit(fields, image));
+    onSubmitted(fields, images, await api.submit(fields, images));
   } catch (error) {
     showProblem(error);
   } finally {
@@ -113,18 +125,19 @@ function offerLength() {
   });
 }
 
+const duration_s = () => Number(byId("num_frames").value) / frameRate();
 const frameRate = () => Number(byId("frame_rate").value) || schemas.frame_rate.default;
 
 /** Update shape and length to match the exact parameters. */
 function showMeaning() {
   const size = `${byId("width").value}x${byId("height").value}`;
   for (const input of document.querySelectorAll("[name=shape]")) input.checked = input.value === size;
-  byId("seconds").value = Number(byId("num_frames").value) / frameRate();
+  byId("seconds").value = duration_s();
   showLength();
 }
 
 function showLength() {
-  const seconds = Number(byId("num_frames").value) / frameRate();
+  const seconds = duration_s();
   byId("seconds-shown").textContent = `${seconds.toFixed(1)} s`;
   byId("seconds").setAttribute("aria-valuetext", `${seconds.toFixed(1)} seconds`);
 }
@@ -132,5 +145,3 @@ function showLength() {
 function count() {
   byId("prompt-count").textContent = `${byId("prompt").value.length} / ${schemas.prompt?.maxLength ?? "…"}`;
 }
-
-export { setImage };

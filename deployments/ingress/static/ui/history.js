@@ -1,4 +1,6 @@
-// Stores the tasks of this browser across reloads: newest first, each {id, fields, withImage}.
+// Stores the tasks of this browser across reloads: newest first, each {id, fields, seed, images}.
+
+import { IMAGE } from "./image-fields.js";
 
 const KEY = "ltx2.recent";
 const MOST = 60;
@@ -6,11 +8,14 @@ const MOST = 60;
 export function recent() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
-    return Array.isArray(kept) ? kept.filter((each) => typeof each?.id === "string" && each.fields) : [];
+    return Array.isArray(kept) ? kept.filter((each) => typeof each?.id === "string" && each.fields).map(upgrade) : [];
   } catch {
     return []; // storage is disabled, or holds invalid data
   }
 }
+
+/** An earlier page kept only whether there was an image. */
+const upgrade = ({ withImage, ...entry }) => ({ ...entry, images: entry.images ?? (withImage ? [{ field: IMAGE, strength: 1 }] : []) });
 
 export function keep(entry) {
   write([entry, ...recent().filter((each) => each.id !== entry.id)].slice(0, MOST));

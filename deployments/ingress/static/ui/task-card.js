@@ -5,7 +5,7 @@ import { fileUrl } from "./api.js";
 import { announce, element } from "./dom.js";
 import { adjustments, keptUntil, remaining, stageOf, statusOf } from "./format.js";
 
-/** Build a card. `actions` holds the functions cancel, again, reuse and remove, each without arguments. */
+/** Build a card. `actions` holds a function for each button. */
 export function makeCard(entry, actions) {
   const { fields } = entry;
   const stage = element("div", { class: "stage" });
@@ -77,10 +77,10 @@ function showEnd(stage, body, fields, renew) {
   stage.replaceChildren(video);
 }
 
-function facts({ fields, seed, withImage }) {
+function facts({ fields, seed, images }) {
   const { width, height, num_frames, num_inference_steps } = fields; // parameters that the server chose are missing here
   const list = [
-    withImage && "from an image",
+    images.length > 0 && (images.length === 1 ? "from an image" : `from ${images.length} images`),
     width && height && `${width} × ${height}`,
     num_frames && `${num_frames} frames`,
     num_inference_steps && `${num_inference_steps} steps`,
@@ -92,7 +92,7 @@ function facts({ fields, seed, withImage }) {
 function offer(entry, body, actions) {
   const button = (text, onclick, kind = "small") => element("button", { type: "button", class: kind, onclick }, text);
   const curl = button("Copy as curl", async () => {
-    await copy(asCurl({ ...entry.fields, seed: entry.seed ?? entry.fields.seed }, entry.withImage));
+    await copy(asCurl({ ...entry.fields, seed: entry.seed ?? entry.fields.seed }, entry.images));
     curl.textContent = "Copied";
     announce("The command is copied");
     setTimeout(() => (curl.textContent = "Copy as curl"), 1500);
@@ -101,7 +101,7 @@ function offer(entry, body, actions) {
   const again = button(body.url ? "Again with another seed" : "Try again", actions.again, body.url ? "small strong" : "small");
   const rest = [again, button("Edit", actions.reuse), curl, button("Remove", actions.remove)];
   if (!body.url) return rest;
-  return [link(body.url, "Download"), ...moreFiles(body.downloads), ...rest];
+  return [link(body.url, "Download"), ...goOn(body.downloads, actions), ...moreFiles(body.downloads), ...rest];
 }
 
 const FILES = {
@@ -116,6 +116,17 @@ const FILES = {
 
 const link = (url, text) =>
   element("a", { class: "small button", href: fileUrl(url), download: true, target: "_blank", rel: "noopener" }, text);
+
+/** The button that makes the last frame of the video the first one of the next. */
+function goOn(downloads, actions) {
+  if (!downloads?.last_frame) return [];
+  const use = async ({ target }) => {
+    target.disabled = true; // the server makes the file now
+    await actions.goOn(downloads.last_frame);
+    target.disabled = false;
+  };
+  return [element("button", { type: "button", class: "small", onclick: use }, "Use last frame")];
+}
 
 /** A menu of the files that the server makes from the video. A video without audio has no audio file. */
 function moreFiles(downloads) {

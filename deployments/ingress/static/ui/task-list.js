@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { makeCard } from "./task-card.js";
-import { fill, setImage } from "./form.js";
+import { fill, goOnFrom } from "./form.js";
 import { announce, byId } from "./dom.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { forget, keep, recent } from "./history.js";
@@ -10,7 +10,7 @@ import { forget, keep, recent } from "./history.js";
 const RENEW_EARLIER_MS = 30000;
 const RENEW_AGAIN_MS = 15000;
 
-const images = new Map(); // task id -> File; files are lost when the page reloads
+const files = new Map(); // task id -> its images with their files, which are lost when the page reloads
 
 /**
  * Show the earlier tasks of this browser, below those that were submitted while the page loaded. Tasks that the server
@@ -22,9 +22,9 @@ export function openGallery() {
   showEmptiness();
 }
 
-export function add(fields, image, answer) {
-  const entry = { id: answer.task_id, fields, seed: answer.seed, withImage: image !== null };
-  if (image) images.set(entry.id, image);
+export function add(fields, images, answer) {
+  const entry = { id: answer.task_id, fields, seed: answer.seed, images: images.map(({ file, ...place }) => place) };
+  files.set(entry.id, images);
   keep(entry);
   show(entry).scrollIntoView({ block: "nearest" });
   announce("The task is accepted");
@@ -36,6 +36,7 @@ function show(entry) {
     cancel: () => attempt(() => api.remove(entry.id)),
     again: () => again(entry),
     reuse: () => reuse(entry),
+    goOn: (url) => attempt(async () => goOnFrom(await api.download(url, "last-frame.png"), entry.fields)),
     remove: () => attempt(() => removeTask(entry, drop)),
   });
   let timer = null;
@@ -67,21 +68,23 @@ function show(entry) {
 }
 
 async function again(entry) {
-  const image = images.get(entry.id) ?? null;
-  if (entry.withImage && !image) {
+  const images = imagesOf(entry);
+  const lost = images.find(({ file }) => !file);
+  if (lost) {
     reuse(entry);
-    showProblem({ field: "image", message: "Choose the image again: the browser did not keep it." });
+    showProblem({ field: lost.field, message: `Choose ${images.length > 1 ? "the images" : "the image"} again: the browser did not keep them.` });
     return;
   }
   const fields = { ...entry.fields, seed: null };
-  await attempt(async () => add(fields, image, await api.submit(fields, image)));
+  await attempt(async () => add(fields, images, await api.submit(fields, images)));
 }
 
 function reuse(entry) {
-  fill({ ...entry.fields, seed: entry.seed });
-  setImage(images.get(entry.id) ?? null);
+  fill({ ...entry.fields, seed: entry.seed }, imagesOf(entry));
   byId("prompt").focus();
 }
+
+const imagesOf = (entry) => files.get(entry.id) ?? entry.images;
 
 async function removeTask(entry, drop) {
   await api.remove(entry.id).catch((error) => {

@@ -1,0 +1,37 @@
+// The button that asks what the video would take: time, GPU memory, and what fits otherwise.
+
+import * as api from "./api.js";
+import { byId } from "./dom.js";
+import { clearProblems, showProblem } from "./errors.js";
+import { duration } from "./format.js";
+
+/** `collect` returns the fields and the images to send. */
+export function listenForEstimate(collect) {
+  const button = byId("estimate");
+  button.addEventListener("click", async () => {
+    clearProblems();
+    button.disabled = true;
+    show("Estimating…");
+    try {
+      show(describe(await api.estimate(...collect())));
+    } catch (error) {
+      show("");
+      showProblem(error);
+    } finally {
+      button.disabled = false;
+    }
+  });
+  byId("composer").addEventListener("input", () => show(""));
+}
+
+function describe({ fits, gb, seconds, nearest }) {
+  if (!fits) return `Too large for the GPU. What fits: ${nearest.map(shape).join("; ")}`;
+  const time = seconds === null ? "Fits. Its time is not known yet." : `Takes about ${duration(seconds)}.`;
+  return gb === null ? time : `${time} ${gb} GB of GPU memory beside the model.`;
+}
+
+const shape = ({ width, height, num_frames: frames }) => `${width} × ${height} with ${frames} frames`;
+
+function show(text) {
+  byId("estimated").textContent = text;
+}
