@@ -760,3 +760,115 @@ def test_without_a_language_model_the_page_offers_none(visit):
     page = visit().page
     expect(page.locator("#server")).to_contain_text("sleeps")
     expect(page.get_by_role("button", name="Write it out")).to_be_hidden()
+
+
+def serve_edits(visit: Visit) -> list[dict[str, Any]]:
+    """Serve the routes of edits as text to video. Returns the bodies that come."""
+    bodies: list[dict[str, Any]] = []
+
+    def describe(route: Route) -> None:
+        document = route.fetch().json()
+        document["paths"] |= {f"/v1/video/async_{edit}": {} for edit in ("extend", "retake")}
+        route.fulfill(json=document)
+
+    def take(route: Route) -> None:
+        bodies.append({"route": route.request.url.rpartition("/")[2], **route.request.post_data_json})
+        route.continue_(url=f"{visit.box.client.base_url}/v1/video/async_t2v")
+
+    visit.page.route("**/openapi.json", describe)
+    visit.page.route(re.compile("/v1/video/async_(extend|retake)$"), take)
+    visit.page.reload()
+    return bodies
+
+
+def finish_one(here: Visit, video: bytes) -> str:
+    """A finished video on the page. Returns its id."""
+    here.page.get_by_text("Square").click()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    task = here.box.start()
+    here.box.complete(task, video)
+    here.page.wait_for_function("() => document.querySelector('video')?.videoWidth")
+    return task.id
+
+
+def test_a_finished_video_is_extended(visit, video):
+    here = visit()
+    bodies = serve_edits(here)
+    source = finish_one(here, video)
+    opener = cards(here).get_by_role("button", name="Extend")
+    opener.click()
+    expect(opener).to_have_attribute("aria-expanded", "true")
+    panel = here.page.get_by_role("form", name="Extend the video")
+    expect(panel.get_by_label("What happens in the new part")).to_have_value(PROMPT)
+    panel.get_by_label("What happens in the new part").fill("The gulls leave")
+    panel.get_by_label("Where").select_option("Before the start")
+    panel.get_by_label("Length of the new part").fill("2.5")
+    panel.get_by_role("button", name="Make it longer").click()
+    expect(cards(here)).to_have_count(2)
+    expect(panel).to_have_count(0)
+    expect(cards(here).first).to_contain_text("a longer video")
+    expect(cards(here).first).to_contain_text(re.compile("192.+128"))
+    body = bodies[0]
+    assert {"width", "height", "num_frames", "fit"}.isdisjoint(body)
+    assert body["num_inference_steps"] == 40
+    asked = {name: body[name] for name in ("route", "source_task", "prompt", "mode", "duration")}
+    assert asked == {
+        "route": "async_extend",
+        "source_task": source,
+        "prompt": "The gulls leave",
+        "mode": "start",
+        "duration": 2.5,
+    }
+    here.box.complete(here.box.start(), video)
+    cards(here).first.get_by_role("button", name="Again with another seed").click()
+    expect(cards(here)).to_have_count(3)
+    assert bodies[1] == body
+
+
+def test_a_part_is_chosen_on_the_player_and_made_anew(visit, video):
+    here = visit(PHONE)
+    bodies = serve_edits(here)
+    source = finish_one(here, video)
+    cards(here).get_by_role("button", name="Redo a part").click()
+    panel = here.page.get_by_role("form", name="Make a part anew")
+    panel.get_by_label("To").fill("3")
+    panel.get_by_label("From").fill("1.5")
+    assert here.page.evaluate("document.querySelector('video').currentTime") > 0
+    bar = here.page.locator(".part")
+    expect(bar).to_be_visible()
+    assert here.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    panel.get_by_role("combobox").select_option("Audio")
+    panel.get_by_role("button", name="Redo this part").click()
+    expect(cards(here)).to_have_count(2)
+    expect(bar).to_have_count(0)
+    asked = {name: bodies[0][name] for name in ("route", "source_task", "start_time", "duration", "mode", "prompt")}
+    assert asked == {
+        "route": "async_retake",
+        "source_task": source,
+        "start_time": 1.5,
+        "duration": 1.5,
+        "mode": "replace_audio",
+        "prompt": PROMPT,
+    }
+
+
+def test_without_their_routes_no_edits_are_offered(visit, video):
+    here = visit()
+    finish_one(here, video)
+    expect(cards(here).get_by_role("button", name="Remove")).to_be_visible()
+    expect(cards(here).get_by_role("button", name="Extend")).to_be_hidden()
+
+
+def test_an_edit_that_is_refused_is_told_in_its_panel(visit, video):
+    here = visit()
+    serve_edits(here)
+    finish_one(here, video)
+    cards(here).get_by_role("button", name="Extend").click()
+    panel = here.page.get_by_role("form", name="Extend the video")
+    panel.get_by_label("What happens in the new part").fill("")
+    panel.get_by_role("button", name="Make it longer").click()
+    expect(panel.get_by_role("alert")).to_contain_text("characters")
+    expect(panel.get_by_label("What happens in the new part")).to_be_focused()
+    # Chromium's own message about the response
+    here.problems[:] = [each for each in here.problems if "422" not in each]

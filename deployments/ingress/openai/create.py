@@ -19,7 +19,7 @@ from deployments.ingress.openai.mapping import IMAGE_NAMES, Translated, merge_ex
 from deployments.ingress.openai.polling import POLL_HEADER, POLL_HEADERS, poll_after_ms
 from deployments.ingress.openai.schemas import ANSWER, PREFIX, CreatedVideo, VideoFailure, errors, failure_of, video_of
 from deployments.ingress.request_body.given_images import GivenImages, in_order, take_places
-from deployments.ingress.request_body.reading import read_sent_images, take_images
+from deployments.ingress.request_body.reading import read_sent_images, take_sent_images
 from deployments.ingress.routes.generate import STATUS, submit_given
 from deployments.ingress.routes.outputs import described_files, send_whole_file
 from deployments.ingress.schemas import AdjustedField, ErrorBody, adjusted_fields
@@ -99,7 +99,7 @@ async def _read(context: AppContext, models: ModelNames, request: Request) -> Cr
     Errors use the field names that the client sent.
     """
     fields, images = await read_sent_images(request, context.settings, IMAGE_NAMES)
-    fields, further = take_images(merge_extra_body(fields), IMAGE_NAMES)
+    fields, further = take_sent_images(merge_extra_body(fields), IMAGE_NAMES)
     beside = {image.field for image in images}
     images = in_order([*images, *(image for image in further if image.field not in beside)])
     places = take_places(fields)

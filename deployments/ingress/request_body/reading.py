@@ -49,9 +49,9 @@ OWN_NAMES = ImageNames()
 
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
     """Read a JSON object for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
-    _check_kind(request, ONLY_JSON)
-    bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
-    return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
+    check_kind(request, ONLY_JSON)
+    bounded = bounded_body(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
+    return _parse_object(request, bytes(await read_all(bounded)), ONLY_JSON), None
 
 
 async def read_images(
@@ -62,15 +62,10 @@ async def read_images(
     Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
     """
     fields, images = await read_sent_images(request, settings)
-    files = []
-    for image in images:
-        if isinstance(image.content, ImageUrl):
-            raise refuse_url(image.content)
-        files.append((image.field, image.content))
-    if needs_image and not files:
+    fields, given = split_places(fields, [(image.field, image.content) for image in images])
+    if needs_image and not given.files:
         raise missing_image(IMAGE)
-    places = take_places(fields)
-    return fields, GivenImages(tuple(files), places)
+    return fields, given
 
 
 async def read_sent_images(
@@ -84,12 +79,10 @@ async def read_sent_images(
     is_form, bounded = _bounded_with_image(request, settings, allowed)
     if is_form:
         return await _read_form(bounded, names.in_form, settings.limits.max_image_bytes)
-    content = await _read_all(bounded)
-    if len(content) <= MAX_FIELDS_BYTES:
-        return take_images(_parse_object(bounded, bytes(content), allowed), names)
+    content = await read_all(bounded)
     long_texts = (*names.in_json, *OTHER_IMAGES)
     return await asyncio.to_thread(
-        lambda: take_images(_parse_long(bounded, content, long_texts, allowed, MAX_IMAGES), names)
+        lambda: take_sent_images(parse_fields(bounded, content, long_texts, allowed, MAX_IMAGES), names)
     )
 
 
@@ -97,8 +90,8 @@ def _bounded_with_image(request: Request, settings: Settings, allowed: str) -> t
     """Whether a body that may have an image is a form, and the request with its limits."""
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
-        _check_kind(request, allowed)
-    return is_form, _bounded(request, _max_body_bytes(settings), settings.ingress.body_timeout_s)
+        check_kind(request, allowed)
+    return is_form, bounded_body(request, max_body_bytes(settings), settings.ingress.body_timeout_s)
 
 
 async def read_long_json(request: Request, settings: Settings, long_texts: tuple[str, ...]) -> dict[str, object]:
@@ -106,15 +99,16 @@ async def read_long_json(request: Request, settings: Settings, long_texts: tuple
 
     Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
     """
-    _check_kind(request, "JSON")
-    max_bytes = _max_body_bytes(settings) if long_texts else MAX_FIELDS_BYTES
-    content = await _read_all(_bounded(request, max_bytes, settings.ingress.body_timeout_s))
+    check_kind(request, "JSON")
+    max_bytes = max_body_bytes(settings) if long_texts else MAX_FIELDS_BYTES
+    content = await read_all(bounded_body(request, max_bytes, settings.ingress.body_timeout_s))
     if len(content) <= MAX_FIELDS_BYTES:
         return _parse_object(request, bytes(content), "JSON")
     return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON", len(long_texts))
 
 
-def _max_body_bytes(settings: Settings) -> int:
+def max_body_bytes(settings: Settings) -> int:
+    """The bound of a body with images."""
     return max_images_bytes(settings.limits) + MAX_FIELDS_BYTES
 
 
@@ -123,15 +117,15 @@ async def discard_body(request: Request, settings: Settings) -> None:
 
     Stops at the limits of size and time that every body has.
     """
-    max_bytes = _max_body_bytes(settings)
+    max_bytes = max_body_bytes(settings)
     with contextlib.suppress(PayloadTooLarge, RequestTimeout, InvalidRequest):
-        async for _ in _bounded(request, max_bytes, settings.ingress.body_timeout_s).stream():
+        async for _ in bounded_body(request, max_bytes, settings.ingress.body_timeout_s).stream():
             pass
 
 
 async def read_bytes(request: Request, max_bytes: int, max_s: float) -> bytes:
     """Read a whole body of any type. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
-    return bytes(await _read_all(_bounded(request, max_bytes, max_s)))
+    return bytes(await read_all(bounded_body(request, max_bytes, max_s)))
 
 
 async def _read_form(
@@ -149,6 +143,28 @@ async def _read_form(
         return fields, images
     finally:
         await form.close()
+
+
+def parse_fields(
+    request: Request, content: bytearray, long_texts: Collection[str], allowed: str, max_texts: int
+) -> dict[str, object]:
+    """The fields of a JSON object. Those of `long_texts` may be long. Raises InvalidRequest, PayloadTooLarge."""
+    if len(content) <= MAX_FIELDS_BYTES:
+        return _parse_object(request, bytes(content), allowed)
+    return _parse_long(request, content, long_texts, allowed, max_texts)
+
+
+def split_places(
+    fields: dict[str, object], files: Sequence[tuple[str, bytes | ImageUrl]]
+) -> tuple[dict[str, object], GivenImages]:
+    """Separate what belongs to the images from the other fields. Raises InvalidRequest for the URL of an image."""
+    contents = []
+    for name, each in files:
+        if isinstance(each, ImageUrl):
+            raise refuse_url(each)
+        contents.append((name, each))
+    places = take_places(fields)
+    return fields, GivenImages(tuple(contents), places)
 
 
 def _field_of(name: str) -> str:
@@ -212,7 +228,7 @@ def _spell_out(name: str, text: bytes) -> str:
         raise InvalidRequest(name, Described(f"a text of {len(text)} bytes that is not JSON"), "JSON") from None
 
 
-def take_images(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], list[SentImage]]:
+def take_sent_images(fields: dict[str, object], names: ImageNames) -> tuple[dict[str, object], list[SentImage]]:
     """Remove the image fields, and return the other fields and the images. Raises InvalidRequest."""
     given = {name: fields.pop(name) for name in (*names.in_json, *OTHER_IMAGES) if name in fields}
     images: list[SentImage] = []
@@ -224,7 +240,8 @@ def take_images(fields: dict[str, object], names: ImageNames) -> tuple[dict[str,
     return fields, images
 
 
-def _check_kind(request: Request, allowed: str) -> None:
+def check_kind(request: Request, allowed: str) -> None:
+    """Refuse a content type that is certainly not JSON. Raises InvalidRequest."""
     kind = request.headers.get("content-type", "")
     if kind.lower().startswith(NO_JSON):
         raise InvalidRequest("body", kind, allowed)
@@ -252,14 +269,15 @@ def _why(error: Exception) -> str:
     return "nested too deep" if isinstance(error, RecursionError) else "a number with too many digits"
 
 
-async def _read_all(request: Request) -> bytearray:
+async def read_all(request: Request) -> bytearray:
+    """Read a body whose size is limited."""
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
     return content
 
 
-def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
+def bounded_body(request: Request, max_bytes: int, max_s: float) -> Request:
     """Limit the body: PayloadTooLarge once it exceeds `max_bytes`, RequestTimeout after `max_s` seconds."""
     coding = request.headers.get("content-encoding", "")
     if not PACKED.isdisjoint(coding.lower().replace(" ", "").split(",")):

@@ -60,9 +60,23 @@ function parse(text) {
   }
 }
 
+let description = null;
+
+/** The server's OpenAPI document. It is asked for once. */
+function describe() {
+  description ??= call("openapi.json").catch((error) => {
+    description = null;
+    throw error;
+  });
+  return description;
+}
+
+/** Whether the server has a route. */
+export const serves = async (path) => path in (await describe()).paths;
+
 /** The parameters of a video: name -> JSON schema with default and limits. */
 export async function parameters() {
-  const openapi = await call("openapi.json");
+  const openapi = await describe();
   const content = openapi.paths["/v1/video/async_i2v"].post.requestBody.content;
   return content["multipart/form-data"].schema.properties;
 }
@@ -75,12 +89,15 @@ export async function health() {
   }
 }
 
-/** Submit a task with its images. After a lost answer the submit is repeated and still creates one task. */
-export async function submit(fields, images) {
+/**
+ * Submit a task with its images. After a lost answer the submit is repeated and still creates one task. `route` is its
+ * route, such as async_extend, where the images do not decide it.
+ */
+export async function submit(fields, images, route = routeOf(images)) {
   const headers = { "Idempotency-Key": randomKey() };
   for (let tries = 1; ; tries += 1) {
     try {
-      return await submitOnce(fields, images, headers);
+      return await post(`v1/video/${route}`, fields, images, headers);
     } catch (error) {
       if (!error.passing || tries === SUBMIT_TRIES) throw error;
       await pause(AGAIN_MS);
@@ -88,9 +105,8 @@ export async function submit(fields, images) {
   }
 }
 
-function submitOnce(fields, images, headers) {
-  return post(images.length ? "v1/video/async_i2v" : "v1/video/async_t2v", fields, images, headers);
-}
+/** The route of a video from a text, or from images too. */
+export const routeOf = (images) => (images.length ? "async_i2v" : "async_t2v");
 
 /** Let the server's language model write out a prompt. Returns the text; creates no task. */
 export async function enhance(fields, images) {

@@ -1,6 +1,7 @@
 // Builds the curl command for the same request.
 
 import { authorization } from "./api-key.js";
+import { routeOf } from "./api.js";
 import { KEYFRAME, placesOf } from "./image-fields.js";
 
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -9,15 +10,15 @@ const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const KEY = '-H "Authorization: Bearer $LTX_API_KEY"';
 
 /** The command for a request. The names of the image files stand for files of the reader. */
-export function asCurl(fields, images) {
+export function asCurl(fields, images, route = routeOf(images)) {
   const base = new URL(".", document.baseURI).href;
   if (images.length === 0) {
-    const lines = [`curl -sS ${base}v1/video/async_t2v`, "-H 'Content-Type: application/json'", ...keyLine()];
+    const lines = [`curl -sS ${base}v1/video/${route}`, "-H 'Content-Type: application/json'", ...keyLine()];
     return [...lines, `-d ${quote(JSON.stringify(fields))}`].join(" \\\n  ");
   }
   const plain = [...Object.entries(fields), ...placesOf(images)];
   const form = plain.map(([name, value]) => `--form-string ${quote(`${name}=${value ?? ""}`)}`);
-  return [`curl -sS ${base}v1/video/async_i2v`, ...keyLine(), ...form, ...files(images)].join(" \\\n  ");
+  return [`curl -sS ${base}v1/video/${route}`, ...keyLine(), ...form, ...files(images)].join(" \\\n  ");
 }
 
 function files(images) {

@@ -8,17 +8,19 @@ export function clearProblems() {
     input.removeAttribute("aria-invalid");
     input.removeAttribute("aria-errormessage");
   }
-  byId("problem").hidden = true;
+  for (const text of document.querySelectorAll(".problem")) text.hidden = true;
 }
 
-export function showProblem(error) {
-  const input = error.field && findInput(error);
+/** Show an error in a form: next to its field, or in the form's element of the class `problem`. */
+export function showProblem(error, form = byId("composer")) {
+  const input = error.field && findInput(error, form);
   if (!input) {
-    byId("problem").textContent = error.message;
-    byId("problem").hidden = false;
+    const text = form.querySelector(".problem");
+    text.textContent = error.message;
+    text.hidden = false;
     return;
   }
-  const id = `${error.field}-problem`;
+  const id = `${form.id}-${error.field}-problem`;
   const text = error.allowed ? `Must be ${error.allowed}. You gave ${error.given}.` : error.message;
   input.closest(".field").append(element("p", { id, class: "field-problem", role: "alert" }, text));
   input.setAttribute("aria-invalid", "true");
@@ -29,7 +31,7 @@ export function showProblem(error) {
 }
 
 /** The input of the field. Where several have its name, the one with the value that the server refused. */
-function findInput({ field, given }) {
-  const inputs = [...document.querySelectorAll(`#composer [name="${CSS.escape(field)}"]`)];
+function findInput({ field, given }, form) {
+  const inputs = [...form.querySelectorAll(`[name="${CSS.escape(field)}"]`)];
   return inputs.find((each) => given === JSON.stringify(each.dataset.value)) ?? inputs[0];
 }

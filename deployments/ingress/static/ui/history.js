@@ -1,4 +1,4 @@
-// Stores the tasks of this browser across reloads: newest first, each {id, fields, seed, images}.
+// Stores the tasks of this browser across reloads: newest first, each {id, fields, seed, images}, an edit also {route, size}.
 
 import { IMAGE } from "./image-fields.js";
 

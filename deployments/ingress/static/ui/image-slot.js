@@ -65,7 +65,7 @@ export function makeSlot(field, label, onRemove, ...more) {
 
 function strengthInput(field, label) {
   const input = element("input", { type: "range", name: `${field}_strength`, min: 0, max: 1, step: 0.05, "aria-label": `${label}: strength` });
-  const shown = element("output", {});
+  const shown = element("span", { "aria-hidden": "true" });
   const get = () => Number(input.value);
   const show = () => (shown.textContent = `${Math.round(get() * 100)} %`);
   const set = (strength) => {

@@ -3,18 +3,21 @@
 import { asCurl, copy } from "./curl.js";
 import { fileUrl } from "./api.js";
 import { announce, element } from "./dom.js";
+import { offerEdits } from "./edits.js";
 import { adjustments, keptUntil, remaining, stageOf, statusOf } from "./format.js";
 
 /** Build a card. `actions` holds a function for each button. */
 export function makeCard(entry, actions) {
-  const { fields } = entry;
+  const { fields, size = fields } = entry;
   const stage = element("div", { class: "stage" });
-  stage.style.aspectRatio = `${fields.width ?? 3} / ${fields.height ?? 2}`;
+  stage.style.aspectRatio = `${size.width ?? 3} / ${size.height ?? 2}`;
   const status = element("p", { class: "status" });
   const adjusted = element("p", { class: "quiet", hidden: true });
   const buttons = element("div", { class: "buttons" });
+  const place = element("div", { hidden: true });
   const card = element("article", { class: "card", "data-task": entry.id, "aria-label": shorten(fields.prompt) });
-  card.append(stage, status, element("p", { class: "prompt", title: fields.prompt }, fields.prompt), facts(entry), adjusted, buttons);
+  card.append(stage, status, element("p", { class: "prompt", title: fields.prompt }, fields.prompt), facts(entry), adjusted, buttons, place);
+  const offered = (body) => (body.url ? offerEdits(entry, body, stage, place, actions.edit) : []);
   let shown = null;
   return {
     card,
@@ -22,7 +25,7 @@ export function makeCard(entry, actions) {
     renew(body) {
       const video = stage.querySelector("video");
       if (!video || !body.url || video.src === fileUrl(body.url)) return;
-      buttons.replaceChildren(...offer(entry, body, actions));
+      buttons.replaceChildren(...offer(entry, body, actions, offered(body)));
       if (!video.paused && !video.error) return;
       const at_s = video.currentTime;
       video.src = fileUrl(body.url);
@@ -36,7 +39,7 @@ export function makeCard(entry, actions) {
       if (body.status === "processing") showProgress(stage, body);
       if (shown !== kind) {
         if (body.status !== "processing") showEnd(stage, body, fields, actions.renew);
-        buttons.replaceChildren(...offer(entry, body, actions));
+        buttons.replaceChildren(...offer(entry, body, actions, offered(body)));
       }
       if (shown === null ? false : stageOf(body) !== card.dataset.said) announce(`${shorten(fields.prompt)}: ${stageOf(body)}`);
       card.dataset.said = stageOf(body);
@@ -77,9 +80,13 @@ function showEnd(stage, body, fields, renew) {
   stage.replaceChildren(video);
 }
 
-function facts({ fields, seed, images }) {
-  const { width, height, num_frames, num_inference_steps } = fields; // parameters that the server chose are missing here
+const EDITS = { async_extend: "a longer video", async_retake: "a part made anew" };
+
+function facts({ fields, seed, images, route, size = fields }) {
+  const { width, height } = size;
+  const { num_frames, num_inference_steps } = fields; // parameters that the server chose are missing here
   const list = [
+    EDITS[route],
     images.length > 0 && (images.length === 1 ? "from an image" : `from ${images.length} images`),
     width && height && `${width} × ${height}`,
     num_frames && `${num_frames} frames`,
@@ -89,19 +96,19 @@ function facts({ fields, seed, images }) {
   return element("ul", { class: "facts", "aria-label": "Settings" }, ...list.map((each) => element("li", {}, each)));
 }
 
-function offer(entry, body, actions) {
+function offer(entry, body, actions, edits) {
   const button = (text, onclick, kind = "small") => element("button", { type: "button", class: kind, onclick }, text);
   const curl = button("Copy as curl", async () => {
-    await copy(asCurl({ ...entry.fields, seed: entry.seed ?? entry.fields.seed }, entry.images));
+    await copy(asCurl({ ...entry.fields, seed: entry.seed ?? entry.fields.seed }, entry.images, entry.route));
     curl.textContent = "Copied";
     announce("The command is copied");
     setTimeout(() => (curl.textContent = "Copy as curl"), 1500);
   });
   if (body.status === "processing") return [button("Cancel", actions.cancel), curl];
   const again = button(body.url ? "Again with another seed" : "Try again", actions.again, body.url ? "small strong" : "small");
-  const rest = [again, button("Edit", actions.reuse), curl, button("Remove", actions.remove)];
+  const rest = [again, ...(entry.route ? [] : [button("Edit", actions.reuse)]), curl, button("Remove", actions.remove)];
   if (!body.url) return rest;
-  return [link(body.url, "Download"), ...goOn(body.downloads, actions), ...moreFiles(body.downloads), ...rest];
+  return [link(body.url, "Download"), ...goOn(body.downloads, actions), ...edits, ...moreFiles(body.downloads), ...rest];
 }
 
 const FILES = {

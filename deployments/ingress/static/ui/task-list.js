@@ -22,8 +22,10 @@ export function openGallery() {
   showEmptiness();
 }
 
-export function add(fields, images, answer) {
-  const entry = { id: answer.task_id, fields, seed: answer.seed, images: images.map(({ file, ...place }) => place) };
+/** Show a new task. An edit of another one has its `route`, and the `size` of its source. */
+export function add(fields, images, answer, { route, size } = {}) {
+  const places = images.map(({ file, ...place }) => place);
+  const entry = { id: answer.task_id, fields, seed: answer.seed, images: places, route, size };
   files.set(entry.id, images);
   keep(entry);
   show(entry).scrollIntoView({ block: "nearest" });
@@ -36,6 +38,7 @@ function show(entry) {
     cancel: () => attempt(() => api.remove(entry.id)),
     again: () => again(entry),
     reuse: () => reuse(entry),
+    edit: async (fields, { route, size }) => add(fields, [], await api.submit(fields, [], route), { route, size }),
     goOn: (url) => attempt(async () => goOnFrom(await api.download(url, "last-frame.png"), entry.fields)),
     remove: () => attempt(() => removeTask(entry, drop)),
   });
@@ -76,7 +79,7 @@ async function again(entry) {
     return;
   }
   const fields = { ...entry.fields, seed: null };
-  await attempt(async () => add(fields, images, await api.submit(fields, images)));
+  await attempt(async () => add(fields, images, await api.submit(fields, images, entry.route), entry));
 }
 
 function reuse(entry) {
