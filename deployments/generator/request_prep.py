@@ -13,7 +13,7 @@ from models.memory.estimate import check_fits, check_tiny_fits
 from models.memory.host import free_host_bytes
 from models.request.adjustments import chosen_duration, made_at_submit
 from models.request.request import RequestLimits
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from storage.outputs.store import OutputStore
 from storage.sql.workers import WorkerQueries
 from storage.tasks import Task
@@ -70,5 +70,6 @@ def load_conditions(task: Task, outputs: OutputStore) -> tuple[Condition, ...]:
     except FileNotFoundError:
         raise RenderFailed("the input image of the task is missing") from None
     return tuple(
-        Condition(Image.open(io.BytesIO(each.content)).convert("RGB"), each.place) for each in unpack_images(content)
+        Condition(Image.open(io.BytesIO(each.content)).convert("RGB"), each.place)
+        for each in unpack_inputs(content).images
     )

@@ -16,7 +16,7 @@ from deployments.observability.metrics.definitions import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.request import VideoRequest, draws_seed, parse_request
-from storage.inputs import pack_images
+from storage.inputs import TaskInputs, pack_inputs
 from storage.outputs.store import input_key
 from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
@@ -83,7 +83,7 @@ def submit_new(
         return _submit(context, replace(new, adjustments=(*new.adjustments, *adjusted)))
     request, key = fitted.sized(new.request), input_key(new.id)
     adjusted = adjust_to_model(context, request, fitted.places)
-    context.outputs.put(key, pack_images(fitted.images))
+    context.outputs.put(key, pack_inputs(TaskInputs(fitted.images)))
     try:
         task = _submit(context, replace(new, request=request, input_key=key, adjustments=(*new.adjustments, *adjusted)))
     except BaseException:

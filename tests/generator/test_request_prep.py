@@ -13,7 +13,7 @@ from models.errors import DoesNotFit, RenderFailed
 from models.memory.estimate import estimate_peak
 from models.request.places import LAST, Place
 from models.request.request import RequestLimits
-from storage.inputs import InputImage, pack_images
+from storage.inputs import InputImage, TaskInputs, pack_inputs
 from storage.outputs.local import LocalOutputStore
 from tests.tasks import WAITING
 
@@ -42,7 +42,8 @@ def png(color: str) -> bytes:
 def test_the_images_come_with_their_places(outputs: LocalOutputStore) -> None:
     places = [Place(0, 0.5), Place(LAST, 1.0), Place(12, 0.25)]
     colors = ["red", "lime", "blue"]
-    outputs.put(KEY, pack_images([InputImage(png(color), each) for color, each in zip(colors, places, strict=True)]))
+    images = [InputImage(png(color), each) for color, each in zip(colors, places, strict=True)]
+    outputs.put(KEY, pack_inputs(TaskInputs(tuple(images))))
     conditions = load_conditions(FROM_IMAGE, outputs)
     assert [each.place for each in conditions] == places
     assert [each.image.getpixel((0, 0)) for each in conditions] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]

@@ -12,7 +12,7 @@ from deployments.generator.request_prep import load_conditions
 from models.conditions import GivenTokens
 from models.memory.estimate import GB, estimate_peak
 from models.request.request import VideoRequest
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from storage.tasks import State, Task
 from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.test_estimate import loaded
@@ -110,7 +110,7 @@ def test_several_large_images_in_json_are_those_of_a_form(box):
     parts = files(*zip(("image", "end_image", "keyframe", "keyframe"), images, strict=True))
     in_form = sent(box, parts, keyframe_at=["8", "16"])
     one, other = (
-        unpack_images(b"".join(box.outputs.open(each.input_key)))
+        unpack_inputs(b"".join(box.outputs.open(each.input_key))).images
         for each in (box.row(answer.json()["task_id"]), in_form)
     )
     assert one == other

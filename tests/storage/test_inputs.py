@@ -2,24 +2,32 @@
 
 import pytest
 
+from models.request.edits import Edit
 from models.request.places import LAST, Place
-from storage.inputs import InputImage, pack_images, unpack_images
+from storage.inputs import InputAudio, InputImage, InputSource, TaskInputs, pack_inputs, unpack_inputs
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + bytes(100), b"\xff\xd8\xff" + bytes(50)
+FLAC, MATROSKA = b"fLaC" + bytes(50), b"\x1a\x45\xdf\xa3" + bytes(50)
+EDIT = Edit(12, 30, replaces_video=False, source_at=4, context=25)
 
 
 def test_a_whole_first_image_alone_is_stored_as_it_always_was() -> None:
-    assert pack_images([InputImage(PNG)]) == PNG
-    assert unpack_images(PNG) == (InputImage(PNG),)
+    alone = TaskInputs((InputImage(PNG),))
+    assert pack_inputs(alone) == PNG
+    assert unpack_inputs(PNG) == alone
 
 
 @pytest.mark.parametrize(
-    "images",
+    "inputs",
     [
-        (InputImage(PNG, Place(0, 0.5)),),
-        (InputImage(JPEG, Place(LAST, 1.0)),),
-        (InputImage(PNG), InputImage(JPEG, Place(48, 1 / 3)), InputImage(PNG, Place(12, 0.0))),
+        TaskInputs((InputImage(PNG, Place(0, 0.5)),)),
+        TaskInputs((InputImage(JPEG, Place(LAST, 1.0)),)),
+        TaskInputs((InputImage(PNG), InputImage(JPEG, Place(48, 1 / 3)), InputImage(PNG, Place(12, 0.0)))),
+        TaskInputs(audio=InputAudio(FLAC, 1 / 3)),
+        TaskInputs((InputImage(PNG),), audio=InputAudio(FLAC)),
+        TaskInputs(source=InputSource(MATROSKA, EDIT)),
+        TaskInputs((InputImage(PNG),), InputAudio(FLAC), InputSource(MATROSKA, EDIT)),
     ],
 )
-def test_all_others_come_back_with_their_places(images: tuple[InputImage, ...]) -> None:
-    assert unpack_images(pack_images(images)) == images
+def test_all_others_come_back_as_they_were(inputs: TaskInputs) -> None:
+    assert unpack_inputs(pack_inputs(inputs)) == inputs
