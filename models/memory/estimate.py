@@ -37,6 +37,13 @@ DECODE_BYTES_PER_PIXEL = 86
 """Per pixel of each frame that is decoded at once."""
 TILED_BYTES_PER_PIXEL = 9
 """Per pixel of each frame of the tiled video."""
+AUDIO_TIMESTEP_BYTES_PER_TOKEN = 95_000
+"""Per token of the audio that has its own timestep: half of the video's, as is the width of the audio's tokens."""
+AUDIO_TOKENS_PER_S = 25
+ENCODE_BYTES_PER_PIXEL = 60
+"""Per pixel of each frame that is encoded at once."""
+ENCODED_BYTES_PER_PIXEL = 6
+"""Per pixel of each frame of a given clip: three colors in bfloat16."""
 TILE_SIDE = 512
 CUDA_BYTES = int(2.5 * GB)
 """Kernels, cuBLAS and memory that the allocator cannot use."""
@@ -54,6 +61,7 @@ class PeakMemory:
     text_bytes: int
     denoise_bytes: int
     decode_bytes: int
+    encode_bytes: int = 0
 
     @property
     def bytes(self) -> int:
@@ -63,16 +71,27 @@ class PeakMemory:
     @property
     def sized_bytes(self) -> int:
         """The part that a smaller size would reduce. Excludes text encoding, which every placement has memory for."""
-        return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
+        return max(self.denoise_bytes, self.decode_bytes, self.encode_bytes) + CUDA_BYTES
 
 
 def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> PeakMemory:
-    """The peak memory of `request`. Decoding is assumed to use tiles if the whole video needs more than denoising."""
+    """The peak memory of `request`.
+
+    Decoding and encoding are assumed to use tiles if the whole video needs more than denoising.
+    """
     frames = request.num_rendered_frames
     denoise = denoise_bytes(request, given)
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
-    return PeakMemory(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
+    decode = whole if whole <= denoise else min(whole, tiled)
+    return PeakMemory(text_bytes(request), denoise, decode, _encode_peak(request, denoise) if given.encodes_clip else 0)
+
+
+def _encode_peak(request: VideoRequest, denoise: int) -> int:
+    """Encoding a given clip: whole, or in tiles where that needs more than denoising."""
+    shape = request.height, request.width, request.num_rendered_frames
+    whole = encode_bytes(*shape)
+    return whole if whole <= denoise else min(whole, tiled_encode_bytes(*shape))
 
 
 def denoise_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
@@ -82,7 +101,8 @@ def denoise_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> 
     """
     per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if given.own_timesteps else 0)
     tokens = video_tokens(request) + given.appended_images * tokens_per_latent_frame(request)
-    return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token)
+    audio = audio_tokens(request) * AUDIO_TIMESTEP_BYTES_PER_TOKEN if given.own_audio_timesteps else 0
+    return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token + audio)
 
 
 def text_bytes(request: VideoRequest) -> int:
@@ -104,6 +124,11 @@ def video_tokens(request: VideoRequest) -> int:
 def tokens_per_latent_frame(request: VideoRequest) -> int:
     """The tokens of one latent frame, which are also those of an image."""
     return (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
+
+
+def audio_tokens(request: VideoRequest) -> int:
+    """Audio tokens: 25 in a second."""
+    return round(request.num_rendered_frames / request.exact_frame_rate * AUDIO_TOKENS_PER_S)
 
 
 def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
@@ -136,6 +161,17 @@ def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
     """Memory for decoding in tiles, in bytes: one tile, and the finished frames."""
     tile = min(height, TILE_SIDE) * min(width, TILE_SIDE) * DECODE_BYTES_PER_PIXEL
     return num_frames * (tile + height * width * TILED_BYTES_PER_PIXEL)
+
+
+def encode_bytes(height: int, width: int, num_frames: int) -> int:
+    """Memory for encoding a whole clip at once, without the encoder's weights, in bytes."""
+    return height * width * num_frames * (ENCODE_BYTES_PER_PIXEL + ENCODED_BYTES_PER_PIXEL)
+
+
+def tiled_encode_bytes(height: int, width: int, num_frames: int) -> int:
+    """Memory for encoding in tiles, in bytes: one tile, and the clip."""
+    tile = min(height, TILE_SIDE) * min(width, TILE_SIDE) * ENCODE_BYTES_PER_PIXEL
+    return num_frames * (tile + height * width * ENCODED_BYTES_PER_PIXEL)
 
 
 def nearest_fitting(

@@ -4,7 +4,7 @@ Frames are those of the result: what the client gets. Does not import torch.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
@@ -58,12 +58,18 @@ class Edit:
             return range(num_frames)
         return range(max(0, self.start_frame - self.context), min(num_frames, self.end_frame + self.context))
 
+    def within(self, span: range) -> "Edit":
+        """The same edit, in a render of the frames `span` of the result. The source may then begin before it."""
+        first = span.start
+        start, end = self.start_frame - first, self.end_frame - first
+        return replace(self, start_frame=start, end_frame=end, source_at=self.source_at - first, context=None)
+
     def rendered_request(self, request: VideoRequest) -> VideoRequest:
         """The request that the model renders: that of the result, as long as the window with its context."""
         return request.model_copy(update={"num_frames": len(self.rendered(request.num_frames))})
 
 
-def retake(  # noqa: PLR0913  # the fields of the request
+def retake(  # the fields of the request
     num_frames: int,
     frame_rate: Fraction,
     start_time_s: float = 0.0,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deployments.generator.request_prep import check_memory, load_conditions
-from models.conditions import Condition, GivenTokens, tokens_of
+from models.conditions import NO_CONDITIONS, Conditions, GivenTokens, ImageCondition
 from models.errors import DoesNotFit, RenderFailed
 from models.memory.estimate import estimate_peak
 from models.request.places import LAST, Place
@@ -45,23 +45,23 @@ def test_the_images_come_with_their_places(outputs: LocalOutputStore) -> None:
     images = [InputImage(png(color), each) for color, each in zip(colors, places, strict=True)]
     outputs.put(KEY, pack_inputs(TaskInputs(tuple(images))))
     conditions = load_conditions(FROM_IMAGE, outputs)
-    assert [each.place for each in conditions] == places
-    assert [each.image.getpixel((0, 0)) for each in conditions] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    assert [each.place for each in conditions.images] == places
+    assert [each.image.getpixel((0, 0)) for each in conditions.images] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 
 
 def test_a_file_of_an_earlier_version_is_a_whole_first_image(outputs: LocalOutputStore) -> None:
     outputs.put(KEY, png("red"))
-    assert [each.place for each in load_conditions(FROM_IMAGE, outputs)] == [Place(0, 1.0)]
+    assert [each.place for each in load_conditions(FROM_IMAGE, outputs).images] == [Place(0, 1.0)]
 
 
 def test_a_text_has_no_images_and_a_missing_file_is_told(outputs: LocalOutputStore) -> None:
-    assert load_conditions(WAITING, outputs) == ()
-    with pytest.raises(RenderFailed, match="the input image of the task is missing"):
+    assert load_conditions(WAITING, outputs) == NO_CONDITIONS
+    with pytest.raises(RenderFailed, match="the input file of the task is missing"):
         load_conditions(FROM_IMAGE, outputs)
 
 
 def test_images_that_do_not_fit_beside_the_model_are_refused_before_the_render() -> None:
-    first, last = (Condition(Image.new("RGB", (64, 64)), Place(frame, 1.0)) for frame in (0, 120))
-    check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), tokens_of([first.place]))
+    first, last = (ImageCondition(Image.new("RGB", (64, 64)), Place(frame, 1.0)) for frame in (0, 120))
+    check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), Conditions((first,)))
     with pytest.raises(DoesNotFit):
-        check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), tokens_of([first.place, last.place]))
+        check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), Conditions((first, last)))

@@ -53,7 +53,7 @@ def given_to(box: Box, task: Task) -> list[tuple[int, float, tuple[int, ...]]]:
     """What the Generator loads: frame, strength and color of each image."""
     return [
         (each.place.frame, each.place.strength, each.image.getpixel((5, 5)))
-        for each in load_conditions(task, box.outputs)
+        for each in load_conditions(task, box.outputs).images
     ]
 
 
@@ -171,7 +171,7 @@ def test_with_match_the_first_image_decides_the_size_and_the_others_are_cropped_
     task = sent(box, parts, fit="match")
     assert task.request.fit == "match"
     assert task.request.height > task.request.width
-    ratios = {round(each.image.width / each.image.height, 2) for each in load_conditions(task, box.outputs)}
+    ratios = {round(each.image.width / each.image.height, 2) for each in load_conditions(task, box.outputs).images}
     assert ratios == {round(task.request.width / task.request.height, 2)}
 
 

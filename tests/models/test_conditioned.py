@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.conditions import Condition, first_frame
+from models.conditions import Conditions, ImageCondition, first_frame
 from models.fixes import ALL, NONE
 from models.fixes.ancestral import AncestralEuler, KeptTokens
 from models.ltx2.denoise import Latents, condition_arguments, denoise
@@ -38,12 +38,12 @@ def other_image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(9).integers(0, 256, (64, 128, 3), dtype=np.uint8))
 
 
-def first(strength: float = 1.0) -> Condition:
-    return Condition(make_image(), Place(0, strength))
+def first(strength: float = 1.0) -> ImageCondition:
+    return ImageCondition(make_image(), Place(0, strength))
 
 
-def at(frame: int, strength: float = 1.0) -> Condition:
-    return Condition(other_image(), Place(frame, strength))
+def at(frame: int, strength: float = 1.0) -> ImageCondition:
+    return ImageCondition(other_image(), Place(frame, strength))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -74,15 +74,15 @@ def adjusted(model: Ltx2Model, **fields: object) -> VideoRequest:
     return apply_adjustments(request, model.find_adjustments(request))
 
 
-def latents(model: Ltx2Model, *given: Condition, **fields: object) -> Latents:
-    return model._denoise(adjusted(model, **fields), given, ignore)
+def latents(model: Ltx2Model, *given: ImageCondition, **fields: object) -> Latents:
+    return model._denoise(adjusted(model, **fields), Conditions(given), ignore)
 
 
-def by_conditioned_pipeline(model: Ltx2Model, *given: Condition, **fields: object) -> Latents:
+def by_conditioned_pipeline(model: Ltx2Model, *given: ImageCondition, **fields: object) -> Latents:
     """Also where the model would choose another pipeline."""
     request, pipe = adjusted(model, **fields), model._conditioned
     with model.prompt_cache.inputs_for(request) as text:
-        images = condition_arguments(given, request, pipe.text_encoder)
+        images = condition_arguments(Conditions(given), request, pipe.text_encoder)
         return denoise(pipe, model.profile, request, {**text, **images}, ignore)
 
 
@@ -100,8 +100,8 @@ def calls_of(model: Ltx2Model) -> Iterator[list[dict[str, Any]]]:
 def encoded(model: Ltx2Model, image: Image.Image) -> Tensor:
     """The normalized latents of an image of the video's size, packed."""
     pipe = model._conditioned
-    given = condition_arguments([Condition(image)], small(), pipe.text_encoder)["conditions"]
-    tokens: Tensor = pipe._encode(given[0], torch.zeros(1), 9).latents
+    given = condition_arguments(first_frame(image), small(), pipe.text_encoder)["conditions"]
+    tokens: Tensor = pipe._encode(given.images[0], torch.zeros(1), 9).latents
     return tokens
 
 
@@ -215,7 +215,7 @@ def test_only_the_first_latent_frame_is_marked_as_one_frame(model: Ltx2Model) ->
 
 
 def test_a_clip_of_given_images_is_as_long_as_any_other(model: Ltx2Model) -> None:
-    clip = model.render(small(num_frames=12), (first(), at(LAST)), ignore)
+    clip = model.render(small(num_frames=12), Conditions((first(), at(LAST))), ignore)
     assert clip.frames.shape == (12, 64, 128, 3)
 
 
