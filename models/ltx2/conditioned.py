@@ -27,6 +27,7 @@ from models.ltx2.encode import encode_audio, encode_clip
 from models.ltx2.kept_audio import KeepingScheduler, NoiseLevels
 from models.ltx2.tokens import given_audio_latents, given_latent_frames
 from models.request.places import FIRST, Place
+from models.waveform import Waveform
 
 SEED_OFFSET = 20_000
 """Added to a request's seed for the noise of appended tokens. Another noise begins at the seed itself, one at 10,000
@@ -164,8 +165,14 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             waveform = self._given.audio.waveform
         if not strength.any():
             return None
-        clean = encode_audio(self, waveform, noise.shape[1], noise.device).to(noise.dtype)
-        return KeptTokens(strength, clean, noise.shape[1], generator)
+        return KeptTokens(strength, self._audio_tokens(waveform, noise), noise.shape[1], generator)
+
+    def _audio_tokens(self, waveform: Waveform, noise: Tensor) -> Tensor:
+        """The clean tokens of audio, as many as there are of `noise`."""
+        latents = encode_audio(self, waveform, noise.shape[1], noise.device).to(noise.dtype)
+        statistics = (self.audio_vae.latents_mean, self.audio_vae.latents_std)
+        tokens: Tensor = self._normalize_audio_latents(self._pack_audio_latents(latents), *statistics)
+        return tokens
 
     def _encode_clip(self, noise: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
         """The strength of each of the video's own tokens, and the latents of those that a clip gives."""
@@ -174,8 +181,14 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             return strength, torch.zeros_like(noise)
         kept = given_latent_frames(clip.edit, num_frames)
         strength.view(len(noise), len(kept), -1)[:, kept] = 1
-        clean = encode_clip(self, clip, num_frames, noise.device).to(noise.dtype) if any(kept) else noise
-        return strength, clean * strength
+        return strength, self._clip_tokens(clip, num_frames, noise) * strength if any(kept) else torch.zeros_like(noise)
+
+    def _clip_tokens(self, clip: ClipCondition, num_frames: int, noise: Tensor) -> Tensor:
+        """The clean tokens of a clip, in the render of `num_frames` frames."""
+        latents = encode_clip(self.vae, clip, num_frames, noise.device).to(noise.dtype)
+        latents = self._normalize_latents(latents, self.vae.latents_mean, self.vae.latents_std)
+        tokens: Tensor = self._pack_latents(latents)
+        return tokens
 
     def _encode(self, given: GivenImage, noise: Tensor, num_frames: int) -> _Tokens:
         """Encode an image as image-to-video does. Its frame is counted from the frames that are kept."""

@@ -1,4 +1,4 @@
-"""Encodes what is given, audio and clips, into latents as the pipelines have them: packed and normalized."""
+"""Encodes what is given, audio and clips, into latents as the VAEs have them."""
 
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -47,39 +47,33 @@ def log_mel(samples: "Tensor", sample_rate_hz: int, hop: int, bins: int) -> "Ten
 
 
 def encode_audio(pipe: Any, waveform: Waveform, num_latents: int, device: Any) -> "Tensor":
-    """The packed latents (1, num_latents, channels) of audio, with silence after its end."""
+    """The latents (1, C, num_latents, M) of audio, with silence after its end."""
     import torch
 
     rate, hop, bins = pipe.audio_sampling_rate, pipe.audio_hop_length, pipe.audio_mel_bins
     needed = num_latents * pipe.audio_vae_temporal_compression_ratio * hop
     whole = waveform.resampled(rate).stereo().placed(Fraction(0), Fraction(needed, rate))
     mel = log_mel(torch.from_numpy(whole.samples), rate, hop, bins)
-    latents = pipe.audio_vae.encode(mel[None].to(device, pipe.audio_vae.dtype)).latent_dist.mode().float()
-    packed = pipe._pack_audio_latents(latents[:, :, :num_latents])  # noqa: SLF001
-    normalized: Tensor = pipe._normalize_audio_latents(  # noqa: SLF001
-        packed, pipe.audio_vae.latents_mean, pipe.audio_vae.latents_std
-    )
-    return normalized
+    latents: Tensor = pipe.audio_vae.encode(mel[None].to(device, pipe.audio_vae.dtype)).latent_dist.mode()
+    return latents[:, :, :num_latents]
 
 
-def encode_clip(pipe: Any, given: ClipCondition, num_frames: int, device: Any) -> "Tensor":
-    """The packed latents of a source, in the render of `num_frames` frames, which is 8k+1.
+def encode_clip(vae: Any, given: ClipCondition, num_frames: int, device: Any) -> "Tensor":
+    """The latents (1, C, T, H, W) of a source, in the render of `num_frames` frames, which is 8k+1.
 
     Its first and last frames are repeated where the render goes on. So the frame before each latent of the source is
     the one that the causal encoder expects there.
     """
     import torch
 
-    vae, frames = pipe.vae, given.frames
+    frames = given.frames
     index = np.clip(np.arange(num_frames) - given.edit.source_at, 0, len(frames) - 1)
     height, width = frames.shape[1] * 2 // 3, frames.shape[2]
     pixels = torch.empty((1, 3, num_frames, height, width), dtype=vae.dtype, device=device)
     for start in range(0, num_frames, FRAMES_AT_ONCE):
         part = np.ascontiguousarray(frames[index[start : start + FRAMES_AT_ONCE]])
         pixels[0, :, start : start + len(part)] = planes_to_float(torch.from_numpy(part).to(device))
-    latents = _encode(vae, pixels).float()
-    packed: Tensor = pipe._pack_latents(pipe._normalize_latents(latents, vae.latents_mean, vae.latents_std))  # noqa: SLF001
-    return packed
+    return _encode(vae, pixels)
 
 
 def _encode(vae: Any, pixels: "Tensor") -> "Tensor":
