@@ -9,6 +9,8 @@ The formulas reproduce these counts: LTX-2 (19B) in bfloat16, live tensors, with
 | denoising from an image, one row; two | 2.5; 5.4 GB | 11.5; 23.4 GB |
 | decoding whole | 4.1 GB | 21.5 GB |
 | decoding in tiles | 2.4 GB | 5.0 GB |
+| encoding a clip whole | 4.1 GB | 21.9 GB |
+| encoding a clip in tiles | 2.5 GB | 3.5 GB |
 
 `python -m benchmarks.peak_memory` repeats the count, for each family.
 """
@@ -40,7 +42,7 @@ TILED_BYTES_PER_PIXEL = 9
 AUDIO_TIMESTEP_BYTES_PER_TOKEN = 95_000
 """Per token of the audio that has its own timestep: half of the video's, as is the width of the audio's tokens."""
 AUDIO_TOKENS_PER_S = 25
-ENCODE_BYTES_PER_PIXEL = 60
+ENCODE_BYTES_PER_PIXEL = 81
 """Per pixel of each frame that is encoded at once."""
 ENCODED_BYTES_PER_PIXEL = 6
 """Per pixel of each frame of a given clip: three colors in bfloat16."""
