@@ -76,12 +76,17 @@ def encode_clip(vae: Any, given: ClipCondition, num_frames: int, device: Any) ->
     return _encode(vae, pixels)
 
 
-def _encode(vae: Any, pixels: "Tensor") -> "Tensor":
-    """In tiles, if the whole does not fit on the GPU. Tiling is off afterwards."""
+def needs_tiles(pixels: "Tensor") -> bool:
+    """Whether encoding all of `pixels` (1, 3, T, H, W) at once needs more memory than the GPU has free."""
     _, _, num_frames, height, width = pixels.shape
     needed = encode_bytes(height, width, num_frames) + CUDA_BYTES
-    if pixels.device.type != "cpu" and needed > offload.usable_vram_bytes():
-        use_tiles(vae, height, width)
+    return pixels.device.type == "cuda" and needed > offload.usable_vram_bytes()
+
+
+def _encode(vae: Any, pixels: "Tensor") -> "Tensor":
+    """In tiles, if the whole does not fit on the GPU. Tiling is off afterwards."""
+    if needs_tiles(pixels):
+        use_tiles(vae, *pixels.shape[-2:])
     try:
         latents: Tensor = vae.encode(pixels).latent_dist.mode()
         return latents

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.conditions import NO_CONDITIONS, ClipCondition, Conditions
 from models.fixes import ALL
+from models.ltx2.encode import encode_clip
 from models.ltx2.model import Ltx2Model
 from models.optimizations.selection import ALWAYS_FASTER
 from models.request.edits import Edit
@@ -183,3 +184,20 @@ def test_new_frames_leave_the_audio_as_it_is(model: Ltx2Model) -> None:
     assert np.array_equal(clip.audio, audio().samples)
     silent = model.render(small(**fields()), source(Edit(0, 33, replaces_audio=False), silent=True), ignore)
     assert silent.audio is None
+
+
+def test_a_clip_that_does_not_fit_whole_is_encoded_in_tiles_and_the_next_one_whole(
+    model: Ltx2Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of a decode do not reach the encoding either: they are off after each use."""
+    wide = rgb_to_planes(np.random.default_rng(5).integers(0, 256, (9, 64, 576, 3), dtype=np.uint8))
+    given, vae, sizes = ClipCondition(wide, None, Edit(0, 9)), model._text_to_video.vae, []
+    hook = vae.encoder.register_forward_pre_hook(lambda _encoder, args: sizes.append(args[0].shape[-1]))
+    with torch.no_grad():
+        whole = encode_clip(vae, given, 9, "cpu")
+        monkeypatch.setattr("models.ltx2.encode.needs_tiles", lambda _pixels: True)
+        tiled = encode_clip(vae, given, 9, "cpu")
+    hook.remove()
+    assert sizes == [576, 352, 288]
+    assert tiled.shape == whole.shape
+    assert not vae.use_tiling
