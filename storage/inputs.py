@@ -1,24 +1,23 @@
 """The input file of a task: what was given beside its text. One file, so that it is written atomically.
 
-A whole first image alone is stored as it is. Otherwise the file is a ZIP archive:
-
-- `places.json` and the images by their number;
-- `audio.json` and `audio`, if audio is given;
-- `source.json` and `source`, if a video is given of which a part is made anew.
+A whole first image alone is stored as it is. Otherwise the file is a ZIP archive: the images by their number, `audio`
+and `source`, and a JSON file about them. That is `places.json` if there are only images, and else `inputs.json`: so an
+earlier version fails on what it does not know, and does not render a video without it.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from models.request.edits import Edit
 from models.request.places import FIRST_WHOLE, WHOLE, Place, is_first_image_alone
 
 ZIP = b"PK\x03\x04"
 """How a ZIP archive begins, and no image."""
-PLACES, AUDIO_FACTS, SOURCE_FACTS = "places.json", "audio.json", "source.json"
+PLACES, FACTS = "places.json", "inputs.json"
 AUDIO, SOURCE = "audio", "source"
 
 
@@ -69,15 +68,15 @@ def pack_inputs(inputs: TaskInputs) -> bytes:
     """The content of the input file. Something must be given."""
     if inputs.audio is None and inputs.source is None and is_first_image_alone([each.place for each in inputs.images]):
         return inputs.images[0].content
+    places = [asdict(each.place) for each in inputs.images]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # all parts are compressed already
-        _write_images(archive, inputs.images)
-        if inputs.audio is not None:
-            archive.writestr(AUDIO_FACTS, json.dumps({"strength": inputs.audio.strength}))
-            archive.writestr(AUDIO, inputs.audio.content)
-        if inputs.source is not None:
-            archive.writestr(SOURCE_FACTS, json.dumps(asdict(inputs.source.edit)))
-            archive.writestr(SOURCE, inputs.source.content)
+        if inputs.audio is None and inputs.source is None:
+            archive.writestr(PLACES, json.dumps(places))
+        else:
+            archive.writestr(FACTS, json.dumps({"places": places, **_facts(inputs)}))
+        for name, content in _parts(inputs):
+            archive.writestr(name, content)
     return buffer.getvalue()
 
 
@@ -86,30 +85,38 @@ def unpack_inputs(content: bytes) -> TaskInputs:
     if not content.startswith(ZIP):
         return TaskInputs((InputImage(content),))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        names = set(archive.namelist())
+        if PLACES in archive.namelist():
+            return TaskInputs(_read_images(archive, json.loads(archive.read(PLACES))))
+        facts = json.loads(archive.read(FACTS))
+        audio, source = facts.get(AUDIO), facts.get(SOURCE)
         return TaskInputs(
-            _read_images(archive),
-            _read_audio(archive) if AUDIO in names else None,
-            _read_source(archive) if SOURCE in names else None,
+            _read_images(archive, facts["places"]),
+            None if audio is None else InputAudio(archive.read(AUDIO), float(audio["strength"])),
+            None if source is None else InputSource(archive.read(SOURCE), Edit(**source["edit"])),
         )
 
 
-def _write_images(archive: zipfile.ZipFile, images: Sequence[InputImage]) -> None:
-    places = [{"frame": each.place.frame, "strength": each.place.strength} for each in images]
-    archive.writestr(PLACES, json.dumps(places))
-    for number, each in enumerate(images):
-        archive.writestr(str(number), each.content)
+def _facts(inputs: TaskInputs) -> Mapping[str, Any]:
+    facts: dict[str, Any] = {}
+    if inputs.audio is not None:
+        facts[AUDIO] = {"strength": inputs.audio.strength}
+    if inputs.source is not None:
+        facts[SOURCE] = {"edit": asdict(inputs.source.edit)}
+    return facts
 
 
-def _read_images(archive: zipfile.ZipFile) -> tuple[InputImage, ...]:
-    places = [Place(int(each["frame"]), float(each["strength"])) for each in json.loads(archive.read(PLACES))]
-    return tuple(InputImage(archive.read(str(number)), place) for number, place in enumerate(places))
+def _parts(inputs: TaskInputs) -> Iterator[tuple[str, bytes]]:
+    """The name and the content of each file that was given."""
+    for number, each in enumerate(inputs.images):
+        yield str(number), each.content
+    if inputs.audio is not None:
+        yield AUDIO, inputs.audio.content
+    if inputs.source is not None:
+        yield SOURCE, inputs.source.content
 
 
-def _read_audio(archive: zipfile.ZipFile) -> InputAudio:
-    facts = json.loads(archive.read(AUDIO_FACTS))
-    return InputAudio(archive.read(AUDIO), float(facts["strength"]))
-
-
-def _read_source(archive: zipfile.ZipFile) -> InputSource:
-    return InputSource(archive.read(SOURCE), Edit(**json.loads(archive.read(SOURCE_FACTS))))
+def _read_images(archive: zipfile.ZipFile, places: Sequence[Mapping[str, Any]]) -> tuple[InputImage, ...]:
+    return tuple(
+        InputImage(archive.read(str(number)), Place(int(each["frame"]), float(each["strength"])))
+        for number, each in enumerate(places)
+    )

@@ -14,7 +14,7 @@ from models.waveform import Waveform
 
 def read_audio(content: bytes) -> Waveform:
     """The audio of a FLAC or WAV file. Raises RenderFailed for a file without audio."""
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         audio = _read_audio(container)
     if audio is None:
         raise RenderFailed("the given audio of the task is empty")
@@ -26,12 +26,12 @@ def read_clip(content: bytes) -> tuple[npt.NDArray[np.uint8], Waveform | None]:
 
     Raises RenderFailed for a file without frames.
     """
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         container.streams.video[0].thread_type = "AUTO"
         frames = [frame.to_ndarray(format="yuv420p") for frame in container.decode(video=0)]
     if not frames:
         raise RenderFailed("the given video of the task is empty")
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         return np.stack(frames), _read_audio(container)
 
 

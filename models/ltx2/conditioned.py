@@ -69,6 +69,7 @@ class _Tokens:
 class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffusers has no types
     """Takes its `conditions` as one GivenMedia. Without any, it is text-to-video."""
 
+    audio_scheduler: Any
     _given = NOTHING
     _levels: NoiseLevels
     _frames: tuple[int, Fraction]

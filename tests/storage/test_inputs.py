@@ -1,5 +1,8 @@
 """The input file of a task: what goes in comes out, and a whole first image alone is the file itself."""
 
+import io
+import zipfile
+
 import pytest
 
 from models.request.edits import Edit
@@ -31,3 +34,10 @@ def test_a_whole_first_image_alone_is_stored_as_it_always_was() -> None:
 )
 def test_all_others_come_back_as_they_were(inputs: TaskInputs) -> None:
     assert unpack_inputs(pack_inputs(inputs)) == inputs
+
+
+def test_an_earlier_version_finds_no_places_beside_what_it_does_not_know() -> None:
+    """It reads them first, fails, and so renders no video without its audio."""
+    for inputs in (TaskInputs((InputImage(PNG),), InputAudio(FLAC)), TaskInputs(source=InputSource(MATROSKA, EDIT))):
+        with zipfile.ZipFile(io.BytesIO(pack_inputs(inputs))) as archive, pytest.raises(KeyError):
+            archive.read("places.json")
