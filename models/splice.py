@@ -57,13 +57,12 @@ def _choose_audio(made: Made, conditions: Conditions, request: VideoRequest) -> 
 def splice_frames(made: Bytes | None, given: ClipCondition, num_frames: int) -> Bytes:
     """The result's planes (num_frames, H * 3 / 2, W): those `made` for its window, else the source's.
 
-    `made` are the planes of `given.edit.rendered(num_frames)`. None leaves the source's frames as they are.
+    `made` are the planes of `given.edit.rendered(num_frames)`. None leaves the source's frames as they are. Where it has
+    none, its first or last one is repeated, as the model saw it.
     """
     edit, source = given.edit, given.frames
     first = edit.rendered(num_frames).start
-    spliced = np.empty((num_frames, *source.shape[1:]), np.uint8)
-    own = range(max(0, edit.source_at), min(num_frames, edit.source_at + len(source)))
-    spliced[own.start : own.stop] = source[own.start - edit.source_at : own.stop - edit.source_at]
+    spliced = source[np.clip(np.arange(num_frames) - edit.source_at, 0, len(source) - 1)]
     if made is None:
         return spliced
     weights = _frame_weights(given, num_frames)

@@ -71,6 +71,10 @@ def test_what_was_made_with_a_context_is_at_its_place() -> None:
     assert (found[:38], found[42:]) == ([OLD] * 38, [NEW] * 33)
 
 
+def test_a_source_that_is_too_short_is_continued_with_its_last_frame() -> None:
+    assert levels(splice_frames(flat(50, NEW), given(Edit(0, 20), frames=45), 50))[20:] == [OLD] * 30
+
+
 def test_without_new_frames_all_are_the_source_s() -> None:
     assert levels(splice_frames(None, given(Edit(0, 50, replaces_video=False)), 50)) == [OLD] * 50
 
