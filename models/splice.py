@@ -57,8 +57,8 @@ def _choose_audio(made: Made, conditions: Conditions, request: VideoRequest) -> 
 def splice_frames(made: Bytes | None, given: ClipCondition, num_frames: int) -> Bytes:
     """The result's planes (num_frames, H * 3 / 2, W): those `made` for its window, else the source's.
 
-    `made` are the planes of `given.edit.rendered(num_frames)`. None leaves the source's frames as they are. Where it has
-    none, its first or last one is repeated, as the model saw it.
+    `made` are the planes of `given.edit.rendered(num_frames)`. None leaves the source's frames as they are. Where the
+    source has no frame, its first or last one is repeated, as the model saw it.
     """
     edit, source = given.edit, given.frames
     first = edit.rendered(num_frames).start
