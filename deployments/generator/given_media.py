@@ -26,13 +26,23 @@ def read_clip(content: bytes) -> tuple[npt.NDArray[np.uint8], Waveform | None]:
 
     Raises RenderFailed for a file without frames.
     """
-    with av.open(io.BytesIO(content), "r") as container:
-        container.streams.video[0].thread_type = "AUTO"
-        frames = [frame.to_ndarray(format="yuv420p") for frame in container.decode(video=0)]
-    if not frames:
+    count = _count_frames(content)
+    if not count:
         raise RenderFailed("the given video of the task is empty")
     with av.open(io.BytesIO(content), "r") as container:
-        return np.stack(frames), _read_audio(container)
+        video = container.streams.video[0]
+        video.thread_type = "AUTO"
+        frames = np.empty((count, video.height * 3 // 2, video.width), np.uint8)
+        for number, frame in enumerate(container.decode(video)):
+            frames[number] = frame.to_ndarray(format="yuv420p")
+    with av.open(io.BytesIO(content), "r") as container:
+        return frames, _read_audio(container)
+
+
+def _count_frames(content: bytes) -> int:
+    """The number of frames: one in each packet. Counted first, so that the frames are in memory only once."""
+    with av.open(io.BytesIO(content), "r") as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
 
 
 def _read_audio(container: InputContainer) -> Waveform | None:

@@ -1,6 +1,7 @@
 """What the Generator makes of a task before it renders: the given images, and whether they fit."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from deployments.generator.request_prep import check_memory, load_conditions
 from models.conditions import NO_CONDITIONS, Conditions, GivenTokens, ImageCondition
-from models.errors import DoesNotFit, RenderFailed
+from models.errors import DoesNotFit, RenderFailed, StoreUnavailable
 from models.memory.estimate import estimate_peak
 from models.request.places import LAST, Place
 from models.request.request import RequestLimits
@@ -58,6 +59,18 @@ def test_a_text_has_no_images_and_a_missing_file_is_told(outputs: LocalOutputSto
     assert load_conditions(WAITING, outputs) == NO_CONDITIONS
     with pytest.raises(RenderFailed, match="the input file of the task is missing"):
         load_conditions(FROM_IMAGE, outputs)
+
+
+def test_a_store_that_is_away_is_no_failed_render(outputs: LocalOutputStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Dispatcher then tries again."""
+
+    def away(_key: str) -> Iterator[bytes]:
+        raise StoreUnavailable("the output store does not respond")
+
+    monkeypatch.setattr(outputs, "open", away)
+    with pytest.raises(StoreUnavailable) as raised:
+        load_conditions(FROM_IMAGE, outputs)
+    assert raised.value.retryable
 
 
 def test_images_that_do_not_fit_beside_the_model_are_refused_before_the_render() -> None:
