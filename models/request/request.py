@@ -193,7 +193,7 @@ class RequestLimits(BaseModel):
     max_image_bytes: Annotated[int, Field(ge=1, description="Largest image file, in bytes.")] = 20 * 1024 * 1024
     max_audio_bytes: Annotated[int, Field(ge=1, description="Largest audio file, in bytes.")] = 50 * 1024 * 1024
     max_video_bytes: Annotated[int, Field(ge=1, description="Largest video file, in bytes.")] = 200 * 1024 * 1024
-    max_edited_s: Annotated[
+    max_edit_duration_s: Annotated[
         float,
         Field(
             gt=0,

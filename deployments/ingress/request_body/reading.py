@@ -45,7 +45,7 @@ class ImageNames:
 async def read_json(request: Request, settings: Settings) -> tuple[dict[str, object], None]:
     """Read a JSON object for a route without an image. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _check_kind(request, ONLY_JSON)
-    bounded = _bounded(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
+    bounded = bound_body(request, MAX_FIELDS_BYTES, settings.ingress.body_timeout_s)
     return _parse_object(request, bytes(await _read_all(bounded)), ONLY_JSON), None
 
 
@@ -90,7 +90,7 @@ def _bounded_with_image(request: Request, settings: Settings, allowed: str) -> t
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
     if not is_form:
         _check_kind(request, allowed)
-    return is_form, _bounded(request, _max_body_bytes(settings), settings.ingress.body_timeout_s)
+    return is_form, bound_body(request, _max_body_bytes(settings), settings.ingress.body_timeout_s)
 
 
 async def read_long_json(request: Request, settings: Settings, long_texts: tuple[str, ...]) -> dict[str, object]:
@@ -100,7 +100,7 @@ async def read_long_json(request: Request, settings: Settings, long_texts: tuple
     """
     _check_kind(request, "JSON")
     max_bytes = _max_body_bytes(settings) if long_texts else MAX_FIELDS_BYTES
-    content = await _read_all(_bounded(request, max_bytes, settings.ingress.body_timeout_s))
+    content = await _read_all(bound_body(request, max_bytes, settings.ingress.body_timeout_s))
     if len(content) <= MAX_FIELDS_BYTES:
         return _parse_object(request, bytes(content), "JSON")
     return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON", len(long_texts))
@@ -122,13 +122,13 @@ async def discard_body(request: Request, settings: Settings) -> None:
     """
     max_bytes = _max_body_bytes(settings)
     with contextlib.suppress(PayloadTooLarge, RequestTimeout, InvalidRequest):
-        async for _ in _bounded(request, max_bytes, settings.ingress.body_timeout_s).stream():
+        async for _ in bound_body(request, max_bytes, settings.ingress.body_timeout_s).stream():
             pass
 
 
 async def read_bytes(request: Request, max_bytes: int, max_s: float) -> bytes:
     """Read a whole body of any type. Raises InvalidRequest, PayloadTooLarge, RequestTimeout."""
-    return bytes(await _read_all(_bounded(request, max_bytes, max_s)))
+    return bytes(await _read_all(bound_body(request, max_bytes, max_s)))
 
 
 async def _read_form(
@@ -150,7 +150,7 @@ async def _read_form_images(request: Request, max_image_bytes: int) -> tuple[dic
     try:
         fields = form_fields(form, IMAGES, REPEATED)
         files = [(name, each) for name in IMAGES for each in await form_images(form, name, max_image_bytes)]
-        return _split_places(fields, files)
+        return split_images(fields, files)
     finally:
         await form.close()
 
@@ -160,16 +160,21 @@ def _parse_images(request: Request, content: bytearray, allowed: str) -> tuple[d
         fields = _parse_object(request, bytes(content), allowed)
     else:
         fields = _parse_long(request, content, IMAGES, allowed, MAX_IMAGES)
+    return take_images(fields, IMAGES)
+
+
+def take_images(fields: dict[str, object], names: Collection[str]) -> tuple[dict[str, object], GivenImages]:
+    """Separate images of these names, and their places, from the other fields. Raises InvalidRequest."""
     files: list[tuple[str, bytes | ImageUrl]] = []
-    for name in IMAGES:
+    for name in names:
         value = fields.pop(name, None)
         each = value if name == KEYFRAME and isinstance(value, list) else [value]
         images = [image_in_fields(name, one) for one in each]
         files.extend((name, image) for image in images if image is not None)
-    return _split_places(fields, files)
+    return split_images(fields, files)
 
 
-def _split_places(
+def split_images(
     fields: dict[str, object], files: list[tuple[str, bytes | ImageUrl]]
 ) -> tuple[dict[str, object], GivenImages]:
     """Separate what belongs to the images from the other fields. Raises InvalidRequest for the URL of an image."""
@@ -277,7 +282,7 @@ async def _read_all(request: Request) -> bytearray:
     return content
 
 
-def _bounded(request: Request, max_bytes: int, max_s: float) -> Request:
+def bound_body(request: Request, max_bytes: int, max_s: float) -> Request:
     """Limit the body: PayloadTooLarge once it exceeds `max_bytes`, RequestTimeout after `max_s` seconds."""
     coding = request.headers.get("content-encoding", "")
     if not PACKED.isdisjoint(coding.lower().replace(" ", "").split(",")):

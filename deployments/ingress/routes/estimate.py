@@ -21,6 +21,7 @@ from models.conditions import GivenTokens, tokens_of
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import TINY_MODEL_NAME
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
+from models.request.edits import Edit
 from models.request.json_schema import request_schema
 from models.request.places import Place
 from models.request.request import VideoRequest, parse_request
@@ -48,10 +49,17 @@ class Estimate(BaseModel):
     ]
 
 
-def adjust_to_model(context: AppContext, request: VideoRequest, places: Sequence[Place]) -> tuple[Adjustment, ...]:
+def adjust_to_model(
+    context: AppContext,
+    request: VideoRequest,
+    places: Sequence[Place],
+    *,
+    has_audio: bool = False,
+    edit: Edit | None = None,
+) -> tuple[Adjustment, ...]:
     """Fields of `request` that the served model will override, if the model's profile is known. Blocks on the store.
 
-    `places` are those of the given images.
+    `places` are those of the given images, and `edit` is the part of a given video that is made anew.
 
     Raises DoesNotFit if the free memory that the last Generator measured is too small.
     """
@@ -59,7 +67,10 @@ def adjust_to_model(context: AppContext, request: VideoRequest, places: Sequence
     adjusted = () if profile is None else find_adjustments(request, profile)
     if free_bytes is not None:
         rendered = apply_adjustments(request, adjusted)
-        check_fits(rendered, free_bytes, context.settings.limits, tokens_of(places))
+        if edit is not None:
+            rendered = edit.rendered_request(rendered)
+        given = tokens_of(places, audio=has_audio, edit=edit)
+        check_fits(rendered, free_bytes, context.settings.limits, given)
     return adjusted
 
 
