@@ -48,7 +48,7 @@ def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits, conditio
     """
     request = conditions.rendered_request(task.rendered_request)
     if model.renders_noise_on_cpu:
-        check_tiny_fits(request, free_host_bytes(), limits)
+        check_tiny_fits(request, free_host_bytes(), limits, conditions.tokens)
     if model.free_vram_bytes is not None:
         check_fits(request, model.free_vram_bytes, limits, conditions.tokens)
 

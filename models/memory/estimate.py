@@ -53,6 +53,8 @@ TEXT_KEYS_BYTES = int(2.4 * GB)
 """GPU memory that the optimization `text_kv_cache` holds during a task."""
 TINY_BYTES_PER_PIXEL = 30
 """Host memory per pixel of each frame that the tiny model renders on a CPU: 28 measured, at 109 and 217 megapixels."""
+TINY_CLIP_BYTES_PER_PIXEL = 60
+"""The same where a clip is given, which is encoded in float32: 57 measured, at 19 and 48 megapixels."""
 SHAPE = ("height", "width", "num_frames")
 
 
@@ -213,21 +215,24 @@ def check_fits(
         raise _does_not_fit(request, nearest, "the GPU's memory", needed_bytes, free_bytes)
 
 
-def check_tiny_fits(request: VideoRequest, free_host_bytes: int, limits: RequestLimits) -> None:
+def check_tiny_fits(
+    request: VideoRequest, free_host_bytes: int, limits: RequestLimits, given: GivenTokens = NOTHING_GIVEN
+) -> None:
     """Raise DoesNotFit for a request whose render by the tiny model on a CPU needs more than `free_host_bytes`.
 
     Does not raise if not even the smallest request would fit: then the memory is probably about to be freed.
     """
-    if tiny_bytes(request) <= free_host_bytes:
+    if tiny_bytes(request, given) <= free_host_bytes:
         return
-    nearest = _nearest(request, limits, lambda each: tiny_bytes(each) <= free_host_bytes)
+    nearest = _nearest(request, limits, lambda each: tiny_bytes(each, given) <= free_host_bytes)
     if nearest:
-        raise _does_not_fit(request, nearest, "the host's memory", tiny_bytes(request), free_host_bytes)
+        raise _does_not_fit(request, nearest, "the host's memory", tiny_bytes(request, given), free_host_bytes)
 
 
-def tiny_bytes(request: VideoRequest) -> int:
-    """Host memory for a render by the tiny model on a CPU, which decodes the whole video at once."""
-    return request.height * request.width * request.num_rendered_frames * TINY_BYTES_PER_PIXEL
+def tiny_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
+    """Host memory for a render by the tiny model on a CPU, which encodes and decodes a whole video at once."""
+    per_pixel = TINY_CLIP_BYTES_PER_PIXEL if given.encodes_clip else TINY_BYTES_PER_PIXEL
+    return request.height * request.width * request.num_rendered_frames * per_pixel
 
 
 def _does_not_fit(

@@ -184,6 +184,13 @@ def test_the_tiny_model_s_render_must_fit_into_the_host_s_memory() -> None:
     check_tiny_fits(LARGEST, 1, RequestLimits())
 
 
+def test_a_clip_needs_more_of_the_host_s_memory() -> None:
+    given = tokens_of((), edit=Edit(0, 9))
+    assert tiny_bytes(LARGEST, given) > 1.9 * tiny_bytes(LARGEST)
+    with pytest.raises(DoesNotFit):
+        check_tiny_fits(LARGEST, tiny_bytes(LARGEST), RequestLimits(), given)
+
+
 def test_the_refusal_survives_the_way_between_two_processes() -> None:
     with pytest.raises(DoesNotFit) as refused:
         check_fits(LARGEST, 9 * GB, RequestLimits())
