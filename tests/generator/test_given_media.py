@@ -61,6 +61,18 @@ def test_audio_comes_back_sample_for_sample(container_format: str, channels: int
     assert np.array_equal(wave.samples, samples(channels).astype(np.float32) / 2**15)
 
 
+def test_float_samples_come_back_as_they_are() -> None:
+    floats = np.random.default_rng(5).uniform(-1, 1, (1, 5000)).astype(np.float32)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="wav") as container:
+        stream = container.add_stream("pcm_f32le", rate=RATE_HZ)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(floats, format="flt", layout="mono")
+        frame.sample_rate = RATE_HZ
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert np.array_equal(read_audio(buffer.getvalue()).samples, floats)
+
+
 @pytest.mark.parametrize("channels", [None, 1, 2])
 def test_a_clip_comes_back_plane_for_plane(channels: int | None) -> None:
     audio = None if channels is None else samples(channels)
