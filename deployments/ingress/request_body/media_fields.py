@@ -23,7 +23,15 @@ TAKEN = {
     MediaUse.EXTEND: "MP4, MOV, MKV or WebM",
 }
 EXAMPLE_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
-EXAMPLE_AUDIO = "data:audio/wav;base64,..."
+EXAMPLE_AUDIO = (
+    "data:audio/flac;base64,"
+    "ZkxhQ4AAACIAwADAAAALAAALAfQA8AAAEsB2UfE1fS6cj80r9Hoq1teK//gUCAArAAAA6Vv/+BQIASwAAACFI//4FAgCJQAAADGr"
+    "//gUCAMiAAAAXdP/+BQIBDcAAADYvv/4FAgFMAAAALTG//gUCAY5AAAAAE7/+BQIBz4AAABsNv/4FAgIEwAAAIqR//gUCAkUAAAA"
+    "5un/+BQICh0AAABSYf/4FAgLGgAAAD4Z//gUCAwPAAAAu3T/+BQIDQgAAADXDP/4FAgOAQAAAGOE//gUCA8GAAAAD/z/+BQIEFsA"
+    "AAAuz//4FAgRXAAAAEK3//gUCBJVAAAA9j//+BQIE1IAAACaR//4FAgURwAAAB8q//gUCBVAAAAAc1L/+BQIFkkAAADH2v/4FAgX"
+    "TgAAAKui//gUCBhjAAAATQU="
+)
+"""0.6 s of silence."""
 PROMPT = "A singer on a small stage in warm light, close-up."
 
 
@@ -33,7 +41,7 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
     kept = {name: each for name, each in schema["properties"].items() if name not in left_out}
     schema = {**schema, "properties": {**kept, **_fields(use, limits)}}
     about = _about(use, limits)
-    form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=_example(use, {}))
+    form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=_example(use))
     text = {"type": "string", "description": f"{about} As a data url: `data:...;base64,...`."}
     properties = {**schema["properties"], use.file_field: text}
     if use is MediaUse.A2V:
@@ -42,7 +50,7 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
         properties |= _images({"type": "string"})
     required = [*schema["required"], AUDIO] if use is MediaUse.A2V else schema["required"]
     in_json = {**schema, "properties": properties, "required": required}
-    return form | json_body(in_json, _example(use, {"audio": EXAMPLE_AUDIO} if use is MediaUse.A2V else {}))
+    return form | json_body(in_json, {**_example(use), **_example_file(use)})
 
 
 AUDIO = MediaUse.A2V.file_field
@@ -54,11 +62,18 @@ def _about(use: MediaUse, limits: RequestLimits) -> str:
     return f"The video: {TAKEN[use]}, of at most {limits.max_video_bytes} bytes. Or name a `{SOURCE_TASK}`."
 
 
-def _example(use: MediaUse, more: Mapping[str, object]) -> dict[str, object]:
-    if use is MediaUse.A2V:
-        return {"prompt": PROMPT, "height": 512, "width": 768, **more}
-    window = {edits.START_TIME: 1, edits.DURATION: 2} if use is MediaUse.RETAKE else {edits.DURATION: 3}
-    return {"prompt": PROMPT, SOURCE_TASK: EXAMPLE_ID, **window, **more}
+def _example(use: MediaUse) -> dict[str, object]:
+    match use:
+        case MediaUse.A2V:
+            return {"prompt": PROMPT, "height": 512, "width": 768}
+        case MediaUse.RETAKE:
+            return {"prompt": PROMPT, edits.START_TIME: 0, edits.DURATION: 1}
+        case MediaUse.EXTEND:
+            return {"prompt": PROMPT, edits.DURATION: 3}
+
+
+def _example_file(use: MediaUse) -> dict[str, object]:
+    return {use.file_field: EXAMPLE_AUDIO} if use is MediaUse.A2V else {SOURCE_TASK: EXAMPLE_ID}
 
 
 def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
