@@ -109,6 +109,25 @@ def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limit
     return ReadMedia(request, adjusted, source=InputSource(target.read_bytes(), edit))
 
 
+def estimated_edit(
+    use: MediaUse, sent: Mapping[str, object], request: VideoRequest, limits: RequestLimits
+) -> Edit | None:
+    """The edit of a result like `request`, from the fields of a use alone. Raises InvalidRequest."""
+    fields, rate = parse_media_fields(use, sent, limits), request.exact_frame_rate
+    if use is MediaUse.A2V:
+        return None
+    if use is MediaUse.RETAKE:
+        edit = edits.retake(request.num_frames, rate, fields.start_s, fields.duration_s, mode=fields.retake_mode)
+        return _with_context_that_fits(edit, request, limits)
+    added_s = fields.duration_s or 0.0
+    source_frames = request.num_frames - round(added_s * rate)
+    if source_frames < 1:
+        most_s = _shown(float((request.num_frames - 1) / rate))
+        raise InvalidRequest(DURATION, added_s, f"at most {most_s} s, less than the result of num_frames")
+    edit, _ = edits.extend(source_frames, rate, added_s, fields.extend_mode, fields.context_s)
+    return _with_context_that_fits(edit, request, limits)
+
+
 def _read_audio(
     given: GivenMedia, fields: MediaFields, job: AudioJob, request: VideoRequest, limits: RequestLimits
 ) -> ReadMedia:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from models.errors import InvalidRequest
 from models.request import edits
+from models.request.loose_values import is_blank
 
 SOURCE_TASK = "source_task"
 """The field that names a completed task in place of a file."""
@@ -41,6 +43,8 @@ class MediaUse(StrEnum):
         return ("num_frames", "length") if self is MediaUse.A2V else OF_THE_VIDEO
 
 
+USE = "use"
+"""The field of an estimate that says which submit is meant."""
 USE_FIELDS = {
     MediaUse.A2V: (AUDIO_START, DURATION, AUDIO_STRENGTH),
     MediaUse.RETAKE: (edits.START_TIME, edits.DURATION, edits.MODE),
@@ -64,6 +68,18 @@ class GivenMedia:
         """Tells different files, tasks and fields apart."""
         told = json.dumps([self.use, self.content_digest, self.task_id, sorted(self.fields.items())], default=str)
         return hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()
+
+
+def take_use(fields: dict[str, object]) -> tuple[MediaUse | None, dict[str, object]]:
+    """Take the use that an estimate is for, and the fields of that use, from the fields. Raises InvalidRequest."""
+    value = fields.pop(USE, None)
+    if is_blank(value):
+        return None, {}
+    try:
+        use = MediaUse(str(value))
+    except ValueError:
+        raise InvalidRequest(USE, value, f"one of {', '.join(MediaUse)}") from None
+    return use, {name: fields.pop(name) for name in use.fields if name in fields}
 
 
 def split_media_fields(use: MediaUse, fields: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

@@ -9,6 +9,7 @@ from deployments.ingress.request_body.given_media import (
     DURATION,
     OF_THE_VIDEO,
     SOURCE_TASK,
+    USE,
     MediaUse,
 )
 from deployments.ingress.request_body.openapi import form_body, json_body
@@ -100,6 +101,16 @@ def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
         edits.MODE: _choice(ExtendMode, ExtendMode.END, "At which end the new part is."),
         edits.CONTEXT: _seconds("Seconds of the video that the model sees. Left out: as many as fit."),
     }
+
+
+def estimate_fields(limits: RequestLimits) -> dict[str, Any]:
+    """The properties of an estimate for a use."""
+    about = "The submit that is meant, if it is not that of a text or of images. Size and length are the result's."
+    use = {"type": "string", "enum": [str(each) for each in MediaUse], "description": about}
+    fields = _fields(MediaUse.EXTEND, limits) | _fields(MediaUse.RETAKE, limits)
+    mode = {"type": "string", "enum": [*RetakeMode, *ExtendMode], "description": "As in a retake or an extend."}
+    fields[edits.DURATION] = _seconds("Seconds that are made anew, or that are new. An extend needs it.")
+    return {USE: use, **{name: each for name, each in fields.items() if name != SOURCE_TASK}, edits.MODE: mode}
 
 
 def _images(kind: Mapping[str, str]) -> dict[str, Any]:
