@@ -10,7 +10,7 @@ Two of its methods are replaced. Its denoising loop is used as it is: for each t
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -45,11 +45,15 @@ class GivenImage:
 
 @dataclass(frozen=True)
 class GivenMedia:
-    """What the pipeline is given: images, audio for the whole video, and a clip in the frames of this render."""
+    """What the pipeline is given: images, audio for the whole video, and a clip in the frames of this render.
+
+    `report` is called before all of it is encoded.
+    """
 
     images: Sequence[GivenImage] = ()
     audio: AudioCondition | None = None
     clip: ClipCondition | None = None
+    report: Callable[[], None] = lambda: None
 
 
 NOTHING = GivenMedia()
@@ -114,6 +118,7 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         noise = self._pack_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
         self._given = conditions[0] if conditions else NOTHING
         self._frames = num_frames, Fraction(frame_rate)
+        self._given.report()
         given = [self._encode(each, noise, num_frames) for each in self._given.images]
         source = self._encode_clip(noise, num_frames)
         kept = _keep(

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,7 +169,9 @@ def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) 
     return {"image": compress_image(image, width, height, text_encoder), "image_crf": ALREADY_COMPRESSED}
 
 
-def condition_arguments(conditions: Conditions, request: VideoRequest, text_encoder: Any) -> dict[str, Any]:
+def condition_arguments(
+    conditions: Conditions, request: VideoRequest, text_encoder: Any, report: ReportProgress
+) -> dict[str, Any]:
     """The arguments of the pipeline that keeps what is given (see models/ltx2/conditioned.py)."""
     from models.ltx2.conditioned import GivenImage, GivenMedia
 
@@ -178,4 +181,5 @@ def condition_arguments(conditions: Conditions, request: VideoRequest, text_enco
         )
         for each in conditions.images
     ]
-    return {"conditions": GivenMedia(images, conditions.audio, conditions.clip)}
+    started = partial(report, Progress(Stage.DENOISING, encodes_given=True))
+    return {"conditions": GivenMedia(images, conditions.audio, conditions.clip, started)}

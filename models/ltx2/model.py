@@ -208,7 +208,7 @@ class Ltx2Model:
         free_pinned_memory()
 
     def _denoise(self, request: VideoRequest, conditions: Conditions, report: ReportProgress) -> Latents:
-        pipe, given = self._choose_pipeline(request, conditions)
+        pipe, given = self._choose_pipeline(request, conditions, report)
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
@@ -219,14 +219,16 @@ class Ltx2Model:
         optimizations.clear_caches(pipe.transformer)  # decoding can use the memory
         return latents
 
-    def _choose_pipeline(self, request: VideoRequest, conditions: Conditions) -> tuple[Any, dict[str, Any]]:
+    def _choose_pipeline(
+        self, request: VideoRequest, conditions: Conditions, report: ReportProgress
+    ) -> tuple[Any, dict[str, Any]]:
         """The pipeline for what is given, and its arguments for that."""
         if conditions.are_none:
             return self._text_to_video, {}
         if (first := conditions.first_image_alone) is not None:
             pipe = self._image_to_video
             return pipe, image_arguments(first, request.width, request.height, pipe.text_encoder)
-        return self._conditioned, condition_arguments(conditions, request, self._conditioned.text_encoder)
+        return self._conditioned, condition_arguments(conditions, request, self._conditioned.text_encoder, report)
 
     def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
         """Make a streamed text encoder read both texts in one pass, if both are new."""

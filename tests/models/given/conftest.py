@@ -61,7 +61,7 @@ def by_conditioned_pipeline(model: Ltx2Model, conditions: Conditions, **fields: 
     """Also where the model would choose another pipeline."""
     request, pipe = adjusted(model, **fields), model._conditioned
     with model.prompt_cache.inputs_for(request) as text:
-        given = condition_arguments(conditions, request, pipe.text_encoder)
+        given = condition_arguments(conditions, request, pipe.text_encoder, ignore)
         return denoise(pipe, model.profile, request, {**text, **given}, ignore)
 
 

@@ -13,6 +13,7 @@ from models.fixes import ALL
 from models.ltx2.encode import encode_clip
 from models.ltx2.model import Ltx2Model
 from models.optimizations.selection import ALWAYS_FASTER
+from models.progress import Progress, Stage
 from models.request.edits import Edit
 from models.waveform import Waveform
 from models.yuv import rgb_to_planes, to_rgb
@@ -201,3 +202,16 @@ def test_a_clip_that_does_not_fit_whole_is_encoded_in_tiles_and_the_next_one_who
     assert sizes == [576, 352, 288]
     assert tiled.shape == whole.shape
     assert not vae.use_tiling
+
+
+def test_the_encoding_is_reported_before_it_begins(model: Ltx2Model) -> None:
+    """So a task that was canceled ends there."""
+    told: list[object] = []
+    hook = model._text_to_video.vae.encoder.register_forward_pre_hook(lambda *_: told.append("encoder"))
+    model.render(small(**fields()), source(Edit(10, 16)), told.append)
+    hook.remove()
+    before, after = told[: told.index("encoder")], told[told.index("encoder") + 1 :]
+    assert before[-1] == Progress(Stage.DENOISING, encodes_given=True)
+    assert after[0] == Progress(Stage.DENOISING)
+    model.render(small(), NO_CONDITIONS, told.append)
+    assert told.count(before[-1]) == 1
