@@ -10,7 +10,7 @@ import httpx
 
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
-from ltx2_client.operations import Image, Images, Keyframe, Options
+from ltx2_client.operations import Image, Images, Keyframe, Options, Source
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 
@@ -48,11 +48,15 @@ class AsyncClient:
         image: Image | None = None,
         end_image: Image | None = None,
         keyframes: Sequence[Keyframe] = (),
+        source_task: str | None = None,
         on_progress: operations.OnProgress | None = None,
         **options: Unpack[Options],
     ) -> Task:
-        """Make a video and save it as `target`. `image` becomes its first frame, `end_image` its last."""
-        images = Images(image, end_image, keyframes)
+        """Make a video and save it as `target`. `image` becomes its first frame, `end_image` its last.
+
+        `source_task` takes the last frame of a completed task in place of `image`.
+        """
+        images = Images(image, end_image, keyframes, source_task)
         operation = operations.generate(
             prompt,
             Path(target),
@@ -70,14 +74,67 @@ class AsyncClient:
         image: Image | None = None,
         end_image: Image | None = None,
         keyframes: Sequence[Keyframe] = (),
+        source_task: str | None = None,
         key: str | None = None,
         **options: Unpack[Options],
     ) -> Submitted:
         """Submit a task. A second submit with the same `key` and the same request returns the same task."""
-        images = Images(image, end_image, keyframes)
+        images = Images(image, end_image, keyframes, source_task)
         return await self._run(
             operations.submit(prompt, images, options, key or operations.new_idempotency_key(), self._retry_policy)
         )
+
+    async def audio_to_video(
+        self,
+        prompt: str,
+        audio: Image,
+        *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        audio_start: float | None = None,
+        duration: float | None = None,
+        audio_strength: float | None = None,
+        key: str | None = None,
+        **options: Unpack[Options],
+    ) -> Submitted:
+        """Submit a task whose video follows an audio file, which is in the MP4. Times are in seconds."""
+        fields = {"audio_start": audio_start, "duration": duration, "audio_strength": audio_strength}
+        source = Source(operations.AUDIO_TO_VIDEO, audio, fields=fields, images=Images(image, end_image))
+        return await self._submit_source(prompt, source, options, key)
+
+    async def retake(
+        self,
+        prompt: str,
+        *,
+        video: Image | None = None,
+        source_task: str | None = None,
+        start_time: float | None = None,
+        duration: float | None = None,
+        mode: operations.RetakeMode = "replace_audio_and_video",
+        key: str | None = None,
+        **options: Unpack[Options],
+    ) -> Submitted:
+        """Submit a task that makes a part of a video anew: of a file, or of a completed task. Times are in seconds."""
+        fields = {"start_time": start_time, "duration": duration, "mode": mode}
+        source = Source(operations.RETAKE, video, source_task, fields)
+        return await self._submit_source(prompt, source, options, key)
+
+    async def extend(
+        self,
+        prompt: str,
+        duration: float,
+        *,
+        video: Image | None = None,
+        source_task: str | None = None,
+        mode: operations.ExtendMode = "end",
+        context: float | None = None,
+        key: str | None = None,
+        **options: Unpack[Options],
+    ) -> Submitted:
+        """Submit a task that makes a video `duration` seconds longer: a file, or that of a completed task."""
+        fields = {"duration": duration, "mode": mode, "context": context}
+        source = Source(operations.EXTEND, video, source_task, fields)
+        return await self._submit_source(prompt, source, options, key)
 
     async def estimate(
         self,
@@ -128,6 +185,10 @@ class AsyncClient:
     async def health(self) -> Health:
         """Get the health of the server. Sends one request, without retries."""
         return await self._run(operations.health())
+
+    async def _submit_source(self, prompt: str, source: Source, options: Options, key: str | None) -> Submitted:
+        key = key or operations.new_idempotency_key()
+        return await self._run(operations.submit_source(prompt, source, options, key, self._retry_policy))
 
     async def _run(self, operation: Operation[Result]) -> Result:
         came: Response | NoResponse | None = None

@@ -5,9 +5,10 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -68,7 +69,8 @@ def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
         arguments = parser().parse_args(argv)
     except SystemExit as end:  # after --help, or after argparse wrote an error to stderr
         return WRONG_USE if end.code else OK
-    commands = {"generate": _generate, "tasks": _tasks, "download": _download, "cancel": _cancel, "health": _health}
+    others = {"tasks": _tasks, "download": _download, "cancel": _cancel, "health": _health}
+    commands = {**dict.fromkeys(SUBMITS, _generate), **others}
     with Client(getattr(arguments, "server", None), poll_interval_s=POLL_INTERVAL_S) as client:
         return commands[arguments.command](client, arguments, console)
 
@@ -121,8 +123,37 @@ def _generate(client: Client, arguments: argparse.Namespace, console: Console) -
 
 
 def _submit(client: Client, arguments: argparse.Namespace, key: str) -> Submitted:
-    images = {"image": arguments.image, "end_image": arguments.end_image, "keyframes": arguments.keyframe}
-    return client.submit(arguments.prompt, **images, key=key, **options(arguments))
+    return SUBMITS[arguments.command](client, arguments, {"key": key, **options(arguments)})
+
+
+def _submit_images(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
+    images = {"image": given.image, "end_image": given.end_image, "keyframes": given.keyframe}
+    return client.submit(given.prompt, **images, source_task=given.source_task, **more)
+
+
+def _submit_audio(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
+    images = {"image": given.image, "end_image": given.end_image}
+    use = {name: getattr(given, name) for name in ("audio_start", "duration", "audio_strength")}
+    return client.audio_to_video(given.prompt, given.audio, **images, **use, **more)
+
+
+def _submit_retake(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
+    use = {name: getattr(given, name) for name in ("video", "source_task", "start_time", "duration", "mode")}
+    return client.retake(given.prompt, **use, **more)
+
+
+def _submit_extend(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
+    use = {name: getattr(given, name) for name in ("video", "source_task", "duration", "mode", "context")}
+    return client.extend(given.prompt, **use, **more)
+
+
+SUBMITS: Mapping[str, Callable[[Client, argparse.Namespace, Mapping[str, Any]], Submitted]] = {
+    "generate": _submit_images,
+    "a2v": _submit_audio,
+    "retake": _submit_retake,
+    "extend": _submit_extend,
+}
+"""The commands that make a video, and how each submits its task."""
 
 
 def _announce(submitted: Submitted, console: Console) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from ltx2_client.operations import File, Keyframe, Options
+from ltx2_client.operations import ExtendMode, File, Keyframe, Options, RetakeMode
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=about, description=about, parents=[server])
 
     _add_generate(command("generate", "Make a video and save it. Ctrl-C cancels the task."))
+    _add_audio_to_video(command("a2v", "Make a video that follows an audio file, and save it."))
+    _add_retake(command("retake", "Make a part of a video anew, and save the whole."))
+    _add_extend(command("extend", "Make a video longer, and save the whole."))
     tasks = command("tasks", "List tasks, newest first.")
     tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
@@ -71,11 +74,9 @@ def options(arguments: argparse.Namespace) -> Options:
 
 
 def _add_generate(generate: argparse.ArgumentParser) -> None:
-    generate.add_argument("prompt", help="what the video shows and how it sounds")
-    generate.add_argument(
-        "-i", "--image", type=Path, help="an image that the video begins with: JPEG, PNG, WebP, GIF, HEIC or AVIF"
-    )
-    generate.add_argument("--end-image", type=Path, metavar="FILE", help="an image that the video ends with")
+    _add_prompt(generate)
+    _add_end_images(generate)
+    _add_source_task(generate, "a completed task whose last frame the video begins with, in place of --image")
     generate.add_argument(
         "--keyframe",
         action=_AddKeyframe,
@@ -85,10 +86,67 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
         help="an image for a frame between, and its place: a frame (0 is the first, -1 the last) or seconds, such as "
         "1.5s; 1.5s@0.5 gives it with half the strength. May be repeated",
     )
-    generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
+    _add_options(generate)
+
+
+def _add_audio_to_video(command: argparse.ArgumentParser) -> None:
+    _add_prompt(command)
+    command.add_argument("audio", type=Path, metavar="AUDIO", help="WAV, MP3, M4A, AAC, OGG, Opus or FLAC")
+    _add_end_images(command)
+    _add_number(command, "--audio-start", "where in the audio the video begins, in seconds")
+    _add_number(command, "--duration", "seconds of the video (default: the rest of the audio)")
+    _add_number(command, "--audio-strength", "how strongly the audio is given, from 0 to 1; 1 keeps it as it is")
+    _add_options(command)
+
+
+def _add_retake(command: argparse.ArgumentParser) -> None:
+    _add_prompt(command)
+    _add_video(command)
+    _add_number(command, "--start-time", "where the new part begins, in seconds")
+    _add_number(command, "--duration", "seconds that are made anew (default: up to the end)")
+    command.add_argument("--mode", choices=get_args(RetakeMode), default="replace_audio_and_video", help="what is new")
+    _add_options(command)
+
+
+def _add_extend(command: argparse.ArgumentParser) -> None:
+    _add_prompt(command)
+    _add_video(command)
+    _add_number(command, "--duration", "seconds of new video", required=True)
+    command.add_argument("--mode", choices=get_args(ExtendMode), default="end", help="where the new part is")
+    _add_number(command, "--context", "seconds of the video that the model sees (default: as many as fit)")
+    _add_options(command)
+
+
+def _add_prompt(command: argparse.ArgumentParser) -> None:
+    command.add_argument("prompt", help="what the video shows and how it sounds")
+
+
+def _add_end_images(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-i", "--image", type=Path, help="an image that the video begins with: JPEG, PNG, WebP, GIF, HEIC or AVIF"
+    )
+    command.add_argument("--end-image", type=Path, metavar="FILE", help="an image that the video ends with")
+
+
+def _add_source_task(command: argparse.ArgumentParser, about: str) -> None:
+    command.add_argument("--source-task", metavar="ID", help=about)
+
+
+def _add_video(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--video", type=Path, metavar="FILE", help="the video: MP4, MOV, MKV or WebM")
+    _add_source_task(command, "a completed task, in place of --video")
+
+
+def _add_number(command: argparse.ArgumentParser, flag: str, about: str, *, required: bool = False) -> None:
+    command.add_argument(flag, type=_finite, metavar="N", required=required, help=about)
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    """Add the parameters that every submit has, and where to save the video."""
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
     for name, hint in get_type_hints(Options).items():
         flag = "--" + name.replace("_", "-")
-        generate.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=HELP[name], **_takes(name, hint))
+        command.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=HELP[name], **_takes(name, hint))
 
 
 class _AddKeyframe(argparse.Action):

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
@@ -51,6 +51,8 @@ class Options(TypedDict, total=False):
 
 
 Image = str | Path | bytes
+RetakeMode = Literal["replace_audio_and_video", "replace_video", "replace_audio"]
+ExtendMode = Literal["end", "start"]
 File = Literal["video", "poster", "audio", "last_frame", "thumbnail", "spritesheet", "webm", "mov", "gif"]
 
 
@@ -74,11 +76,13 @@ class Images:
     image: Image | None = None
     end_image: Image | None = None
     keyframes: Sequence[Keyframe] = ()
+    source_task: str | None = None
+    """A completed task whose last frame is the first one, in place of `image`."""
 
     @property
     def given(self) -> bool:
         """Whether there is any image."""
-        return self.image is not None or self.end_image is not None or bool(self.keyframes)
+        return any((self.image is not None, self.end_image is not None, self.keyframes, self.source_task is not None))
 
     def files(self) -> list[tuple[str, tuple[str, bytes]]]:
         """The files of a form, with their fields. Raises UsageError."""
@@ -86,12 +90,39 @@ class Images:
         named = [*ends, *(("keyframe", each.image) for each in self.keyframes)]
         return [(field, _file(image)) for field, image in named if image is not None]
 
-    def form(self) -> dict[str, list[str]]:
-        """The fields of a form that say where the keyframes belong."""
+    def fields(self) -> dict[str, object]:
+        """The fields beside the files: the source, and where the keyframes belong."""
+        source: dict[str, object] = {} if self.source_task is None else {"source_task": self.source_task}
         if not self.keyframes:
-            return {}
+            return source
         strengths = [str(each.strength) for each in self.keyframes]
-        return {"keyframe_at": [str(each.at) for each in self.keyframes], "keyframe_strength": strengths}
+        return {**source, "keyframe_at": [str(each.at) for each in self.keyframes], "keyframe_strength": strengths}
+
+
+AUDIO_TO_VIDEO, RETAKE, EXTEND = "async_a2v", "async_retake", "async_extend"
+"""The ends of the routes that take audio or a video."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The audio or the video that a task begins with: a file, or a completed task on the server.
+
+    `fields` say how it is used. Those that are None are left to the server.
+    """
+
+    route: str
+    file: Image | None = None
+    source_task: str | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+    images: Images = Images()  # frozen
+
+    def post(self, fields: Mapping[str, object]) -> Request:
+        """The request of a submit with these parameters. Raises UsageError."""
+        own = {"source_task": self.source_task, **self.fields}
+        fields = {**fields, **{name: value for name, value in own.items() if value is not None}}
+        name = "audio" if self.route == AUDIO_TO_VIDEO else "video"
+        file = [] if self.file is None else [(name, _file(self.file))]
+        return _post(f"/v1/video/{self.route}", fields, [*file, *self.images.files()])
 
 
 ENHANCE_TIMEOUT_S = 150.0
@@ -109,7 +140,17 @@ def new_idempotency_key() -> str:
 def submit(prompt: str, images: Images, options: Options, key: str, retry_policy: RetryPolicy) -> Operation[Submitted]:
     """Submit a task. `key` makes it safe to repeat the request while the server does not answer."""
     path = "/v1/video/async_i2v" if images.given else "/v1/video/async_t2v"
-    call = _post(path, {"prompt": prompt, **options}, images)
+    return (yield from _submit(_post_images(path, prompt, images, options), options, key, retry_policy))
+
+
+def submit_source(
+    prompt: str, source: Source, options: Options, key: str, retry_policy: RetryPolicy
+) -> Operation[Submitted]:
+    """Submit a task that begins with audio or a video. `key` as in `submit`."""
+    return (yield from _submit(source.post({"prompt": prompt, **options}), options, key, retry_policy))
+
+
+def _submit(call: Request, options: Options, key: str, retry_policy: RetryPolicy) -> Operation[Submitted]:
     timeout_s = ENHANCE_TIMEOUT_S if options.get("enhance_prompt") else None
     call = replace(call, headers={"Idempotency-Key": key}, timeout_s=timeout_s)
     return _parse(Submitted, (yield from send_with_retry(call, retry_policy)))
@@ -117,13 +158,13 @@ def submit(prompt: str, images: Images, options: Options, key: str, retry_policy
 
 def estimate(prompt: str, images: Images, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
     """Estimate memory and duration of a task. Creates no task."""
-    call = _post("/v1/video/estimate", {"prompt": prompt, **options}, images)
+    call = _post_images("/v1/video/estimate", prompt, images, options)
     return _parse(Estimate, (yield from send_with_retry(call, retry_policy)))
 
 
 def enhance(prompt: str, images: Images, options: Options, retry_policy: RetryPolicy) -> Operation[EnhancedPrompt]:
     """Let the server's language model rewrite a prompt. Creates no task."""
-    call = replace(_post("/v1/video/enhance", {"prompt": prompt, **options}, images), timeout_s=ENHANCE_TIMEOUT_S)
+    call = replace(_post_images("/v1/video/enhance", prompt, images, options), timeout_s=ENHANCE_TIMEOUT_S)
     return _parse(EnhancedPrompt, (yield from send_with_retry(call, retry_policy)))
 
 
@@ -236,16 +277,20 @@ def check_target(target: Path) -> None:
         raise UsageError(f"{target.parent} is not writable")
 
 
-def _post(path: str, fields: Mapping[str, object], images: Images) -> Request:
-    """A body of fields: JSON, or a form with the images. Raises UsageError."""
-    if files := images.files():
-        return Request("POST", path, form=_form(fields) | images.form(), files=files)
+def _post_images(path: str, prompt: str, images: Images, options: Options) -> Request:
+    return _post(path, {"prompt": prompt, **options, **images.fields()}, images.files())
+
+
+def _post(path: str, fields: Mapping[str, object], files: Sequence[tuple[str, tuple[str, bytes]]]) -> Request:
+    """A body of fields: JSON, or a form with the files."""
+    if files:
+        return Request("POST", path, form=_form(fields), files=files)
     return Request("POST", path, json=fields)
 
 
 def _form(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
     """Convert form fields to text. None, which only `seed` may have, becomes the empty text."""
-    return {name: _form_text(value) for name, value in fields.items()}
+    return {name: value if isinstance(value, list) else _form_text(value) for name, value in fields.items()}
 
 
 def _form_text(value: object) -> str:
