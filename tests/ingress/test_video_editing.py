@@ -4,8 +4,10 @@ import io
 
 import numpy as np
 import pytest
+from av.video.reformatter import ColorTrc
 from PIL import Image
 
+from models.request.adjustments import made_at_submit
 from models.request.edits import Edit
 from storage.inputs import TaskInputs, unpack_inputs
 from storage.tasks import State
@@ -173,3 +175,18 @@ def test_the_synchronous_routes_wait_for_the_video(box, video):
     with completing(box):
         answer = post(box, "retake", video)
         assert (answer.status_code, answer.json()["status"]) == (200, "completed"), answer.text
+
+
+def test_hdr_is_told_and_changes_no_field(box):
+    answer = post(box, "async_retake", video_file(FRAMES[:10], trc=ColorTrc.SMPTE2084))
+    (told,) = answer.json()["adjusted"]
+    assert (told["field"], told["given"], told["used"]) == ("video", "HDR", "SDR")
+    task = box.row(answer.json()["task_id"])
+    assert task.rendered_request == task.request
+    assert made_at_submit(task.adjustments) == task.adjustments
+
+
+def test_a_video_of_too_few_frames_is_refused(box):
+    answer = post(box, "async_retake", video_file(FRAMES[:3]))
+    assert (answer.status_code, answer.json()["field"]) == (422, "video")
+    assert post(box, "async_extend", video_file(FRAMES[:3]), duration=1).status_code == 200
