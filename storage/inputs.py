@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from models.request.edits import Edit
 from models.request.places import FIRST_WHOLE, WHOLE, Place, is_first_image_alone
@@ -68,16 +68,21 @@ def pack_inputs(inputs: TaskInputs) -> bytes:
     """The content of the input file. Something must be given."""
     if inputs.audio is None and inputs.source is None and is_first_image_alone([each.place for each in inputs.images]):
         return inputs.images[0].content
-    places = [asdict(each.place) for each in inputs.images]
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # all parts are compressed already
+    write_archive(inputs, buffer)
+    return buffer.getvalue()
+
+
+def write_archive(inputs: TaskInputs, target: BinaryIO) -> None:
+    """Write the input file of a task that has more than a whole first image, without another copy in memory."""
+    places = [asdict(each.place) for each in inputs.images]
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # all parts are compressed already
         if inputs.audio is None and inputs.source is None:
             archive.writestr(PLACES, json.dumps(places))
         else:
             archive.writestr(FACTS, json.dumps({"places": places, **_facts(inputs)}))
         for name, content in _parts(inputs):
             archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def unpack_inputs(content: bytes) -> TaskInputs:

@@ -2,8 +2,10 @@
 
 import hashlib
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from fastapi import Request
 
@@ -18,7 +20,7 @@ from deployments.observability.metrics.definitions import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.request import VideoRequest, draws_seed, parse_request
-from storage.inputs import NO_INPUTS, TaskInputs, pack_inputs
+from storage.inputs import NO_INPUTS, TaskInputs, pack_inputs, write_archive
 from storage.outputs.store import input_key
 from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
@@ -95,7 +97,7 @@ def submit_new(
         None if media is None else media.source,
     )
     adjusted = _adjust_to_model(context, request, inputs)
-    context.outputs.put(key, pack_inputs(inputs))
+    _store_inputs(context, key, inputs)
     try:
         adjustments = (*new.adjustments, *adjusted)
         task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjustments), inputs)
@@ -110,7 +112,8 @@ def submit_new(
 def _new_task(context: AppContext, submission: Submission) -> NewTask:
     """Build the task from its fields, before its images are read. Raises VideoError if the server refuses it."""
     settings = context.settings
-    request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
+    decided = {} if submission.media is None else submission.media.placeholders(settings.limits)
+    request = check_webhook(parse_request({**submission.fields, **decided}, settings.limits), settings.webhooks)
     submission.given.parse_places(request)
     if submission.media is not None:
         parse_media_fields(submission.media.use, submission.media.fields, settings.limits)
@@ -123,6 +126,18 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
         owner=submission.owner,
         context=submission.context,
     )
+
+
+def _store_inputs(context: AppContext, key: str, inputs: TaskInputs) -> None:
+    """Write the input file. That of a video goes through a temporary file, because it has up to MAX_WRITTEN_BYTES."""
+    if inputs.source is None:
+        context.outputs.put(key, pack_inputs(inputs))
+        return
+    with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
+        packed = Path(folder, "inputs")
+        with packed.open("wb") as file:
+            write_archive(inputs, file)
+        context.outputs.put(key, packed)
 
 
 def _adjust_to_model(context: AppContext, request: VideoRequest, inputs: TaskInputs) -> tuple[Adjustment, ...]:

@@ -20,7 +20,8 @@ ENHANCED = "a language model rewrote it, as enhance_prompt asks"
 FROM_AUDIO = "the length follows from the audio"
 FROM_VIDEO = "the result has the size, the rate and the length of the video"
 WITHIN_BOUNDS = "the nearest that the model can render within the limits"
-AT_SUBMIT = (ENHANCED, FROM_AUDIO, FROM_VIDEO, WITHIN_BOUNDS)
+HDR_TO_SDR = "the model renders standard dynamic range, and colors may look paler"
+AT_SUBMIT = (ENHANCED, FROM_AUDIO, FROM_VIDEO, WITHIN_BOUNDS, HDR_TO_SDR)
 """Reasons for what the request of a task has already."""
 OWN_DEFAULT = "it was left out, and this is the model's own default"
 

@@ -13,15 +13,16 @@ from deployments.ingress.request_body.given_media import (
     AUDIO_START,
     AUDIO_STRENGTH,
     DURATION,
+    VIDEO,
     GivenMedia,
     MediaUse,
 )
 from models.errors import InvalidRequest
 from models.request import edits
-from models.request.adjustments import FROM_AUDIO, FROM_VIDEO, WITHIN_BOUNDS, Adjustment
+from models.request.adjustments import FROM_AUDIO, FROM_VIDEO, HDR_TO_SDR, WITHIN_BOUNDS, Adjustment
 from models.request.edits import Edit, ExtendMode, RetakeMode
 from models.request.enums import DurationMode
-from models.request.json_words import NOTHING
+from models.request.json_words import NOTHING, Described
 from models.request.loose_values import is_blank, parse_number
 from models.request.places import WHOLE
 from models.request.request import FRAMES_PER_LATENT, RequestLimits, VideoRequest, spell_number
@@ -30,7 +31,6 @@ from storage.inputs import InputAudio, InputSource
 SOURCE_PIXELS = 4096 * 2304
 """The most pixels in a frame of a client's video: those of 4K."""
 LONGEST_AUDIO_S = 4 * 3600
-HDR_TO_SDR = "the model renders standard dynamic range, and colors may look paler"
 RATE_TOLERANCE = 0.001
 Mode = TypeVar("Mode", RetakeMode, ExtendMode)
 
@@ -104,6 +104,9 @@ def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limit
         mode, context_s = fields.extend_mode, fields.context_s
         edit, total = edits.extend(request.num_frames, request.exact_frame_rate, added_s, mode, context_s)
         request = request.model_copy(update={"num_frames": total})
+    if request.num_frames < limits.min_frames:
+        given_frames = Described(f"a video of {facts.num_frames} frames")
+        raise InvalidRequest(VIDEO, given_frames, f"a video with which the result has {limits.min_frames} frames")
     edit = _with_context_that_fits(edit, request, limits)
     adjusted = (*_replaced(given.replaced, request, FROM_VIDEO), *_moved(facts))
     return ReadMedia(request, adjusted, source=InputSource(target.read_bytes(), edit))

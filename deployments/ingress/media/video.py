@@ -8,6 +8,7 @@ from av import AudioFrame, VideoFrame
 from av import open as open_container
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
@@ -60,7 +61,7 @@ def write_clip(job: ClipJob) -> ClipFacts:
 
 def _video_of(container: InputContainer) -> VideoStream:
     """The first stream of video. A cover image is none. Raises InvalidRequest."""
-    streams = [each for each in container.streams.video if not each.disposition & each.disposition.attached_pic]
+    streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
     if not streams:
         raise InvalidRequest(VIDEO, Described("a file without video"), VIDEO_FILE)
     stream = streams[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from models.errors import InvalidRequest
 from models.request import edits
 from models.request.loose_values import is_blank
+from models.request.request import SIDE_MULTIPLE, RequestLimits
 
 SOURCE_TASK = "source_task"
 """The field that names a completed task in place of a file."""
@@ -63,6 +64,13 @@ class GivenMedia:
     task_id: str | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     replaced: Mapping[str, object] = field(default_factory=dict)
+
+    def placeholders(self, limits: RequestLimits) -> dict[str, object]:
+        """Values for what the file decides, for the checks before it is read."""
+        length: dict[str, object] = {"num_frames": limits.min_frames}
+        if self.use is MediaUse.A2V:
+            return length
+        return {"width": SIDE_MULTIPLE, "height": SIDE_MULTIPLE, "frame_rate": limits.max_frame_rate, **length}
 
     def digest(self) -> str:
         """Tells different files, tasks and fields apart."""

@@ -67,7 +67,7 @@ CODE = Label(
     ),
     "the error_code of a failed task, `none` or `other`",
 )
-KIND = Label("kind", ("text", "image"))
+KIND = Label("kind", ("text", "image", "audio", "video"))
 GENERATOR_LOST, ENCODER_LOST, DISPATCHER_LOST, PUT_BACK = (
     "generator_lost",
     "encoder_lost",
