@@ -24,6 +24,7 @@ TIMELINE = re.compile(r"cold start: [a-z_0-9., -]+")
 BARE = """
 import sys, time
 from pathlib import Path
+from models.conditions import NO_CONDITIONS
 from models.startup.warm_up import import_pipelines
 import_pipelines("cpu")
 from models.ltx2.model import Ltx2Model
@@ -35,7 +36,7 @@ def report(progress):
         raise FirstStep
 model = Ltx2Model.load("tiny", "cpu", Path(sys.argv[1]), report)
 try:
-    model.render(parse_request(eval(sys.argv[2]), RequestLimits()), (), report)
+    model.render(parse_request(eval(sys.argv[2]), RequestLimits()), NO_CONDITIONS, report)
 except Exception as error:
     assert "FirstStep" in repr(error), error
 """

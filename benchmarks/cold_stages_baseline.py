@@ -19,6 +19,7 @@ class FirstStep(Exception):
 def main() -> None:
     """Run up to the first step, and print the times."""
     times = {"started": time.time()}
+    from models.conditions import NO_CONDITIONS
     from models.startup.warm_up import import_pipelines
 
     import_pipelines("cpu")
@@ -39,7 +40,7 @@ def main() -> None:
     model = Ltx2Model.load("tiny", "cpu", Path(sys.argv[1]), ignore)
     times["loaded"] = time.time()
     try:
-        model.render(VideoRequest.model_validate_json(sys.argv[2]), (), stop_at_first_step)
+        model.render(VideoRequest.model_validate_json(sys.argv[2]), NO_CONDITIONS, stop_at_first_step)
     except Exception as error:
         if not isinstance(error.__cause__, FirstStep):
             raise

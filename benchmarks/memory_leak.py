@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from models.request.request import VideoRequest
@@ -49,7 +50,7 @@ def held_after(model: Ltx2Model, num_tasks: int, steps: int, device: str) -> lis
             num_inference_steps=steps,
             seed=number,
         )
-        model.render(request, (), ignore)
+        model.render(request, NO_CONDITIONS, ignore)
         held.append(held_bytes(device))
     return held
 

@@ -19,6 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from deployments.encoder.mp4 import write_mp4
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from models.request.request import RequestLimits, VideoRequest, parse_request
@@ -57,7 +58,7 @@ def through_server(server: Server, request: VideoRequest) -> Seconds:
 def direct(model: Ltx2Model, request: VideoRequest, path: Path) -> Seconds:
     """The same work in this process."""
     start = time.perf_counter()
-    clip = model.render(request, (), ignore)
+    clip = model.render(request, NO_CONDITIONS, ignore)
     rendered_at = time.perf_counter()
     write_mp4(clip, path, max_bytes=MAX_BYTES, metadata={})
     end = time.perf_counter()

@@ -2,17 +2,19 @@
 
     python -m benchmarks.peak_memory [--family 2.0]
 
-For each request, the table has the peak of live tensors during text encoding, denoising, and decoding (whole and in
-tiles), beside the estimate of models/memory/estimate.py. The transformer has only two of its blocks: each block reuses
-the memory that the previous one freed. The cache of `text_kv_cache` in every block is not included. The memory that
-CUDA and its allocator add can only be measured.
+For each request, the table has the peak of live tensors during text encoding, denoising, decoding, and encoding a clip
+(both whole and in tiles), beside the estimate of models/memory/estimate.py. The transformer has only two of its blocks:
+each block reuses the memory that the previous one freed. The cache of `text_kv_cache` in every block is not included.
+The memory that CUDA and its allocator add can only be measured.
 """
 
 import argparse
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
+import torch
 from diffusers import LTX2ImageToVideoPipeline
 from PIL import Image
 from torch import Tensor
@@ -23,7 +25,15 @@ from models.checkpoint.profile import NO_GUIDANCE, Family, choose_profile
 from models.conditions import GivenTokens
 from models.ltx2.decode import use_tiles
 from models.ltx2.denoise import denoise
-from models.memory.estimate import GB, decode_bytes, denoise_bytes, text_bytes, tiled_decode_bytes
+from models.memory.estimate import (
+    GB,
+    decode_bytes,
+    denoise_bytes,
+    encode_bytes,
+    text_bytes,
+    tiled_decode_bytes,
+    tiled_encode_bytes,
+)
 from models.request.request import VideoRequest
 
 BLOCKS = 2
@@ -46,6 +56,8 @@ class Counted:
     denoise: int
     whole: int
     tiled: int
+    encode: int
+    encode_tiled: int
 
 
 def cases() -> Iterator[Case]:
@@ -84,16 +96,24 @@ class Counter:
         with self._live.counting(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # about images with values below 0: a shape has no values
             video = denoise(pipe, self._profile, request, {**text, **image}, lambda _progress: self._note()).video
+            for stage in (partial(self._decode, video), partial(self._encode, request)):
+                self._pipe.vae.disable_tiling()
+                stage()
+                use_tiles(self._pipe.vae, request.height, request.width)
+                stage()
             self._pipe.vae.disable_tiling()
-            self._decode(video)
-            use_tiles(self._pipe.vae, request.height, request.width)
-            self._decode(video)
-        text_, *steps, whole, tiled = (peak - weights for peak in self._peaks)
-        return Counted(text_, max(steps), whole, tiled)
+        text_, *steps, whole, tiled, encode, encode_tiled = (peak - weights for peak in self._peaks)
+        return Counted(text_, max(steps), whole, tiled, encode, encode_tiled)
 
     def _decode(self, video: Tensor) -> None:
         self._live.forget_peak()
         self._pipe.vae.decode(video.to(self._pipe.vae.dtype), None, return_dict=False)
+        self._note()
+
+    def _encode(self, request: VideoRequest) -> None:
+        self._live.forget_peak()
+        vae = self._pipe.vae
+        vae.encode(torch.empty(1, 3, request.num_rendered_frames, request.height, request.width, dtype=vae.dtype))
         self._note()
 
     def _note(self) -> None:
@@ -110,6 +130,8 @@ def told(case: Case) -> Counted:
         denoise_bytes(request, GivenTokens(own_timesteps=case.from_image)),
         decode_bytes(*size),
         tiled_decode_bytes(*size),
+        encode_bytes(*size),
+        tiled_encode_bytes(*size),
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.metrics import structural_similarity
 
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.progress import Progress
@@ -40,7 +41,7 @@ def ignore(_progress: Progress) -> None:
 def render(model: Ltx2Model, request: VideoRequest, seed: int, quality: Quality) -> tuple[Frames, float]:
     """The compared frames, and the seconds that the render took."""
     start = time.perf_counter()
-    clip = model.render(request.model_copy(update={"seed": seed, "quality": quality}), (), ignore)
+    clip = model.render(request.model_copy(update={"seed": seed, "quality": quality}), NO_CONDITIONS, ignore)
     seconds = time.perf_counter() - start
     chosen = np.linspace(0, len(clip.frames) - 1, JUDGED_FRAMES, dtype=int)
     frames = clip.frames[np.unique(chosen)]

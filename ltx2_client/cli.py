@@ -30,6 +30,9 @@ ENDINGS = {
     "last_frame": "last_frame.png",
     "thumbnail": "thumbnail.jpg",
     "spritesheet": "spritesheet.jpg",
+    "webm": "video.webm",
+    "mov": "video.mov",
+    "gif": "video.gif",
 }
 """The end of the name under which each file is saved."""
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130

@@ -51,7 +51,7 @@ class Options(TypedDict, total=False):
 
 
 Image = str | Path | bytes
-File = Literal["video", "poster", "audio", "last_frame", "thumbnail", "spritesheet"]
+File = Literal["video", "poster", "audio", "last_frame", "thumbnail", "spritesheet", "webm", "mov", "gif"]
 
 
 @dataclass(frozen=True)

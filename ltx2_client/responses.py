@@ -35,7 +35,8 @@ class Estimate:
 class Task:
     """The state of a task. Times are in seconds since the epoch. A field that does not apply is None.
 
-    `downloads` has the urls of further files: `audio`, `last_frame`, `thumbnail` and `spritesheet`.
+    `downloads` has the urls of further files: `audio`, `last_frame`, `thumbnail`, `spritesheet`, `webm`, `mov`
+    and `gif`.
     """
 
     task_id: str

@@ -1,48 +1,139 @@
-"""What is given of a video beside its text: images, each for one of its frames. Does not import torch."""
+"""What is given of a video beside its text: images, audio, or a clip of which a part is made anew. No torch here."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models.request.places import FIRST, FIRST_WHOLE, Place, is_first_image_alone
+import numpy as np
+import numpy.typing as npt
+
+from models.request.edits import Edit
+from models.request.enums import DurationMode
+from models.request.places import FIRST, FIRST_WHOLE, WHOLE, Place, is_first_image_alone
+from models.request.request import VideoRequest
+from models.waveform import Waveform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 @dataclass(frozen=True)
-class Condition:
+class ImageCondition:
     """An image that is given for one frame. `image` is RGB of the video's aspect ratio, and at least of its size."""
 
     image: "Image"
     place: Place = FIRST_WHOLE
 
 
-def first_frame(image: "Image | None") -> tuple[Condition, ...]:
+@dataclass(frozen=True)
+class AudioCondition:
+    """Audio that is given for the whole video, from its first frame on. `strength` is from 0 (not used) to 1."""
+
+    waveform: Waveform
+    strength: float = WHOLE
+
+
+@dataclass(frozen=True)
+class ClipCondition:
+    """A source, and the part of the result that is made anew.
+
+    `frames` are YUV planes uint8 (T, H * 3 / 2, W) of the result's size and rate. `audio` begins with them, and is None
+    for a source without audio.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    audio: Waveform | None
+    edit: Edit
+
+    def within(self, num_frames: int) -> "ClipCondition":
+        """The same condition, in the render for a result of `num_frames` frames."""
+        return replace(self, edit=self.edit.within(self.edit.rendered(num_frames)))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All that is given of one video beside its text."""
+
+    images: tuple[ImageCondition, ...] = ()
+    audio: AudioCondition | None = None
+    clip: ClipCondition | None = None
+
+    @property
+    def are_none(self) -> bool:
+        """Whether only a text is given."""
+        return not self.images and self.audio is None and self.clip is None
+
+    @property
+    def makes_frames(self) -> bool:
+        """Whether the result has frames of the model."""
+        return self.clip is None or self.clip.edit.replaces_video
+
+    @property
+    def makes_audio(self) -> bool:
+        """Whether the result has audio of the model."""
+        if self.clip is not None:
+            return self.clip.edit.replaces_audio
+        return self.audio is None or self.audio.strength == 0
+
+    @property
+    def first_image_alone(self) -> "Image | None":
+        """The image, if exactly the first frame is given, with full strength: the image-to-video of diffusers."""
+        if self.audio is not None or self.clip is not None:
+            return None
+        return self.images[0].image if is_first_image_alone([each.place for each in self.images]) else None
+
+    @property
+    def tokens(self) -> "GivenTokens":
+        """What a render has to hold for them."""
+        places = [each.place for each in self.images]
+        return tokens_of(places, audio=self.audio is not None, edit=None if self.clip is None else self.clip.edit)
+
+    def rendered_request(self, request: VideoRequest) -> VideoRequest:
+        """The request that the model renders. Given audio and a given clip fix the length."""
+        if self.audio is None and self.clip is None:
+            return request
+        request = request.model_copy(update={"length": DurationMode.EXACT})
+        return request if self.clip is None else self.clip.edit.rendered_request(request)
+
+    def within(self, request: VideoRequest) -> "Conditions":
+        """The same conditions, for `rendered_request(request)`."""
+        return self if self.clip is None else replace(self, clip=self.clip.within(request.num_frames))
+
+
+NO_CONDITIONS = Conditions()
+
+
+def first_frame(image: "Image | None") -> Conditions:
     """The conditions of image-to-video: an image for the first frame, if there is one."""
-    return () if image is None else (Condition(image),)
-
-
-def plain_first_image(conditions: Sequence[Condition]) -> "Image | None":
-    """The image, if exactly the first frame is given, with full strength: the image-to-video of diffusers."""
-    return conditions[0].image if is_first_image_alone([each.place for each in conditions]) else None
+    return NO_CONDITIONS if image is None else Conditions((ImageCondition(image),))
 
 
 @dataclass(frozen=True)
 class GivenTokens:
     """What a render has to hold beside the tokens of a text-to-video.
 
-    `own_timesteps`: each token has a timestep of its own. `appended_images`: the images whose tokens are appended to
-    those of the video.
+    `own_timesteps`: each token of the video has a timestep of its own. `appended_images`: the images whose tokens are
+    appended to those of the video. `own_audio_timesteps`: the same for the audio's tokens. `encodes_clip`: the frames
+    of a source are encoded.
     """
 
     own_timesteps: bool = False
     appended_images: int = 0
+    own_audio_timesteps: bool = False
+    encodes_clip: bool = False
 
 
 NOTHING_GIVEN = GivenTokens()
 
 
-def tokens_of(places: Collection[Place]) -> GivenTokens:
-    """The tokens of images at these places. Those of the first frame replace tokens of the video."""
-    return GivenTokens(bool(places), sum(place.frame != FIRST for place in places))
+def tokens_of(places: Collection[Place], *, audio: bool = False, edit: Edit | None = None) -> GivenTokens:
+    """The tokens of images at these places, of given audio, and of a source.
+
+    Those of the first frame replace tokens of the video. Whatever is given, all tokens get timesteps of their own.
+    """
+    return GivenTokens(
+        bool(places) or audio or edit is not None,
+        sum(place.frame != FIRST for place in places),
+        audio or edit is not None,
+        edit is not None,
+    )

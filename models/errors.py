@@ -3,6 +3,7 @@
     VideoError
     |-- InvalidRequest        a field of the request has a wrong value
     |   |-- ImageTooLarge     the image file has too many bytes
+    |   |-- FileTooLarge      the audio or video file has too many bytes
     |   `-- DoesNotFit        the request needs more GPU memory than is available
     |-- IdempotencyKeyReused  the key was used before with another request
     |-- EnhancementFailed     the language model did not rewrite the prompt
@@ -65,6 +66,12 @@ class ImageTooLarge(InvalidRequest):
     """The image file has more bytes than the limit."""
 
     code = "image_too_large"
+
+
+class FileTooLarge(InvalidRequest):
+    """The audio or video file has more bytes than the limit."""
+
+    code = "file_too_large"
 
 
 class DoesNotFit(InvalidRequest):

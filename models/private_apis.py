@@ -68,6 +68,12 @@ PRIVATE_APIS = (
         "the row above goes",
     ),
     PrivateApi(
+        "diffusers:LTX2ConditionPipeline._normalize_audio_latents",
+        "models/ltx2/conditioned.py",
+        "The statistics of the audio's latents, for the method above that is replaced.",
+        "the row above goes",
+    ),
+    PrivateApi(
         "diffusers:LTX2Pipeline._get_gemma_prompt_embeds",
         "models/ltx2/text_encoding.py",
         "The pipeline encodes the prompt and the negative prompt in two calls; a streamed encoder then passes twice.",

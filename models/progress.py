@@ -35,12 +35,16 @@ STAGE_STARTS_AT = {
 
 @dataclass(frozen=True)
 class Progress:
-    """One progress report. `step` counts finished denoising steps."""
+    """One progress report. `step` counts finished denoising steps.
+
+    `encodes_given`: what was given is being encoded, before the first step. For the timings only.
+    """
 
     stage: Stage
     step: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
+    encodes_given: bool = False
 
     def fraction(self, num_inference_steps: int) -> float:
         """Progress of the whole task, from 0 to 1. It never decreases within an attempt."""

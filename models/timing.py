@@ -22,7 +22,9 @@ class TimedStage(StrEnum):
     LOAD = "load"
     """The weights are loaded into memory."""
     ENCODE_TEXT = "encode_text"
-    """The prompt is encoded into embeddings."""
+    """The prompt is encoded into embeddings. So is the first frame, if it is all that is given."""
+    ENCODE_GIVEN = "encode_given"
+    """Given images, audio and frames are encoded into latents."""
     DENOISE = "denoise"
     """All denoising steps."""
     WAIT_FOR_ENCODER = "wait_for_encoder"
@@ -51,6 +53,10 @@ def _ignore(_lap: TimedStage, _seconds: float) -> None:
     pass
 
 
+BEFORE_A_STEP = (TimedStage.ENCODE_TEXT, TimedStage.ENCODE_GIVEN, TimedStage.DENOISE)
+"""The stages in which a denoising report means that the denoising has begun."""
+
+
 class StageTimer:
     """Sums the seconds of each stage of one run, and calls `tell` when a stage ends. `clock` returns seconds."""
 
@@ -73,10 +79,16 @@ class StageTimer:
         self._lap, self._began_at = lap, now
 
     def observe(self, progress: Progress) -> None:
-        """Process a report. The first denoising report starts the text encoding; each later one means a step ran."""
+        """Process a report.
+
+        The first denoising report starts the text encoding. One says that the encoding of what was given starts. Each
+        later one means that a step ran.
+        """
         lap = TIMED_STAGES[progress.stage]
         self._steps = max(self._steps, progress.step if progress.stage is Stage.DENOISING else 0)
-        if progress.stage is Stage.DENOISING and self._lap not in (TimedStage.ENCODE_TEXT, TimedStage.DENOISE):
+        if progress.encodes_given:
+            lap = TimedStage.ENCODE_GIVEN
+        elif progress.stage is Stage.DENOISING and self._lap not in BEFORE_A_STEP:
             lap = TimedStage.ENCODE_TEXT
         if lap is not self._lap:
             self.start_stage(lap)

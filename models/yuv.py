@@ -92,3 +92,30 @@ def _halved(rgb: "Tensor") -> "Tensor":
     rows = torch.nn.functional.pad(columns, (0, 0, 1, 1), mode="replicate")
     outer, inner = rows[..., 0:-3:2, :] + rows[..., 3::2, :], rows[..., 1:-2:2, :] + rows[..., 2:-1:2, :]
     return (outer + 3 * inner) / 8
+
+
+def rgb_to_planes(frames: Bytes) -> Bytes:
+    """Convert RGB frames (T, H, W, 3) with even sides to planes (T, H * 3 / 2, W)."""
+    import torch
+
+    count, height, width, _ = frames.shape
+    planes = np.empty((count, height * 3 // 2, width), np.uint8)
+    for start in range(0, count, FRAMES_AT_ONCE):
+        part = torch.from_numpy(np.ascontiguousarray(frames[start : start + FRAMES_AT_ONCE]))
+        planes[start : start + len(part)] = to_planes(part.permute(3, 0, 1, 2) / 127.5 - 1, len(part))
+    return planes
+
+
+def planes_to_float(planes: "Tensor") -> "Tensor":
+    """Convert planes, uint8 (T, H * 3 / 2, W) on any device, to a float video in [-1, 1], (3, T, H, W)."""
+    import torch
+
+    count, rows, width = planes.shape
+    height = rows * 2 // 3
+    luma = (planes[:, :height].float() - LUMA_ZERO) / LUMA_STEPS
+    halves = (planes[:, height:].reshape(count, 2, height // 2, width // 2).float() - CHROMA_ZERO) / CHROMA_STEPS
+    chroma = torch.nn.functional.interpolate(halves, size=(height, width), mode="bilinear")
+    red = luma + chroma[:, 1] * (2 * (1 - RED))
+    blue = luma + chroma[:, 0] * (2 * (1 - BLUE))
+    green = (luma - RED * red - BLUE * blue) / GREEN
+    return torch.stack([red, green, blue]).clamp_(0, 1).mul_(2).sub_(1)

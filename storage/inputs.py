@@ -1,20 +1,24 @@
-"""The input file of a task: the images that were given, with their places. One file, so that it is written atomically.
+"""The input file of a task: what was given beside its text. One file, so that it is written atomically.
 
-A whole first image alone is stored as it is. Otherwise the file is a ZIP archive: `places.json`, and the images by
-their number.
+A whole first image alone is stored as it is. Otherwise the file is a ZIP archive: the images by their number, `audio`
+and `source`, and a JSON file about them. That is `places.json` if there are only images, and else `inputs.json`: so an
+earlier version fails on what it does not know, and does not render a video without it.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from models.request.places import FIRST_WHOLE, Place, is_first_image_alone
+from models.request.edits import Edit
+from models.request.places import FIRST_WHOLE, WHOLE, Place, is_first_image_alone
 
 ZIP = b"PK\x03\x04"
 """How a ZIP archive begins, and no image."""
-PLACES = "places.json"
+PLACES, FACTS = "places.json", "inputs.json"
+AUDIO, SOURCE = "audio", "source"
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,94 @@ class InputImage:
     place: Place = FIRST_WHOLE
 
 
-def pack_images(images: Sequence[InputImage]) -> bytes:
-    """The content of the input file. At least one image is needed."""
-    if is_first_image_alone([each.place for each in images]):
-        return images[0].content
+@dataclass(frozen=True)
+class InputAudio:
+    """Given audio, which begins with the video: FLAC or WAV, mono or stereo, at most 48 kHz.
+
+    `strength`: 1 keeps it as it is, 0 does not use it.
+    """
+
+    content: bytes
+    strength: float = WHOLE
+
+
+@dataclass(frozen=True)
+class InputSource:
+    """A given video, and the part of it that is made anew.
+
+    `content` is a Matroska file with lossless H.264 (BT.709 yuv420p, limited range) of the result's size and rate, and
+    with FLAC if the video has audio: mono or stereo, at most 48 kHz.
+    """
+
+    content: bytes
+    edit: Edit
+
+
+@dataclass(frozen=True)
+class TaskInputs:
+    """All that a task was given beside its text."""
+
+    images: tuple[InputImage, ...] = ()
+    audio: InputAudio | None = None
+    source: InputSource | None = None
+
+
+NO_INPUTS = TaskInputs()
+
+
+def pack_inputs(inputs: TaskInputs) -> bytes:
+    """The content of the input file. Something must be given."""
+    if inputs.audio is None and inputs.source is None and is_first_image_alone([each.place for each in inputs.images]):
+        return inputs.images[0].content
+    places = [asdict(each.place) for each in inputs.images]
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # the images are compressed already
-        places = [{"frame": each.place.frame, "strength": each.place.strength} for each in images]
-        archive.writestr(PLACES, json.dumps(places))
-        for number, each in enumerate(images):
-            archive.writestr(str(number), each.content)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # all parts are compressed already
+        if inputs.audio is None and inputs.source is None:
+            archive.writestr(PLACES, json.dumps(places))
+        else:
+            archive.writestr(FACTS, json.dumps({"places": places, **_facts(inputs)}))
+        for name, content in _parts(inputs):
+            archive.writestr(name, content)
     return buffer.getvalue()
 
 
-def unpack_images(content: bytes) -> tuple[InputImage, ...]:
-    """The images in an input file."""
+def unpack_inputs(content: bytes) -> TaskInputs:
+    """What is in an input file."""
     if not content.startswith(ZIP):
-        return (InputImage(content),)
+        return TaskInputs((InputImage(content),))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        places = [Place(int(each["frame"]), float(each["strength"])) for each in json.loads(archive.read(PLACES))]
-        return tuple(InputImage(archive.read(str(number)), place) for number, place in enumerate(places))
+        if PLACES in archive.namelist():
+            return TaskInputs(_read_images(archive, json.loads(archive.read(PLACES))))
+        facts = json.loads(archive.read(FACTS))
+        audio, source = facts.get(AUDIO), facts.get(SOURCE)
+        return TaskInputs(
+            _read_images(archive, facts["places"]),
+            None if audio is None else InputAudio(archive.read(AUDIO), float(audio["strength"])),
+            None if source is None else InputSource(archive.read(SOURCE), Edit(**source["edit"])),
+        )
+
+
+def _facts(inputs: TaskInputs) -> Mapping[str, Any]:
+    facts: dict[str, Any] = {}
+    if inputs.audio is not None:
+        facts[AUDIO] = {"strength": inputs.audio.strength}
+    if inputs.source is not None:
+        facts[SOURCE] = {"edit": asdict(inputs.source.edit)}
+    return facts
+
+
+def _parts(inputs: TaskInputs) -> Iterator[tuple[str, bytes]]:
+    """The name and the content of each file that was given."""
+    for number, each in enumerate(inputs.images):
+        yield str(number), each.content
+    if inputs.audio is not None:
+        yield AUDIO, inputs.audio.content
+    if inputs.source is not None:
+        yield SOURCE, inputs.source.content
+
+
+def _read_images(archive: zipfile.ZipFile, places: Sequence[Mapping[str, Any]]) -> tuple[InputImage, ...]:
+    return tuple(
+        InputImage(archive.read(str(number)), Place(int(each["frame"]), float(each["strength"])))
+        for number, each in enumerate(places)
+    )

@@ -50,13 +50,14 @@ def test_a_generator_that_loads_and_renders_imports_nothing_that_it_does_not_nee
     program = f"""
 import sys
 from pathlib import Path
+from models.conditions import NO_CONDITIONS
 from models.startup.warm_up import import_pipelines
 import_pipelines("cpu")
 from models.ltx2.model import Ltx2Model
 from models.request.request import VideoRequest
 model = Ltx2Model.load("tiny", "cpu", Path({str(tmp_path)!r}), lambda progress: None)
 request = {{"prompt": "a cat", "height": 64, "width": 64, "num_frames": 9, "num_inference_steps": 2}}
-model.render(VideoRequest.model_validate(request), (), lambda progress: None)
+model.render(VideoRequest.model_validate(request), NO_CONDITIONS, lambda progress: None)
 print(*[name for name in {UNUSED} if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -6,7 +6,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
+
+from models.waveform import resample
 
 SAMPLE_RATE_HZ = 48_000
 MAX_CHANNELS = 2
@@ -23,7 +24,7 @@ def prepare_audio(audio: AudioArray, sample_rate_hz: int, num_samples: int) -> A
     audio = _sanitize(audio[:MAX_CHANNELS])
     fitted = np.zeros((len(audio) or MAX_CHANNELS, num_samples), np.float32)
     if audio.size:
-        resampled = _resample(audio, sample_rate_hz)[:, :num_samples]
+        resampled = resample(audio, sample_rate_hz, SAMPLE_RATE_HZ)[:, :num_samples]
         fitted[:, : resampled.shape[1]] = np.clip(resampled, -1.0, 1.0)
     return fitted
 
@@ -45,12 +46,3 @@ def audio_frame(audio: AudioArray, sample_rate_hz: int) -> AudioFrame:
 def _sanitize(audio: AudioArray) -> AudioArray:
     finite = np.nan_to_num(audio.astype(np.float32), copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
     return np.clip(finite, -1.0, 1.0, out=finite)
-
-
-def _resample(audio: AudioArray, sample_rate_hz: int) -> AudioArray:
-    if sample_rate_hz == SAMPLE_RATE_HZ:
-        return audio
-    resampler = AudioResampler(format="fltp", layout=layout(audio), rate=SAMPLE_RATE_HZ)
-    frames = [*resampler.resample(audio_frame(audio, sample_rate_hz)), *resampler.resample(None)]
-    blocks = [frame.to_ndarray() for frame in frames if frame is not None]
-    return np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else audio[:, :0]

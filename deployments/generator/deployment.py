@@ -28,7 +28,7 @@ from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsReco
 from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from models.clip import Clip
-from models.conditions import GivenTokens, tokens_of
+from models.conditions import GivenTokens
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
 from models.memory.gpu import GpuMemory, find_fatal_error, read_gpu_memory
 from models.optimizations.selection import Optimization
@@ -149,10 +149,9 @@ class Generator:
         started = time.monotonic()
         task = apply_adjustments(task, model, self._tasks)
         progress_dispatcher.reporter.update_task(task)
-        given = tokens_of([each.place for each in conditions])
-        check_memory(task, model, self._settings.limits, given)
+        check_memory(task, model, self._settings.limits, conditions)
         if Optimization.COMPILE in model.optimizations:
-            self._watch.expect_compiling(_kind(task.rendered_request, given))
+            self._watch.expect_compiling(_kind(conditions.rendered_request(task.rendered_request), conditions.tokens))
         with self._usage_meter.measure(task.owner):
             clip = model.render(task.request, conditions, progress_dispatcher)
         if model.fast_summary:

@@ -6,19 +6,22 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from deployments.generator.given_media import read_audio, read_clip
 from models.clip import Clip
-from models.conditions import NOTHING_GIVEN, Condition, GivenTokens
+from models.conditions import NO_CONDITIONS, AudioCondition, ClipCondition, Conditions, ImageCondition
 from models.errors import RenderFailed, StoreUnavailable
 from models.memory.estimate import check_fits, check_tiny_fits
 from models.memory.host import free_host_bytes
 from models.request.adjustments import chosen_duration, made_at_submit
-from models.request.request import RequestLimits
-from storage.inputs import unpack_images
+from models.request.request import RequestLimits, VideoRequest
+from storage.inputs import InputSource, unpack_inputs
 from storage.outputs.store import OutputStore
 from storage.sql.workers import WorkerQueries
 from storage.tasks import Task
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from models.ltx2.model import Ltx2Model
 
 logger = logging.getLogger("ray.serve")
@@ -37,16 +40,17 @@ def apply_adjustments(task: Task, model: "Ltx2Model", tasks: WorkerQueries) -> T
     return replace(task, adjustments=adjustments)
 
 
-def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits, given: GivenTokens = NOTHING_GIVEN) -> None:
+def check_memory(task: Task, model: "Ltx2Model", limits: RequestLimits, conditions: Conditions = NO_CONDITIONS) -> None:
     """Refuse a request that would run out of memory later. Raises DoesNotFit.
 
     The first task of a model is accepted before the model's free memory is known, so it is checked here. So is each
     task of the tiny model on a CPU: its memory is that of the host, which others use too.
     """
+    request = conditions.rendered_request(task.rendered_request)
     if model.renders_noise_on_cpu:
-        check_tiny_fits(task.rendered_request, free_host_bytes(), limits)
+        check_tiny_fits(request, free_host_bytes(), limits, conditions.tokens)
     if model.free_vram_bytes is not None:
-        check_fits(task.rendered_request, model.free_vram_bytes, limits, given)
+        check_fits(request, model.free_vram_bytes, limits, conditions.tokens)
 
 
 def record_duration(task: Task, clip: Clip, tasks: WorkerQueries) -> None:
@@ -56,19 +60,34 @@ def record_duration(task: Task, clip: Clip, tasks: WorkerQueries) -> None:
             tasks.record_adjustments(task, (*task.adjustments, *chosen))
 
 
-def load_conditions(task: Task, outputs: OutputStore) -> tuple[Condition, ...]:
-    """Load the images that a task was given: RGB, of the video's size or larger.
+def load_conditions(task: Task, outputs: OutputStore) -> Conditions:
+    """Load what a task was given: images are RGB, of the video's size or larger.
 
-    Empty for a text-to-video task. Raises RenderFailed when the file is missing.
+    Raises RenderFailed when the file is missing, and when a clip is not of the video's size.
     """
     if task.input_key is None:
-        return ()
-    from PIL import Image
-
+        return NO_CONDITIONS
     try:
         content = b"".join(outputs.open(task.input_key))
     except FileNotFoundError:
-        raise RenderFailed("the input image of the task is missing") from None
-    return tuple(
-        Condition(Image.open(io.BytesIO(each.content)).convert("RGB"), each.place) for each in unpack_images(content)
+        raise RenderFailed("the input file of the task is missing") from None
+    inputs = unpack_inputs(content)
+    return Conditions(
+        tuple(ImageCondition(_open_image(each.content), each.place) for each in inputs.images),
+        None if inputs.audio is None else AudioCondition(read_audio(inputs.audio.content), inputs.audio.strength),
+        None if inputs.source is None else _open_clip(inputs.source, task.request),
     )
+
+
+def _open_image(content: bytes) -> "Image":
+    from PIL import Image
+
+    return Image.open(io.BytesIO(content)).convert("RGB")
+
+
+def _open_clip(source: InputSource, request: VideoRequest) -> ClipCondition:
+    frames, audio = read_clip(source.content)
+    height, width = frames.shape[1] * 2 // 3, frames.shape[2]
+    if (height, width) != (request.height, request.width):
+        raise RenderFailed(f"the source is {width}x{height}, and the video {request.width}x{request.height}")
+    return ClipCondition(frames, audio, source.edit)

@@ -23,6 +23,7 @@ from deployments.ingress.prompts.routes import prompts_router
 from deployments.ingress.routes.agents import skill_router
 from deployments.ingress.routes.delete_task import deletion_router
 from deployments.ingress.routes.docs import describe_webhooks, swagger_ui_router
+from deployments.ingress.routes.edit import edit_router
 from deployments.ingress.routes.estimate import estimate_router
 from deployments.ingress.routes.events import events_router
 from deployments.ingress.routes.generate import video_router
@@ -61,6 +62,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.add_middleware(PathNormalizationMiddleware)  # added last: it runs before everything that reads the path
     closed = openapi_security(context.settings)
     app.include_router(video_router(context, watcher), **closed)
+    app.include_router(edit_router(context, watcher), **closed)
     app.include_router(events_router(context, watcher), **closed)
     about_tasks = (tasks_router, list_tasks_router, deletion_router, resend_router)
     for make_router in (estimate_router, prompts_router, usage_router, *about_tasks, outputs_router):

@@ -67,6 +67,11 @@ class AppContext:
         return self._threads("images", self.settings.ingress.max_image_decodes)
 
     @cached_property
+    def media_threads(self) -> ThreadPool:
+        """Threads for audio and video files. Each waits for a process that reads one."""
+        return self._threads("media", self.settings.ingress.max_media_reads)
+
+    @cached_property
     def delete_threads(self) -> ThreadPool:
         """Threads that delete tasks with their files. If the output store hangs, polls still have their threads."""
         return self._threads("deletes", DELETE_THREADS)

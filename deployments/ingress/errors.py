@@ -19,6 +19,7 @@ from deployments.ingress.schemas import Dimensions, ErrorBody
 from models.errors import (
     DoesNotFit,
     EnhancementFailed,
+    FileTooLarge,
     IdempotencyKeyReused,
     ImageTooLarge,
     InvalidRequest,
@@ -42,6 +43,7 @@ class PayloadTooLarge(InvalidRequest):
 STATUS: dict[type[VideoError], int] = {
     PayloadTooLarge: 413,
     ImageTooLarge: 413,
+    FileTooLarge: 413,
     InvalidRequest: 422,
     IdempotencyKeyReused: 422,
     QueueFull: 429,
@@ -56,6 +58,7 @@ CODES = {
     405: "method_not_allowed",
     408: "body_too_slow",
     409: "conflict",
+    410: "gone",
     412: "precondition_failed",
     413: "too_large",
     416: "range_not_satisfiable",
@@ -87,6 +90,13 @@ class Conflict(HTTPException):
 
     def __init__(self, why: str) -> None:
         super().__init__(409, why)
+
+
+class Gone(HTTPException):
+    """The thing that the request names was removed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(410, what)
 
 
 class NotSupported(HTTPException):

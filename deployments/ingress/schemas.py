@@ -87,6 +87,9 @@ class Downloads(BaseModel):
     last_frame: Annotated[str, Field(description="The last frame as PNG, to continue the video from it.")]
     thumbnail: Annotated[str, Field(description="The poster as a small JPEG.")]
     spritesheet: Annotated[str, Field(description="5 x 5 frames from first to last, row by row, as one JPEG.")]
+    webm: Annotated[str, Field(description="The video as VP9 and Opus, for web pages.")]
+    mov: Annotated[str, Field(description="The video as ProRes 422 and PCM, for editors. Some ten times as large.")]
+    gif: Annotated[str, Field(description="The video as a GIF: at most 480 pixels a side, 12.5 frames per second.")]
 
 
 class TaskBody(BaseModel):
@@ -241,6 +244,9 @@ def _downloads(task: Task, links: UrlBuilder) -> Downloads:
         last_frame=urls[DerivedFile.LAST_FRAME],
         thumbnail=urls[DerivedFile.THUMBNAIL],
         spritesheet=urls[DerivedFile.SPRITESHEET],
+        webm=urls[DerivedFile.WEBM],
+        mov=urls[DerivedFile.MOV],
+        gif=urls[DerivedFile.GIF],
     )
 
 

@@ -9,14 +9,16 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import FittedImages
+from deployments.ingress.media.conversion import ReadMedia, parse_media_fields
 from deployments.ingress.request_body.given_images import GivenImages
+from deployments.ingress.request_body.given_media import GivenMedia
 from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
 from models.errors import InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.request import VideoRequest, draws_seed, parse_request
-from storage.inputs import pack_images
+from storage.inputs import NO_INPUTS, TaskInputs, pack_inputs
 from storage.outputs.store import input_key
 from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
@@ -42,6 +44,7 @@ class Submission:
     base_url: str
     fields: Mapping[str, object]
     given: GivenImages
+    media: GivenMedia | None = field(default=None, kw_only=True)
     key: str | None
     owner: str = ANONYMOUS
     context: RequestContext = field(default_factory=RequestContext)
@@ -67,9 +70,13 @@ def submit_request(context: AppContext, submission: Submission) -> Task:
 
 
 def submit_new(
-    context: AppContext, new: NewTask, fitted: FittedImages | None = None, enhancement: Adjustment | None = None
+    context: AppContext,
+    new: NewTask,
+    fitted: FittedImages | None = None,
+    enhancement: Adjustment | None = None,
+    media: ReadMedia | None = None,
 ) -> Task:
-    """Write the images and after them the row, so that no row names a missing file.
+    """Write the input file and after it the row, so that no row names a missing file.
 
     `enhancement` is what came of `enhance_prompt`, if the request asks for it. Returns the task of an earlier submit if
     this one repeats it.
@@ -77,15 +84,21 @@ def submit_new(
     context.check_space()
     if enhancement is not None:
         prompt = {"prompt": enhancement.used} if enhancement.reason == ENHANCED else {}
-        new = replace(new, request=new.request.model_copy(update=prompt), adjustments=(enhancement,))
-    if fitted is None:
+        new = replace(new, request=new.request.model_copy(update=prompt), adjustments=(*new.adjustments, enhancement))
+    if fitted is None and media is None:
         adjusted = adjust_to_model(context, new.request, ())
         return _submit(context, replace(new, adjustments=(*new.adjustments, *adjusted)))
-    request, key = fitted.sized(new.request), input_key(new.id)
-    adjusted = adjust_to_model(context, request, fitted.places)
-    context.outputs.put(key, pack_images(fitted.images))
+    request, key = new.request if fitted is None else fitted.sized(new.request), input_key(new.id)
+    inputs = TaskInputs(
+        () if fitted is None else fitted.images,
+        None if media is None else media.audio,
+        None if media is None else media.source,
+    )
+    adjusted = _adjust_to_model(context, request, inputs)
+    context.outputs.put(key, pack_inputs(inputs))
     try:
-        task = _submit(context, replace(new, request=request, input_key=key, adjustments=(*new.adjustments, *adjusted)))
+        adjustments = (*new.adjustments, *adjusted)
+        task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjustments), inputs)
     except BaseException:
         context.outputs.delete(key)
         raise
@@ -99,6 +112,8 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     settings = context.settings
     request = check_webhook(parse_request(submission.fields, settings.limits), settings.webhooks)
     submission.given.parse_places(request)
+    if submission.media is not None:
+        parse_media_fields(submission.media.use, submission.media.fields, settings.limits)
     context.enhancer.check_request(request)
     return NewTask(
         request,
@@ -110,14 +125,29 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     )
 
 
-def _submit(context: AppContext, new: NewTask) -> Task:
+def _adjust_to_model(context: AppContext, request: VideoRequest, inputs: TaskInputs) -> tuple[Adjustment, ...]:
+    places = [each.place for each in inputs.images]
+    edit = None if inputs.source is None else inputs.source.edit
+    return adjust_to_model(context, request, places, has_audio=inputs.audio is not None, edit=edit)
+
+
+def _submit(context: AppContext, new: NewTask, inputs: TaskInputs = NO_INPUTS) -> Task:
     try:
         task = context.tasks.submit(new, context.settings.ingress.max_queued)
     except QueueFull as error:
         raise _with_retry_after(context, error) from None
     if task.id == new.id:
-        context.metrics.add(TASKS_SUBMITTED, kind="text" if new.input_key is None else "image")
+        context.metrics.add(TASKS_SUBMITTED, kind=_kind_of(inputs))
     return task
+
+
+def _kind_of(inputs: TaskInputs) -> str:
+    """What a task is made from, for the metrics."""
+    if inputs.source is not None:
+        return "video"
+    if inputs.audio is not None:
+        return "audio"
+    return "image" if inputs.images else "text"
 
 
 def _with_retry_after(context: AppContext, error: QueueFull) -> QueueFull:
@@ -133,7 +163,8 @@ def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency |
     meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
     later = {name for name in LATER_FIELDS if getattr(meant, name) == VideoRequest.model_fields[name].default}
     image = submission.given.digest(request) if submission.given.files else ""
-    told = f"{meant.model_dump_json(exclude=later)} {image}"
+    media = "" if submission.media is None else f" {submission.media.digest()}"
+    told = f"{meant.model_dump_json(exclude=later)} {image}{media}"
     return Idempotency(submission.key, hashlib.sha256(told.encode()).hexdigest())
 
 

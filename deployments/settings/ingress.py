@@ -29,6 +29,10 @@ class IngressSettings(SettingsModel):
         int,
         Field(ge=1, description="Images that one replica decodes at once. One image can take 1.3 GB for a moment."),
     ] = 2
+    max_media_reads: Annotated[
+        int,
+        Field(ge=1, description="Audio and video files that one replica reads at once. One takes up to two CPUs."),
+    ] = 2
     max_uploads: Annotated[
         int,
         Field(
@@ -44,7 +48,7 @@ class IngressSettings(SettingsModel):
             gt=0,
             le=1,
             description="Part of each limit per replica that one API key may use, when there are several keys: open "
-            "requests, uploads, image decodes, synchronous requests, event streams.",
+            "requests, uploads, image decodes, media reads, synchronous requests, event streams.",
         ),
     ] = 0.25
     model_aliases: Annotated[

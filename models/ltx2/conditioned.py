@@ -1,15 +1,18 @@
 """The pipeline that keeps what is given: diffusers' condition pipeline, with places in frames and with our noise.
 
 Two of its methods are replaced. Its denoising loop is used as it is: for each token, the timestep is the step's times
-`1 - strength`, and the prediction is blended with the given latents.
+`1 - strength`, and the prediction is blended with the given latents. For the audio see models/ltx2/kept_audio.py.
 
 - The first frame has a latent frame of its own, so its tokens are replaced. An image at any other frame is appended as
   tokens with the coordinates of that frame. diffusers counts latent frames instead, and can name only every eighth.
+- Of a clip, those latents are given whose frames all lie outside the part that is made anew.
 - A seed gives the noise of text-to-video and image-to-video. The noise of appended tokens has its own generator.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -18,8 +21,13 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL.Image import Image
 from torch import Generator, Tensor
 
+from models.conditions import AudioCondition, ClipCondition
 from models.fixes.ancestral import SEEDS, AncestralEuler, KeptTokens
+from models.ltx2.encode import encode_audio, encode_clip
+from models.ltx2.kept_audio import KeepingScheduler, NoiseLevels
+from models.ltx2.tokens import given_audio_latents, given_latent_frames
 from models.request.places import FIRST, Place
+from models.waveform import Waveform
 
 SEED_OFFSET = 20_000
 """Added to a request's seed for the noise of appended tokens. Another noise begins at the seed itself, one at 10,000
@@ -36,6 +44,22 @@ class GivenImage:
 
 
 @dataclass(frozen=True)
+class GivenMedia:
+    """What the pipeline is given: images, audio for the whole video, and a clip in the frames of this render.
+
+    `report` is called before all of it is encoded.
+    """
+
+    images: Sequence[GivenImage] = ()
+    audio: AudioCondition | None = None
+    clip: ClipCondition | None = None
+    report: Callable[[], None] = lambda: None
+
+
+NOTHING = GivenMedia()
+
+
+@dataclass(frozen=True)
 class _Tokens:
     """The packed latents of one image (1, tokens, channels), and its frame."""
 
@@ -47,12 +71,28 @@ class _Tokens:
 
 
 class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffusers has no types
-    """Takes its `conditions` as GivenImage. Without any, it is text-to-video."""
+    """Takes its `conditions` as one GivenMedia. Without any, it is text-to-video."""
+
+    audio_scheduler: Any
+    _given = NOTHING
+    _levels: NoiseLevels
+    _frames: tuple[int, Fraction]
+    """The number of frames of the render, and their rate."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the pipeline, with the noise levels of what is given. Their hook comes before all others."""
+        self._levels = NoiseLevels()
+        hook = self.transformer.register_forward_pre_hook(self._levels.set, with_kwargs=True, prepend=True)
+        try:
+            return super().__call__(*args, **options)
+        finally:
+            hook.remove()
+            self._given, self.audio_scheduler = NOTHING, None
 
     def prepare_latents(
         self,
         *,
-        conditions: Sequence[GivenImage] | None,
+        conditions: Sequence[GivenMedia] | None,
         batch_size: int,
         num_channels_latents: int,
         height: int,
@@ -76,8 +116,15 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             width // self.vae_spatial_compression_ratio,
         )
         noise = self._pack_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
-        given = [self._encode(each, noise, num_frames) for each in conditions or ()]
-        kept = _keep(given, noise, torch.Generator("cpu").manual_seed((generator.initial_seed() + SEED_OFFSET) % SEEDS))
+        self._given = conditions[0] if conditions else NOTHING
+        self._frames = num_frames, Fraction(frame_rate)
+        self._given.report()
+        given = [self._encode(each, noise, num_frames) for each in self._given.images]
+        source = self._encode_clip(noise, num_frames)
+        kept = _keep(
+            given, source, torch.Generator("cpu").manual_seed((generator.initial_seed() + SEED_OFFSET) % SEEDS)
+        )
+        self._levels.video_is_whole = self._given.clip is not None and not self._given.clip.edit.replaces_video
         if isinstance(self.scheduler, AncestralEuler):
             self.scheduler.keep(kept)
         appended = [each for each in given if each.frame != FIRST]
@@ -101,12 +148,53 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         device: torch.device,
         **_unused: Any,
     ) -> Tensor:
-        """The noise of the audio, drawn as text-to-video draws it."""
+        """The noise of the audio, drawn as text-to-video draws it, and in it the tokens that are given."""
         bins = num_mel_bins // self.audio_vae_mel_compression_ratio
         shape = (batch_size, num_channels_latents, audio_latent_length, bins)
-        noise = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
-        packed: Tensor = self._pack_audio_latents(noise)
-        return packed
+        noise: Tensor = self._pack_audio_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+        kept = self._keep_audio(noise, generator)
+        if kept is None:
+            return noise
+        self.audio_scheduler = KeepingScheduler(copy.deepcopy(self.scheduler), kept)
+        self._levels.keep_audio(kept.strength[..., 0])
+        return noise * (1 - kept.strength) + kept.clean * kept.strength
+
+    def _keep_audio(self, noise: Tensor, generator: Generator) -> KeptTokens | None:
+        """The strength and the latents of each token of the audio. None if none is given."""
+        strength, clip = torch.zeros_like(noise[..., :1]), self._given.clip
+        num_frames, frame_rate = self._frames
+        if clip is not None and clip.audio is not None:
+            strength[:, given_audio_latents(clip.edit, noise.shape[1], num_frames)] = 1
+            waveform = clip.audio.placed(clip.edit.source_at / frame_rate, num_frames / frame_rate)
+        elif self._given.audio is not None and self._given.audio.strength > 0:
+            strength[:] = self._given.audio.strength
+            waveform = self._given.audio.waveform
+        if not strength.any():
+            return None
+        return KeptTokens(strength, self._audio_tokens(waveform, noise), noise.shape[1], generator)
+
+    def _audio_tokens(self, waveform: Waveform, noise: Tensor) -> Tensor:
+        """The clean tokens of audio, as many as there are of `noise`."""
+        latents = encode_audio(self, waveform, noise.shape[1], noise.device).to(noise.dtype)
+        statistics = (self.audio_vae.latents_mean, self.audio_vae.latents_std)
+        tokens: Tensor = self._normalize_audio_latents(self._pack_audio_latents(latents), *statistics)
+        return tokens
+
+    def _encode_clip(self, noise: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+        """The strength of each of the video's own tokens, and the latents of those that a clip gives."""
+        strength, clip = torch.zeros_like(noise[..., :1]), self._given.clip
+        if clip is None:
+            return strength, torch.zeros_like(noise)
+        kept = given_latent_frames(clip.edit, num_frames)
+        strength.view(len(noise), len(kept), -1)[:, kept] = 1
+        return strength, self._clip_tokens(clip, num_frames, noise) * strength if any(kept) else torch.zeros_like(noise)
+
+    def _clip_tokens(self, clip: ClipCondition, num_frames: int, noise: Tensor) -> Tensor:
+        """The clean tokens of a clip, in the render of `num_frames` frames."""
+        latents = encode_clip(self.vae, clip, num_frames, noise.device).to(noise.dtype)
+        latents = self._normalize_latents(latents, self.vae.latents_mean, self.vae.latents_std)
+        tokens: Tensor = self._pack_latents(latents)
+        return tokens
 
     def _encode(self, given: GivenImage, noise: Tensor, num_frames: int) -> _Tokens:
         """Encode an image as image-to-video does. Its frame is counted from the frames that are kept."""
@@ -130,9 +218,9 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         return coordinates
 
 
-def _keep(given: Sequence[_Tokens], noise: Tensor, generator: Generator) -> KeptTokens:
-    """The strength and the latents of each token: first those of the video like `noise`, then the appended ones."""
-    strengths, cleans = [noise.new_zeros(*noise.shape[:2], 1)], [torch.zeros_like(noise)]
+def _keep(given: Sequence[_Tokens], own: tuple[Tensor, Tensor], generator: Generator) -> KeptTokens:
+    """The strength and the latents of each token: first the video's `own` ones, then those of appended images."""
+    strengths, cleans = [own[0]], [own[1]]
     for each in given:
         strength = torch.full_like(each.latents[..., :1], each.strength)
         if each.frame == FIRST:
@@ -141,4 +229,4 @@ def _keep(given: Sequence[_Tokens], noise: Tensor, generator: Generator) -> Kept
         else:
             strengths.append(strength)
             cleans.append(each.latents)
-    return KeptTokens(torch.cat(strengths, dim=1), torch.cat(cleans, dim=1), noise.shape[1], generator)
+    return KeptTokens(torch.cat(strengths, dim=1), torch.cat(cleans, dim=1), own[0].shape[1], generator)

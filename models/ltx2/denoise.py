@@ -1,14 +1,15 @@
 """The first half of a render: translates a request for diffusers and runs the pipeline up to the latents."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models.checkpoint.profile import CheckpointProfile
-from models.conditions import Condition
+from models.conditions import Conditions
 from models.errors import RenderFailed
 from models.progress import Progress, ReportProgress, Stage
 from models.request.enums import DurationMode
@@ -168,15 +169,17 @@ def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) 
     return {"image": compress_image(image, width, height, text_encoder), "image_crf": ALREADY_COMPRESSED}
 
 
-def condition_arguments(conditions: Sequence[Condition], request: VideoRequest, text_encoder: Any) -> dict[str, Any]:
+def condition_arguments(
+    conditions: Conditions, request: VideoRequest, text_encoder: Any, report: ReportProgress
+) -> dict[str, Any]:
     """The arguments of the pipeline that keeps what is given (see models/ltx2/conditioned.py)."""
-    from models.ltx2.conditioned import GivenImage
+    from models.ltx2.conditioned import GivenImage, GivenMedia
 
-    return {
-        "conditions": [
-            GivenImage(
-                compress_image(each.image, request.width, request.height, text_encoder), each.place, request.num_frames
-            )
-            for each in conditions
-        ]
-    }
+    images = [
+        GivenImage(
+            compress_image(each.image, request.width, request.height, text_encoder), each.place, request.num_frames
+        )
+        for each in conditions.images
+    ]
+    started = partial(report, Progress(Stage.DENOISING, encodes_given=True))
+    return {"conditions": GivenMedia(images, conditions.audio, conditions.clip, started)}

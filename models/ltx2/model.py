@@ -16,7 +16,7 @@ from models.checkpoint.locate import fetch_checkpoint
 from models.checkpoint.profile import CheckpointProfile, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.clip import Clip
-from models.conditions import Condition, plain_first_image, tokens_of
+from models.conditions import Conditions
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
 from models.ltx2.denoise import Latents, condition_arguments, denoise, image_arguments, patch_denormalize_dtype
@@ -44,6 +44,7 @@ from models.progress import Progress, ReportProgress, Stage
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.enums import DurationMode
 from models.request.request import VideoRequest
+from models.splice import Made, finish_clip
 from models.timing import ColdStartTimeline, Milestone
 from models.watermark import draw_watermark
 
@@ -134,12 +135,12 @@ class Ltx2Model:
         found = find_adjustments(request, self.profile)
         return (*found, *find_truncations(apply_adjustments(request, found), self._text_to_video.tokenizer))
 
-    def render(self, request: VideoRequest, conditions: Sequence[Condition], report: ReportProgress) -> Clip:
+    def render(self, request: VideoRequest, conditions: Conditions, report: ReportProgress) -> Clip:
         """Render one clip from a text and `conditions`. Holds the device for the whole call.
 
         The clip has the number of frames that was requested (with `length: auto`, that the model chose); its audio is
-        not longer than them. With `generate_audio: false` the clip has no audio, and neither the audio VAE nor the
-        vocoder runs.
+        not longer than them. With `generate_audio: false` the clip has no audio, and neither the audio VAE's decoder
+        nor the vocoder runs. Given audio is the clip's audio; a given clip is unchanged where the edit leaves it.
 
         Raises GpuOutOfMemory, RenderFailed, and what `report` raises. None of these errors affects the next call.
         """
@@ -148,18 +149,19 @@ class Ltx2Model:
         self._needs_cleanup = True
         self.decoded_again = ()
         request = apply_adjustments(request, self.find_adjustments(request))
+        part = conditions.rendered_request(request)
         with self._translate_errors(request):
             report(Progress(Stage.DENOISING, step=0))
-            latents = self._denoise(request, conditions, report)
-            request = _as_long_as(latents, request)
+            latents = self._denoise(part, conditions.within(request), report)
+            part = _as_long_as(latents, part)
             report(Progress(Stage.DECODING))
-            frames = self._decode_frames(latents, request)
+            frames = self._decode_frames(latents, part) if conditions.makes_frames else None
             report(Progress(Stage.DECODING))
-            audio = self._decode_audio(latents, request)
+            audio = self._decode_audio(latents, part) if conditions.makes_audio else None
         self._needs_cleanup = False
-        if self.profile.tiny:
+        if frames is not None and self.profile.tiny:
             draw_watermark(frames)
-        return Clip(frames, audio, self.sample_rate_hz, request.exact_frame_rate)
+        return finish_clip(Made(frames, audio, self.sample_rate_hz), conditions, request)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -205,26 +207,28 @@ class Ltx2Model:
         collect_and_empty_cache()
         free_pinned_memory()
 
-    def _denoise(self, request: VideoRequest, conditions: Sequence[Condition], report: ReportProgress) -> Latents:
-        pipe, images = self._choose_pipeline(request, conditions)
+    def _denoise(self, request: VideoRequest, conditions: Conditions, report: ReportProgress) -> Latents:
+        pipe, given = self._choose_pipeline(request, conditions, report)
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
-            self._fast.applied(request, tokens_of([each.place for each in conditions])) as left_out,
+            self._fast.applied(request, conditions.tokens) as left_out,
         ):
             self.fast_summary = left_out
-            latents = denoise(pipe, self.profile, request, {**text, **images}, report)
+            latents = denoise(pipe, self.profile, request, {**text, **given}, report)
         optimizations.clear_caches(pipe.transformer)  # decoding can use the memory
         return latents
 
-    def _choose_pipeline(self, request: VideoRequest, conditions: Sequence[Condition]) -> tuple[Any, dict[str, Any]]:
+    def _choose_pipeline(
+        self, request: VideoRequest, conditions: Conditions, report: ReportProgress
+    ) -> tuple[Any, dict[str, Any]]:
         """The pipeline for what is given, and its arguments for that."""
-        if not conditions:
+        if conditions.are_none:
             return self._text_to_video, {}
-        if (first := plain_first_image(conditions)) is not None:
+        if (first := conditions.first_image_alone) is not None:
             pipe = self._image_to_video
             return pipe, image_arguments(first, request.width, request.height, pipe.text_encoder)
-        return self._conditioned, condition_arguments(conditions, request, self._conditioned.text_encoder)
+        return self._conditioned, condition_arguments(conditions, request, self._conditioned.text_encoder, report)
 
     def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
         """Make a streamed text encoder read both texts in one pass, if both are new."""

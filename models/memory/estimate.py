@@ -9,6 +9,8 @@ The formulas reproduce these counts: LTX-2 (19B) in bfloat16, live tensors, with
 | denoising from an image, one row; two | 2.5; 5.4 GB | 11.5; 23.4 GB |
 | decoding whole | 4.1 GB | 21.5 GB |
 | decoding in tiles | 2.4 GB | 5.0 GB |
+| encoding a clip whole | 4.1 GB | 21.9 GB |
+| encoding a clip in tiles | 2.5 GB | 3.5 GB |
 
 `python -m benchmarks.peak_memory` repeats the count, for each family.
 """
@@ -37,6 +39,13 @@ DECODE_BYTES_PER_PIXEL = 86
 """Per pixel of each frame that is decoded at once."""
 TILED_BYTES_PER_PIXEL = 9
 """Per pixel of each frame of the tiled video."""
+AUDIO_TIMESTEP_BYTES_PER_TOKEN = 95_000
+"""Per token of the audio that has its own timestep: half of the video's, as is the width of the audio's tokens."""
+AUDIO_TOKENS_PER_S = 25
+ENCODE_BYTES_PER_PIXEL = 81
+"""Per pixel of each frame that is encoded at once."""
+ENCODED_BYTES_PER_PIXEL = 6
+"""Per pixel of each frame of a given clip: three colors in bfloat16."""
 TILE_SIDE = 512
 CUDA_BYTES = int(2.5 * GB)
 """Kernels, cuBLAS and memory that the allocator cannot use."""
@@ -44,6 +53,8 @@ TEXT_KEYS_BYTES = int(2.4 * GB)
 """GPU memory that the optimization `text_kv_cache` holds during a task."""
 TINY_BYTES_PER_PIXEL = 30
 """Host memory per pixel of each frame that the tiny model renders on a CPU: 28 measured, at 109 and 217 megapixels."""
+TINY_CLIP_BYTES_PER_PIXEL = 60
+"""The same where a clip is given, which is encoded in float32: 57 measured, at 19 and 48 megapixels."""
 SHAPE = ("height", "width", "num_frames")
 
 
@@ -54,6 +65,7 @@ class PeakMemory:
     text_bytes: int
     denoise_bytes: int
     decode_bytes: int
+    encode_bytes: int = 0
 
     @property
     def bytes(self) -> int:
@@ -63,16 +75,27 @@ class PeakMemory:
     @property
     def sized_bytes(self) -> int:
         """The part that a smaller size would reduce. Excludes text encoding, which every placement has memory for."""
-        return max(self.denoise_bytes, self.decode_bytes) + CUDA_BYTES
+        return max(self.denoise_bytes, self.decode_bytes, self.encode_bytes) + CUDA_BYTES
 
 
 def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> PeakMemory:
-    """The peak memory of `request`. Decoding is assumed to use tiles if the whole video needs more than denoising."""
+    """The peak memory of `request`.
+
+    Decoding and encoding are assumed to use tiles if the whole video needs more than denoising.
+    """
     frames = request.num_rendered_frames
     denoise = denoise_bytes(request, given)
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
-    return PeakMemory(text_bytes(request), denoise, whole if whole <= denoise else min(whole, tiled))
+    decode = whole if whole <= denoise else min(whole, tiled)
+    return PeakMemory(text_bytes(request), denoise, decode, _encode_peak(request, denoise) if given.encodes_clip else 0)
+
+
+def _encode_peak(request: VideoRequest, denoise: int) -> int:
+    """Encoding a given clip: whole, or in tiles where that needs more than denoising."""
+    shape = request.height, request.width, request.num_rendered_frames
+    whole = encode_bytes(*shape)
+    return whole if whole <= denoise else min(whole, tiled_encode_bytes(*shape))
 
 
 def denoise_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
@@ -82,7 +105,8 @@ def denoise_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> 
     """
     per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if given.own_timesteps else 0)
     tokens = video_tokens(request) + given.appended_images * tokens_per_latent_frame(request)
-    return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token)
+    audio = audio_tokens(request) * AUDIO_TIMESTEP_BYTES_PER_TOKEN if given.own_audio_timesteps else 0
+    return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token + audio)
 
 
 def text_bytes(request: VideoRequest) -> int:
@@ -104,6 +128,11 @@ def video_tokens(request: VideoRequest) -> int:
 def tokens_per_latent_frame(request: VideoRequest) -> int:
     """The tokens of one latent frame, which are also those of an image."""
     return (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
+
+
+def audio_tokens(request: VideoRequest) -> int:
+    """Audio tokens: 25 in a second."""
+    return round(request.num_rendered_frames / request.exact_frame_rate * AUDIO_TOKENS_PER_S)
 
 
 def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
@@ -136,6 +165,17 @@ def tiled_decode_bytes(height: int, width: int, num_frames: int) -> int:
     """Memory for decoding in tiles, in bytes: one tile, and the finished frames."""
     tile = min(height, TILE_SIDE) * min(width, TILE_SIDE) * DECODE_BYTES_PER_PIXEL
     return num_frames * (tile + height * width * TILED_BYTES_PER_PIXEL)
+
+
+def encode_bytes(height: int, width: int, num_frames: int) -> int:
+    """Memory for encoding a whole clip at once, without the encoder's weights, in bytes."""
+    return height * width * num_frames * (ENCODE_BYTES_PER_PIXEL + ENCODED_BYTES_PER_PIXEL)
+
+
+def tiled_encode_bytes(height: int, width: int, num_frames: int) -> int:
+    """Memory for encoding in tiles, in bytes: one tile, and the clip."""
+    tile = min(height, TILE_SIDE) * min(width, TILE_SIDE) * ENCODE_BYTES_PER_PIXEL
+    return num_frames * (tile + height * width * ENCODED_BYTES_PER_PIXEL)
 
 
 def nearest_fitting(
@@ -175,21 +215,24 @@ def check_fits(
         raise _does_not_fit(request, nearest, "the GPU's memory", needed_bytes, free_bytes)
 
 
-def check_tiny_fits(request: VideoRequest, free_host_bytes: int, limits: RequestLimits) -> None:
+def check_tiny_fits(
+    request: VideoRequest, free_host_bytes: int, limits: RequestLimits, given: GivenTokens = NOTHING_GIVEN
+) -> None:
     """Raise DoesNotFit for a request whose render by the tiny model on a CPU needs more than `free_host_bytes`.
 
     Does not raise if not even the smallest request would fit: then the memory is probably about to be freed.
     """
-    if tiny_bytes(request) <= free_host_bytes:
+    if tiny_bytes(request, given) <= free_host_bytes:
         return
-    nearest = _nearest(request, limits, lambda each: tiny_bytes(each) <= free_host_bytes)
+    nearest = _nearest(request, limits, lambda each: tiny_bytes(each, given) <= free_host_bytes)
     if nearest:
-        raise _does_not_fit(request, nearest, "the host's memory", tiny_bytes(request), free_host_bytes)
+        raise _does_not_fit(request, nearest, "the host's memory", tiny_bytes(request, given), free_host_bytes)
 
 
-def tiny_bytes(request: VideoRequest) -> int:
-    """Host memory for a render by the tiny model on a CPU, which decodes the whole video at once."""
-    return request.height * request.width * request.num_rendered_frames * TINY_BYTES_PER_PIXEL
+def tiny_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
+    """Host memory for a render by the tiny model on a CPU, which encodes and decodes a whole video at once."""
+    per_pixel = TINY_CLIP_BYTES_PER_PIXEL if given.encodes_clip else TINY_BYTES_PER_PIXEL
+    return request.height * request.width * request.num_rendered_frames * per_pixel
 
 
 def _does_not_fit(

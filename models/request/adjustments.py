@@ -17,6 +17,11 @@ NO_DURATION_HEAD = "the model cannot tell how long a video should be"
 CHOSEN = "the model chose it for this prompt"
 TRUNCATED = "the model reads no more of a text, and leaves out its end"
 ENHANCED = "a language model rewrote it, as enhance_prompt asks"
+FROM_AUDIO = "the length follows from the audio"
+FROM_VIDEO = "the result has the size, the rate and the length of the video"
+WITHIN_BOUNDS = "the nearest that the model can render within the limits"
+AT_SUBMIT = (ENHANCED, FROM_AUDIO, FROM_VIDEO, WITHIN_BOUNDS)
+"""Reasons for what the request of a task has already."""
 OWN_DEFAULT = "it was left out, and this is the model's own default"
 
 
@@ -47,7 +52,7 @@ def failed_enhancement(why: str) -> Adjustment:
 
 def made_at_submit(adjustments: Iterable[Adjustment]) -> tuple[Adjustment, ...]:
     """The adjustments that do not come from the model, which cannot find them again."""
-    return tuple(each for each in adjustments if each.reason == ENHANCED or each.field == "enhance_prompt")
+    return tuple(each for each in adjustments if each.reason in AT_SUBMIT or each.field == "enhance_prompt")
 
 
 def visible_to_client(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
@@ -58,9 +63,9 @@ def visible_to_client(adjustments: Iterable[Adjustment]) -> list[Adjustment]:
 def apply_adjustments(request: VideoRequest, adjustments: Iterable[Adjustment]) -> VideoRequest:
     """The request as it is rendered.
 
-    A truncated text stays unchanged here: the model truncates it itself. A rewritten prompt is in the request already.
+    A truncated text stays unchanged here: the model truncates it itself. What was made at submit is in the request.
     """
-    changed = [each for each in adjustments if each.reason not in (TRUNCATED, ENHANCED)]
+    changed = [each for each in adjustments if each.reason not in (TRUNCATED, *AT_SUBMIT)]
     return request.model_copy(update={each.field: _as_field(each.field, each.used) for each in changed})
 
 

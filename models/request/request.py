@@ -191,6 +191,16 @@ class RequestLimits(BaseModel):
     max_inference_steps: Annotated[int, Field(ge=2, description="Most denoising steps.")] = 100
     max_guidance_scale: Annotated[float, Field(gt=0, description="Highest guidance scale.")] = 20.0
     max_image_bytes: Annotated[int, Field(ge=1, description="Largest image file, in bytes.")] = 20 * 1024 * 1024
+    max_audio_bytes: Annotated[int, Field(ge=1, description="Largest audio file, in bytes.")] = 50 * 1024 * 1024
+    max_video_bytes: Annotated[int, Field(ge=1, description="Largest video file, in bytes.")] = 200 * 1024 * 1024
+    max_edit_duration_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Longest result of a retake or an extend, in seconds. The model renders at most "
+            "max_duration_s of it.",
+        ),
+    ] = 60.0
     max_image_pixels: Annotated[
         int,
         Field(ge=1, description="Most pixels in an image file. Formats that decode at a cost have a lower bound."),

@@ -85,7 +85,15 @@ def poster_key(task_id: str) -> str:
     return f"outputs/ltx2_{task_id}.jpg"
 
 
-MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav"}
+MEDIA_TYPES = {
+    "mp4": "video/mp4",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "wav": "audio/wav",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+    "gif": "image/gif",
+}
 """The media types of output files, by the ending of their keys."""
 
 
@@ -100,6 +108,12 @@ class DerivedFile(StrEnum):
     """The poster, small."""
     SPRITESHEET = "spritesheet.jpg"
     """Frames from the whole video, in one image."""
+    WEBM = "video.webm"
+    """The video as VP9 and Opus, for web pages."""
+    MOV = "video.mov"
+    """The video as ProRes 422 and PCM, for editors."""
+    GIF = "video.gif"
+    """The video as a small GIF without audio."""
 
 
 def derived_key(task_id: str, kind: DerivedFile) -> str:

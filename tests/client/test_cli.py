@@ -17,7 +17,7 @@ from ltx2_client.cli_args import options, parser
 from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
 from models.request.places import Place
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from storage.tasks import State
 from tests.client.server import MODEL, VIDEO
 from tests.ingress.conftest import image_file
@@ -99,7 +99,7 @@ def test_a_last_image_and_keyframes_are_sent_to_their_frames(ltx2, server, tmp_p
     status, _, err = ltx2("generate", PROMPT, *ends, *keyframes, "-o", "out.mp4", "--num-frames", "49", *FEW_STEPS)
     assert status == 0, err
     (row,) = rows(server)
-    images = unpack_images(b"".join(server.outputs.open(row.input_key)))
+    images = unpack_inputs(b"".join(server.outputs.open(row.input_key))).images
     assert [each.place for each in images] == [Place(0, 1.0), Place(48, 0.25), Place(38, 0.5), Place(12, 1.0)]
 
 

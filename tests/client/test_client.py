@@ -22,7 +22,7 @@ from ltx2_client.responses import Task, from_json
 from models.checkpoint.profile import choose_profile
 from models.memory.estimate import estimate_peak
 from models.request.request import VideoRequest
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from storage.tasks import Failure, ServedModel
 from tests.client.server import MODEL, POSTER, VIDEO
 from tests.ingress.conftest import image_file
@@ -67,7 +67,7 @@ def test_another_file_of_a_task_is_saved(client, server, tmp_path):
 
 
 def places_of(server, row) -> list[tuple[int, float]]:
-    images = unpack_images(b"".join(server.outputs.open(row.input_key)))
+    images = unpack_inputs(b"".join(server.outputs.open(row.input_key))).images
     return [(each.place.frame, each.place.strength) for each in images]
 
 

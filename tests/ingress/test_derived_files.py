@@ -9,10 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from deployments.encoder.mp4 import write_mp4
 from deployments.encoder.poster import representative_frame, write_poster
@@ -36,7 +37,12 @@ MEDIA_TYPES = {
     DerivedFile.LAST_FRAME: "image/png",
     DerivedFile.THUMBNAIL: "image/jpeg",
     DerivedFile.SPRITESHEET: "image/jpeg",
+    DerivedFile.WEBM: "video/webm",
+    DerivedFile.MOV: "video/quicktime",
+    DerivedFile.GIF: "image/gif",
 }
+
+NAMES = {"audio", "last_frame", "thumbnail", "spritesheet", "webm", "mov", "gif"}
 
 
 def shade(index: int) -> tuple[int, int, int]:
@@ -130,6 +136,46 @@ def test_the_thumbnail_is_the_poster_made_small(box, complete):
     assert thumbnail.size[0] / thumbnail.size[1] == pytest.approx(WIDTH / HEIGHT, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("kind", "codecs"), [(DerivedFile.WEBM, {"vp9", "opus"}), (DerivedFile.MOV, {"prores", "pcm_s16le"})]
+)
+def test_another_format_has_the_same_frames_and_the_same_audio(box, complete, kind, codecs):
+    content = box.client.get(path_of(complete(box), kind)).content
+    with av.open(io.BytesIO(content)) as file:
+        assert {stream.codec_context.name for stream in file.streams} == codecs
+        frames = list(file.decode(video=0))
+        assert [frame.time for frame in frames] == pytest.approx([n / RATE for n in range(NUM_FRAMES)], abs=0.001)
+        shown = [frame.to_ndarray(format="rgb24").reshape(-1, 3).mean(0) for frame in frames]
+    expected = [shade(index) for index in range(NUM_FRAMES)]
+    assert np.abs(np.subtract(shown, expected)).max() < 6  # swscale rounds 10 bits down
+    with av.open(io.BytesIO(content)) as file:
+        samples = np.concatenate([_first_channel(frame) for frame in file.decode(audio=0)])
+    tone = np.sin(2 * np.pi * 440 * np.arange(len(samples)) / 48_000)
+    assert len(samples) == pytest.approx(NUM_FRAMES * 48_000 // RATE, abs=960)  # Opus has whole packets of 20 ms
+    assert np.corrcoef(samples[2000:-2000], tone[2000:-2000])[0, 1] > 0.99
+
+
+def _first_channel(frame: Any) -> np.ndarray:
+    samples = frame.to_ndarray().astype(np.float64)
+    return samples[0] if frame.format.is_planar else samples.reshape(-1, 2)[:, 0]
+
+
+@pytest.mark.parametrize("kind", [DerivedFile.WEBM, DerivedFile.MOV])
+def test_another_format_of_a_video_without_audio_has_no_audio(box, complete, kind):
+    content = box.client.get(path_of(complete(box, "silent", generate_audio=False), kind)).content
+    with av.open(io.BytesIO(content)) as file:
+        assert [stream.type for stream in file.streams] == ["video"]
+        assert sum(1 for _ in file.decode(video=0)) == NUM_FRAMES
+
+
+def test_the_gif_repeats_and_shows_every_second_frame(box, complete):
+    gif = Image.open(io.BytesIO(box.client.get(path_of(complete(box), DerivedFile.GIF)).content))
+    assert (gif.size, gif.n_frames, gif.info["loop"]) == ((WIDTH, HEIGHT), NUM_FRAMES // 2, 0)
+    for index, frame in enumerate(ImageSequence.Iterator(gif)):
+        assert frame.info["duration"] == 80
+        assert near(np.asarray(frame.convert("RGB")).reshape(-1, 3).mean(0), shade(2 * index))
+
+
 @pytest.mark.parametrize("kind", DerivedFile)
 def test_a_derived_file_is_served_as_the_video_is(box, complete, kind):
     path = path_of(complete(box), kind)
@@ -147,7 +193,7 @@ def test_a_derived_file_is_served_as_the_video_is(box, complete, kind):
 
 def test_a_poll_names_the_files_and_the_urls_open(box, complete):
     downloads = box.poll(complete(box))["downloads"]
-    assert set(downloads) == {"audio", "last_frame", "thumbnail", "spritesheet"}
+    assert set(downloads) == NAMES
     for url in downloads.values():
         assert box.client.get(url).status_code == 200
 
@@ -163,7 +209,7 @@ def test_before_the_end_there_is_no_file_and_no_url(box):
 
 def test_a_video_without_audio_has_no_audio_file_and_says_so(box, complete):
     task_id = complete(box, "silent", generate_audio=False)
-    assert set(box.poll(task_id)["downloads"]) == {"last_frame", "thumbnail", "spritesheet"}
+    assert set(box.poll(task_id)["downloads"]) == NAMES - {"audio"}
     answer = box.client.get(path_of(task_id, DerivedFile.AUDIO))
     assert (answer.status_code, "generate_audio false" in answer.json()["error"]) == (404, True)
     assert box.client.get(path_of(task_id, DerivedFile.SPRITESHEET)).status_code == 200

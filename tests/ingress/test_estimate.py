@@ -191,3 +191,20 @@ def test_a_distilled_model_is_estimated_without_guidance(open_box) -> None:
     loaded(guided)
     loaded(distilled, profile=DISTILLED)
     assert estimated(distilled, **LARGE)["gb"] < estimated(guided, **LARGE)["gb"]
+
+
+def test_an_estimate_of_a_retake_counts_what_is_rendered(box):
+    """Each use has its fields, and the size and length are those of the result."""
+    body = {"prompt": PROMPT, "num_frames": 121}
+    for fields in ({"use": "a2v"}, {"use": "retake", "start_time": 1, "duration": 1}, {"use": "extend", "duration": 2}):
+        answer = box.client.post("/v1/video/estimate", json={**body, **fields})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["gb"] > box.client.post("/v1/video/estimate", json=body).json()["gb"], fields
+    for fields, field in (
+        ({"use": "remix"}, "use"),
+        ({"use": "retake", "start_time": 9}, "start_time"),
+        ({"use": "extend"}, "duration"),
+        ({"use": "extend", "duration": 6}, "duration"),
+    ):
+        answer = box.client.post("/v1/video/estimate", json={**body, **fields})
+        assert (answer.status_code, answer.json()["field"]) == (422, field)

@@ -12,7 +12,7 @@ from deployments.generator.request_prep import load_conditions
 from models.conditions import GivenTokens
 from models.memory.estimate import GB, estimate_peak
 from models.request.request import VideoRequest
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from storage.tasks import State, Task
 from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.test_estimate import loaded
@@ -53,7 +53,7 @@ def given_to(box: Box, task: Task) -> list[tuple[int, float, tuple[int, ...]]]:
     """What the Generator loads: frame, strength and color of each image."""
     return [
         (each.place.frame, each.place.strength, each.image.getpixel((5, 5)))
-        for each in load_conditions(task, box.outputs)
+        for each in load_conditions(task, box.outputs).images
     ]
 
 
@@ -110,7 +110,7 @@ def test_several_large_images_in_json_are_those_of_a_form(box):
     parts = files(*zip(("image", "end_image", "keyframe", "keyframe"), images, strict=True))
     in_form = sent(box, parts, keyframe_at=["8", "16"])
     one, other = (
-        unpack_images(b"".join(box.outputs.open(each.input_key)))
+        unpack_inputs(b"".join(box.outputs.open(each.input_key))).images
         for each in (box.row(answer.json()["task_id"]), in_form)
     )
     assert one == other
@@ -171,7 +171,7 @@ def test_with_match_the_first_image_decides_the_size_and_the_others_are_cropped_
     task = sent(box, parts, fit="match")
     assert task.request.fit == "match"
     assert task.request.height > task.request.width
-    ratios = {round(each.image.width / each.image.height, 2) for each in load_conditions(task, box.outputs)}
+    ratios = {round(each.image.width / each.image.height, 2) for each in load_conditions(task, box.outputs).images}
     assert ratios == {round(task.request.width / task.request.height, 2)}
 
 

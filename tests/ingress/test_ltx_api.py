@@ -20,7 +20,7 @@ from deployments.ingress.ltx_api.mapping import CAMERA_MOTIONS
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, TICKET_TTL_S, UploadTicket
 from models.clip import Clip
 from models.request.enums import DurationMode, Quality
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from storage.outputs.store import input_key
 from storage.tasks import Failure, ServedModel, State
 from tests.ingress.conftest import MODEL, PROMPT, VIDEO, Box, completing, image_file
@@ -365,7 +365,7 @@ def test_the_last_frame_of_a_video_is_taken_and_its_spritesheet_is_not(box: Box,
 def test_a_last_frame_goes_along(box: Box) -> None:
     first, last = data_url(image_file()), data_url(image_file(200, 100))
     task = box.row(submit(box, "image-to-video", image_uri=first, last_frame_uri=last))
-    images = unpack_images(b"".join(box.outputs.open(input_key(task.id))))
+    images = unpack_inputs(b"".join(box.outputs.open(input_key(task.id)))).images
     assert [each.place.frame for each in images] == [0, task.request.num_frames - 1]
     wrong = refused(box, "/v2/image-to-video", image_uri=first, last_frame_uri="data:image/png;base64,eA==")
     assert wrong.startswith("last_frame_uri must be")

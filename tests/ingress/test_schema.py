@@ -21,12 +21,14 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from deployments.encoder.mp4 import write_mp4
+from deployments.ingress.request_body.media_fields import EXAMPLE_AUDIO
 from deployments.ingress.request_body.openapi import EXAMPLE_IMAGE
 from models.clip import Clip
 from storage.outputs.store import output_key, poster_key
 from storage.tasks import State
 from tests.ingress.conftest import MODEL, Box, completing, image_file
 from tests.ingress.language_model import serve_language_model
+from tests.ingress.media import audio_file, frames_of, video_file
 
 CHECKS = [
     not_a_server_error,
@@ -72,13 +74,23 @@ def real_names(box: Box) -> dict[str, Any]:
 
 def give_real_files(box: Box, task_id: str) -> None:
     """Replace the files of a completed task by a real video and poster, which other files are made from."""
-    frames = np.zeros((9, 64, 64, 3), np.uint8)
+    frames = np.zeros((33, 64, 64, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder, "video.mp4")
-        clip = Clip(frames, np.zeros((2, 8640), np.float32), 24_000, Fraction(25))
+        clip = Clip(frames, np.zeros((2, 31_680), np.float32), 24_000, Fraction(25))
         write_mp4(clip, video, max_bytes=None, metadata={})
         box.outputs.put(output_key(task_id), video)
     box.outputs.put(poster_key(task_id), image_file(image_format="JPEG"))
+
+
+def is_file(schema: dict[str, Any]) -> bool:
+    """Whether a field of a form is a file."""
+    return schema.get("format") == "binary"
+
+
+def example_file(field: str) -> bytes:
+    """A file for this field of a form."""
+    return {"audio": audio_file, "video": lambda: video_file(frames_of(30))}.get(field, image_file)()
 
 
 def send(box: Box, case: Case) -> int:
@@ -94,7 +106,12 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
     """The same case with the ids of an existing task and file, and a real image."""
     if case.path_parameters:
         case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
-    for image in ("image", "input_reference"):
+    if isinstance(case.body, dict) and case.path.endswith(("retake", "extend")):
+        case.body = {name: value for name, value in case.body.items() if name != "video"}
+        case.body["source_task"] = names["task_id"]
+    if isinstance(case.body, dict) and "audio" in case.body:
+        case.body = {**case.body, "audio": EXAMPLE_AUDIO if case.media_type == "application/json" else audio_file()}
+    for image in ("image", "end_image", "input_reference"):
         if isinstance(case.body, dict) and image in case.body:
             as_json = case.media_type == "application/json"
             case.body = {**case.body, image: EXAMPLE_IMAGE if as_json else image_file()}
@@ -134,13 +151,16 @@ def test_what_docs_offers_to_send_is_taken_as_it_stands(working_box):
         content = methods.get("post", {}).get("requestBody", {}).get("content", {})
         assert not any("example" in parameter for parameter in methods.get("post", {}).get("parameters", []))
         if "application/json" in content:
-            answer = working_box.client.post(path, json=content["application/json"]["example"])
+            example = dict(content["application/json"]["example"])
+            if "source_task" in example:
+                example["source_task"] = real_names(working_box)["task_id"]
+            answer = working_box.client.post(path, json=example)
             assert answer.status_code in (200, 202), (path, answer.text)
         if "multipart/form-data" in content:
             properties = content["multipart/form-data"]["schema"]["properties"]
-            image = next(name for name, schema in properties.items() if schema.get("format") == "binary")
+            image = next(name for name in ("audio", "video", *properties) if is_file(properties.get(name, {})))
             data = {name: schema.get("examples", [schema.get("default")])[0] for name, schema in properties.items()}
             data |= content["multipart/form-data"]["example"]
             data = {name: value for name, value in data.items() if value is not None}
-            answer = working_box.client.post(path, data=data, files={image: ("a.png", image_file())})
+            answer = working_box.client.post(path, data=data, files={image: ("a.png", example_file(image))})
             assert answer.status_code == 200, (path, answer.text)

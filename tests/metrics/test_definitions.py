@@ -98,6 +98,7 @@ def test_every_error_that_can_end_a_task_has_its_code() -> None:
     refusals = {
         "invalid_request",
         "image_too_large",
+        "file_too_large",
         "idempotency_key_reused",
         "queue_full",
         "canceled",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.conditions import NO_CONDITIONS
 from models.errors import GpuOutOfMemory
 from models.ltx2 import decode as ltx2_decode
 from models.ltx2.decode import needs_tiles, use_tiles
@@ -36,18 +37,18 @@ def short_of_memory(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> list[b
 
 
 def test_a_whole_that_runs_out_of_memory_is_decoded_in_tiles(model: Ltx2Model, short_of_memory: list[bool]) -> None:
-    clip = model.render(small(**WIDE), (), ignore)
+    clip = model.render(small(**WIDE), NO_CONDITIONS, ignore)
     assert short_of_memory == [False, True]
     assert model.decoded_again == ("video, in tiles",)
     assert clip.frames.shape == (9, 64, 576, 3)
 
 
 def test_it_is_what_tiles_make(model: Ltx2Model, short_of_memory: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    second = model.render(small(**WIDE), (), ignore).frames
+    second = model.render(small(**WIDE), NO_CONDITIONS, ignore).frames
     monkeypatch.setattr(model, "placement", Gpu())
     monkeypatch.setattr(ltx2_decode, "needs_tiles", lambda _request: True)
     short_of_memory.clear()
-    assert np.array_equal(model.render(small(**WIDE), (), ignore).frames, second)
+    assert np.array_equal(model.render(small(**WIDE), NO_CONDITIONS, ignore).frames, second)
     assert short_of_memory == [True]
     assert model.decoded_again == ()
 
@@ -65,13 +66,13 @@ def test_tiles_that_run_out_of_memory_too_say_so(model: Ltx2Model, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(model._text_to_video.vae, "decode", run_out)
         with pytest.raises(GpuOutOfMemory):
-            model.render(small(), (), ignore)
-    model.render(small(), (), ignore)
+            model.render(small(), NO_CONDITIONS, ignore)
+    model.render(small(), NO_CONDITIONS, ignore)
     assert model.decoded_again == ()
 
 
 def test_a_sound_that_runs_out_of_memory_is_decoded_again(model: Ltx2Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = model.render(small(), (), ignore).audio
+    expected = model.render(small(), NO_CONDITIONS, ignore).audio
     plain: Any = model._text_to_video.vocoder.forward
     tries: Iterator[bool] = iter([True, False])
 
@@ -81,7 +82,7 @@ def test_a_sound_that_runs_out_of_memory_is_decoded_again(model: Ltx2Model, monk
         return plain(*args, **options)
 
     monkeypatch.setattr(model._text_to_video.vocoder, "forward", run_out_once)
-    assert np.array_equal(model.render(small(), (), ignore).audio, expected)
+    assert np.array_equal(model.render(small(), NO_CONDITIONS, ignore).audio, expected)
     assert model.decoded_again == ("audio",)
 
 
@@ -94,7 +95,7 @@ def test_other_errors_are_not_tried_again(model: Ltx2Model, monkeypatch: pytest.
 
     monkeypatch.setattr(model._text_to_video.vae, "decode", fail)
     with pytest.raises(Exception, match="wrong shape"):
-        model.render(small(), (), ignore)
+        model.render(small(), NO_CONDITIONS, ignore)
     assert tries == [1]
 
 
@@ -114,5 +115,5 @@ def test_the_whole_is_decoded_only_where_its_kernels_have_room_too(
 def test_tiles_are_off_after_a_decode(model: Ltx2Model, short_of_memory: list[bool]) -> None:
     """Otherwise the next input image would be encoded in tiles for this video's size."""
     use_tiles(model._text_to_video.vae, 64, 576)
-    model.render(small(**WIDE), (), ignore)
+    model.render(small(**WIDE), NO_CONDITIONS, ignore)
     assert not model._text_to_video.vae.use_tiling

@@ -8,6 +8,7 @@ import torch
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 
 from models.checkpoint.profile import CheckpointType
+from models.conditions import NO_CONDITIONS
 from models.fixes import NONE
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
@@ -31,7 +32,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
 
 def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Ltx2Model, tmp_path: Path) -> None:
     frames, audio = by_diffusers(build_2_3(tmp_path), FAMILIES["2.3 distilled"], small(), None)
-    assert_same(distilled.render(small(), (), ignore), frames, audio)
+    assert_same(distilled.render(small(), NO_CONDITIONS, ignore), frames, audio)
 
 
 def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: Path) -> None:
@@ -41,12 +42,12 @@ def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: P
         str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(checkpoint_type=CheckpointType.BASE, fixes=NONE)
     )
     frames, audio = by_diffusers(folder, FAMILIES["2.3"], small(), None)
-    assert_same(base.render(small(), (), ignore), frames, audio)
+    assert_same(base.render(small(), NO_CONDITIONS, ignore), frames, audio)
     base.close()
 
 
 def test_the_noise_levels_of_a_distilled_model_are_not_shifted(distilled: Ltx2Model) -> None:
-    distilled.render(small(), (), ignore)
+    distilled.render(small(), NO_CONDITIONS, ignore)
     sigmas = distilled._text_to_video.scheduler.sigmas
     assert torch.allclose(sigmas, torch.tensor([*DISTILLED_SIGMA_VALUES, 0.0]))
     assert distilled._image_to_video.scheduler is distilled._text_to_video.scheduler
@@ -74,13 +75,13 @@ def test_a_distilled_model_is_exact_when_it_is_asked_to_be_fast(distilled: Ltx2M
         if each.given == "fast"
     ]
     assert said == [("quality", "exact")]
-    distilled.render(request, (), ignore)
+    distilled.render(request, NO_CONDITIONS, ignore)
     assert distilled.fast_summary == ""
 
 
 def test_a_distilled_model_reports_the_steps_that_it_takes(distilled: Ltx2Model) -> None:
     reports: list[Progress] = []
-    distilled.render(small(num_inference_steps=40), (), reports.append)
+    distilled.render(small(num_inference_steps=40), NO_CONDITIONS, reports.append)
     steps = [each.step for each in reports if each.stage is Stage.DENOISING]
     assert steps == sorted(steps)
     assert set(steps) == set(range(9))

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from models.conditions import GivenTokens
+from models.conditions import GivenTokens, tokens_of
 from models.errors import DoesNotFit
 from models.memory.estimate import (
     CUDA_BYTES,
@@ -13,22 +13,26 @@ from models.memory.estimate import (
     check_tiny_fits,
     decode_bytes,
     denoise_bytes,
+    encode_bytes,
     estimate_peak,
     nearest_fitting,
     shape_of,
     text_bytes,
     tiled_decode_bytes,
+    tiled_encode_bytes,
     tiny_bytes,
     transformer_calls,
     video_tokens,
 )
 from models.memory.offload_plan import RESERVED_VRAM_BYTES
+from models.request.edits import Edit
 from models.request.enums import Quality
 from models.request.request import RequestLimits, VideoRequest, parse_request
 
 DEFAULT = VideoRequest(prompt="a cat", height=512, width=768, num_frames=121)
 LARGEST = VideoRequest(prompt="a cat", height=1088, width=1920, num_frames=121)
-UNGUIDED = DEFAULT.model_copy(update={"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0})
+NO_CFG = {"cfg_scale_video": 1.0, "cfg_scale_audio": 1.0}
+UNGUIDED = DEFAULT.model_copy(update=NO_CFG)
 
 
 def test_the_default_request_has_6144_tokens() -> None:
@@ -48,6 +52,26 @@ def test_decoding_takes_what_was_counted() -> None:
     assert decode_bytes(512, 768, 121) == pytest.approx(4.1 * GB, rel=0.01)
     assert decode_bytes(1088, 1920, 121) == pytest.approx(21.5 * GB, rel=0.02)
     assert tiled_decode_bytes(1088, 1920, 121) == pytest.approx(5.0 * GB, rel=0.02)
+
+
+def test_encoding_a_clip_takes_what_was_counted() -> None:
+    assert encode_bytes(512, 768, 121) == pytest.approx(4.12 * GB, rel=0.01)
+    assert encode_bytes(1088, 1920, 121) == pytest.approx(21.87 * GB, rel=0.02)
+    assert 2.52 * GB <= tiled_encode_bytes(512, 768, 121) <= 1.2 * 2.52 * GB
+    assert 3.48 * GB <= tiled_encode_bytes(1088, 1920, 121) <= 1.2 * 3.48 * GB
+
+
+def test_given_audio_and_a_given_clip_count() -> None:
+    plain, image = estimate_peak(DEFAULT), estimate_peak(DEFAULT, GivenTokens(True))
+    audio, clip = (estimate_peak(DEFAULT, tokens_of((), audio=edit is None, edit=edit)) for edit in (None, Edit(0, 9)))
+    assert plain.denoise_bytes < image.denoise_bytes < audio.denoise_bytes == clip.denoise_bytes
+    assert (audio.encode_bytes, clip.encode_bytes) == (0, encode_bytes(512, 768, 121))
+    large = estimate_peak(LARGEST.model_copy(update=NO_CFG), tokens_of((), edit=Edit(0, 9)))
+    assert large.encode_bytes == tiled_encode_bytes(1088, 1920, 121)
+
+
+def test_every_placement_has_room_for_a_clip_of_the_default_size() -> None:
+    assert estimate_peak(DEFAULT, tokens_of((), edit=Edit(0, 9))).bytes <= RESERVED_VRAM_BYTES
 
 
 def test_a_larger_request_never_takes_less() -> None:
@@ -158,6 +182,13 @@ def test_the_tiny_model_s_render_must_fit_into_the_host_s_memory() -> None:
     for shape in refused.value.nearest:
         check_tiny_fits(LARGEST.model_copy(update=shape), tiny_bytes(LARGEST) - 1, RequestLimits())
     check_tiny_fits(LARGEST, 1, RequestLimits())
+
+
+def test_a_clip_needs_more_of_the_host_s_memory() -> None:
+    given = tokens_of((), edit=Edit(0, 9))
+    assert tiny_bytes(LARGEST, given) > 1.9 * tiny_bytes(LARGEST)
+    with pytest.raises(DoesNotFit):
+        check_tiny_fits(LARGEST, tiny_bytes(LARGEST), RequestLimits(), given)
 
 
 def test_the_refusal_survives_the_way_between_two_processes() -> None:

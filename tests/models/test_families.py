@@ -14,7 +14,7 @@ from PIL import Image
 from models.checkpoint.locate import fetch_checkpoint
 from models.checkpoint.profile import Family, read_profile
 from models.checkpoint.sizes import measure_sizes
-from models.conditions import first_frame
+from models.conditions import NO_CONDITIONS, first_frame
 from models.errors import TaskCanceled
 from models.fixes import NONE
 from models.ltx2.denoise import Latents
@@ -141,4 +141,4 @@ def test_in_bfloat16_as_on_a_gpu_only_the_last_rounding_differs(
 
 
 def test_the_sound_has_the_rate_of_the_family_s_vocoder(family: FamilyCase, model: Ltx2Model) -> None:
-    assert model.render(small(), (), ignore).sample_rate_hz == family.sample_rate_hz
+    assert model.render(small(), NO_CONDITIONS, ignore).sample_rate_hz == family.sample_rate_hz

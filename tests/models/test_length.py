@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.conditions import first_frame
+from models.conditions import NO_CONDITIONS, first_frame
 from models.ltx2.model import Ltx2Model
 from models.request.adjustments import chosen_duration
 from tests.models.conftest import ignore, small
@@ -50,7 +50,7 @@ def test_a_length_that_is_left_to_the_model_is_the_one_that_diffusers_chooses(
 def test_the_model_chooses_no_more_frames_than_were_asked_for(model: Ltx2Model) -> None:
     assert "length" not in [each.field for each in model.find_adjustments(small(length="auto"))]
     for most in (9, 17, 20):
-        assert 9 <= len(model.render(small(num_frames=most, length="auto"), (), ignore).frames) <= most
+        assert 9 <= len(model.render(small(num_frames=most, length="auto"), NO_CONDITIONS, ignore).frames) <= most
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in OF_2_5], indirect=True)

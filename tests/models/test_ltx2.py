@@ -16,7 +16,7 @@ from PIL import Image
 from models.checkpoint.profile import read_profile
 from models.checkpoint.sizes import measure_sizes
 from models.clip import Clip
-from models.conditions import first_frame
+from models.conditions import NO_CONDITIONS, first_frame
 from models.errors import GpuOutOfMemory, ModelBroken, ModelUnavailable, RenderFailed, TaskCanceled
 from models.fixes import NONE
 from models.ltx2.denoise import ALMOST_ZERO, _arguments
@@ -76,7 +76,7 @@ def plain(tiny_folder: Path, cache_dir: Path) -> Iterator[Ltx2Model]:
 
 @pytest.fixture(scope="module")
 def clip(model: Ltx2Model) -> Clip:
-    return model.render(small(), (), ignore)
+    return model.render(small(), NO_CONDITIONS, ignore)
 
 
 def test_a_clip_has_what_was_asked_for(clip: Clip) -> None:
@@ -94,7 +94,7 @@ def test_the_name_says_that_it_is_the_tiny_model(model: Ltx2Model) -> None:
 
 
 def test_the_same_seed_gives_the_same_clip(model: Ltx2Model, clip: Clip) -> None:
-    assert same(model.render(small(), (), ignore), clip)
+    assert same(model.render(small(), NO_CONDITIONS, ignore), clip)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_clip(model: Ltx2Model, clip: Clip) -> None
     ],
 )
 def test_every_parameter_changes_the_clip(model: Ltx2Model, clip: Clip, change: dict[str, object]) -> None:
-    other = model.render(small(**change), (), ignore)
+    other = model.render(small(**change), NO_CONDITIONS, ignore)
     assert not same(other, clip)
 
 
@@ -124,7 +124,7 @@ def test_guidance_rescale_is_named_and_not_left_to_a_default(model: Ltx2Model) -
 
 def test_every_step_runs_every_guidance_pass(model: Ltx2Model) -> None:
     with counting(model) as rows:
-        model.render(small(num_inference_steps=4), (), ignore)
+        model.render(small(num_inference_steps=4), NO_CONDITIONS, ignore)
     assert rows == [2, 1, 1] * 4
     assert sum(rows) == GUIDED_ROWS * 4
 
@@ -132,13 +132,13 @@ def test_every_step_runs_every_guidance_pass(model: Ltx2Model) -> None:
 def test_a_guidance_that_is_off_is_not_computed(model: Ltx2Model) -> None:
     off = small(cfg_scale_video=1.0, cfg_scale_audio=1.0, stg_scale_video=0.0, modality_scale=1.0)
     with counting(model) as rows:
-        model.render(off, (), ignore)
+        model.render(off, NO_CONDITIONS, ignore)
     assert rows == [1, 1]
 
 
 def test_frames_between_the_model_s_steps_are_cut_from_the_next(model: Ltx2Model) -> None:
-    longer = model.render(small(num_frames=17), (), ignore)
-    shorter = model.render(small(num_frames=12), (), ignore)
+    longer = model.render(small(num_frames=17), NO_CONDITIONS, ignore)
+    shorter = model.render(small(num_frames=12), NO_CONDITIONS, ignore)
     assert shorter.frames.shape[0] == 12
     assert np.array_equal(shorter.frames, longer.frames[:12])
     assert shorter.audio.shape[1] <= 12 / 25 * 24_000
@@ -149,9 +149,9 @@ def test_without_audio_the_frames_are_the_same_and_nothing_decodes_audio(model: 
     parts = {"vocoder": model._text_to_video.vocoder, "audio_vae": model._text_to_video.audio_vae.decoder}
     handles = [part.register_forward_pre_hook(lambda *_, name=name: calls.append(name)) for name, part in parts.items()]
     try:
-        silent = model.render(small(generate_audio=False), (), ignore)
+        silent = model.render(small(generate_audio=False), NO_CONDITIONS, ignore)
         assert calls == []
-        model.render(small(), (), ignore)
+        model.render(small(), NO_CONDITIONS, ignore)
         assert set(calls) == set(parts)
     finally:
         for handle in handles:
@@ -162,17 +162,17 @@ def test_without_audio_the_frames_are_the_same_and_nothing_decodes_audio(model: 
 
 
 def test_an_ntsc_rate_is_exact(model: Ltx2Model) -> None:
-    assert model.render(small(frame_rate=23.976), (), ignore).frame_rate == Fraction(24_000, 1001)
+    assert model.render(small(frame_rate=23.976), NO_CONDITIONS, ignore).frame_rate == Fraction(24_000, 1001)
 
 
 def test_sound_that_plays_longer_than_the_image_is_cut(model: Ltx2Model) -> None:
-    rendered = model.render(small(num_frames=10), (), ignore)
+    rendered = model.render(small(num_frames=10), NO_CONDITIONS, ignore)
     assert rendered.audio.shape[1] == 10 * 24_000 // 25
 
 
 def test_progress_is_told_step_by_step(model: Ltx2Model) -> None:
     told: list[Progress] = []
-    model.render(small(num_inference_steps=3), (), told.append)
+    model.render(small(num_inference_steps=3), NO_CONDITIONS, told.append)
     assert told == [
         Progress(Stage.DENOISING, step=0),  # its text is encoded
         *(Progress(Stage.DENOISING, step=step) for step in range(4)),
@@ -188,7 +188,7 @@ def test_a_cancelled_render_leaves_no_trace(
 ) -> None:
     with pytest.raises(TaskCanceled):
         model.render(small(prompt="another"), first_frame(image), raise_at(stage, step, TaskCanceled("canceled")))
-    assert same(model.render(small(), (), ignore), clip)
+    assert same(model.render(small(), NO_CONDITIONS, ignore), clip)
 
 
 class TruthyZero(float):
@@ -243,7 +243,7 @@ def test_it_renders_what_diffusers_renders_to_the_bit(
 def test_an_audio_scale_of_nothing_is_not_the_video_s(plain: Ltx2Model, tiny_folder: Path) -> None:
     assert TruthyZero(0.0) - 1 == ALMOST_ZERO - 1
     request = small(cfg_scale_audio=0.0)
-    rendered = plain.render(request, (), ignore)
+    rendered = plain.render(request, NO_CONDITIONS, ignore)
     frames, audio = by_diffusers(tiny_folder, request, None, audio_guidance_scale=TruthyZero(0.0))
     draw_watermark(frames)
     assert np.array_equal(rendered.frames, frames)
@@ -273,17 +273,17 @@ def test_an_image_of_the_wrong_size_does_not_change_the_video_s(model: Ltx2Model
 )
 def test_running_out_of_memory_says_what_was_asked_for(model: Ltx2Model, clip: Clip, error: Exception) -> None:
     with pytest.raises(GpuOutOfMemory, match="128x64, 9 frames") as caught:
-        model.render(small(), (), raise_at(Stage.DENOISING, 1, error))
+        model.render(small(), NO_CONDITIONS, raise_at(Stage.DENOISING, 1, error))
     assert caught.value.__cause__ is error
-    assert same(model.render(small(), (), ignore), clip)
+    assert same(model.render(small(), NO_CONDITIONS, ignore), clip)
 
 
 def test_what_the_model_raises_is_a_failed_render(model: Ltx2Model, clip: Clip) -> None:
     error = ValueError("a tensor of the wrong shape")
     with pytest.raises(RenderFailed, match="the model failed: ValueError: a tensor of the wrong shape") as caught:
-        model.render(small(), (), raise_at(Stage.DENOISING, 1, error))
+        model.render(small(), NO_CONDITIONS, raise_at(Stage.DENOISING, 1, error))
     assert caught.value.__cause__ is error
-    assert same(model.render(small(), (), ignore), clip)
+    assert same(model.render(small(), NO_CONDITIONS, ignore), clip)
 
 
 def test_what_a_failed_render_held_together_is_collected_before_the_next(model: Ltx2Model) -> None:
@@ -298,9 +298,9 @@ def test_what_a_failed_render_held_together_is_collected_before_the_next(model: 
     gc.disable()
     try:
         with pytest.raises(RenderFailed):
-            model.render(small(), (), fail)
+            model.render(small(), NO_CONDITIONS, fail)
         assert held[0]() is not None
-        model.render(small(), (), ignore)
+        model.render(small(), NO_CONDITIONS, ignore)
         assert held[0]() is None
     finally:
         gc.enable()
@@ -312,13 +312,13 @@ def test_numbers_that_are_no_numbers_are_a_failed_render(model: Ltx2Model) -> No
 
     handle = model._text_to_video.transformer.register_forward_hook(spoil)
     with pytest.raises(RenderFailed, match="NaN"):
-        model.render(small(), (), ignore)
+        model.render(small(), NO_CONDITIONS, ignore)
     handle.remove()
 
 
 def test_a_request_without_a_seed_is_refused(model: Ltx2Model) -> None:
     with pytest.raises(RenderFailed, match="seed"):
-        model.render(small(seed=None), (), ignore)
+        model.render(small(seed=None), NO_CONDITIONS, ignore)
 
 
 def test_a_closed_model_can_be_closed_again(cache_dir: Path) -> None:
@@ -339,8 +339,8 @@ def test_spatiotemporal_guidance_acts_though_a_config_leaves_it_out(tiny_folder:
     config_file = folder / "transformer" / "config.json"
     config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"perturbed_attn": False}))
     loaded = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore)
-    guided = loaded.render(small(), (), ignore)
-    assert not same(loaded.render(small(stg_scale_video=0.0), (), ignore), guided)
+    guided = loaded.render(small(), NO_CONDITIONS, ignore)
+    assert not same(loaded.render(small(stg_scale_video=0.0), NO_CONDITIONS, ignore), guided)
 
 
 def test_it_renders_in_bfloat16_as_it_does_on_a_gpu(tiny_folder: Path) -> None:

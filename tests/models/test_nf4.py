@@ -9,6 +9,7 @@ import torch
 
 from models.checkpoint.profile import read_profile
 from models.checkpoint.sizes import measure_sizes
+from models.conditions import NO_CONDITIONS
 from models.errors import ModelUnavailable
 from models.ltx2.load import choose_placement, load_pipeline
 from models.ltx2.model import Ltx2Model
@@ -59,7 +60,7 @@ def build(folder: Path, place: OffloadMode, text_weights: TextEncoderDtype = NF4
 
 
 def latents(model: Ltx2Model, **fields: object) -> Any:
-    return model._denoise(small(**fields), (), lambda _progress: None)
+    return model._denoise(small(**fields), NO_CONDITIONS, lambda _progress: None)
 
 
 @pytest.fixture(scope="module", params=["tiny", "2.5"])

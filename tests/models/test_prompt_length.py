@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.checkpoint.profile import CheckpointType
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.ltx2.prompt_cache import MAX_TOKENS
@@ -51,8 +52,8 @@ def test_what_a_distilled_model_does_not_read_is_named_once(tiny_folder: Path, t
 
 
 def test_what_is_left_out_is_the_end_and_changes_nothing(model: Ltx2Model) -> None:
-    whole = model.render(small(prompt="x" * 2000), (), ignore)
-    beginning = model.render(small(prompt="x" * MAX_TOKENS), (), ignore)
-    other_beginning = model.render(small(prompt="y" + "x" * 1999), (), ignore)
+    whole = model.render(small(prompt="x" * 2000), NO_CONDITIONS, ignore)
+    beginning = model.render(small(prompt="x" * MAX_TOKENS), NO_CONDITIONS, ignore)
+    other_beginning = model.render(small(prompt="y" + "x" * 1999), NO_CONDITIONS, ignore)
     assert np.array_equal(whole.frames, beginning.frames)
     assert not np.array_equal(whole.audio, other_beginning.audio)

@@ -10,6 +10,7 @@ from diffusers import LTX2Pipeline
 
 from models.checkpoint.profile import read_profile
 from models.checkpoint.sizes import measure_sizes
+from models.conditions import NO_CONDITIONS
 from models.errors import ModelUnavailable
 from models.ltx2.model import Ltx2Model
 from models.memory import host as host_memory
@@ -40,7 +41,7 @@ def placed(folder: Path, place: OffloadMode) -> Ltx2Model:
 
 
 def latents(model: Ltx2Model) -> torch.Tensor:
-    return model._denoise(small(), (), ignore).video
+    return model._denoise(small(), NO_CONDITIONS, ignore).video
 
 
 @pytest.mark.parametrize("place", [OffloadMode.NONE, OffloadMode.ALL_BUT_TRANSFORMER])

@@ -47,6 +47,17 @@ def test_a_warm_run_neither_downloads_nor_loads() -> None:
     assert laps == {TimedStage.ENCODE_TEXT: 3, TimedStage.DENOISE: 6}
 
 
+def test_what_was_given_is_encoded_in_a_lap_of_its_own() -> None:
+    clock = Clock()
+    watch = StageTimer(clock)
+    given = Progress(Stage.DENOISING, encodes_given=True)
+    first = Progress(Stage.DENOISING)
+    for clock.now, progress in ((0, first), (2, given), (5, first), (6, Progress(Stage.DENOISING, 1))):
+        watch.observe(progress)
+    watch.start_stage(None)
+    assert watch.timings.seconds == {TimedStage.ENCODE_TEXT: 2, TimedStage.ENCODE_GIVEN: 3, TimedStage.DENOISE: 1}
+
+
 def test_a_lap_that_comes_again_is_added_up() -> None:
     clock = Clock()
     watch = StageTimer(clock)

@@ -13,6 +13,7 @@ from models.checkpoint.files import INDEX, OF_TRANSFORMERS
 from models.checkpoint.profile import read_profile
 from models.checkpoint.sizes import measure_sizes
 from models.checkpoint.validate import read_object
+from models.conditions import NO_CONDITIONS
 from models.ltx2.load import load_pipeline
 from models.ltx2.model import Ltx2Model
 from models.memory import offload
@@ -56,7 +57,7 @@ def streaming(folder: Path) -> Ltx2Model:
 
 
 def latents(model: Ltx2Model, **fields: object) -> Any:
-    return model._denoise(small(**fields), (), ignore)
+    return model._denoise(small(**fields), NO_CONDITIONS, ignore)
 
 
 def test_a_text_encoder_that_streams_is_read_once_for_both_texts(

@@ -9,6 +9,7 @@ from av.video.reformatter import VideoReformatter
 
 from deployments.encoder.mp4 import _to_yuv
 from models.clip import Clip
+from models.conditions import NO_CONDITIONS
 from models.ltx2.decode import decode_frames, to_bytes
 from models.ltx2.model import Ltx2Model
 from models.yuv import to_planes, to_rgb
@@ -76,7 +77,7 @@ def test_a_clip_knows_its_size_either_way() -> None:
 
 
 def test_the_decoder_gives_either(model: Ltx2Model) -> None:
-    latents = model._denoise(small(), (), ignore)
+    latents = model._denoise(small(), NO_CONDITIONS, ignore)
     vae = model._text_to_video.vae
     rgb, _ = decode_frames(vae, latents.video, small(), on_gpu=False)
     planes, _ = decode_frames(vae, latents.video, small(), on_gpu=False, as_planes=True)

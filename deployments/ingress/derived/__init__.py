@@ -1,1 +1,1 @@
-"""Makes further files from a completed video when a client asks for them: audio, last frame, thumbnail, spritesheet."""
+"""Makes further files from a completed video when a client asks for them: audio, images, other formats."""

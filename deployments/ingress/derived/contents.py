@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from PIL import Image
 
+from deployments.ingress.derived.conversions import write_gif, write_mov, write_webm
 from deployments.ingress.images.shrinking import shrink_to_jpeg
 from models.yuv import to_rgb
 from storage.outputs.store import DerivedFile
@@ -102,6 +103,9 @@ WRITERS: Mapping[DerivedFile, Callable[[Path, Path], None]] = MappingProxyType(
         DerivedFile.LAST_FRAME: write_last_frame,
         DerivedFile.THUMBNAIL: write_thumbnail,
         DerivedFile.SPRITESHEET: write_spritesheet,
+        DerivedFile.WEBM: write_webm,
+        DerivedFile.MOV: write_mov,
+        DerivedFile.GIF: write_gif,
     }
 )
 

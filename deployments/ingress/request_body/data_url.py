@@ -17,7 +17,8 @@ DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 HTTP_URL = re.compile(r"https?:", re.IGNORECASE)
 FETCHED = re.compile(r"(https?|ftp|file|s3|gs):", re.IGNORECASE)
 ALLOWED = "an image file, or a data url of one (data:image/jpeg;base64,...)"
-FETCHES_NOTHING = f"{ALLOWED}: this server fetches no urls"
+NO_URLS = ": this server fetches no urls"
+FETCHES_NOTHING = f"{ALLOWED}{NO_URLS}"
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
 SHOWN_CHARS = 60
 PIECE_BYTES = 512 * 1024
@@ -65,19 +66,19 @@ def _read_url(name: str, text: str) -> bytes | ImageUrl:
     return ImageUrl(name, text.strip()) if HTTP_URL.match(text.strip()) else decode_data_url(name, text)
 
 
-def decode_data_url(name: str, text: str) -> bytes:
-    """Return the bytes in a data URL (RFC 2397). Raises InvalidRequest."""
+def decode_data_url(name: str, text: str, allowed: str = ALLOWED) -> bytes:
+    """Return the bytes in a data URL (RFC 2397). Raises InvalidRequest, which says what is `allowed`."""
     text = text.strip()
     head = DATA_URL.match(text)
     if head is None:
-        raise InvalidRequest(name, text[:SHOWN_CHARS], FETCHES_NOTHING if FETCHED.match(text) else ALLOWED)
+        raise InvalidRequest(name, text[:SHOWN_CHARS], f"{allowed}{NO_URLS}" if FETCHED.match(text) else allowed)
     if not head[0][:-1].lower().replace(" ", "").endswith(";base64"):
-        raise InvalidRequest(name, text[:SHOWN_CHARS], f"{ALLOWED}, in base64")
+        raise InvalidRequest(name, text[:SHOWN_CHARS], f"{allowed}, in base64")
     try:
         return _decode_base64(text[head.end() :])
     except (ValueError, UnicodeEncodeError):
         given = Described(f"a data url whose base64 is broken, {len(text)} characters")
-        raise InvalidRequest(name, given, ALLOWED) from None
+        raise InvalidRequest(name, given, allowed) from None
 
 
 def _decode_base64(text: str) -> bytes:

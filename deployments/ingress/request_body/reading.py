@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from deployments.ingress.errors import PayloadTooLarge, RequestTimeout
 from deployments.ingress.request_body.data_url import ImageUrl, image_in_fields, refuse_url
-from deployments.ingress.request_body.form import form_fields, form_images, missing_image, parse_form
+from deployments.ingress.request_body.form import form_fields, form_images, parse_form
 from deployments.ingress.request_body.given_images import GivenImages, SentImage, max_images_bytes, take_places
 from deployments.ingress.request_body.long_texts import RemainderTooLarge, spell_out, split_long_texts
 from deployments.settings import Settings
@@ -54,18 +54,13 @@ async def read_json(request: Request, settings: Settings) -> tuple[dict[str, obj
     return _parse_object(request, bytes(await read_all(bounded)), ONLY_JSON), None
 
 
-async def read_images(
-    request: Request, settings: Settings, *, needs_image: bool = False
-) -> tuple[dict[str, object], GivenImages]:
+async def read_images(request: Request, settings: Settings) -> tuple[dict[str, object], GivenImages]:
     """Read a form or JSON object with the images that a video is made from. Fetches no URLs.
 
     Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
     """
     fields, images = await read_sent_images(request, settings)
-    fields, given = split_places(fields, [(image.field, image.content) for image in images])
-    if needs_image and not given.files:
-        raise missing_image(IMAGE)
-    return fields, given
+    return split_places(fields, [(image.field, image.content) for image in images])
 
 
 async def read_sent_images(

@@ -12,8 +12,11 @@ from pydantic import BaseModel, Field
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import fit_images
+from deployments.ingress.media.conversion import estimated_edit
 from deployments.ingress.request_body.given_images import GivenImages
+from deployments.ingress.request_body.given_media import MediaUse, take_use
 from deployments.ingress.request_body.image_fields import images_body
+from deployments.ingress.request_body.media_fields import estimate_fields
 from deployments.ingress.request_body.reading import read_images
 from deployments.ingress.schemas import Dimensions, errors
 from deployments.ingress.webhooks.ssrf import check_webhook
@@ -21,6 +24,7 @@ from models.conditions import GivenTokens, tokens_of
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import TINY_MODEL_NAME
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
+from models.request.edits import Edit
 from models.request.json_schema import request_schema
 from models.request.places import Place
 from models.request.request import VideoRequest, parse_request
@@ -48,10 +52,17 @@ class Estimate(BaseModel):
     ]
 
 
-def adjust_to_model(context: AppContext, request: VideoRequest, places: Sequence[Place]) -> tuple[Adjustment, ...]:
+def adjust_to_model(
+    context: AppContext,
+    request: VideoRequest,
+    places: Sequence[Place],
+    *,
+    has_audio: bool = False,
+    edit: Edit | None = None,
+) -> tuple[Adjustment, ...]:
     """Fields of `request` that the served model will override, if the model's profile is known. Blocks on the store.
 
-    `places` are those of the given images.
+    `places` are those of the given images, and `edit` is the part of a given video that is made anew.
 
     Raises DoesNotFit if the free memory that the last Generator measured is too small.
     """
@@ -59,19 +70,28 @@ def adjust_to_model(context: AppContext, request: VideoRequest, places: Sequence
     adjusted = () if profile is None else find_adjustments(request, profile)
     if free_bytes is not None:
         rendered = apply_adjustments(request, adjusted)
-        check_fits(rendered, free_bytes, context.settings.limits, tokens_of(places))
+        if edit is not None:
+            rendered = edit.rendered_request(rendered)
+        given = tokens_of(places, audio=has_audio, edit=edit)
+        check_fits(rendered, free_bytes, context.settings.limits, given)
     return adjusted
 
 
 def estimate_router(context: AppContext) -> APIRouter:
     """Create the router of the estimate route."""
     router = APIRouter(tags=["video"])
-    content = images_body(request_schema(context.settings.limits), "An image, as in a submit.")
+    limits = context.settings.limits
+    schema = request_schema(limits)
+    schema = {**schema, "properties": {**schema["properties"], **estimate_fields(limits)}}
+    content = images_body(schema, "An image, as in a submit.")
     body = {"requestBody": {"required": True, "content": content}}
 
     @router.post("/v1/video/estimate", summary="Estimate", responses=REFUSALS, openapi_extra=body)
     async def estimate_video(request: Request) -> Estimate:
-        """Takes the body of a submit, JSON or a form, with the images if there are any. Creates no task."""
+        """Takes the body of a submit, JSON or a form, with the images if there are any. Creates no task.
+
+        For audio and video, `use` says which submit is meant: their files are not read.
+        """
         with upload_slot(context.uploads, request):
             return await estimate(context, *await read_images(request, context.settings))
 
@@ -81,10 +101,17 @@ def estimate_router(context: AppContext) -> APIRouter:
 async def estimate(context: AppContext, fields: Mapping[str, object], given: GivenImages) -> Estimate:
     """Estimate memory and duration. Raises the validation errors of a submit."""
     limits = context.settings.limits
+    fields = dict(fields)
+    use, own = take_use(fields)
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
     context.enhancer.check_request(request)
     fitted = await fit_images(context.image_threads, given, request, limits)
-    return await context.read_threads.run(_estimate, context, fitted.sized(request), tokens_of(fitted.places))
+    request, edit = fitted.sized(request), None
+    if use is not None:
+        edit = estimated_edit(use, own, request, limits)
+    tokens = tokens_of(fitted.places, audio=use is MediaUse.A2V, edit=edit)
+    request = request if edit is None else edit.rendered_request(request)
+    return await context.read_threads.run(_estimate, context, request, tokens)
 
 
 def _estimate(context: AppContext, request: VideoRequest, given: GivenTokens) -> Estimate:

@@ -2,8 +2,9 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -14,14 +15,19 @@ from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.formats import TAKEN
 from deployments.ingress.images.given import fit_images
+from deployments.ingress.media.conversion import read_given_media
+from deployments.ingress.media_file import GivenMediaFile
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.prompts.routes import ENHANCE_PROMPT, enhance_or_keep
+from deployments.ingress.request_body.form import missing_image
 from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
+from deployments.ingress.request_body.given_media import SOURCE_TASK
 from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.openapi import json_body
 from deployments.ingress.request_body.reading import read_images, read_json
 from deployments.ingress.routes.tasks import task_response
 from deployments.ingress.schemas import QUEUED_MESSAGE, Submitted, TaskBody, adjusted_fields, errors
+from deployments.ingress.source_task import read_last_frame
 from deployments.ingress.submission import (
     IDEMPOTENCY_HEADER,
     IDEMPOTENCY_PARAMETER,
@@ -34,7 +40,10 @@ from deployments.ingress.submission import (
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.observability import log_context
 from deployments.observability.tracing import in_span
+from models.errors import InvalidRequest
 from models.request.json_schema import request_schema
+from models.request.json_words import Described
+from models.request.places import IMAGE
 from models.request.request import unknown_fields
 from storage.tasks import ANONYMOUS, State, Task
 
@@ -76,7 +85,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     async def submit_text_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll."""
         fields, _ = await read_json(request, context.settings)
-        return await _submit(context, request, fields)
+        return await answer_submit(context, request, fields)
 
     @router.post(
         "/v1/video/async_i2v",
@@ -88,8 +97,8 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     async def submit_image_to_video(request: Request) -> Submitted:
         """Answers at once with a task to poll. Images become the first frame, the last, or any between."""
         with upload_slot(context.uploads, request):
-            fields, given = await read_images(request, context.settings, needs_image=True)
-            return await _submit(context, request, fields, given)
+            fields, given = await read_images_or_source(context, request)
+            return await answer_submit(context, request, fields, given)
 
     @router.post(
         "/v1/video/t2v",
@@ -102,8 +111,8 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         fields, _ = await read_json(request, context.settings)
         with waiting.acquire():  # after reading the body: a client that sends none must not use up the limit
-            submitted = await _submit(context, request, fields)
-            return await _wait(context, request, watcher, submitted)
+            submitted = await answer_submit(context, request, fields)
+            return await wait_for_task(context, request, watcher, submitted)
 
     @router.post(
         "/v1/video/i2v",
@@ -116,15 +125,34 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         """Holds the connection until the video is done. Prefer the asynchronous route."""
         with contextlib.ExitStack() as held:
             with upload_slot(context.uploads, request):
-                fields, given = await read_images(request, context.settings, needs_image=True)
+                fields, given = await read_images_or_source(context, request)
                 held.enter_context(waiting.acquire())
-                submitted = await _submit(context, request, fields, given)
-            return await _wait(context, request, watcher, submitted)
+                submitted = await answer_submit(context, request, fields, given)
+            return await wait_for_task(context, request, watcher, submitted)
 
     return router
 
 
-async def submit_given(context: AppContext, request: Request, fields: Mapping[str, object], given: GivenImages) -> Task:
+async def read_images_or_source(context: AppContext, request: Request) -> tuple[dict[str, object], GivenImages]:
+    """Read the fields and the images, of which the first may be the last frame of a `source_task`."""
+    fields, given = await read_images(request, context.settings)
+    frame = await read_last_frame(context, request, fields.pop(SOURCE_TASK, None))
+    if frame is not None:
+        if any(name == IMAGE for name, _ in given.files):
+            raise InvalidRequest(SOURCE_TASK, Described("an id"), f"left out: there is an {IMAGE}")
+        given = replace(given, files=((IMAGE, frame), *given.files))
+    if not given.files:
+        raise missing_image(IMAGE)
+    return fields, given
+
+
+async def submit_given(
+    context: AppContext,
+    request: Request,
+    fields: Mapping[str, object],
+    given: GivenImages,
+    media: GivenMediaFile | None = None,
+) -> Task:
     """Create the task and notify the Dispatchers. Raises the errors of `check_admission` and `submit_request`."""
     origin = read_request_context(request)
     with in_span(context.tracer, "submit", origin.traceparent) as span:
@@ -135,8 +163,11 @@ async def submit_given(context: AppContext, request: Request, fields: Mapping[st
             request.headers.get(IDEMPOTENCY_HEADER),
             request_owner(request) or ANONYMOUS,
             replace(origin, traceparent=span.traceparent),
+            media=None if media is None else media.given,
         )
-        if given.files or ENHANCE_PROMPT in fields:
+        if media is not None:
+            task = await _submit_in_steps(context, submission, lambda: media.fetch(context, request))
+        elif given.files or ENHANCE_PROMPT in fields:
             task = await _submit_in_steps(context, submission)
         else:
             task = await context.write_threads.run(submit_request, context, submission)
@@ -148,24 +179,39 @@ async def submit_given(context: AppContext, request: Request, fields: Mapping[st
     return task
 
 
-async def _submit_in_steps(context: AppContext, submission: Submission) -> Task:
-    """Check the request, then decode its images and have its prompt rewritten, then write it."""
+async def _submit_in_steps(
+    context: AppContext, submission: Submission, fetch: Callable[[], Awaitable[Path]] | None = None
+) -> Task:
+    """Check the request, then decode its files and have its prompt rewritten, then write it.
+
+    `fetch` returns the path of the audio or the video, if there is one.
+    """
     new = await context.write_threads.run(check_admission, context, submission)
     if isinstance(new, Task):
         return new
+    media = None
+    if submission.media is not None and fetch is not None:
+        path, limits = await fetch(), context.settings.limits
+        media = await context.media_threads.run(read_given_media, submission.media, path, new.request, limits)
+        new = replace(new, request=media.request, adjustments=media.adjustments)
     asked, given, fitted, enhancement = new.request, submission.given, None, None
     if given.files:
         fitted = await fit_images(context.image_threads, given, asked, context.settings.limits)
     if asked.enhance_prompt:
         enhancement = await enhance_or_keep(context, asked, () if fitted is None else fitted.images)
-    threads = context.write_threads if fitted is None else context.image_threads
-    return await threads.run(submit_new, context, new, fitted, enhancement)
+    threads = context.write_threads if fitted is None and media is None else context.image_threads
+    return await threads.run(submit_new, context, new, fitted, enhancement, media)
 
 
-async def _submit(
-    context: AppContext, request: Request, fields: Mapping[str, object], given: GivenImages = NO_IMAGES
+async def answer_submit(
+    context: AppContext,
+    request: Request,
+    fields: Mapping[str, object],
+    given: GivenImages = NO_IMAGES,
+    media: GivenMediaFile | None = None,
 ) -> Submitted:
-    task = await submit_given(context, request, fields, given)
+    """Create the task and return the answer of an asynchronous route. Raises as `submit_given` does."""
+    task = await submit_given(context, request, fields, given, media)
     return Submitted(
         task_id=task.id,
         message=QUEUED_MESSAGE,
@@ -176,7 +222,10 @@ async def _submit(
     )
 
 
-async def _wait(context: AppContext, request: Request, watcher: TaskWatcher, submitted: Submitted) -> JSONResponse:
+async def wait_for_task(
+    context: AppContext, request: Request, watcher: TaskWatcher, submitted: Submitted
+) -> JSONResponse:
+    """Wait until the task has ended, and return the answer of a synchronous route."""
     task = await watcher.wait(submitted.task_id)
     body = await context.read_threads.run(task_response, context, task, request)
     return JSONResponse({**body, "ignored": submitted.ignored}, STATUS.get(task.state, 409))

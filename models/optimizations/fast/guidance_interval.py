@@ -30,6 +30,7 @@ ROWS = frozenset(
         "audio_sigma",
         "video_self_attention_mask",
         "video_keyframes_mask",
+        "perturbation_mask",
         "video_coords",
         "audio_coords",
     }

@@ -21,7 +21,7 @@ from tests.mp4_boxes import aac_object_type, avc_profile_and_level, read_movie
 
 MAIN_PROFILE = 77
 AAC_LC = 2
-FURTHER_FILES = {"audio", "last_frame", "thumbnail", "spritesheet"}
+FURTHER_FILES = {"audio", "last_frame", "thumbnail", "spritesheet", "webm", "mov", "gif"}
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.e2e.server import Server
+from tests.ingress.media import audio_file
 from tests.product import ROOT
 from tests.test_readme import BASE_URL, FENCE, api_commands
 
@@ -29,7 +30,7 @@ def test_the_commands_of_the_readme_work_as_they_stand(server: Server, tmp_path:
 def test_the_commands_with_several_images_work_as_they_stand(server: Server, tmp_path: Path) -> None:
     """Those of docs/api.md. Each video ends, and the input files end with their tasks."""
     page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-    (commands,) = [body for language, body in FENCE.findall(page) if language == "bash"]
+    commands, _ = [body for language, body in FENCE.findall(page) if language == "bash"]
     for name, color in (("day", "skyblue"), ("night", "midnightblue"), ("clouds", "gray")):
         buffer = io.BytesIO()
         Image.new("RGB", (600, 400), color).save(buffer, "JPEG")
@@ -41,3 +42,14 @@ def test_the_commands_with_several_images_work_as_they_stand(server: Server, tmp
     assert [body["status"] for body in bodies] == ["completed"] * len(answers)
     left = {each.name for each in (server.folder / "data/outputs/inputs").glob("*")}
     assert not left & {each["task_id"] for each in answers}
+
+
+def test_the_commands_with_audio_and_video_work_as_they_stand(server: Server, tmp_path: Path) -> None:
+    """A video to 1 s of audio; half of it made anew; 1 s more. Each is made from the one before."""
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    _, commands = [body for language, body in FENCE.findall(page) if language == "bash"]
+    Image.new("RGB", (600, 400), "skyblue").save(tmp_path / "day.jpg")
+    (tmp_path / "voice.wav").write_bytes(audio_file(1.0))
+    last = json.loads(run(commands.replace(BASE_URL, server.url), tmp_path))
+    assert last["status"] == "completed"
+    assert last["duration_s"] == 2.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.conditions import first_frame
+from models.conditions import NO_CONDITIONS, first_frame
 from models.ltx2.model import Ltx2Model
 from tests.models.conftest import ignore, small
 from tests.models.fixes.conftest import Loaded
@@ -44,10 +44,10 @@ def test_the_first_frame_is_marked_in_every_call(loaded: Loaded, image: Image.Im
 def test_the_mark_acts(loaded: Loaded) -> None:
     model = loaded("2.5 full")
     embedding = model._text_to_video.transformer.keyframes_abs_pos_embedding
-    marked = model._denoise(small(), (), ignore).video
+    marked = model._denoise(small(), NO_CONDITIONS, ignore).video
     kept = embedding.data.clone()
     embedding.data.zero_()
-    unmarked = model._denoise(small(), (), ignore).video
+    unmarked = model._denoise(small(), NO_CONDITIONS, ignore).video
     embedding.data.copy_(kept)
     assert not torch.equal(marked, unmarked)
 

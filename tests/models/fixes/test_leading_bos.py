@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.checkpoint.tiny import byte_tokenizer
+from models.conditions import NO_CONDITIONS
 from models.errors import ModelBroken
 from models.fixes.leading_bos import lead_with_bos
 from tests.models.conftest import ignore, small
@@ -22,7 +23,7 @@ def texts_read(loaded: Loaded, *, fixed: bool) -> tuple[Any, list[torch.Tensor]]
         read.append(call["input_ids"][call["attention_mask"].bool()])
 
     hook = pipe.text_encoder.register_forward_pre_hook(note, with_kwargs=True)
-    loaded("2.5 full", fixed=fixed)._denoise(small(prompt=" a new cat", negative_prompt="rain"), (), ignore)
+    loaded("2.5 full", fixed=fixed)._denoise(small(prompt=" a new cat", negative_prompt="rain"), NO_CONDITIONS, ignore)
     hook.remove()
     return pipe.tokenizer, read
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 
+from models.conditions import NO_CONDITIONS
 from models.errors import TaskCanceled
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
@@ -36,7 +37,7 @@ def cancel(_progress: Progress) -> None:
 def sigmas_of(model: Ltx2Model, **fields: object) -> Any:
     """The noise levels at the start of a render of this size. The render is canceled at its first transformer call."""
     with pytest.raises(TaskCanceled):
-        model._denoise(small(num_inference_steps=STEPS, **fields), (), cancel)
+        model._denoise(small(num_inference_steps=STEPS, **fields), NO_CONDITIONS, cancel)
     return model._text_to_video.scheduler.sigmas
 
 

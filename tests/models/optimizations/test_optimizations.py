@@ -9,6 +9,7 @@ import torch
 from diffusers import ModelMixin
 from PIL import Image
 
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.optimizations.compiled import compile_blocks, use_backend
 from models.optimizations.install import install
@@ -230,7 +231,7 @@ def attentions(model: Ltx2Model) -> dict[str, Any]:
 
 def test_nothing_is_kept_after_a_task(build: Build) -> None:
     model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.TEXT_KV_CACHE)
-    model.render(small(), (), ignore)
+    model.render(small(), NO_CONDITIONS, ignore)
     blocks = transformer_of(model).transformer_blocks
     assert blocks._kept is None
     assert all(block.attn2.to_k._kept is None for block in blocks)

@@ -115,7 +115,15 @@ function offer(entry, body, actions, edits) {
   return [link(body.url, "Download"), ...goOn(body.downloads, actions), ...edits, ...moreFiles(body.downloads), ...rest];
 }
 
-const FILES = { audio: "Audio", last_frame: "Last frame", thumbnail: "Thumbnail", spritesheet: "Spritesheet" };
+const FILES = {
+  audio: "Audio",
+  last_frame: "Last frame",
+  thumbnail: "Thumbnail",
+  spritesheet: "Spritesheet",
+  webm: "WebM",
+  mov: "ProRes",
+  gif: "GIF",
+};
 
 const link = (url, text) =>
   element("a", { class: "small button", href: fileUrl(url), download: true, target: "_blank", rel: "noopener" }, text);

@@ -1,10 +1,7 @@
 """Promise: given images come back in the latents, at the frame that the client named, and change no other seed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,101 +9,60 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.conditions import Condition, first_frame
+from models.conditions import NO_CONDITIONS, Conditions, ImageCondition, first_frame
 from models.fixes import ALL, NONE
 from models.fixes.ancestral import AncestralEuler, KeptTokens
-from models.ltx2.denoise import Latents, condition_arguments, denoise
+from models.ltx2.denoise import Latents, condition_arguments
 from models.ltx2.model import Ltx2Model
 from models.optimizations.selection import ALWAYS_FASTER
-from models.request.adjustments import apply_adjustments
 from models.request.places import LAST, Place
-from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
-from tests.models.families import FAMILIES, FamilyCase
+from tests.models.families import FamilyCase
+from tests.models.given.conftest import (
+    ROUNDING,
+    TOKENS_PER_FRAME,
+    adjusted,
+    by_conditioned_pipeline,
+    calls_of,
+    latents_of,
+    unpacked_video,
+)
 from tests.models.optimizations.conftest import distance
 from tests.models.reference import load, make_image
 
-ROUNDING = 2e-5
-"""In float32, of latents whose values are about 1."""
 ANCESTRAL = "2.5"
 """The family whose sampler adds noise. From an image alone, diffusers draws it for the other frames only."""
-TOKENS_PER_FRAME = 2 * 4
-"""Of a latent frame of the small request: 64x128 pixels."""
 
 
 def other_image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(9).integers(0, 256, (64, 128, 3), dtype=np.uint8))
 
 
-def first(strength: float = 1.0) -> Condition:
-    return Condition(make_image(), Place(0, strength))
+def first(strength: float = 1.0) -> ImageCondition:
+    return ImageCondition(make_image(), Place(0, strength))
 
 
-def at(frame: int, strength: float = 1.0) -> Condition:
-    return Condition(other_image(), Place(frame, strength))
+def at(frame: int, strength: float = 1.0) -> ImageCondition:
+    return ImageCondition(other_image(), Place(frame, strength))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def family(name: str) -> FamilyCase:
-    return FAMILIES[name]
-
-
-@pytest.fixture(scope="module")
-def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return family.build(tmp_path_factory.mktemp("family"))
-
-
-@pytest.fixture(scope="module")
-def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
-    """With all fixes, as the server loads it."""
-    model = load(family, folder, tmp_path_factory.mktemp("cache"), ALL)
-    yield model
-    model.close()
-
-
-def adjusted(model: Ltx2Model, **fields: object) -> VideoRequest:
-    request = small(num_inference_steps=3, **fields)
-    return apply_adjustments(request, model.find_adjustments(request))
-
-
-def latents(model: Ltx2Model, *given: Condition, **fields: object) -> Latents:
-    return model._denoise(adjusted(model, **fields), given, ignore)
-
-
-def by_conditioned_pipeline(model: Ltx2Model, *given: Condition, **fields: object) -> Latents:
-    """Also where the model would choose another pipeline."""
-    request, pipe = adjusted(model, **fields), model._conditioned
-    with model.prompt_cache.inputs_for(request) as text:
-        images = condition_arguments(given, request, pipe.text_encoder)
-        return denoise(pipe, model.profile, request, {**text, **images}, ignore)
-
-
-@contextmanager
-def calls_of(model: Ltx2Model) -> Iterator[list[dict[str, Any]]]:
-    """The arguments of each call of the transformer."""
-    calls: list[dict[str, Any]] = []
-    hook = model._text_to_video.transformer.register_forward_pre_hook(
-        lambda _module, _args, call: calls.append(dict(call)), with_kwargs=True
-    )
-    yield calls
-    hook.remove()
+def latents(model: Ltx2Model, *given: ImageCondition, **fields: object) -> Latents:
+    return latents_of(model, Conditions(given), **fields)
 
 
 def encoded(model: Ltx2Model, image: Image.Image) -> Tensor:
     """The normalized latents of an image of the video's size, packed."""
     pipe = model._conditioned
-    given = condition_arguments([Condition(image)], small(), pipe.text_encoder)["conditions"]
-    tokens: Tensor = pipe._encode(given[0], torch.zeros(1), 9).latents
+    given = condition_arguments(first_frame(image), small(), pipe.text_encoder, ignore)["conditions"]
+    tokens: Tensor = pipe._encode(given.images[0], torch.zeros(1), 9).latents
     return tokens
 
 
 def test_nothing_given_is_text_to_video(model: Ltx2Model) -> None:
-    assert distance(by_conditioned_pipeline(model, num_frames=17), latents(model, num_frames=17)) <= ROUNDING
+    assert (
+        distance(by_conditioned_pipeline(model, NO_CONDITIONS, num_frames=17), latents(model, num_frames=17))
+        <= ROUNDING
+    )
 
 
 def test_a_whole_first_image_alone_is_image_to_video_to_the_bit(
@@ -115,17 +71,14 @@ def test_a_whole_first_image_alone_is_image_to_video_to_the_bit(
     plain = load(family, folder, tmp_path, NONE)
     for each in (plain, *(() if name == ANCESTRAL else (model,))):
         from_image = each._denoise(adjusted(each, num_frames=17), first_frame(make_image()), ignore)
-        assert distance(by_conditioned_pipeline(each, first(), num_frames=17), from_image) == 0
+        assert distance(by_conditioned_pipeline(each, Conditions((first(),)), num_frames=17), from_image) == 0
         assert distance(latents(each, first(), num_frames=17), from_image) == 0
     plain.close()
 
 
 def test_the_first_image_is_exactly_the_first_latent_frame(model: Ltx2Model) -> None:
     found = latents(model, first(), at(LAST), num_frames=17)
-    pipe = model._conditioned
-    wanted = pipe._unpack_latents(encoded(model, make_image()), 1, 2, 4)
-    statistics = (pipe.vae.latents_mean, pipe.vae.latents_std, pipe.vae.config.scaling_factor)
-    assert torch.equal(found.video[:, :, :1], pipe._denormalize_latents(wanted, *statistics))
+    assert torch.equal(found.video[:, :, :1], unpacked_video(model, encoded(model, make_image())))
 
 
 @pytest.mark.parametrize(("num_frames", "frame", "shown"), [(17, LAST, 16), (12, LAST, 11), (17, 5, 5)])
@@ -215,7 +168,7 @@ def test_only_the_first_latent_frame_is_marked_as_one_frame(model: Ltx2Model) ->
 
 
 def test_a_clip_of_given_images_is_as_long_as_any_other(model: Ltx2Model) -> None:
-    clip = model.render(small(num_frames=12), (first(), at(LAST)), ignore)
+    clip = model.render(small(num_frames=12), Conditions((first(), at(LAST))), ignore)
     assert clip.frames.shape == (12, 64, 128, 3)
 
 

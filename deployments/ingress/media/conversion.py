@@ -1,0 +1,246 @@
+"""Turns the audio or the video of a request into what its task keeps, and the request into that of the result."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from deployments.ingress.dimensions import count_most_frames
+from deployments.ingress.media.audio import LEAST_S
+from deployments.ingress.media.child_process import read_audio_in_child, read_clip_in_child
+from deployments.ingress.media.jobs import AudioJob, ClipBounds, ClipFacts, ClipJob
+from deployments.ingress.request_body.given_media import (
+    AUDIO_START,
+    AUDIO_STRENGTH,
+    DURATION,
+    GivenMedia,
+    MediaUse,
+)
+from models.errors import InvalidRequest
+from models.request import edits
+from models.request.adjustments import FROM_AUDIO, FROM_VIDEO, WITHIN_BOUNDS, Adjustment
+from models.request.edits import Edit, ExtendMode, RetakeMode
+from models.request.enums import DurationMode
+from models.request.json_words import NOTHING
+from models.request.loose_values import is_blank, parse_number
+from models.request.places import WHOLE
+from models.request.request import FRAMES_PER_LATENT, RequestLimits, VideoRequest, spell_number
+from storage.inputs import InputAudio, InputSource
+
+SOURCE_PIXELS = 4096 * 2304
+"""The most pixels in a frame of a client's video: those of 4K."""
+LONGEST_AUDIO_S = 4 * 3600
+HDR_TO_SDR = "the model renders standard dynamic range, and colors may look paler"
+RATE_TOLERANCE = 0.001
+Mode = TypeVar("Mode", RetakeMode, ExtendMode)
+
+
+@dataclass(frozen=True)
+class MediaFields:
+    """The fields of an audio or a video, parsed: seconds, a mode and a strength. None is what was left out."""
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    context_s: float | None = None
+    strength: float = WHOLE
+    retake_mode: RetakeMode = RetakeMode.AUDIO_AND_VIDEO
+    extend_mode: ExtendMode = ExtendMode.END
+
+
+@dataclass(frozen=True)
+class ReadMedia:
+    """What the task keeps of its audio or video, its request, and where that differs from what was sent."""
+
+    request: VideoRequest
+    adjustments: tuple[Adjustment, ...]
+    audio: InputAudio | None = None
+    source: InputSource | None = None
+
+    @property
+    def edit(self) -> Edit | None:
+        """Which part of the video is made anew, if there is a video."""
+        return None if self.source is None else self.source.edit
+
+
+def parse_media_fields(use: MediaUse, fields: Mapping[str, object], limits: RequestLimits) -> MediaFields:
+    """Parse the fields of a use. Raises InvalidRequest."""
+    match use:
+        case MediaUse.A2V:
+            return MediaFields(
+                _number(fields, AUDIO_START, 0, LONGEST_AUDIO_S, 0.0) or 0.0,
+                _number(fields, DURATION, LEAST_S, limits.max_duration_s),
+                strength=_strength(fields),
+            )
+        case MediaUse.RETAKE:
+            return MediaFields(
+                _number(fields, edits.START_TIME, 0, limits.max_edit_duration_s, 0.0) or 0.0,
+                _number(fields, edits.DURATION, 0, limits.max_edit_duration_s),
+                retake_mode=_mode(fields, RetakeMode, RetakeMode.AUDIO_AND_VIDEO),
+            )
+        case MediaUse.EXTEND:
+            duration_s = _number(fields, edits.DURATION, 0, limits.max_duration_s)
+            if duration_s is None:
+                raise InvalidRequest(edits.DURATION, NOTHING, _seconds(0, limits.max_duration_s))
+            return MediaFields(
+                duration_s=duration_s,
+                context_s=_number(fields, edits.CONTEXT, 0, limits.max_edit_duration_s),
+                extend_mode=_mode(fields, ExtendMode, ExtendMode.END),
+            )
+
+
+def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limits: RequestLimits) -> ReadMedia:
+    """Read the file at `path` in a child process. Blocks for seconds. Raises InvalidRequest."""
+    fields, target = parse_media_fields(given.use, given.fields, limits), path.with_name("written")
+    if given.use is MediaUse.A2V:
+        return _read_audio(given, fields, AudioJob(path, target, fields.start_s, fields.duration_s, 0), request, limits)
+    added_s = (fields.duration_s or 0.0) if given.use is MediaUse.EXTEND else 0.0
+    facts = read_clip_in_child(ClipJob(path, target, _bounds(limits, added_s)))
+    request = request.model_copy(update=_shape_of(facts))
+    if given.use is MediaUse.RETAKE:
+        edit = edits.retake(
+            request.num_frames, request.exact_frame_rate, fields.start_s, fields.duration_s, mode=fields.retake_mode
+        )
+    else:
+        mode, context_s = fields.extend_mode, fields.context_s
+        edit, total = edits.extend(request.num_frames, request.exact_frame_rate, added_s, mode, context_s)
+        request = request.model_copy(update={"num_frames": total})
+    edit = _with_context_that_fits(edit, request, limits)
+    adjusted = (*_replaced(given.replaced, request, FROM_VIDEO), *_moved(facts))
+    return ReadMedia(request, adjusted, source=InputSource(target.read_bytes(), edit))
+
+
+def estimated_edit(
+    use: MediaUse, sent: Mapping[str, object], request: VideoRequest, limits: RequestLimits
+) -> Edit | None:
+    """The edit of a result like `request`, from the fields of a use alone. Raises InvalidRequest."""
+    fields, rate = parse_media_fields(use, sent, limits), request.exact_frame_rate
+    if use is MediaUse.A2V:
+        return None
+    if use is MediaUse.RETAKE:
+        edit = edits.retake(request.num_frames, rate, fields.start_s, fields.duration_s, mode=fields.retake_mode)
+        return _with_context_that_fits(edit, request, limits)
+    added_s = fields.duration_s or 0.0
+    source_frames = request.num_frames - round(added_s * rate)
+    if source_frames < 1:
+        most_s = _shown(float((request.num_frames - 1) / rate))
+        raise InvalidRequest(DURATION, added_s, f"at most {most_s} s, less than the result of num_frames")
+    edit, _ = edits.extend(source_frames, rate, added_s, fields.extend_mode, fields.context_s)
+    return _with_context_that_fits(edit, request, limits)
+
+
+def _read_audio(
+    given: GivenMedia, fields: MediaFields, job: AudioJob, request: VideoRequest, limits: RequestLimits
+) -> ReadMedia:
+    rate = request.exact_frame_rate
+    most = count_most_frames(request.model_dump(), limits)
+    most_s = float(most / rate)
+    if fields.duration_s is not None and fields.duration_s > most_s + float(1 / rate):
+        at = f"at {request.width}x{request.height} and {request.frame_rate:g} frames per second"
+        raise InvalidRequest(DURATION, fields.duration_s, f"a number from {LEAST_S} to {_shown(most_s)} {at}")
+    facts = read_audio_in_child(replace(job, most_s=most_s))
+    count = min(most, max(1, round(facts.duration_s * rate)))
+    if count < limits.min_frames:
+        allowed = f"long enough for {limits.min_frames} frames at {request.frame_rate:g} frames per second"
+        raise InvalidRequest(DURATION, round(facts.duration_s, 3), allowed)
+    request = request.model_copy(update={"num_frames": count, "length": DurationMode.EXACT})
+    adjusted = list(_replaced(given.replaced, request, FROM_AUDIO))
+    if fields.duration_s is None and facts.rest_s > facts.duration_s + float(1 / rate):
+        adjusted.append(Adjustment(DURATION, round(facts.rest_s, 3), round(facts.duration_s, 3), WITHIN_BOUNDS))
+    return ReadMedia(request, tuple(adjusted), audio=InputAudio(job.target.read_bytes(), fields.strength))
+
+
+def _bounds(limits: RequestLimits, added_s: float) -> ClipBounds:
+    """The bounds of a source to which `added_s` seconds are added."""
+    return ClipBounds(
+        most_s=max(0.0, limits.max_edit_duration_s - added_s),
+        added_s=added_s,
+        most_side_px=limits.max_side_px,
+        most_total_pixels=limits.max_total_pixels,
+        most_source_pixels=SOURCE_PIXELS,
+        least_rate=limits.min_frame_rate,
+        most_rate=limits.max_frame_rate,
+    )
+
+
+def _shape_of(facts: ClipFacts) -> dict[str, object]:
+    return {
+        "width": facts.width,
+        "height": facts.height,
+        "frame_rate": facts.frame_rate,
+        "num_frames": facts.num_frames,
+        "length": DurationMode.EXACT,
+    }
+
+
+def _with_context_that_fits(edit: Edit, request: VideoRequest, limits: RequestLimits) -> Edit:
+    """The edit, with so much of the source as context that the model can render it. Raises InvalidRequest."""
+    most = count_most_frames(request.model_dump(), limits)
+    if len(edit.rendered(request.num_frames)) <= most:
+        return edit
+    room = most - (edit.end_frame - edit.start_frame)
+    sides = (edit.start_frame > 0) + (edit.end_frame < request.num_frames)
+    context = room // max(1, sides)
+    if context < FRAMES_PER_LATENT:
+        allowed = f"at most {_shown(float((most - sides * FRAMES_PER_LATENT) / request.exact_frame_rate))} seconds"
+        raise InvalidRequest(DURATION, _shown(float(edit.end_frame - edit.start_frame) / request.frame_rate), allowed)
+    return replace(edit, context=context if edit.context is None else min(edit.context, context))
+
+
+def _replaced(sent: Mapping[str, object], request: VideoRequest, reason: str) -> Iterator[Adjustment]:
+    """The parameters that the client sent and that follow from the file."""
+    for name, given in sent.items():
+        used = getattr(request, name)
+        number = parse_number(given)
+        if is_blank(given) or name == "fit" or (number is not None and number == used) or str(given) == str(used):
+            continue
+        yield Adjustment(name, number if number is not None else str(given)[:64], used, reason)
+
+
+def _moved(facts: ClipFacts) -> Iterator[Adjustment]:
+    """What the video has and the result cannot have."""
+    if facts.source_width != facts.width:
+        yield Adjustment("width", facts.source_width, facts.width, WITHIN_BOUNDS)
+    if facts.source_height != facts.height:
+        yield Adjustment("height", facts.source_height, facts.height, WITHIN_BOUNDS)
+    if abs(facts.source_rate - facts.frame_rate) > RATE_TOLERANCE:
+        yield Adjustment("frame_rate", round(facts.source_rate, 3), facts.frame_rate, WITHIN_BOUNDS)
+    if facts.is_hdr:
+        yield Adjustment("video", "HDR", "SDR", HDR_TO_SDR)
+
+
+def _number(
+    fields: Mapping[str, object], name: str, low: float, high: float, default: float | None = None
+) -> float | None:
+    value = fields.get(name)
+    if is_blank(value):
+        return default
+    number = parse_number(value)
+    if number is None or not low <= number <= high:
+        raise InvalidRequest(name, value, _seconds(low, high))
+    return number
+
+
+def _seconds(low: float, high: float) -> str:
+    return f"a number of seconds from {spell_number(low)} to {spell_number(high)}"
+
+
+def _strength(fields: Mapping[str, object]) -> float:
+    value = fields.get(AUDIO_STRENGTH)
+    strength = WHOLE if is_blank(value) else parse_number(value)
+    if strength is None or not 0 <= strength <= WHOLE:
+        raise InvalidRequest(AUDIO_STRENGTH, value, "a number from 0 to 1")
+    return strength
+
+
+def _mode(fields: Mapping[str, object], modes: type[Mode], default: Mode) -> Mode:
+    value = fields.get(edits.MODE)
+    if is_blank(value):
+        return default
+    try:
+        return modes(str(value))
+    except ValueError:
+        raise InvalidRequest(edits.MODE, value, f"one of {', '.join(modes)}") from None
+
+
+def _shown(seconds: float) -> str:
+    return spell_number(int(seconds * 1000) / 1000)

@@ -1,0 +1,131 @@
+"""Describes the bodies with an audio or a video for OpenAPI, as a form or JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployments.ingress.request_body.given_media import (
+    AUDIO_START,
+    AUDIO_STRENGTH,
+    DURATION,
+    OF_THE_VIDEO,
+    SOURCE_TASK,
+    USE,
+    MediaUse,
+)
+from deployments.ingress.request_body.openapi import form_body, json_body
+from models.request import edits
+from models.request.edits import ExtendMode, RetakeMode
+from models.request.places import END_IMAGE, IMAGE, STRENGTH_OF
+from models.request.request import RequestLimits
+
+TAKEN = {
+    MediaUse.A2V: "WAV, MP3, M4A, AAC, OGG, Opus or FLAC",
+    MediaUse.RETAKE: "MP4, MOV, MKV or WebM",
+    MediaUse.EXTEND: "MP4, MOV, MKV or WebM",
+}
+EXAMPLE_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+EXAMPLE_AUDIO = (
+    "data:audio/flac;base64,"
+    "ZkxhQ4AAACIAwADAAAALAAALAfQA8AAAEsB2UfE1fS6cj80r9Hoq1teK//gUCAArAAAA6Vv/+BQIASwAAACFI//4FAgCJQAAADGr"
+    "//gUCAMiAAAAXdP/+BQIBDcAAADYvv/4FAgFMAAAALTG//gUCAY5AAAAAE7/+BQIBz4AAABsNv/4FAgIEwAAAIqR//gUCAkUAAAA"
+    "5un/+BQICh0AAABSYf/4FAgLGgAAAD4Z//gUCAwPAAAAu3T/+BQIDQgAAADXDP/4FAgOAQAAAGOE//gUCA8GAAAAD/z/+BQIEFsA"
+    "AAAuz//4FAgRXAAAAEK3//gUCBJVAAAA9j//+BQIE1IAAACaR//4FAgURwAAAB8q//gUCBVAAAAAc1L/+BQIFkkAAADH2v/4FAgX"
+    "TgAAAKui//gUCBhjAAAATQU="
+)
+"""0.6 s of silence."""
+PROMPT = "A singer on a small stage in warm light, close-up."
+
+
+def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
+    """The media types and schemas of a form and of JSON for one use. `schema` is that of the parameters."""
+    left_out = ("num_frames", "length") if use is MediaUse.A2V else OF_THE_VIDEO
+    kept = {name: each for name, each in schema["properties"].items() if name not in left_out}
+    schema = {**schema, "properties": {**kept, **_fields(use, limits)}}
+    about = _about(use, limits)
+    form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=_example(use))
+    text = {"type": "string", "description": f"{about} As a data url: `data:...;base64,...`."}
+    properties = {**schema["properties"], use.file_field: text}
+    if use is MediaUse.A2V:
+        file = {"type": "string", "format": "binary"}
+        form["multipart/form-data"]["schema"]["properties"] |= _images(file)
+        properties |= _images({"type": "string"})
+    required = [*schema["required"], AUDIO] if use is MediaUse.A2V else schema["required"]
+    in_json = {**schema, "properties": properties, "required": required}
+    return form | json_body(in_json, {**_example(use), **_example_file(use)})
+
+
+AUDIO = MediaUse.A2V.file_field
+
+
+def _about(use: MediaUse, limits: RequestLimits) -> str:
+    if use is MediaUse.A2V:
+        return f"The audio: {TAKEN[use]}, of at most {limits.max_audio_bytes} bytes."
+    return f"The video: {TAKEN[use]}, of at most {limits.max_video_bytes} bytes. Or name a `{SOURCE_TASK}`."
+
+
+def _example(use: MediaUse) -> dict[str, object]:
+    match use:
+        case MediaUse.A2V:
+            return {"prompt": PROMPT, "height": 512, "width": 768}
+        case MediaUse.RETAKE:
+            return {"prompt": PROMPT, edits.START_TIME: 0, edits.DURATION: 1}
+        case MediaUse.EXTEND:
+            return {"prompt": PROMPT, edits.DURATION: 3}
+
+
+def _example_file(use: MediaUse) -> dict[str, object]:
+    return {use.file_field: EXAMPLE_AUDIO} if use is MediaUse.A2V else {SOURCE_TASK: EXAMPLE_ID}
+
+
+def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
+    """The properties of a use, beside its file."""
+    if use is MediaUse.A2V:
+        return {
+            AUDIO_START: _seconds("Where in the audio the video begins, in seconds.", 0),
+            DURATION: _seconds("Seconds of the video. Left out: the rest of the audio, or as much of it as fits."),
+            AUDIO_STRENGTH: _strength("How strongly the audio is given: 1 keeps it as it is."),
+            STRENGTH_OF[IMAGE]: _strength(f"How strongly `{IMAGE}` is given."),
+            STRENGTH_OF[END_IMAGE]: _strength(f"How strongly `{END_IMAGE}` is given."),
+        }
+    source = {"type": "string", "description": "A completed task of yours, in place of `video`."}
+    if use is MediaUse.RETAKE:
+        return {
+            SOURCE_TASK: source,
+            edits.START_TIME: _seconds("Where the window begins, in seconds.", 0),
+            edits.DURATION: _seconds("Seconds that are made anew. Left out: up to the end."),
+            edits.MODE: _choice(RetakeMode, RetakeMode.AUDIO_AND_VIDEO, "What is made anew."),
+        }
+    return {
+        SOURCE_TASK: source,
+        edits.DURATION: _seconds(f"Seconds of new video; the result has at most {limits.max_edit_duration_s:g} s."),
+        edits.MODE: _choice(ExtendMode, ExtendMode.END, "At which end the new part is."),
+        edits.CONTEXT: _seconds("Seconds of the video that the model sees. Left out: as many as fit."),
+    }
+
+
+def estimate_fields(limits: RequestLimits) -> dict[str, Any]:
+    """The properties of an estimate for a use."""
+    about = "The submit that is meant, if it is not that of a text or of images. Size and length are the result's."
+    use = {"type": "string", "enum": [str(each) for each in MediaUse], "description": about}
+    fields = _fields(MediaUse.EXTEND, limits) | _fields(MediaUse.RETAKE, limits)
+    mode = {"type": "string", "enum": [*RetakeMode, *ExtendMode], "description": "As in a retake or an extend."}
+    fields[edits.DURATION] = _seconds("Seconds that are made anew, or that are new. An extend needs it.")
+    return {USE: use, **{name: each for name, each in fields.items() if name != SOURCE_TASK}, edits.MODE: mode}
+
+
+def _images(kind: Mapping[str, str]) -> dict[str, Any]:
+    ends = ((IMAGE, "first"), (END_IMAGE, "last"))
+    return {name: {**kind, "description": f"Becomes the {frame} frame. May be left out."} for name, frame in ends}
+
+
+def _seconds(about: str, default: float | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "number", "minimum": 0, "description": about}
+    return schema if default is None else {**schema, "default": default}
+
+
+def _strength(about: str) -> dict[str, Any]:
+    return {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": about}
+
+
+def _choice(modes: type[RetakeMode | ExtendMode], default: str, about: str) -> dict[str, Any]:
+    return {"type": "string", "enum": [str(each) for each in modes], "default": str(default), "description": about}
