@@ -83,8 +83,8 @@ def _policy(bucket: str) -> str:
     return "; ".join(
         (
             "default-src 'self'",
-            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: the preview of the chosen image
-            f"media-src 'self' {bucket}".rstrip(),
+            f"img-src 'self' blob: {bucket}".rstrip(),  # blob: what was chosen, before it is sent
+            f"media-src 'self' blob: {bucket}".rstrip(),
             "object-src 'none'",
             "base-uri 'none'",
             "form-action 'none'",

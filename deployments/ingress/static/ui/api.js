@@ -2,7 +2,7 @@
 
 import { readEvents } from "./events.js";
 import { authorization, missing, refused } from "./api-key.js";
-import { placesOf } from "./image-fields.js";
+import { AUDIO, placesOf } from "./image-fields.js";
 
 const POLL_INTERVAL_MS = 1000;
 const AGAIN_MS = 1000;
@@ -105,8 +105,14 @@ export async function submit(fields, images, route = routeOf(images)) {
   }
 }
 
-/** The route of a video from a text, or from images too. */
-export const routeOf = (images) => (images.length ? "async_i2v" : "async_t2v");
+/** The route of a video with given audio. */
+export const FROM_AUDIO = "async_a2v";
+
+/** The route of a video from a text, or from images or audio too. */
+export function routeOf(given) {
+  if (given.some(({ field }) => field === AUDIO)) return FROM_AUDIO;
+  return given.length ? "async_i2v" : "async_t2v";
+}
 
 /** Let the server's language model write out a prompt. Returns the text; creates no task. */
 export async function enhance(fields, images) {

@@ -2,7 +2,7 @@
 
 import { authorization } from "./api-key.js";
 import { routeOf } from "./api.js";
-import { KEYFRAME, placesOf } from "./image-fields.js";
+import { AUDIO, KEYFRAME, placesOf } from "./image-fields.js";
 
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
@@ -23,7 +23,7 @@ export function asCurl(fields, images, route = routeOf(images)) {
 
 function files(images) {
   let keyframes = 0;
-  return images.map(({ field }) => `-F ${field}=@${field}${field === KEYFRAME ? `-${(keyframes += 1)}` : ""}.jpg`);
+  return images.map(({ field }) => `-F ${field}=@${field}${field === KEYFRAME ? `-${(keyframes += 1)}` : ""}.${field === AUDIO ? "wav" : "jpg"}`);
 }
 
 const keyLine = () => ("Authorization" in authorization() ? [KEY] : []);

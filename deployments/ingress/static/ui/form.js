@@ -1,6 +1,7 @@
 // The form: shape and length at the top, exact parameters below. The exact parameters are sent.
 
 import * as api from "./api.js";
+import { chosenAudio, offerAudio, setAudio } from "./audio-input.js";
 import { byId, element } from "./dom.js";
 import * as inputs from "./parameters.js";
 import { chosenImages, listenForImages, offerKeyframes, setFirstFrame, setImages } from "./images.js";
@@ -8,6 +9,7 @@ import { clearProblems, showProblem } from "./errors.js";
 import { listenForEnhance } from "./enhance.js";
 import { listenForEstimate } from "./estimate.js";
 import { framesFor, shapes } from "./dimensions.js";
+import { AUDIO } from "./image-fields.js";
 
 const EXAMPLES = {
   "Harbour at dawn":
@@ -44,7 +46,8 @@ export async function openComposer(onSubmitted) {
   offerShapes();
   offerLength();
   offerKeyframes(duration_s);
-  byId("defaults").addEventListener("click", () => fill({}, chosenImages()));
+  offerAudio(showMeaning);
+  byId("defaults").addEventListener("click", () => fill({}, chosen()));
   byId("parameters").addEventListener("input", showMeaning);
   showMeaning();
   count();
@@ -55,6 +58,7 @@ export function fill(fields, images) {
   if (fields.prompt) byId("prompt").value = fields.prompt;
   inputs.write(schemas, fields);
   setImages(images);
+  setAudio(images.find(({ field }) => field === AUDIO) ?? null);
   clearProblems();
   showMeaning();
   count();
@@ -72,18 +76,22 @@ export function goOnFrom(file, { width, height }) {
 function collect() {
   const fields = { prompt: byId("prompt").value, ...inputs.read(schemas) };
   if (!chosenImages().length) delete fields.fit;
+  if (chosenAudio().length) delete fields.num_frames; // the video is as long as the audio
   return fields;
 }
+
+/** All files that are given for the video. */
+const chosen = () => [...chosenImages(), ...chosenAudio()];
 
 async function send(onSubmitted) {
   const button = byId("submit");
   if (button.disabled) return;
   clearProblems();
-  const images = chosenImages();
+  const given = chosen();
   const fields = collect();
   button.disabled = true;
   try {
-    onSubmitted(fields, images, await api.submit(fields, images));
+    onSubmitted(fields, given, await api.submit(fields, given));
   } catch (error) {
     showProblem(error);
   } finally {
@@ -133,6 +141,7 @@ function showMeaning() {
   const size = `${byId("width").value}x${byId("height").value}`;
   for (const input of document.querySelectorAll("[name=shape]")) input.checked = input.value === size;
   byId("seconds").value = duration_s();
+  byId("length").hidden = byId("estimate-row").hidden = chosenAudio().length > 0;
   showLength();
 }
 

@@ -1,11 +1,13 @@
-// The API's fields of given images.
+// The API's fields of what is given for a video: images, and audio.
 
 export const IMAGE = "image";
 export const END_IMAGE = "end_image";
 export const KEYFRAME = "keyframe";
 export const KEYFRAME_AT = "keyframe_at";
 
-/** The fields for the places and strengths of images, each as [name, value]. A strength of 1 is the default. */
+export const AUDIO = "audio";
+
+/** The fields for the places and strengths of what is given, each as [name, value]. A strength of 1 is the default. */
 export function placesOf(images) {
   const isKeyframe = ({ field }) => field === KEYFRAME;
   const keyframes = images.filter(isKeyframe);
@@ -15,5 +17,9 @@ export function placesOf(images) {
     ...images.filter((image) => !isKeyframe(image) && changed(image)).map(strengths),
     ...keyframes.map(({ at }) => [KEYFRAME_AT, at]),
     ...(keyframes.some(changed) ? keyframes.map(strengths) : []),
+    ...images.filter(({ field }) => field === AUDIO).flatMap(partOf),
   ];
 }
+
+/** Which part of the audio is used. */
+const partOf = ({ start, duration }) => [["audio_start", start], ["duration", duration]].filter(([, seconds]) => seconds !== null);

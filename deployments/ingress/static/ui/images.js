@@ -1,5 +1,6 @@
 // The images of a video: its first frame, its last one, and keyframes between them.
 
+import { isAudio, setAudio } from "./audio-input.js";
 import { announce, byId, element } from "./dom.js";
 import { END_IMAGE, IMAGE, KEYFRAME } from "./image-fields.js";
 import { fileInput, imagesIn, makeSlot } from "./image-slot.js";
@@ -25,6 +26,8 @@ export function listenForImages() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     mark(null);
+    const audio = [...(event.dataTransfer?.files ?? [])].find(isAudio);
+    if (audio && !byId("audio").hidden) setAudio({ file: audio });
     take(imagesIn(event.dataTransfer), event.target);
   });
 }

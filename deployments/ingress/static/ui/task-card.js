@@ -4,6 +4,7 @@ import { asCurl, copy } from "./curl.js";
 import { fileUrl } from "./api.js";
 import { announce, element } from "./dom.js";
 import { offerEdits } from "./edits.js";
+import { AUDIO } from "./image-fields.js";
 import { adjustments, keptUntil, remaining, stageOf, statusOf } from "./format.js";
 
 /** Build a card. `actions` holds a function for each button. */
@@ -80,6 +81,8 @@ function showEnd(stage, body, fields, renew) {
   stage.replaceChildren(video);
 }
 
+const fromImages = (count) => count > 0 && (count === 1 ? "from an image" : `from ${count} images`);
+
 const EDITS = { async_extend: "a longer video", async_retake: "a part made anew" };
 
 function facts({ fields, seed, images, route, size = fields }) {
@@ -87,7 +90,8 @@ function facts({ fields, seed, images, route, size = fields }) {
   const { num_frames, num_inference_steps } = fields; // parameters that the server chose are missing here
   const list = [
     EDITS[route],
-    images.length > 0 && (images.length === 1 ? "from an image" : `from ${images.length} images`),
+    fromImages(images.filter(({ field }) => field !== AUDIO).length),
+    images.some(({ field }) => field === AUDIO) && "for given audio",
     width && height && `${width} × ${height}`,
     num_frames && `${num_frames} frames`,
     num_inference_steps && `${num_inference_steps} steps`,

@@ -75,7 +75,7 @@ async function again(entry) {
   const lost = images.find(({ file }) => !file);
   if (lost) {
     reuse(entry);
-    showProblem({ field: lost.field, message: `Choose ${images.length > 1 ? "the images" : "the image"} again: the browser did not keep them.` });
+    showProblem({ field: lost.field, message: `Choose ${images.length > 1 ? "the files" : "the file"} again: the browser did not keep them.` });
     return;
   }
   const fields = { ...entry.fields, seed: null };

@@ -1,0 +1,72 @@
+// The audio that a video is made for: a file, or a recording from the microphone.
+
+import * as api from "./api.js";
+import { announce, byId } from "./dom.js";
+import { AUDIO } from "./image-fields.js";
+import { record } from "./recording.js";
+
+const NAMES = /\.(wav|mp3|m4a|aac|ogg|oga|opus|flac|webm|mp4|mov)$/i;
+
+let file = null;
+let shownUrl = null;
+let recording = null;
+
+/** Whether a dropped file is audio. */
+export const isAudio = (each) => each.type.startsWith("audio/") || NAMES.test(each.name);
+
+/** Offer audio where the server takes it. `changed` is called when there is another one, or none. */
+export async function offerAudio(changed) {
+  if (!(await api.serves(`/v1/video/${api.FROM_AUDIO}`))) return;
+  byId("audio").hidden = false;
+  byId("audio-record").hidden = !navigator.mediaDevices; // browsers allow it on https and on this machine alone
+  byId("audio-file").addEventListener("change", ({ target }) => target.files.length && setAudio({ file: target.files[0] }));
+  byId("audio-record").addEventListener("click", toggleRecording);
+  byId("audio-remove").addEventListener("click", () => {
+    setAudio(null);
+    byId("audio-file").focus();
+  });
+  byId("audio").addEventListener("given", changed);
+}
+
+/** The chosen audio as a list of at most one: {field, file, strength, start, duration}. */
+export function chosenAudio() {
+  if (!file) return [];
+  const seconds = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
+  return [{ field: AUDIO, file, strength: Number(byId("audio-strength").value), start: seconds("audio-start"), duration: seconds("audio-duration") }];
+}
+
+/** Show this audio: {file, strength, start, duration}, or none. Without a file its values wait for one. */
+export function setAudio(audio) {
+  if (shownUrl) URL.revokeObjectURL(shownUrl);
+  file = audio?.file ?? null;
+  shownUrl = file ? URL.createObjectURL(file) : null;
+  byId("audio-chosen").hidden = !file;
+  byId("audio-offer").hidden = Boolean(file);
+  const player = byId("audio-player");
+  if (file) player.src = shownUrl;
+  else player.removeAttribute("src");
+  byId("audio-name").textContent = file?.name ?? "";
+  byId("audio-strength").value = audio?.strength ?? 1;
+  byId("audio-start").value = audio?.start ?? "";
+  byId("audio-duration").value = audio?.duration ?? "";
+  if (!file) byId("audio-file").value = "";
+  announce(file ? `Audio ${file.name} chosen` : "No audio");
+  byId("audio").dispatchEvent(new Event("given"));
+}
+
+async function toggleRecording() {
+  const button = byId("audio-record");
+  if (recording) return recording.stop();
+  try {
+    recording = await record((at_s) => (button.textContent = `Stop, ${at_s} s`));
+    const recorded = await recording.file;
+    setAudio({ file: recorded });
+  } catch {
+    byId("audio-problem").textContent = "The browser allows no microphone here.";
+    byId("audio-problem").hidden = false;
+  } finally {
+    recording = null;
+    button.textContent = "Record";
+  }
+}
+
