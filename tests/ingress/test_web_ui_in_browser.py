@@ -585,6 +585,9 @@ def test_every_control_has_a_name_for_a_screen_reader(visit):
         .filter((each) => !(each.labels?.length || each.textContent.trim() || each.getAttribute("aria-label")))
         .map((each) => each.outerHTML)""")
     assert nameless == []
+    twice = here.page.evaluate("""() => [...document.querySelectorAll("[id]")].map((each) => each.id)
+        .filter((id, index, all) => all.indexOf(id) !== index)""")
+    assert twice == []
 
 
 def give_key(visit: Visit, key: str) -> None:
@@ -867,6 +870,13 @@ def test_an_audio_file_goes_with_the_prompt_and_an_image(visit):
     assert 1.5 < task.request.duration_s < 2.1
     here.page.get_by_role("button", name="Remove audio").click()
     expect(here.page.get_by_label("Length", exact=True)).to_be_visible()
+
+
+def test_a_microphone_that_is_not_allowed_is_told(visit):
+    here = visit()
+    here.page.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no'))")
+    here.page.get_by_role("button", name="Record").click()
+    expect(here.page.get_by_text("The browser allows no microphone here.")).to_be_visible()
 
 
 def test_a_recording_from_the_microphone_goes_with_the_prompt(visit):
