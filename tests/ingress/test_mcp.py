@@ -28,7 +28,7 @@ from deployments.ingress.uploads.tickets import TICKET_SIGNING, UploadTicket
 from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 from deployments.settings import Settings
 from models.request.request import RequestLimits
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from tests.ingress.conftest import MODEL, PROMPT, Box, image_file, serve
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer
 from tests.metrics.recorded import RecordedMetrics
@@ -452,7 +452,7 @@ def test_a_last_image_and_keyframes_come_in_each_way(served_box: Callable[..., B
     made = call(box, "create_video", **images, **SMALL)
     key = box.row(made["video_id"]).input_key
     assert key
-    kept = unpack_images(b"".join(box.outputs.open(key)))
+    kept = unpack_inputs(b"".join(box.outputs.open(key))).images
     assert [(each.place.frame, each.place.strength) for each in kept] == [(24, 0.5), (9, 0.25), (3, 1)]
     assert call(box, "estimate_video", **images, **SMALL)["fits"]
     broken = "data:image/png;base64," + base64.b64encode(b"no image").decode()

@@ -24,7 +24,7 @@ from deployments.ingress.webhooks.ssrf import Address
 from deployments.settings import Settings
 from models.errors import InvalidRequest
 from models.request.request import RequestLimits
-from storage.inputs import unpack_images
+from storage.inputs import unpack_inputs
 from storage.tasks import ServedModel, Task
 from tests.ingress.conftest import MODEL, PROMPT, VIDEO, Box, completing, image_file
 from tests.ingress.test_estimate import DISTILLED, LTX_2
@@ -186,7 +186,7 @@ def noise_file() -> bytes:
 def frames_of(box: Box, task: Task) -> list[tuple[int, float]]:
     """Frame and strength of each image of a task."""
     assert task.input_key
-    images = unpack_images(b"".join(box.outputs.open(task.input_key)))
+    images = unpack_inputs(b"".join(box.outputs.open(task.input_key))).images
     return [(each.place.frame, each.place.strength) for each in images]
 
 

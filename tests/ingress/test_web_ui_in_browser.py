@@ -24,13 +24,15 @@ from models.clip import Clip
 from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.adjustments import FIXED_STEPS, Adjustment
-from storage.inputs import unpack_images
+from storage.inputs import TaskInputs, unpack_inputs
 from storage.tasks import ANONYMOUS, Failure, State, Task
 from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
 from tests.ingress.language_model import WRITTEN, serve_language_model
+from tests.ingress.media import audio_file
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FAKE_MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 
@@ -44,7 +46,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not instal
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *FAKE_MICROPHONE]
+        )
         yield started
         started.close()
 
@@ -126,7 +130,7 @@ def given_to(box: Box) -> list[tuple[int, float, int]]:
     """Frame, strength and grey, to the nearest ten, of each image of the next task."""
     task = box.claim()
     assert task.input_key is not None
-    images = unpack_images(b"".join(box.outputs.open(task.input_key)))
+    images = unpack_inputs(b"".join(box.outputs.open(task.input_key))).images
     return [(each.place.frame, each.place.strength, grey_of(each.content)) for each in images]
 
 
@@ -323,7 +327,7 @@ def test_the_last_frame_of_a_video_becomes_the_first_of_the_next_in_its_size(vis
     expect(cards(here)).to_have_count(2)
     task = here.box.claim()
     assert (task.request.width, task.request.height) == (512, 768)
-    (image,) = unpack_images(b"".join(here.box.outputs.open(task.input_key)))
+    (image,) = unpack_inputs(b"".join(here.box.outputs.open(task.input_key))).images
     assert Image.open(io.BytesIO(image.content)).getpixel((0, 0))[2] > 200  # blue rises with each frame
 
 
@@ -581,6 +585,9 @@ def test_every_control_has_a_name_for_a_screen_reader(visit):
         .filter((each) => !(each.labels?.length || each.textContent.trim() || each.getAttribute("aria-label")))
         .map((each) => each.outerHTML)""")
     assert nameless == []
+    twice = here.page.evaluate("""() => [...document.querySelectorAll("[id]")].map((each) => each.id)
+        .filter((id, index, all) => all.indexOf(id) !== index)""")
+    assert twice == []
 
 
 def give_key(visit: Visit, key: str) -> None:
@@ -762,78 +769,60 @@ def test_without_a_language_model_the_page_offers_none(visit):
     expect(page.get_by_role("button", name="Write it out")).to_be_hidden()
 
 
-def serve_edits(visit: Visit) -> list[dict[str, Any]]:
-    """Serve the routes of edits as text to video. Returns the bodies that come."""
-    bodies: list[dict[str, Any]] = []
-
-    def describe(route: Route) -> None:
-        document = route.fetch().json()
-        document["paths"] |= {f"/v1/video/async_{edit}": {} for edit in ("extend", "retake")}
-        route.fulfill(json=document)
-
-    def take(route: Route) -> None:
-        bodies.append({"route": route.request.url.rpartition("/")[2], **route.request.post_data_json})
-        route.continue_(url=f"{visit.box.client.base_url}/v1/video/async_t2v")
-
-    visit.page.route("**/openapi.json", describe)
-    visit.page.route(re.compile("/v1/video/async_(extend|retake)$"), take)
-    visit.page.reload()
-    return bodies
+def inputs_of(box: Box, task: Task) -> TaskInputs:
+    assert task.input_key is not None
+    return unpack_inputs(b"".join(box.outputs.open(task.input_key)))
 
 
-def finish_one(here: Visit, video: bytes) -> str:
-    """A finished video on the page. Returns its id."""
+def finish_one(here: Visit, video: bytes) -> None:
+    """A finished video on the page, of 25 frames."""
     here.page.get_by_text("Square").click()
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_label("num_inference_steps").fill("12")
+    here.page.get_by_text("Advanced").click()
     here.ask()
     expect(cards(here)).to_have_count(1)
-    task = here.box.start()
-    here.box.complete(task, video)
+    here.box.complete(here.box.start(), video)
     here.page.wait_for_function("() => document.querySelector('video')?.videoWidth")
-    return task.id
 
 
-def test_a_finished_video_is_extended(visit, video):
+def test_a_finished_video_is_extended_and_again_with_another_seed(visit, video):
     here = visit()
-    bodies = serve_edits(here)
-    source = finish_one(here, video)
+    finish_one(here, video)
     opener = cards(here).get_by_role("button", name="Extend")
     opener.click()
     expect(opener).to_have_attribute("aria-expanded", "true")
     panel = here.page.get_by_role("form", name="Extend the video")
     expect(panel.get_by_label("What happens in the new part")).to_have_value(PROMPT)
     panel.get_by_label("What happens in the new part").fill("The gulls leave")
-    panel.get_by_label("Where").select_option("Before the start")
-    panel.get_by_label("Length of the new part").fill("2.5")
+    panel.get_by_role("combobox").select_option("Before the start")
+    panel.get_by_label("Length of the new part").fill("2")
     panel.get_by_role("button", name="Make it longer").click()
     expect(cards(here)).to_have_count(2)
     expect(panel).to_have_count(0)
     expect(cards(here).first).to_contain_text("a longer video")
     expect(cards(here).first).to_contain_text(re.compile("192.+128"))
-    body = bodies[0]
-    assert {"width", "height", "num_frames", "fit"}.isdisjoint(body)
-    assert body["num_inference_steps"] == 40
-    asked = {name: body[name] for name in ("route", "source_task", "prompt", "mode", "duration")}
-    assert asked == {
-        "route": "async_extend",
-        "source_task": source,
-        "prompt": "The gulls leave",
-        "mode": "start",
-        "duration": 2.5,
-    }
-    here.box.complete(here.box.start(), video)
+    first = here.box.start()
+    assert (first.request.prompt, first.request.num_inference_steps) == ("The gulls leave", 12)
+    assert (first.request.width, first.request.height, first.request.num_frames) == (192, 128, 75)
+    source = inputs_of(here.box, first).source
+    assert source is not None
+    assert source.edit.source_at == 50
+    here.box.complete(first, video)
     cards(here).first.get_by_role("button", name="Again with another seed").click()
     expect(cards(here)).to_have_count(3)
-    assert bodies[1] == body
+    second = here.box.claim()
+    assert (second.request.prompt, second.request.num_frames) == ("The gulls leave", 75)
+    assert second.request.seed != first.request.seed
 
 
 def test_a_part_is_chosen_on_the_player_and_made_anew(visit, video):
     here = visit(PHONE)
-    bodies = serve_edits(here)
-    source = finish_one(here, video)
+    finish_one(here, video)
     cards(here).get_by_role("button", name="Redo a part").click()
     panel = here.page.get_by_role("form", name="Make a part anew")
-    panel.get_by_label("To").fill("3")
-    panel.get_by_label("From").fill("1.5")
+    panel.get_by_label("To").fill("0.8")
+    panel.get_by_label("From").fill("0.4")
     assert here.page.evaluate("document.querySelector('video').currentTime") > 0
     bar = here.page.locator(".part")
     expect(bar).to_be_visible()
@@ -842,27 +831,14 @@ def test_a_part_is_chosen_on_the_player_and_made_anew(visit, video):
     panel.get_by_role("button", name="Redo this part").click()
     expect(cards(here)).to_have_count(2)
     expect(bar).to_have_count(0)
-    asked = {name: bodies[0][name] for name in ("route", "source_task", "start_time", "duration", "mode", "prompt")}
-    assert asked == {
-        "route": "async_retake",
-        "source_task": source,
-        "start_time": 1.5,
-        "duration": 1.5,
-        "mode": "replace_audio",
-        "prompt": PROMPT,
-    }
-
-
-def test_without_their_routes_no_edits_are_offered(visit, video):
-    here = visit()
-    finish_one(here, video)
-    expect(cards(here).get_by_role("button", name="Remove")).to_be_visible()
-    expect(cards(here).get_by_role("button", name="Extend")).to_be_hidden()
+    source = inputs_of(here.box, here.box.claim()).source
+    assert source is not None
+    assert (source.edit.start_frame, source.edit.end_frame) == (10, 20)
+    assert (source.edit.replaces_video, source.edit.replaces_audio) == (False, True)
 
 
 def test_an_edit_that_is_refused_is_told_in_its_panel(visit, video):
     here = visit()
-    serve_edits(here)
     finish_one(here, video)
     cards(here).get_by_role("button", name="Extend").click()
     panel = here.page.get_by_role("form", name="Extend the video")
@@ -872,3 +848,42 @@ def test_an_edit_that_is_refused_is_told_in_its_panel(visit, video):
     expect(panel.get_by_label("What happens in the new part")).to_be_focused()
     # Chromium's own message about the response
     here.problems[:] = [each for each in here.problems if "422" not in each]
+
+
+def test_an_audio_file_goes_with_the_prompt_and_an_image(visit):
+    here = visit()
+    song = {"name": "song.wav", "mimeType": "audio/wav", "buffer": audio_file(3.0)}
+    expect(here.page.locator("#audio")).to_be_visible()
+    here.page.locator("#audio-file").set_input_files(song)
+    expect(here.page.locator("#audio-name")).to_have_text("song.wav")
+    expect(here.page.get_by_label("Length", exact=True)).to_be_hidden()
+    here.page.get_by_label("From (seconds)").fill("1")
+    here.page.get_by_label("Strength").last.fill("0.5")
+    choose(here, "image", 200)
+    here.ask()
+    expect(cards(here)).to_contain_text("from an image")
+    expect(cards(here)).to_contain_text("for given audio")
+    task = here.box.claim()
+    inputs = inputs_of(here.box, task)
+    assert inputs.audio is not None
+    assert (inputs.audio.strength, len(inputs.images)) == (0.5, 1)
+    assert 1.5 < task.request.duration_s < 2.1
+    here.page.get_by_role("button", name="Remove audio").click()
+    expect(here.page.get_by_label("Length", exact=True)).to_be_visible()
+
+
+def test_a_microphone_that_is_not_allowed_is_told(visit):
+    here = visit()
+    here.page.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no'))")
+    here.page.get_by_role("button", name="Record").click()
+    expect(here.page.get_by_text("The browser allows no microphone here.")).to_be_visible()
+
+
+def test_a_recording_from_the_microphone_goes_with_the_prompt(visit):
+    here = visit({**DESKTOP, "permissions": ["microphone"]})
+    here.page.get_by_role("button", name="Record").click()
+    here.page.get_by_role("button", name="Stop, 1 s").click()
+    expect(here.page.locator("#audio-name")).to_contain_text("recording.")
+    here.ask()
+    expect(cards(here)).to_contain_text("for given audio")
+    assert inputs_of(here.box, here.box.claim()).audio is not None

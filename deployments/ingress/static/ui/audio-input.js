@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, byId } from "./dom.js";
+import { clearProblems, showProblem } from "./errors.js";
 import { AUDIO } from "./image-fields.js";
 import { record } from "./recording.js";
 
@@ -57,13 +58,13 @@ export function setAudio(audio) {
 async function toggleRecording() {
   const button = byId("audio-record");
   if (recording) return recording.stop();
+  clearProblems();
   try {
     recording = await record((at_s) => (button.textContent = `Stop, ${at_s} s`));
     const recorded = await recording.file;
     setAudio({ file: recorded });
   } catch {
-    byId("audio-problem").textContent = "The browser allows no microphone here.";
-    byId("audio-problem").hidden = false;
+    showProblem({ message: "The browser allows no microphone here." });
   } finally {
     recording = null;
     button.textContent = "Record";

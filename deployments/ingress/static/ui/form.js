@@ -141,7 +141,7 @@ function showMeaning() {
   const size = `${byId("width").value}x${byId("height").value}`;
   for (const input of document.querySelectorAll("[name=shape]")) input.checked = input.value === size;
   byId("seconds").value = duration_s();
-  byId("length").hidden = byId("estimate-row").hidden = chosenAudio().length > 0;
+  byId("length-row").hidden = byId("estimate-row").hidden = chosenAudio().length > 0;
   showLength();
 }
 
