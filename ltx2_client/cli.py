@@ -14,7 +14,8 @@ from rich.console import Console
 from ltx2_client.cli_args import options, parser
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, UsageError
-from ltx2_client.operations import check_target, new_idempotency_key
+from ltx2_client.media import AudioOptions, ExtendOptions, RetakeOptions
+from ltx2_client.operations import Options, check_target, new_idempotency_key
 from ltx2_client.progress import ProgressLine, activity
 from ltx2_client.responses import Submitted, Task
 from ltx2_client.transport import KEY_VARIABLE, PROXIES
@@ -65,7 +66,13 @@ def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
         arguments = parser().parse_args(argv)
     except SystemExit as end:  # after --help, or after argparse wrote an error to stderr
         return WRONG_USE if end.code else OK
-    commands = {"generate": _generate, "tasks": _tasks, "download": _download, "cancel": _cancel, "health": _health}
+    commands = {
+        **dict.fromkeys(("generate", "a2v", "retake", "extend"), _generate),
+        "tasks": _tasks,
+        "download": _download,
+        "cancel": _cancel,
+        "health": _health,
+    }
     with Client(getattr(arguments, "server", None), poll_interval_s=POLL_INTERVAL_S) as client:
         return commands[arguments.command](client, arguments, console)
 
@@ -118,8 +125,16 @@ def _generate(client: Client, arguments: argparse.Namespace, console: Console) -
 
 
 def _submit(client: Client, arguments: argparse.Namespace, key: str) -> Submitted:
-    images = {"image": arguments.image, "end_image": arguments.end_image, "keyframes": arguments.keyframe}
-    return client.submit(arguments.prompt, **images, key=key, **options(arguments))
+    prompt = arguments.prompt
+    if arguments.command == "retake":
+        return client.submit_retake(prompt, arguments.video, key=key, **options(arguments, RetakeOptions))
+    if arguments.command == "extend":
+        return client.submit_extend(prompt, arguments.video, key=key, **options(arguments, ExtendOptions))
+    images = {"image": arguments.image, "end_image": arguments.end_image}
+    if arguments.command == "a2v":
+        given = options(arguments, AudioOptions)
+        return client.submit_audio_to_video(prompt, arguments.audio, **images, key=key, **given)
+    return client.submit(prompt, **images, keyframes=arguments.keyframe, key=key, **options(arguments, Options))
 
 
 def _announce(submitted: Submitted, console: Console) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ltx2_client.cli_args import options, parser
+from ltx2_client.operations import Options
 from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
 from models.request.places import Place
@@ -253,7 +254,9 @@ def test_a_video_and_its_thumbnail_are_saved_by_the_id(ltx2, tmp_path):
 
 
 def test_audio_is_left_out_on_request_alone():
-    given = [options(parser().parse_args(["generate", PROMPT, *flags])) for flags in ([], ["--no-generate-audio"])]
+    given = [
+        options(parser().parse_args(["generate", PROMPT, *flags]), Options) for flags in ([], ["--no-generate-audio"])
+    ]
     assert given == [{}, {"generate_audio": False}]
 
 
