@@ -9,21 +9,25 @@ with Client("http://localhost:8004") as client:
 from ltx2_client.async_client import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
+from ltx2_client.media import AudioOptions, ExtendOptions, RetakeOptions
 from ltx2_client.operations import Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AudioOptions",
     "Cancellation",
     "Client",
     "ClientError",
     "DownloadFailed",
     "EnhancedPrompt",
     "Estimate",
+    "ExtendOptions",
     "Health",
     "Keyframe",
     "Options",
+    "RetakeOptions",
     "Submitted",
     "Task",
     "TaskFailed",

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -10,7 +10,8 @@ import httpx
 
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
-from ltx2_client.operations import Image, Images, Keyframe, Options, Source
+from ltx2_client.media import AudioOptions, ExtendOptions, GivenMedia, Media, RetakeOptions, submit_media
+from ltx2_client.operations import Image, Images, Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 
@@ -48,23 +49,14 @@ class AsyncClient:
         image: Image | None = None,
         end_image: Image | None = None,
         keyframes: Sequence[Keyframe] = (),
-        source_task: str | None = None,
         on_progress: operations.OnProgress | None = None,
         **options: Unpack[Options],
     ) -> Task:
-        """Make a video and save it as `target`. `image` becomes its first frame, `end_image` its last.
-
-        `source_task` takes the last frame of a completed task in place of `image`.
-        """
-        images = Images(image, end_image, keyframes, source_task)
-        operation = operations.generate(
-            prompt,
-            Path(target),
-            images=images,
-            options=options,
-            retry_policy=self._retry_policy,
-            on_progress=on_progress,
-        )
+        """Make a video and save it as `target`. `image` becomes its first frame, `end_image` its last."""
+        images = Images(image, end_image, keyframes)
+        key = operations.new_idempotency_key()
+        submission = operations.submit(prompt, images, options, key, self._retry_policy)
+        operation = operations.generate(submission, Path(target), self._retry_policy, on_progress)
         return await self._run(operation)
 
     async def submit(
@@ -74,12 +66,11 @@ class AsyncClient:
         image: Image | None = None,
         end_image: Image | None = None,
         keyframes: Sequence[Keyframe] = (),
-        source_task: str | None = None,
         key: str | None = None,
         **options: Unpack[Options],
     ) -> Submitted:
         """Submit a task. A second submit with the same `key` and the same request returns the same task."""
-        images = Images(image, end_image, keyframes, source_task)
+        images = Images(image, end_image, keyframes)
         return await self._run(
             operations.submit(prompt, images, options, key or operations.new_idempotency_key(), self._retry_policy)
         )
@@ -87,54 +78,66 @@ class AsyncClient:
     async def audio_to_video(
         self,
         prompt: str,
-        audio: Image,
+        target: str | Path,
+        audio: Media,
         *,
         image: Image | None = None,
         end_image: Image | None = None,
-        audio_start: float | None = None,
-        duration: float | None = None,
-        audio_strength: float | None = None,
-        key: str | None = None,
-        **options: Unpack[Options],
-    ) -> Submitted:
-        """Submit a task whose video follows an audio file, which is in the MP4. Times are in seconds."""
-        fields = {"audio_start": audio_start, "duration": duration, "audio_strength": audio_strength}
-        source = Source(operations.AUDIO_TO_VIDEO, audio, fields=fields, images=Images(image, end_image))
-        return await self._submit_source(prompt, source, options, key)
+        on_progress: operations.OnProgress | None = None,
+        **options: Unpack[AudioOptions],
+    ) -> Task:
+        """Make a video that follows `audio`, which it has as it was given, and save it as `target`."""
+        given = GivenMedia("a2v", audio, Images(image, end_image))
+        return await self._make(prompt, given, options, target, on_progress)
 
     async def retake(
         self,
         prompt: str,
+        target: str | Path,
+        video: Media | None = None,
         *,
-        video: Image | None = None,
-        source_task: str | None = None,
-        start_time: float | None = None,
-        duration: float | None = None,
-        mode: operations.RetakeMode = "replace_audio_and_video",
-        key: str | None = None,
-        **options: Unpack[Options],
-    ) -> Submitted:
-        """Submit a task that makes a part of a video anew: of a file, or of a completed task. Times are in seconds."""
-        fields = {"start_time": start_time, "duration": duration, "mode": mode}
-        source = Source(operations.RETAKE, video, source_task, fields)
-        return await self._submit_source(prompt, source, options, key)
+        on_progress: operations.OnProgress | None = None,
+        **options: Unpack[RetakeOptions],
+    ) -> Task:
+        """Make a part of `video`, or of a `source_task`, anew, and save the whole as `target`."""
+        return await self._make(prompt, GivenMedia("retake", video), options, target, on_progress)
 
     async def extend(
         self,
         prompt: str,
-        duration: float,
+        target: str | Path,
+        video: Media | None = None,
         *,
-        video: Image | None = None,
-        source_task: str | None = None,
-        mode: operations.ExtendMode = "end",
-        context: float | None = None,
+        on_progress: operations.OnProgress | None = None,
+        **options: Unpack[ExtendOptions],
+    ) -> Task:
+        """Make `video`, or the video of a `source_task`, longer, and save the whole as `target`."""
+        return await self._make(prompt, GivenMedia("extend", video), options, target, on_progress)
+
+    async def submit_audio_to_video(
+        self,
+        prompt: str,
+        audio: Media,
+        *,
+        image: Image | None = None,
+        end_image: Image | None = None,
         key: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[AudioOptions],
     ) -> Submitted:
-        """Submit a task that makes a video `duration` seconds longer: a file, or that of a completed task."""
-        fields = {"duration": duration, "mode": mode, "context": context}
-        source = Source(operations.EXTEND, video, source_task, fields)
-        return await self._submit_source(prompt, source, options, key)
+        """Submit what `audio_to_video` makes. `key` is as in `submit`."""
+        return await self._submit_media(prompt, GivenMedia("a2v", audio, Images(image, end_image)), options, key)
+
+    async def submit_retake(
+        self, prompt: str, video: Media | None = None, *, key: str | None = None, **options: Unpack[RetakeOptions]
+    ) -> Submitted:
+        """Submit what `retake` makes. `key` is as in `submit`."""
+        return await self._submit_media(prompt, GivenMedia("retake", video), options, key)
+
+    async def submit_extend(
+        self, prompt: str, video: Media | None = None, *, key: str | None = None, **options: Unpack[ExtendOptions]
+    ) -> Submitted:
+        """Submit what `extend` makes. `key` is as in `submit`."""
+        return await self._submit_media(prompt, GivenMedia("extend", video), options, key)
 
     async def estimate(
         self,
@@ -186,9 +189,22 @@ class AsyncClient:
         """Get the health of the server. Sends one request, without retries."""
         return await self._run(operations.health())
 
-    async def _submit_source(self, prompt: str, source: Source, options: Options, key: str | None) -> Submitted:
+    async def _make(
+        self,
+        prompt: str,
+        given: GivenMedia,
+        options: Mapping[str, object],
+        target: str | Path,
+        on_progress: operations.OnProgress | None,
+    ) -> Task:
+        submission = submit_media(prompt, given, options, operations.new_idempotency_key(), self._retry_policy)
+        return await self._run(operations.generate(submission, Path(target), self._retry_policy, on_progress))
+
+    async def _submit_media(
+        self, prompt: str, given: GivenMedia, options: Mapping[str, object], key: str | None
+    ) -> Submitted:
         key = key or operations.new_idempotency_key()
-        return await self._run(operations.submit_source(prompt, source, options, key, self._retry_policy))
+        return await self._run(submit_media(prompt, given, options, key, self._retry_policy))
 
     async def _run(self, operation: Operation[Result]) -> Result:
         came: Response | NoResponse | None = None

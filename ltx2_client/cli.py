@@ -5,17 +5,17 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from ltx2_client.cli_args import options, parser
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, UsageError
-from ltx2_client.operations import check_target, new_idempotency_key
+from ltx2_client.media import AudioOptions, ExtendOptions, RetakeOptions
+from ltx2_client.operations import Options, check_target, new_idempotency_key
 from ltx2_client.progress import ProgressLine, activity
 from ltx2_client.responses import Submitted, Task
 from ltx2_client.transport import KEY_VARIABLE, PROXIES
@@ -69,8 +69,13 @@ def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
         arguments = parser().parse_args(argv)
     except SystemExit as end:  # after --help, or after argparse wrote an error to stderr
         return WRONG_USE if end.code else OK
-    others = {"tasks": _tasks, "download": _download, "cancel": _cancel, "health": _health}
-    commands = {**dict.fromkeys(SUBMITS, _generate), **others}
+    commands = {
+        **dict.fromkeys(("generate", "a2v", "retake", "extend"), _generate),
+        "tasks": _tasks,
+        "download": _download,
+        "cancel": _cancel,
+        "health": _health,
+    }
     with Client(getattr(arguments, "server", None), poll_interval_s=POLL_INTERVAL_S) as client:
         return commands[arguments.command](client, arguments, console)
 
@@ -123,37 +128,16 @@ def _generate(client: Client, arguments: argparse.Namespace, console: Console) -
 
 
 def _submit(client: Client, arguments: argparse.Namespace, key: str) -> Submitted:
-    return SUBMITS[arguments.command](client, arguments, {"key": key, **options(arguments)})
-
-
-def _submit_images(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
-    images = {"image": given.image, "end_image": given.end_image, "keyframes": given.keyframe}
-    return client.submit(given.prompt, **images, source_task=given.source_task, **more)
-
-
-def _submit_audio(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
-    images = {"image": given.image, "end_image": given.end_image}
-    use = {name: getattr(given, name) for name in ("audio_start", "duration", "audio_strength")}
-    return client.audio_to_video(given.prompt, given.audio, **images, **use, **more)
-
-
-def _submit_retake(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
-    use = {name: getattr(given, name) for name in ("video", "source_task", "start_time", "duration", "mode")}
-    return client.retake(given.prompt, **use, **more)
-
-
-def _submit_extend(client: Client, given: argparse.Namespace, more: Mapping[str, Any]) -> Submitted:
-    use = {name: getattr(given, name) for name in ("video", "source_task", "duration", "mode", "context")}
-    return client.extend(given.prompt, **use, **more)
-
-
-SUBMITS: Mapping[str, Callable[[Client, argparse.Namespace, Mapping[str, Any]], Submitted]] = {
-    "generate": _submit_images,
-    "a2v": _submit_audio,
-    "retake": _submit_retake,
-    "extend": _submit_extend,
-}
-"""The commands that make a video, and how each submits its task."""
+    prompt = arguments.prompt
+    if arguments.command == "retake":
+        return client.submit_retake(prompt, arguments.video, key=key, **options(arguments, RetakeOptions))
+    if arguments.command == "extend":
+        return client.submit_extend(prompt, arguments.video, key=key, **options(arguments, ExtendOptions))
+    images = {"image": arguments.image, "end_image": arguments.end_image}
+    if arguments.command == "a2v":
+        given = options(arguments, AudioOptions)
+        return client.submit_audio_to_video(prompt, arguments.audio, **images, key=key, **given)
+    return client.submit(prompt, **images, keyframes=arguments.keyframe, key=key, **options(arguments, Options))
 
 
 def _announce(submitted: Submitted, console: Console) -> None:

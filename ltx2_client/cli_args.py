@@ -2,11 +2,12 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from ltx2_client.operations import ExtendMode, File, Keyframe, Options, RetakeMode
+from ltx2_client.media import AudioOptions, ExtendOptions, RetakeOptions
+from ltx2_client.operations import File, Keyframe, Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
@@ -30,8 +31,35 @@ HELP = {
     "fit": "how an image of another shape is fitted to the size",
     "image_strength": "how strongly --image is given, from 0 to 1; 1 keeps it as it is",
     "end_image_strength": "the same for --end-image",
+    "source_task": "a completed task: the video begins with its last frame",
 }
 """What is said of each of `Options`; without its line here, the parser does not start."""
+SOURCE = {"source_task": "a completed task whose video is used, in place of --video"}
+MEDIA_HELP = {
+    "a2v": {
+        "audio_start": "where in the audio the video begins, in seconds",
+        "duration": "seconds of the video (default: the rest of the audio)",
+        "audio_strength": "how strongly the audio is given, from 0 to 1; 1 keeps it as it is",
+    },
+    "retake": {
+        **SOURCE,
+        "start_time": "where the part that is made anew begins, in seconds",
+        "duration": "seconds that are made anew (default: up to the end)",
+        "mode": "what is made anew (default: replace_audio_and_video)",
+    },
+    "extend": {
+        **SOURCE,
+        "duration": "seconds of new video",
+        "mode": "where the new part is (default: end)",
+        "context": "seconds of the source that the model sees (default: as many as fit)",
+    },
+}
+"""What is said of the options of each command, where it is not that of `HELP`."""
+OF_THE_VIDEO = ("height", "width", "num_frames", "length", "frame_rate", "fit", "image_strength", "end_image_strength")
+"""Options that follow from a given video."""
+LEFT_OUT = {"a2v": ("num_frames", "length", "source_task"), "retake": OF_THE_VIDEO, "extend": OF_THE_VIDEO}
+"""Options that a command does not have."""
+Kind = TypeVar("Kind", Options, AudioOptions, RetakeOptions, ExtendOptions)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,9 +79,9 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=about, description=about, parents=[server])
 
     _add_generate(command("generate", "Make a video and save it. Ctrl-C cancels the task."))
-    _add_audio_to_video(command("a2v", "Make a video that follows an audio file, and save it."))
-    _add_retake(command("retake", "Make a part of a video anew, and save the whole."))
-    _add_extend(command("extend", "Make a video longer, and save the whole."))
+    _add_a2v(command("a2v", "Make a video that follows an audio file, and save it."))
+    _add_edit(command("retake", "Make a part of a video anew, and save the whole."), "retake", RetakeOptions)
+    _add_edit(command("extend", "Make a video longer, and save the whole."), "extend", ExtendOptions)
     tasks = command("tasks", "List tasks, newest first.")
     tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
@@ -67,16 +95,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def options(arguments: argparse.Namespace) -> Options:
-    """The request parameters on the command line. The server chooses the others."""
-    typed = {name: value for name, value in vars(arguments).items() if name in Options.__annotations__}
-    return cast(Options, typed)
+def options(arguments: argparse.Namespace, kind: type[Kind]) -> Kind:
+    """The request parameters of a kind on the command line. The server chooses the others."""
+    names = get_type_hints(kind)
+    return cast(Kind, {name: value for name, value in vars(arguments).items() if name in names})
 
 
 def _add_generate(generate: argparse.ArgumentParser) -> None:
-    _add_prompt(generate)
-    _add_end_images(generate)
-    _add_source_task(generate, "a completed task whose last frame the video begins with, in place of --image")
+    _add_images(generate)
     generate.add_argument(
         "--keyframe",
         action=_AddKeyframe,
@@ -86,67 +112,38 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
         help="an image for a frame between, and its place: a frame (0 is the first, -1 the last) or seconds, such as "
         "1.5s; 1.5s@0.5 gives it with half the strength. May be repeated",
     )
-    _add_options(generate)
+    _add_common(generate, Options, HELP)
 
 
-def _add_audio_to_video(command: argparse.ArgumentParser) -> None:
-    _add_prompt(command)
-    command.add_argument("audio", type=Path, metavar="AUDIO", help="WAV, MP3, M4A, AAC, OGG, Opus or FLAC")
-    _add_end_images(command)
-    _add_number(command, "--audio-start", "where in the audio the video begins, in seconds")
-    _add_number(command, "--duration", "seconds of the video (default: the rest of the audio)")
-    _add_number(command, "--audio-strength", "how strongly the audio is given, from 0 to 1; 1 keeps it as it is")
-    _add_options(command)
+def _add_a2v(a2v: argparse.ArgumentParser) -> None:
+    about = "what the video follows: WAV, MP3, M4A, AAC, OGG, Opus or FLAC"
+    a2v.add_argument("-a", "--audio", type=Path, required=True, metavar="FILE", help=about)
+    _add_images(a2v)
+    _add_common(a2v, AudioOptions, HELP | MEDIA_HELP["a2v"], LEFT_OUT["a2v"])
 
 
-def _add_retake(command: argparse.ArgumentParser) -> None:
-    _add_prompt(command)
-    _add_video(command)
-    _add_number(command, "--start-time", "where the new part begins, in seconds")
-    _add_number(command, "--duration", "seconds that are made anew (default: up to the end)")
-    command.add_argument("--mode", choices=get_args(RetakeMode), default="replace_audio_and_video", help="what is new")
-    _add_options(command)
+def _add_edit(edit: argparse.ArgumentParser, name: str, kind: type[Any]) -> None:
+    about = "MP4, MOV, MKV or WebM; or name a --source-task"
+    edit.add_argument("-v", "--video", type=Path, metavar="FILE", help=about)
+    _add_common(edit, kind, HELP | MEDIA_HELP[name], LEFT_OUT[name])
 
 
-def _add_extend(command: argparse.ArgumentParser) -> None:
-    _add_prompt(command)
-    _add_video(command)
-    _add_number(command, "--duration", "seconds of new video", required=True)
-    command.add_argument("--mode", choices=get_args(ExtendMode), default="end", help="where the new part is")
-    _add_number(command, "--context", "seconds of the video that the model sees (default: as many as fit)")
-    _add_options(command)
-
-
-def _add_prompt(command: argparse.ArgumentParser) -> None:
-    command.add_argument("prompt", help="what the video shows and how it sounds")
-
-
-def _add_end_images(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-i", "--image", type=Path, help="an image that the video begins with: JPEG, PNG, WebP, GIF, HEIC or AVIF"
-    )
+def _add_images(command: argparse.ArgumentParser) -> None:
+    about = "an image that the video begins with: JPEG, PNG, WebP, GIF, HEIC or AVIF"
+    command.add_argument("-i", "--image", type=Path, metavar="FILE", help=about)
     command.add_argument("--end-image", type=Path, metavar="FILE", help="an image that the video ends with")
 
 
-def _add_source_task(command: argparse.ArgumentParser, about: str) -> None:
-    command.add_argument("--source-task", metavar="ID", help=about)
-
-
-def _add_video(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--video", type=Path, metavar="FILE", help="the video: MP4, MOV, MKV or WebM")
-    _add_source_task(command, "a completed task, in place of --video")
-
-
-def _add_number(command: argparse.ArgumentParser, flag: str, about: str, *, required: bool = False) -> None:
-    command.add_argument(flag, type=_finite, metavar="N", required=required, help=about)
-
-
-def _add_options(command: argparse.ArgumentParser) -> None:
-    """Add the parameters that every submit has, and where to save the video."""
+def _add_common(
+    command: argparse.ArgumentParser, kind: type[Any], about: Mapping[str, str], left_out: Sequence[str] = ()
+) -> None:
+    """Add the prompt, the output and the options of a kind."""
+    command.add_argument("prompt", help="what the video shows and how it sounds")
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
-    for name, hint in get_type_hints(Options).items():
-        flag = "--" + name.replace("_", "-")
-        command.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=HELP[name], **_takes(name, hint))
+    for name, hint in get_type_hints(kind).items():
+        if name not in left_out:
+            flag = "--" + name.replace("_", "-")
+            command.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=about[name], **_takes(name, hint))
 
 
 class _AddKeyframe(argparse.Action):

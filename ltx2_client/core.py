@@ -7,7 +7,7 @@ An operation is a generator. It yields a Request or a Sleep, and receives the re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
 
 from ltx2_client.errors import ApiError, Unreachable, error_body
 
@@ -54,7 +54,8 @@ class Request:
 
     `path` may also be a complete url. With `sink`, the response body is written to it.
 
-    `files` are the files of the form: each with its field, its name and its content.
+    `files` are the files of the form: each with its field, its name and its content. An open file is read in chunks
+    while it is sent, and again from its start in a retry.
     """
 
     method: str
@@ -63,7 +64,7 @@ class Request:
     query: Mapping[str, Any] | None = None
     json: Mapping[str, Any] | None = None
     form: Mapping[str, str | list[str]] | None = None
-    files: Sequence[tuple[str, tuple[str, bytes]]] = ()
+    files: Sequence[tuple[str, tuple[str, bytes | BinaryIO]]] = ()
     sink: Sink | None = None
     timeout_s: float | None = None
     """The longest pause in the answer, in seconds. None means the client's own limit."""

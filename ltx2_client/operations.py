@@ -1,10 +1,10 @@
-"""The operations of both clients. Only this module builds requests to the API and reads its responses."""
+"""The operations of both clients. Only this module and `media.py` build requests to the API and read its responses."""
 
 import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
@@ -48,11 +48,10 @@ class Options(TypedDict, total=False):
     enhance_prompt: bool
     image_strength: float
     end_image_strength: float
+    source_task: str
 
 
 Image = str | Path | bytes
-RetakeMode = Literal["replace_audio_and_video", "replace_video", "replace_audio"]
-ExtendMode = Literal["end", "start"]
 File = Literal["video", "poster", "audio", "last_frame", "thumbnail", "spritesheet", "webm", "mov", "gif"]
 
 
@@ -76,13 +75,11 @@ class Images:
     image: Image | None = None
     end_image: Image | None = None
     keyframes: Sequence[Keyframe] = ()
-    source_task: str | None = None
-    """A completed task whose last frame is the first one, in place of `image`."""
 
     @property
     def given(self) -> bool:
         """Whether there is any image."""
-        return any((self.image is not None, self.end_image is not None, self.keyframes, self.source_task is not None))
+        return self.image is not None or self.end_image is not None or bool(self.keyframes)
 
     def files(self) -> list[tuple[str, tuple[str, bytes]]]:
         """The files of a form, with their fields. Raises UsageError."""
@@ -90,41 +87,15 @@ class Images:
         named = [*ends, *(("keyframe", each.image) for each in self.keyframes)]
         return [(field, _file(image)) for field, image in named if image is not None]
 
-    def fields(self) -> dict[str, object]:
-        """The fields beside the files: the source, and where the keyframes belong."""
-        source: dict[str, object] = {} if self.source_task is None else {"source_task": self.source_task}
+    def form(self) -> dict[str, list[str]]:
+        """The fields of a form that say where the keyframes belong."""
         if not self.keyframes:
-            return source
+            return {}
         strengths = [str(each.strength) for each in self.keyframes]
-        return {**source, "keyframe_at": [str(each.at) for each in self.keyframes], "keyframe_strength": strengths}
+        return {"keyframe_at": [str(each.at) for each in self.keyframes], "keyframe_strength": strengths}
 
 
-AUDIO_TO_VIDEO, RETAKE, EXTEND = "async_a2v", "async_retake", "async_extend"
-"""The ends of the routes that take audio or a video."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The audio or the video that a task begins with: a file, or a completed task on the server.
-
-    `fields` say how it is used. Those that are None are left to the server.
-    """
-
-    route: str
-    file: Image | None = None
-    source_task: str | None = None
-    fields: Mapping[str, object] = field(default_factory=dict)
-    images: Images = Images()  # frozen
-
-    def post(self, fields: Mapping[str, object]) -> Request:
-        """The request of a submit with these parameters. Raises UsageError."""
-        own = {"source_task": self.source_task, **self.fields}
-        fields = {**fields, **{name: value for name, value in own.items() if value is not None}}
-        name = "audio" if self.route == AUDIO_TO_VIDEO else "video"
-        file = [] if self.file is None else [(name, _file(self.file))]
-        return _post(f"/v1/video/{self.route}", fields, [*file, *self.images.files()])
-
-
+NO_IMAGES = Images()
 ENHANCE_TIMEOUT_S = 150.0
 """More than a server may wait for its language model (`enhance.timeout_s`)."""
 OnProgress = Callable[[Task], None]
@@ -139,38 +110,28 @@ def new_idempotency_key() -> str:
 
 def submit(prompt: str, images: Images, options: Options, key: str, retry_policy: RetryPolicy) -> Operation[Submitted]:
     """Submit a task. `key` makes it safe to repeat the request while the server does not answer."""
-    path = "/v1/video/async_i2v" if images.given else "/v1/video/async_t2v"
-    return (yield from _submit(_post_images(path, prompt, images, options), options, key, retry_policy))
-
-
-def submit_source(
-    prompt: str, source: Source, options: Options, key: str, retry_policy: RetryPolicy
-) -> Operation[Submitted]:
-    """Submit a task that begins with audio or a video. `key` as in `submit`."""
-    return (yield from _submit(source.post({"prompt": prompt, **options}), options, key, retry_policy))
-
-
-def _submit(call: Request, options: Options, key: str, retry_policy: RetryPolicy) -> Operation[Submitted]:
+    path = "/v1/video/async_i2v" if images.given or options.get("source_task") else "/v1/video/async_t2v"
+    call = _post(path, {"prompt": prompt, **options}, images)
     timeout_s = ENHANCE_TIMEOUT_S if options.get("enhance_prompt") else None
     call = replace(call, headers={"Idempotency-Key": key}, timeout_s=timeout_s)
-    return _parse(Submitted, (yield from send_with_retry(call, retry_policy)))
+    return parse(Submitted, (yield from send_with_retry(call, retry_policy)))
 
 
 def estimate(prompt: str, images: Images, options: Options, retry_policy: RetryPolicy) -> Operation[Estimate]:
     """Estimate memory and duration of a task. Creates no task."""
-    call = _post_images("/v1/video/estimate", prompt, images, options)
-    return _parse(Estimate, (yield from send_with_retry(call, retry_policy)))
+    call = _post("/v1/video/estimate", {"prompt": prompt, **options}, images)
+    return parse(Estimate, (yield from send_with_retry(call, retry_policy)))
 
 
 def enhance(prompt: str, images: Images, options: Options, retry_policy: RetryPolicy) -> Operation[EnhancedPrompt]:
     """Let the server's language model rewrite a prompt. Creates no task."""
-    call = replace(_post_images("/v1/video/enhance", prompt, images, options), timeout_s=ENHANCE_TIMEOUT_S)
-    return _parse(EnhancedPrompt, (yield from send_with_retry(call, retry_policy)))
+    call = replace(_post("/v1/video/enhance", {"prompt": prompt, **options}, images), timeout_s=ENHANCE_TIMEOUT_S)
+    return parse(EnhancedPrompt, (yield from send_with_retry(call, retry_policy)))
 
 
 def poll(task_id: str, retry_policy: RetryPolicy) -> Operation[Task]:
     """Get the current state of a task, without waiting for its end."""
-    return _parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), retry_policy)))
+    return parse(Task, (yield from send_with_retry(Request("GET", _task_path(task_id)), retry_policy)))
 
 
 def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None) -> Operation[Task]:
@@ -189,12 +150,12 @@ def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None
 def list_tasks(states: Sequence[str], limit: int, cursor: str | None, retry_policy: RetryPolicy) -> Operation[TaskPage]:
     """Get one page of tasks, newest first."""
     query = {"limit": limit, **({"state": list(states)} if states else {}), **({"cursor": cursor} if cursor else {})}
-    return _parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), retry_policy)))
+    return parse(TaskPage, (yield from send_with_retry(Request("GET", "/v1/video/tasks", query=query), retry_policy)))
 
 
 def cancel(task_id: str, retry_policy: RetryPolicy) -> Operation[Cancellation]:
     """Cancel a task, or delete a finished task with its files."""
-    return _parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), retry_policy)))
+    return parse(Cancellation, (yield from send_with_retry(Request("DELETE", _task_path(task_id)), retry_policy)))
 
 
 def health() -> Operation[Health]:
@@ -202,7 +163,7 @@ def health() -> Operation[Health]:
     answer = yield Request("GET", "/health")
     if not isinstance(answer, Response):
         raise Unreachable(reason(answer))
-    return _parse(Health, answer)
+    return parse(Health, answer)
 
 
 def download(task: Task, target: Path, file: File, retry_policy: RetryPolicy) -> Operation[Path]:
@@ -244,17 +205,11 @@ def _arrived(url: str, answer: Response | NoResponse | None, part: ResumableDown
 
 
 def generate(
-    prompt: str,
-    target: Path,
-    *,
-    images: Images,
-    options: Options,
-    retry_policy: RetryPolicy,
-    on_progress: OnProgress | None,
+    submission: Operation[Submitted], target: Path, retry_policy: RetryPolicy, on_progress: OnProgress | None
 ) -> Operation[Task]:
     """Submit a task, wait for it and download its video."""
     check_target(target)
-    submitted = yield from submit(prompt, images, options, new_idempotency_key(), retry_policy)
+    submitted = yield from submission
     task = yield from wait(submitted.task_id, retry_policy, on_progress)
     yield from download(task, target, "video", retry_policy)
     return task
@@ -277,20 +232,16 @@ def check_target(target: Path) -> None:
         raise UsageError(f"{target.parent} is not writable")
 
 
-def _post_images(path: str, prompt: str, images: Images, options: Options) -> Request:
-    return _post(path, {"prompt": prompt, **options, **images.fields()}, images.files())
-
-
-def _post(path: str, fields: Mapping[str, object], files: Sequence[tuple[str, tuple[str, bytes]]]) -> Request:
-    """A body of fields: JSON, or a form with the files."""
-    if files:
-        return Request("POST", path, form=_form(fields), files=files)
+def _post(path: str, fields: Mapping[str, object], images: Images) -> Request:
+    """A body of fields: JSON, or a form with the images. Raises UsageError."""
+    if files := images.files():
+        return Request("POST", path, form=form_of(fields) | images.form(), files=files)
     return Request("POST", path, json=fields)
 
 
-def _form(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
+def form_of(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
     """Convert form fields to text. None, which only `seed` may have, becomes the empty text."""
-    return {name: value if isinstance(value, list) else _form_text(value) for name, value in fields.items()}
+    return {name: _form_text(value) for name, value in fields.items()}
 
 
 def _form_text(value: object) -> str:
@@ -305,8 +256,12 @@ def _file(image: Image) -> tuple[str, bytes]:
     try:
         return Path(image).name, Path(image).read_bytes()
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{image} cannot be read: {why}") from error
+        raise UsageError(f"{image} cannot be read: {reason_of(error)}") from error
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Why a file cannot be opened, in words."""
+    return str(error.strerror if isinstance(error, OSError) else error)
 
 
 def _json(answer: Response) -> dict[str, Any]:
@@ -319,7 +274,8 @@ def _json(answer: Response) -> dict[str, Any]:
     return body
 
 
-def _parse(kind: type[Record], answer: Response) -> Record:
+def parse(kind: type[Record], answer: Response) -> Record:
+    """Read a record from a response. Raises ApiError if there is none."""
     try:
         return from_json(kind, _json(answer))
     except TypeError:

@@ -11,13 +11,13 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import FittedImages
-from deployments.ingress.media.conversion import ReadMedia, parse_media_fields
+from deployments.ingress.media.conversion import ReadMedia, less_context, parse_media_fields
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.given_media import GivenMedia
 from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
-from models.errors import InvalidRequest, QueueFull
+from models.errors import DoesNotFit, InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.request import VideoRequest, draws_seed, parse_request
 from storage.inputs import NO_INPUTS, TaskInputs, pack_inputs, write_archive
@@ -96,7 +96,7 @@ def submit_new(
         None if media is None else media.audio,
         None if media is None else media.source,
     )
-    adjusted = _adjust_to_model(context, request, inputs)
+    inputs, adjusted = _fit_to_memory(context, request, inputs)
     _store_inputs(context, key, inputs)
     try:
         adjustments = (*new.adjustments, *adjusted)
@@ -138,6 +138,20 @@ def _store_inputs(context: AppContext, key: str, inputs: TaskInputs) -> None:
         with packed.open("wb") as file:
             write_archive(inputs, file)
         context.outputs.put(key, packed)
+
+
+def _fit_to_memory(
+    context: AppContext, request: VideoRequest, inputs: TaskInputs
+) -> tuple[TaskInputs, tuple[Adjustment, ...]]:
+    """The inputs, of which an edit has no more context than fits, and what the model overrides. Raises DoesNotFit."""
+    while True:
+        try:
+            return inputs, _adjust_to_model(context, request, inputs)
+        except DoesNotFit:
+            edit = None if inputs.source is None else less_context(inputs.source.edit, request.num_frames)
+            if inputs.source is None or edit is None:
+                raise
+            inputs = replace(inputs, source=replace(inputs.source, edit=edit))
 
 
 def _adjust_to_model(context: AppContext, request: VideoRequest, inputs: TaskInputs) -> tuple[Adjustment, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ltx2_client.cli_args import options, parser
+from ltx2_client.operations import Options
 from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
 from models.request.places import Place
@@ -21,7 +22,6 @@ from storage.inputs import unpack_inputs
 from storage.tasks import State
 from tests.client.server import MODEL, VIDEO
 from tests.ingress.conftest import image_file
-from tests.ingress.media import audio_file, frames_of, video_file
 
 PROMPT = "A paper boat drifts across a bowl."
 FEW_STEPS = ("--num-inference-steps", "2")
@@ -102,30 +102,6 @@ def test_a_last_image_and_keyframes_are_sent_to_their_frames(ltx2, server, tmp_p
     (row,) = rows(server)
     images = unpack_inputs(b"".join(server.outputs.open(row.input_key))).images
     assert [each.place for each in images] == [Place(0, 1.0), Place(48, 0.25), Place(38, 0.5), Place(12, 1.0)]
-
-
-@pytest.mark.parametrize(
-    ("command", "frames"),
-    [
-        (["a2v", PROMPT, "song.wav", "--duration", "2", "--image", "a.png"], 50),
-        (["retake", PROMPT, "--video", "clip.mp4", "--start-time", "1", "--mode", "replace_audio"], 50),
-        (["extend", PROMPT, "--video", "clip.mp4", "--duration", "1", "--mode", "start"], 75),
-    ],
-)
-def test_audio_and_videos_become_the_file_that_was_named(ltx2, server, tmp_path, command, frames):
-    (tmp_path / "a.png").write_bytes(image_file())
-    (tmp_path / "song.wav").write_bytes(audio_file(3.0))
-    (tmp_path / "clip.mp4").write_bytes(video_file(frames_of(50)))
-    status, out, err = ltx2(*command, "-o", "out.mp4", *FEW_STEPS)
-    assert (status, out) == (0, "out.mp4\n"), err
-    (row,) = rows(server)
-    assert row.request.num_frames == frames
-
-
-def test_an_extend_needs_its_duration(ltx2, server):
-    status, _, err = ltx2("extend", PROMPT, "--source-task", "0" * 32)
-    assert (status, server.seen) == (2, [])
-    assert "--duration" in err
 
 
 def test_a_strength_that_is_no_number_is_refused_before_anything_is_sent(ltx2, server, tmp_path):
@@ -278,7 +254,9 @@ def test_a_video_and_its_thumbnail_are_saved_by_the_id(ltx2, tmp_path):
 
 
 def test_audio_is_left_out_on_request_alone():
-    given = [options(parser().parse_args(["generate", PROMPT, *flags])) for flags in ([], ["--no-generate-audio"])]
+    given = [
+        options(parser().parse_args(["generate", PROMPT, *flags]), Options) for flags in ([], ["--no-generate-audio"])
+    ]
     assert given == [{}, {"generate_audio": False}]
 
 

@@ -23,11 +23,9 @@ from models.checkpoint.profile import choose_profile
 from models.memory.estimate import estimate_peak
 from models.request.request import VideoRequest
 from storage.inputs import unpack_inputs
-from storage.outputs.store import output_key
 from storage.tasks import Failure, ServedModel
 from tests.client.server import MODEL, POSTER, VIDEO
 from tests.ingress.conftest import image_file
-from tests.ingress.media import audio_file, frames_of, video_file
 
 PROMPT = "A paper boat drifts across a bowl."
 
@@ -87,48 +85,6 @@ def test_images_at_both_ends_and_between_reach_their_frames(client, server, tmp_
     with pytest.raises(ApiError) as refused:
         client.submit(PROMPT, keyframes=[Keyframe(image_file(), 49)], num_frames=49)
     assert refused.value.field == "keyframe_at"
-
-
-def inputs_of(server, task_id):
-    return unpack_inputs(b"".join(server.outputs.open(server.tasks.get(task_id).input_key)))
-
-
-def test_audio_with_an_image_reaches_the_server(client, server, tmp_path):
-    (tmp_path / "song.wav").write_bytes(audio_file(3.0))
-    server.may_finish.clear()  # the input is deleted at the end of the task
-    task_id = client.audio_to_video(
-        PROMPT, tmp_path / "song.wav", image=image_file(), audio_start=1.0, audio_strength=0.5, frame_rate=24
-    ).task_id
-    given = inputs_of(server, task_id)
-    assert (given.audio.strength, [each.place.frame for each in given.images]) == (0.5, [0])
-    assert server.tasks.get(task_id).request.num_frames == 48
-    server.may_finish.set()
-
-
-def test_a_video_is_made_anew_in_part_and_longer(client, server, tmp_path):
-    (tmp_path / "clip.mp4").write_bytes(video_file(frames_of(50)))
-    server.may_finish.clear()
-    retake = client.retake(PROMPT, video=tmp_path / "clip.mp4", start_time=1.0, mode="replace_video").task_id
-    edit = inputs_of(server, retake).source.edit
-    assert (edit.start_frame, edit.end_frame, edit.replaces_audio) == (25, 50, False)
-    longer = client.extend(PROMPT, 1.0, video=video_file(frames_of(50)), mode="start").task_id
-    assert server.tasks.get(longer).request.num_frames == 75
-    assert inputs_of(server, longer).source.edit.source_at == 25
-    server.may_finish.set()
-
-
-def test_a_completed_task_is_the_source_of_another(client, server, tmp_path):
-    first = client.generate(PROMPT, tmp_path / "boat.mp4").task_id
-    server.outputs.put(output_key(first), video_file(frames_of(50)))
-    server.may_finish.clear()
-    longer = client.extend(PROMPT, 1.0, source_task=first).task_id
-    assert server.tasks.get(longer).request.num_frames == 75
-    onwards = client.submit(PROMPT, source_task=first, num_frames=49).task_id
-    assert places_of(server, server.tasks.get(onwards)) == [(0, 1.0)]
-    server.may_finish.set()
-    with pytest.raises(ApiError) as refused:
-        client.retake(PROMPT, source_task="0" * 32)
-    assert refused.value.status == 404
 
 
 def test_an_estimate_says_what_fits_and_makes_nothing(client, server):

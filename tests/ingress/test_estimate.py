@@ -12,8 +12,10 @@ from models.names import TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
 from storage.db.schema import tasks
+from storage.inputs import unpack_inputs
 from storage.tasks import GeneratorReplica, ReplicaState, ServedModel, State
 from tests.ingress.conftest import MODEL, PROMPT, Box, image_file
+from tests.ingress.media import frames_of, video_file
 
 LTX_2 = choose_profile({})
 DISTILLED = replace(LTX_2, sigmas=DISTILLED_SIGMAS)
@@ -208,3 +210,21 @@ def test_an_estimate_of_a_retake_counts_what_is_rendered(box):
     ):
         answer = box.client.post("/v1/video/estimate", json={**body, **fields})
         assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_an_edit_gets_as_much_context_as_fits_in_memory(box):
+    """The whole source does not fit, a part of it does; an estimate says the same."""
+    loaded(box, int(6.4 * GB))
+    result = {"prompt": PROMPT, "num_frames": 481, "frame_rate": 25, "height": 256, "width": 256}
+    assert not estimated(box, **result, use="retake")["fits"]
+    assert estimated(box, **result, use="extend", duration=1)["fits"]
+    source = box.finished(video_file(frames_of(456, 256, 256)))
+    body = {"prompt": PROMPT, "source_task": source}
+    answer = box.client.post("/v1/video/async_extend", json={**body, "duration": 1})
+    assert answer.status_code == 200, answer.text
+    task = box.row(answer.json()["task_id"])
+    edit = unpack_inputs(b"".join(box.outputs.open(task.input_key))).source.edit
+    assert task.request.num_frames == 481
+    assert 24 <= edit.context < 456
+    refused = box.client.post("/v1/video/async_retake", json=body)
+    assert refused.json()["error_code"] == "does_not_fit"

@@ -31,6 +31,8 @@ from storage.inputs import InputAudio, InputSource
 SOURCE_PIXELS = 4096 * 2304
 """The most pixels in a frame of a client's video: those of 4K."""
 LONGEST_AUDIO_S = 4 * 3600
+LEAST_CONTEXT_FRAMES = 3 * FRAMES_PER_LATENT
+"""About a second of the source: with less, the model cannot go on with its motion."""
 RATE_TOLERANCE = 0.001
 Mode = TypeVar("Mode", RetakeMode, ExtendMode)
 
@@ -187,6 +189,13 @@ def _with_context_that_fits(edit: Edit, request: VideoRequest, limits: RequestLi
         allowed = f"at most {_shown(float((most - sides * FRAMES_PER_LATENT) / request.exact_frame_rate))} seconds"
         raise InvalidRequest(DURATION, _shown(float(edit.end_frame - edit.start_frame) / request.frame_rate), allowed)
     return replace(edit, context=context if edit.context is None else min(edit.context, context))
+
+
+def less_context(edit: Edit, num_frames: int) -> Edit | None:
+    """The same edit with half as much context, for a GPU that cannot hold it all; None if that is too little."""
+    rendered = edit.rendered(num_frames)
+    shown = max(edit.start_frame - rendered.start, rendered.stop - edit.end_frame)
+    return replace(edit, context=shown // 2) if shown // 2 >= LEAST_CONTEXT_FRAMES else None
 
 
 def _replaced(sent: Mapping[str, object], request: VideoRequest, reason: str) -> Iterator[Adjustment]:

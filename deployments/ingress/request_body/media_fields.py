@@ -49,12 +49,9 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
         file = {"type": "string", "format": "binary"}
         form["multipart/form-data"]["schema"]["properties"] |= _images(file)
         properties |= _images({"type": "string"})
-    required = [*schema["required"], AUDIO] if use is MediaUse.A2V else schema["required"]
+    required = [*schema["required"], use.file_field] if use is MediaUse.A2V else schema["required"]
     in_json = {**schema, "properties": properties, "required": required}
     return form | json_body(in_json, {**_example(use), **_example_file(use)})
-
-
-AUDIO = MediaUse.A2V.file_field
 
 
 def _about(use: MediaUse, limits: RequestLimits) -> str:
@@ -99,7 +96,7 @@ def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
         SOURCE_TASK: source,
         edits.DURATION: _seconds(f"Seconds of new video; the result has at most {limits.max_edit_duration_s:g} s."),
         edits.MODE: _choice(ExtendMode, ExtendMode.END, "At which end the new part is."),
-        edits.CONTEXT: _seconds("Seconds of the video that the model sees. Left out: as many as fit."),
+        edits.CONTEXT: _seconds("How much of the video the model sees, at most. Left out: as much as fits."),
     }
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import fit_images
-from deployments.ingress.media.conversion import estimated_edit
+from deployments.ingress.media.conversion import estimated_edit, less_context
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.given_media import MediaUse, take_use
 from deployments.ingress.request_body.image_fields import images_body
@@ -110,8 +110,18 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
     if use is not None:
         edit = estimated_edit(use, own, request, limits)
     tokens = tokens_of(fitted.places, audio=use is MediaUse.A2V, edit=edit)
-    request = request if edit is None else edit.rendered_request(request)
-    return await context.read_threads.run(_estimate, context, request, tokens)
+    return await context.read_threads.run(_estimate_edit, context, request, tokens, edit)
+
+
+def _estimate_edit(context: AppContext, request: VideoRequest, given: GivenTokens, edit: Edit | None) -> Estimate:
+    """Estimate a request with as much context of its edit as fits, as a submit has it. Blocks on the store."""
+    while edit is not None:
+        estimated = _estimate(context, edit.rendered_request(request), given)
+        smaller = None if estimated.fits else less_context(edit, request.num_frames)
+        if smaller is None:
+            return estimated
+        edit = smaller
+    return _estimate(context, request, given)
 
 
 def _estimate(context: AppContext, request: VideoRequest, given: GivenTokens) -> Estimate:
