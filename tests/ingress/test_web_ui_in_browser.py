@@ -874,7 +874,7 @@ def test_an_audio_file_goes_with_the_prompt_and_an_image(visit):
 
 def test_a_microphone_that_is_not_allowed_is_told(visit):
     here = visit()
-    here.page.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no'))")
+    here.page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no')); }")
     here.page.get_by_role("button", name="Record").click()
     expect(here.page.get_by_text("The browser allows no microphone here.")).to_be_visible()
 
