@@ -17,6 +17,7 @@ import pytest
 from deployments.encoder.mp4 import write_mp4
 from deployments.ingress.ltx_api.images import USABLE_S
 from deployments.ingress.ltx_api.mapping import CAMERA_MOTIONS
+from deployments.ingress.ltx_api.schemas import ENDPOINTS
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, TICKET_TTL_S, UploadTicket
 from models.clip import Clip
 from models.request.enums import DurationMode, Quality
@@ -26,17 +27,14 @@ from storage.tasks import Failure, ServedModel, State
 from tests.ingress.conftest import MODEL, PROMPT, VIDEO, Box, completing, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, speaking_as
 from tests.ingress.language_model import WRITTEN, serve_language_model
+from tests.ingress.media import frames_of, video_file
 from tests.ingress.test_estimate import LTX_2, loaded
 
 TEXT = {"prompt": PROMPT, "model": "ltx-2-3-fast", "resolution": "1280x720", "duration": 2}
 CREATES = ("/v2/text-to-video", "/v2/image-to-video", "/v1/text-to-video", "/v1/image-to-video")
 """Version 2 first: where a test expects a refusal, a request of version 1 that is not refused would wait."""
 WAITING = CREATES[2]
-NOT_SERVED = (
-    *(f"{version}/{name}" for version in ("/v1", "/v2") for name in ("audio-to-video", "retake", "extend")),
-    "/v2/video-to-video-hdr",
-    "/v2/video-to-video-reframe",
-)
+NOT_SERVED = ("/v2/video-to-video-hdr", "/v2/video-to-video-reframe")
 
 
 def data_url(content: bytes, kind: str = "png") -> str:
@@ -153,13 +151,11 @@ def test_ltx_desktop_makes_a_video_from_an_uploaded_image(desktop: DesktopClient
     assert desktop.follow("text-to-video", **numbers()) == VIDEO
 
 
-def test_ltx_desktop_hears_why_it_cannot_extend_or_retake(desktop: DesktopClient) -> None:
-    video_uri = desktop.upload(VIDEO * 30, "video/mp4")
+def test_ltx_desktop_extends_and_retakes_an_uploaded_video(desktop: DesktopClient) -> None:
+    video_uri = desktop.upload(video_file(frames_of(50), audio_s=2.0), "video/mp4")
     extend = {"video_uri": video_uri, "duration": 5, "mode": "end", "model": "ltx-2-3-pro", "prompt": PROMPT}
-    with pytest.raises(RuntimeError, match="does not have extend"):
-        desktop.follow("extend", **extend)
-    with pytest.raises(RuntimeError, match="does not have retake"):
-        desktop.generate("retake", video_uri=video_uri, start_time=0.0, duration=2.0, prompt=PROMPT)
+    assert desktop.follow("extend", **extend) == VIDEO
+    assert desktop.generate("retake", video_uri=video_uri, start_time=0.0, duration=2.0, prompt=PROMPT) == VIDEO
 
 
 # -- version 1
@@ -557,7 +553,7 @@ def test_an_upload_is_usable_for_a_day_and_its_url_for_an_hour(box: Box) -> None
 def test_what_is_not_served_is_a_400_with_the_reason(box: Box, path: str) -> None:
     status, kind, message = refusal(box.client.post(path, json={"video_uri": "ltx://uploads/x", "duration": 5}))
     assert (status, kind) == (400, "invalid_request_error")
-    assert message == f"this server does not have {path[4:]}; it has text-to-video and image-to-video"
+    assert message == f"this server does not have {path[4:]}; it has {', '.join(ENDPOINTS)}"
 
 
 def test_a_missing_or_wrong_key_is_an_authentication_error(open_box: Callable[..., Box]) -> None:

@@ -1,4 +1,4 @@
-"""Fetches an image by its url, under the guard that protects private networks from webhooks."""
+"""Fetches an image, an audio or a video by its url, under the guard that protects private networks from webhooks."""
 
 import asyncio
 import logging
@@ -27,14 +27,29 @@ CONNECT_TIMEOUT_S = 5.0
 RESOLVER_THREADS = 8
 HTTP_OK = 200
 USER_AGENT = "ltx2-server"
-ALLOWED = f"the url of an image that this server can fetch ({TAKEN})"
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """A kind of file, its bound in bytes, and the time in which it must be here."""
+
+    what: str
+    accept: str
+    max_bytes: int
+    too_large: type[InvalidRequest]
+    timeout_s: float = TIMEOUT_S
+
+    @property
+    def allowed(self) -> str:
+        """What a field may have, for errors."""
+        return f"the url of {self.what}"
+
+
+@dataclass(frozen=True)
 class ImageFetcher:
-    """Fetches images, as the setting `ingress.image_urls` allows. Follows no redirects and uses no proxy."""
+    """Fetches files, as the setting `ingress.image_urls` allows. Follows no redirects and uses no proxy."""
 
     settings: Settings
     resolve: Resolve = field(default_factory=lambda: Resolver(RESOLVER_THREADS))
@@ -57,32 +72,33 @@ class ImageFetcher:
             raise InvalidRequest(late.name, Described("a url"), allowed) from None
         return tuple((image.field, content) for image, content in zip(images, contents, strict=True))
 
-    async def fetch(self, image: ImageUrl) -> bytes:
-        """Return the bytes behind the url. Raises InvalidRequest, ImageTooLarge."""
+    async def fetch(self, image: ImageUrl, kind: Fetched | None = None) -> bytes:
+        """Return the bytes behind the url, by default of an image. Raises InvalidRequest and `kind.too_large`."""
+        kind = kind or self._image
         allowed_urls = self.settings.ingress.image_urls
         if allowed_urls == "none":
             raise refuse_url(image)
         private = allowed_urls == "any"
         url = check_url(image.name, image.url, allow_private=private, setting="ingress.image_urls")
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                return await self._get(image.name, url, private=private)
+            async with asyncio.timeout(kind.timeout_s):
+                return await self._get(image.name, url, kind, private=private)
         except TooMuchAnswer:
-            raise self._too_large(image.name, Described("a file with more bytes")) from None
+            raise _too_large(image.name, kind) from None
         except (TimeoutError, httpcore.TimeoutException):
-            raise InvalidRequest(image.name, image.url, f"{ALLOWED}: no answer in {TIMEOUT_S:g} s") from None
+            raise InvalidRequest(image.name, image.url, f"{kind.allowed}: no answer in {kind.timeout_s:g} s") from None
         except (httpcore.ConnectError, PrivateAddressError) as error:  # the same text for both, as webhooks have it
             logger.info("image url: %s: %s", type(error).__name__, error)
-            raise InvalidRequest(image.name, image.url, f"{ALLOWED}: no connection to its host") from None
+            raise InvalidRequest(image.name, image.url, f"{kind.allowed}: no connection to its host") from None
         except (httpcore.NetworkError, httpcore.ProtocolError):
-            raise InvalidRequest(image.name, image.url, f"{ALLOWED}: the connection broke") from None
+            raise InvalidRequest(image.name, image.url, f"{kind.allowed}: the connection broke") from None
 
-    async def _get(self, name: str, url: str, *, private: bool) -> bytes:
-        most = self.settings.limits.max_image_bytes
+    async def _get(self, name: str, url: str, kind: Fetched, *, private: bool) -> bytes:
+        most = kind.max_bytes
         headers = [
             ("Host", urlsplit(url).netloc),
             ("User-Agent", USER_AGENT),
-            ("Accept", "image/*"),
+            ("Accept", kind.accept),
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ]
@@ -93,17 +109,27 @@ class ImageFetcher:
             pool.stream("GET", url, headers=headers, extensions={"timeout": timeouts}) as answer,
         ):
             if answer.status != HTTP_OK:
-                raise InvalidRequest(name, url, f"{ALLOWED}: its host answered {answer.status}")
+                raise InvalidRequest(name, url, f"{kind.allowed}: its host answered {answer.status}")
             content = bytearray()
             async for chunk in answer.aiter_stream():
                 content += chunk
                 if len(content) > most:
-                    raise self._too_large(name, Described("a file with more bytes"))
+                    raise _too_large(name, kind)
             return bytes(content)
 
-    def _too_large(self, name: str, given: str) -> ImageTooLarge:
-        return ImageTooLarge(name, given, f"a file of at most {self.settings.limits.max_image_bytes} bytes")
+    @property
+    def _image(self) -> Fetched:
+        return Fetched(
+            f"an image that this server can fetch ({TAKEN})",
+            "image/*",
+            self.settings.limits.max_image_bytes,
+            ImageTooLarge,
+        )
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         return httpx.create_ssl_context()
+
+
+def _too_large(name: str, kind: Fetched) -> InvalidRequest:
+    return kind.too_large(name, Described("a file with more bytes"), f"a file of at most {kind.max_bytes} bytes")

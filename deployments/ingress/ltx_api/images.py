@@ -38,7 +38,7 @@ async def read_image(context: AppContext, request: Request, name: str, given: ob
     if len(uri) > MAX_URL_CHARS:
         raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), ALLOWED)
     if uri.startswith(UPLOADS):
-        return await read_upload(context, request, uri.removeprefix(UPLOADS), _words(name))
+        return await read_upload(context, request, uri.removeprefix(UPLOADS), upload_words(name))
     if uri.startswith(f"{context.base_url(request)}/outputs/"):
         return await _read_own_file(context, request, name, uri)
     if uri.lower().startswith(WEB_URL):
@@ -46,7 +46,8 @@ async def read_image(context: AppContext, request: Request, name: str, given: ob
     raise InvalidRequest(name, uri, ALLOWED)
 
 
-def _words(name: str) -> UploadWords:
+def upload_words(name: str) -> UploadWords:
+    """How this API names an upload."""
     return UploadWords(name, "a storage_uri", "/v1/upload", USABLE_S - TICKET_TTL_S)
 
 

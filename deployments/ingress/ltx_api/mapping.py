@@ -57,7 +57,7 @@ class RequestRules:
 def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, object]:
     """Return the fields as the native routes take them. Passes over unknown fields. Raises InvalidRequest."""
     given = {name: value for name, value in given.items() if name in MEANT_EMPTY or not is_blank(value)}
-    fields: dict[str, object] = {"seed": None, **_map_model(given.get(MODEL, NOTHING), rules.models)}
+    fields: dict[str, object] = {"seed": None, **map_model(given.get(MODEL, NOTHING), rules.models)}
     fields |= {name: given[name] for name in OWN_FIELDS if name in given}
     fields |= parse_size("resolution", given.get("resolution", NOTHING), rules.limits)
     fields["frame_rate"] = given.get("fps", DEFAULT_FPS)
@@ -68,7 +68,7 @@ def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, o
     return fields
 
 
-def _map_model(name: object, models: ModelNames) -> dict[str, object]:
+def map_model(name: object, models: ModelNames) -> dict[str, object]:
     """The quality that the model's name asks for, if it asks for one."""
     models.check(name)
     for end, quality in QUALITIES.items():

@@ -19,13 +19,15 @@ from deployments.ingress.ltx_api.mapping import (
     explain_does_not_fit,
     map_request,
 )
+from deployments.ingress.ltx_api.media import MediaCreation
+from deployments.ingress.ltx_api.media_mapping import ENDPOINT_OF, media_operation
 from deployments.ingress.ltx_api.schemas import (
     ENDPOINTS,
     EXAMPLE_ID,
     LtxJob,
     LtxSubmitted,
     LtxUpload,
-    endpoint_of,
+    belongs_to,
     errors,
     failure_of,
     job_of,
@@ -36,6 +38,7 @@ from deployments.ingress.ltx_api.unsupported import unsupported_router
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
+from deployments.ingress.request_body.given_media import MediaUse
 from deployments.ingress.request_body.reading import discard_body, read_long_json
 from deployments.ingress.routes.generate import submit_given
 from deployments.ingress.routes.outputs import described_files, send_whole_file
@@ -56,9 +59,12 @@ TIMEOUT = "timeout"
 def ltx_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     """Create the router of both versions and of the uploads."""
     router = APIRouter(tags=["ltx"])
-    creation = Creation(context, ModelNames(context.model, context.settings.ingress.ltx_api_models))
+    models = ModelNames(context.model, context.settings.ingress.ltx_api_models)
+    creation = Creation(context, models)
     _add_v1(router, creation, watcher)
     _add_v2(router, creation)
+    for use in MediaUse:
+        _add_media(router, context, MediaCreation(context, models), watcher, use)
     _add_poll(router, context)
     _add_upload(router, context)
     router.include_router(unsupported_router(context))
@@ -171,6 +177,40 @@ def _add_v2(router: APIRouter, creation: Creation) -> None:
         return submitted_of(await creation.create(request, with_image=True))
 
 
+def _add_media(
+    router: APIRouter, context: AppContext, creation: MediaCreation, watcher: TaskWatcher, use: MediaUse
+) -> None:
+    endpoint, operation = ENDPOINT_OF[use], media_operation(use, creation.rules())
+    name = endpoint.replace("-", "_")
+
+    @router.post(
+        f"/v1/{endpoint}",
+        name=f"make_ltx_{name}",
+        summary=f"LTX API: {endpoint.replace('-', ' ')}, waiting for it",
+        response_class=Response,
+        responses={**MP4, **errors(500, 504, *REFUSALS)},
+        openapi_extra=operation,
+    )
+    async def make(request: Request) -> Response:
+        """Holds the connection until the MP4 is ready. Prefer version 2."""
+        with contextlib.ExitStack() as waiting:
+            task = await creation.create(request, use, waiting)
+            task = await watcher.wait(task.id)
+        return await _send_video(context, request, task)
+
+    @router.post(
+        f"/v2/{endpoint}",
+        name=f"submit_ltx_{name}",
+        status_code=202,
+        summary=f"LTX API: {endpoint.replace('-', ' ')}",
+        responses=errors(*REFUSALS),
+        openapi_extra=operation,
+    )
+    async def submit(request: Request) -> LtxSubmitted:
+        """Answers at once with a job to poll."""
+        return submitted_of(await creation.create(request, use))
+
+
 def _add_poll(router: APIRouter, context: AppContext) -> None:
     @router.get(
         "/v2/{endpoint}/{job_id}",
@@ -188,15 +228,15 @@ def _add_poll(router: APIRouter, context: AppContext) -> None:
     ) -> LtxJob:
         """Poll every 5 seconds until `status` is `completed` or `failed`."""
         task = get_owned_task(context, job_id, request_owner(request)) if JOB_ID.fullmatch(job_id) else None
-        if task is None or endpoint != endpoint_of(task):
+        if task is None or not belongs_to(task, endpoint):
             raise NotFound(f"there is no job {job_id[:64]!r} of {endpoint[:64]}")
         return job_of(task, context.urls(request))
 
 
 def _add_upload(router: APIRouter, context: AppContext) -> None:
-    @router.post("/v1/upload", summary="LTX API: upload an image", responses=errors(429, 503))
+    @router.post("/v1/upload", summary="LTX API: upload a file", responses=errors(429, 503))
     async def create_ltx_upload(request: Request) -> LtxUpload:
-        """Send the file to `upload_url` by PUT within an hour. Then pass `storage_uri` as `image_uri`, within a day."""
+        """Send the file to `upload_url` by PUT within an hour. Then pass `storage_uri` as a `..._uri`, within a day."""
         await discard_body(request, context.settings)
         upload = await create_upload(context, request)
         expires_at = to_datetime(upload.expires_at)

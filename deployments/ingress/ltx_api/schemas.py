@@ -10,13 +10,12 @@ from deployments.ingress.schemas import GONE_MESSAGES, ErrorBody
 from deployments.signed_urls import UrlBuilder
 from storage.tasks import State, Task
 
-ENDPOINTS = ("text-to-video", "image-to-video")
+TEXT_TO_VIDEO = "text-to-video"
+ENDPOINTS = (TEXT_TO_VIDEO, "image-to-video", "audio-to-video", "retake", "extend")
 """The endpoints that make videos here."""
-NOT_SERVED = ("audio-to-video", "retake", "extend")
-"""Endpoints of both versions that this server does not have yet."""
 V2_ONLY = ("video-to-video-hdr", "video-to-video-reframe")
 """Endpoints of version 2 alone that this server does not have yet."""
-PATHS = frozenset({"/v1/upload", *(f"/v1/{name}" for name in (*ENDPOINTS, *NOT_SERVED))})
+PATHS = frozenset({"/v1/upload", *(f"/v1/{name}" for name in ENDPOINTS)})
 """Paths of version 1. Errors of these and of everything under /v2 use this API's error body."""
 V2 = "/v2/"
 
@@ -48,6 +47,8 @@ FIELD_NAMES = {
     "frame_rate": "fps",
     "image": "image_uri",
     "end_image": "last_frame_uri",
+    "audio": "audio_uri",
+    "video": "video_uri",
 }
 """Fields of this server, each with the field of this API that sets it."""
 EXAMPLE_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -94,10 +95,10 @@ class LtxJob(BaseModel):
 
 
 class LtxUpload(BaseModel):
-    """Where to send an image, and how a request then names it."""
+    """Where to send a file, and how a request then names it."""
 
     upload_url: Annotated[str, Field(description="Takes the file by PUT, once and without a key.")]
-    storage_uri: Annotated[str, Field(description="The `image_uri` of a request, for a day.")]
+    storage_uri: Annotated[str, Field(description="The `image_uri` or another `..._uri` of a request, for a day.")]
     expires_at: Annotated[datetime, Field(description="Until when `upload_url` takes the file.")]
     required_headers: Annotated[dict[str, str], Field(description="Headers of the PUT; none here.")] = {}
 
@@ -116,9 +117,9 @@ def ltx_error(status: int, body: ErrorBody) -> tuple[int, dict[str, Any]]:
     return status, LtxErrorBody(error=error).model_dump()
 
 
-def endpoint_of(task: Task) -> str:
-    """The endpoint that makes videos like this one."""
-    return "text-to-video" if task.input_key is None else "image-to-video"
+def belongs_to(task: Task, endpoint: str) -> bool:
+    """Whether the endpoint makes videos like this one. A task with an input belongs to all but text-to-video."""
+    return endpoint in ENDPOINTS and (endpoint == TEXT_TO_VIDEO) == (task.input_key is None)
 
 
 def submitted_of(task: Task) -> LtxSubmitted:

@@ -7,22 +7,21 @@ from fastapi import APIRouter, Request, Response
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotSupported
-from deployments.ingress.ltx_api.schemas import NOT_SERVED, V2_ONLY
+from deployments.ingress.ltx_api.schemas import ENDPOINTS, V2_ONLY
 from deployments.ingress.request_body.reading import discard_body
 
 
 def unsupported_router(context: AppContext) -> APIRouter:
     """Create the router. The routes are not in /openapi.json, where tools would offer them."""
     router = APIRouter()
-    for name in (*NOT_SERVED, *V2_ONLY):
-        for version in ("/v1", "/v2") if name in NOT_SERVED else ("/v2",):
-            _add_refusal(router, context, f"{version}/{name}", name)
+    for name in V2_ONLY:
+        _add_refusal(router, context, f"/v2/{name}", name)
     return router
 
 
 def _add_refusal(router: APIRouter, context: AppContext, path: str, name: str) -> None:
     async def refuse(request: Request) -> Response:
         await discard_body(request, context.settings)
-        raise NotSupported(f"this server does not have {name}; it has text-to-video and image-to-video")
+        raise NotSupported(f"this server does not have {name}; it has {', '.join(ENDPOINTS)}")
 
     router.add_api_route(path, refuse, methods=["POST"], include_in_schema=False)

@@ -1,4 +1,7 @@
-"""The route /uploads/{upload_id}, which takes the image of an upload ticket."""
+"""The route /uploads/{upload_id}, which takes the file of an upload ticket."""
+
+import asyncio
+from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -6,7 +9,8 @@ from fastapi.responses import JSONResponse
 from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Conflict, Forbidden
-from deployments.ingress.request_body.reading import read_bytes
+from deployments.ingress.media_file import media_folder
+from deployments.ingress.request_body.reading import bound_body
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, read_ticket
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
@@ -19,22 +23,33 @@ def uploads_router(context: AppContext) -> APIRouter:
 
     @router.put("/uploads/{upload_id}")
     async def upload_image(upload_id: str, request: Request) -> JSONResponse:
-        """Takes one image for a later request. The ticket in the path replaces the API key."""
+        """Takes one image, audio or video for a later request. The ticket in the path replaces the API key."""
         secret = await context.read_threads.run(context.tasks.shared_secret, TICKET_SIGNING)
         ticket = read_ticket(upload_id, secret)
         if ticket is None or ticket.is_expired:
             raise Forbidden("the upload url is not valid or has expired; create a new one")
         current_owner.set(ticket.owner)
-        with context.uploads.acquire():
+        with context.uploads.acquire(), media_folder() as folder:
             key = input_key(ticket.id)
             if await context.file_threads.run(context.outputs.stat, key) is not None:
-                raise Conflict("an image was already sent to this url; create another one")
-            most, settings = context.settings.limits.max_image_bytes, context.settings.ingress
-            content = await read_bytes(request, most, settings.body_timeout_s)
-            if not content:
-                raise InvalidRequest("body", NOTHING, "an image file")
+                raise Conflict("a file was already sent to this url; create another one")
+            limits, settings = context.settings.limits, context.settings.ingress
+            most = max(limits.max_image_bytes, limits.max_audio_bytes, limits.max_video_bytes)
+            bounded = bound_body(request, most, settings.body_timeout_s)
+            size_bytes = await _write_body(bounded, folder / "upload")
+            if not size_bytes:
+                raise InvalidRequest("body", NOTHING, "a file")
             await context.file_threads.run(context.check_space)
-            await context.file_threads.run(context.outputs.put, key, content)
-        return JSONResponse({"upload_id": upload_id, "size_bytes": len(content)})
+            await context.file_threads.run(context.outputs.put, key, folder / "upload")
+        return JSONResponse({"upload_id": upload_id, "size_bytes": size_bytes})
 
     return router
+
+
+async def _write_body(request: Request, target: Path) -> int:
+    """Write a body to a file, and return its size in bytes. Raises PayloadTooLarge, RequestTimeout."""
+    size_bytes = 0
+    with target.open("wb") as file:
+        async for chunk in request.stream():
+            size_bytes += await asyncio.to_thread(file.write, chunk)
+    return size_bytes

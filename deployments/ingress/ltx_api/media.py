@@ -1,0 +1,109 @@
+"""Makes tasks from an audio or a video that a request of the hosted LTX API names."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastapi import Request
+
+from deployments.ingress.context import AppContext
+from deployments.ingress.errors import Gone, NotFound
+from deployments.ingress.images.fetching import Fetched
+from deployments.ingress.ltx_api.images import UPLOADS, WEB_URL, read_image, upload_words
+from deployments.ingress.ltx_api.mapping import IMAGE, RequestRules, explain_does_not_fit
+from deployments.ingress.ltx_api.media_mapping import URIS, map_media
+from deployments.ingress.media_file import GivenMediaFile, media_folder
+from deployments.ingress.model_names import ModelNames
+from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
+from deployments.ingress.request_body.given_images import GivenImages, first_image
+from deployments.ingress.request_body.given_media import GivenMedia, MediaUse
+from deployments.ingress.request_body.media_reading import max_file_bytes, write_file
+from deployments.ingress.request_body.reading import read_long_json
+from deployments.ingress.routes.generate import submit_given
+from deployments.ingress.routes.outputs import FILENAME, KIND, TASK_ID
+from deployments.ingress.uploads.access import read_upload
+from models.errors import DoesNotFit, FileTooLarge, InvalidRequest
+from models.request.json_words import NOTHING, Described
+from models.request.request import MAX_URL_CHARS
+from storage.tasks import Task
+
+FETCH_TIMEOUT_S = 60.0
+"""A video is larger than an image, for which 10 s are enough."""
+VIDEO = "a video that this server can fetch"
+FETCHED = {MediaUse.A2V: "an audio that this server can fetch", MediaUse.RETAKE: VIDEO, MediaUse.EXTEND: VIDEO}
+ALLOWED = "a storage_uri of /v1/upload, an http or https url, or a data url (data:{kind}/...;base64,...)"
+
+
+class MediaCreation:
+    """Makes tasks from requests for audio to video, retake and extend."""
+
+    def __init__(self, context: AppContext, models: ModelNames) -> None:
+        self._context = context
+        self._models = models
+
+    def rules(self) -> RequestRules:
+        """What a request is checked against."""
+        settings = self._context.settings
+        return RequestRules(self._models, settings.limits, enhances_prompts=settings.enhance.is_configured)
+
+    async def create(self, request: Request, use: MediaUse, waiting: contextlib.ExitStack | None = None) -> Task:
+        """Read a request and create its task. With `waiting`, also count it as one that waits for the task."""
+        context, uri = self._context, URIS[use]
+        with context.uploads.acquire(), media_folder() as folder:
+            named = (uri, IMAGE) if use is MediaUse.A2V else (uri,)
+            given = await read_long_json(request, context.settings, named)
+            fields, own = map_media(use, given, self.rules())
+            images = await self._read_image(request, use, given)
+            media = await self._read_file(request, use, given.get(uri), own, folder)
+            if waiting is not None:
+                waiting.enter_context(context.sync_requests.acquire())
+            try:
+                return await submit_given(context, request, fields, images, GivenMediaFile(media, folder))
+            except DoesNotFit as error:
+                raise explain_does_not_fit(error, given, fields) from None
+            except (Gone, NotFound):
+                raise InvalidRequest(uri, given[uri], "the video_url of a completed job of yours") from None
+
+    async def _read_image(self, request: Request, use: MediaUse, given: Mapping[str, object]) -> GivenImages:
+        """The first frame of a video to given audio, if the request names one."""
+        uri = given.get(IMAGE) if use is MediaUse.A2V else None
+        return first_image(await read_image(self._context, request, IMAGE, uri) if uri else None)
+
+    async def _read_file(
+        self, request: Request, use: MediaUse, given: object, own: Mapping[str, object], folder: Path
+    ) -> GivenMedia:
+        """Write the file that a uri names into `folder`. A video of this server stays a task. Raises InvalidRequest."""
+        name, allowed = URIS[use], ALLOWED.format(kind=use.file_field)
+        if not isinstance(given, str) or not given.strip():
+            raise InvalidRequest(name, NOTHING if given is None else given, allowed)
+        uri = given.strip()
+        is_data = uri[:5].lower() == "data:"
+        if not is_data and len(uri) > MAX_URL_CHARS:
+            raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), allowed)
+        if not is_data and uri.startswith(f"{self._context.base_url(request)}/outputs/"):
+            return GivenMedia(use, task_id=_task_of(use, uri), fields=own)
+        content = await self._read_content(request, use, uri, allowed)
+        target, limits = folder / use.file_field, self._context.settings.limits
+        digest = await asyncio.to_thread(write_file, use, content, target, limits)
+        return GivenMedia(use, target, digest, fields=own)
+
+    async def _read_content(self, request: Request, use: MediaUse, uri: str, allowed: str) -> bytes:
+        name, most = URIS[use], max_file_bytes(use, self._context.settings.limits)
+        if uri[:5].lower() == "data:":
+            return await asyncio.to_thread(decode_data_url, name, uri, allowed)
+        if uri.startswith(UPLOADS):
+            return await read_upload(self._context, request, uri.removeprefix(UPLOADS), upload_words(name))
+        if uri.lower().startswith(WEB_URL):
+            kind = Fetched(FETCHED[use], f"{use.file_field}/*", most, FileTooLarge, FETCH_TIMEOUT_S)
+            return await self._context.image_fetcher.fetch(ImageUrl(name, uri), kind)
+        raise InvalidRequest(name, uri, allowed)
+
+
+def _task_of(use: MediaUse, uri: str) -> str:
+    """The id of the task whose video a url of this server names. Raises InvalidRequest."""
+    name = uri.partition("?")[0].rpartition("/")[2]
+    if use is MediaUse.A2V or not FILENAME.fullmatch(name) or name[KIND] != "mp4":
+        what = "no file of this server" if use is MediaUse.A2V else "the video_url of a job of yours"
+        raise InvalidRequest(URIS[use], uri, what)
+    return name[TASK_ID]
