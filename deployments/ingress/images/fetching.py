@@ -68,7 +68,7 @@ class ImageFetcher:
                     check_total(image.name, contents, self.settings.limits)
         except TimeoutError:
             late = images[len(contents)]
-            allowed = f"{ALLOWED}: not all images came in {TIMEOUT_OF_ALL_S:g} s"
+            allowed = f"{self._image.allowed}: not all images came in {TIMEOUT_OF_ALL_S:g} s"
             raise InvalidRequest(late.name, Described("a url"), allowed) from None
         return tuple((image.field, content) for image, content in zip(images, contents, strict=True))
 

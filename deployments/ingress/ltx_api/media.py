@@ -16,7 +16,7 @@ from deployments.ingress.ltx_api.media_mapping import URIS, map_media
 from deployments.ingress.media_file import GivenMediaFile, media_folder
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
-from deployments.ingress.request_body.given_images import GivenImages, first_image
+from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
 from deployments.ingress.request_body.given_media import GivenMedia, MediaUse
 from deployments.ingress.request_body.media_reading import max_file_bytes, write_file
 from deployments.ingress.request_body.reading import read_long_json
@@ -25,6 +25,7 @@ from deployments.ingress.routes.outputs import FILENAME, KIND, TASK_ID
 from deployments.ingress.uploads.access import read_upload
 from models.errors import DoesNotFit, FileTooLarge, InvalidRequest
 from models.request.json_words import NOTHING, Described
+from models.request.places import IMAGE as IMAGE_FIELD
 from models.request.request import MAX_URL_CHARS
 from storage.tasks import Task
 
@@ -68,7 +69,9 @@ class MediaCreation:
     async def _read_image(self, request: Request, use: MediaUse, given: Mapping[str, object]) -> GivenImages:
         """The first frame of a video to given audio, if the request names one."""
         uri = given.get(IMAGE) if use is MediaUse.A2V else None
-        return first_image(await read_image(self._context, request, IMAGE, uri) if uri else None)
+        if not uri:
+            return NO_IMAGES
+        return GivenImages(((IMAGE_FIELD, await read_image(self._context, request, IMAGE, uri)),))
 
     async def _read_file(
         self, request: Request, use: MediaUse, given: object, own: Mapping[str, object], folder: Path

@@ -10,7 +10,7 @@ from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Conflict, Forbidden
 from deployments.ingress.media_file import media_folder
-from deployments.ingress.request_body.reading import bound_body
+from deployments.ingress.request_body.reading import bounded_body
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, read_ticket
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
@@ -35,7 +35,7 @@ def uploads_router(context: AppContext) -> APIRouter:
                 raise Conflict("a file was already sent to this url; create another one")
             limits, settings = context.settings.limits, context.settings.ingress
             most = max(limits.max_image_bytes, limits.max_audio_bytes, limits.max_video_bytes)
-            bounded = bound_body(request, most, settings.body_timeout_s)
+            bounded = bounded_body(request, most, settings.body_timeout_s)
             size_bytes = await _write_body(bounded, folder / "upload")
             if not size_bytes:
                 raise InvalidRequest("body", NOTHING, "a file")
