@@ -17,7 +17,7 @@ import pytest
 from deployments.encoder.mp4 import write_mp4
 from deployments.ingress.ltx_api.images import USABLE_S
 from deployments.ingress.ltx_api.mapping import CAMERA_MOTIONS
-from deployments.ingress.ltx_api.schemas import ENDPOINTS
+from deployments.ingress.ltx_api.schemas import ENDPOINTS, PATHS
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, TICKET_TTL_S, UploadTicket
 from models.clip import Clip
 from models.request.enums import DurationMode, Quality
@@ -518,7 +518,7 @@ def start_upload(box: Box) -> dict[str, Any]:
 
 
 def test_an_upload_takes_one_file_for_its_owner(open_box: Callable[..., Box]) -> None:
-    box = open_box(api_keys=KEYS, limits={"max_image_bytes": 5000})
+    box = open_box(api_keys=KEYS, limits={"max_image_bytes": 5000, "max_audio_bytes": 5000, "max_video_bytes": 5000})
     with speaking_as(box, ALICE):
         upload = start_upload(box)
         uri, path = upload["storage_uri"], upload["upload_url"]
@@ -588,8 +588,9 @@ def test_other_paths_and_methods_have_the_same_error_body(box: Box) -> None:
 
 def test_the_openapi_document_describes_the_routes_with_their_errors(box: Box) -> None:
     paths = box.client.get("/openapi.json").json()["paths"]
-    described = {path for path in paths if path.startswith(("/v2/", "/v1/upload", "/v1/text-", "/v1/image-"))}
-    assert described == {*CREATES, "/v2/{endpoint}/{job_id}", "/v1/upload"}
+    described = {path for path in paths if path.startswith("/v2/") or path in PATHS}
+    media = {f"/{version}/{name}" for version in ("v1", "v2") for name in ENDPOINTS[2:]}
+    assert described == {*CREATES, *media, "/v2/{endpoint}/{job_id}", "/v1/upload"}
     for path in CREATES:
         operation = paths[path]["post"]
         assert operation["tags"] == ["ltx"]

@@ -414,7 +414,7 @@ def test_the_guide_has_advice_and_this_servers_limits(served_box: Callable[..., 
 
 
 def test_an_upload_url_takes_one_image_for_its_owner(served_box: Callable[..., Box]) -> None:
-    box = served_box(api_keys=KEYS, limits={"max_image_bytes": 5000})
+    box = served_box(api_keys=KEYS, limits={"max_image_bytes": 5000, "max_audio_bytes": 5000, "max_video_bytes": 5000})
     ticket = call(box, "create_image_upload", key=ALICE)
     assert ticket["max_bytes"] == 5000
     unsent = refusal(box, "create_video", ALICE, image=ticket["upload_id"], **SMALL)

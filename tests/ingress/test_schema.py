@@ -1,5 +1,6 @@
 """The API keeps the promises of /openapi.json for any request: no 5xx, and no response outside the schema."""
 
+import base64
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -39,6 +40,7 @@ CHECKS = [
 ]
 ELSEWHERE = "/(events|webhook)$"
 """Suffixes of paths with an endless stream, or that need a receiver. Other tests cover them."""
+LTX_MEDIA = tuple(f"/v{version}/{name}" for version in (1, 2) for name in ("audio-to-video", "retake", "extend"))
 EXAMPLES = settings(
     max_examples=12,
     derandomize=True,
@@ -93,6 +95,11 @@ def example_file(field: str) -> bytes:
     return {"audio": audio_file, "video": lambda: video_file(frames_of(30))}.get(field, image_file)()
 
 
+def small_video_url() -> str:
+    """A video as a data url, small enough for a body of JSON."""
+    return f"data:video/mp4;base64,{base64.b64encode(video_file(frames_of(75))).decode()}"
+
+
 def send(box: Box, case: Case) -> int:
     """Send a case with exactly the bytes that `requests` would send, and validate the response."""
     sent = requests.Request(**case.as_transport_kwargs()).prepare()
@@ -111,6 +118,11 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
         case.body["source_task"] = names["task_id"]
     if isinstance(case.body, dict) and "audio" in case.body:
         case.body = {**case.body, "audio": EXAMPLE_AUDIO if case.media_type == "application/json" else audio_file()}
+    if isinstance(case.body, dict) and case.path.startswith(LTX_MEDIA):
+        real = {"audio_uri": EXAMPLE_AUDIO, "video_uri": small_video_url(), "image_uri": EXAMPLE_IMAGE}
+        real |= {"prompt": "A singer.", "resolution": "256x256", "start_time": 0, "duration": 1, "context": 1}
+        case.body = {**case.body, **{name: value for name, value in real.items() if name in case.body}}
+        case.body["prompt"] = real["prompt"]
     for image in ("image", "end_image", "input_reference"):
         if isinstance(case.body, dict) and image in case.body:
             as_json = case.media_type == "application/json"
@@ -154,6 +166,8 @@ def test_what_docs_offers_to_send_is_taken_as_it_stands(working_box):
             example = dict(content["application/json"]["example"])
             if "source_task" in example:
                 example["source_task"] = real_names(working_box)["task_id"]
+            if "video_uri" in example:
+                example["video_uri"] = small_video_url()
             answer = working_box.client.post(path, json=example)
             assert answer.status_code in (200, 202), (path, answer.text)
         if "multipart/form-data" in content:

@@ -7,6 +7,7 @@ from deployments.ingress.dimensions import parse_size
 from deployments.ingress.ltx_api.mapping import ENHANCE, IMAGE, MEANT_EMPTY, OWN_FIELDS, RequestRules, map_model
 from deployments.ingress.model_names import FIELD as MODEL
 from deployments.ingress.request_body.given_media import MediaUse
+from deployments.ingress.request_body.media_fields import EXAMPLE_AUDIO
 from deployments.ingress.request_body.openapi import json_body
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
 from models.errors import InvalidRequest
@@ -32,7 +33,8 @@ PROMPTS = {
 EXAMPLE_VIDEO = "https://example.com/clip.mp4"
 EXAMPLES: Mapping[MediaUse, Mapping[str, object]] = {
     MediaUse.A2V: {
-        "audio_uri": "https://example.com/voice.mp3",
+        "audio_uri": EXAMPLE_AUDIO,
+        "resolution": "768x512",
         "prompt": "A singer on a stage.",
     },
     MediaUse.RETAKE: {"video_uri": EXAMPLE_VIDEO, START_TIME: 0, DURATION: 2, "prompt": "She smiles."},
