@@ -46,6 +46,8 @@ def run_stage(
     state = load_state(path)
     if state is not None:
         trained.restore(state)
+    else:
+        save_state(path, trained.state())  # a stage without steps keeps the weights it was given
     saved = time.monotonic()
     recent: dict[str, deque[float]] = {}
     with tqdm(total=steps, initial=trained.step, desc=name, mininterval=5) as bar:

@@ -70,4 +70,3 @@ def _moving_weight(clips: Tensor) -> Tensor:
     """Weight of every pixel: more for those that change."""
     moves = (clips - clips[:, :, :1]).abs().amax((1, 2), keepdim=True) > 0.05  # noqa: PLR2004 - of a range of 2
     return 1 + (MOVING_WEIGHT - 1) * moves.float()
-

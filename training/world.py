@@ -108,9 +108,7 @@ class Size:
 def draw_scene(rng: random.Random) -> Scene:
     """A scene with every attribute drawn at random. The two colors differ."""
     color, background = rng.sample(list(COLORS), 2)
-    return Scene(
-        rng.choice(list(Shape)), color, background, rng.choice(list(Motion)), rng.choice(list(Tone))
-    )
+    return Scene(rng.choice(list(Shape)), color, background, rng.choice(list(Motion)), rng.choice(list(Tone)))
 
 
 def choose_center(scene: Scene, size: Size, rng: random.Random) -> tuple[float, float]:
@@ -140,7 +138,9 @@ def render_frames(scene: Scene, size: Size, center: tuple[float, float]) -> Tens
     x = torch.arange(size.width, dtype=torch.float32).view(1, 1, -1) + 0.5 - (center[0] + dx * SPEED_PX * frame)
     y = torch.arange(size.height, dtype=torch.float32).view(1, -1, 1) + 0.5 - (center[1] + dy * SPEED_PX * frame)
     inside = (0.5 - _signed_distance(scene.shape, x, y, radius_px(scene.motion, frame))).clamp(0, 1)
-    color, background = (torch.tensor(COLORS[name]).view(3, 1, 1, 1) / 127.5 - 1 for name in (scene.color, scene.background))
+    color, background = (
+        torch.tensor(COLORS[name]).view(3, 1, 1, 1) / 127.5 - 1 for name in (scene.color, scene.background)
+    )
     return background + (color - background) * inside.expand(size.frames, size.height, size.width)
 
 
