@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from training.run import AUDIO_VAE_STEPS, TRANSFORMER_STEPS, VIDEO_VAE_STEPS, Plan, Steps, train
+from training.run import AUDIO_VAE_STEPS, TRANSFORMER_STEPS, VIDEO_VAE_STEPS, Steps, train
+from training.stage import Plan
 
 
 def main() -> None:

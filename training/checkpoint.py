@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from training.architecture import build_scheduler, build_text_encoder, build_vocoder
 from training.tones import set_vocoder
@@ -35,12 +34,12 @@ def export_checkpoint(folder: Path, networks: Mapping[str, Any]) -> None:
     pipe.save_pretrained(folder, safe_serialization=True)
 
 
-def _to_half(component: nn.Module) -> nn.Module:
-    return copy.deepcopy(component).cpu().to(torch.float16, memory_format=torch.contiguous_format)
+def _to_half(component: Any) -> Any:
+    return copy.deepcopy(component).cpu().to(dtype=torch.float16, memory_format=torch.contiguous_format)
 
 
 def load_weights(folder: Path, networks: Mapping[str, Any]) -> None:
-    """Load a checkpoint's weights into the networks that `export_checkpoint` takes. Raises OSError if one is missing."""
+    """Load a checkpoint's weights into the networks that `export_checkpoint` takes. Raises OSError without a file."""
     from safetensors.torch import load_file
 
     def read(component: str, file: str = "diffusion_pytorch_model.safetensors") -> dict[str, torch.Tensor]:

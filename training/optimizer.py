@@ -22,7 +22,8 @@ class Trained:
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.step = 0
         self._lr = lr
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
             small = parameter.ndim < 2 or any(part in name for part in adam)  # noqa: PLR2004 - a matrix
             (others if small else matrices).append(parameter)

@@ -39,6 +39,7 @@ def run_stage(
     train_step: StepFunction,
     steps: int,
     plan: Plan,
+    *,
     save_more: Callable[[], None] = lambda: None,
 ) -> None:
     """Train until `steps` steps are done, counted over all runs in this folder. Each save also calls `save_more`."""

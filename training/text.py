@@ -20,7 +20,10 @@ MASKED = -10_000.0
 
 @dataclass(frozen=True)
 class EncodedText:
-    """What the transformer reads: a sequence for each modality (prompts, tokens, width), and a bias (prompts, 1, tokens)."""
+    """What the transformer reads: a sequence for each modality (prompts, tokens, width), and a bias.
+
+    The bias is (prompts, 1, tokens), added to the scores of the cross-attention.
+    """
 
     video: Tensor
     audio: Tensor
