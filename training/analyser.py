@@ -153,8 +153,8 @@ def hear_tone(samples: Samples, sample_rate_hz: int) -> Tone:
     window = round(ENVELOPE_S * sample_rate_hz)
     whole = samples[: len(samples) // window * window].reshape(-1, window)
     envelope = np.sqrt((whole**2).mean(1))
-    sounds = envelope > envelope.max() / 2
-    if BEEP_SHARES[0] < sounds.mean() < BEEP_SHARES[1] and np.count_nonzero(np.diff(sounds)) > 1:
+    loud = envelope > envelope.max() / 2
+    if BEEP_SHARES[0] < loud.mean() < BEEP_SHARES[1] and np.count_nonzero(np.diff(loud)) > 1:
         return Tone.BEEPS
     quarter = len(samples) // 4
     if _pitch_hz(samples[-quarter:], sample_rate_hz) > _pitch_hz(samples[:quarter], sample_rate_hz) + RISE_HZ:

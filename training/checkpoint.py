@@ -16,7 +16,9 @@ def export_checkpoint(folder: Path, networks: Mapping[str, Any]) -> None:
     from diffusers import LTX2Pipeline
 
     trained = networks["transformer"]
-    text_encoder = build_text_encoder(len(trained.tokenizer))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # its vision tower stays random; no pipeline runs it
+        text_encoder = build_text_encoder(len(trained.tokenizer))
     text_encoder.model.language_model.load_state_dict(trained.language_model.state_dict())
     text_encoder.tie_weights()
     vocoder = build_vocoder()

@@ -14,6 +14,7 @@ from training.stage import Plan, run_stage
 
 VIDEO_VAE_STEPS, AUDIO_VAE_STEPS, TRANSFORMER_STEPS = 4_000, 300, 40_000
 """A night on two cores."""
+LATENTS = "latents.pt"
 CREATE = {"video_vae": video_vae.create, "audio_vae": audio_vae.create, "transformer": transformer.create}
 
 
@@ -58,18 +59,30 @@ def create_parts(plan: Plan, resume_from: Path | None) -> dict[str, Trained]:
     return parts
 
 
-def _train_transformer(parts: dict[str, Trained], plan: Plan, steps: int) -> None:
+def restore_parts(parts: dict[str, Trained], plan: Plan) -> None:
+    """Load what the run has saved into `parts`. A stage that has not begun keeps its weights."""
+    for name, part in parts.items():
+        state = load_state(plan.folder / f"{name}.pt")
+        if state is not None:
+            part.restore(state)
+
+
+def prepare(parts: dict[str, Trained], plan: Plan) -> transformer.Data:
+    """The data of the third stage, from the two trained VAEs. Writes the latent statistics into them."""
     pool = LatentPool(parts["video_vae"].average, plan.seed, plan.buckets)
-    path = plan.folder / "latents.pt"
-    kept = load_state(path)
+    kept = load_state(plan.folder / LATENTS)
     if kept is not None:
         pool.restore(kept["clips"])
-    data = transformer.prepare_data(pool, parts["video_vae"].average, parts["audio_vae"].average)
+    return transformer.prepare_data(pool, parts["video_vae"].average, parts["audio_vae"].average)
+
+
+def _train_transformer(parts: dict[str, Trained], plan: Plan, steps: int) -> None:
+    data = prepare(parts, plan)
     run_stage(
         "transformer",
         parts["transformer"],
         lambda part, rng: transformer.train_step(part, rng, data, plan.device, steps),
         steps,
         plan,
-        save_more=lambda: save_state(path, {"clips": pool.state()}),
+        save_more=lambda: save_state(plan.folder / LATENTS, {"clips": data.pool.state()}),
     )

@@ -24,7 +24,7 @@ WEIGHT_DECAY = 0.01
 WARM_UP_STEPS = 40
 DECAY_SHARE = 0.3
 """The learning rate falls to zero over this last share of the steps."""
-REGISTER_STEPS = 400
+REGISTER_STEPS = 100
 """Steps in which the registers get their full weight."""
 FIRST_CLIPS = 0.15
 """Share of the pool that is encoded before the first step."""

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,8 @@ import torch
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from models.request.request import VideoRequest
-from training.architecture import build_connectors, build_text_encoder
+from training.architecture import build_connectors, build_text_encoder, build_video_vae
+from training.export import export
 from training.latents import Bucket, find_shape
 from training.optimizer import Trained
 from training.prompts import build_tokenizer, describe, vocabulary, write_prompt
@@ -14,6 +16,7 @@ from training.run import Steps, create_parts, train
 from training.run_state import load_state, seed_step
 from training.stage import Plan
 from training.text import encode_prompts
+from training.video_vae import forget_earlier_frames
 from training.world import Motion, Scene, Shape, Size, Tone, render_frames
 
 BUCKETS = (Bucket(Size(64, 64, 9), 1.0, 2, 3),)
@@ -68,6 +71,13 @@ def test_the_server_loads_and_renders_the_checkpoint(run: Path, tmp_path: Path) 
     clip = model.render(VideoRequest.model_validate(fields), (), ignore)
     model.close()
     assert clip.frames.shape == (9, 64, 64, 3)
+
+
+def test_a_run_is_exported_from_its_last_save(run: Path, tmp_path: Path) -> None:
+    record = export(plan(run), tmp_path / "checkpoint")
+    assert record["steps"] == {"video_vae": 1, "audio_vae": 2, "transformer": 4}
+    for path in (run / "checkpoint").rglob("*.safetensors"):
+        assert (tmp_path / "checkpoint" / path.relative_to(run / "checkpoint")).read_bytes() == path.read_bytes()
 
 
 def test_the_checkpoint_is_small_and_all_float16(run: Path) -> None:
@@ -130,6 +140,19 @@ def test_the_same_step_draws_the_same_prompt() -> None:
     prompts = {write_prompt(SCENE, seed_step(1, "transformer", step)) for step in (5, 5, 5)}
     assert len(prompts) == 1
     assert len({write_prompt(SCENE, seed_step(1, "transformer", step)) for step in range(20)}) > 1
+
+
+def test_convolutions_that_forget_earlier_frames_encode_still_frames_as_before() -> None:
+    vae = build_video_vae()
+    still = render_frames(SCENE, Size(128, 128, 9), (64.0, 64.0))[None]
+    moving = render_frames(replace(SCENE, motion=Motion.RIGHT), Size(128, 128, 9), (64.0, 64.0))[None]
+    with torch.no_grad():
+        before = vae.encode(still).latent_dist.mode()
+        forget_earlier_frames(vae)
+        after = vae.encode(still).latent_dist.mode()
+        moved = vae.encode(moving).latent_dist.mode()
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+    assert (moved[:, :, 1] - after[:, :, 1]).abs().max() > 10 * (moved[:, :, 0] - after[:, :, 0]).abs().max()
 
 
 def test_tokens_with_the_shape_are_found() -> None:
