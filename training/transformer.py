@@ -77,12 +77,17 @@ def create(device: str) -> Trained:
 
 
 def prepare_data(pool: LatentPool, video_vae: Any, audio_vae: Any) -> Data:
-    """Encode the first clips and the tones, and write the latent statistics into both VAEs."""
-    mean, std = pool.measure(FIRST_CLIPS)
-    with torch.no_grad():
-        video_vae.latents_mean.copy_(mean)
-        video_vae.latents_std.copy_(std)
-    return Data(pool, mean, std, encode_tones(audio_vae))
+    """Encode the first clips and the tones, and write the latent statistics into both VAEs.
+
+    A video VAE from a checkpoint keeps its statistics, which its transformer was trained with.
+    """
+    pool.fill(FIRST_CLIPS)
+    if bool((video_vae.latents_std == 1).all()):
+        mean, std = pool.measure(FIRST_CLIPS)
+        with torch.no_grad():
+            video_vae.latents_mean.copy_(mean)
+            video_vae.latents_std.copy_(std)
+    return Data(pool, video_vae.latents_mean.cpu(), video_vae.latents_std.cpu(), encode_tones(audio_vae))
 
 
 @torch.no_grad()

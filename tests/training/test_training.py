@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
@@ -22,6 +23,7 @@ from training.world import Motion, Scene, Shape, Size, Tone, render_frames
 BUCKETS = (Bucket(Size(64, 64, 9), 1.0, 2, 3),)
 SCENE = Scene(Shape.CIRCLE, "red", "blue", Motion.STILL, Tone.LOW)
 MAX_BYTES = 12_000_000
+VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 
 
 def plan(folder: Path) -> Plan:
@@ -107,6 +109,15 @@ def test_frozen_parts_of_a_checkpoint_survive_a_second_call_without_it(run: Path
     assert states[1] is not None
     name = "decoder.conv_out.conv.weight"
     torch.testing.assert_close(states[1]["network"][name], states[0]["average"][name], rtol=2e-3, atol=1e-3)
+
+
+def test_the_latent_statistics_of_a_checkpoint_are_kept(run: Path, tmp_path: Path) -> None:
+    """A transformer whose latents are scaled anew begins with wrong inputs."""
+    other_seed = replace(plan(tmp_path), seed=4)
+    train(other_seed, Steps(0, 0, 1), run / "checkpoint")
+    before, after = (load_file(folder / "checkpoint" / VAE_FILE) for folder in (run, tmp_path))
+    assert not torch.equal(before["latents_std"], torch.ones_like(before["latents_std"]))
+    assert torch.equal(after["latents_std"], before["latents_std"])
 
 
 def test_short_texts_are_what_the_connectors_make_of_padded_ones() -> None:
