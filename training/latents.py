@@ -1,0 +1,113 @@
+"""A pool of encoded clips, so that a step of the transformer runs no VAE.
+
+Clip number i is drawn from its own seed. The pool can therefore be made again, and a resumed run sees the same clips.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.world import Scene, Size, choose_center, draw_scene, render_frames
+
+SHAPE_TOKEN = 0.05
+"""A token holds the shape if a pixel in it differs from the background by this much, of a range of 2."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Clips of one size: their share of the steps, the clips in a batch and the clips in the pool."""
+
+    size: Size
+    share: float
+    batch: int
+    clips: int
+
+
+BUCKETS = (
+    Bucket(Size(256, 384, 25), 0.56, 8, 384),
+    Bucket(Size(384, 256, 25), 0.10, 8, 96),
+    Bucket(Size(256, 256, 17), 0.16, 16, 128),
+    Bucket(Size(256, 384, 9), 0.08, 16, 96),
+    Bucket(Size(256, 384, 49), 0.06, 4, 32),
+    Bucket(Size(512, 768, 25), 0.04, 2, 12),
+)
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """Latents (channels, frames, rows, columns), float32 as encoded, and which tokens hold the shape (frames, ...)."""
+
+    scene: Scene
+    latents: Tensor
+    holds_shape: Tensor
+
+
+class LatentPool:
+    """The clips of every bucket."""
+
+    def __init__(self, vae: Any, seed: int, buckets: Sequence[Bucket] = BUCKETS) -> None:
+        self._vae = vae
+        self._seed = seed
+        self.buckets = buckets
+        self._clips: list[list[EncodedClip]] = [[] for _ in buckets]
+
+    def fill(self, share: float) -> None:
+        """Encode clips until each bucket holds `share` of its clips, and two at least."""
+        for bucket, clips in zip(self.buckets, self._clips, strict=True):
+            while len(clips) < count_clips(bucket, share):
+                clips.append(encode_clip(self._vae, bucket.size, self._rng(bucket, len(clips))))
+
+    def state(self) -> list[list[tuple[Tensor, Tensor]]]:
+        """What is slow to make again."""
+        return [[(clip.latents, clip.holds_shape) for clip in clips] for clips in self._clips]
+
+    def restore(self, state: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> None:
+        """Take the clips of `state` back. Their scenes are drawn again from their seeds."""
+        for bucket, clips, kept in zip(self.buckets, self._clips, state, strict=True):
+            clips[:] = [EncodedClip(draw_scene(self._rng(bucket, i)), *tensors) for i, tensors in enumerate(kept)]
+
+    def _rng(self, bucket: Bucket, number: int) -> random.Random:
+        return random.Random(f"{self._seed} {bucket.size} {number}")  # noqa: S311 - data, not secrets
+
+    def draw(self, rng: random.Random, share: float) -> tuple[Bucket, list[EncodedClip]]:
+        """A bucket, and a batch from the first `share` of its clips. A clip may be in it twice, with other noise."""
+        self.fill(share)
+        bucket = rng.choices(self.buckets, [bucket.share for bucket in self.buckets])[0]
+        clips = self._clips[self.buckets.index(bucket)][: count_clips(bucket, share)]
+        return bucket, rng.choices(clips, k=bucket.batch)
+
+    def measure(self, share: float) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each latent channel over the first `share` of all clips."""
+        self.fill(share)
+        pairs = zip(self.buckets, self._clips, strict=True)
+        first = [clip for bucket, clips in pairs for clip in clips[: count_clips(bucket, share)]]
+        values = torch.cat([clip.latents.flatten(1) for clip in first], 1)
+        return values.mean(1), values.std(1)
+
+
+def count_clips(bucket: Bucket, share: float) -> int:
+    """Clips in the first `share` of a bucket: two at least."""
+    return max(2, round(min(share, 1.0) * bucket.clips))
+
+
+@torch.no_grad()
+def encode_clip(vae: Any, size: Size, rng: random.Random) -> EncodedClip:
+    """Draw a random clip of `size` and encode it."""
+    scene = draw_scene(rng)
+    frames = render_frames(scene, size, choose_center(scene, size, rng))
+    device = next(vae.parameters()).device
+    latents = vae.encode(frames[None].to(device)).latent_dist.mode()[0].cpu()
+    return EncodedClip(scene, latents, find_shape(frames))
+
+
+def find_shape(frames: Tensor) -> Tensor:
+    """Which latent tokens hold a part of the shape: bool (latent frames, rows, columns)."""
+    differs = (frames - frames[:, :1, :1, :1]).abs().amax(0) > SHAPE_TOKEN
+    first, rest = differs[:1], differs[1:]
+    groups = [first, *(rest[i : i + 8] for i in range(0, len(rest), 8))]
+    merged = torch.stack([group.any(0) for group in groups]).float()
+    return torch.nn.functional.max_pool2d(merged[:, None], 32)[:, 0] > 0

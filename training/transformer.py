@@ -1,0 +1,236 @@
+"""Third stage: the transformer, the text encoder and the connectors together, by flow matching on encoded clips."""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.fixes.cross_timesteps import separate
+from models.fixes.schedule import SHIFT, SHIFTED
+from training.architecture import LAYERS, build_connectors, build_text_encoder, build_transformer
+from training.audio_vae import encode_tones
+from training.latents import Bucket, EncodedClip, LatentPool
+from training.optimizer import Trained
+from training.prompts import build_tokenizer, write_empty_prompt, write_prompt
+from training.text import encode_prompts
+from training.world import FRAME_RATE, Tone
+
+LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 0.01
+WARM_UP_STEPS = 40
+DECAY_SHARE = 0.3
+"""The learning rate falls to zero over this last share of the steps."""
+REGISTER_STEPS = 100
+"""Steps in which the registers get their full weight."""
+FIRST_CLIPS = 0.15
+"""Share of the pool that is encoded before the first step."""
+POOL_STEPS = 3000
+"""The rest is encoded little by little, as fast as this many steps would fill the whole pool."""
+EMPTY_PROMPTS = 0.12
+CONDITIONED = 0.15
+"""Share of batches whose first latent frame is given, as with an image."""
+ISOLATED, PERTURBED = 0.12, 0.08
+"""Shares of batches that train the two weak predictions of guidance: modalities apart, and the last block perturbed.
+Untrained, guidance would subtract garbage."""
+ON_SCHEDULE = 0.75
+"""Share of noise levels drawn as the server's sampler visits them. The others spread over all levels."""
+SHAPE_WEIGHT, BACKGROUND_WEIGHT = 4.0, 0.6
+"""Weights of the tokens that hold the shape and of those that hold background alone."""
+AUDIO_WEIGHT = 0.5
+AUDIO_TOKENS_PER_S = 25
+SMALL_PARAMETERS = ("embed_tokens", "registers", "table")
+"""Matrices that Adam updates: rows of a table are no linear map."""
+
+
+class Networks(nn.Module):
+    """The three networks that train together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenizer = build_tokenizer()
+        whole = build_text_encoder(len(self.tokenizer))
+        self.language_model = whole.model.language_model
+        self.connectors = build_connectors()
+        self.transformer = build_transformer()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a step reads: encoded clips, their channels' mean and std, and the tones' tokens."""
+
+    pool: LatentPool
+    mean: Tensor
+    std: Tensor
+    tones: Mapping[Tone, Tensor]
+
+
+def create(device: str) -> Trained:
+    """The networks with weights to begin with, and their optimizer."""
+    networks = Networks()
+    _initialize(networks.transformer)
+    separate(networks.transformer)
+    return Trained(networks.to(device), LEARNING_RATE, adam=SMALL_PARAMETERS, weight_decay=WEIGHT_DECAY)
+
+
+def prepare_data(pool: LatentPool, video_vae: Any, audio_vae: Any) -> Data:
+    """Encode the first clips and the tones, and write the latent statistics into both VAEs.
+
+    A video VAE from a checkpoint keeps its statistics, which its transformer was trained with.
+    """
+    pool.fill(FIRST_CLIPS)
+    if bool((video_vae.latents_std == 1).all()):
+        mean, std = pool.measure(FIRST_CLIPS)
+        with torch.no_grad():
+            video_vae.latents_mean.copy_(mean)
+            video_vae.latents_std.copy_(std)
+    return Data(pool, video_vae.latents_mean.cpu(), video_vae.latents_std.cpu(), encode_tones(audio_vae))
+
+
+@torch.no_grad()
+def _initialize(transformer: Any) -> None:
+    """Replace diffusers' random gates: open for attention and feed-forward, nearly shut between the modalities.
+
+    The time embeddings begin at zero, so that no noise level is scaled at random.
+    """
+    for embed in (
+        transformer.time_embed,
+        transformer.audio_time_embed,
+        transformer.av_cross_attn_video_scale_shift,
+        transformer.av_cross_attn_audio_scale_shift,
+        transformer.av_cross_attn_video_a2v_gate,
+        transformer.av_cross_attn_audio_v2a_gate,
+    ):
+        embed.linear.weight.zero_()
+        embed.linear.bias.zero_()
+    for block in transformer.transformer_blocks:
+        _initialize_block(block)
+    transformer.scale_shift_table.zero_()
+    transformer.audio_scale_shift_table.zero_()
+    for projection in (transformer.proj_out, transformer.audio_proj_out):
+        projection.weight.mul_(0.1)
+        projection.bias.zero_()
+
+
+def _initialize_block(block: Any) -> None:
+    for table in (block.scale_shift_table, block.audio_scale_shift_table):
+        table.zero_()
+        table[2] = table[5] = 1  # the gates of self-attention and feed-forward
+    for table in (block.video_a2v_cross_attn_scale_shift_table, block.audio_a2v_cross_attn_scale_shift_table):
+        table.zero_()
+        table[4] = 0.1
+    for attention in (block.attn1, block.audio_attn1, block.attn2, block.audio_attn2):
+        attention.to_out[0].weight.mul_(0.5)
+        attention.norm_q.weight.fill_(1.4)
+        attention.norm_k.weight.fill_(1.4)
+
+
+def train_step(trained: Trained, rng: random.Random, data: Data, device: str, steps: int) -> dict[str, float]:
+    """Do one step of `steps`. Returns the mean squared errors of the video's and the audio's velocity."""
+    bucket, clips = data.pool.draw(rng, FIRST_CLIPS + trained.step / POOL_STEPS)
+    batch = make_batch(bucket, clips, data, rng, device)
+    register_weight = min(1.0, 0.25 + trained.step / REGISTER_STEPS)
+    video, audio = predict(trained.network, batch, register_weight, rng)
+    error = (video - batch.video_velocity).pow(2).mean(-1)
+    weights = batch.weights * (batch.video_sigma > 0)
+    video_loss = (error * weights).sum() / weights.sum()
+    audio_loss = (audio - batch.audio_velocity).pow(2).mean()
+    trained.update(video_loss + AUDIO_WEIGHT * audio_loss, lr_scale(trained.step, steps))
+    return {"video": video_loss.item(), "audio": audio_loss.item()}
+
+
+def lr_scale(step: int, steps: int) -> float:
+    """The learning rate at `step` as a share of the highest."""
+    left = (steps - step) / (DECAY_SHARE * steps)
+    return min(1.0, (step + 1) / WARM_UP_STEPS, left)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Noisy tokens (clips, tokens, channels), their velocities, their noise levels and the prompts.
+
+    `video_sigma` (clips, tokens) is 0 where a token is given. `sigma` (clips,) is the level of all others.
+    """
+
+    latent: tuple[int, int, int]
+    prompts: list[str]
+    sigma: Tensor
+    video_sigma: Tensor
+    video: Tensor
+    video_velocity: Tensor
+    weights: Tensor
+    audio: Tensor
+    audio_velocity: Tensor
+
+
+def make_batch(bucket: Bucket, clips: list[EncodedClip], data: Data, rng: random.Random, device: str) -> Batch:
+    """Add noise to `clips` and write their prompts."""
+    latents = torch.stack([clip.latents for clip in clips])
+    video = ((latents - data.mean.view(-1, 1, 1, 1)) / data.std.view(-1, 1, 1, 1)).flatten(2).transpose(1, 2)
+    count = round(bucket.size.frames / FRAME_RATE * AUDIO_TOKENS_PER_S)
+    audio = torch.stack([data.tones[clip.scene.tone][:count] for clip in clips])
+    sigma = draw_sigmas(len(clips))
+    given = torch.zeros(bucket.size.latent)
+    given[0] = float(rng.random() < CONDITIONED and len(given) > 1)
+    video_sigma = sigma[:, None] * (1 - given.flatten())
+    noise, audio_noise = torch.randn(video.shape), torch.randn(audio.shape)
+    shape = torch.stack([clip.holds_shape.flatten() for clip in clips]).float()
+    return Batch(
+        bucket.size.latent,
+        [write_empty_prompt(rng) if rng.random() < EMPTY_PROMPTS else write_prompt(clip.scene, rng) for clip in clips],
+        sigma.to(device),
+        video_sigma.to(device),
+        torch.lerp(video, noise, video_sigma[..., None]).to(device),
+        (noise - video).to(device),
+        (BACKGROUND_WEIGHT + (SHAPE_WEIGHT - BACKGROUND_WEIGHT) * shape).to(device),
+        torch.lerp(audio, audio_noise, sigma[:, None, None]).to(device),
+        (audio_noise - audio).to(device),
+    )
+
+
+def draw_sigmas(count: int) -> Tensor:
+    """Noise levels: most as the server's sampler visits them, the others spread over all levels."""
+    time = torch.rand(count).clamp(min=0.02)
+    scheduled = _shift(time)
+    last = _shift(torch.tensor(0.025))
+    stretched = 1 - (1 - scheduled) * (1 - float(SHIFTED["shift_terminal"])) / (1 - last)
+    spread = torch.sigmoid(torch.randn(count) * 1.2 + 0.3)
+    return torch.where(torch.rand(count) < ON_SCHEDULE, stretched, spread).clamp(0.02, 1.0)
+
+
+def _shift(time: Tensor) -> Tensor:
+    factor = math.exp(SHIFT)
+    return factor * time / (1 + (factor - 1) * time)
+
+
+def predict(networks: Any, batch: Batch, register_weight: float, rng: random.Random) -> tuple[Tensor, Tensor]:
+    """The predicted velocities of video and audio tokens. Sometimes with one of guidance's perturbations."""
+    text = encode_prompts(
+        networks.tokenizer, networks.language_model, networks.connectors, batch.prompts, register_weight
+    )
+    kind = rng.random()
+    frames, rows, columns = batch.latent
+    video, audio = networks.transformer(
+        hidden_states=batch.video,
+        audio_hidden_states=batch.audio,
+        encoder_hidden_states=text.video,
+        audio_encoder_hidden_states=text.audio,
+        timestep=batch.video_sigma * 1000,
+        audio_timestep=batch.sigma * 1000,
+        sigma=batch.sigma * 1000,
+        encoder_attention_mask=text.bias,
+        audio_encoder_attention_mask=text.bias,
+        num_frames=frames,
+        height=rows,
+        width=columns,
+        fps=FRAME_RATE,
+        audio_num_frames=batch.audio.shape[1],
+        isolate_modalities=kind < ISOLATED,
+        spatio_temporal_guidance_blocks=[LAYERS - 1] if kind > 1 - PERTURBED else None,
+        use_cross_timestep=False,
+        return_dict=False,
+    )
+    return video, audio
