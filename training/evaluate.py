@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from models.request.request import VideoRequest
@@ -62,7 +63,7 @@ def evaluate(model: Ltx2Model, scenes: Sequence[Scene], size: Size, steps: int) 
                 "seed": seed,
             }
         )
-        clip = model.render(request, (), _ignore)
+        clip = model.render(request, NO_CONDITIONS, _ignore)
         results.append(compare(scene, analyze(clip.frames, clip.audio, clip.sample_rate_hz)))
     return {name: round(float(np.mean([result[name] for result in results])), 3) for name in results[0]}
 

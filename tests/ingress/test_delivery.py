@@ -96,7 +96,7 @@ def test_a_bucket_that_does_not_answer_is_503_for_its_files_and_for_health_and_n
 
 def test_the_page_may_show_what_the_bucket_sends_and_nothing_else(redirecting, open_box, front):
     policy = redirecting.client.get("/").headers["content-security-policy"].split("; ")
-    assert f"media-src 'self' {front.url}" in policy
+    assert f"media-src 'self' blob: {front.url}" in policy
     assert f"img-src 'self' blob: {front.url}" in policy
     assert "default-src 'self'" in policy
     assert front.url not in open_box(store=redirecting.outputs).client.get("/").headers["content-security-policy"]

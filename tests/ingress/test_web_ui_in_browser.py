@@ -285,7 +285,7 @@ def test_after_a_reload_images_keep_their_places_and_are_asked_for_again(visit):
     here.box.tasks.cancel(here.task_id())
     here.page.reload()
     cards(here).get_by_role("button", name="Try again").click()
-    expect(here.page.get_by_text("Choose the images again")).to_be_visible()
+    expect(here.page.get_by_text("Choose the files again")).to_be_visible()
     expect(here.page.get_by_label("Keyframe: its place").last).to_have_value("60")
     choose(here, "image", 200)
     choose(here, "end_image", 50)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from models.request.request import VideoRequest
@@ -37,7 +38,7 @@ def test_it_is_small_and_says_what_was_trained() -> None:
 def test_the_server_loads_and_renders_it(tmp_path: Path) -> None:
     model = Ltx2Model.load(str(CHECKPOINT), "cpu", tmp_path, ignore)
     fields = {"prompt": "a red circle", "height": 64, "width": 64, "num_frames": 9, "num_inference_steps": 2}
-    clip = model.render(VideoRequest.model_validate(fields), (), ignore)
+    clip = model.render(VideoRequest.model_validate(fields), NO_CONDITIONS, ignore)
     model.close()
     assert clip.frames.shape == (9, 64, 64, 3)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from models.request.request import VideoRequest
@@ -70,7 +71,7 @@ def test_the_server_loads_and_renders_the_checkpoint(run: Path, tmp_path: Path) 
 
     model = Ltx2Model.load(str(run / "checkpoint"), "cpu", tmp_path, ignore)
     fields = {"prompt": describe(SCENE), "height": 64, "width": 64, "num_frames": 9, "num_inference_steps": 2}
-    clip = model.render(VideoRequest.model_validate(fields), (), ignore)
+    clip = model.render(VideoRequest.model_validate(fields), NO_CONDITIONS, ignore)
     model.close()
     assert clip.frames.shape == (9, 64, 64, 3)
 

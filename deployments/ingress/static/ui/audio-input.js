@@ -38,6 +38,7 @@ export function chosenAudio() {
 
 /** Show this audio: {file, strength, start, duration}, or none. Without a file its values wait for one. */
 export function setAudio(audio) {
+  const hadAudio = Boolean(file);
   if (shownUrl) URL.revokeObjectURL(shownUrl);
   file = audio?.file ?? null;
   shownUrl = file ? URL.createObjectURL(file) : null;
@@ -51,7 +52,8 @@ export function setAudio(audio) {
   byId("audio-start").value = audio?.start ?? "";
   byId("audio-duration").value = audio?.duration ?? "";
   if (!file) byId("audio-file").value = "";
-  announce(file ? `Audio ${file.name} chosen` : "No audio");
+  if (file) announce(`Audio ${file.name} chosen`);
+  else if (hadAudio) announce("No audio");
   byId("audio").dispatchEvent(new Event("given"));
 }
 
