@@ -144,7 +144,7 @@ def test_a_task_whose_image_is_lost_fails_in_words_and_the_next_one_runs(server:
     body = server.wait(task_id)
     assert body["status"] == "failed"
     assert body["error_code"] == "render_failed"
-    assert "input image" in body["error"]
+    assert "input file" in body["error"]
     assert server.wait(ahead)["status"] == "completed"
     assert server.wait(server.submit())["status"] == "completed"
 
