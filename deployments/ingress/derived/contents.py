@@ -3,9 +3,8 @@
 import math
 import wave
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import av
 import numpy as np
@@ -14,10 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from PIL import Image
 
-from deployments.ingress.derived.conversions import write_gif, write_mov, write_webm
 from deployments.ingress.images.shrinking import shrink_to_jpeg
 from models.yuv import to_rgb
-from storage.outputs.store import DerivedFile
 
 DECODER_THREADS = 2
 SAMPLE_BYTES = 2
@@ -95,19 +92,6 @@ def write_thumbnail(poster: Path, target: Path) -> None:
     """Write a poster as a JPEG whose sides have at most THUMBNAIL_SIDE_PX."""
     options = {"quality": JPEG_QUALITY, "optimize": True}
     target.write_bytes(shrink_to_jpeg(poster.read_bytes(), THUMBNAIL_SIDE_PX, ["JPEG"], **options))
-
-
-WRITERS: Mapping[DerivedFile, Callable[[Path, Path], None]] = MappingProxyType(
-    {
-        DerivedFile.AUDIO: write_audio,
-        DerivedFile.LAST_FRAME: write_last_frame,
-        DerivedFile.THUMBNAIL: write_thumbnail,
-        DerivedFile.SPRITESHEET: write_spritesheet,
-        DerivedFile.WEBM: write_webm,
-        DerivedFile.MOV: write_mov,
-        DerivedFile.GIF: write_gif,
-    }
-)
 
 
 def fit_within(side_px: int, width: int, height: int) -> tuple[int, int]:

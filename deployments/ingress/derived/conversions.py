@@ -16,7 +16,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-DECODER_THREADS = 2
+from deployments.ingress.derived.contents import DECODER_THREADS, fit_within
+
 GIF_SIDE_PX = 480
 GIF_RATE = Fraction(25, 2)
 """Frames per second. A GIF counts hundredths of a second: each frame lasts eight of them."""
@@ -142,8 +143,7 @@ def _in_palette(source: InputContainer) -> Iterator[VideoFrame]:
 
 def _palette_graph(image: VideoStream) -> Graph:
     graph = Graph()
-    scale = min(1.0, GIF_SIDE_PX / max(image.width, image.height))
-    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    width, height = fit_within(GIF_SIDE_PX, image.width, image.height)
     split = graph.add("split")
     graph.link_nodes(
         graph.add_buffer(template=image),
