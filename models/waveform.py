@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
 
 Samples = npt.NDArray[np.float32]
 """Float32 (channels, samples) in [-1, 1]."""
@@ -43,17 +47,27 @@ class Waveform:
         return Waveform(placed, self.sample_rate_hz)
 
 
+def layout(samples: Samples) -> str:
+    """The channel layout of `samples`, in FFmpeg's terms."""
+    return "mono" if len(samples) == 1 else "stereo"
+
+
+def audio_frame(samples: Samples, sample_rate_hz: int) -> "AudioFrame":
+    """Wrap `samples` as one planar float frame with timestamp 0."""
+    from av.audio.frame import AudioFrame
+
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout(samples))
+    frame.sample_rate, frame.time_base, frame.pts = sample_rate_hz, Fraction(1, sample_rate_hz), 0
+    return frame
+
+
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
     """Resample audio of one or two channels."""
-    import av
     from av.audio.resampler import AudioResampler
 
     if from_hz == to_hz or not samples.size:
         return samples
-    layout = "mono" if len(samples) == 1 else "stereo"
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-    frame.sample_rate, frame.time_base, frame.pts = from_hz, Fraction(1, from_hz), 0
-    resampler = AudioResampler(format="fltp", layout=layout, rate=to_hz)
-    frames = [*resampler.resample(frame), *resampler.resample(None)]
+    resampler = AudioResampler(format="fltp", layout=layout(samples), rate=to_hz)
+    frames = [*resampler.resample(audio_frame(samples, from_hz)), *resampler.resample(None)]
     blocks = [each.to_ndarray() for each in frames if each is not None]
     return np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else samples[:, :0]

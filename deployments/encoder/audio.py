@@ -1,11 +1,7 @@
 """Prepares the audio of a clip for the MP4: finite samples, 48 kHz, exactly as long as the video."""
 
-from fractions import Fraction
-
-import av
 import numpy as np
 import numpy.typing as npt
-from av.audio.frame import AudioFrame
 
 from models.waveform import resample
 
@@ -27,20 +23,6 @@ def prepare_audio(audio: AudioArray, sample_rate_hz: int, num_samples: int) -> A
         resampled = resample(audio, sample_rate_hz, SAMPLE_RATE_HZ)[:, :num_samples]
         fitted[:, : resampled.shape[1]] = np.clip(resampled, -1.0, 1.0)
     return fitted
-
-
-def layout(audio: AudioArray) -> str:
-    """The channel layout of `audio`, in FFmpeg's terms."""
-    return "mono" if len(audio) == 1 else "stereo"
-
-
-def audio_frame(audio: AudioArray, sample_rate_hz: int) -> AudioFrame:
-    """Wrap `audio`, (channels, samples), as one planar float frame with timestamp 0."""
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout=layout(audio))
-    frame.sample_rate = sample_rate_hz
-    frame.time_base = Fraction(1, sample_rate_hz)
-    frame.pts = 0
-    return frame
 
 
 def _sanitize(audio: AudioArray) -> AudioArray:

@@ -24,10 +24,11 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from deployments.encoder.atomic_file import atomic_write
-from deployments.encoder.audio import SAMPLE_RATE_HZ, AudioArray, audio_frame, layout, prepare_audio
+from deployments.encoder.audio import SAMPLE_RATE_HZ, AudioArray, prepare_audio
 from deployments.encoder.rate_control import EncodeParams, initial_params, lowest_level, minimum_params, reduced_params
 from models.clip import Clip
 from models.errors import EncodeFailed
+from models.waveform import audio_frame, layout
 
 AudioPacket: TypeAlias = "Packet[AudioStream]"
 PRESET = "veryfast"
