@@ -30,13 +30,9 @@ ALLOWED = "a storage_uri of /v1/upload, an http or https url, or a data url (dat
 
 async def read_image(context: AppContext, request: Request, name: str, given: object) -> bytes:
     """Return the bytes of the image that the field `name` names. Raises InvalidRequest, ImageTooLarge."""
-    if not isinstance(given, str) or not given.strip():
-        raise InvalidRequest(name, NOTHING if given is None else given, ALLOWED)
-    uri = given.strip()
-    if uri[:5].lower() == "data:":
+    uri = parse_uri(name, given, ALLOWED)
+    if is_data_url(uri):
         return await asyncio.to_thread(decode_data_url, name, uri)
-    if len(uri) > MAX_URL_CHARS:
-        raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), ALLOWED)
     if uri.startswith(UPLOADS):
         return await read_upload(context, request, uri.removeprefix(UPLOADS), upload_words(name))
     if uri.startswith(f"{context.base_url(request)}/outputs/"):
@@ -44,6 +40,21 @@ async def read_image(context: AppContext, request: Request, name: str, given: ob
     if uri.lower().startswith(WEB_URL):
         return await context.image_fetcher.fetch(ImageUrl(name, uri))
     raise InvalidRequest(name, uri, ALLOWED)
+
+
+def parse_uri(name: str, given: object, allowed: str) -> str:
+    """The uri in a field. Only a data url may be long. Raises InvalidRequest, which says what is `allowed`."""
+    if not isinstance(given, str) or not given.strip():
+        raise InvalidRequest(name, NOTHING if given is None else given, allowed)
+    uri = given.strip()
+    if len(uri) > MAX_URL_CHARS and not is_data_url(uri):
+        raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), allowed)
+    return uri
+
+
+def is_data_url(uri: str) -> bool:
+    """Whether a uri holds the file itself."""
+    return uri[:5].lower() == "data:"
 
 
 def upload_words(name: str) -> UploadWords:

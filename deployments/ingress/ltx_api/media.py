@@ -10,7 +10,7 @@ from fastapi import Request
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Gone, NotFound
 from deployments.ingress.images.fetching import Fetched
-from deployments.ingress.ltx_api.images import UPLOADS, WEB_URL, read_image, upload_words
+from deployments.ingress.ltx_api.images import UPLOADS, WEB_URL, is_data_url, parse_uri, read_image, upload_words
 from deployments.ingress.ltx_api.mapping import IMAGE, RequestRules, explain_does_not_fit
 from deployments.ingress.ltx_api.media_mapping import URIS, map_media
 from deployments.ingress.media_file import GivenMediaFile, media_folder
@@ -24,9 +24,7 @@ from deployments.ingress.routes.generate import submit_given
 from deployments.ingress.routes.outputs import FILENAME, KIND, TASK_ID
 from deployments.ingress.uploads.access import read_upload
 from models.errors import DoesNotFit, FileTooLarge, InvalidRequest
-from models.request.json_words import NOTHING, Described
 from models.request.places import IMAGE as IMAGE_FIELD
-from models.request.request import MAX_URL_CHARS
 from storage.tasks import Task
 
 FETCH_TIMEOUT_S = 60.0
@@ -78,13 +76,8 @@ class MediaCreation:
     ) -> GivenMedia:
         """Write the file that a uri names into `folder`. A video of this server stays a task. Raises InvalidRequest."""
         name, allowed = URIS[use], ALLOWED.format(kind=use.file_field)
-        if not isinstance(given, str) or not given.strip():
-            raise InvalidRequest(name, NOTHING if given is None else given, allowed)
-        uri = given.strip()
-        is_data = uri[:5].lower() == "data:"
-        if not is_data and len(uri) > MAX_URL_CHARS:
-            raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), allowed)
-        if not is_data and uri.startswith(f"{self._context.base_url(request)}/outputs/"):
+        uri = parse_uri(name, given, allowed)
+        if uri.startswith(f"{self._context.base_url(request)}/outputs/"):
             return GivenMedia(use, task_id=_task_of(use, uri), fields=own)
         content = await self._read_content(request, use, uri, allowed)
         target, limits = folder / use.file_field, self._context.settings.limits
@@ -93,7 +86,7 @@ class MediaCreation:
 
     async def _read_content(self, request: Request, use: MediaUse, uri: str, allowed: str) -> bytes:
         name, most = URIS[use], max_file_bytes(use, self._context.settings.limits)
-        if uri[:5].lower() == "data:":
+        if is_data_url(uri):
             return await asyncio.to_thread(decode_data_url, name, uri, allowed)
         if uri.startswith(UPLOADS):
             return await read_upload(self._context, request, uri.removeprefix(UPLOADS), upload_words(name))
