@@ -1,4 +1,4 @@
-"""Makes audio and video files with PyAV, as phones and messengers send them."""
+"""Makes audio and video files with PyAV, as phones and messengers send them, and reads what a task keeps of them."""
 
 import io
 from collections.abc import Sequence
@@ -10,6 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.resampler import AudioResampler
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+from models.request.edits import Edit
+from storage.inputs import TaskInputs, unpack_inputs
+from tests.ingress.conftest import Box
 
 RATE_HZ = 48000
 TONE_HZ = 440
@@ -104,3 +108,17 @@ def decode_audio(content: bytes) -> npt.NDArray[np.float32]:
         resampler = AudioResampler("fltp", stream.layout, stream.sample_rate)
         parts = [part.to_ndarray() for frame in (*container.decode(stream), None) for part in resampler.resample(frame)]
     return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def inputs_of(box: Box, task_id: str) -> TaskInputs:
+    """What a task keeps of its files."""
+    key = box.row(task_id).input_key
+    assert key is not None
+    return unpack_inputs(b"".join(box.outputs.open(key)))
+
+
+def edit_of(box: Box, task_id: str) -> Edit:
+    """The edit that a task keeps."""
+    source = inputs_of(box, task_id).source
+    assert source is not None
+    return source.edit

@@ -5,9 +5,8 @@ import base64
 import numpy as np
 import pytest
 
-from storage.inputs import TaskInputs, unpack_inputs
 from tests.ingress.conftest import PROMPT, Box, image_file
-from tests.ingress.media import audio_file, decode_audio, tone
+from tests.ingress.media import audio_file, decode_audio, inputs_of, tone
 
 
 def post(box: Box, audio: bytes | None, route: str = "async_a2v", key: str | None = None, **fields: object):
@@ -15,12 +14,6 @@ def post(box: Box, audio: bytes | None, route: str = "async_a2v", key: str | Non
     files = {} if audio is None else {"audio": ("voice.ogg", audio)}
     headers = {} if key is None else {"Idempotency-Key": key}
     return box.client.post(f"/v1/video/{route}", data=data, files=files or {"x": ("", b"")}, headers=headers)
-
-
-def inputs_of(box: Box, task_id: str) -> TaskInputs:
-    key = box.row(task_id).input_key
-    assert key is not None
-    return unpack_inputs(b"".join(box.outputs.open(key)))
 
 
 def test_the_length_of_the_video_is_that_of_the_audio(box):

@@ -11,10 +11,9 @@ from deployments.ingress.ltx_api.media_mapping import PROMPTS
 from deployments.ingress.request_body.given_media import MediaUse
 from models.request.edits import Edit
 from models.request.enums import Quality
-from storage.inputs import TaskInputs, unpack_inputs
 from tests.ingress.conftest import PROMPT, VIDEO, Box, completing, image_file, serve
 from tests.ingress.keys import ALICE, BOB, KEYS, speaking_as
-from tests.ingress.media import audio_file, frames_of, video_file
+from tests.ingress.media import audio_file, edit_of, frames_of, inputs_of, video_file
 from tests.ingress.test_ltx_api import refusal
 
 ENDPOINTS = ("audio-to-video", "retake", "extend")
@@ -38,18 +37,6 @@ def submit(box: Box, endpoint: str, **fields: Any) -> str:
     answer = box.client.post(f"/v2/{endpoint}", json={"prompt": PROMPT, **fields})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
-
-
-def inputs_of(box: Box, task_id: str) -> TaskInputs:
-    key = box.row(task_id).input_key
-    assert key is not None
-    return unpack_inputs(b"".join(box.outputs.open(key)))
-
-
-def edit_of(box: Box, task_id: str) -> Edit:
-    source = inputs_of(box, task_id).source
-    assert source is not None
-    return source.edit
 
 
 def refused(box: Box, endpoint: str, **fields: Any) -> str:

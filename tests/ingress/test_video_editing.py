@@ -9,11 +9,10 @@ from PIL import Image
 
 from models.request.adjustments import made_at_submit
 from models.request.edits import Edit
-from storage.inputs import TaskInputs, unpack_inputs
 from storage.tasks import State
 from tests.ingress.conftest import PROMPT, Box, completing
 from tests.ingress.keys import ALICE, BOB, KEYS, speaking_as
-from tests.ingress.media import decode_audio, decode_frames, frames_of, tone, video_file
+from tests.ingress.media import decode_audio, decode_frames, edit_of, frames_of, inputs_of, tone, video_file
 
 FRAMES = frames_of(50)
 
@@ -29,18 +28,6 @@ def post(box: Box, route: str, video: bytes | None = None, headers: dict[str, st
         return box.client.post(f"/v1/video/{route}", json={"prompt": PROMPT, **fields}, headers=headers)
     files = {"video": ("clip.mp4", video, "video/mp4")}
     return box.client.post(f"/v1/video/{route}", data=data, files=files, headers=headers)
-
-
-def inputs_of(box: Box, task_id: str) -> TaskInputs:
-    key = box.row(task_id).input_key
-    assert key is not None
-    return unpack_inputs(b"".join(box.outputs.open(key)))
-
-
-def edit_of(box: Box, task_id: str) -> Edit:
-    source = inputs_of(box, task_id).source
-    assert source is not None
-    return source.edit
 
 
 def test_a_retake_keeps_the_frames_and_the_audio_of_its_source(box, video):
