@@ -9,7 +9,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from models.errors import InvalidRequest
-from models.request.request import FRAMES_PER_LATENT, VideoRequest, spell_number
+from models.request.request import FRAMES_PER_LATENT, VideoRequest, spell_seconds
 
 FEATHER_S = Fraction(1, 2)
 """How much of the source an extend makes anew at the seam, so that the motion goes on. Source: LTX-Desktop."""
@@ -85,11 +85,11 @@ def retake(  # the fields of the request
     """
     start = _frames(start_time_s, frame_rate)
     if not 0 <= start < num_frames:
-        last_s = _shown((num_frames - 1) / frame_rate)
+        last_s = spell_seconds((num_frames - 1) / frame_rate)
         raise InvalidRequest(START_TIME, start_time_s, f"a number of seconds from 0 to {last_s}, within the video")
     count = num_frames - start if duration_s is None else _frames(duration_s, frame_rate)
     if not 1 <= count <= num_frames - start + 1:
-        first_s, most_s = _shown(1 / frame_rate, up=True), _shown((num_frames - start) / frame_rate)
+        first_s, most_s = spell_seconds(1 / frame_rate, up=True), spell_seconds((num_frames - start) / frame_rate)
         allowed = f"a number of seconds from {first_s} to {most_s}, where the video ends"
         raise InvalidRequest(DURATION, duration_s, allowed)
     return Edit(
@@ -116,13 +116,15 @@ def extend(
     """
     added = _frames(duration_s, frame_rate)
     if added < 1:
-        first_s = _shown(1 / frame_rate, up=True)
+        first_s = spell_seconds(1 / frame_rate, up=True)
         raise InvalidRequest(DURATION, duration_s, f"a number of seconds of new video, at least {first_s}")
     feather = min(round(FEATHER_S * frame_rate), source_frames - 1)
     context = _context(context_s, frame_rate)
     if context is not None:
         if context <= feather:
-            raise InvalidRequest(CONTEXT, context_s, f"more than {_shown(feather / frame_rate)} s, the seam's length")
+            raise InvalidRequest(
+                CONTEXT, context_s, f"more than {spell_seconds(feather / frame_rate)} s, the seam's length"
+            )
         context -= feather
     total = source_frames + added
     if mode is ExtendMode.START:
@@ -136,7 +138,7 @@ def _context(context_s: float | None, frame_rate: Fraction) -> int | None:
         return None
     count = _frames(context_s, frame_rate)
     if count < FRAMES_PER_LATENT:
-        least_s = _shown(FRAMES_PER_LATENT / frame_rate, up=True)
+        least_s = spell_seconds(FRAMES_PER_LATENT / frame_rate, up=True)
         raise InvalidRequest(CONTEXT, context_s, f"a number of seconds, at least {least_s}")
     return count
 
@@ -144,9 +146,3 @@ def _context(context_s: float | None, frame_rate: Fraction) -> int | None:
 def _frames(seconds: float, frame_rate: Fraction) -> int:
     """The nearest frame. -1 for what is no time."""
     return round(Fraction(seconds) * frame_rate) if math.isfinite(seconds) and seconds >= 0 else -1
-
-
-def _shown(seconds: Fraction, *, up: bool = False) -> str:
-    """Seconds with three digits, rounded to the inside of a range."""
-    milliseconds = seconds * 1000
-    return spell_number((math.ceil(milliseconds) if up else math.floor(milliseconds)) / 1000)

@@ -3,7 +3,6 @@
 Frames are counted as the client sees them: 0 is the first, -1 the last that is kept.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from models.errors import InvalidRequest
 from models.request.enums import DurationMode
 from models.request.json_words import NOTHING, Described
 from models.request.loose_values import is_blank, parse_number
-from models.request.request import VideoRequest, spell_number
+from models.request.request import VideoRequest, spell_seconds
 
 FIRST = 0
 LAST = -1
@@ -108,7 +107,7 @@ def _parse_frame(value: object, request: VideoRequest) -> int:
     if request.length is DurationMode.AUTO and frame not in (FIRST, LAST):
         raise InvalidRequest(KEYFRAME_AT, value, "0 or -1, because the model chooses the length (length: auto)")
     if frame is None or not LAST <= frame <= last:
-        last_s = spell_number(math.floor(last / request.exact_frame_rate * 1000) / 1000)
+        last_s = spell_seconds(last / request.exact_frame_rate)
         allowed = f"a frame from 0 to {last}, -1 for the last one, or seconds from 0s to {last_s}s"
         raise InvalidRequest(KEYFRAME_AT, value, allowed)
     return _normalize(frame, request)
@@ -130,7 +129,7 @@ def _read_frame(value: object, frame_rate: Fraction) -> int | None:
 def _strengths(field: str, fields: Mapping[str, object], count: int) -> list[float]:
     """One strength for each image of a field. A strength of 1 without its image is what a form fills in."""
     given = _as_list(fields.get(field))
-    strengths = [_parse_strength(field, each) for each in given]
+    strengths = [parse_strength(field, each) for each in given]
     if not count and all(strength == WHOLE for strength in strengths):
         return []
     if given and len(given) != count:
@@ -142,7 +141,8 @@ def _strengths(field: str, fields: Mapping[str, object], count: int) -> list[flo
     return strengths or [WHOLE] * count
 
 
-def _parse_strength(field: str, value: object) -> float:
+def parse_strength(field: str, value: object) -> float:
+    """How strongly something is given, from 0 to 1; WHOLE where it is left out. Raises InvalidRequest."""
     strength = WHOLE if is_blank(value) else parse_number(value)
     if strength is None or not 0 <= strength <= WHOLE:
         raise InvalidRequest(field, value, "a number from 0 to 1")

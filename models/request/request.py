@@ -328,6 +328,11 @@ def _allowed(name: str, limits: RequestLimits) -> str:
     return f"{kind} from {spell_number(low)} to {spell_number(high)}{multiple}{null}"
 
 
+def spell_seconds(seconds: float | Fraction, *, up: bool = False) -> str:
+    """Seconds with three digits, rounded to the inside of a range: down, or up for its lower end."""
+    return spell_number((math.ceil if up else math.floor)(seconds * 1000) / 1000)
+
+
 def spell_number(number: float) -> str:
     """All digits of an integer; the significant digits of another number."""
     return str(number) if isinstance(number, int) else f"{number:.16g}"

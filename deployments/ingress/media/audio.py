@@ -11,7 +11,7 @@ from deployments.ingress.media.opening import AUDIO_FORMATS, open_media
 from deployments.ingress.media.samples import Samples, decode_samples, kept_channels, kept_rate_hz, take_samples
 from models.errors import InvalidRequest
 from models.request.json_words import Described
-from models.request.request import spell_number
+from models.request.request import spell_seconds
 
 AUDIO, AUDIO_START, DURATION = "audio", "audio_start", "duration"
 """The fields of audio-to-video."""
@@ -76,20 +76,17 @@ def _checked_length_s(job: AudioJob, total_s: float) -> float:
     """The length of the part in seconds. Raises InvalidRequest where the file has no such part."""
     rest_s = total_s - job.start_s
     if total_s < LEAST_S:
-        raise InvalidRequest(AUDIO, Described(f"audio of {_shown(total_s)} s"), f"audio of at least {LEAST_S} s")
+        given = Described(f"audio of {spell_seconds(total_s)} s")
+        raise InvalidRequest(AUDIO, given, f"audio of at least {LEAST_S} s")
     if rest_s < LEAST_S:
-        allowed = f"a number from 0 to {_shown(total_s - LEAST_S)}: the audio has {_shown(total_s)} s"
+        allowed = f"a number from 0 to {spell_seconds(total_s - LEAST_S)}: the audio has {spell_seconds(total_s)} s"
         raise InvalidRequest(AUDIO_START, job.start_s, allowed)
     if job.duration_s is None:
         return min(rest_s, job.most_s)
     if job.duration_s > rest_s + SLACK_S:
-        allowed = f"a number from {LEAST_S} to {_shown(rest_s)}, the rest of the audio"
+        allowed = f"a number from {LEAST_S} to {spell_seconds(rest_s)}, the rest of the audio"
         raise InvalidRequest(DURATION, job.duration_s, allowed)
     return min(rest_s, job.duration_s)
-
-
-def _shown(seconds: float) -> str:
-    return spell_number(int(seconds * 1000) / 1000)
 
 
 def _write_wave(target: Path, samples: Samples, rate_hz: int) -> None:

@@ -24,8 +24,8 @@ from models.request.edits import Edit, ExtendMode, RetakeMode
 from models.request.enums import DurationMode
 from models.request.json_words import NOTHING, Described
 from models.request.loose_values import is_blank, parse_number
-from models.request.places import WHOLE
-from models.request.request import FRAMES_PER_LATENT, RequestLimits, VideoRequest, spell_number
+from models.request.places import WHOLE, parse_strength
+from models.request.request import FRAMES_PER_LATENT, RequestLimits, VideoRequest, spell_number, spell_seconds
 from storage.inputs import InputAudio, InputSource
 
 SOURCE_PIXELS = 4096 * 2304
@@ -71,7 +71,7 @@ def parse_media_fields(use: MediaUse, fields: Mapping[str, object], limits: Requ
             return MediaFields(
                 _number(fields, AUDIO_START, 0, LONGEST_AUDIO_S, 0.0) or 0.0,
                 _number(fields, DURATION, LEAST_S, limits.max_duration_s),
-                strength=_strength(fields),
+                strength=parse_strength(AUDIO_STRENGTH, fields.get(AUDIO_STRENGTH)),
             )
         case MediaUse.RETAKE:
             return MediaFields(
@@ -127,7 +127,7 @@ def estimated_edit(
     added_s = fields.duration_s or 0.0
     source_frames = request.num_frames - round(added_s * rate)
     if source_frames < 1:
-        most_s = _shown(float((request.num_frames - 1) / rate))
+        most_s = spell_seconds(float((request.num_frames - 1) / rate))
         raise InvalidRequest(DURATION, added_s, f"at most {most_s} s, less than the result of num_frames")
     edit, _ = edits.extend(source_frames, rate, added_s, fields.extend_mode, fields.context_s)
     return _with_context_that_fits(edit, request, limits)
@@ -141,7 +141,7 @@ def _read_audio(
     most_s = float(most / rate)
     if fields.duration_s is not None and fields.duration_s > most_s + float(1 / rate):
         at = f"at {request.width}x{request.height} and {request.frame_rate:g} frames per second"
-        raise InvalidRequest(DURATION, fields.duration_s, f"a number from {LEAST_S} to {_shown(most_s)} {at}")
+        raise InvalidRequest(DURATION, fields.duration_s, f"a number from {LEAST_S} to {spell_seconds(most_s)} {at}")
     facts = read_audio_in_child(replace(job, most_s=most_s))
     count = min(most, max(1, round(facts.duration_s * rate)))
     if count < limits.min_frames:
@@ -186,8 +186,9 @@ def _with_context_that_fits(edit: Edit, request: VideoRequest, limits: RequestLi
     sides = (edit.start_frame > 0) + (edit.end_frame < request.num_frames)
     context = room // max(1, sides)
     if context < FRAMES_PER_LATENT:
-        allowed = f"at most {_shown(float((most - sides * FRAMES_PER_LATENT) / request.exact_frame_rate))} seconds"
-        raise InvalidRequest(DURATION, _shown(float(edit.end_frame - edit.start_frame) / request.frame_rate), allowed)
+        most_s = spell_seconds((most - sides * FRAMES_PER_LATENT) / request.exact_frame_rate)
+        given_s = spell_seconds((edit.end_frame - edit.start_frame) / request.frame_rate)
+        raise InvalidRequest(DURATION, given_s, f"at most {most_s} seconds")
     return replace(edit, context=context if edit.context is None else min(edit.context, context))
 
 
@@ -236,14 +237,6 @@ def _seconds(low: float, high: float) -> str:
     return f"a number of seconds from {spell_number(low)} to {spell_number(high)}"
 
 
-def _strength(fields: Mapping[str, object]) -> float:
-    value = fields.get(AUDIO_STRENGTH)
-    strength = WHOLE if is_blank(value) else parse_number(value)
-    if strength is None or not 0 <= strength <= WHOLE:
-        raise InvalidRequest(AUDIO_STRENGTH, value, "a number from 0 to 1")
-    return strength
-
-
 def _mode(fields: Mapping[str, object], modes: type[Mode], default: Mode) -> Mode:
     value = fields.get(edits.MODE)
     if is_blank(value):
@@ -252,7 +245,3 @@ def _mode(fields: Mapping[str, object], modes: type[Mode], default: Mode) -> Mod
         return modes(str(value))
     except ValueError:
         raise InvalidRequest(edits.MODE, value, f"one of {', '.join(modes)}") from None
-
-
-def _shown(seconds: float) -> str:
-    return spell_number(int(seconds * 1000) / 1000)

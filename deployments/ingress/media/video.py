@@ -1,5 +1,6 @@
 """Writes a client's video as the lossless Matroska file that a task keeps: of constant rate, with its audio."""
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -44,7 +45,7 @@ def write_clip(job: ClipJob) -> ClipFacts:
         if first is None:
             raise InvalidRequest(VIDEO, Described("a file without a whole frame"), VIDEO_FILE)
         fitter = _fitter_for(first, stream, timing, job.bounds)
-        _write(target, _constant(_chain(first, frames), timing), fitter, timing, samples)
+        _write(target, _constant(itertools.chain((first,), frames), timing), fitter, timing, samples)
         is_hdr = stream.codec_context.color_trc in HDR_CURVES
     return ClipFacts(
         fitter.width,
@@ -135,11 +136,6 @@ def _fitter_for(first: VideoFrame, stream: VideoStream, timing: Timing, bounds: 
 
 MAX_ASPECT = 8
 """A pixel is not wider than this: what a damaged file says is not believed."""
-
-
-def _chain(first: VideoFrame, others: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    yield first
-    yield from others
 
 
 def _constant(frames: Iterator[VideoFrame], timing: Timing) -> Iterator[VideoFrame]:
