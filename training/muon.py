@@ -3,6 +3,7 @@
 The iteration and its constants are Keller Jordan's; the update has the RMS of AdamW's (Moonlight, 2025).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,26 +24,29 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002  # as in torch
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient. Those of one shape are made orthogonal together."""
         for group in self.param_groups:
+            updates: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-                momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-                update = orthogonalize(parameter.grad.lerp(momentum, MOMENTUM).flatten(1))
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update.view_as(parameter), alpha=-group["lr"] * RMS * max(update.shape) ** 0.5)
+                if parameter.grad is not None:
+                    momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                    momentum.lerp_(parameter.grad, 1 - MOMENTUM)
+                    update = parameter.grad.lerp(momentum, MOMENTUM).flatten(1)
+                    updates[update.shape].append((parameter, update))
+            for shape, pairs in updates.items():
+                orthogonal = orthogonalize(torch.stack([update for _, update in pairs]))
+                for (parameter, _), matrix in zip(pairs, orthogonal, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(matrix.view_as(parameter), alpha=-group["lr"] * RMS * max(shape) ** 0.5)
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
-    """The orthogonal matrix nearest to `matrix`, roughly: its singular values become 0.7 to 1.2."""
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """The orthogonal matrices nearest to `matrices` (count, rows, columns), roughly: singular values of 0.7 to 1.2."""
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = (x / (x.norm() + 1e-7)).bfloat16()
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = (x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)).bfloat16()
     for _ in range(ITERATIONS):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
-    orthogonal: Tensor = (x.T if tall else x).float()
-    return orthogonal
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).float()

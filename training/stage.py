@@ -20,13 +20,15 @@ SHOWN_STEPS = 50
 
 @dataclass(frozen=True)
 class Plan:
-    """What all stages share: the folder of the run, its seed and its device ("cpu" or "cuda")."""
+    """What all stages share: the folder of the run, its seed, its device ("cpu" or "cuda"), and
+    whether the transformer is compiled."""
 
     folder: Path
     seed: int
     device: str
     buckets: Sequence[Bucket] = BUCKETS
     save_interval_s: float = SAVE_INTERVAL_S
+    compiled: bool = False
 
 
 StepFunction = Callable[[Trained, random.Random], dict[str, float]]
