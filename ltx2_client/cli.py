@@ -36,6 +36,11 @@ ENDINGS = {
     "gif": "video.gif",
 }
 """The end of the name under which each file is saved."""
+MODEL_NOTES = {
+    "ltx2-demo": "this server has the demo model, not LTX-2: it draws a colored shape that moves, with a tone",
+    "tiny-random-ltx2": "this server has only the tiny random-weight model: the video will be NOISE",
+}
+"""What is printed about a model that is not LTX-2."""
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 NO_KEY, UNKNOWN_ROUTE = 401, 405
 
@@ -142,8 +147,8 @@ def _submit(client: Client, arguments: argparse.Namespace, key: str) -> Submitte
 
 def _announce(submitted: Submitted, console: Console) -> None:
     _say(console, f"task {submitted.task_id}, seed {submitted.seed}")
-    if submitted.model.startswith("tiny-random"):
-        _say(console, "this server has only the tiny random-weight model: the video will be NOISE")
+    if note := MODEL_NOTES.get(submitted.model):
+        _say(console, note)
 
 
 def _give_up(

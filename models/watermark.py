@@ -1,4 +1,4 @@
-"""Draws a label on every frame of the tiny model. Does not import torch."""
+"""Draws a label on every frame of a built-in model. Does not import torch."""
 
 from functools import lru_cache
 
@@ -7,9 +7,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 WORDINGS = (
-    "TINY RANDOM MODEL - NOT LTX-2",
-    "TINY RANDOM MODEL\nNOT LTX-2",
-    "TINY\nRANDOM\nMODEL\nNOT LTX-2",
+    "DEMO MODEL - NOT LTX-2",
+    "DEMO MODEL\nNOT LTX-2",
+    "DEMO\nMODEL\nNOT\nLTX-2",
 )
 """The text on one to four lines. The one that allows the largest letters is used; on a tie, the one with fewest lines.
 """

@@ -20,8 +20,7 @@ SHOWN_STEPS = 50
 
 @dataclass(frozen=True)
 class Plan:
-    """What all stages share: the folder of the run, its seed, its device ("cpu" or "cuda"), and
-    whether the transformer is compiled."""
+    """What all stages share: the run's folder, seed and device ("cpu" or "cuda"), and whether blocks are compiled."""
 
     folder: Path
     seed: int

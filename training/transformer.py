@@ -80,7 +80,7 @@ def create(device: str) -> Trained:
 
 def compile_blocks(trained: Trained) -> None:
     """Compile the blocks, once for all sizes and for each kind of weak prediction."""
-    torch._dynamo.config.cache_size_limit = COMPILED_VARIANTS
+    torch.compiler.config.recompile_limit = COMPILED_VARIANTS
     for block in trained.network.transformer.transformer_blocks:
         block.compile(dynamic=True)
 

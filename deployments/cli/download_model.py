@@ -13,7 +13,7 @@ from models.checkpoint.profile import CheckpointType, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.errors import ModelUnavailable
 from models.hub.files import RepoRef, find_license
-from models.names import REAL_MODEL_NAME, TINY
+from models.names import BUILT_IN, REAL_MODEL_NAME
 from models.progress import Progress, ReportProgress
 
 PRINT_INTERVAL_S = 5.0
@@ -35,7 +35,7 @@ def prefetch_model(
     """
     model = REAL_MODEL_NAME if model == "auto" else model
     say(f"{model} -> {cache_dir}")
-    if model != TINY and find_folder(model) is None and is_repository(model):
+    if model not in BUILT_IN and find_folder(model) is None and is_repository(model):
         _print_license_terms(RepoRef.parse(model), say)
     folder = fetch_checkpoint(model, cache_dir, _progress_printer(say), checkpoint_type)
     profile = read_profile(folder, checkpoint_type, model)

@@ -17,7 +17,7 @@ from deployments.replica_resources import open_resources
 from deployments.settings import Settings
 from models.clip import Clip
 from models.errors import StorageFull, TaskCanceled
-from models.names import TINY_MODEL_NAME
+from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.progress import Stage
 from models.request.enums import Quality
 from models.timing import StageTimer, TimedStage
@@ -25,6 +25,11 @@ from storage.outputs.store import output_key, poster_key, staging_key
 from storage.tasks import Output, State, Task
 
 VIDEO, POSTER = "video.mp4", "poster.jpg"
+ORIGINS = {
+    DEMO_MODEL_NAME: "Drawn by a demo model, not LTX-2: ",
+    TINY_MODEL_NAME: "NOISE from a tiny random-weight model, not LTX-2: ",
+}
+"""What the metadata of a built-in model's video says first."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -105,8 +110,7 @@ class Encoder:
         made = f"model={task.model} seed={request.seed} num_inference_steps={request.num_inference_steps}"
         if request.quality != Quality.EXACT:
             made += f" quality={request.quality}"
-        if task.model == TINY_MODEL_NAME:
-            made = f"NOISE from a tiny random-weight model, not LTX-2: {made}"
+        made = ORIGINS.get(task.model, "") + made
         metadata = {"title": f"ltx2_{task.id}", "comment": made, "artist": task.model}
         if self._settings.prompt_in_metadata:
             metadata["description"] = request.prompt

@@ -9,7 +9,7 @@ from pathlib import Path
 from models.checkpoint.locate import find_checkpoint
 from models.checkpoint.profile import CheckpointProfile, CheckpointType, matches, read_profile
 from models.errors import ModelUnavailable, StoreUnavailable
-from models.names import TINY, TINY_MODEL_NAME
+from models.names import model_setting
 from storage.sql.replicas import ReplicaQueries
 from storage.tasks import ServedModel
 from storage.ttl_cache import TtlCache
@@ -59,8 +59,7 @@ class ModelInfoCache:
     def _read_files(self) -> CheckpointProfile | None:
         """Read a checkpoint on this machine. The Generator reports one that is broken or not LTX-2."""
         try:
-            model = TINY if self.name == TINY_MODEL_NAME else self.name
-            folder = find_checkpoint(model, self.cache_dir, self.checkpoint_type)
+            folder = find_checkpoint(model_setting(self.name), self.cache_dir, self.checkpoint_type)
             return None if folder is None else read_profile(folder, self.checkpoint_type, self.name)
         except ModelUnavailable:
             return None

@@ -56,9 +56,10 @@ class Settings(BaseSettings):
         str,
         Field(
             min_length=1,
-            description="The model to serve. auto: Lightricks/LTX-2 with a GPU, else tiny, or the real model that this "
-            "database has served before, which waits for a GPU. tiny: random weights, makes noise. Or a repository id, "
-            "such as Lightricks/LTX-2 or owner/name@revision, or a folder saved by diffusers.",
+            description="The model to serve. auto: Lightricks/LTX-2 with a GPU, else demo, or the real model that this "
+            "database has served before, which waits for a GPU. demo: draws a colored shape that moves. tiny: random "
+            "weights, makes noise. Or a repository id, such as Lightricks/LTX-2 or owner/name@revision, or a folder "
+            "saved by diffusers.",
         ),
     ] = "auto"
     device: Annotated[

@@ -1,4 +1,4 @@
-"""Makes a checkpoint available locally: builds the tiny model, finds a folder, or downloads from the Hugging Face hub.
+"""Makes a checkpoint available locally: built in, in a folder, or downloaded from the Hugging Face hub.
 
 Does not import Ray or an HTTP framework. Every failure is a ModelUnavailable whose message names the remedy.
 """
@@ -11,8 +11,11 @@ from models.checkpoint.tiny import build_tiny, tiny_folder
 from models.errors import ModelNotFound, ModelUnavailable
 from models.hub.download import download, find_download
 from models.hub.files import RepoRef
-from models.names import TINY
+from models.names import DEMO, TINY
 from models.progress import ReportProgress
+
+DEMO_FOLDER = Path(__file__).parent / "demo"
+"""The demo model's checkpoint: data of this package."""
 
 
 def fetch_checkpoint(
@@ -20,13 +23,15 @@ def fetch_checkpoint(
 ) -> Path:
     """Return the local folder of `model`, in the diffusers layout.
 
-    `model` is "tiny", a folder, or a hub repository (owner/name, or owner/name@revision). Built and downloaded models
-    are kept in `cache_dir`. `checkpoint_type` selects the transformer of a checkpoint that has two.
+    `model` is "demo", "tiny", a folder, or a hub repository (owner/name, or owner/name@revision). Built and downloaded
+    models are kept in `cache_dir`. `checkpoint_type` selects the transformer of a checkpoint that has two.
 
     Raises ModelUnavailable. An exception that `report` raises stops a download; files that are complete by then are
     kept.
     """
     try:
+        if model == DEMO:
+            return DEMO_FOLDER
         if model == TINY:
             return build_tiny(cache_dir)
         folder = find_folder(model) or _download(model, cache_dir, report, checkpoint_type)
@@ -43,6 +48,8 @@ def fetch_checkpoint(
 
 def find_checkpoint(model: str, cache_dir: Path, checkpoint_type: CheckpointType = CheckpointType.AUTO) -> Path | None:
     """The local folder of `model`, complete or not, or None. Builds nothing and does not contact the hub."""
+    if model == DEMO:
+        return DEMO_FOLDER
     if model == TINY:
         return found if (found := tiny_folder(cache_dir)).is_dir() else None
     folder = find_folder(model)

@@ -102,7 +102,7 @@ class Ltx2Model:
         *,
         timeline: ColdStartTimeline | None = None,
     ) -> Self:
-        """Load `model`: "tiny", a folder that diffusers saved, or a Hugging Face hub repository.
+        """Load `model`: "demo", "tiny", a folder that diffusers saved, or a Hugging Face hub repository.
 
         `device` is "cpu" or "cuda". Built and downloaded models are kept in `cache_dir`. `timeline` records the
         milestones. Raises ModelUnavailable with the reason, and passes on what `report` raises.

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
 
-from models.names import TINY_MODEL_NAME
+from models.names import BUILT_IN_NAMES
 from storage.db.engine import sanitize_text, translate_db_errors
 from storage.db.schema import replicas, served_models
 from storage.sql.base import SqlStore
@@ -64,8 +64,8 @@ class ReplicaQueries(SqlStore):
             connection.execute(update(replicas).values(free_vram_bytes=None))
 
     def last_real_model(self) -> str | None:
-        """The real model, not the tiny one, that this database served last. None if it never served one."""
-        real = select(served_models.c.model).where(served_models.c.model != TINY_MODEL_NAME)
+        """The real model, not a built-in one, that this database served last. None if it never served one."""
+        real = select(served_models.c.model).where(served_models.c.model.not_in(sorted(BUILT_IN_NAMES)))
         found = self._read(real.order_by(served_models.c.served_at.desc()).limit(1))
         return str(found[0].model) if found else None
 

@@ -48,7 +48,7 @@ class Server:
         self._ray_folder = tempfile.mkdtemp(prefix="ray-")  # a short path, because sockets are created below it
         config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
         config["http_options"].update(host="127.0.0.1", port=self.port)
-        config["applications"][0]["args"].update(args)
+        config["applications"][0]["args"].update({"model": "tiny", **args})
         config["applications"][0]["import_path"] = import_path
         (folder / "serve_config.yaml").write_text(yaml.safe_dump(config))
         self.environment = {

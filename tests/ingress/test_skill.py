@@ -3,7 +3,7 @@
 import json
 import re
 
-from models.names import TINY_MODEL_NAME
+from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.request.places import IMAGES, PLACE_FIELDS
 from tests.ingress.conftest import VIDEO, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
@@ -100,9 +100,11 @@ def test_addresses_are_those_that_the_client_used(open_box):
     assert "POST https://video.example/api/v1/video/async_i2v" in document(public)
 
 
-def test_it_says_plainly_that_the_tiny_model_makes_noise(open_box):
+def test_it_says_plainly_that_a_built_in_model_is_not_ltx2(open_box):
     assert "NOISE" in document(open_box(model=TINY_MODEL_NAME))
-    assert "NOISE" not in document(open_box())
+    assert "a red circle moves left on a blue background" in document(open_box(model=DEMO_MODEL_NAME))
+    for word in ("NOISE", "red circle"):
+        assert word not in document(open_box())
 
 
 def test_llms_txt_leads_to_the_document(box):

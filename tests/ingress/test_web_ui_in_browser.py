@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expe
 from deployments.encoder.mp4 import write_mp4
 from deployments.signed_urls import Signer
 from models.clip import Clip
-from models.names import TINY_MODEL_NAME
+from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.adjustments import FIXED_STEPS, Adjustment
 from storage.inputs import TaskInputs, unpack_inputs
@@ -562,6 +562,14 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit, video, scheme
     here.page.get_by_text("Advanced").click()
     here.page.get_by_text("How to write").click()
     assert here.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_demo_model_offers_what_it_can_draw(visit):
+    here = visit(model=DEMO_MODEL_NAME)
+    expect(here.page.locator(".banner", has_text="demo model")).to_be_visible()
+    here.page.locator("#examples").get_by_text("Red circle").click()
+    expect(here.page.locator("#prompt")).to_have_value("a red circle moves left on a blue background, a low tone")
+    assert visit().page.locator("#examples").get_by_text("Clay chef").inner_text()
 
 
 def test_the_keyboard_alone_makes_a_video(visit):

@@ -22,7 +22,7 @@ def test_the_label_fits_and_is_legible(height: int, width: int) -> None:
     patch = _patch(height, width)
     assert patch.shape[0] < height
     assert patch.shape[1] <= width
-    assert text.replace("\n", " ").replace(" - ", " ") == "TINY RANDOM MODEL NOT LTX-2"
+    assert text.replace("\n", " ").replace(" - ", " ") == "DEMO MODEL NOT LTX-2"
     assert size_px >= (LEGIBLE_PX if min(height, width) >= 128 else 10)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import text, update
 
 from models.checkpoint.profile import DISTILLED_SIGMAS, choose_profile
 from models.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
-from models.names import TINY_MODEL_NAME
+from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.adjustments import Adjustment
 from models.request.request import VideoRequest
@@ -907,8 +907,9 @@ def test_a_silent_replica_is_taken_for_dead(store):
         assert connection.execute(replicas.select()).all() == []
 
 
-def test_the_tiny_model_is_never_the_last_real_one(store):
+def test_a_built_in_model_is_never_the_last_real_one(store):
     assert store.last_real_model() is None
+    store.record_model(ServedModel(DEMO_MODEL_NAME))
     store.record_model(ServedModel(TINY_MODEL_NAME))
     assert store.last_real_model() is None
     store.record_model(ServedModel("first"))

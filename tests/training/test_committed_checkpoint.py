@@ -19,7 +19,7 @@ from training.run import create_parts
 from training.stage import Plan
 from training.world import Size, choose_center, render_frames
 
-CHECKPOINT = ROOT / "training/checkpoint"
+CHECKPOINT = ROOT / "models/checkpoint/demo"
 MAX_BYTES = 12_000_000
 SIZE = Size(256, 384, 25)
 SCENES = held_out_scenes(7)

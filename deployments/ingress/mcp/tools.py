@@ -194,7 +194,7 @@ class Tools:
         advice = text[text.index(GUIDE_START) :].rsplit("\n\nSteps:", 1)[0]
         limits = self._context.settings.limits
         bounds = (
-            f"## Limits of this server\n\nModel: {facts['model']}\n{facts['tiny_warning']}\n"
+            f"## Limits of this server\n\nModel: {facts['model']}\n{facts['model_warning']}\n"
             f"- Sides go up to {limits.max_side_px} pixels, a video up to {limits.max_duration_s:g} seconds.\n"
             f"- width x height x frames may be at most {limits.max_total_pixels}.\n"
             f"- An image may have at most {limits.max_image_bytes} bytes.\n"

@@ -11,16 +11,25 @@ from fastapi.responses import PlainTextResponse
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.request_body.given_images import max_images_bytes
-from models.names import TINY_MODEL_NAME
+from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.request.json_schema import request_schema
 from models.request.places import MAX_KEYFRAMES
 from models.request.request import RequestLimits, VideoRequest, spell_number
 
 MARKDOWN = "text/markdown"
-TINY_WARNING = """
-> **This server has only the tiny random-weight model: every video it makes is NOISE**, and is labeled as noise.
+MODEL_WARNINGS = {
+    DEMO_MODEL_NAME: """
+> **This server has only the demo model, not LTX-2.** It draws one shape (circle, square, triangle) in one of eight
+> colors on a background of another color. The shape stays still, moves left, right, up or down, grows or shrinks. The
+> audio is a low, high or rising tone, beeps, or silence. It ignores all other words. Write prompts such as
+> "a red circle moves left on a blue background, a low tone". Tell the user that this is a demo.
+""",
+    TINY_MODEL_NAME: """
+> **This server has only the tiny random-weight model: every video it makes is NOISE**, and is labeled as a demo.
 > Use this server only to try the API. Tell the user that the video will not show what the prompt describes.
-"""
+""",
+}
+"""What an agent must know about a built-in model, by its name."""
 KEYS = """
 **This server requires an API key.** Send the key with every request, in the header `Authorization: Bearer <your key>`.
 Without it, the server answers 401 with `error_code` `unauthorized`. Ask the operator of the server for a key, and keep
@@ -67,7 +76,7 @@ def server_facts(context: AppContext) -> dict[str, object]:
         **defaults,
         "model": context.model,
         "keys": KEYS if context.settings.api_keys else "",
-        "tiny_warning": TINY_WARNING if context.model == TINY_MODEL_NAME else "",
+        "model_warning": MODEL_WARNINGS.get(context.model, ""),
         "fields": "\n".join(_field_row(name, schema) for name, schema in properties.items()),
         "size_note": "" if largest is None else f", at most {largest} bytes",
         "duration_s": f"{VideoRequest.model_construct(prompt='').duration_s:.1f}",

@@ -22,7 +22,7 @@ from deployments.ingress.schemas import Dimensions, errors
 from deployments.ingress.webhooks.ssrf import check_webhook
 from models.conditions import GivenTokens, tokens_of
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
-from models.names import TINY_MODEL_NAME
+from models.names import BUILT_IN_NAMES
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.edits import Edit
 from models.request.json_schema import request_schema
@@ -129,7 +129,7 @@ def _estimate(context: AppContext, request: VideoRequest, given: GivenTokens) ->
     profile, learned = context.model_info.profile(), context.model_info.stored()
     rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
     free_bytes = learned.free_vram_bytes
-    counted = free_bytes is not None or (learned.profile is None and context.model != TINY_MODEL_NAME)
+    counted = free_bytes is not None or (learned.profile is None and context.model not in BUILT_IN_NAMES)
     limits = context.settings.limits
     nearest = () if free_bytes is None else suggest_alternatives(rendered, free_bytes, limits, given)
     seconds = context.throughput.render_s(rendered)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from deployments.observability.metrics.definitions import ALL_METRICS
-from models.names import TINY_MODEL_NAME
+from models.names import DEMO_MODEL_NAME
 from tests.e2e.one_server.conftest import IDLE_UNLOAD_S
 from tests.e2e.scrape import our_samples
 from tests.e2e.server import QUICK, Server
@@ -41,7 +41,7 @@ def test_text_becomes_a_video_that_can_be_downloaded(server: Server) -> None:
     body = server.wait(submitted["task_id"])
     assert body["status"] == "completed", body
     assert body["url"] == f"{server.url}/outputs/ltx2_{submitted['task_id']}.mp4"
-    assert body["model"] == TINY_MODEL_NAME
+    assert body["model"] == DEMO_MODEL_NAME
     assert body["progress"] == 1.0
     video = server.client.get(body["url"])
     assert video.headers["content-type"] == "video/mp4"
@@ -205,7 +205,7 @@ def test_prometheus_finds_every_metric_with_its_labels(server: Server) -> None:
             assert not values[name] & set(server.submitted), "a task's id is no label"
 
 
-def test_health_says_that_the_tiny_model_draws_noise(server: Server) -> None:
+def test_health_says_that_this_is_a_demo(server: Server) -> None:
     health = server.client.get("/health").json()
-    assert any("NOISE" in notice for notice in health["notices"])
+    assert any("demo model" in notice for notice in health["notices"])
     assert health["versions"]["ray"] == "2.60.0"

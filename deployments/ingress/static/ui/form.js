@@ -26,11 +26,18 @@ const EXAMPLES = {
     "her reflection. The camera pans to the window as the city smears into lines of light. Rails sing, rain drums on the roof.",
 };
 
+// What the demo model can draw.
+const DEMO_EXAMPLES = {
+  "Red circle": "a red circle moves left on a blue background, a low tone",
+  "Yellow triangle": "a yellow triangle moves up on a black background, a rising tone",
+  "White square": "a white square grows on a green background, beeps",
+};
+
 let schemas = {};
+let offered;
 
 export async function openComposer(onSubmitted) {
   listenForImages();
-  offerExamples();
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     send(onSubmitted);
@@ -99,8 +106,14 @@ async function send(onSubmitted) {
   }
 }
 
-function offerExamples() {
-  for (const [name, prompt] of Object.entries(EXAMPLES)) {
+/** Offer prompts that the served model can draw. Does nothing if they are there. */
+export function offerExamples(modelName) {
+  const examples = modelName === "ltx2-demo" ? DEMO_EXAMPLES : EXAMPLES;
+  if (offered === examples) return;
+  offered = examples;
+  byId("examples").replaceChildren();
+  byId("ideas").replaceChildren();
+  for (const [name, prompt] of Object.entries(examples)) {
     const use = () => {
       byId("prompt").value = prompt;
       count();

@@ -1,7 +1,7 @@
 // The page: the state of the server, the form, and the list of tasks.
 
 import * as api from "./api.js";
-import { openComposer } from "./form.js";
+import { offerExamples, openComposer } from "./form.js";
 import { byId, element } from "./dom.js";
 import { add, openGallery } from "./task-list.js";
 import { openKeyForm, setRequired } from "./api-key.js";
@@ -9,6 +9,15 @@ import { clearProblems, showProblem } from "./errors.js";
 import { offerEnhance } from "./enhance.js";
 
 const HEALTH_INTERVAL_MS = 15000;
+const REAL_VIDEO = "For real video, start the server on a machine with a CUDA GPU; it then serves LTX-2.";
+// What every user of a built-in model must know. `mark` shows that a notice of the server says it already.
+const WARNINGS = {
+  "ltx2-demo": {
+    mark: "demo model",
+    text: `The demo model is running, not LTX-2: it draws a colored shape that moves, with a tone. ${REAL_VIDEO}`,
+  },
+  "tiny-random-ltx2": { mark: "NOISE", text: `The tiny trial model is running: every video is NOISE. ${REAL_VIDEO}` },
+};
 const MODEL_STATES = {
   unloaded: "sleeps until the first task",
   downloading: "is being downloaded",
@@ -32,16 +41,16 @@ async function showHealth() {
   const waiting = queue?.queued ? `, ${queue.queued} waiting` : "";
   server.textContent = `${model.name} ${MODEL_STATES[model.state] ?? model.state}${waiting}`;
   showBanners(health);
+  offerExamples(model.name);
   offerEnhance(health);
 }
 
 function showBanners({ model, notices = [] }) {
-  // Every user must know that the video will be noise; the other notices are for the operator.
-  const banners = notices.map((text) => element("p", { class: text.includes("NOISE") ? "banner" : "banner aside" }, text));
-  if (model.name.startsWith("tiny") && !notices.some((text) => text.includes("NOISE"))) {
-    banners.unshift(element("p", { class: "banner" }, "The tiny trial model is running: every video is NOISE. For real video, " +
-      "start the server on a machine with a CUDA GPU; it then serves LTX-2."));
-  }
+  // Every user must know that this is not LTX-2; the other notices are for the operator.
+  const warning = WARNINGS[model.name];
+  const warns = (text) => warning !== undefined && text.includes(warning.mark);
+  const banners = notices.map((text) => element("p", { class: warns(text) ? "banner" : "banner aside" }, text));
+  if (warning && !notices.some(warns)) banners.unshift(element("p", { class: "banner" }, warning.text));
   const box = byId("banners");
   if (box.textContent !== banners.map((each) => each.textContent).join("")) box.replaceChildren(...banners);
 }
