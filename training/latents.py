@@ -13,6 +13,8 @@ from torch import Tensor
 
 from training.world import Scene, Size, choose_center, draw_scene, render_frames
 
+LAST_FRAMES = 0.5
+"""Share of clips whose image is their last frame."""
 SHAPE_TOKEN = 0.05
 """A token holds the shape if a pixel in it differs from the background by this much, of a range of 2."""
 
@@ -39,11 +41,16 @@ BUCKETS = (
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """Latents (channels, frames, rows, columns), float32 as encoded, and which tokens hold the shape (frames, ...)."""
+    """Latents (channels, frames, rows, columns), float32 as encoded, and which tokens hold the shape (frames, ...).
+
+    `image` has the latents (channels, 1, rows, columns) of one later frame alone, and `image_frame` is its number.
+    """
 
     scene: Scene
     latents: Tensor
     holds_shape: Tensor
+    image: Tensor
+    image_frame: int
 
 
 class LatentPool:
@@ -61,14 +68,16 @@ class LatentPool:
             while len(clips) < count_clips(bucket, share):
                 clips.append(encode_clip(self._vae, bucket.size, self._rng(bucket, len(clips))))
 
-    def state(self) -> list[list[tuple[Tensor, Tensor]]]:
+    def state(self) -> list[list[tuple[Any, ...]]]:
         """What is slow to make again."""
-        return [[(clip.latents, clip.holds_shape) for clip in clips] for clips in self._clips]
+        return [
+            [(clip.latents, clip.holds_shape, clip.image, clip.image_frame) for clip in clips] for clips in self._clips
+        ]
 
-    def restore(self, state: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> None:
+    def restore(self, state: Sequence[Sequence[tuple[Any, ...]]]) -> None:
         """Take the clips of `state` back. Their scenes are drawn again from their seeds."""
         for bucket, clips, kept in zip(self.buckets, self._clips, state, strict=True):
-            clips[:] = [EncodedClip(draw_scene(self._rng(bucket, i)), *tensors) for i, tensors in enumerate(kept)]
+            clips[:] = [EncodedClip(draw_scene(self._rng(bucket, i)), *values) for i, values in enumerate(kept)]
 
     def _rng(self, bucket: Bucket, number: int) -> random.Random:
         return random.Random(f"{self._seed} {bucket.size} {number}")  # noqa: S311 - data, not secrets
@@ -100,8 +109,17 @@ def encode_clip(vae: Any, size: Size, rng: random.Random) -> EncodedClip:
     scene = draw_scene(rng)
     frames = render_frames(scene, size, choose_center(scene, size, rng))
     device = next(vae.parameters()).device
-    latents = vae.encode(frames[None].to(device)).latent_dist.mode()[0].cpu()
-    return EncodedClip(scene, latents, find_shape(frames))
+    number = choose_image_frame(size.frames, rng)
+    latents, image = (
+        vae.encode(part[None].to(device)).latent_dist.mode()[0].cpu()
+        for part in (frames, frames[:, number : number + 1])
+    )
+    return EncodedClip(scene, latents, find_shape(frames), image, number)
+
+
+def choose_image_frame(frames: int, rng: random.Random) -> int:
+    """The frame of a clip's image: the last one half of the time."""
+    return frames - 1 if rng.random() < LAST_FRAMES else rng.randrange(1, frames)
 
 
 def find_shape(frames: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ from models.fixes.cross_timesteps import separate
 from models.fixes.schedule import SHIFT, SHIFTED
 from training.architecture import LAYERS, build_connectors, build_text_encoder, build_transformer
 from training.audio_vae import encode_tones
+from training.given import draw_given
 from training.latents import Bucket, EncodedClip, LatentPool
 from training.optimizer import Trained
 from training.prompts import build_tokenizer, write_empty_prompt, write_prompt
 from training.text import encode_prompts
-from training.world import FRAME_RATE, Tone
+from training.world import FRAME_RATE, TOKEN_PX, Tone
 
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.01
@@ -31,8 +32,6 @@ FIRST_CLIPS = 0.15
 POOL_STEPS = 3000
 """The rest is encoded little by little, as fast as this many steps would fill the whole pool."""
 EMPTY_PROMPTS = 0.12
-CONDITIONED = 0.15
-"""Share of batches whose first latent frame is given, as with an image."""
 ISOLATED, PERTURBED = 0.12, 0.08
 """Shares of batches that train the two weak predictions of guidance: modalities apart, and the last block perturbed.
 Untrained, guidance would subtract garbage."""
@@ -145,8 +144,9 @@ def train_step(trained: Trained, rng: random.Random, data: Data, device: str, st
     video, audio = predict(trained.network, batch, register_weight, rng)
     error = (video - batch.video_velocity).pow(2).mean(-1)
     weights = batch.weights * (batch.video_sigma > 0)
-    video_loss = (error * weights).sum() / weights.sum()
-    audio_loss = (audio - batch.audio_velocity).pow(2).mean()
+    video_loss = (error * weights).sum() / weights.sum().clamp(min=1)
+    heard = (batch.audio_sigma > 0).float()
+    audio_loss = ((audio - batch.audio_velocity).pow(2).mean(-1) * heard).sum() / heard.sum().clamp(min=1)
     trained.update(video_loss + AUDIO_WEIGHT * audio_loss, lr_scale(trained.step, steps))
     return {"video": video_loss.item(), "audio": audio_loss.item()}
 
@@ -161,13 +161,15 @@ def lr_scale(step: int, steps: int) -> float:
 class Batch:
     """Noisy tokens (clips, tokens, channels), their velocities, their noise levels and the prompts.
 
-    `video_sigma` (clips, tokens) is 0 where a token is given. `sigma` (clips,) is the level of all others.
+    `video_sigma` and `audio_sigma` (clips, tokens) are 0 where a token is given. The video's tokens may be followed by
+    those of an image, which is given for the frame `image_frames` (clips,); else that is None.
     """
 
     latent: tuple[int, int, int]
     prompts: list[str]
-    sigma: Tensor
     video_sigma: Tensor
+    audio_sigma: Tensor
+    image_frames: Tensor | None
     video: Tensor
     video_velocity: Tensor
     weights: Tensor
@@ -177,27 +179,37 @@ class Batch:
 
 def make_batch(bucket: Bucket, clips: list[EncodedClip], data: Data, rng: random.Random, device: str) -> Batch:
     """Add noise to `clips` and write their prompts."""
-    latents = torch.stack([clip.latents for clip in clips])
-    video = ((latents - data.mean.view(-1, 1, 1, 1)) / data.std.view(-1, 1, 1, 1)).flatten(2).transpose(1, 2)
+    video = _normalize(torch.stack([clip.latents for clip in clips]), data)
     count = round(bucket.size.frames / FRAME_RATE * AUDIO_TOKENS_PER_S)
     audio = torch.stack([data.tones[clip.scene.tone][:count] for clip in clips])
-    sigma = draw_sigmas(len(clips))
-    given = torch.zeros(bucket.size.latent)
-    given[0] = float(rng.random() < CONDITIONED and len(given) > 1)
-    video_sigma = sigma[:, None] * (1 - given.flatten())
-    noise, audio_noise = torch.randn(video.shape), torch.randn(audio.shape)
+    sigma = draw_sigmas(len(clips))[:, None]
+    given = draw_given(bucket.size.latent[0], count, rng)
+    video_sigma = sigma * (1 - given.frames[:, None, None].expand(bucket.size.latent).flatten())
+    audio_sigma = sigma * (1 - given.audio)
     shape = torch.stack([clip.holds_shape.flatten() for clip in clips]).float()
+    if given.image:
+        images = _normalize(torch.stack([clip.image for clip in clips]), data)
+        video, still = torch.cat([video, images], 1), torch.zeros(images.shape[:2])
+        video_sigma, shape = torch.cat([video_sigma, still], 1), torch.cat([shape, still], 1)
+    noise, audio_noise = torch.randn(video.shape), torch.randn(audio.shape)
     return Batch(
         bucket.size.latent,
         [write_empty_prompt(rng) if rng.random() < EMPTY_PROMPTS else write_prompt(clip.scene, rng) for clip in clips],
-        sigma.to(device),
         video_sigma.to(device),
+        audio_sigma.to(device),
+        torch.tensor([clip.image_frame for clip in clips], device=device) if given.image else None,
         torch.lerp(video, noise, video_sigma[..., None]).to(device),
         (noise - video).to(device),
         (BACKGROUND_WEIGHT + (SHAPE_WEIGHT - BACKGROUND_WEIGHT) * shape).to(device),
-        torch.lerp(audio, audio_noise, sigma[:, None, None]).to(device),
+        torch.lerp(audio, audio_noise, audio_sigma[..., None]).to(device),
         (audio_noise - audio).to(device),
     )
+
+
+def _normalize(latents: Tensor, data: Data) -> Tensor:
+    """Latents (clips, channels, frames, rows, columns) as the transformer's tokens."""
+    normal = (latents - data.mean.view(-1, 1, 1, 1)) / data.std.view(-1, 1, 1, 1)
+    return normal.flatten(2).transpose(1, 2)
 
 
 def draw_sigmas(count: int) -> Tensor:
@@ -228,14 +240,16 @@ def predict(networks: Any, batch: Batch, register_weight: float, rng: random.Ran
         encoder_hidden_states=text.video,
         audio_encoder_hidden_states=text.audio,
         timestep=batch.video_sigma * 1000,
-        audio_timestep=batch.sigma * 1000,
-        sigma=batch.sigma * 1000,
+        audio_timestep=batch.audio_sigma * 1000,
+        sigma=batch.video_sigma.amax(1) * 1000,
+        audio_sigma=batch.audio_sigma.amax(1) * 1000,
         encoder_attention_mask=text.bias,
         audio_encoder_attention_mask=text.bias,
         num_frames=frames,
         height=rows,
         width=columns,
         fps=FRAME_RATE,
+        video_coords=_coordinates(networks.transformer.rope, batch),
         audio_num_frames=batch.audio.shape[1],
         isolate_modalities=kind < ISOLATED,
         spatio_temporal_guidance_blocks=[LAYERS - 1] if kind > 1 - PERTURBED else None,
@@ -243,3 +257,18 @@ def predict(networks: Any, batch: Batch, register_weight: float, rng: random.Ran
         return_dict=False,
     )
     return video, audio
+
+
+def _coordinates(rope: Any, batch: Batch) -> Tensor:
+    """Where each token lies, from and to: seconds, and pixels down and across (clips, 3, tokens, 2)."""
+    frames, rows, columns = batch.latent
+    clips, device = len(batch.video), batch.video.device
+    video: Tensor = rope.prepare_video_coords(clips, frames, rows, columns, device, fps=FRAME_RATE)
+    if batch.image_frames is None:
+        return video
+    image = torch.zeros(clips, 3, rows, columns, 2, device=device)
+    until = torch.arange(2, device=device)
+    image[:, 0] = (batch.image_frames[:, None, None, None] + until) / FRAME_RATE
+    image[:, 1] = (torch.arange(rows, device=device)[:, None, None] + until) * TOKEN_PX
+    image[:, 2] = (torch.arange(columns, device=device)[:, None] + until) * TOKEN_PX
+    return torch.cat([video, image.flatten(2, 3)], 2)
