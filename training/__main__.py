@@ -1,6 +1,6 @@
 """Trains the demo model from nothing, or goes on with a run that was cut.
 
-    python -m training FOLDER [--seed 0] [--device cpu] [--threads 2] [--compile] [--resume-from CHECKPOINT]
+    python -m training FOLDER [--seed 0] [--device cpu] [--threads 2] [--resume-from CHECKPOINT]
 
 The run keeps its state in FOLDER, saves it every two minutes and goes on from it when it is called again. With the same
 seed, device and numbers of steps it makes the same model. At the end it writes the checkpoint to FOLDER/checkpoint.
@@ -22,7 +22,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compile", action="store_true", help="compile the transformer: slow to start, then faster")
     parser.add_argument("--resume-from", type=Path, help="a checkpoint whose weights a new run begins with")
     parser.add_argument("--video-vae-steps", type=int, default=VIDEO_VAE_STEPS)
     parser.add_argument("--audio-vae-steps", type=int, default=AUDIO_VAE_STEPS)
@@ -30,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     steps = Steps(options.video_vae_steps, options.audio_vae_steps, options.transformer_steps)
-    train(Plan(options.folder, options.seed, options.device, compiled=options.compile), steps, options.resume_from)
+    train(Plan(options.folder, options.seed, options.device), steps, options.resume_from)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,15 @@ def _center(mask: Mask) -> tuple[float, float]:
     return float(columns.mean()), float(rows.mean())
 
 
+def find_center(frame: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """The center (x, y) of the shape in a frame (H, W, 3), in pixels. Raises ValueError without a shape."""
+    pixels = frame.astype(float)
+    mask = _find_shape(pixels, _border_color(pixels))
+    if mask.sum() < MIN_AREA_PX:
+        raise ValueError("no shape is seen in this frame")
+    return _center(mask)
+
+
 def see_motion(frames: Frames, background: npt.NDArray[np.floating]) -> Motion | None:
     """What the shape does between the first and the last frame. None if it is missing in one of them."""
     first, last = (_find_shape(frames[i].astype(float), background) for i in (0, -1))

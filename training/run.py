@@ -78,8 +78,6 @@ def prepare(parts: dict[str, Trained], plan: Plan) -> transformer.Data:
 
 def _train_transformer(parts: dict[str, Trained], plan: Plan, steps: int) -> None:
     data = prepare(parts, plan)
-    if plan.compiled:
-        transformer.compile_blocks(parts["transformer"])
     run_stage(
         "transformer",
         parts["transformer"],

@@ -20,14 +20,13 @@ SHOWN_STEPS = 50
 
 @dataclass(frozen=True)
 class Plan:
-    """What all stages share: the run's folder, seed and device ("cpu" or "cuda"), and whether blocks are compiled."""
+    """What all stages share: the run's folder, seed and device ("cpu" or "cuda")."""
 
     folder: Path
     seed: int
     device: str
     buckets: Sequence[Bucket] = BUCKETS
     save_interval_s: float = SAVE_INTERVAL_S
-    compiled: bool = False
 
 
 StepFunction = Callable[[Trained, random.Random], dict[str, float]]

@@ -41,8 +41,6 @@ SHAPE_WEIGHT, BACKGROUND_WEIGHT = 4.0, 0.6
 """Weights of the tokens that hold the shape and of those that hold background alone."""
 AUDIO_WEIGHT = 0.5
 AUDIO_TOKENS_PER_S = 25
-COMPILED_VARIANTS = 64
-"""More than the blocks need; with torch's own 8 the last of them would run uncompiled, in silence."""
 SMALL_PARAMETERS = ("embed_tokens", "registers", "table")
 """Matrices that Adam updates: rows of a table are no linear map."""
 
@@ -75,13 +73,6 @@ def create(device: str) -> Trained:
     _initialize(networks.transformer)
     separate(networks.transformer)
     return Trained(networks.to(device), LEARNING_RATE, adam=SMALL_PARAMETERS, weight_decay=WEIGHT_DECAY)
-
-
-def compile_blocks(trained: Trained) -> None:
-    """Compile the blocks, once for all sizes and for each kind of weak prediction."""
-    torch.compiler.config.recompile_limit = COMPILED_VARIANTS
-    for block in trained.network.transformer.transformer_blocks:
-        block.compile(dynamic=True)
 
 
 def prepare_data(pool: LatentPool, video_vae: Any, audio_vae: Any) -> Data:
