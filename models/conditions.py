@@ -95,6 +95,13 @@ class Conditions:
         request = request.model_copy(update={"length": DurationMode.EXACT})
         return request if self.clip is None else self.clip.edit.rendered_request(request)
 
+    def with_steps_run(self, request: VideoRequest) -> VideoRequest:
+        """The request with the number of steps that are run: a source may leave out the first ones."""
+        if self.clip is None:
+            return request
+        steps = self.clip.edit.count_steps(request.num_inference_steps)
+        return request.model_copy(update={"num_inference_steps": steps})
+
     def within(self, request: VideoRequest) -> "Conditions":
         """The same conditions, for `rendered_request(request)`."""
         return self if self.clip is None else replace(self, clip=self.clip.within(request.num_frames))
