@@ -96,11 +96,8 @@ class Conditions:
         return request if self.clip is None else self.clip.edit.rendered_request(request)
 
     def with_steps_run(self, request: VideoRequest) -> VideoRequest:
-        """The request with the number of steps that are run: a source may leave out the first ones."""
-        if self.clip is None:
-            return request
-        steps = self.clip.edit.count_steps(request.num_inference_steps)
-        return request.model_copy(update={"num_inference_steps": steps})
+        """The request with the number of steps that are run: with a source, the first ones may be left out."""
+        return request if self.clip is None else self.clip.edit.with_steps_run(request)
 
     def within(self, request: VideoRequest) -> "Conditions":
         """The same conditions, for `rendered_request(request)`."""

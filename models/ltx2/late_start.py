@@ -17,7 +17,7 @@ def start_arguments(
 ) -> dict[str, Any]:
     """The pipeline's arguments for a start from a source, in place of those of the whole schedule. None without one.
 
-    The shift moves each level by itself, and the end of the schedule is the same: so the last levels stay what they are.
+    The shift moves each level by itself, and the end of the schedule stays: so the last levels are those of the whole.
     """
     if edit is None or not edit.strength:
         return {}
@@ -31,9 +31,7 @@ def start_arguments(
 
 
 def _levels(profile: CheckpointProfile, num_steps: int) -> list[float]:
-    """The noise levels of the whole schedule, before the shift. As in the pipeline, those of a base model are equal
-    steps.
-    """
+    """The noise levels of the whole schedule, before the shift: those of a base model are equal steps."""
     return [float(each) for each in profile.sigmas or np.linspace(1.0, 1 / num_steps, num_steps)]
 
 

@@ -92,6 +92,10 @@ class Edit:
             return num_inference_steps
         return max(1, min(round((1 - self.strength) * num_inference_steps), num_inference_steps - 1))
 
+    def with_steps_run(self, request: VideoRequest) -> VideoRequest:
+        """The request with the number of steps that are run."""
+        return request.model_copy(update={"num_inference_steps": self.count_steps(request.num_inference_steps)})
+
     def rendered(self, num_frames: int) -> range:
         """The frames of a result of `num_frames` frames that the model renders, so that it sees the context."""
         if self.context is None:

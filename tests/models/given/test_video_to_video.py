@@ -1,8 +1,9 @@
-"""Promise: video-to-video starts from the source, at a step of the whole schedule, and from the more of it the stronger."""
+"""Promise: video-to-video starts from the source, at a step of the whole schedule that its strength says."""
 
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,10 +15,20 @@ from models.ltx2.model import Ltx2Model
 from models.optimizations.selection import ALWAYS_FASTER
 from models.progress import Progress, Stage
 from models.request.edits import Edit, V2vMode, video_to_video
+from models.waveform import Waveform
 from tests.models.conftest import ignore, small
 from tests.models.families import FamilyCase
 from tests.models.given.conftest import ROUNDING, adjusted, by_conditioned_pipeline, calls_of, latents_of
-from tests.models.given.test_clip import SOURCE_FRAMES, audio, encoded_audio, encoded_clip, fields, planes, source
+from tests.models.given.test_clip import (
+    RATE_HZ,
+    SOURCE_FRAMES,
+    audio,
+    encoded_audio,
+    encoded_clip,
+    fields,
+    planes,
+    source,
+)
 from tests.models.optimizations.conftest import distance
 from tests.models.reference import load
 
@@ -106,8 +117,9 @@ def test_the_audio_of_the_source_can_stay(model: Ltx2Model, strength: float) -> 
 
 def test_a_source_without_audio_counts_as_silent(model: Ltx2Model) -> None:
     assert model.render(small(**fields()), change(0.5, V2vMode.VIDEO, silent=True), ignore).audio is None
-    silence = ClipCondition(planes(), audio().placed(5, audio().samples.shape[1] / 16_000), video_to_video(33, 0.5, BOTH))
-    expected = latents_of(model, Conditions(clip=silence), **fields())
+    silence = Waveform(np.zeros_like(audio().samples), RATE_HZ)
+    silent = ClipCondition(planes(), silence, video_to_video(SOURCE_FRAMES, 0.5, BOTH))
+    expected = latents_of(model, Conditions(clip=silent), **fields())
     assert distance(latents_of(model, change(0.5, silent=True), **fields()), expected) <= ROUNDING
 
 
