@@ -21,8 +21,7 @@ SHOWN_STEPS = 50
 @dataclass(frozen=True)
 class Plan:
     """What all stages share: the folder of the run, its seed, its device ("cpu" or "cuda"), and
-    whether the transformer is compiled.
-    """
+    whether the transformer is compiled."""
 
     folder: Path
     seed: int
