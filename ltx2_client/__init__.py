@@ -9,7 +9,7 @@ with Client("http://localhost:8004") as client:
 from ltx2_client.async_client import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
-from ltx2_client.media import AudioOptions, ExtendOptions, RetakeOptions
+from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, RetakeOptions
 from ltx2_client.operations import Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
@@ -18,6 +18,7 @@ __all__ = [
     "AsyncClient",
     "AudioOptions",
     "Cancellation",
+    "ChangeOptions",
     "Client",
     "ClientError",
     "DownloadFailed",

@@ -10,7 +10,7 @@ import httpx
 
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
-from ltx2_client.media import AudioOptions, ExtendOptions, GivenMedia, Media, RetakeOptions, submit_media
+from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, GivenMedia, Media, RetakeOptions, submit_media
 from ltx2_client.operations import Image, Images, Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
@@ -114,6 +114,18 @@ class AsyncClient:
         """Make `video`, or the video of a `source_task`, longer, and save the whole as `target`."""
         return await self._make(prompt, GivenMedia("extend", video), options, target, on_progress)
 
+    async def video_to_video(
+        self,
+        prompt: str,
+        target: str | Path,
+        video: Media | None = None,
+        *,
+        on_progress: operations.OnProgress | None = None,
+        **options: Unpack[ChangeOptions],
+    ) -> Task:
+        """Make all of `video`, or of a `source_task`, anew, from as much of it as you say, and save it as `target`."""
+        return await self._make(prompt, GivenMedia("v2v", video), options, target, on_progress)
+
     async def submit_audio_to_video(
         self,
         prompt: str,
@@ -138,6 +150,12 @@ class AsyncClient:
     ) -> Submitted:
         """Submit what `extend` makes. `key` is as in `submit`."""
         return await self._submit_media(prompt, GivenMedia("extend", video), options, key)
+
+    async def submit_video_to_video(
+        self, prompt: str, video: Media | None = None, *, key: str | None = None, **options: Unpack[ChangeOptions]
+    ) -> Submitted:
+        """Submit what `video_to_video` makes. `key` is as in `submit`."""
+        return await self._submit_media(prompt, GivenMedia("v2v", video), options, key)
 
     async def estimate(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from ltx2_client.media import AudioOptions, ExtendOptions, RetakeOptions
+from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, RetakeOptions
 from ltx2_client.operations import File, Keyframe, Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
@@ -53,13 +53,23 @@ MEDIA_HELP = {
         "mode": "where the new part is (default: end)",
         "context": "seconds of the source that the model sees (default: as many as fit)",
     },
+    "v2v": {
+        **SOURCE,
+        "video_strength": "how much of the video stays, from 0 (nothing) to 1 (all)",
+        "mode": "what is made anew (default: replace_video, the audio stays)",
+    },
 }
 """What is said of the options of each command, where it is not that of `HELP`."""
 OF_THE_VIDEO = ("height", "width", "num_frames", "length", "frame_rate", "fit", "image_strength", "end_image_strength")
 """Options that follow from a given video."""
-LEFT_OUT = {"a2v": ("num_frames", "length", "source_task"), "retake": OF_THE_VIDEO, "extend": OF_THE_VIDEO}
+LEFT_OUT = {
+    "a2v": ("num_frames", "length", "source_task"),
+    "retake": OF_THE_VIDEO,
+    "extend": OF_THE_VIDEO,
+    "v2v": OF_THE_VIDEO,
+}
 """Options that a command does not have."""
-Kind = TypeVar("Kind", Options, AudioOptions, RetakeOptions, ExtendOptions)
+Kind = TypeVar("Kind", Options, AudioOptions, RetakeOptions, ExtendOptions, ChangeOptions)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     _add_a2v(command("a2v", "Make a video that follows an audio file, and save it."))
     _add_edit(command("retake", "Make a part of a video anew, and save the whole."), "retake", RetakeOptions)
     _add_edit(command("extend", "Make a video longer, and save the whole."), "extend", ExtendOptions)
+    _add_edit(command("v2v", "Make a whole video anew from another prompt, and save it."), "v2v", ChangeOptions)
     tasks = command("tasks", "List tasks, newest first.")
     tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")

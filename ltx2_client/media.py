@@ -1,4 +1,4 @@
-"""Tasks that are made from an audio or a video: audio to video, retake and extend."""
+"""Tasks that are made from an audio or a video: audio to video, retake, extend and video to video."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -41,11 +41,18 @@ class ExtendOptions(Options, total=False):
     context: float
 
 
+class ChangeOptions(Options, total=False):
+    """The parameters of video to video. `video_strength` says how much stays: 0 is nothing, 1 is all."""
+
+    video_strength: float
+    mode: Literal["replace_video", "replace_audio_and_video"]
+
+
 @dataclass(frozen=True)
 class GivenMedia:
     """What a video is made from: a file for the field `name`, or a task that the options name as `source_task`."""
 
-    use: Literal["a2v", "retake", "extend"]
+    use: Literal["a2v", "retake", "extend", "v2v"]
     file: Media | None
     images: Images = NO_IMAGES
 

@@ -95,6 +95,10 @@ class Conditions:
         request = request.model_copy(update={"length": DurationMode.EXACT})
         return request if self.clip is None else self.clip.edit.rendered_request(request)
 
+    def with_steps_run(self, request: VideoRequest) -> VideoRequest:
+        """The request with the number of steps that are run: with a source, the first ones may be left out."""
+        return request if self.clip is None else self.clip.edit.with_steps_run(request)
+
     def within(self, request: VideoRequest) -> "Conditions":
         """The same conditions, for `rendered_request(request)`."""
         return self if self.clip is None else replace(self, clip=self.clip.within(request.num_frames))

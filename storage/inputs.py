@@ -106,8 +106,14 @@ def _facts(inputs: TaskInputs) -> Mapping[str, Any]:
     if inputs.audio is not None:
         facts[AUDIO] = {"strength": inputs.audio.strength}
     if inputs.source is not None:
-        facts[SOURCE] = {"edit": asdict(inputs.source.edit)}
+        facts[SOURCE] = {"edit": _edit_facts(inputs.source.edit)}
     return facts
+
+
+def _edit_facts(edit: Edit) -> dict[str, Any]:
+    """The fields of an edit. Those that an earlier version lacks are left out where they change nothing."""
+    facts = asdict(edit)
+    return facts if edit.strength else {name: value for name, value in facts.items() if name != "strength"}
 
 
 def _parts(inputs: TaskInputs) -> Iterator[tuple[str, bytes]]:

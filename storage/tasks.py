@@ -86,6 +86,7 @@ class NewTask:
     owner: str = ANONYMOUS
     adjustments: tuple[Adjustment, ...] = ()
     context: RequestContext = RequestContext()
+    source_task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class Task:
     - `rendering_at` is when the model was ready and denoising began. It is later than `started_at` when the model had
       to be downloaded, loaded or woken.
     - `decoding_at` is when the last denoising step was done.
+    - `source_task` is the id of the task whose video this one was made from. That task may be gone.
     """
 
     id: str
@@ -145,6 +147,7 @@ class Task:
     context: RequestContext = RequestContext()
     rendering_at: float | None = None
     decoding_at: float | None = None
+    source_task: str | None = None
 
     @property
     def rendered_request(self) -> VideoRequest:

@@ -147,7 +147,7 @@ class Generator:
         conditions = load_conditions(task, self._outputs)
         model = self._model_manager.get_or_load(progress_dispatcher)
         started = time.monotonic()
-        task = apply_adjustments(task, model, self._tasks)
+        task = apply_adjustments(task, model, self._tasks, conditions)
         progress_dispatcher.reporter.update_task(task)
         check_memory(task, model, self._settings.limits, conditions)
         if Optimization.COMPILE in model.optimizations:

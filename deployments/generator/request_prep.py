@@ -12,7 +12,8 @@ from models.conditions import NO_CONDITIONS, AudioCondition, ClipCondition, Cond
 from models.errors import RenderFailed, StoreUnavailable
 from models.memory.estimate import check_fits, check_tiny_fits
 from models.memory.host import free_host_bytes
-from models.request.adjustments import chosen_duration, made_at_submit
+from models.request.adjustments import apply_adjustments as request_with
+from models.request.adjustments import chosen_duration, left_out_steps, made_at_submit
 from models.request.request import RequestLimits, VideoRequest
 from storage.inputs import InputSource, unpack_inputs
 from storage.outputs.store import OutputStore
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ray.serve")
 
 
-def apply_adjustments(task: Task, model: "Ltx2Model", tasks: WorkerQueries) -> Task:
-    """Record which fields of the request the model replaces. Returns the task with these adjustments."""
+def apply_adjustments(
+    task: Task, model: "Ltx2Model", tasks: WorkerQueries, conditions: Conditions = NO_CONDITIONS
+) -> Task:
+    """Record which fields of the request the model replaces. Returns the task with these adjustments.
+
+    A source may leave out the first steps. What counts is then the number of steps that are run.
+    """
     found = model.find_adjustments(task.request)
+    edit = None if conditions.clip is None else conditions.clip.edit
+    found = (*found, *left_out_steps(request_with(task.request, found), edit))
     adjustments = (*made_at_submit(task.adjustments), *found)
     if adjustments == task.adjustments:
         return task

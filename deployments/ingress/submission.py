@@ -125,6 +125,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
         idempotency=_idempotency(submission, request),
         owner=submission.owner,
         context=submission.context,
+        source_task=None if submission.media is None else submission.media.task_id,
     )
 
 

@@ -5,7 +5,8 @@ Two of its methods are replaced. Its denoising loop is used as it is: for each t
 
 - The first frame has a latent frame of its own, so its tokens are replaced. An image at any other frame is appended as
   tokens with the coordinates of that frame. diffusers counts latent frames instead, and can name only every eighth.
-- Of a clip, those latents are given whose frames all lie outside the part that is made anew.
+- Of a clip, those latents are given whose frames all lie outside the part that is made anew. That part starts from
+  noise, or from the clip's latents with the noise of a later step.
 - A seed gives the noise of text-to-video and image-to-video. The noise of appended tokens has its own generator.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import LTX2ConditionPipeline
 from diffusers.utils.torch_utils import randn_tensor
@@ -102,11 +104,12 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         generator: Generator,
         dtype: torch.dtype,
         device: torch.device,
+        noise_scale: float,
         **_unused: Any,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """The noisy tokens, the strength of each, the clean tokens, and the coordinates of the appended ones.
 
-        The noise levels of all our schedules begin at 1, so `noise_scale` is not used.
+        `noise_scale` is the first noise level. It is 1, unless the tokens start from a clip.
         """
         shape = (
             batch_size,
@@ -120,11 +123,11 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         self._frames = num_frames, Fraction(frame_rate)
         self._given.report()
         given = [self._encode(each, noise, num_frames) for each in self._given.images]
-        source = self._encode_clip(noise, num_frames)
+        source, start = self._encode_clip(noise, num_frames)
         kept = _keep(
             given, source, torch.Generator("cpu").manual_seed((generator.initial_seed() + SEED_OFFSET) % SEEDS)
         )
-        self._levels.video_is_whole = self._given.clip is not None and not self._given.clip.edit.replaces_video
+        self._levels.video_is_whole = self._given.clip is not None and self._given.clip.edit.keeps_frames
         if isinstance(self.scheduler, AncestralEuler):
             self.scheduler.keep(kept)
         appended = [each for each in given if each.frame != FIRST]
@@ -133,7 +136,7 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             missing = (batch_size, kept.clean.shape[1] - noise.shape[1], noise.shape[2])
             more = randn_tensor(missing, generator=kept.generator, device=device, dtype=dtype)
             noise = torch.cat([noise, more], dim=1)
-        noisy = noise * (1 - kept.strength) + kept.clean * kept.strength
+        noisy = _mix(noise, kept, start, noise_scale)
         return noisy, kept.strength, kept.clean, torch.cat(coordinates, dim=2) if coordinates else None
 
     def prepare_audio_latents(
@@ -146,32 +149,48 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         generator: Generator,
         dtype: torch.dtype,
         device: torch.device,
+        noise_scale: float,
         **_unused: Any,
     ) -> Tensor:
-        """The noise of the audio, drawn as text-to-video draws it, and in it the tokens that are given."""
+        """The noise of the audio, drawn as text-to-video draws it, and in it the tokens that are given.
+
+        For `noise_scale` see `prepare_latents`.
+        """
         bins = num_mel_bins // self.audio_vae_mel_compression_ratio
         shape = (batch_size, num_channels_latents, audio_latent_length, bins)
         noise: Tensor = self._pack_audio_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
-        kept = self._keep_audio(noise, generator)
+        kept, start = self._keep_audio(noise, generator), self._audio_start(noise)
         if kept is None:
-            return noise
+            return noise if start is None else noise * noise_scale + start * (1 - noise_scale)
         self.audio_scheduler = KeepingScheduler(copy.deepcopy(self.scheduler), kept)
         self._levels.keep_audio(kept.strength[..., 0])
-        return noise * (1 - kept.strength) + kept.clean * kept.strength
+        return _mix(noise, kept, start, noise_scale)
 
     def _keep_audio(self, noise: Tensor, generator: Generator) -> KeptTokens | None:
         """The strength and the latents of each token of the audio. None if none is given."""
         strength, clip = torch.zeros_like(noise[..., :1]), self._given.clip
-        num_frames, frame_rate = self._frames
-        if clip is not None and clip.audio is not None:
-            strength[:, given_audio_latents(clip.edit, noise.shape[1], num_frames)] = 1
-            waveform = clip.audio.placed(clip.edit.source_at / frame_rate, num_frames / frame_rate)
+        if clip is not None and (clip.audio is not None or clip.edit.strength == 1):
+            strength[:, given_audio_latents(clip.edit, noise.shape[1], self._frames[0])] = 1
+            waveform = self._source_audio(clip)
         elif self._given.audio is not None and self._given.audio.strength > 0:
             strength[:] = self._given.audio.strength
             waveform = self._given.audio.waveform
         if not strength.any():
             return None
         return KeptTokens(strength, self._audio_tokens(waveform, noise), noise.shape[1], generator)
+
+    def _audio_start(self, noise: Tensor) -> Tensor | None:
+        """The tokens that audio starts from, if it starts from that of a clip: silence if the clip has none."""
+        clip = self._given.clip
+        if clip is None or not clip.edit.starts_from_source or (clip.edit.keeps_audio and clip.audio is not None):
+            return None
+        return self._audio_tokens(self._source_audio(clip), noise)
+
+    def _source_audio(self, clip: ClipCondition) -> Waveform:
+        """The audio of a clip in the time of this render. A clip without audio is silent."""
+        num_frames, frame_rate = self._frames
+        silence = Waveform(np.zeros((1, 1), np.float32), self.audio_sampling_rate)
+        return (clip.audio or silence).placed(clip.edit.source_at / frame_rate, num_frames / frame_rate)
 
     def _audio_tokens(self, waveform: Waveform, noise: Tensor) -> Tensor:
         """The clean tokens of audio, as many as there are of `noise`."""
@@ -180,14 +199,20 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         tokens: Tensor = self._normalize_audio_latents(self._pack_audio_latents(latents), *statistics)
         return tokens
 
-    def _encode_clip(self, noise: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
-        """The strength of each of the video's own tokens, and the latents of those that a clip gives."""
+    def _encode_clip(self, noise: Tensor, num_frames: int) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        """The strength of each of the video's own tokens, with the latents of those that a clip gives.
+
+        The second value are the tokens that the others start from, if they do not start from noise alone.
+        """
         strength, clip = torch.zeros_like(noise[..., :1]), self._given.clip
         if clip is None:
-            return strength, torch.zeros_like(noise)
+            return (strength, torch.zeros_like(noise)), None
         kept = given_latent_frames(clip.edit, num_frames)
         strength.view(len(noise), len(kept), -1)[:, kept] = 1
-        return strength, self._clip_tokens(clip, num_frames, noise) * strength if any(kept) else torch.zeros_like(noise)
+        if not any(kept) and not clip.edit.starts_from_source:
+            return (strength, torch.zeros_like(noise)), None
+        source = self._clip_tokens(clip, num_frames, noise)
+        return (strength, source * strength), source if clip.edit.starts_from_source else None
 
     def _clip_tokens(self, clip: ClipCondition, num_frames: int, noise: Tensor) -> Tensor:
         """The clean tokens of a clip, in the render of `num_frames` frames."""
@@ -216,6 +241,18 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             device=device,
         )
         return coordinates
+
+
+def _mix(noise: Tensor, kept: KeptTokens, start: Tensor | None, noise_scale: float) -> Tensor:
+    """The noisy tokens: given ones with as much noise as their strength leaves, all others at the first level.
+
+    `start` are the tokens that the others start from. Without them, the first level is 1.
+    """
+    if start is None:
+        return noise * (1 - kept.strength) + kept.clean * kept.strength
+    start = torch.cat([start, kept.clean[:, start.shape[1] :]], dim=1)
+    level = (1 - kept.strength) * noise_scale
+    return noise * level + torch.where(kept.strength > 0, kept.clean, start) * (1 - level)
 
 
 def _keep(given: Sequence[_Tokens], own: tuple[Tensor, Tensor], generator: Generator) -> KeptTokens:

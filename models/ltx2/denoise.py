@@ -60,8 +60,8 @@ def denoise(
 ) -> Latents:
     """Run `pipe` (one of the three pipelines) up to its latents. Raises RenderFailed for NaN values.
 
-    `inputs` are the pipeline's text arguments (see models/ltx2/prompt_cache.py), and those of the images, if there
-    are any.
+    `inputs` are the pipeline's text arguments (see models/ltx2/prompt_cache.py), and those of what is given. These may
+    replace arguments of the request (see models/ltx2/late_start.py).
     """
     from models.fixes.ancestral import seed_sampler
 
@@ -69,8 +69,7 @@ def denoise(
     seed_sampler(pipe, generator.initial_seed())
     with _first_call_reported(pipe.transformer, report):
         video, audio = pipe(
-            **inputs,
-            **_arguments(request, profile),
+            **{**_arguments(request, profile), **inputs},
             generator=generator,
             callback_on_step_end=_reporter(report),
             callback_on_step_end_tensor_inputs=[],

@@ -20,6 +20,7 @@ from models.conditions import Conditions
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
 from models.ltx2.denoise import Latents, condition_arguments, denoise, image_arguments, patch_denormalize_dtype
+from models.ltx2.late_start import start_arguments
 from models.ltx2.load import (
     check_device,
     choose_optimizations,
@@ -212,7 +213,7 @@ class Ltx2Model:
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
-            self._fast.applied(request, conditions.tokens) as left_out,
+            self._fast.applied(conditions.with_steps_run(request), conditions.tokens) as left_out,
         ):
             self.fast_summary = left_out
             latents = denoise(pipe, self.profile, request, {**text, **given}, report)
@@ -228,7 +229,9 @@ class Ltx2Model:
         if (first := conditions.first_image_alone) is not None:
             pipe = self._image_to_video
             return pipe, image_arguments(first, request.width, request.height, pipe.text_encoder)
-        return self._conditioned, condition_arguments(conditions, request, self._conditioned.text_encoder, report)
+        pipe, edit = self._conditioned, None if conditions.clip is None else conditions.clip.edit
+        given = condition_arguments(conditions, request, pipe.text_encoder, report)
+        return pipe, {**given, **start_arguments(pipe.scheduler, self.profile, request, edit)}
 
     def _encoding(self, text: Mapping[str, Any], request: VideoRequest) -> contextlib.AbstractContextManager[None]:
         """Make a streamed text encoder read both texts in one pass, if both are new."""

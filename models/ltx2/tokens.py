@@ -12,7 +12,7 @@ def given_latent_frames(edit: Edit, num_frames: int) -> list[bool]:
     The first latent frame holds one frame, each later one eight. One that holds a frame of the window is made anew.
     """
     count = (num_frames - 1) // FRAMES_PER_LATENT + 1
-    if not edit.replaces_video:
+    if edit.keeps_frames:
         return [True] * count
     first, last = latent_of(edit.start_frame), latent_of(edit.end_frame - 1)
     return [not first <= latent <= last for latent in range(count)]
@@ -25,7 +25,7 @@ def latent_of(frame: int) -> int:
 
 def given_audio_latents(edit: Edit, num_latents: int, num_frames: int) -> list[bool]:
     """For each latent of the audio of `num_frames` frames, whether it is given: none that overlaps the window."""
-    if not edit.replaces_audio:
+    if edit.keeps_audio:
         return [True] * num_latents
     first = math.floor(edit.start_frame * num_latents / num_frames)
     to_the_end = edit.end_frame > num_frames - FRAMES_PER_LATENT  # what is rendered after the result's end counts too

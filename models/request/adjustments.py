@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.checkpoint.profile import CheckpointProfile
+from models.request.edits import Edit
 from models.request.enums import CHOICES, DurationMode, Quality
 from models.request.request import VideoRequest
 
@@ -20,6 +21,7 @@ ENHANCED = "a language model rewrote it, as enhance_prompt asks"
 FROM_AUDIO = "the length follows from the audio"
 FROM_VIDEO = "the result has the size, the rate and the length of the video"
 WITHIN_BOUNDS = "the nearest that the model can render within the limits"
+STEPS_RUN = "it starts from a video, and leaves out the first steps"
 HDR_TO_SDR = "the model renders standard dynamic range, and colors may look paler"
 AT_SUBMIT = (ENHANCED, FROM_AUDIO, FROM_VIDEO, WITHIN_BOUNDS, HDR_TO_SDR)
 """Reasons for what the request of a task has already."""
@@ -86,6 +88,14 @@ def chosen_duration(request: VideoRequest, num_frames: int) -> tuple[Adjustment,
     if request.length is DurationMode.EXACT or request.num_frames == num_frames:
         return ()
     return (Adjustment("num_frames", None, num_frames, CHOSEN),)
+
+
+def left_out_steps(request: VideoRequest, edit: Edit | None) -> tuple[Adjustment, ...]:
+    """The steps that are run, for a video that starts from a source. `request` has its adjustments applied."""
+    used = request if edit is None else edit.with_steps_run(request)
+    if used.num_inference_steps == request.num_inference_steps:
+        return ()
+    return (Adjustment("num_inference_steps", None, used.num_inference_steps, STEPS_RUN),)
 
 
 def truncation(field: str, tokens: int, most: int) -> Adjustment:

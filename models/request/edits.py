@@ -1,4 +1,4 @@
-"""Which part of a given video is made anew: by a retake within it, or by an extend at one of its ends.
+"""Which part of a given video is made anew: by a retake, by an extend, or all of it by video-to-video.
 
 Frames are those of the result: what the client gets. Does not import torch.
 """
@@ -15,6 +15,11 @@ FEATHER_S = Fraction(1, 2)
 """How much of the source an extend makes anew at the seam, so that the motion goes on. Source: LTX-Desktop."""
 START_TIME, DURATION, CONTEXT, MODE = "start_time", "duration", "context", "mode"
 """The fields of a retake and of an extend."""
+VIDEO_STRENGTH = "video_strength"
+"""The field of video-to-video."""
+DEFAULT_STRENGTH = 0.6
+"""How much of a video stays by default. A distilled model then runs 3 of its 8 steps, from the noise level at which
+Lightricks' pipelines start their second stage."""
 
 
 class RetakeMode(StrEnum):
@@ -26,6 +31,15 @@ class RetakeMode(StrEnum):
     """The frames. The audio of the source stays, and the new frames follow it."""
     AUDIO = "replace_audio"
     """The audio. The frames of the source stay, and the new audio follows them."""
+
+
+class V2vMode(StrEnum):
+    """What video-to-video makes anew."""
+
+    VIDEO = "replace_video"
+    """The frames. The audio of the source stays, and the new frames follow it."""
+    AUDIO_AND_VIDEO = "replace_audio_and_video"
+    """Frames and audio, both from those of the source."""
 
 
 class ExtendMode(StrEnum):
@@ -43,6 +57,7 @@ class Edit:
 
     `source_at` is the frame of the result at which the source begins. `context` bounds how many of the source's frames
     the model sees on each side of the window; with None it sees them all. What it does not see is not rendered.
+    `strength` is how much of the source stays in what is made anew, from 0 (nothing) to 1 (all).
     """
 
     start_frame: int
@@ -51,6 +66,35 @@ class Edit:
     replaces_audio: bool = True
     source_at: int = 0
     context: int | None = None
+    strength: float = 0.0
+
+    @property
+    def starts_from_source(self) -> bool:
+        """Whether what is made anew starts from the source's latents, and not from noise alone."""
+        return 0 < self.strength < 1
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether all latents of the frames are given."""
+        return not self.replaces_video or self.strength == 1
+
+    @property
+    def keeps_audio(self) -> bool:
+        """Whether all latents of the audio are given."""
+        return not self.replaces_audio or self.strength == 1
+
+    def count_steps(self, num_inference_steps: int) -> int:
+        """How many of the steps are run, the last ones: the fewer, the more of the source stays. At least one.
+
+        If any of the source stays, at least the first step is left out: it starts from noise alone.
+        """
+        if self.strength == 0:
+            return num_inference_steps
+        return max(1, min(round((1 - self.strength) * num_inference_steps), num_inference_steps - 1))
+
+    def with_steps_run(self, request: VideoRequest) -> VideoRequest:
+        """The request with the number of steps that are run."""
+        return request.model_copy(update={"num_inference_steps": self.count_steps(request.num_inference_steps)})
 
     def rendered(self, num_frames: int) -> range:
         """The frames of a result of `num_frames` frames that the model renders, so that it sees the context."""
@@ -99,6 +143,11 @@ def retake(  # the fields of the request
         replaces_audio=mode is not RetakeMode.VIDEO,
         context=_context(context_s, frame_rate),
     )
+
+
+def video_to_video(num_frames: int, strength: float = DEFAULT_STRENGTH, mode: V2vMode = V2vMode.VIDEO) -> Edit:
+    """Make all of a source anew, with as much of it as `strength` says: 0 keeps nothing, 1 keeps it as it is."""
+    return Edit(0, num_frames, replaces_audio=mode is V2vMode.AUDIO_AND_VIDEO, strength=strength)
 
 
 def extend(

@@ -41,6 +41,7 @@ tasks = Table(
     ),  # the parameters that the client set; the model's defaults apply to the others
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
+    Column("source_task", String(64)),
     Column("request_id", String(128)),
     Column("traceparent", String(64)),
     Column("claim_token", Integer, nullable=False),

@@ -1,11 +1,20 @@
-"""The client's audio to video, retake and extend, against a real server."""
+"""The client's audio to video, retake, extend and video to video, against a real server."""
 
 import asyncio
 
 import httpx
 import pytest
 
-from ltx2_client import ApiError, AsyncClient, AudioOptions, ExtendOptions, Options, RetakeOptions, UsageError
+from ltx2_client import (
+    ApiError,
+    AsyncClient,
+    AudioOptions,
+    ChangeOptions,
+    ExtendOptions,
+    Options,
+    RetakeOptions,
+    UsageError,
+)
 from ltx2_client.cli import main
 from ltx2_client.cli_args import options, parser
 from ltx2_client.core import RetryPolicy
@@ -62,10 +71,17 @@ def test_a_retake_and_an_extend_send_the_video_and_its_window(client, held, clip
     assert inputs_of(held, task_id).source.edit == Edit(0, 37, source_at=25)
 
 
+def test_video_to_video_sends_the_video_and_its_strength(client, held, clip, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    change = ChangeOptions(video_strength=0.25, mode="replace_audio_and_video")
+    task_id = client.submit_video_to_video(PROMPT, tmp_path / "clip.mp4", **change).task_id
+    assert inputs_of(held, task_id).source.edit == Edit(0, 50, strength=0.25)
+
+
 def test_a_task_is_a_source_in_place_of_a_file(client, server, clip, tmp_path):
     done = client.generate(PROMPT, tmp_path / "one.mp4", num_inference_steps=2)
     replace_video(server, done, clip)
-    for make, fields in ((client.retake, {}), (client.extend, {"duration": 1})):
+    for make, fields in ((client.retake, {}), (client.extend, {"duration": 1}), (client.video_to_video, {})):
         task = make(PROMPT, tmp_path / "two.mp4", source_task=done.task_id, num_inference_steps=2, **fields)
         assert (task.status, (tmp_path / "two.mp4").read_bytes()) == ("completed", VIDEO)
     server.may_finish.clear()
@@ -83,15 +99,16 @@ def test_a_retry_sends_the_whole_file_again(client, held, clip, tmp_path):
 def test_the_async_client_does_the_same(server, clip, tmp_path):
     (tmp_path / "clip.mp4").write_bytes(clip)
 
-    async def all_three():
+    async def all_four():
         async with AsyncClient(server.url, poll_interval_s=0.05) as client:
             few = {"num_inference_steps": 2}
             await client.audio_to_video(PROMPT, tmp_path / "a.mp4", audio_file(1.0), **few)
             await client.retake(PROMPT, tmp_path / "b.mp4", tmp_path / "clip.mp4", **few)
             await client.extend(PROMPT, tmp_path / "c.mp4", tmp_path / "clip.mp4", duration=1, **few)
+            await client.video_to_video(PROMPT, tmp_path / "d.mp4", tmp_path / "clip.mp4", **few)
 
-    asyncio.run(all_three())
-    assert [(tmp_path / f"{name}.mp4").read_bytes() for name in "abc"] == [VIDEO] * 3
+    asyncio.run(all_four())
+    assert [(tmp_path / f"{name}.mp4").read_bytes() for name in "abcd"] == [VIDEO] * 4
 
 
 def test_a_wrong_file_and_a_wrong_field_are_told_by_name(client, tmp_path):
@@ -131,6 +148,9 @@ def test_the_command_line_has_the_fields_of_each_use():
     assert asked == {"source_task": "f00", "start_time": 0.5, "duration": 2.0, "mode": "replace_audio"}
     given = ("--video", "a.mp4", "--duration", "2", "--mode", "start", "--context", "3")
     assert parse("extend", PROMPT, *given, kind=ExtendOptions) == {"duration": 2.0, "mode": "start", "context": 3.0}
+    change = ("--source-task", "f00", "--video-strength", "0.3", "--mode", "replace_video")
+    asked = parse("v2v", PROMPT, *change, kind=ChangeOptions)
+    assert asked == {"source_task": "f00", "video_strength": 0.3, "mode": "replace_video"}
     assert parse("generate", PROMPT, "--source-task", "f00", kind=Options) == {"source_task": "f00"}
 
 
@@ -143,5 +163,6 @@ def test_the_commands_save_the_video(server, clip, tmp_path, monkeypatch, capsys
     assert main(["a2v", PROMPT, "--audio", "voice.wav", *few, "a.mp4"]) == 0, capsys.readouterr().err
     assert main(["retake", PROMPT, "--video", "clip.mp4", "--mode", "replace_audio", *few, "b.mp4"]) == 0
     assert main(["extend", PROMPT, "--video", "clip.mp4", "--duration", "1", *few, "c.mp4"]) == 0
-    assert [(tmp_path / f"{name}.mp4").read_bytes() for name in "abc"] == [VIDEO] * 3
-    assert len(server.seen) == 3
+    assert main(["v2v", PROMPT, "--video", "clip.mp4", "--video-strength", "0.5", *few, "d.mp4"]) == 0
+    assert [(tmp_path / f"{name}.mp4").read_bytes() for name in "abcd"] == [VIDEO] * 4
+    assert len(server.seen) == 4

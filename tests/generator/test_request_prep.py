@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.generator.request_prep import check_memory, load_conditions
-from models.conditions import NO_CONDITIONS, Conditions, GivenTokens, ImageCondition
+from deployments.generator.request_prep import apply_adjustments, check_memory, load_conditions
+from models.conditions import NO_CONDITIONS, ClipCondition, Conditions, GivenTokens, ImageCondition
 from models.errors import DoesNotFit, RenderFailed, StoreUnavailable
 from models.memory.estimate import estimate_peak
+from models.request.adjustments import FIXED_STEPS, FROM_VIDEO, Adjustment
+from models.request.edits import Edit, video_to_video
 from models.request.places import LAST, Place
-from models.request.request import RequestLimits
+from models.request.request import RequestLimits, VideoRequest
 from storage.inputs import InputImage, TaskInputs, pack_inputs
 from storage.outputs.local import LocalOutputStore
+from storage.tasks import Task
 from tests.tasks import WAITING
 
 KEY = "inputs/x"
@@ -78,3 +82,35 @@ def test_images_that_do_not_fit_beside_the_model_are_refused_before_the_render()
     check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), Conditions((first,)))
     with pytest.raises(DoesNotFit):
         check_memory(FROM_IMAGE, SmallGpu(), RequestLimits(), Conditions((first, last)))
+
+
+class Distilled:
+    """A model with eight steps."""
+
+    def find_adjustments(self, request: VideoRequest) -> tuple[Adjustment, ...]:
+        return (Adjustment("num_inference_steps", request.num_inference_steps, 8, FIXED_STEPS),)
+
+
+class Recorder:
+    """Keeps the adjustments of a task."""
+
+    def __init__(self) -> None:
+        self.recorded: tuple[Adjustment, ...] = ()
+
+    def record_adjustments(self, _task: Task, adjustments: tuple[Adjustment, ...]) -> bool:
+        self.recorded = adjustments
+        return True
+
+
+@pytest.mark.parametrize(("edit", "steps"), [(video_to_video(25, 0.5), 4), (video_to_video(25, 1), 1), (Edit(0, 9), 8)])
+def test_of_a_task_from_a_source_the_steps_that_are_run_count(edit: Edit, steps: int) -> None:
+    """Also after it was requeued: what an earlier run recorded is found anew."""
+    clip = ClipCondition(np.zeros((25, 96, 64), np.uint8), None, edit)
+    tasks, told = Recorder(), Adjustment("width", 768, 64, FROM_VIDEO)
+    task = replace(WAITING, adjustments=(told,))
+    for _ in range(2):
+        task = apply_adjustments(task, Distilled(), tasks, Conditions(clip=clip))  # type: ignore[arg-type]
+        assert task.rendered_request.num_inference_steps == steps
+        assert task.request == WAITING.request
+        assert (task.adjustments[0], len(task.adjustments)) == (told, 2 + (steps < 8))
+    assert tasks.recorded == task.adjustments

@@ -139,7 +139,6 @@ def test_what_is_not_supported_is_refused_once_with_the_reason(client, requests_
     """The packages repeat a 5xx, and show a 404 as a wrong address."""
     reference = {"id": "video_" + "0" * 32}
     calls = [
-        lambda: client.videos.remix("video_" + "0" * 32, prompt=PROMPT),
         lambda: client.post("/videos/edits", cast_to=object, body={"prompt": PROMPT, "video": reference}),
         lambda: client.post("/videos/extensions", cast_to=object, body={"prompt": PROMPT, "video": reference}),
         lambda: client.videos.edit(prompt=PROMPT, video=("a.mp4", b"0" * 300_000)),

@@ -19,6 +19,7 @@ VERBS = {
     "get",
     "list",
     "make",
+    "remix",
     "resend",
     "submit",
 }

@@ -113,7 +113,7 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
     """The same case with the ids of an existing task and file, and a real image."""
     if case.path_parameters:
         case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
-    if isinstance(case.body, dict) and case.path.endswith(("retake", "extend")):
+    if isinstance(case.body, dict) and case.path.endswith(("retake", "extend", "v2v")):
         case.body = {name: value for name, value in case.body.items() if name != "video"}
         case.body["source_task"] = names["task_id"]
     if isinstance(case.body, dict) and "audio" in case.body:
@@ -168,7 +168,11 @@ def test_what_docs_offers_to_send_is_taken_as_it_stands(working_box):
                 example["source_task"] = real_names(working_box)["task_id"]
             if "video_uri" in example:
                 example["video_uri"] = small_video_url()
-            answer = working_box.client.post(path, json=example)
+            if "{video_id}" in path:
+                example_path = path.format(video_id=real_names(working_box)["video_id"])
+            else:
+                example_path = path
+            answer = working_box.client.post(example_path, json=example)
             assert answer.status_code in (200, 202), (path, answer.text)
         if "multipart/form-data" in content:
             properties = content["multipart/form-data"]["schema"]["properties"]

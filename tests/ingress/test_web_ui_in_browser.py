@@ -845,6 +845,26 @@ def test_a_part_is_chosen_on_the_player_and_made_anew(visit, video):
     assert (source.edit.replaces_video, source.edit.replaces_audio) == (False, True)
 
 
+def test_a_finished_video_is_changed_by_another_prompt(visit, video):
+    here = visit(PHONE)
+    finish_one(here, video)
+    cards(here).get_by_role("button", name="Change it").click()
+    panel = here.page.get_by_role("form", name="Change the video")
+    panel.get_by_label("What the whole video shows now").fill("The same at night")
+    expect(panel.get_by_text("60 %")).to_be_visible()
+    panel.get_by_label("How much stays").fill("0.25")
+    expect(panel.get_by_text("25 %")).to_be_visible()
+    panel.get_by_role("combobox").select_option("Changes too")
+    assert here.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    panel.get_by_role("button", name="Make the change").click()
+    expect(cards(here)).to_have_count(2)
+    expect(cards(here).first).to_contain_text("a changed video")
+    task = here.box.claim()
+    source = inputs_of(here.box, task).source
+    assert source is not None
+    assert (task.request.prompt, source.edit.strength, source.edit.replaces_audio) == ("The same at night", 0.25, True)
+
+
 def test_an_edit_that_is_refused_is_told_in_its_panel(visit, video):
     here = visit()
     finish_one(here, video)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from models.errors import InvalidRequest
-from models.request.edits import Edit, ExtendMode, RetakeMode, extend, retake
+from models.request.edits import Edit, ExtendMode, RetakeMode, V2vMode, extend, retake, video_to_video
 from tests.models.conftest import small
 
 RATE = Fraction(24)
@@ -71,3 +71,24 @@ def test_an_extend_by_nothing_or_without_context_is_refused(
 ) -> None:
     with pytest.raises(InvalidRequest, match=f"^{field} must be "):
         extend(49, RATE, duration_s, context_s=context_s)
+
+
+def test_video_to_video_has_all_frames_in_its_window() -> None:
+    assert video_to_video(49, 0.3) == Edit(0, 49, replaces_audio=False, strength=0.3)
+    assert video_to_video(49, 0.3, V2vMode.AUDIO_AND_VIDEO) == Edit(0, 49, strength=0.3)
+
+
+@pytest.mark.parametrize("steps", [2, 8, 30])
+def test_the_more_of_a_source_stays_the_fewer_steps_are_run(steps: int) -> None:
+    counts = [video_to_video(49, hundredths / 100).count_steps(steps) for hundredths in range(101)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == steps
+    assert max(counts[1:]) == steps - 1
+    assert counts[-1] == 1
+    assert counts[50] == steps // 2
+    assert retake(49, RATE).count_steps(steps) == steps
+
+
+def test_a_strength_stays_when_the_edit_is_moved_into_its_render() -> None:
+    edit = Edit(20, 30, context=8, strength=0.5)
+    assert edit.within(edit.rendered(49)) == Edit(8, 18, source_at=-12, strength=0.5)

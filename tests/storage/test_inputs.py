@@ -1,11 +1,12 @@
 """The input file of a task: what goes in comes out, and a whole first image alone is the file itself."""
 
 import io
+import json
 import zipfile
 
 import pytest
 
-from models.request.edits import Edit
+from models.request.edits import Edit, video_to_video
 from models.request.places import LAST, Place
 from storage.inputs import InputAudio, InputImage, InputSource, TaskInputs, pack_inputs, unpack_inputs
 
@@ -29,11 +30,18 @@ def test_a_whole_first_image_alone_is_stored_as_it_always_was() -> None:
         TaskInputs(audio=InputAudio(FLAC, 1 / 3)),
         TaskInputs((InputImage(PNG),), audio=InputAudio(FLAC)),
         TaskInputs(source=InputSource(MATROSKA, EDIT)),
+        TaskInputs(source=InputSource(MATROSKA, video_to_video(49, 1 / 3))),
         TaskInputs((InputImage(PNG),), InputAudio(FLAC), InputSource(MATROSKA, EDIT)),
     ],
 )
 def test_all_others_come_back_as_they_were(inputs: TaskInputs) -> None:
     assert unpack_inputs(pack_inputs(inputs)) == inputs
+
+
+def test_an_earlier_version_reads_a_retake_and_fails_on_a_strength() -> None:
+    for edit, has in ((EDIT, False), (video_to_video(49, 0), False), (video_to_video(49, 0.5), True)):
+        with zipfile.ZipFile(io.BytesIO(pack_inputs(TaskInputs(source=InputSource(MATROSKA, edit))))) as archive:
+            assert ("strength" in json.loads(archive.read("inputs.json"))["source"]["edit"]) is has
 
 
 def test_an_earlier_version_finds_no_places_beside_what_it_does_not_know() -> None:

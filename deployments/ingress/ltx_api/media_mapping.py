@@ -92,6 +92,6 @@ def _properties(use: MediaUse) -> dict[str, Any]:
         case MediaUse.RETAKE:
             modes = {**text, "enum": [str(each) for each in RetakeMode]}
             return {START_TIME: seconds, DURATION: seconds, MODE: modes}
-        case MediaUse.EXTEND:
+        case _:  # extend; this API has no video to video
             modes = {**text, "enum": [str(each) for each in ExtendMode]}
             return {DURATION: seconds, MODE: modes, "context": seconds}

@@ -20,7 +20,7 @@ from deployments.ingress.ltx_api.mapping import (
     map_request,
 )
 from deployments.ingress.ltx_api.media import MediaCreation
-from deployments.ingress.ltx_api.media_mapping import ENDPOINT_OF, media_operation
+from deployments.ingress.ltx_api.media_mapping import ENDPOINT_OF, URIS, media_operation
 from deployments.ingress.ltx_api.schemas import (
     ENDPOINTS,
     EXAMPLE_ID,
@@ -63,7 +63,7 @@ def ltx_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     creation = Creation(context, models)
     _add_v1(router, creation, watcher)
     _add_v2(router, creation)
-    for use in MediaUse:
+    for use in URIS:
         _add_media(router, context, MediaCreation(context, models), watcher, use)
     _add_poll(router, context)
     _add_upload(router, context)

@@ -20,7 +20,7 @@ from deployments.ingress.request_body.given_media import (
 from models.errors import InvalidRequest
 from models.request import edits
 from models.request.adjustments import FROM_AUDIO, FROM_VIDEO, HDR_TO_SDR, WITHIN_BOUNDS, Adjustment
-from models.request.edits import Edit, ExtendMode, RetakeMode
+from models.request.edits import Edit, ExtendMode, RetakeMode, V2vMode
 from models.request.enums import DurationMode
 from models.request.json_words import NOTHING, Described
 from models.request.loose_values import is_blank, parse_number
@@ -34,7 +34,7 @@ LONGEST_AUDIO_S = 4 * 3600
 LEAST_CONTEXT_FRAMES = 3 * FRAMES_PER_LATENT
 """About a second of the source: with less, the model cannot go on with its motion."""
 RATE_TOLERANCE = 0.001
-Mode = TypeVar("Mode", RetakeMode, ExtendMode)
+Mode = TypeVar("Mode", RetakeMode, ExtendMode, V2vMode)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class MediaFields:
     strength: float = WHOLE
     retake_mode: RetakeMode = RetakeMode.AUDIO_AND_VIDEO
     extend_mode: ExtendMode = ExtendMode.END
+    v2v_mode: V2vMode = V2vMode.VIDEO
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,13 @@ def parse_media_fields(use: MediaUse, fields: Mapping[str, object], limits: Requ
                 context_s=_number(fields, edits.CONTEXT, 0, limits.max_edit_duration_s),
                 extend_mode=_mode(fields, ExtendMode, ExtendMode.END),
             )
+        case MediaUse.V2V:
+            strength = fields.get(edits.VIDEO_STRENGTH)
+            strength = edits.DEFAULT_STRENGTH if is_blank(strength) else strength
+            return MediaFields(
+                strength=parse_strength(edits.VIDEO_STRENGTH, strength),
+                v2v_mode=_mode(fields, V2vMode, V2vMode.VIDEO),
+            )
 
 
 def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limits: RequestLimits) -> ReadMedia:
@@ -96,16 +104,15 @@ def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limit
     if given.use is MediaUse.A2V:
         return _read_audio(given, fields, AudioJob(path, target, fields.start_s, fields.duration_s, 0), request, limits)
     added_s = (fields.duration_s or 0.0) if given.use is MediaUse.EXTEND else 0.0
-    facts = read_clip_in_child(ClipJob(path, target, _bounds(limits, added_s)))
+    most_s = limits.max_duration_s if given.use is MediaUse.V2V else limits.max_edit_duration_s
+    facts = read_clip_in_child(ClipJob(path, target, _bounds(limits, most_s, added_s)))
     request = request.model_copy(update=_shape_of(facts))
-    if given.use is MediaUse.RETAKE:
-        edit = edits.retake(
-            request.num_frames, request.exact_frame_rate, fields.start_s, fields.duration_s, mode=fields.retake_mode
-        )
-    else:
+    if given.use is MediaUse.EXTEND:
         mode, context_s = fields.extend_mode, fields.context_s
         edit, total = edits.extend(request.num_frames, request.exact_frame_rate, added_s, mode, context_s)
         request = request.model_copy(update={"num_frames": total})
+    else:
+        edit = _edit_within(given.use, fields, request, limits)
     if request.num_frames < limits.min_frames:
         given_frames = Described(f"a video of {facts.num_frames} frames")
         raise InvalidRequest(VIDEO, given_frames, f"a video with which the result has {limits.min_frames} frames")
@@ -121,9 +128,8 @@ def estimated_edit(
     fields, rate = parse_media_fields(use, sent, limits), request.exact_frame_rate
     if use is MediaUse.A2V:
         return None
-    if use is MediaUse.RETAKE:
-        edit = edits.retake(request.num_frames, rate, fields.start_s, fields.duration_s, mode=fields.retake_mode)
-        return _with_context_that_fits(edit, request, limits)
+    if use is not MediaUse.EXTEND:
+        return _with_context_that_fits(_edit_within(use, fields, request, limits), request, limits)
     added_s = fields.duration_s or 0.0
     source_frames = request.num_frames - round(added_s * rate)
     if source_frames < 1:
@@ -131,6 +137,18 @@ def estimated_edit(
         raise InvalidRequest(DURATION, added_s, f"at most {most_s} s, less than the result of num_frames")
     edit, _ = edits.extend(source_frames, rate, added_s, fields.extend_mode, fields.context_s)
     return _with_context_that_fits(edit, request, limits)
+
+
+def _edit_within(use: MediaUse, fields: MediaFields, request: VideoRequest, limits: RequestLimits) -> Edit:
+    """The edit of a result that is as long as its source. Raises InvalidRequest."""
+    if use is MediaUse.V2V:
+        most = count_most_frames(request.model_dump(), limits)
+        if request.num_frames > most:
+            allowed = f"a video of at most {most} frames at {request.width}x{request.height}"
+            raise InvalidRequest(VIDEO, Described(f"a video of {request.num_frames} frames"), allowed)
+        return edits.video_to_video(request.num_frames, fields.strength, fields.v2v_mode)
+    rate, mode = request.exact_frame_rate, fields.retake_mode
+    return edits.retake(request.num_frames, rate, fields.start_s, fields.duration_s, mode=mode)
 
 
 def _read_audio(
@@ -154,10 +172,10 @@ def _read_audio(
     return ReadMedia(request, tuple(adjusted), audio=InputAudio(job.target.read_bytes(), fields.strength))
 
 
-def _bounds(limits: RequestLimits, added_s: float) -> ClipBounds:
-    """The bounds of a source to which `added_s` seconds are added."""
+def _bounds(limits: RequestLimits, most_s: float, added_s: float) -> ClipBounds:
+    """The bounds of a source to which `added_s` seconds are added, for a result of at most `most_s` seconds."""
     return ClipBounds(
-        most_s=max(0.0, limits.max_edit_duration_s - added_s),
+        most_s=max(0.0, most_s - added_s),
         added_s=added_s,
         most_side_px=limits.max_side_px,
         most_total_pixels=limits.max_total_pixels,

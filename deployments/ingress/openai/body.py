@@ -5,13 +5,16 @@ from typing import Any
 from deployments.ingress.dimensions import SIZE
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.openai.mapping import EXACT_WORDS, EXTRA_BODY, EXTRA_PARAMS, IMAGE, ONE_VIDEO, RENAMED_EXTRA
+from deployments.ingress.request_body.given_media import OF_THE_VIDEO
 from deployments.ingress.request_body.image_fields import FILE, describe_images, with_places
+from deployments.ingress.request_body.media_fields import change_fields
 from deployments.ingress.request_body.openapi import form_body, json_body
 from models.request.json_schema import request_schema
-from models.request.places import OTHER_IMAGES
+from models.request.places import KEYFRAME_AT, OTHER_IMAGES, STRENGTH_OF
 from models.request.request import SIDE_MULTIPLE, RequestLimits
 
 EXAMPLE = {"prompt": "The camera slowly pushes in while the waves roll on.", "size": "1280x720", "seconds": "4"}
+REMIX_EXAMPLE = {"prompt": "The same waves at night, under the moon."}
 REFERENCE = "An image that becomes the first frame, as a data url (`data:image/jpeg;base64,...`) or an http(s) url."
 IMAGE_OBJECT = {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"]}
 JSON_IMAGE = {"anyOf": [{"type": "string"}, IMAGE_OBJECT]}
@@ -44,6 +47,16 @@ def create_body(names: ModelNames, limits: RequestLimits) -> dict[str, Any]:
     json_schema["properties"][IMAGE] = {**JSON_IMAGE, "description": REFERENCE}
     form = form_body(form_schema, IMAGE, "An image that becomes the first frame.", example=EXAMPLE)
     return {"required": True, "content": form | json_body(json_schema, EXAMPLE)}
+
+
+def remix_body(names: ModelNames, limits: RequestLimits) -> dict[str, Any]:
+    """The request body of a remix: the fields of a create that do not follow from the video, and those of a change."""
+    schema = create_body(names, limits)["content"]["application/json"]["schema"]
+    images = {IMAGE, *OTHER_IMAGES, KEYFRAME_AT, *STRENGTH_OF.values()}
+    left_out = {*OF_THE_VIDEO, "size", "seconds", "fps", *images}
+    kept = {name: each for name, each in schema["properties"].items() if name not in left_out}
+    content = json_body({**schema, "properties": kept | change_fields()}, REMIX_EXAMPLE)
+    return {"required": True, "content": content}
 
 
 def _further_properties(names: ModelNames, limits: RequestLimits) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def create_router(context: AppContext, models: ModelNames, watcher: TaskWatcher)
         return CreatedVideo(
             **video_of(task, kept_s).model_dump(),
             ignored=unknown_fields(given.translated.fields),
-            adjusted=_adjusted(given.translated, task),
+            adjusted=adjusted_by(given.translated, task),
         )
 
     @router.post(
@@ -112,10 +112,10 @@ async def _submit(context: AppContext, request: Request, given: CreateRequest) -
     try:
         return await submit_given(context, request, given.translated.fields, given.images)
     except DoesNotFit as error:
-        raise _in_client_words(error, given.translated) from None
+        raise in_client_words(error, given.translated) from None
 
 
-def _in_client_words(error: DoesNotFit, translated: Translated) -> DoesNotFit:
+def in_client_words(error: DoesNotFit, translated: Translated) -> DoesNotFit:
     """The same error with sizes and seconds, as the client sent them."""
     if error.field in translated.fields and error.field not in translated.names:
         return error
@@ -126,7 +126,7 @@ def _in_client_words(error: DoesNotFit, translated: Translated) -> DoesNotFit:
     return DoesNotFit(name, given, f"what fits into the GPU's memory: {ways}", error.nearest)
 
 
-def _adjusted(translated: Translated, task: Task) -> list[AdjustedField]:
+def adjusted_by(translated: Translated, task: Task) -> list[AdjustedField]:
     """What this API and the model changed, under the names that the client used."""
     by_model = [
         each.model_copy(update={"field": translated.names.get(each.field, each.field)})

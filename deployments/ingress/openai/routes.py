@@ -1,6 +1,5 @@
 """OpenAI's video API over the same tasks. Clients of vLLM-Omni and SGLang use this API too."""
 
-import re
 import time
 from typing import Annotated, Any, Literal
 
@@ -11,11 +10,12 @@ from deployments.ingress.errors import NotFound
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.openai.create import create_router
+from deployments.ingress.openai.finding import VIDEO_ID, find_video, no_video, task_id_of
 from deployments.ingress.openai.polling import POLL_HEADER, POLL_HEADERS, poll_after_ms
+from deployments.ingress.openai.remix import remix_router
 from deployments.ingress.openai.schemas import (
     ANSWER,
     EXAMPLE,
-    PREFIX,
     ModelList,
     ServedModel,
     Video,
@@ -33,9 +33,8 @@ from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.task_watcher import TaskWatcher
 from models.errors import InvalidRequest
 from storage.outputs.store import DerivedFile
-from storage.tasks import State, Task
+from storage.tasks import State
 
-VIDEO_ID = re.compile(PREFIX + "([0-9a-f]{32})")
 PAGE = {"object": "list", "data": [EXAMPLE], "first_id": EXAMPLE["id"], "last_id": EXAMPLE["id"], "has_more": False}
 DELETED = {"id": EXAMPLE["id"], "object": "video.deleted", "deleted": True}
 MODEL = {
@@ -52,6 +51,7 @@ def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     router = APIRouter(tags=["openai"])
     models = ModelNames(context.model, context.settings.ingress.model_aliases)
     router.include_router(create_router(context, models, watcher))
+    router.include_router(remix_router(context, models))
     router.include_router(unsupported_router(context))
     _add_reads(router, context)
     _add_content(router, context)
@@ -86,7 +86,7 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
     @context.read_threads.offload
     def get_video(video_id: str, request: Request, response: Response) -> Video:
         """Poll until `status` is `completed` or `failed`."""
-        task = _find(context, video_id, request_owner(request))
+        task = find_video(context, video_id, request_owner(request))
         if not task.is_finished:
             response.headers[POLL_HEADER] = str(poll_after_ms(context, task))
         return video_of(task, kept_s)
@@ -97,12 +97,12 @@ def _add_reads(router: APIRouter, context: AppContext) -> None:
     @context.delete_threads.offload
     def delete_video(video_id: str, request: Request) -> VideoDeleted:
         """Deletes the video with its files; cancels it first if it has not ended. Repeating the request is safe."""
-        task_id, owner = _task_id(video_id), request_owner(request)
+        task_id, owner = task_id_of(video_id), request_owner(request)
         removed = cancel_or_delete_task(context, task_id, owner)
         if removed is not None and removed.outcome == "canceled":
             removed = cancel_or_delete_task(context, task_id, owner)
         if removed is None:
-            raise _no_video(video_id)
+            raise no_video(video_id)
         return VideoDeleted(id=video_id)
 
 
@@ -123,7 +123,7 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
         ] = "video",
     ) -> Response:
         """With Range and ETag. A 404 while the video is not completed."""
-        task = await context.read_threads.run(_find, context, video_id, request_owner(request))
+        task = await context.read_threads.run(find_video, context, video_id, request_owner(request))
         if task.state != State.COMPLETED or task.output is None:
             raise NotFound(f"{video_id} has no content: its status is {video_status(task.state)}")
         if variant == "video":
@@ -152,13 +152,6 @@ def _add_models(router: APIRouter, models: ModelNames) -> None:
         return describe(model_id)
 
 
-def _find(context: AppContext, video_id: str, owner: str | None) -> Task:
-    task = get_owned_task(context, _task_id(video_id), owner)
-    if task is None or task.state == State.DELETED:
-        raise _no_video(video_id)
-    return task
-
-
 def _sequence(context: AppContext, after: str, owner: str | None) -> int:
     """The sequence number after which a page starts. The id of a deleted video still works."""
     found = VIDEO_ID.fullmatch(after)
@@ -166,17 +159,6 @@ def _sequence(context: AppContext, after: str, owner: str | None) -> int:
     if task is None:
         raise InvalidRequest("after", after, "the id of a video")
     return task.sequence
-
-
-def _task_id(video_id: str) -> str:
-    found = VIDEO_ID.fullmatch(video_id)
-    if found is None:
-        raise _no_video(video_id)
-    return found[1]
-
-
-def _no_video(video_id: str) -> NotFound:
-    return NotFound(f"there is no video {video_id[:64]!r}")
 
 
 def _example(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

@@ -69,7 +69,9 @@ class Video(BaseModel):
     prompt: str
     size: Annotated[str, Field(description="Width x height as rendered, in multiples of 64.")]
     seconds: Annotated[str, Field(description="Duration of the video in seconds.")]
-    remixed_from_video_id: str | None = None
+    remixed_from_video_id: Annotated[
+        str | None, Field(description="The video that this one was made from. It may be gone.")
+    ] = None
     error: VideoFailure | None = None
 
 
@@ -134,6 +136,7 @@ def video_of(task: Task, kept_s: float | None) -> Video:
         prompt=task.request.prompt,
         size=f"{rendered.width}x{rendered.height}",
         seconds=f"{rendered.duration_s:g}",
+        remixed_from_video_id=None if task.source_task is None else PREFIX + task.source_task,
         error=failure_of(task),
     )
 

@@ -10,12 +10,10 @@ from deployments.ingress.errors import NotSupported
 from deployments.ingress.request_body.reading import discard_body
 
 REASONS = {
-    "/v1/videos/edits": "this server does not edit videos; create one with a new prompt",
+    "/v1/videos/edits": "this server does not edit uploaded videos here; remix one of yours",
     "/v1/videos/extensions": "this server does not extend videos; create a longer one with `seconds`",
     "/v1/videos/characters": "this server has no characters; describe them in the prompt, or send `input_reference`",
     "/v1/videos/characters/{character_id}": "this server has no characters",
-    "/v1/videos/{video_id}/remix": "this server does not remix videos; create one with the new prompt and the same "
-    "`seed`",
 }
 METHODS = {"/v1/videos/characters/{character_id}": "GET"}
 """Every other route is a POST."""

@@ -27,6 +27,8 @@ class MediaUse(StrEnum):
     """A part of a video is made anew."""
     EXTEND = "extend"
     """A video is made longer."""
+    V2V = "v2v"
+    """A video is made anew as a whole, from a text and from the video."""
 
     @property
     def file_field(self) -> str:
@@ -50,6 +52,7 @@ USE_FIELDS = {
     MediaUse.A2V: (AUDIO_START, DURATION, AUDIO_STRENGTH),
     MediaUse.RETAKE: (edits.START_TIME, edits.DURATION, edits.MODE),
     MediaUse.EXTEND: (edits.DURATION, edits.MODE, edits.CONTEXT),
+    MediaUse.V2V: (edits.VIDEO_STRENGTH, edits.MODE),
 }
 OF_THE_VIDEO = ("width", "height", "num_frames", "frame_rate", "length", "fit")
 

@@ -14,7 +14,7 @@ from deployments.ingress.request_body.given_media import (
 )
 from deployments.ingress.request_body.openapi import form_body, json_body
 from models.request import edits
-from models.request.edits import ExtendMode, RetakeMode
+from models.request.edits import ExtendMode, RetakeMode, V2vMode
 from models.request.places import END_IMAGE, IMAGE, STRENGTH_OF
 from models.request.request import RequestLimits
 
@@ -22,6 +22,7 @@ TAKEN = {
     MediaUse.A2V: "WAV, MP3, M4A, AAC, OGG, Opus or FLAC",
     MediaUse.RETAKE: "MP4, MOV, MKV or WebM",
     MediaUse.EXTEND: "MP4, MOV, MKV or WebM",
+    MediaUse.V2V: "MP4, MOV, MKV or WebM",
 }
 EXAMPLE_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 EXAMPLE_AUDIO = (
@@ -68,6 +69,8 @@ def _example(use: MediaUse) -> dict[str, object]:
             return {"prompt": PROMPT, edits.START_TIME: 0, edits.DURATION: 1}
         case MediaUse.EXTEND:
             return {"prompt": PROMPT, edits.DURATION: 3}
+        case MediaUse.V2V:
+            return {"prompt": PROMPT, edits.VIDEO_STRENGTH: edits.DEFAULT_STRENGTH}
 
 
 def _example_file(use: MediaUse) -> dict[str, object]:
@@ -92,6 +95,8 @@ def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
             edits.DURATION: _seconds("Seconds that are made anew. Left out: up to the end."),
             edits.MODE: _choice(RetakeMode, RetakeMode.AUDIO_AND_VIDEO, "What is made anew."),
         }
+    if use is MediaUse.V2V:
+        return {SOURCE_TASK: source, **change_fields()}
     return {
         SOURCE_TASK: source,
         edits.DURATION: _seconds(f"Seconds of new video; the result has at most {limits.max_edit_duration_s:g} s."),
@@ -100,12 +105,21 @@ def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
     }
 
 
+def change_fields() -> dict[str, Any]:
+    """The properties of video-to-video, beside its file."""
+    about = "How much of the video stays: 0 is nothing, 1 is all. The more stays, the fewer steps are run."
+    return {
+        edits.VIDEO_STRENGTH: {**_strength(about), "default": edits.DEFAULT_STRENGTH},
+        edits.MODE: _choice(V2vMode, V2vMode.VIDEO, "What is made anew. The audio of the video stays, or changes too."),
+    }
+
+
 def estimate_fields(limits: RequestLimits) -> dict[str, Any]:
     """The properties of an estimate for a use."""
     about = "The submit that is meant, if it is not that of a text or of images. Size and length are the result's."
     use = {"type": "string", "enum": [str(each) for each in MediaUse], "description": about}
-    fields = _fields(MediaUse.EXTEND, limits) | _fields(MediaUse.RETAKE, limits)
-    mode = {"type": "string", "enum": [*RetakeMode, *ExtendMode], "description": "As in a retake or an extend."}
+    fields = _fields(MediaUse.V2V, limits) | _fields(MediaUse.EXTEND, limits) | _fields(MediaUse.RETAKE, limits)
+    mode = {"type": "string", "enum": [*RetakeMode, *ExtendMode], "description": "As in the submit that is meant."}
     fields[edits.DURATION] = _seconds("Seconds that are made anew, or that are new. An extend needs it.")
     return {USE: use, **{name: each for name, each in fields.items() if name != SOURCE_TASK}, edits.MODE: mode}
 
@@ -124,5 +138,5 @@ def _strength(about: str) -> dict[str, Any]:
     return {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": about}
 
 
-def _choice(modes: type[RetakeMode | ExtendMode], default: str, about: str) -> dict[str, Any]:
+def _choice(modes: type[RetakeMode | ExtendMode | V2vMode], default: str, about: str) -> dict[str, Any]:
     return {"type": "string", "enum": [str(each) for each in modes], "default": str(default), "description": about}

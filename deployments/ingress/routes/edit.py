@@ -1,4 +1,4 @@
-"""The routes that make a video from audio, make a part of a video anew, or make a video longer."""
+"""The routes that make a video from audio or from a video, make a part of a video anew, or make a video longer."""
 
 import contextlib
 from typing import Any
@@ -28,13 +28,20 @@ SUMMARIES = {
     MediaUse.A2V: "Audio to video",
     MediaUse.RETAKE: "Make a part of a video anew",
     MediaUse.EXTEND: "Make a video longer",
+    MediaUse.V2V: "Video to video",
 }
 ABOUT = {
     MediaUse.A2V: "The video follows the audio, which is in the MP4 as you gave it.",
     MediaUse.RETAKE: "Frames and audio outside the window are those of the source.",
     MediaUse.EXTEND: "The result is the whole, old and new.",
+    MediaUse.V2V: "The whole video is made anew, from the prompt and from as much of the video as you say.",
 }
-NAMES = {MediaUse.A2V: "audio_to_video", MediaUse.RETAKE: "retake", MediaUse.EXTEND: "extend"}
+NAMES = {
+    MediaUse.A2V: "audio_to_video",
+    MediaUse.RETAKE: "retake",
+    MediaUse.EXTEND: "extend",
+    MediaUse.V2V: "video_to_video",
+}
 
 
 def edit_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:

@@ -23,7 +23,7 @@ from deployments.ingress.webhooks.ssrf import check_webhook
 from models.conditions import GivenTokens, tokens_of
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import BUILT_IN_NAMES
-from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
+from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments, left_out_steps
 from models.request.edits import Edit
 from models.request.json_schema import request_schema
 from models.request.places import Place
@@ -68,6 +68,7 @@ def adjust_to_model(
     """
     profile, free_bytes = context.model_info.profile(), context.model_info.stored().free_vram_bytes
     adjusted = () if profile is None else find_adjustments(request, profile)
+    adjusted = (*adjusted, *left_out_steps(apply_adjustments(request, adjusted), edit))
     if free_bytes is not None:
         rendered = apply_adjustments(request, adjusted)
         if edit is not None:
@@ -116,18 +117,19 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
 def _estimate_edit(context: AppContext, request: VideoRequest, given: GivenTokens, edit: Edit | None) -> Estimate:
     """Estimate a request with as much context of its edit as fits, as a submit has it. Blocks on the store."""
     while edit is not None:
-        estimated = _estimate(context, edit.rendered_request(request), given)
+        estimated = _estimate(context, edit.rendered_request(request), given, edit)
         smaller = None if estimated.fits else less_context(edit, request.num_frames)
         if smaller is None:
             return estimated
         edit = smaller
-    return _estimate(context, request, given)
+    return _estimate(context, request, given, edit)
 
 
-def _estimate(context: AppContext, request: VideoRequest, given: GivenTokens) -> Estimate:
-    """Estimate a request of the video's size. Blocks on the store."""
+def _estimate(context: AppContext, request: VideoRequest, given: GivenTokens, edit: Edit | None) -> Estimate:
+    """Estimate a request of the size that is rendered, and of the steps that are run. Blocks on the store."""
     profile, learned = context.model_info.profile(), context.model_info.stored()
     rendered = request if profile is None else apply_adjustments(request, find_adjustments(request, profile))
+    rendered = rendered if edit is None else edit.with_steps_run(rendered)
     free_bytes = learned.free_vram_bytes
     counted = free_bytes is not None or (learned.profile is None and context.model not in BUILT_IN_NAMES)
     limits = context.settings.limits

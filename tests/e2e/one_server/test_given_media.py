@@ -1,4 +1,4 @@
-"""A chain of given audio, a retake and an extend, each made from the video before, through the whole server."""
+"""A chain of given audio, a retake, an extend and a remix, each made from a video before, through the whole server."""
 
 from typing import Any
 
@@ -49,3 +49,14 @@ def test_what_was_given_is_seen_and_heard_in_each_video_of_a_chain(server: Serve
     assert len(extended) == 75
     assert psnr(retaken[:36], extended[:36]) > PSNR_OF_ENCODING_DB
     assert psnr(frames[:24], extended[:24]) > PSNR_OF_ENCODING_DB - 3
+
+    answer = server.client.post(
+        f"/v1/videos/video_{first['task_id']}/remix",
+        json={"prompt": "At night.", "video_strength": 0.5, "num_inference_steps": 4},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["remixed_from_video_id"] == f"video_{first['task_id']}"
+    remixed = server.wait(answer.json()["id"].removeprefix("video_"))
+    changed = video_of(server, remixed)
+    assert (remixed["num_inference_steps"], len(decode_frames(changed))) == (2, 50)
+    assert np.corrcoef(decode_audio(changed)[0][4800:86_400], tone(2.0)[0][4800:86_400])[0, 1] > 0.95

@@ -30,7 +30,7 @@ def test_the_commands_of_the_readme_work_as_they_stand(server: Server, tmp_path:
 def test_the_commands_with_several_images_work_as_they_stand(server: Server, tmp_path: Path) -> None:
     """Those of docs/api.md. Each video ends, and the input files end with their tasks."""
     page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-    commands, _ = [body for language, body in FENCE.findall(page) if language == "bash"]
+    commands, *_ = [body for language, body in FENCE.findall(page) if language == "bash"]
     for name, color in (("day", "skyblue"), ("night", "midnightblue"), ("clouds", "gray")):
         buffer = io.BytesIO()
         Image.new("RGB", (600, 400), color).save(buffer, "JPEG")
@@ -45,11 +45,13 @@ def test_the_commands_with_several_images_work_as_they_stand(server: Server, tmp
 
 
 def test_the_commands_with_audio_and_video_work_as_they_stand(server: Server, tmp_path: Path) -> None:
-    """A video to 1 s of audio; half of it made anew; 1 s more. Each is made from the one before."""
+    """A video to 1 s of audio; half of it made anew; that 1 s longer, and changed twice."""
     page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-    _, commands = [body for language, body in FENCE.findall(page) if language == "bash"]
+    _, *commands = [body for language, body in FENCE.findall(page) if language == "bash"]
     Image.new("RGB", (600, 400), "skyblue").save(tmp_path / "day.jpg")
     (tmp_path / "voice.wav").write_bytes(audio_file(1.0))
-    last = json.loads(run(commands.replace(BASE_URL, server.url), tmp_path))
-    assert last["status"] == "completed"
-    assert last["duration_s"] == 2.0
+    told = run("\n".join(commands).replace(BASE_URL, server.url), tmp_path)
+    answers = [json.loads(each) for each in told.replace("}{", "}\n{").splitlines()]
+    assert [each["status"] for each in answers] == ["completed"] * 3
+    assert [each["duration_s"] for each in answers] == [2.0, 1.0, 1.0]
+    assert [each["num_inference_steps"] for each in answers] == [4, 2, 2]

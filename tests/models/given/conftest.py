@@ -48,7 +48,7 @@ def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def adjusted(model: Ltx2Model, **fields: object) -> VideoRequest:
-    request = small(num_inference_steps=3, **fields)
+    request = small(**{"num_inference_steps": 3, **fields})
     return apply_adjustments(request, model.find_adjustments(request))
 
 

@@ -1,4 +1,4 @@
-// What can be done with a finished video besides playing it: a longer one, or one with a part made anew.
+// What can be done with a finished video besides playing it: a longer one, one with a part made anew, or a changed one.
 
 import * as api from "./api.js";
 import { element } from "./dom.js";
@@ -7,9 +7,11 @@ import { RangeOnPlayer } from "./range.js";
 
 const EXTEND = "async_extend";
 const RETAKE = "async_retake";
+const CHANGE = "async_v2v";
 const SIZED = ["width", "height", "num_frames", "frame_rate", "fit", "length", "seed", "generate_audio"]; // the source's
-const OWN = ["source_task", "start_time", "duration", "mode", "context"];
+const OWN = ["source_task", "start_time", "duration", "mode", "context", "video_strength"];
 const LONGEST_S = 10;
+const STAYS = 0.6; // the server's default
 
 let panels = 0;
 
@@ -22,6 +24,7 @@ export function offerEdits(entry, body, stage, place, submit) {
   const buttons = [
     [EXTEND, open("Extend", () => extendPanel(entry, stage, submit))],
     [RETAKE, open("Redo a part", () => retakePanel(entry, stage, body.duration_s, submit))],
+    [CHANGE, open("Change it", () => changePanel(entry, stage, submit))],
   ];
   for (const [route, made] of buttons) {
     made.hidden = true;
@@ -72,6 +75,15 @@ function retakePanel(entry, stage, duration_s, submit) {
   return { node, onClose: () => range.remove() };
 }
 
+function changePanel(entry, stage, submit) {
+  const prompt = promptInput(entry, "What the whole video shows now");
+  const [shown, strength] = slider("How much stays", "video_strength", { min: 0, max: 1, step: 0.05, value: STAYS }, (value) => `${Math.round(value * 100)} %`);
+  const mode = choice("Audio", { replace_video: "Stays as it is", replace_audio_and_video: "Changes too" });
+  const fields = () => ({ mode: mode.value(), video_strength: Number(strength.value) });
+  const send = () => submit(request(entry, prompt, fields()), { route: CHANGE, size: sizeOf(stage, entry) });
+  return { node: panel("Change the video", [prompt.node, shown, mode.node], "Make the change", send) };
+}
+
 const request = (entry, prompt, fields) => ({ ...taken(entry), prompt: prompt.value(), ...fields, seed: null, source_task: entry.id });
 
 /** The size of the source, which the new video has too. */
@@ -112,13 +124,17 @@ function promptInput({ fields }, label) {
   return { value: () => input.value, node: element("label", { class: "field" }, label, input) };
 }
 
-function durationInput() {
+const durationInput = () =>
+  slider("Length of the new part", "duration", { min: 1, max: LONGEST_S, step: 0.5, value: 3 }, (value) => `${value} s`);
+
+/** A labelled slider that shows its value as `text` says: its node, and the input. */
+function slider(label, name, range, text) {
   const shown = element("span", { "aria-hidden": "true" });
-  const input = element("input", { type: "range", name: "duration", min: 1, max: LONGEST_S, step: 0.5, value: 3, "aria-label": "Length of the new part" });
-  const show = () => (shown.textContent = `${input.value} s`);
+  const input = element("input", { type: "range", name, ...range, "aria-label": label });
+  const show = () => (shown.textContent = text(input.value));
   input.addEventListener("input", show);
   show();
-  return [element("label", { class: "field strength" }, "Length of the new part", shown, input), input];
+  return [element("label", { class: "field strength" }, label, shown, input), input];
 }
 
 function choice(label, options) {

@@ -83,7 +83,7 @@ function showEnd(stage, body, fields, renew) {
 
 const fromImages = (count) => count > 0 && (count === 1 ? "from an image" : `from ${count} images`);
 
-const EDITS = { async_extend: "a longer video", async_retake: "a part made anew" };
+const EDITS = { async_extend: "a longer video", async_retake: "a part made anew", async_v2v: "a changed video" };
 
 function facts({ fields, seed, images, route, size = fields }) {
   const { width, height } = size;
