@@ -118,6 +118,7 @@ class Task:
     - `rendering_at` is when the model was ready and denoising began. It is later than `started_at` when the model had
       to be downloaded, loaded or woken.
     - `decoding_at` is when the last denoising step was done.
+    - `preview_step` is the number of steps after which the newest preview was made; None without a preview.
     """
 
     id: str
@@ -145,6 +146,7 @@ class Task:
     context: RequestContext = RequestContext()
     rendering_at: float | None = None
     decoding_at: float | None = None
+    preview_step: int | None = None
 
     @property
     def rendered_request(self) -> VideoRequest:

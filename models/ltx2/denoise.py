@@ -56,7 +56,7 @@ def patch_denormalize_dtype(pipe: Any) -> None:
     )
 
 
-def denoise(
+def denoise(  # noqa: PLR0917
     pipe: Any,
     profile: CheckpointProfile,
     request: VideoRequest,

@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from models.conditions import NO_CONDITIONS, Conditions, ImageCondition, first_frame
 from models.ltx2.model import Ltx2Model
-from models.memory import offload
-from models.memory.offload_plan import OffloadMode, Placement
 from models.preview import UNLIMITED, Preview, PreviewBudget, PreviewCost, PreviewOptions, preview_steps
 from models.request.places import Place
 from tests.models.conftest import ignore, small
