@@ -170,7 +170,7 @@ def _decode(pipe: Any, step: _Step, window: LatentWindow) -> "npt.NDArray[np.uin
     vae = pipe.vae
     with torch.no_grad():
         latents = pipe._denormalize_latents(  # noqa: SLF001  # as the pipeline itself does at its end
-            _cut(pipe, step, window), vae.latents_mean, vae.latents_std, vae.config.scaling_factor
+            _cut(step, window), vae.latents_mean, vae.latents_std, vae.config.scaling_factor
         ).to(vae.dtype)
         timestep = latents.new_zeros(1) if vae.config.timestep_conditioning else None
         video = vae.decode(latents, timestep, return_dict=False)[0]
@@ -180,7 +180,7 @@ def _decode(pipe: Any, step: _Step, window: LatentWindow) -> "npt.NDArray[np.uin
     return array
 
 
-def _cut(pipe: Any, step: _Step, window: LatentWindow) -> "torch.Tensor":
+def _cut(step: _Step, window: LatentWindow) -> "torch.Tensor":
     """The latents of the window (1, C, T', H', W').
 
     Image-to-video has them unpacked. Its sampler leaves out the first latent frame, which is given.
@@ -190,10 +190,8 @@ def _cut(pipe: Any, step: _Step, window: LatentWindow) -> "torch.Tensor":
     if step.clean.ndim == UNPACKED_NDIM:
         whole = torch.cat([step.noisy[:, :, :1], step.clean[:, :, 1 : window.first + window.count]], dim=2)
         return whole[:, :, window.first :]
-    latents: torch.Tensor = pipe._unpack_latents(  # noqa: SLF001  # the order of tokens
-        step.clean[:, window.tokens], window.count, window.height, window.width
-    )
-    return latents
+    tokens = step.clean[:, window.tokens]
+    return tokens.unflatten(1, (window.count, window.height, window.width)).movedim(-1, 1)
 
 
 def _shrink(frames: "torch.Tensor") -> "torch.Tensor":
