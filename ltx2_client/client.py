@@ -194,6 +194,10 @@ class Client:
         """Poll until the task is completed. Calls `on_progress` with each poll. Raises TaskFailed."""
         return self._run(operations.wait(task_id, self._retry_policy, on_progress))
 
+    def preview(self, task_id: str) -> bytes | None:
+        """Get a small JPEG of the video so far, while it is denoised. None before the first one and at the end."""
+        return self._run(operations.preview(task_id, self._retry_policy))
+
     def download(self, task: Task, target: str | Path, file: operations.File = "video") -> Path:
         """Save the video of a completed task, or another of its files, as `target`."""
         return self._run(operations.download(task, Path(target), file, self._retry_policy))

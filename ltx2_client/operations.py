@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 from ltx2_client.core import (
+    NO_ROUTE,
     NoResponse,
     Operation,
     Request,
@@ -145,6 +146,20 @@ def wait(task_id: str, retry_policy: RetryPolicy, on_progress: OnProgress | None
         if task.finished:
             raise TaskFailed(task)
         yield Sleep(retry_policy.poll_interval_s)
+
+
+def preview(task_id: str, retry_policy: RetryPolicy) -> Operation[bytes | None]:
+    """Get the newest preview of a task as a JPEG; None while it has none."""
+    task = yield from poll(task_id, retry_policy)
+    if task.preview_url is None:
+        return None
+    try:
+        answer = yield from send_with_retry(Request("GET", f"{_task_path(task_id)}/preview"), retry_policy)
+    except ApiError as error:
+        if error.status == NO_ROUTE:
+            return None  # the render has ended meanwhile
+        raise
+    return answer.content
 
 
 def list_tasks(states: Sequence[str], limit: int, cursor: str | None, retry_policy: RetryPolicy) -> Operation[TaskPage]:

@@ -57,6 +57,7 @@ class Task:
     finished_at: float | None = None
     expires_at: float | None = None
     seed: int | None = None
+    preview_url: str | None = None
     url: str | None = None
     poster_url: str | None = None
     downloads: Mapping[str, Any] | None = None

@@ -32,6 +32,18 @@ PRIVATE_APIS = (
         "both ways round alike",
     ),
     PrivateApi(
+        "diffusers:LTX2Pipeline._denormalize_latents",
+        "models/ltx2/preview.py",
+        "A preview denormalizes latents as the pipeline does at its end.",
+        "a public name does it",
+    ),
+    PrivateApi(
+        "diffusers:LTX2Pipeline.convert_x0_to_velocity",
+        "models/ltx2/preview.py",
+        "The pipeline hands the clean latents of a step to nothing else. Replaced while previews are made.",
+        "the callback after a step gets the clean latents",
+    ),
+    PrivateApi(
         "diffusers:LTX2ConditionPipeline.prepare_latents",
         "models/ltx2/conditioned.py",
         "The pipeline places an image at every eighth frame only, and draws other noise than text-to-video.",

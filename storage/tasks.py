@@ -120,6 +120,7 @@ class Task:
       to be downloaded, loaded or woken.
     - `decoding_at` is when the last denoising step was done.
     - `source_task` is the id of the task whose video this one was made from. That task may be gone.
+    - `preview_step` is the number of steps after which the newest preview was made; None without a preview.
     """
 
     id: str
@@ -148,6 +149,7 @@ class Task:
     rendering_at: float | None = None
     decoding_at: float | None = None
     source_task: str | None = None
+    preview_step: int | None = None
 
     @property
     def rendered_request(self) -> VideoRequest:

@@ -16,6 +16,7 @@ from deployments.generator.autoscaling_policy import SUPERSEDED
 from deployments.generator.backpressure import PendingClips
 from deployments.generator.gpu_lock import GpuLock, HasWaiters
 from deployments.generator.model_manager import ModelManager, idle_s
+from deployments.generator.previews import PreviewPublisher
 from deployments.generator.progress import ProgressDispatcher, ProgressReporter
 from deployments.generator.replica_status import ModelInfoWriter, ReplicaStatus
 from deployments.generator.request_prep import apply_adjustments, check_memory, load_conditions, record_duration
@@ -23,7 +24,12 @@ from deployments.generator.supersession import Supersession
 from deployments.generator.usage_meter import UsageMeter
 from deployments.generator.watchdog import Watchdog
 from deployments.observability import log_context
-from deployments.observability.metrics.definitions import DECODE_RETRIES, GPU_MEMORY_BYTES, GPU_MEMORY_PEAK_BYTES
+from deployments.observability.metrics.definitions import (
+    DECODE_RETRIES,
+    GPU_MEMORY_BYTES,
+    GPU_MEMORY_PEAK_BYTES,
+    PREVIEWS,
+)
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.replica_resources import open_resources
 from deployments.settings import Settings
@@ -32,6 +38,7 @@ from models.conditions import GivenTokens
 from models.errors import RenderFailed, StoreUnavailable, TaskCanceled, VideoError
 from models.memory.gpu import GpuMemory, find_fatal_error, read_gpu_memory
 from models.optimizations.selection import Optimization
+from models.preview import PreviewMode, PreviewOptions
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
 from models.timing import Milestone, StageTimer, TimedStage
@@ -61,6 +68,7 @@ class Generator:
         self._settings = settings
         self._metrics = metrics
         metrics.initialize(DECODE_RETRIES)
+        metrics.initialize(PREVIEWS)
         self._tracer = resources.tracer
         self._tasks = resources.tasks
         self._outputs = resources.outputs
@@ -87,8 +95,9 @@ class Generator:
             if not self._tasks.start_run(task):
                 raise TaskCanceled("the task was canceled, or taken over by another worker")
             progress_dispatcher = self._make_progress_dispatcher(task)
+            publisher = PreviewPublisher(self._tasks, self._outputs, task, self._metrics)
             try:
-                return self._render(task, progress_dispatcher)
+                return self._render(task, progress_dispatcher, publisher)
             except TaskCanceled:
                 raise
             except Exception as error:
@@ -98,6 +107,7 @@ class Generator:
                 raise RenderFailed(f"{type(error).__name__}: {error}") from error
             finally:
                 progress_dispatcher.close()
+                publisher.close()
 
     async def check_health(self) -> None:
         """Exit the process when a stage hangs or the GPU is broken; Serve then replaces the replica.
@@ -140,7 +150,7 @@ class Generator:
 
         return tell
 
-    def _render(self, task: Task, progress_dispatcher: ProgressDispatcher) -> Clip:
+    def _render(self, task: Task, progress_dispatcher: ProgressDispatcher, publisher: PreviewPublisher) -> Clip:
         cold, timeline = self._model_manager.model is None, self._model_manager.timeline
         timeline.record(Milestone.TASK)
         progress_dispatcher(Progress(Stage.STARTING))
@@ -153,7 +163,7 @@ class Generator:
         if Optimization.COMPILE in model.optimizations:
             self._watch.expect_compiling(_kind(conditions.rendered_request(task.rendered_request), conditions.tokens))
         with self._usage_meter.measure(task.owner):
-            clip = model.render(task.request, conditions, progress_dispatcher)
+            clip = model.render(task.request, conditions, progress_dispatcher, self._preview_options(publisher))
         if model.fast_summary:
             logger.info("task %s: quality fast: %s", task.id, model.fast_summary)
         for part in model.decoded_again:
@@ -167,6 +177,13 @@ class Generator:
         self._publish_gpu_memory()
         marks = {str(mark): at for mark, at in timeline.milestones.items()} if cold else {}
         return replace(clip, timings=replace(progress_dispatcher.stopwatch.timings, cold_start=marks))
+
+    def _preview_options(self, publisher: PreviewPublisher) -> PreviewOptions | None:
+        """What becomes of the previews of a run; None where the operator wants none."""
+        settings = self._settings.generator
+        if settings.preview is PreviewMode.OFF:
+            return None
+        return PreviewOptions(publisher.show, publisher.report_failure, settings.preview_max_fraction)
 
     def _sleep(self, wanted: HasWaiters) -> None:
         """Move the weights to host memory; runs in the idle thread. After an error, wake-up collects all weights."""

@@ -30,6 +30,7 @@ from deployments.ingress.routes.generate import video_router
 from deployments.ingress.routes.health import health_router
 from deployments.ingress.routes.list_tasks import list_tasks_router
 from deployments.ingress.routes.outputs import outputs_router
+from deployments.ingress.routes.preview import preview_router
 from deployments.ingress.routes.resend_webhook import resend_router
 from deployments.ingress.routes.tasks import tasks_router
 from deployments.ingress.routes.usage import usage_router
@@ -64,7 +65,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.include_router(video_router(context, watcher), **closed)
     app.include_router(edit_router(context, watcher), **closed)
     app.include_router(events_router(context, watcher), **closed)
-    about_tasks = (tasks_router, list_tasks_router, deletion_router, resend_router)
+    about_tasks = (tasks_router, preview_router, list_tasks_router, deletion_router, resend_router)
     for make_router in (estimate_router, prompts_router, usage_router, *about_tasks, outputs_router):
         app.include_router(make_router(context), **closed)
     app.include_router(openai_router(context, watcher), **openapi_security(context.settings, OpenAIErrorBody))

@@ -128,6 +128,10 @@ class TaskBody(BaseModel):
     timeout_s: Annotated[float | None, Field(description="The requested deadline in seconds.")] = None
     seed: int | None
     model: str
+    preview_url: Annotated[
+        str | None,
+        Field(description="While it is denoised: a small JPEG of the video so far. The url changes with each one."),
+    ] = None
     url: Annotated[str | None, Field(description="Where the MP4 is, once completed.")] = None
     expires_at: Annotated[
         float | None, Field(description="Beside `url`: when the server removes the file; left out if it keeps it.")
@@ -208,10 +212,22 @@ def task_body(
         timeout_s=task.request.timeout_s,
         seed=task.request.seed,
         model=task.model,
+        preview_url=preview_url(task, links.base_url),
         webhook=None if webhook is None else WebhookBody(**asdict(webhook)),
         **_result_fields(task, links, kept_s),
     )
     return body.model_dump(mode="json", exclude_none=True)
+
+
+def preview_url(task: Task, base_url: str) -> str | None:
+    """The url of the task's newest preview, other than those of the earlier ones; None while it has none."""
+    return f"{base_url}/v1/video/tasks/{task.id}/preview?step={task.preview_step}" if has_preview(task) else None
+
+
+def has_preview(task: Task) -> bool:
+    """Whether the task has a preview now: after the first one, until its render ends."""
+    rendering = task.state == State.PROCESSING and task.stage in (Stage.DENOISING, Stage.DECODING)
+    return rendering and task.preview_step is not None
 
 
 def adjusted_fields(task: Task) -> list[AdjustedField]:

@@ -9,6 +9,7 @@ from models.checkpoint.profile import CheckpointType
 from models.ltx2.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
 from models.optimizations.selection import Optimization
+from models.preview import MAX_FRACTION, PreviewMode
 
 
 class GeneratorSettings(SettingsModel):
@@ -92,6 +93,23 @@ class GeneratorSettings(SettingsModel):
         int,
         Field(ge=0, description="Host memory for a cache of encoded prompts. 0: no cache."),
     ] = PROMPT_CACHE_BYTES
+
+    preview: Annotated[
+        PreviewMode,
+        Field(
+            description="frame: while a video is denoised, a small image shows one of its frames as it is so far. off: "
+            "no previews."
+        ),
+    ] = PreviewMode.FRAME
+    preview_max_fraction: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Part of a task's time that its previews may take at most. Those that would take more are left "
+            "out. 1: no limit.",
+        ),
+    ] = MAX_FRACTION
 
     fast_guidance_fraction: Annotated[
         float,

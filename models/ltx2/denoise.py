@@ -11,6 +11,7 @@ import numpy as np
 from models.checkpoint.profile import CheckpointProfile
 from models.conditions import Conditions
 from models.errors import RenderFailed
+from models.ltx2.preview import Previewer
 from models.progress import Progress, ReportProgress, Stage
 from models.request.enums import DurationMode
 from models.request.request import FRAMES_PER_LATENT, VideoRequest
@@ -55,8 +56,13 @@ def patch_denormalize_dtype(pipe: Any) -> None:
     )
 
 
-def denoise(
-    pipe: Any, profile: CheckpointProfile, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
+def denoise(  # noqa: PLR0917
+    pipe: Any,
+    profile: CheckpointProfile,
+    request: VideoRequest,
+    inputs: Mapping[str, Any],
+    report: ReportProgress,
+    previewer: Previewer | None = None,
 ) -> Latents:
     """Run `pipe` (one of the three pipelines) up to its latents. Raises RenderFailed for NaN values.
 
@@ -67,11 +73,12 @@ def denoise(
 
     generator = _seeded(request)
     seed_sampler(pipe, generator.initial_seed())
-    with _first_call_reported(pipe.transformer, report):
+    watching = contextlib.nullcontext() if previewer is None else previewer.watching()
+    with _first_call_reported(pipe.transformer, report), watching:
         video, audio = pipe(
             **{**_arguments(request, profile), **inputs},
             generator=generator,
-            callback_on_step_end=_reporter(report),
+            callback_on_step_end=_reporter(report, previewer),
             callback_on_step_end_tensor_inputs=[],
             output_type="latent",
             return_dict=False,
@@ -136,11 +143,15 @@ def _seeded(request: VideoRequest) -> "torch.Generator":
     return torch.Generator("cpu").manual_seed(request.seed)
 
 
-def _reporter(report: ReportProgress) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+def _reporter(
+    report: ReportProgress, previewer: Previewer | None
+) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
     """The callback for diffusers after each step. An exception from `report` ends the pipeline call."""
 
     def on_step_end(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
         report(Progress(Stage.DENOISING, step=step + 1))
+        if previewer is not None:
+            previewer.after_step(step + 1)
         return {}
 
     return on_step_end

@@ -31,6 +31,7 @@ from models.ltx2.load import (
     translate_load_errors,
 )
 from models.ltx2.options import LoadOptions
+from models.ltx2.preview import make_previewer
 from models.ltx2.prompt_cache import PromptCache, find_truncations
 from models.ltx2.text_encoding import OnePassTextEncoder
 from models.memory import offload, offload_plan
@@ -41,6 +42,7 @@ from models.optimizations import install as optimizations
 from models.optimizations.compiled import keep_compiled
 from models.optimizations.fast import FastMode
 from models.optimizations.selection import Optimization
+from models.preview import PreviewCost, PreviewOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.enums import DurationMode
@@ -83,6 +85,7 @@ class Ltx2Model:
         """What the last render skipped because of `quality: fast`, as text. Empty for an exact render."""
         self.decoded_again: tuple[str, ...] = ()
         """The parts of the last render whose first decode ran out of memory and whose second one succeeded."""
+        self._preview_cost = PreviewCost()
         self._fast = FastMode(pipe.transformer, placed, options.fast_guidance_fraction, float8=options.fast_float8)
         self.free_vram_bytes: int | None = None
         """GPU memory for a render, measured after the load. None on a CPU, and for a tiny model."""
@@ -136,12 +139,19 @@ class Ltx2Model:
         found = find_adjustments(request, self.profile)
         return (*found, *find_truncations(apply_adjustments(request, found), self._text_to_video.tokenizer))
 
-    def render(self, request: VideoRequest, conditions: Conditions, report: ReportProgress) -> Clip:
+    def render(
+        self,
+        request: VideoRequest,
+        conditions: Conditions,
+        report: ReportProgress,
+        previews: PreviewOptions | None = None,
+    ) -> Clip:
         """Render one clip from a text and `conditions`. Holds the device for the whole call.
 
         The clip has the number of frames that was requested (with `length: auto`, that the model chose); its audio is
         not longer than them. With `generate_audio: false` the clip has no audio, and neither the audio VAE's decoder
         nor the vocoder runs. Given audio is the clip's audio; a given clip is unchanged where the edit leaves it.
+        `previews` do not change the clip.
 
         Raises GpuOutOfMemory, RenderFailed, and what `report` raises. None of these errors affects the next call.
         """
@@ -153,7 +163,7 @@ class Ltx2Model:
         part = conditions.rendered_request(request)
         with self._translate_errors(request):
             report(Progress(Stage.DENOISING, step=0))
-            latents = self._denoise(part, conditions.within(request), report)
+            latents = self._denoise(part, conditions.within(request), report, previews)
             part = _as_long_as(latents, part)
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, part) if conditions.makes_frames else None
@@ -208,15 +218,18 @@ class Ltx2Model:
         collect_and_empty_cache()
         free_pinned_memory()
 
-    def _denoise(self, request: VideoRequest, conditions: Conditions, report: ReportProgress) -> Latents:
+    def _denoise(
+        self, request: VideoRequest, conditions: Conditions, report: ReportProgress, previews: PreviewOptions | None
+    ) -> Latents:
         pipe, given = self._choose_pipeline(request, conditions, report)
+        previewer = previews and make_previewer(pipe, request, conditions, previews, self._preview_cost)
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
             self._fast.applied(conditions.with_steps_run(request), conditions.tokens) as left_out,
         ):
             self.fast_summary = left_out
-            latents = denoise(pipe, self.profile, request, {**text, **given}, report)
+            latents = denoise(pipe, self.profile, request, {**text, **given}, report, previewer)
         optimizations.clear_caches(pipe.transformer)  # decoding can use the memory
         return latents
 

@@ -51,6 +51,7 @@ tasks = Table(
     Column("lease_until", Float),
     Column("stage", String(16)),
     Column("step", Integer, nullable=False),
+    Column("preview_step", Integer),
     Column("adjustments", Text),
     Column("progress", Float, nullable=False),
     Column("bytes_done", BigInteger, nullable=False),

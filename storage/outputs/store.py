@@ -126,6 +126,11 @@ def all_output_keys(task_id: str) -> tuple[str, ...]:
     return output_key(task_id), poster_key(task_id), *(derived_key(task_id, kind) for kind in DerivedFile)
 
 
+def preview_key(task_id: str) -> str:
+    """The key of the preview of a task that is being rendered."""
+    return f"outputs/ltx2_{task_id}.preview.jpg"
+
+
 def input_key(task_id: str) -> str:
     """The key of the input image of a task."""
     return f"inputs/{task_id}"
@@ -133,7 +138,7 @@ def input_key(task_id: str) -> str:
 
 def all_keys(task_id: str) -> tuple[str, ...]:
     """The keys of all files that a task may have, whatever its state."""
-    return *all_output_keys(task_id), input_key(task_id)
+    return *all_output_keys(task_id), preview_key(task_id), input_key(task_id)
 
 
 def staging_key(key: str, claim: int) -> str:

@@ -93,6 +93,7 @@ REQUEUED_VALUES: dict[str, Any] = {
     "claim_token": tasks.c.claim_token + 1,
     "stage": None,
     "step": 0,
+    "preview_step": None,
     "progress": 0.0,
     "bytes_done": 0,
     "bytes_total": 0,

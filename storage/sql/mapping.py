@@ -109,6 +109,7 @@ def row_to_task(row: Row[Any] | SimpleNamespace) -> Task:
         started_at=row.started_at,
         rendering_at=row.rendering_at,
         decoding_at=row.decoding_at,
+        preview_step=row.preview_step,
         finished_at=row.finished_at,
         output=_output(row),
         failure=Failure(row.error, row.error_code, row.retryable) if row.error_code else None,

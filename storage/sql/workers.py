@@ -18,7 +18,8 @@ class WorkerQueries(SqlStore):
 
     def start_run(self, task: Task) -> bool:
         """Mark a claimed task as processing: its Generator starts the run."""
-        anew: dict[str, float | None] = dict.fromkeys(("rendering_at", "decoding_at", "finished_at"))
+        later = ("rendering_at", "decoding_at", "finished_at", "preview_step")
+        anew: dict[str, float | None] = dict.fromkeys(later)
         values = {"stage": Stage.STARTING, "started_at": time.time(), **anew}
         return self._transition(State.PROCESSING, owned_by(task), **values)
 
@@ -41,6 +42,11 @@ class WorkerQueries(SqlStore):
             values["deadline_at"] = deadline_after_download()
         mine = owned_by(task) & (tasks.c.state == State.PROCESSING)
         return bool(self._write(update(tasks).where(mine).values(values)))
+
+    def record_preview(self, task: Task, step: int) -> bool:
+        """Record that a preview was stored, made after `step` steps."""
+        mine = owned_by(task) & (tasks.c.state == State.PROCESSING)
+        return bool(self._write(update(tasks).where(mine).values(preview_step=step)))
 
     def record_adjustments(self, task: Task, adjustments: Collection[Adjustment]) -> bool:
         """Write the adjustments of the request, which replace the earlier ones."""

@@ -23,6 +23,7 @@ from models.checkpoint.profile import choose_profile
 from models.memory.estimate import estimate_peak
 from models.request.request import VideoRequest
 from storage.inputs import unpack_inputs
+from storage.outputs.store import preview_key
 from storage.tasks import Failure, ServedModel
 from tests.client.server import MODEL, POSTER, VIDEO
 from tests.ingress.conftest import image_file
@@ -42,6 +43,34 @@ def test_a_text_becomes_a_file_and_progress_is_told(client, tmp_path):
     assert {each.stage for each in seen} >= {"denoising"}
     assert [each.progress for each in seen] == sorted(each.progress for each in seen)
     assert leftovers(tmp_path) == ["boat.mp4"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+def test_a_preview_is_there_while_the_video_is_made(client, server, asynchronous):
+    """Its bytes, and None before it and after the end. An unknown task is an error."""
+    server.may_finish.clear()
+    preview_of = in_asyncio(server.url) if asynchronous else client.preview
+    task_id = client.submit(PROMPT, num_inference_steps=2).task_id
+    while client.poll(task_id).stage != "decoding":
+        assert preview_of(task_id) is None
+    server.outputs.put(preview_key(task_id), POSTER)
+    assert server.tasks.record_preview(server.tasks.get(task_id), 1)
+    assert preview_of(task_id) == POSTER
+    server.outputs.delete(preview_key(task_id))
+    assert preview_of(task_id) is None, "its render ended between the poll and the download"
+    server.may_finish.set()
+    client.wait(task_id)
+    assert preview_of(task_id) is None
+    with pytest.raises(ApiError, match="there is no task"):
+        preview_of("nothing")
+
+
+def in_asyncio(url):
+    async def ask(task_id):
+        async with AsyncClient(url) as client:
+            return await client.preview(task_id)
+
+    return lambda task_id: asyncio.run(ask(task_id))
 
 
 def test_an_image_becomes_a_file(client, server, tmp_path):

@@ -27,9 +27,11 @@ from deployments.ingress.mcp.tool_schemas import describe_tools
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, UploadTicket
 from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 from deployments.settings import Settings
+from models.progress import Progress, Stage
 from models.request.request import RequestLimits
 from storage.inputs import unpack_inputs
-from tests.ingress.conftest import MODEL, PROMPT, Box, image_file, serve
+from storage.outputs.store import preview_key
+from tests.ingress.conftest import MODEL, POSTER, PROMPT, Box, image_file, serve
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer
 from tests.metrics.recorded import RecordedMetrics
 
@@ -164,6 +166,21 @@ def test_a_completed_video_has_a_link_for_the_user_and_a_small_poster(served_box
     assert link.annotations.audience == ["user"]
     assert poster.mime_type == "image/jpeg"
     assert len(base64.b64decode(poster.data)) < len(image_file(1024, 512, "JPEG"))
+
+
+def test_a_video_that_is_being_made_has_its_preview(served_box: Callable[..., Box]) -> None:
+    box = served_box()
+    task_id = box.submit()
+    task = box.start()
+    box.tasks.report_progress(task, Progress(Stage.DENOISING, 4))
+    box.outputs.put(preview_key(task_id), POSTER)
+    arguments = {"video_id": task_id, "wait_seconds": 0}
+    assert len(run(ask(url_of(box), "wait_for_video", **arguments)).content) == 1
+    assert box.tasks.record_preview(task, 4)
+    _, preview = run(ask(url_of(box), "wait_for_video", **arguments)).content
+    assert (preview.mime_type, base64.b64decode(preview.data)) == ("image/jpeg", POSTER)
+    box.outputs.delete(preview_key(task_id))
+    assert len(run(ask(url_of(box), "wait_for_video", **arguments)).content) == 1
 
 
 def test_a_wait_reports_rising_progress_and_returns_the_present_state(

@@ -38,8 +38,8 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-ELSEWHERE = "/(events|webhook)$"
-"""Suffixes of paths with an endless stream, or that need a receiver. Other tests cover them."""
+ELSEWHERE = "/(events|preview|webhook)$"
+"""Suffixes of paths with an endless stream, or that need a running task or a receiver. Other tests cover them."""
 LTX_MEDIA = tuple(f"/v{version}/{name}" for version in (1, 2) for name in ("audio-to-video", "retake", "extend"))
 EXAMPLES = settings(
     max_examples=12,

@@ -25,6 +25,7 @@ from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.adjustments import FIXED_STEPS, Adjustment
 from storage.inputs import TaskInputs, unpack_inputs
+from storage.outputs.store import preview_key
 from storage.tasks import ANONYMOUS, Failure, State, Task
 from tests.ingress.conftest import PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
@@ -502,6 +503,50 @@ def test_without_streams_the_page_polls(visit, video):
         expect(cards(here)).to_contain_text("Done in")
         here.box.complete(other_task, video)
     # Chromium's own message about the response
+    here.problems[:] = [each for each in here.problems if "429" not in each]
+
+
+def show_preview(box: Box, task: Task, grey: int, step: int) -> None:
+    """Store a preview of one grey, as a Generator does."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (256, 144), (grey, grey, grey)).save(buffer, "JPEG")
+    box.outputs.put(preview_key(task.id), buffer.getvalue())
+    assert box.tasks.record_preview(task, step)
+
+
+def shows_grey(page: Page, grey: int) -> None:
+    """Wait until the card shows a preview of this grey."""
+    page.wait_for_function(
+        """(grey) => {
+            const image = document.querySelector(".card .preview");
+            if (!image?.complete || !image.naturalWidth) return false;
+            const canvas = document.createElement("canvas").getContext("2d");
+            canvas.drawImage(image, 0, 0);
+            return Math.abs(canvas.getImageData(9, 9, 1, 1).data[0] - grey) < 9;
+        }""",
+        arg=grey,
+    )
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["streamed", "polled"])
+def test_a_card_shows_each_preview_until_the_video_is_there(visit, video, streams):
+    """Each new one takes the place of the one before. With keys, an image cannot load it by its url alone."""
+    here = visit(api_keys=KEYS)
+    give_key(here, ALICE)
+    if not streams:
+        here.page.route("**/events", lambda route: route.fulfill(status=429, body="{}"))
+    here.ask()
+    task = here.box.start()
+    for step, grey in ((4, 80), (12, 160)):
+        here.box.tasks.report_progress(task, Progress(Stage.DENOISING, step))
+        show_preview(here.box, task, grey, step)
+        shows_grey(here.page, grey)
+        expect(here.page.locator(".card .preview")).to_have_count(1)
+    expect(cards(here).get_by_alt_text("The video so far")).to_be_visible()
+    expect(cards(here)).to_contain_text("Step 12 of 40")
+    here.box.complete(task, video)
+    expect(cards(here)).to_contain_text("Done in")
+    expect(here.page.locator(".card .preview")).to_have_count(0)
     here.problems[:] = [each for each in here.problems if "429" not in each]
 
 

@@ -176,7 +176,7 @@ def _result(answer: ToolAnswer) -> "CallToolResult":
                 annotations=Annotations(audience=["user"]),
             )
         )
-    if answer.poster is not None:
-        encoded = base64.b64encode(answer.poster).decode()
+    if answer.image is not None:
+        encoded = base64.b64encode(answer.image).decode()
         content.append(ImageContent(type="image", data=encoded, mime_type="image/jpeg"))
     return CallToolResult(content=content, structured_content=dict(told))

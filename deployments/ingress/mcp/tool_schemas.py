@@ -179,7 +179,8 @@ def describe_tools(limits: RequestLimits) -> dict[str, dict[str, Any]]:
         "wait_for_video": {
             "title": "Wait for a video",
             "description": "Wait until a video ends, or until wait_seconds have passed, and return its state. Call it "
-            "again while status is queued or in_progress. A completed video has a link and a poster.",
+            "again while status is queued or in_progress. A completed video has a link and a poster. One "
+            "that is being made may have a small image of it so far.",
             "input_schema": _object(
                 {
                     "video_id": VIDEO_ID,

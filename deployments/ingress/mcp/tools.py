@@ -25,12 +25,14 @@ from deployments.ingress.routes.estimate import estimate
 from deployments.ingress.routes.generate import submit_given
 from deployments.ingress.routes.list_tasks import LISTED, sequence_after, task_responses
 from deployments.ingress.routes.tasks import get_task_or_404, task_response
+from deployments.ingress.schemas import has_preview
 from deployments.ingress.submission import IDEMPOTENCY_HEADER
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.ingress.uploads.access import create_upload
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
 from models.errors import InvalidRequest, StoreUnavailable
 from models.request.request import unknown_fields
+from storage.outputs.store import preview_key
 from storage.tasks import State, Task
 
 POSTER_SIDE_PX = 512
@@ -58,10 +60,10 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolAnswer:
-    """What a tool returns: text without structure, or an object, and the poster of a completed video as JPEG."""
+    """What a tool returns: text without structure, or an object, and a JPEG: the poster or the preview of a video."""
 
     content: Mapping[str, Any] | str
-    poster: bytes | None = None
+    image: bytes | None = None
 
 
 class Tools:
@@ -112,8 +114,8 @@ class Tools:
             with contextlib.suppress(TooManyRequests), context.sync_requests.acquire():
                 task = await self._watch(task, wait_s, call.report_progress)
         state = await self._state(task, call.request)
-        poster = await self._poster(task) if state["status"] == "completed" else None
-        return ToolAnswer(state, poster)
+        image = await self._poster(task) if state["status"] == "completed" else await self._preview(task)
+        return ToolAnswer(state, image)
 
     async def _watch(self, task: Task, wait_s: float, report_progress: ReportProgress) -> Task:
         """Follow the task until it ends or the time is over. Reports progress that rises."""
@@ -215,6 +217,16 @@ class Tools:
         if task.output is None:
             return None
         return await self._context.file_threads.run(self._shrink_poster, task.output.poster_key)
+
+    async def _preview(self, task: Task) -> bytes | None:
+        return await self._context.file_threads.run(self._read_preview, task.id) if has_preview(task) else None
+
+    def _read_preview(self, task_id: str) -> bytes | None:
+        """The preview of a video that is not finished; None if it is gone by now, or cannot be read."""
+        try:
+            return b"".join(self._context.outputs.open(preview_key(task_id)))
+        except (FileNotFoundError, StoreUnavailable):
+            return None
 
     def _shrink_poster(self, key: str) -> bytes | None:
         """The poster as a small JPEG; None if it cannot be read: the video counts, not its poster."""

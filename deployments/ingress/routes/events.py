@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -11,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from deployments.ingress.concurrency.limits import ConcurrencyLimit
 from deployments.ingress.context import AppContext
 from deployments.ingress.routes.tasks import get_task_or_404, task_response
-from deployments.ingress.schemas import ErrorBody
+from deployments.ingress.schemas import ErrorBody, has_preview, preview_url
 from deployments.ingress.task_watcher import TaskUpdates, TaskWatcher
 from models.errors import StoreUnavailable
 from models.progress import Stage
@@ -47,6 +48,7 @@ def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     async def follow_task(task_id: str, request: Request) -> Response:
         """Server-sent events: `progress` with the poll body at each change, then one event named as the final `status`.
 
+        `preview` says that there is a new preview of the video: its url, and the step after which it was made.
         A client that reconnects with `Last-Event-ID` gets what has changed since then.
         """
         task = await context.read_threads.run(get_task_or_404, context, task_id, request)
@@ -64,14 +66,41 @@ def events_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 async def _stream(
     context: AppContext, watcher: TaskWatcher, streams: ConcurrencyLimit, task_id: str, request: Request
 ) -> AsyncIterator[str]:
-    known = request.headers.get("last-event-id", "")
+    known = Known(request.headers.get("last-event-id", ""))
     with streams.acquire(), watcher.subscribe(task_id) as updates:
         async for task in _changes(updates, known, context.settings.ingress.sse_keepalive_s):
-            yield STILL_HERE if task is None else await _event(context, task, request)
+            if task is None:
+                yield STILL_HERE
+                continue
+            if known.is_new_revision(task):
+                yield await _event(context, task, request)
+            if known.is_new_preview(task):
+                yield _preview_event(context, task, request)
+            known.update(task)
 
 
-async def _changes(updates: TaskUpdates, known: str, sse_keepalive_s: float) -> AsyncIterator[Task | None]:
-    """Yield the task when its revision differs from `known`; None after `sse_keepalive_s` without a change."""
+@dataclass
+class Known:
+    """What the client of a stream knows: the revision of the task, and its newest preview as (claim token, step)."""
+
+    revision: str
+    preview: tuple[int, int | None] = (0, None)
+
+    def is_new_revision(self, task: Task) -> bool:
+        """Whether the client does not know this state of the task."""
+        return task.is_finished or str(revision(task)) != self.revision
+
+    def is_new_preview(self, task: Task) -> bool:
+        """Whether there is a preview that the client does not know."""
+        return has_preview(task) and (task.claim_token, task.preview_step) != self.preview
+
+    def update(self, task: Task) -> None:
+        """Remember what the client was told."""
+        self.revision, self.preview = str(revision(task)), (task.claim_token, task.preview_step)
+
+
+async def _changes(updates: TaskUpdates, known: Known, sse_keepalive_s: float) -> AsyncIterator[Task | None]:
+    """Yield the task when it has more than is `known`; None after `sse_keepalive_s` without a change."""
     loop = asyncio.get_running_loop()
     spoken_at = loop.time()
     while True:
@@ -84,16 +113,16 @@ async def _changes(updates: TaskUpdates, known: str, sse_keepalive_s: float) -> 
             continue
         if task is None:
             return
-        known, spoken_at = str(revision(task)), loop.time()
+        spoken_at = loop.time()
         yield task
         if task.is_finished:
             return
 
 
-async def _next_change(updates: TaskUpdates, known: str) -> Task | None:
-    """Wait for an update with a new revision; None if the row no longer exists."""
+async def _next_change(updates: TaskUpdates, known: Known) -> Task | None:
+    """Wait for an update with something new; None if the row no longer exists."""
     while (task := await updates.get()) is not None:
-        if task.is_finished or str(revision(task)) != known:
+        if known.is_new_revision(task) or known.is_new_preview(task):
             return task
     return None
 
@@ -105,6 +134,12 @@ async def _event(context: AppContext, task: Task, request: Request) -> str:
         return STILL_HERE  # the body could not be read; the next change sends it
     name = body["status"] if task.is_finished else "progress"
     return f"id: {revision(task)}\nevent: {name}\ndata: {json.dumps(body)}\n\n"
+
+
+def _preview_event(context: AppContext, task: Task, request: Request) -> str:
+    """It has no id: a client that reconnects is told of the newest preview again."""
+    body = {"task_id": task.id, "step": task.preview_step, "url": preview_url(task, context.base_url(request))}
+    return f"event: preview\ndata: {json.dumps(body)}\n\n"
 
 
 def revision(task: Task) -> int:

@@ -82,6 +82,8 @@ MILESTONE = Label("mark", tuple(mark.value for mark in Milestone if mark not in 
 DELIVERED, TRIED_AGAIN, GIVEN_UP = "delivered", "tried_again", "given_up"
 ENHANCED, NOT_ENHANCED = "enhanced", "failed"
 ENHANCEMENT = Label("outcome", (ENHANCED, NOT_ENHANCED))
+PREVIEW_STORED, PREVIEW_FAILED = "stored", "failed"
+PREVIEW = Label("outcome", (PREVIEW_STORED, PREVIEW_FAILED))
 DELIVERY = Label("outcome", (DELIVERED, TRIED_AGAIN, GIVEN_UP))
 DERIVED_FILE = Label("file", tuple(kind.value for kind in DerivedFile))
 ROUTE = Label("route", bounds="the paths of the API as /openapi.json has them, /mcp and /uploads, or `unmatched`")
@@ -236,6 +238,20 @@ DECODE_RETRIES = Metric(
     "decodes",
     "Decodes that ran out of GPU memory and were done again: the video's in tiles.",
 )
+PREVIEWS = Metric(
+    "ltx2_previews",
+    Kind.COUNTER,
+    "previews",
+    "Previews of videos that are being denoised, by what came of them.",
+    (PREVIEW,),
+)
+PREVIEW_DURATION_SECONDS = Metric(
+    "ltx2_preview_duration_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "Time that a preview takes from the denoising.",
+    buckets=ANSWER_SECONDS,
+)
 OUTPUT_BYTES = Metric("ltx2_output_bytes", Kind.COUNTER, "bytes", "Size of the videos that were made.")
 OUTPUT_VIDEO_SECONDS = Metric(
     "ltx2_output_video_seconds", Kind.COUNTER, "seconds", "Length of the videos that were made."
@@ -293,6 +309,8 @@ ALL_METRICS = (
     GPU_MEMORY_PEAK_BYTES,
     GPU_MEMORY_BYTES,
     DECODE_RETRIES,
+    PREVIEWS,
+    PREVIEW_DURATION_SECONDS,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_SECONDS,
     DERIVED_FILE_DURATION_SECONDS,

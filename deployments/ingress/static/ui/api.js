@@ -163,12 +163,19 @@ export async function download(url, name) {
   return new File([content], name, { type: content.type });
 }
 
+/** Get a preview of a task as a url of this page, to be revoked; null if it is gone. */
+export async function preview(id, url) {
+  const answer = await request(`v1/video/tasks/${id}/preview${new URL(url).search}`).catch(() => null);
+  return answer?.ok ? URL.createObjectURL(await answer.blob()) : null;
+}
+
 /**
  * Call `onBody` with the poll bodies of a task until it has ended, or with `null` if the task does not exist any more.
+ * `onPreview` is called with the url of a new preview that is told between two bodies.
  * Returns a function that stops this. A queued task is polled, because a new queue position causes no event. A running
  * task is streamed if a stream is free.
  */
-export function follow(id, onBody) {
+export function follow(id, onBody, onPreview) {
   let stop = () => {};
   let ended = false;
   let mayStream = true;
@@ -189,7 +196,7 @@ export function follow(id, onBody) {
     if (body === null || body.status !== "processing") end();
     else if (body.state !== "queued" && mayStream && streams < MAX_STREAMS) {
       stop();
-      stop = stream(id, receiveStreamed, refuse);
+      stop = stream(id, receiveStreamed, onPreview, refuse);
     }
     onBody(body);
   };
@@ -202,7 +209,7 @@ export function follow(id, onBody) {
   return end;
 }
 
-function stream(id, receive, refuse) {
+function stream(id, receive, receivePreview, refuse) {
   const controller = new AbortController();
   const { signal } = controller;
   let known = "";
@@ -214,7 +221,10 @@ function stream(id, receive, refuse) {
   };
   const take = (event) => {
     known = event.id ?? known;
-    if (!signal.aborted) receive(JSON.parse(event.data));
+    if (signal.aborted) return;
+    const body = JSON.parse(event.data);
+    if (event.event === "preview") receivePreview(body.url);
+    else receive(body);
   };
   const connect = async () => {
     const headers = { ...authorization(), ...(known ? { "Last-Event-ID": known } : {}) };

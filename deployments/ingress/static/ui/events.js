@@ -1,6 +1,6 @@
 // Reads server-sent events from a response body, because the browser's EventSource cannot send an API key.
 
-/** Call `onEvent` with {id, data} for each event, until the body ends. */
+/** Call `onEvent` with {id, event, data} for each event, until the body ends. */
 export async function readEvents(body, onEvent) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -1,7 +1,7 @@
 // The card of one task: its progress, then its video, and buttons for its actions.
 
 import { asCurl, copy } from "./curl.js";
-import { fileUrl } from "./api.js";
+import { fileUrl, preview } from "./api.js";
 import { announce, element } from "./dom.js";
 import { offerEdits } from "./edits.js";
 import { AUDIO } from "./image-fields.js";
@@ -20,8 +20,10 @@ export function makeCard(entry, actions) {
   card.append(stage, status, element("p", { class: "prompt", title: fields.prompt }, fields.prompt), facts(entry), adjusted, buttons, place);
   const offered = (body) => (body.url ? offerEdits(entry, body, stage, place, actions.edit) : []);
   let shown = null;
+  const showPreview = previewer(entry.id, stage);
   return {
     card,
+    preview: showPreview,
     /** Set fresh urls of the same files, because signed urls expire. A playing video keeps its url. */
     renew(body) {
       const video = stage.querySelector("video");
@@ -38,6 +40,7 @@ export function makeCard(entry, actions) {
       adjusted.textContent = adjustments(body);
       adjusted.hidden = !body.adjusted;
       if (body.status === "processing") showProgress(stage, body);
+      if (body.preview_url) showPreview(body.preview_url);
       if (shown !== kind) {
         if (body.status !== "processing") showEnd(stage, body, fields, actions.renew);
         buttons.replaceChildren(...offer(entry, body, actions, offered(body)));
@@ -65,6 +68,24 @@ function showProgress(stage, body) {
   }
   bar.value = body.progress;
   stage.querySelector(".percent").textContent = body.state === "queued" ? "" : `${Math.floor(body.progress * 100)}%`;
+}
+
+/** Return a function that shows a preview behind the progress of a task, unless it shows that one already. */
+function previewer(id, stage) {
+  let known = null;
+  return async (url) => {
+    if (url === known) return;
+    known = url;
+    const content = await preview(id, url);
+    const bar = stage.querySelector("progress");
+    if (!content || url !== known || !bar) {
+      if (content) URL.revokeObjectURL(content);
+      return;
+    }
+    const image = element("img", { class: "preview", alt: "The video so far", src: content, onload: () => URL.revokeObjectURL(content) });
+    stage.querySelector(".preview")?.remove();
+    stage.querySelector(".shimmer").after(image);
+  };
 }
 
 function showEnd(stage, body, fields, renew) {

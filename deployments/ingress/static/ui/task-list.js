@@ -33,7 +33,7 @@ export function add(fields, images, answer, { route, size } = {}) {
 }
 
 function show(entry) {
-  const { card, update, renew } = makeCard(entry, {
+  const { card, update, preview, renew } = makeCard(entry, {
     renew: () => refresh(),
     cancel: () => attempt(() => api.remove(entry.id)),
     again: () => again(entry),
@@ -57,7 +57,7 @@ function show(entry) {
     update(body);
     renewInTime(body);
   };
-  const stop = api.follow(entry.id, (body) => (body === null || body.state === "deleted" ? drop() : receive(body)));
+  const stop = api.follow(entry.id, (body) => (body === null || body.state === "deleted" ? drop() : receive(body)), preview);
   const drop = () => {
     stop?.();
     clearTimeout(timer);
