@@ -105,6 +105,8 @@ class Encoder:
         made = f"model={task.model} seed={request.seed} num_inference_steps={request.num_inference_steps}"
         if request.quality != Quality.EXACT:
             made += f" quality={request.quality}"
+        if loras := request.chosen_loras:
+            made += " loras=" + ",".join(f"{each.name}:{each.scale:g}" for each in loras)
         if task.model == TINY_MODEL_NAME:
             made = f"NOISE from a tiny random-weight model, not LTX-2: {made}"
         metadata = {"title": f"ltx2_{task.id}", "comment": made, "artist": task.model}

@@ -51,9 +51,16 @@ def locate(source: LoraSource, cache_dir: Path, report: ReportProgress) -> Path:
     return _only_file(source, folder, str(repository))
 
 
+def check_local_loras(sources: Sequence[LoraSource]) -> None:
+    """Check before a start that the LoRAs on this machine are there and can be read. Raises LoraUnusable."""
+    for each in sources:
+        if each.path is not None:
+            read_header(each.name, find_local(each))
+
+
 def find_local(source: LoraSource) -> Path:
     """The file of a LoRA with a `path`. Raises LoraUnusable."""
-    path = source.path or Path()
+    path = (source.path or Path()).expanduser()
     if path.is_dir():
         return _only_file(source, path, str(path))
     if not path.is_file():

@@ -84,7 +84,7 @@ class Ltx2Model:
         pipelines = (self._text_to_video, self._image_to_video, self._conditioned)
         self.placement = placed
         self.prompt_cache = PromptCache(pipe.connectors, options.prompt_cache_bytes)
-        self._loras = LoraSet(pipe.transformer, loras or {})
+        self.loras = LoraSet(pipe.transformer, loras or {})
         self._one_pass = OnePassTextEncoder(pipelines) if _streams_text(placed) else None
         self.sleep_mode = SleepMode(pipe, placed)
         self.fast_summary = ""
@@ -214,7 +214,7 @@ class Ltx2Model:
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
             del self._text_to_video, self._image_to_video, self._conditioned
-            del self.prompt_cache, self.sleep_mode, self._fast, self._loras
+            del self.prompt_cache, self.sleep_mode, self._fast, self.loras
         collect_and_empty_cache()
         free_pinned_memory()
 
@@ -223,7 +223,7 @@ class Ltx2Model:
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
-            self._loras.applied(request.chosen_loras),
+            self.loras.applied(request.chosen_loras),
             self._fast.applied(request, conditions.tokens) as left_out,
         ):
             self.fast_summary = left_out

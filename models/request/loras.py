@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -93,3 +93,19 @@ def _names(known: Mapping[str, KnownLora]) -> str:
     if not known:
         return "left out: this server has no LoRAs"
     return f"one of {', '.join(known)}"
+
+
+def loras_schema(known: Mapping[str, KnownLora]) -> dict[str, Any]:
+    """The JSON schema of the field, with the names and the bounds that are known."""
+    name: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
+    most = max((each.max_scale for each in known.values()), default=DEFAULT_MAX_SCALE)
+    choice = {
+        "type": "object",
+        "properties": {
+            "name": {**name, "enum": list(known)} if known else name,
+            "scale": {"type": "number", "minimum": 0, "maximum": most, "default": 1},
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": choice, "maxItems": MAX_LORAS, "default": []}

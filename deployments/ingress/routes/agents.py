@@ -60,7 +60,8 @@ def skill_router(context: AppContext) -> APIRouter:
 def server_facts(context: AppContext) -> dict[str, object]:
     """The values of this server for the document templates, except its address. Blocks on the store."""
     limits = context.settings.limits
-    properties = request_schema(limits, context.model_info.defaults())["properties"]
+    loras = context.settings.generator.known_loras
+    properties = request_schema(limits, context.model_info.defaults(), loras)["properties"]
     defaults = {name: schema.get("default") for name, schema in properties.items()}
     largest = context.settings.encoder.max_bytes
     return {
@@ -92,17 +93,17 @@ def _field_row(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _in_json(value: object) -> object:
-    return json.dumps(value) if value is None or isinstance(value, bool) else value
+    return json.dumps(value) if value is None or isinstance(value, bool | list) else value
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
     """The allowed values of a field in words, from its JSON schema."""
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    if schema.get("type") == "boolean":
-        return "`true`, `false`"
+    if words := ("true", "false") if schema.get("type") == "boolean" else schema.get("enum"):
+        return ", ".join(f"`{value}`" for value in words)
     if "anyOf" in schema:
         return " or ".join(_allowed(option) for option in schema["anyOf"])
+    if schema["type"] == "array":
+        return _allowed_list(schema)
     if schema["type"] == "string":
         return f"text of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
     if "minimum" not in schema:
@@ -110,6 +111,12 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     multiple = f", multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
     kind = "whole number, " if schema["type"] == "integer" else ""
     return f"{kind}{spell_number(schema['minimum'])} to {spell_number(schema['maximum'])}{multiple}"
+
+
+def _allowed_list(schema: Mapping[str, Any]) -> str:
+    """The members of a list of objects, in words."""
+    members = ", ".join(f"`{name}`: {_allowed(member)}" for name, member in schema["items"]["properties"].items())
+    return f"list of at most {schema['maxItems']} objects ({members})"
 
 
 def _template(filename: str) -> Template:

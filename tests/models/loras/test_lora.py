@@ -152,7 +152,7 @@ def test_a_canceled_render_leaves_no_lora_behind(model: Ltx2Model) -> None:
 def test_it_can_be_applied_to_a_part_of_the_steps(model: Ltx2Model) -> None:
     """As a second stage needs it. On top of those of the request, and gone when the context ends."""
     expected = denoise(model, *picked(one=1.0, two=0.5))
-    with model._loras.applied(picked(one=1.0)):
+    with model.loras.applied(picked(one=1.0)):
         assert distance(denoise(model, *picked(two=0.5)), expected) <= ROUNDING
         assert same(denoise(model), denoise(model))
     assert not same(denoise(model), expected)
