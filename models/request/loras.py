@@ -15,6 +15,9 @@ LORAS, CAMERA_MOTION = "loras", "camera_motion"
 MAX_LORAS = 4
 MAX_NAME_CHARS = 64
 DEFAULT_MAX_SCALE = 2.0
+X_LORAS, X_MAX = "x-loras", "x-max-loras"
+"""Extensions of the JSON schema: trigger and bound of each LoRA, and how many a request may have. The page uses them.
+"""
 EXAMPLE = '[{"name": "a_name", "scale": 1.0}]'
 
 
@@ -58,7 +61,7 @@ def _refuse_twice(value: tuple[LoraChoice, ...]) -> tuple[LoraChoice, ...]:
 LoraChoices = Annotated[
     tuple[LoraChoice, ...], BeforeValidator(_read_text), AfterValidator(_refuse_twice), Field(max_length=MAX_LORAS)
 ]
-ALLOWED = f"a list of at most {MAX_LORAS} objects with a name, each name once, and a scale, such as {EXAMPLE}"
+ALLOWED = f"an array of at most {MAX_LORAS} objects with a name, each name once, and a scale, such as {EXAMPLE}"
 
 
 def choose_loras(choices: tuple[LoraChoice, ...], camera_motion: str | None) -> tuple[LoraChoice, ...]:
@@ -108,4 +111,8 @@ def loras_schema(known: Mapping[str, KnownLora]) -> dict[str, Any]:
         "required": ["name"],
         "additionalProperties": False,
     }
-    return {"type": "array", "items": choice, "maxItems": MAX_LORAS, "default": []}
+    schema = {"type": "array", "items": choice, "maxItems": MAX_LORAS, "default": []}
+    if known:
+        about = {name: {"trigger": each.trigger, "max_scale": each.max_scale} for name, each in known.items()}
+        schema |= {X_LORAS: about, X_MAX: MAX_LORAS}
+    return schema

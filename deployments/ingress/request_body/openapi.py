@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from models.request.loras import CAMERA_MOTION, LORAS
+from models.request.loras import CAMERA_MOTION, LORAS, X_LORAS, X_MAX
 
 EXAMPLE: Mapping[str, object] = MappingProxyType(
     {
@@ -41,8 +41,9 @@ def form_body(
     as_file = {"type": "string", "format": "binary", "description": description}
     form = _untitled(_with(schema, image, as_file, required=required))
     if LORAS in form["properties"]:
-        about = form["properties"][LORAS]["description"]
-        form["properties"][LORAS] = {"type": "string", "description": about, "examples": [""]}
+        loras = form["properties"][LORAS]
+        kept = {name: loras[name] for name in ("description", X_LORAS, X_MAX) if name in loras}
+        form["properties"][LORAS] = {"type": "string", **kept, "examples": [""]}
     for name in LEFT_EMPTY:
         form["properties"][name] = {**form["properties"][name], "examples": [""]}
     return {"multipart/form-data": {"schema": form, "example": dict(example)}}
