@@ -83,13 +83,15 @@ def check_loras(choices: tuple[LoraChoice, ...], camera_motion: str | None, know
 
 def _check_motion(choices: tuple[LoraChoice, ...], motion: str, known: Mapping[str, KnownLora]) -> None:
     if motion not in known:
-        raise InvalidRequest(CAMERA_MOTION, motion, f"left out, or {_names(known)}: it stands for the LoRA of its name")
+        allowed = f"left out, or {_names(known)}: it picks the LoRA of its name" if known else _names(known)
+        raise InvalidRequest(CAMERA_MOTION, motion, allowed)
+    if known[motion].max_scale < 1:
+        raise InvalidRequest(CAMERA_MOTION, motion, f"left out: {LORAS} picks it, with a scale below 1")
     if any(each.name == motion for each in choices):
         raise InvalidRequest(CAMERA_MOTION, motion, f"left out: {LORAS} names it already")
     if len(choices) == MAX_LORAS:
-        raise InvalidRequest(
-            CAMERA_MOTION, Described(f"{motion} beside {MAX_LORAS} LoRAs"), f"one of {MAX_LORAS} at most"
-        )
+        given = Described(f"{motion} beside {MAX_LORAS} LoRAs")
+        raise InvalidRequest(CAMERA_MOTION, given, f"one of at most {MAX_LORAS} LoRAs")
 
 
 def _names(known: Mapping[str, KnownLora]) -> str:

@@ -13,6 +13,7 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.request_body.given_images import max_images_bytes
 from models.names import TINY_MODEL_NAME
 from models.request.json_schema import request_schema
+from models.request.loras import KnownLora
 from models.request.places import MAX_KEYFRAMES
 from models.request.request import RequestLimits, VideoRequest, spell_number
 
@@ -20,6 +21,15 @@ MARKDOWN = "text/markdown"
 TINY_WARNING = """
 > **This server has only the tiny random-weight model: every video it makes is NOISE**, and is labeled as noise.
 > Use this server only to try the API. Tell the user that the video will not show what the prompt describes.
+"""
+LORAS = """### LoRAs
+
+This server has LoRAs: they change the style or the motion of a video. Send
+`"loras": [{"name": "...", "scale": 1.0}]`; in a form, the same list as JSON text. Use the words of a LoRA in the
+prompt.
+
+| Name | Words for the prompt | Largest scale |
+|---|---|---|
 """
 KEYS = """
 **This server requires an API key.** Send the key with every request, in the header `Authorization: Bearer <your key>`.
@@ -69,11 +79,20 @@ def server_facts(context: AppContext) -> dict[str, object]:
         "model": context.model,
         "keys": KEYS if context.settings.api_keys else "",
         "tiny_warning": TINY_WARNING if context.model == TINY_MODEL_NAME else "",
+        "loras": _describe_loras(loras),
         "fields": "\n".join(_field_row(name, schema) for name, schema in properties.items()),
         "size_note": "" if largest is None else f", at most {largest} bytes",
         "duration_s": f"{VideoRequest.model_construct(prompt='').duration_s:.1f}",
         **_shared_limits(limits),
     }
+
+
+def _describe_loras(known: Mapping[str, KnownLora]) -> str:
+    """The section on LoRAs, if the server has any."""
+    if not known:
+        return ""
+    rows = [f"| `{name}` | {each.trigger} | {each.max_scale:g} |\n" for name, each in known.items()]
+    return f"{LORAS}{''.join(rows)}\n"
 
 
 def _shared_limits(limits: RequestLimits) -> dict[str, object]:
