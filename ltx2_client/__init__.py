@@ -10,7 +10,7 @@ from ltx2_client.async_client import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
 from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, RetakeOptions
-from ltx2_client.operations import Keyframe, Options
+from ltx2_client.operations import Keyframe, Lora, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "ExtendOptions",
     "Health",
     "Keyframe",
+    "Lora",
     "Options",
     "RetakeOptions",
     "Submitted",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, RetakeOptions
-from ltx2_client.operations import File, Keyframe, Options
+from ltx2_client.operations import File, Keyframe, Lora, Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
 HELP = {
@@ -28,6 +28,8 @@ HELP = {
     "quality": "fast skips work with little visible effect",
     "enhance_prompt": "let the language model of the server's operator rewrite the prompt first",
     "generate_audio": "a video with audio (the default), or without",
+    "loras": "a LoRA of the server, and how strongly it acts (default: 1); may be repeated. GET /v1/models lists them",
+    "camera_motion": "the LoRA of this name, such as dolly_in",
     "fit": "how an image of another shape is fitted to the size",
     "image_strength": "how strongly --image is given, from 0 to 1; 1 keeps it as it is",
     "end_image_strength": "the same for --end-image",
@@ -69,6 +71,8 @@ LEFT_OUT = {
     "v2v": OF_THE_VIDEO,
 }
 """Options that a command does not have."""
+FLAGS = {"loras": "--lora"}
+"""Flags that are not called as their option."""
 Kind = TypeVar("Kind", Options, AudioOptions, RetakeOptions, ExtendOptions, ChangeOptions)
 
 
@@ -153,7 +157,7 @@ def _add_common(
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it (default: ltx2_ID.mp4)")
     for name, hint in get_type_hints(kind).items():
         if name not in left_out:
-            flag = "--" + name.replace("_", "-")
+            flag = FLAGS.get(name) or "--" + name.replace("_", "-")
             command.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=about[name], **_takes(name, hint))
 
 
@@ -175,6 +179,8 @@ class _AddKeyframe(argparse.Action):
 def _takes(name: str, hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if name == "loras":
+        return {"action": "append", "type": _lora, "metavar": "NAME[:SCALE]"}
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     kind: Callable[[str], object] = _seed if name == "seed" else _finite if hint is float else hint
@@ -186,6 +192,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError
     return number
+
+
+def _lora(text: str) -> Lora:
+    name, _, scale = text.partition(":")
+    if not name:
+        raise ValueError
+    return {"name": name, "scale": _finite(scale or "1")}
 
 
 def _seed(text: str) -> int | None:

@@ -26,6 +26,13 @@ from ltx2_client.errors import ApiError, DownloadFailed, TaskFailed, Unreachable
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage, from_json
 
 
+class Lora(TypedDict):
+    """A LoRA of the server, and how strongly it acts. 0 is off."""
+
+    name: str
+    scale: float
+
+
 class Options(TypedDict, total=False):
     """The server's request parameters under the same names. `GET /docs` lists defaults and limits."""
 
@@ -47,6 +54,8 @@ class Options(TypedDict, total=False):
     fit: Literal["crop", "pad", "match"]
     generate_audio: bool
     enhance_prompt: bool
+    loras: Sequence[Lora]
+    camera_motion: str
     image_strength: float
     end_image_strength: float
     source_task: str
@@ -255,12 +264,12 @@ def _post(path: str, fields: Mapping[str, object], images: Images) -> Request:
 
 
 def form_of(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
-    """Convert form fields to text. None, which only `seed` may have, becomes the empty text."""
+    """Convert form fields to text: a list to JSON. None, which only `seed` may have, becomes the empty text."""
     return {name: _form_text(value) for name, value in fields.items()}
 
 
 def _form_text(value: object) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool | list | tuple):
         return json.dumps(value)
     return "" if value is None else str(value)
 

@@ -16,7 +16,8 @@
     |   |-- HubUnreachable    the model is not on this machine, and the hub cannot be reached
     |   |-- DownloadFailed    the download was interrupted
     |   |-- ModelDiskFull     the disk has no space for the model's files
-    |   `-- ModelBroken       the model's files are damaged or missing
+    |   |-- ModelBroken       the model's files are damaged or missing
+    |   `-- LoraUnusable      a LoRA of the operator is missing, damaged or made for another model
     |-- RenderFailed          the model raised an error during the render
     |   `-- GpuOutOfMemory    the render needed more memory than is available
     |-- EncodeFailed          the clip could not be encoded
@@ -166,6 +167,13 @@ class ModelBroken(ModelUnavailable):
     """A file of the model is damaged or missing."""
 
     code = "model_broken"
+    retryable = False
+
+
+class LoraUnusable(ModelUnavailable):
+    """A LoRA of the operator is missing, damaged or made for another model."""
+
+    code = "lora_unusable"
     retryable = False
 
 

@@ -1,5 +1,6 @@
 """`make run` reports what prevents a start, and ends there."""
 
+import json
 import os
 import shutil
 import socket
@@ -128,3 +129,12 @@ def test_too_few_open_files_for_haproxy_are_found_before_it_is_started(
         monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", enabled)
         answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert answer.stdout.startswith(expected)
+
+
+def test_a_lora_that_is_not_there_or_no_safetensors_ends_the_start(tmp_path: Path) -> None:
+    loras = {"ink": {"path": str(tmp_path / "ink.safetensors")}}
+    missing = _preflight(tmp_path, free_port(), LTX2_GENERATOR__LORAS=json.dumps(loras))
+    assert (missing.returncode, "LoRA ink: there is no file" in missing.stderr) == (1, True)
+    (tmp_path / "ink.safetensors").write_bytes(b"a pickle")
+    broken = _preflight(tmp_path, free_port(), LTX2_GENERATOR__LORAS=json.dumps(loras))
+    assert (broken.returncode, "cannot be read as safetensors" in broken.stderr) == (1, True)

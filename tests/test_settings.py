@@ -338,3 +338,29 @@ def test_a_variable_that_names_another_database_is_not_taken_for_the_password(mo
     filled = settings(database_url="postgresql://app@db/ltx2")
     monkeypatch.setenv("LTX2_DATABASE_URL", "postgresql://app:hunter@elsewhere/ltx2")
     assert filled.with_secrets() == filled
+
+
+def test_loras_have_absolute_paths_and_come_from_the_environment_too(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LTX2_GENERATOR__LORAS", '{"ink": {"path": "ink.safetensors", "trigger": "ink drawing"}}')
+    loras = Settings().with_absolute_paths().generator.loras
+    assert loras["ink"].path == tmp_path / "ink.safetensors"
+    assert (loras["ink"].trigger, loras["ink"].max_scale) == ("ink drawing", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        ({"ink": {}}, "either path or repository must be set"),
+        ({"ink": {"path": "a", "repository": "someone/ink"}}, "either path or repository must be set"),
+        ({"ink": {"path": "a", "scale": 1}}, "the settings are path, repository, file, trigger, max_scale"),
+        ({"ink": {"repository": "ink"}}, "generator.loras.ink.repository"),
+        ({"ink": {"path": "a", "file": "ink.pt"}}, "generator.loras.ink.file"),
+        ({"ink": {"path": "a", "max_scale": 0}}, "generator.loras.ink.max_scale"),
+        ({"in k": {"path": "a"}}, "should match pattern"),
+        ({"ink:1": {"path": "a"}}, "should match pattern"),
+    ],
+)
+def test_a_wrong_lora_is_named_with_what_is_allowed(lora, said):
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        settings(generator={"loras": lora})

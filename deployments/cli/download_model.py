@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -13,6 +13,8 @@ from models.checkpoint.profile import CheckpointType, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.errors import ModelUnavailable
 from models.hub.files import RepoRef, find_license
+from models.lora.files import fetch_loras
+from models.lora.source import LoraSource
 from models.names import BUILT_IN, REAL_MODEL_NAME
 from models.progress import Progress, ReportProgress
 
@@ -48,6 +50,15 @@ def prefetch_model(
     return folder
 
 
+def prefetch_loras(sources: Sequence[LoraSource], cache_dir: Path, say: Echo) -> None:
+    """Download the files of the LoRAs into `cache_dir`. Raises ModelUnavailable."""
+    for each in sources:
+        if each.repository is not None:
+            _print_license_terms(RepoRef.parse(each.repository), say)
+    for found in fetch_loras(sources, cache_dir, _progress_printer(say)):
+        say(f"the LoRA {found.name} is complete, in {found.file}")
+
+
 def _print_license_terms(repository: RepoRef, say: Echo) -> None:
     found = find_license(repository)
     say(f"license: {found or 'unknown; the hub names none or does not answer'}")
@@ -76,6 +87,7 @@ def main() -> None:
         for application in config["applications"]:
             settings = Settings.model_validate(application.get("args") or {}).with_absolute_paths()
             prefetch_model(chosen or settings.model, settings.cache_dir, _print, settings.generator.checkpoint_type)
+            prefetch_loras(settings.generator.lora_sources, settings.cache_dir, _print)
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

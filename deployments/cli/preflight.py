@@ -16,6 +16,8 @@ import yaml
 from deployments.cluster.ports import kill_orphaned_haproxy, port_owners, required_ports
 from deployments.cluster.runtime_folder import folder_problems
 from deployments.settings import Settings, SettingsError
+from models.errors import LoraUnusable
+from models.lora.files import check_local_loras
 from models.memory.driver import find_old_driver
 from storage.db.engine import sqlite_file
 
@@ -39,9 +41,10 @@ def check(file: Path) -> None:
         for application in config["applications"]:
             settings = Settings.model_validate(application.get("args") or {})
             settings.without_secrets()
+            check_local_loras(settings.generator.lora_sources)
             _warn_of_readers(settings)
-    except SettingsError as error:
-        sys.exit(str(error))
+    except (SettingsError, LoraUnusable) as error:
+        sys.exit(error.message if isinstance(error, LoraUnusable) else str(error))
     if problems := list(folder_problems(os.environ)):
         sys.exit("\n".join(problems))
     kill_orphaned_haproxy()

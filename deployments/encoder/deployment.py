@@ -110,6 +110,8 @@ class Encoder:
         made = f"model={task.model} seed={request.seed} num_inference_steps={request.num_inference_steps}"
         if request.quality != Quality.EXACT:
             made += f" quality={request.quality}"
+        if loras := request.chosen_loras:
+            made += " loras=" + ",".join(f"{each.name}:{each.scale:g}" for each in loras)
         made = ORIGINS.get(task.model, "") + made
         metadata = {"title": f"ltx2_{task.id}", "comment": made, "artist": task.model}
         if self._settings.prompt_in_metadata:

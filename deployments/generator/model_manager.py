@@ -105,6 +105,7 @@ class ModelManager:
         logger.info("recipe: %s", model.profile.summary)
         logger.info("placement: %s\n%s", model.placement.mode, model.placement.table())
         logger.info("speed-ups: %s", ", ".join(model.optimizations) or "none")
+        logger.info("LoRAs: %s", ", ".join(model.loras.names) or "none")
         return model
 
     def _wake(self, model: "Ltx2Model", report: ReportProgress) -> None:
@@ -150,4 +151,5 @@ def _load_options(settings: GeneratorSettings) -> LoadOptions:
         prompt_cache_bytes=settings.prompt_cache_bytes,
         fast_guidance_fraction=settings.fast_guidance_fraction,
         fast_float8=settings.fast_float8,
+        loras=settings.lora_sources,
     )

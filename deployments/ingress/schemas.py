@@ -9,6 +9,7 @@ from deployments.signed_urls import UrlBuilder
 from models.progress import Stage
 from models.request.adjustments import visible_to_client
 from models.request.enums import Quality
+from models.request.loras import LoraChoice
 from storage.outputs.store import DerivedFile, derived_key
 from storage.tasks import QueuePosition, State, Task
 from storage.webhooks import DeliveryState, DeliveryStatus
@@ -104,6 +105,9 @@ class TaskBody(BaseModel):
     step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
     num_inference_steps: int
     quality: Annotated[Quality, Field(description="exact, or fast, which skips work with little visible effect.")]
+    loras: Annotated[
+        list[LoraChoice] | None, Field(description="The LoRAs of the request, with that of its camera motion.")
+    ] = None
     adjusted: Annotated[
         list[AdjustedField] | None, Field(description="The same as at the submit, once the model is known.")
     ] = None
@@ -199,6 +203,7 @@ def task_body(
         step=_step(task),
         num_inference_steps=task.rendered_request.num_inference_steps,
         quality=task.rendered_request.quality,
+        loras=list(task.request.chosen_loras) or None,
         adjusted=adjusted_fields(task) or None,
         progress=round(task.progress, 4),
         bytes_done=task.bytes_done if task.bytes_total else None,

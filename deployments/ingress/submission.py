@@ -19,6 +19,7 @@ from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
 from models.errors import DoesNotFit, InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
+from models.request.loras import check_loras
 from models.request.request import VideoRequest, draws_seed, parse_request
 from storage.inputs import NO_INPUTS, TaskInputs, pack_inputs, write_archive
 from storage.outputs.store import input_key
@@ -26,7 +27,7 @@ from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
-LATER_FIELDS = ("generate_audio", "enhance_prompt")
+LATER_FIELDS = ("generate_audio", "enhance_prompt", "loras", "camera_motion")
 """Fields that an earlier version did not have. At their defaults they do not change the digest of a request, so that a
 submit may be repeated after an upgrade.
 """
@@ -117,6 +118,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     submission.given.parse_places(request)
     if submission.media is not None:
         parse_media_fields(submission.media.use, submission.media.fields, settings.limits)
+    check_loras(request.loras, request.camera_motion, settings.generator.known_loras)
     context.enhancer.check_request(request)
     return NewTask(
         request,

@@ -43,7 +43,7 @@ UNITS = {
 }
 """Unit by the end of a setting's name. Of two endings that match, the longer one comes first."""
 NUMBERS = {"integer": "whole number", "number": "number"}
-TEXTS = {"uri": "url", "path": "folder", "password": "secret"}
+TEXTS = {"uri": "url", "path": "path", "password": "secret"}
 
 
 def write_page() -> str:
@@ -59,9 +59,10 @@ def _tables(prefix: str, title: str, section: Schema, defs: Schema) -> Iterator[
     rows = [_row(name, field, defs) for name, field in fields.items() if "properties" not in field]
     yield "\n".join([title, HEADER, *rows, ""])
     for name, field in fields.items():
-        inner = _resolve(field.get("items", field), defs)
+        named = next(iter(field.get("patternProperties", {}).values()), None)
+        inner = _resolve(field.get("items") or named or field, defs)
         if "properties" in inner:
-            place = f"{name}[]" if "items" in field else name
+            place = f"{name}[]" if "items" in field else f"{name}.NAME" if named else name
             said = inner["description"].split("\n\n")[0]
             yield from _tables(f"{place}.", f"## `{place}`\n\n{said}\n", inner, defs)
 
@@ -81,7 +82,7 @@ def _default(name: str, field: Schema) -> str:
     if "[]" in name and "default" not in field:
         return "required"
     value = field.get("default")
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return f"`{value}`"
     return f"`{int(value)}`" if isinstance(value, float) and value.is_integer() else f"`{json.dumps(value)}`"
 

@@ -5,11 +5,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from deployments.settings.base import SettingsModel
+from deployments.settings.lora import LoraName, LoraSettings
 from models.checkpoint.profile import CheckpointType
+from models.lora.source import LoraSource
 from models.ltx2.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
 from models.optimizations.selection import Optimization
 from models.preview import MAX_FRACTION, PreviewMode
+from models.request.loras import KnownLora
 
 
 class GeneratorSettings(SettingsModel):
@@ -126,6 +129,28 @@ class GeneratorSettings(SettingsModel):
             "and memory for a second copy of the large weights. Off by default because it is not measured yet."
         ),
     ] = False
+
+    loras: Annotated[
+        dict[LoraName, LoraSettings],
+        Field(
+            description="LoRAs that requests may pick, by the name that clients use. They are loaded with the model, "
+            "kept in host memory, and must fit the model."
+        ),
+    ] = {}  # noqa: RUF012  # pydantic copies it
+
+    @property
+    def known_loras(self) -> dict[str, KnownLora]:
+        """What clients may know of the LoRAs, by name."""
+        return {name: each.known for name, each in self.loras.items()}
+
+    @property
+    def lora_sources(self) -> tuple[LoraSource, ...]:
+        """Where the model loads the LoRAs from."""
+        return tuple(each.source(name) for name, each in self.loras.items())
+
+    def with_absolute_paths(self) -> Self:
+        """Copy the settings with absolute paths of the LoRAs."""
+        return self.model_copy(update={"loras": {name: each.with_absolute_path() for name, each in self.loras.items()}})
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

@@ -185,7 +185,10 @@ class Settings(BaseSettings):
 
     def with_absolute_paths(self) -> "Settings":
         """Copy the settings with absolute paths: replicas may have another working directory."""
-        changes: dict[str, Any] = {"cache_dir": self.cache_dir.expanduser().absolute()}
+        changes: dict[str, Any] = {
+            "cache_dir": self.cache_dir.expanduser().absolute(),
+            "generator": self.generator.with_absolute_paths(),
+        }
         if self.outputs.url.startswith(FILE_SCHEME):
             folder = _absolute(self.outputs.url.removeprefix(FILE_SCHEME))
             changes["outputs"] = self.outputs.model_copy(update={"url": f"{FILE_SCHEME}{folder}"})

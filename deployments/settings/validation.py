@@ -76,10 +76,10 @@ def _describe_error(settings: type[BaseModel], problem: Any) -> str:
 
 
 def _enclosing_section(settings: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
-    """The section, or the record type of a list, to which the last name of `location` should belong."""
+    """The section, or the record type of a list or of named records, to which the last name should belong."""
     room = settings
     for part in location[:-1]:
-        if isinstance(part, str):
+        if isinstance(part, str) and part in room.model_fields:
             annotation = room.model_fields[part].annotation
             kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
             room = next((kind for kind in kinds if issubclass(kind, BaseModel)), room)

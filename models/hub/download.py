@@ -13,7 +13,15 @@ from typing import Any
 
 from models.errors import ModelDiskFull
 from models.hub.errors import translate_error
-from models.hub.files import FileSelection, RepoRef, find_in_user_cache, find_index, offers_base_variant, select_files
+from models.hub.files import (
+    FileSelection,
+    RepoRef,
+    find_in_user_cache,
+    find_index,
+    list_files,
+    offers_base_variant,
+    select_files,
+)
 from models.progress import Progress, ReportProgress, Stage
 
 REPORT_EVERY_S = 0.5
@@ -39,6 +47,24 @@ def download(repository: RepoRef, cache_dir: Path, report: ReportProgress, *, wa
         return _download_files(wanted, cache_dir, missing_bytes, report)
     except Exception as exc:
         if explained := translate_error(repository, exc):
+            raise explained from exc
+        raise
+
+
+def download_files(wanted: FileSelection, cache_dir: Path, report: ReportProgress) -> Path:
+    """Return the folder of the repository in `cache_dir`, with the files of `wanted`. Downloads those that are missing.
+
+    Raises as `download` does.
+    """
+    report(Progress(Stage.DOWNLOADING))
+    try:
+        listed = list_files(wanted, cache_dir) or ()
+        missing_bytes = sum(each.file_size or 0 for each in listed if each.will_download)
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        _check_disk(wanted.repository, cache_dir, missing_bytes)
+        return _download_files(wanted, cache_dir, missing_bytes, report)
+    except Exception as exc:
+        if explained := translate_error(wanted.repository, exc):
             raise explained from exc
         raise
 

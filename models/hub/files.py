@@ -67,7 +67,7 @@ def select_files(repository: RepoRef, cache_dir: Path, *, full: bool) -> tuple[F
 
     index = Path(hf_hub_download(repository.id, INDEX, revision=repository.revision, cache_dir=cache_dir))
     wanted = FileSelection(repository, tuple(needed_files(index, full=full)))
-    listed = _list(wanted, cache_dir)
+    listed = list_files(wanted, cache_dir)
     if listed is None:
         return wanted.without(duplicate_weights(_names_under(index.parent))), 0
     wanted = wanted.without(duplicate_weights([file.filename for file in listed]))
@@ -114,7 +114,7 @@ def offers_base_variant(repository: RepoRef, cache_dir: Path) -> bool:
 def _is_whole(wanted: FileSelection, cache_dir: Path, folder: Path) -> bool:
     from huggingface_hub import errors, snapshot_download
 
-    listed = _list(wanted, cache_dir)
+    listed = list_files(wanted, cache_dir)
     if listed is not None:
         names = [file.filename for file in listed]
         wanted = wanted.without(duplicate_weights(names))
@@ -127,7 +127,7 @@ def _is_whole(wanted: FileSelection, cache_dir: Path, folder: Path) -> bool:
     return True
 
 
-def _list(wanted: FileSelection, cache_dir: Path) -> list[Any] | None:
+def list_files(wanted: FileSelection, cache_dir: Path) -> list[Any] | None:
     """The hub's list of files, as huggingface_hub returns it. None if the hub cannot be reached."""
     from huggingface_hub import errors, snapshot_download
     from tqdm.std import tqdm

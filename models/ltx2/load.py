@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.checkpoint.files import INDEX, OF_TRANSFORMERS, OPTIONAL_COMPONENTS
 from models.checkpoint.profile import CheckpointProfile
@@ -14,6 +15,7 @@ from models.errors import ModelBroken, ModelUnavailable, VideoError
 from models.fixes import ALL as ALL_FIXES
 from models.fixes import Fix
 from models.fixes.vocoder import VOCODER, load_vocoder, run_in_float32
+from models.lora.files import LoraFile
 from models.ltx2.options import LoadOptions
 from models.ltx2.text_encoding import drop_head
 from models.memory import offload, offload_plan
@@ -29,6 +31,9 @@ from models.memory.gpu import (
 from models.memory.host import free_host_bytes
 from models.optimizations import selection
 from models.optimizations.selection import Optimization
+
+if TYPE_CHECKING:
+    from models.lora.weights import LoraWeights
 
 DEVICES = ("cpu", "cuda")
 
@@ -56,9 +61,9 @@ def check_device(device: str) -> None:
 
 
 def choose_placement(
-    folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions
+    folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions, loras: Sequence[LoraFile] = ()
 ) -> offload_plan.Placement:
-    """Plan where the components go, from the memory that is free now. Raises ModelUnavailable if nothing fits.
+    """Plan where components and LoRAs go, from the memory that is free now. Raises ModelUnavailable if nothing fits.
 
     Memory that an earlier, failed load still holds is freed first.
     """
@@ -70,6 +75,7 @@ def choose_placement(
         collect_and_empty_cache()
         free_pinned_memory()
     sizes = measure_sizes(folder, _dtype(profile, device))
+    sizes = replace(sizes, loras={each.name: each.size_bytes(_dtype(profile, device)) for each in loras})
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
         return offload_plan.plan_cpu(host_bytes, sizes, _dtype(profile, device))
@@ -119,6 +125,18 @@ def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: 
     return pipe
 
 
+def load_loras(
+    pipe: Any, files: Sequence[LoraFile], profile: CheckpointProfile, device: str
+) -> "dict[str, LoraWeights]":
+    """Read all LoRAs into host memory. Raises LoraUnusable for one that does not fit the transformer."""
+    import torch
+
+    from models.lora.weights import load_lora
+
+    dtype: torch.dtype = getattr(torch, _dtype(profile, device))
+    return {each.name: load_lora(each, pipe.transformer, dtype) for each in files}
+
+
 def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:
     """Load the text encoder with the class that the index names. Weights of its vision tower may be missing."""
     import transformers
@@ -156,7 +174,7 @@ def measure_free_vram(placed: offload_plan.Placement, kept: Collection[Optimizat
         return None
     empty_cuda_cache()
     kept_bytes = TEXT_KEYS_BYTES if Optimization.TEXT_KV_CACHE in kept else 0
-    return max(0, offload.free_vram_bytes() - placed.stream_buffer_bytes - kept_bytes)
+    return max(0, offload.free_vram_bytes() - placed.stream_buffer_bytes - placed.lora_bytes - kept_bytes)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ at a time: the caller must prevent concurrent calls.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from models.checkpoint.validate import check_checkpoint
 from models.clip import Clip
 from models.conditions import Conditions
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
+from models.lora.files import fetch_loras
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
 from models.ltx2.denoise import Latents, condition_arguments, denoise, image_arguments, patch_denormalize_dtype
 from models.ltx2.late_start import start_arguments
@@ -25,6 +26,7 @@ from models.ltx2.load import (
     check_device,
     choose_optimizations,
     choose_placement,
+    load_loras,
     load_pipeline,
     measure_free_vram,
     set_omp_passive_wait,
@@ -51,6 +53,9 @@ from models.splice import Made, finish_clip
 from models.timing import ColdStartTimeline, Milestone
 from models.watermark import draw_watermark
 
+if TYPE_CHECKING:
+    from models.lora.weights import LoraWeights
+
 COMPILED = "compiled"
 """Subfolder of the cache directory for torch's compiled code."""
 
@@ -65,9 +70,12 @@ class Ltx2Model:
         pipe: Any,
         placed: offload_plan.Placement,
         options: LoadOptions = LoadOptions(),  # noqa: B008  # frozen
+        *,
+        loras: "Mapping[str, LoraWeights] | None" = None,
     ) -> None:
         from diffusers import LTX2ImageToVideoPipeline
 
+        from models.lora.lora_set import LoraSet
         from models.ltx2.conditioned import ConditionedPipeline
 
         self.name = name
@@ -79,6 +87,7 @@ class Ltx2Model:
         pipelines = (self._text_to_video, self._image_to_video, self._conditioned)
         self.placement = placed
         self.prompt_cache = PromptCache(pipe.connectors, options.prompt_cache_bytes)
+        self.loras = LoraSet(pipe.transformer, loras or {})
         self._one_pass = OnePassTextEncoder(pipelines) if _streams_text(placed) else None
         self.sleep_mode = SleepMode(pipe, placed)
         self.fast_summary = ""
@@ -115,16 +124,18 @@ class Ltx2Model:
         set_omp_passive_wait()
         check_device(device)
         folder = fetch_checkpoint(model, cache_dir, report, options.checkpoint_type)
+        lora_files = fetch_loras(options.loras, cache_dir, report)
         profile = read_profile(folder, options.checkpoint_type, model)
         report(Progress(Stage.LOADING))
         with translate_load_errors(model):
             check_checkpoint(folder)
-            placed = choose_placement(folder, profile, device, options)
+            placed = choose_placement(folder, profile, device, options, lora_files)
             pipe = load_pipeline(folder, profile, device, options.fixes)
+            loras = load_loras(pipe, lora_files, profile, device)
             timeline.record(Milestone.BUILT)
             placed = offload.apply(pipe, placed)
             timeline.record(Milestone.PLACED)
-            loaded = cls(model_name(model), profile, pipe, placed, options)
+            loaded = cls(model_name(model), profile, pipe, placed, options, loras=loras)
             keep_compiled(cache_dir / COMPILED)
             loaded.apply_optimizations(choose_optimizations(placed, device, options))
             loaded.free_vram_bytes = None if profile.tiny else measure_free_vram(placed, loaded.optimizations)
@@ -214,7 +225,7 @@ class Ltx2Model:
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
             del self._text_to_video, self._image_to_video, self._conditioned
-            del self.prompt_cache, self.sleep_mode, self._fast
+            del self.prompt_cache, self.sleep_mode, self._fast, self.loras
         collect_and_empty_cache()
         free_pinned_memory()
 
@@ -226,6 +237,7 @@ class Ltx2Model:
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
+            self.loras.applied(request.chosen_loras),
             self._fast.applied(conditions.with_steps_run(request), conditions.tokens) as left_out,
         ):
             self.fast_summary = left_out

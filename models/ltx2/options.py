@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from models.checkpoint.profile import CheckpointType
 from models.fixes import ALL, Fix
+from models.lora.source import LoraSource
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
 from models.optimizations.selection import AUTO, Optimization
 
@@ -26,6 +27,7 @@ class LoadOptions:
     - `prompt_cache_bytes`: host memory for encoded prompts.
     - `fast_guidance_fraction`: the fraction of steps that a task of quality fast guides.
     - `fast_float8`: whether such a task multiplies in float8.
+    - `loras`: the LoRAs that requests may pick.
     - `fixes`: all, except in a comparison with diffusers. No setting changes them.
     """
 
@@ -37,4 +39,5 @@ class LoadOptions:
     prompt_cache_bytes: int = PROMPT_CACHE_BYTES
     fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION
     fast_float8: bool = False
+    loras: tuple[LoraSource, ...] = ()
     fixes: frozenset[Fix] = ALL

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.memory.replaced_forward import ReplacedForward
 from models.request.adjustments import Adjustment, truncation
 from models.request.request import VideoRequest
 
@@ -65,12 +66,11 @@ class PromptCache:
     """
 
     def __init__(self, connectors: Any, max_bytes: int) -> None:
-        self._encode = connectors.forward
         self._max_bytes = max_bytes
         self._texts: OrderedDict[Key, EncodedPrompt] = OrderedDict()
         self._keys: tuple[Key, ...] = ()
         self._known: Mapping[Key, EncodedPrompt] = {}
-        connectors.forward = self._forward
+        self._encode = ReplacedForward(connectors, self._forward)
 
     @contextlib.contextmanager
     def inputs_for(self, request: VideoRequest) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from models.checkpoint.profile import BLOCKS_OF_LTX2
 from models.errors import ModelUnavailable
+from models.request.loras import MAX_LORAS
 
 GB = 10**9
 TRANSFORMER = "transformer"
@@ -51,6 +52,7 @@ OFFLOADED_COMPONENTS = MappingProxyType(
 
 
 PASSING = "host, passes through GPU"
+LENT = "host, copied to GPU for a task"
 
 
 class WeightDtype(StrEnum):
@@ -86,6 +88,7 @@ class Sizes:
     - `text_matrices`: bytes of the text encoder that can be stored in 4 bits.
     - `fp8_bytes`: the transformer's size as fp8; 0 if unknown.
     - `float32`: the components that are always float32.
+    - `loras`: the bytes of each LoRA, by name, which are kept in host memory.
     """
 
     weights: Mapping[str, int]
@@ -95,11 +98,26 @@ class Sizes:
     text_matrices: int = 0
     fp8_bytes: int = 0
     float32: frozenset[str] = frozenset()
+    loras: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """All weights."""
+        """All weights of the model."""
         return sum(self.weights.values())
+
+    @property
+    def lora_bytes(self) -> int:
+        """All LoRAs."""
+        return sum(self.loras.values())
+
+    @property
+    def applied_lora_bytes(self) -> int:
+        """The most LoRAs that one render applies, where it runs: the largest ones."""
+        return sum(sorted(self.loras.values(), reverse=True)[:MAX_LORAS])
+
+    def lora_rows(self, dtype: str, where: str) -> tuple["ComponentPlacement", ...]:
+        """The row of the LoRAs in the placement's table, if there are any."""
+        return (ComponentPlacement(f"{len(self.loras)} LoRAs", dtype, where, self.lora_bytes),) if self.loras else ()
 
     def dtype_of(self, name: str, dtype: str) -> str:
         """The dtype of a component, when most components have `dtype`."""
@@ -152,6 +170,8 @@ class Placement:
     stream_buffer_bytes: int = 0
     """GPU memory for the blocks of a streamed transformer while it computes. The weights outside the blocks are on the
     GPU already, so they are not part of the free memory."""
+    lora_bytes: int = 0
+    """GPU memory for the LoRAs of a render. They are copied there when it begins."""
 
     def with_pinned(self, names: Collection[str]) -> "Placement":
         """A copy in which these components are pinned in host memory."""
@@ -212,7 +232,7 @@ def _free(free_bytes: int, all_bytes: int | None) -> str:
 
 def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placement:
     """A placement with all components on the CPU. Raises ModelUnavailable if host memory is too small."""
-    needed = sizes.total
+    needed = sizes.total + sizes.lora_bytes + sizes.applied_lora_bytes
     if needed > host_bytes:
         raise ModelUnavailable(
             f"the model does not fit: it needs {_gb(needed)} of host memory on the CPU, and {_gb(host_bytes)} is free"
@@ -220,6 +240,7 @@ def plan_cpu(host_bytes: int, sizes: Sizes, dtype: str = "bfloat16") -> Placemen
     rows = tuple(
         ComponentPlacement(name, sizes.dtype_of(name, dtype), "CPU", size) for name, size in sizes.weights.items()
     )
+    rows = (*rows, *sizes.lora_rows(dtype, "CPU"))
     return Placement(OffloadMode.CPU, gpu_bytes=0, host_bytes=needed, rows=rows)
 
 
@@ -251,9 +272,11 @@ def _place(place: OffloadMode, sizes: Sizes, weights: WeightDtype, text_weights:
         )
         for name, size in sizes.weights.items()
     )
-    gpu_bytes = sizes.total - held_bytes + staying + window + RESERVED_VRAM_BYTES
-    host_bytes = blocks_bytes + _made_bytes(sizes, passing) + RESERVED_HOST_BYTES
-    return Placement(place, gpu_bytes, host_bytes, rows, weights, text_weights, window)
+    rows = (*rows, *sizes.lora_rows("bfloat16", LENT))
+    lora_bytes = sizes.applied_lora_bytes
+    gpu_bytes = sizes.total - held_bytes + staying + window + lora_bytes + RESERVED_VRAM_BYTES
+    host_bytes = blocks_bytes + _made_bytes(sizes, passing) + sizes.lora_bytes + RESERVED_HOST_BYTES
+    return Placement(place, gpu_bytes, host_bytes, rows, weights, text_weights, window, lora_bytes)
 
 
 def _dtype(name: str, weights: WeightDtype, text_weights: TextEncoderDtype) -> str:

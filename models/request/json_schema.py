@@ -5,13 +5,20 @@ from types import MappingProxyType
 from typing import Any
 
 from models.request.enums import CHOICES
+from models.request.loras import LORAS, KnownLora, loras_schema
 from models.request.request import TEXTS, RequestLimits, VideoRequest
 
 
-def request_schema(limits: RequestLimits, defaults: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
-    """The JSON schema of VideoRequest with the bounds of this server and the `defaults` of its model, for OpenAPI."""
+def request_schema(
+    limits: RequestLimits,
+    defaults: Mapping[str, float] = MappingProxyType({}),
+    loras: Mapping[str, KnownLora] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The JSON schema of VideoRequest for OpenAPI, with bounds and LoRAs of this server and `defaults` of its model."""
     schema = VideoRequest.model_json_schema()
     del schema["$defs"]
+    described = schema["properties"][LORAS]["description"]
+    schema["properties"][LORAS] = {**loras_schema(loras), "description": described}
     for name, words in CHOICES.items():
         schema["properties"][name] |= {"type": "string", "enum": list(words)}
         del schema["properties"][name]["$ref"]

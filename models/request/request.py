@@ -18,6 +18,17 @@ from models.errors import InvalidRequest
 from models.request.enums import CHOICES, DurationMode, ImageFit, Quality
 from models.request.json_words import NOTHING
 from models.request.loose_values import is_blank
+from models.request.loras import (
+    ALLOWED,
+    CAMERA_MOTION,
+    EXAMPLE,
+    LORAS,
+    MAX_LORAS,
+    MAX_NAME_CHARS,
+    LoraChoice,
+    LoraChoices,
+    choose_loras,
+)
 from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 
 MAX_SEED = 2**64 - 1
@@ -125,6 +136,17 @@ class VideoRequest(BaseModel):
     quality: Annotated[
         Quality, Field(description="fast: skips work with little visible effect; nearly the same video, sooner.")
     ] = Quality.EXACT
+    loras: Annotated[
+        LoraChoices,
+        Field(
+            description=f"LoRAs of this server, at most {MAX_LORAS}, each with a scale from 0 to its bound: {EXAMPLE}. "
+            "GET /v1/models lists them. In a form: the same as JSON text."
+        ),
+    ] = ()
+    camera_motion: Annotated[
+        Annotated[str, Encodable, Field(min_length=1, max_length=MAX_NAME_CHARS)] | None,
+        Field(description="A LoRA of this server by its name, such as dolly_in, with scale 1. null for none."),
+    ] = None
     timeout_s: Annotated[
         float | None,
         NotBool,
@@ -145,6 +167,11 @@ class VideoRequest(BaseModel):
     def uses_cfg(self) -> bool:
         """Whether classifier-free guidance is on. If it is off, the negative prompt is not read."""
         return max(self.cfg_scale_video, self.cfg_scale_audio) > 1
+
+    @property
+    def chosen_loras(self) -> tuple[LoraChoice, ...]:
+        """The LoRAs of the request, with that of its camera motion."""
+        return choose_loras(self.loras, self.camera_motion)
 
     @property
     def num_rendered_frames(self) -> int:
@@ -311,12 +338,20 @@ def _explain(error: ErrorDetails, limits: RequestLimits) -> InvalidRequest:
     return InvalidRequest(field, given, _allowed(field, limits))
 
 
+OTHERS_ALLOWED = {
+    "webhook_url": f"an http or https url of at most {MAX_URL_CHARS} characters, or null",
+    LORAS: ALLOWED,
+    CAMERA_MOTION: f"the name of a LoRA, of 1 to {MAX_NAME_CHARS} characters, or null",
+}
+"""What the fields may be that are neither a number nor one of several words."""
+
+
 def _allowed(name: str, limits: RequestLimits) -> str:
     """A field's allowed values, as text."""
     if name in TEXTS:
         return f"a text of {int(name == 'prompt')} to {limits.max_prompt_chars} characters"
-    if name == "webhook_url":
-        return f"an http or https url of at most {MAX_URL_CHARS} characters, or null"
+    if name in OTHERS_ALLOWED:
+        return OTHERS_ALLOWED[name]
     if name in CHOICES:
         return "one of " + ", ".join(CHOICES[name])
     if VideoRequest.model_fields[name].annotation is bool:

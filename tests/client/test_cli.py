@@ -1,6 +1,7 @@
 """`ltx2`: its output, its exit status, and that Ctrl-C leaves no task running."""
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ltx2_client.cli_args import options, parser
-from ltx2_client.operations import Options
+from ltx2_client.operations import Options, form_of
 from ltx2_client.progress import activity, time_left
 from ltx2_client.responses import Task, from_json
 from models.request.places import Place
@@ -258,6 +259,17 @@ def test_audio_is_left_out_on_request_alone():
         options(parser().parse_args(["generate", PROMPT, *flags]), Options) for flags in ([], ["--no-generate-audio"])
     ]
     assert given == [{}, {"generate_audio": False}]
+
+
+def test_loras_are_names_with_or_without_a_scale():
+    flags = ["--lora", "ink:0.5", "--lora", "dolly_in", "--camera-motion", "jib_up"]
+    given = options(parser().parse_args(["generate", PROMPT, *flags]), Options)
+    loras = [{"name": "ink", "scale": 0.5}, {"name": "dolly_in", "scale": 1.0}]
+    assert given == {"loras": loras, "camera_motion": "jib_up"}
+    assert form_of(given)["loras"] == json.dumps(loras)
+    for wrong in (":1", "ink:much", "ink:nan"):
+        with pytest.raises(SystemExit):
+            parser().parse_args(["generate", PROMPT, "--lora", wrong])
 
 
 def test_the_commands_of_the_readme_are_understood():

@@ -822,6 +822,34 @@ def test_without_a_language_model_the_page_offers_none(visit):
     expect(page.get_by_role("button", name="Write it out")).to_be_hidden()
 
 
+def test_loras_of_the_server_are_chosen_with_their_scales_and_shown_again(visit):
+    names = ("ink", "oil", "a", "b", "c")
+    loras = {name: {"path": f"/loras/{name}.safetensors", "max_scale": 1.5} for name in names}
+    here = visit(generator={"loras": {**loras, "ink": {**loras["ink"], "trigger": "ink drawing"}}})
+    page, scale = here.page, here.page.get_by_label("Scale of ink")
+    expect(page.locator("#loras")).to_contain_text("ink drawing")
+    expect(scale).to_be_hidden()
+    here.ask()
+    assert here.box.claim().request.loras == ()
+    for name in ("ink", "oil", "a", "b"):
+        page.get_by_label(name, exact=True).check()
+    expect(page.get_by_label("c", exact=True)).to_be_disabled()
+    for name in ("oil", "a", "b"):
+        page.get_by_label(name, exact=True).uncheck()
+    scale.fill("0.5")
+    choose(here, "image", 100)
+    here.ask()
+    (chosen,) = here.box.claim().request.loras
+    assert (chosen.name, chosen.scale) == ("ink", 0.5)
+
+
+def test_without_loras_the_page_offers_none(visit):
+    page = visit().page
+    expect(page.locator("#parameters input").first).to_be_attached()
+    expect(page.locator("#loras")).to_be_hidden()
+    assert page.locator("#camera_motion").count() == 0
+
+
 def inputs_of(box: Box, task: Task) -> TaskInputs:
     assert task.input_key is not None
     return unpack_inputs(b"".join(box.outputs.open(task.input_key)))

@@ -14,7 +14,7 @@ from models.ltx2.model import Ltx2Model
 from models.memory import offload
 from models.memory.offload_plan import GB, OffloadMode, Placement
 from tests.models.conftest import ignore
-from tests.models.optimizations.conftest import denoise, distance
+from tests.models.optimizations.conftest import PLAIN, denoise, distance
 
 
 class Stream:
@@ -93,6 +93,21 @@ def test_what_is_in_no_block_moves_at_no_call(
         assert distance(denoise(loaded), reference) == 0
     assert moved["outside"] == 0
     assert moved["blocks"] > 0
+
+
+@pytest.mark.parametrize("quality", ["exact", "fast"])
+@pytest.mark.parametrize("place", [OffloadMode.ALL_BUT_TRANSFORMER, OffloadMode.BLOCK])
+def test_the_second_render_has_cached_texts_and_skips_what_the_first_one_skipped(
+    tiny_folder: Path, streams: None, place: OffloadMode, quality: str
+) -> None:
+    """At the end of the first call diffusers removes a hook, and with it whatever has replaced `forward` since."""
+    pipe = passing(tiny_folder, place)
+    model = Ltx2Model("placed", PLAIN, pipe, Placement(place, 0, 0))
+    calls = []
+    pipe.transformer.transformer_blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    first, counted = denoise(model, quality=quality), len(calls)
+    assert distance(denoise(model, quality=quality), first) == 0
+    assert len(calls) == 2 * counted
 
 
 def test_a_vae_prefetches_and_notes_nothing_more(tiny_folder: Path, streams: None) -> None:

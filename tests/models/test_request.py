@@ -80,6 +80,8 @@ def test_defaults_are_those_of_the_api():
         "quality": "exact",
         "generate_audio": True,
         "enhance_prompt": False,
+        "loras": (),
+        "camera_motion": None,
         "timeout_s": None,
         "webhook_url": None,
     }

@@ -68,7 +68,7 @@ def _properties(rules: RequestRules) -> dict[str, Any]:
         "camera_motion": {
             "type": "string",
             "enum": list(CAMERA_MOTIONS),
-            "description": "Adds a sentence to the prompt.",
+            "description": "Adds a sentence to the prompt, or picks the LoRA of this name if the server has one.",
         },
         **fields,
         "seed": {**fields["seed"], "default": None},

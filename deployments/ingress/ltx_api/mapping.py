@@ -1,6 +1,6 @@
 """Maps the fields of a request of the hosted LTX API to the fields of this server."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from deployments.ingress.dimensions import DEFAULTS, count_frames, count_most_frames, describe_shapes, parse_size
@@ -12,6 +12,7 @@ from models.request import places
 from models.request.enums import DurationMode, Quality
 from models.request.json_words import NOTHING
 from models.request.loose_values import is_blank
+from models.request.loras import CAMERA_MOTION
 from models.request.request import TEXTS, RequestLimits, VideoRequest
 
 IMAGE = "image_uri"
@@ -36,7 +37,9 @@ CAMERA_MOTIONS = {
 """Values of `camera_motion`, each with the sentence that is added to the prompt."""
 MEANT_EMPTY = (*TEXTS, "seed", "duration")
 """Fields whose empty value has a meaning. Every other empty field is treated as missing."""
-OWN_FIELDS = tuple(name for name in VideoRequest.model_fields if name not in FIELD_NAMES and name != "length")
+NOT_OWN = ("length", CAMERA_MOTION)
+"""Fields of this server that have another meaning in this API, or none."""
+OWN_FIELDS = tuple(name for name in VideoRequest.model_fields if name not in FIELD_NAMES and name not in NOT_OWN)
 """Fields of this server that a request may also have."""
 
 
@@ -45,13 +48,14 @@ class RequestRules:
     """What a request is checked against.
 
     `predicts_duration` tells whether the served model can choose the duration, `enhances_prompts` whether the server
-    has a language model.
+    has a language model. `loras` are the names of its LoRAs.
     """
 
     models: ModelNames
     limits: RequestLimits
     predicts_duration: bool = False
     enhances_prompts: bool = False
+    loras: Collection[str] = ()
 
 
 def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, object]:
@@ -62,7 +66,7 @@ def map_request(given: Mapping[str, object], rules: RequestRules) -> dict[str, o
     fields |= parse_size("resolution", given.get("resolution", NOTHING), rules.limits)
     fields["frame_rate"] = given.get("fps", DEFAULT_FPS)
     fields |= _map_duration(given.get("duration", NOTHING), fields, rules)
-    _add_camera_motion(fields, given.get("camera_motion"), rules.limits)
+    _add_camera_motion(fields, given.get(CAMERA_MOTION), rules)
     if not rules.enhances_prompts:
         fields.pop(ENHANCE, None)
     return fields
@@ -84,16 +88,19 @@ def _map_duration(duration: object, fields: Mapping[str, object], rules: Request
     return {"num_frames": count_frames("duration", duration, fields, rules.limits)}
 
 
-def _add_camera_motion(fields: dict[str, object], motion: object, limits: RequestLimits) -> None:
-    """Add the sentence for a camera motion to the prompt."""
+def _add_camera_motion(fields: dict[str, object], motion: object, rules: RequestRules) -> None:
+    """Ask for the LoRA of a camera motion, or add the sentence for the motion to the prompt."""
     if motion is None:
         return
     if not isinstance(motion, str) or motion not in CAMERA_MOTIONS:
-        raise InvalidRequest("camera_motion", motion, f"one of {', '.join(CAMERA_MOTIONS)}")
+        raise InvalidRequest(CAMERA_MOTION, motion, f"one of {', '.join(CAMERA_MOTIONS)}")
+    if motion in rules.loras:
+        fields[CAMERA_MOTION] = motion
+        return
     prompt, sentence = fields.get("prompt"), f" {CAMERA_MOTIONS[motion]}"
     if not isinstance(prompt, str) or not prompt.strip():
         return  # a later check refuses it
-    most = limits.max_prompt_chars - len(sentence)
+    most = rules.limits.max_prompt_chars - len(sentence)
     if len(prompt) > most:
         raise InvalidRequest("prompt", prompt, f"a text of at most {most} characters with this camera_motion")
     fields["prompt"] = prompt + sentence

@@ -111,7 +111,13 @@ class Creation:
             can = profile is not None and profile.duration_head
         settings = self.context.settings
         enhances = settings.enhance.is_configured
-        rules = RequestRules(self._models, settings.limits, predicts_duration=can, enhances_prompts=enhances)
+        rules = RequestRules(
+            self._models,
+            settings.limits,
+            predicts_duration=can,
+            enhances_prompts=enhances,
+            loras=settings.generator.known_loras,
+        )
         return map_request(given, rules)
 
     @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """OpenAI's video API over the same tasks. Clients of vLLM-Omni and SGLang use this API too."""
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,6 +18,7 @@ from deployments.ingress.openai.schemas import (
     ANSWER,
     EXAMPLE,
     ModelList,
+    ServedLora,
     ServedModel,
     Video,
     VideoDeleted,
@@ -32,6 +34,7 @@ from deployments.ingress.routes.outputs import FILE_RESPONSES, deliver, deliver_
 from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.task_watcher import TaskWatcher
 from models.errors import InvalidRequest
+from models.request.loras import KnownLora
 from storage.outputs.store import DerivedFile
 from storage.tasks import State
 
@@ -43,6 +46,7 @@ MODEL = {
     "created": 1790000000,
     "owned_by": "Lightricks",
     "root": "Lightricks/LTX-2",
+    "loras": [{"name": "dolly_in", "trigger": "", "max_scale": 2.0}],
 }
 
 
@@ -55,7 +59,7 @@ def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     router.include_router(unsupported_router(context))
     _add_reads(router, context)
     _add_content(router, context)
-    _add_models(router, models)
+    _add_models(router, models, context.settings.generator.known_loras)
     return router
 
 
@@ -132,16 +136,17 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
         return await deliver_derived(context, task.id, kind, f"{video_id}.{kind}", request)
 
 
-def _add_models(router: APIRouter, models: ModelNames) -> None:
+def _add_models(router: APIRouter, models: ModelNames, known: Mapping[str, KnownLora]) -> None:
+    loras = [ServedLora(name=name, trigger=each.trigger, max_scale=each.max_scale) for name, each in known.items()]
     owner, _, rest = models.served.partition("/")
     created, owned_by = int(time.time()), owner if rest else "local"
 
     def describe(name: str) -> ServedModel:
-        return ServedModel(id=name, created=created, owned_by=owned_by, root=models.served)
+        return ServedModel(id=name, created=created, owned_by=owned_by, root=models.served, loras=loras)
 
     @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
     async def list_models() -> ModelList:
-        """The one model that is served, and its aliases."""
+        """The one model that is served, its aliases, and its LoRAs."""
         return ModelList(data=[describe(name) for name in models.listed])
 
     @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})

@@ -100,6 +100,14 @@ class VideoDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
+class ServedLora(BaseModel):
+    """A LoRA that a request may pick, as `loras: [{"name": ..., "scale": ...}]`."""
+
+    name: str
+    trigger: Annotated[str, Field(description="Words that a prompt should have for it; may be empty.")]
+    max_scale: Annotated[float, Field(description="The largest scale that a request may ask for.")]
+
+
 class ServedModel(BaseModel):
     """A model that is served."""
 
@@ -108,6 +116,7 @@ class ServedModel(BaseModel):
     created: Annotated[int, Field(description="When this server began to serve it, in seconds since the epoch.")]
     owned_by: str
     root: Annotated[str, Field(description="The model that renders. `id` may be an alias of it.")]
+    loras: Annotated[list[ServedLora], Field(description="The LoRAs that a request may pick.")] = []
 
 
 class ModelList(BaseModel):

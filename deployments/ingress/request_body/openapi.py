@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from models.request.loras import CAMERA_MOTION, LORAS, X_LORAS, X_MAX
+
 EXAMPLE: Mapping[str, object] = MappingProxyType(
     {
         "prompt": "A wide shot of a sunset over the ocean. Waves roll in, gulls cry.",
@@ -18,7 +20,7 @@ EXAMPLE_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8USHCgA0wMeAAg1MCAA7DAWSC5T4U"
     "AAAAAElFTkSuQmCC"
 )
-LEFT_EMPTY = ("timeout_s", "webhook_url")
+LEFT_EMPTY = ("timeout_s", "webhook_url", CAMERA_MOTION)
 """Fields with an empty example. Swagger UI would otherwise fill in a deadline of one second and an invalid URL."""
 
 
@@ -38,6 +40,10 @@ def form_body(
     """Return the media type and schema of a form with the same fields and a file named `image`."""
     as_file = {"type": "string", "format": "binary", "description": description}
     form = _untitled(_with(schema, image, as_file, required=required))
+    if LORAS in form["properties"]:
+        loras = form["properties"][LORAS]
+        kept = {name: loras[name] for name in ("description", X_LORAS, X_MAX) if name in loras}
+        form["properties"][LORAS] = {"type": "string", **kept, "examples": [""]}
     for name in LEFT_EMPTY:
         form["properties"][name] = {**form["properties"][name], "examples": [""]}
     return {"multipart/form-data": {"schema": form, "example": dict(example)}}

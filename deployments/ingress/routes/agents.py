@@ -13,6 +13,7 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.request_body.given_images import max_images_bytes
 from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.request.json_schema import request_schema
+from models.request.loras import KnownLora
 from models.request.places import MAX_KEYFRAMES
 from models.request.request import RequestLimits, VideoRequest, spell_number
 
@@ -30,6 +31,15 @@ MODEL_WARNINGS = {
 """,
 }
 """What an agent must know about a built-in model, by its name."""
+LORAS = """### LoRAs
+
+This server has LoRAs: they change the style or the motion of a video. Send
+`"loras": [{"name": "...", "scale": 1.0}]`; in a form, the same list as JSON text. Use the words of a LoRA in the
+prompt.
+
+| Name | Words for the prompt | Largest scale |
+|---|---|---|
+"""
 KEYS = """
 **This server requires an API key.** Send the key with every request, in the header `Authorization: Bearer <your key>`.
 Without it, the server answers 401 with `error_code` `unauthorized`. Ask the operator of the server for a key, and keep
@@ -69,7 +79,8 @@ def skill_router(context: AppContext) -> APIRouter:
 def server_facts(context: AppContext) -> dict[str, object]:
     """The values of this server for the document templates, except its address. Blocks on the store."""
     limits = context.settings.limits
-    properties = request_schema(limits, context.model_info.defaults())["properties"]
+    loras = context.settings.generator.known_loras
+    properties = request_schema(limits, context.model_info.defaults(), loras)["properties"]
     defaults = {name: schema.get("default") for name, schema in properties.items()}
     largest = context.settings.encoder.max_bytes
     return {
@@ -77,11 +88,20 @@ def server_facts(context: AppContext) -> dict[str, object]:
         "model": context.model,
         "keys": KEYS if context.settings.api_keys else "",
         "model_warning": MODEL_WARNINGS.get(context.model, ""),
+        "loras": _describe_loras(loras),
         "fields": "\n".join(_field_row(name, schema) for name, schema in properties.items()),
         "size_note": "" if largest is None else f", at most {largest} bytes",
         "duration_s": f"{VideoRequest.model_construct(prompt='').duration_s:.1f}",
         **_shared_limits(limits),
     }
+
+
+def _describe_loras(known: Mapping[str, KnownLora]) -> str:
+    """The section on LoRAs, if the server has any."""
+    if not known:
+        return ""
+    rows = [f"| `{name}` | {each.trigger} | {each.max_scale:g} |\n" for name, each in known.items()]
+    return f"{LORAS}{''.join(rows)}\n"
 
 
 def _shared_limits(limits: RequestLimits) -> dict[str, object]:
@@ -101,17 +121,17 @@ def _field_row(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _in_json(value: object) -> object:
-    return json.dumps(value) if value is None or isinstance(value, bool) else value
+    return json.dumps(value) if value is None or isinstance(value, bool | list) else value
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
     """The allowed values of a field in words, from its JSON schema."""
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    if schema.get("type") == "boolean":
-        return "`true`, `false`"
+    if words := ("true", "false") if schema.get("type") == "boolean" else schema.get("enum"):
+        return ", ".join(f"`{value}`" for value in words)
     if "anyOf" in schema:
         return " or ".join(_allowed(option) for option in schema["anyOf"])
+    if schema["type"] == "array":
+        return _allowed_list(schema)
     if schema["type"] == "string":
         return f"text of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
     if "minimum" not in schema:
@@ -119,6 +139,12 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     multiple = f", multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
     kind = "whole number, " if schema["type"] == "integer" else ""
     return f"{kind}{spell_number(schema['minimum'])} to {spell_number(schema['maximum'])}{multiple}"
+
+
+def _allowed_list(schema: Mapping[str, Any]) -> str:
+    """The members of a list of objects, in words."""
+    members = ", ".join(f"`{name}`: {_allowed(member)}" for name, member in schema["items"]["properties"].items())
+    return f"list of at most {schema['maxItems']} objects ({members})"
 
 
 def _template(filename: str) -> Template:

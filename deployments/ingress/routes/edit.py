@@ -89,5 +89,6 @@ def _add_routes(router: APIRouter, context: AppContext, watcher: TaskWatcher, us
 
 
 def _body(context: AppContext, use: MediaUse) -> dict[str, Any]:
-    content = media_body(request_schema(context.settings.limits), use, context.settings.limits)
+    limits, loras = context.settings.limits, context.settings.generator.known_loras
+    content = media_body(request_schema(limits, loras=loras), use, limits)
     return {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": {"required": True, "content": content}}

@@ -26,6 +26,7 @@ from models.names import BUILT_IN_NAMES
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments, left_out_steps
 from models.request.edits import Edit
 from models.request.json_schema import request_schema
+from models.request.loras import check_loras
 from models.request.places import Place
 from models.request.request import VideoRequest, parse_request
 
@@ -82,7 +83,7 @@ def estimate_router(context: AppContext) -> APIRouter:
     """Create the router of the estimate route."""
     router = APIRouter(tags=["video"])
     limits = context.settings.limits
-    schema = request_schema(limits)
+    schema = request_schema(limits, loras=context.settings.generator.known_loras)
     schema = {**schema, "properties": {**schema["properties"], **estimate_fields(limits)}}
     content = images_body(schema, "An image, as in a submit.")
     body = {"requestBody": {"required": True, "content": content}}
@@ -105,6 +106,7 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
     fields = dict(fields)
     use, own = take_use(fields)
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
+    check_loras(request.loras, request.camera_motion, context.settings.generator.known_loras)
     context.enhancer.check_request(request)
     fitted = await fit_images(context.image_threads, given, request, limits)
     request, edit = fitted.sized(request), None

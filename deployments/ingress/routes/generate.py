@@ -233,15 +233,15 @@ async def wait_for_task(
 
 def _text_body(context: AppContext) -> dict[str, Any]:
     """The request body for OpenAPI, with this server's limits."""
-    schema = request_schema(context.settings.limits)
+    schema = request_schema(context.settings.limits, loras=context.settings.generator.known_loras)
     del schema["properties"]["fit"]
     return _described(json_body(schema))
 
 
 def _image_body(context: AppContext) -> dict[str, Any]:
-    limits = context.settings.limits
+    limits, loras = context.settings.limits, context.settings.generator.known_loras
     taken = f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
-    return _described(images_body(request_schema(limits), taken, with_example=True))
+    return _described(images_body(request_schema(limits, loras=loras), taken, with_example=True))
 
 
 def _described(content: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.memory.replaced_forward import ReplacedForward
+
 ROWS = frozenset(
     {
         "hidden_states",
@@ -46,8 +48,7 @@ class GuidanceInterval:
         self._step = 0
         self._rows = 1
         self._prediction: tuple[Tensor, ...] = ()
-        self._evaluate = transformer.forward
-        transformer.forward = self._forward
+        self._evaluate = ReplacedForward(transformer, self._forward)
         transformer.register_forward_pre_hook(self._cut, with_kwargs=True, prepend=True)
 
     @contextlib.contextmanager

@@ -128,11 +128,14 @@ function post(path, fields, images, headers) {
     return call(path, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body });
   }
   const form = new FormData();
-  for (const [name, value] of Object.entries(fields)) form.append(name, value ?? "");
+  for (const [name, value] of Object.entries(fields)) form.append(name, asText(value));
   for (const { field, file } of images) form.append(field, file);
   for (const [name, value] of placesOf(images)) form.append(name, value);
   return call(path, { method: "POST", headers, body: form });
 }
+
+/** A value as a form has it: a list is JSON. */
+export const asText = (value) => (Array.isArray(value) ? JSON.stringify(value) : (value ?? ""));
 
 // crypto.randomUUID is not there on plain http to another host.
 const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

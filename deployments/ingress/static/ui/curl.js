@@ -1,7 +1,7 @@
 // Builds the curl command for the same request.
 
 import { authorization } from "./api-key.js";
-import { routeOf } from "./api.js";
+import { asText, routeOf } from "./api.js";
 import { AUDIO, KEYFRAME, placesOf } from "./image-fields.js";
 
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -17,7 +17,7 @@ export function asCurl(fields, images, route = routeOf(images)) {
     return [...lines, `-d ${quote(JSON.stringify(fields))}`].join(" \\\n  ");
   }
   const plain = [...Object.entries(fields), ...placesOf(images)];
-  const form = plain.map(([name, value]) => `--form-string ${quote(`${name}=${value ?? ""}`)}`);
+  const form = plain.map(([name, value]) => `--form-string ${quote(`${name}=${asText(value)}`)}`);
   return [`curl -sS ${base}v1/video/${route}`, ...keyLine(), ...form, ...files(images)].join(" \\\n  ");
 }
 

@@ -8,6 +8,7 @@ import { chosenImages, listenForImages, offerKeyframes, setFirstFrame, setImages
 import { clearProblems, showProblem } from "./errors.js";
 import { listenForEnhance } from "./enhance.js";
 import { listenForEstimate } from "./estimate.js";
+import { chosenLoras, offerLoras, setLoras } from "./loras.js";
 import { framesFor, shapes } from "./dimensions.js";
 import { AUDIO } from "./image-fields.js";
 
@@ -54,6 +55,7 @@ export async function openComposer(onSubmitted) {
   offerLength();
   offerKeyframes(duration_s);
   offerAudio(showMeaning);
+  offerLoras(schemas.loras);
   byId("defaults").addEventListener("click", () => fill({}, chosen()));
   byId("parameters").addEventListener("input", showMeaning);
   showMeaning();
@@ -64,6 +66,7 @@ export async function openComposer(onSubmitted) {
 export function fill(fields, images) {
   if (fields.prompt) byId("prompt").value = fields.prompt;
   inputs.write(schemas, fields);
+  setLoras(fields.loras);
   setImages(images);
   setAudio(images.find(({ field }) => field === AUDIO) ?? null);
   clearProblems();
@@ -81,7 +84,7 @@ export function goOnFrom(file, { width, height }) {
 
 /** The fields to send. */
 function collect() {
-  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas) };
+  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas), ...chosenLoras() };
   if (!chosenImages().length) delete fields.fit;
   if (chosenAudio().length) delete fields.num_frames; // the video is as long as the audio
   return fields;

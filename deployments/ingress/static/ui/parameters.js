@@ -4,7 +4,7 @@ import { byId, element } from "./dom.js";
 
 const IMAGES = ["image", "end_image", "keyframe", "keyframe_at"];
 const STRENGTHS = ["image_strength", "end_image_strength", "keyframe_strength"];
-const ELSEWHERE = new Set(["prompt", "webhook_url", "enhance_prompt", ...IMAGES, ...STRENGTHS]);
+const ELSEWHERE = new Set(["prompt", "webhook_url", "enhance_prompt", "loras", "camera_motion", ...IMAGES, ...STRENGTHS]);
 
 export function makeInputs(schemas) {
   for (const [name, schema] of Object.entries(schemas)) {
