@@ -12,6 +12,7 @@ from models.request.enums import DurationMode
 from models.request.places import FIRST, FIRST_WHOLE, WHOLE, Place, is_first_image_alone
 from models.request.request import VideoRequest
 from models.waveform import Waveform
+from models.yuv import halve_planes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,6 +49,10 @@ class ClipCondition:
     def within(self, num_frames: int) -> "ClipCondition":
         """The same condition, in the render for a result of `num_frames` frames."""
         return replace(self, edit=self.edit.within(self.edit.rendered(num_frames)))
+
+    def at_half_size(self) -> "ClipCondition":
+        """The same condition, with frames of half the height and width."""
+        return replace(self, frames=halve_planes(self.frames))
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,10 @@ class Conditions:
     def within(self, request: VideoRequest) -> "Conditions":
         """The same conditions, for `rendered_request(request)`."""
         return self if self.clip is None else replace(self, clip=self.clip.within(request.num_frames))
+
+    def at_half_size(self) -> "Conditions":
+        """The same conditions, for the first of two stages. Images are brought to a stage's size when it begins."""
+        return self if self.clip is None else replace(self, clip=self.clip.at_half_size())
 
 
 NO_CONDITIONS = Conditions()

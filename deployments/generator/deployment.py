@@ -199,4 +199,13 @@ class Generator:
 def _kind(request: VideoRequest, given: GivenTokens) -> Hashable:
     """The part of a request that determines which graphs torch.compile builds, as far as is known."""
     guided = (request.uses_cfg, request.stg_scale_video > 0, request.modality_scale > 1)
-    return request.height, request.width, request.num_frames, request.length, request.quality, *guided, given
+    return (
+        request.height,
+        request.width,
+        request.num_frames,
+        request.length,
+        request.quality,
+        request.upscale,
+        *guided,
+        given,
+    )

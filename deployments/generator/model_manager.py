@@ -150,4 +150,5 @@ def _load_options(settings: GeneratorSettings) -> LoadOptions:
         prompt_cache_bytes=settings.prompt_cache_bytes,
         fast_guidance_fraction=settings.fast_guidance_fraction,
         fast_float8=settings.fast_float8,
+        latent_upsampler=settings.latent_upsampler,
     )

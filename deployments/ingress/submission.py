@@ -26,7 +26,7 @@ from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
-LATER_FIELDS = ("generate_audio", "enhance_prompt")
+LATER_FIELDS = ("generate_audio", "enhance_prompt", "upscale")
 """Fields that an earlier version did not have. At their defaults they do not change the digest of a request, so that a
 submit may be repeated after an upgrade.
 """
@@ -118,6 +118,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     if submission.media is not None:
         parse_media_fields(submission.media.use, submission.media.fields, settings.limits)
     context.enhancer.check_request(request)
+    context.model_info.check_upscale(request)
     return NewTask(
         request,
         context.model,

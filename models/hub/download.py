@@ -13,7 +13,15 @@ from typing import Any
 
 from models.errors import ModelDiskFull
 from models.hub.errors import translate_error
-from models.hub.files import FileSelection, RepoRef, find_in_user_cache, find_index, offers_base_variant, select_files
+from models.hub.files import (
+    FileSelection,
+    RepoRef,
+    find_in_user_cache,
+    find_index,
+    offers_base_variant,
+    select_files,
+    select_upsampler,
+)
 from models.progress import Progress, ReportProgress, Stage
 
 REPORT_EVERY_S = 0.5
@@ -35,6 +43,21 @@ def download(repository: RepoRef, cache_dir: Path, report: ReportProgress, *, wa
             return found
         wanted, missing_bytes = select_files(repository, cache_dir, full=full)
         remove_stale_partials(repository, cache_dir)
+        _check_disk(repository, cache_dir, missing_bytes)
+        return _download_files(wanted, cache_dir, missing_bytes, report)
+    except Exception as exc:
+        if explained := translate_error(repository, exc):
+            raise explained from exc
+        raise
+
+
+def download_upsampler(repository: RepoRef, cache_dir: Path, report: ReportProgress) -> Path:
+    """Return the folder of `repository` with the files of its latent upsampler, as many as it has of them.
+
+    Raises as `download`.
+    """
+    try:
+        wanted, missing_bytes = select_upsampler(repository, cache_dir)
         _check_disk(repository, cache_dir, missing_bytes)
         return _download_files(wanted, cache_dir, missing_bytes, report)
     except Exception as exc:

@@ -14,6 +14,9 @@ from models.checkpoint.base_variant import BASE_VARIANT_CONFIG, has_base_variant
 from models.checkpoint.files import INDEX, UNUSED_FILES, duplicate_weights, needed_files
 from models.errors import ModelNotFound
 
+_NAMES = ("config.json", "diffusion_pytorch_model*")
+UPSAMPLER_FILES = (*_NAMES, *(f"latent_upsampler/{name}" for name in _NAMES))
+
 
 @dataclass(frozen=True)
 class RepoRef:
@@ -71,6 +74,13 @@ def select_files(repository: RepoRef, cache_dir: Path, *, full: bool) -> tuple[F
     if listed is None:
         return wanted.without(duplicate_weights(_names_under(index.parent))), 0
     wanted = wanted.without(duplicate_weights([file.filename for file in listed]))
+    return wanted, sum(file.file_size or 0 for file in listed if file.will_download and wanted.takes(file.filename))
+
+
+def select_upsampler(repository: RepoRef, cache_dir: Path) -> tuple[FileSelection, int]:
+    """The files of a latent upsampler, alone in `repository` or in its folder there, and the bytes to be downloaded."""
+    wanted = FileSelection(repository, UPSAMPLER_FILES)
+    listed = _list(wanted, cache_dir) or []
     return wanted, sum(file.file_size or 0 for file in listed if file.will_download and wanted.takes(file.filename))
 
 

@@ -102,11 +102,12 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         generator: Generator,
         dtype: torch.dtype,
         device: torch.device,
-        **_unused: Any,
+        noise_scale: float,
+        latents: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """The noisy tokens, the strength of each, the clean tokens, and the coordinates of the appended ones.
 
-        The noise levels of all our schedules begin at 1, so `noise_scale` is not used.
+        `latents` are those that the second of two stages begins with, and `noise_scale` is its first noise level.
         """
         shape = (
             batch_size,
@@ -115,7 +116,12 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             height // self.vae_spatial_compression_ratio,
             width // self.vae_spatial_compression_ratio,
         )
-        noise = self._pack_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+        start = None if latents is None else self._video_start(latents)
+        noise = (
+            self._pack_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+            if start is None
+            else _noise_like(start, generator, device).to(dtype)
+        )
         self._given = conditions[0] if conditions else NOTHING
         self._frames = num_frames, Fraction(frame_rate)
         self._given.report()
@@ -133,7 +139,7 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             missing = (batch_size, kept.clean.shape[1] - noise.shape[1], noise.shape[2])
             more = randn_tensor(missing, generator=kept.generator, device=device, dtype=dtype)
             noise = torch.cat([noise, more], dim=1)
-        noisy = noise * (1 - kept.strength) + kept.clean * kept.strength
+        noisy = _mix(noise, kept, start, noise_scale)
         return noisy, kept.strength, kept.clean, torch.cat(coordinates, dim=2) if coordinates else None
 
     def prepare_audio_latents(
@@ -146,18 +152,35 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         generator: Generator,
         dtype: torch.dtype,
         device: torch.device,
-        **_unused: Any,
+        noise_scale: float,
+        latents: Tensor | None,
     ) -> Tensor:
         """The noise of the audio, drawn as text-to-video draws it, and in it the tokens that are given."""
         bins = num_mel_bins // self.audio_vae_mel_compression_ratio
         shape = (batch_size, num_channels_latents, audio_latent_length, bins)
-        noise: Tensor = self._pack_audio_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+        start = None if latents is None else self._audio_start(latents)
+        noise: Tensor = (
+            self._pack_audio_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+            if start is None
+            else _noise_like(start, generator, device).to(dtype)
+        )
         kept = self._keep_audio(noise, generator)
         if kept is None:
-            return noise
+            return noise if start is None else noise_scale * noise + (1 - noise_scale) * start.to(device, dtype)
         self.audio_scheduler = KeepingScheduler(copy.deepcopy(self.scheduler), kept)
         self._levels.keep_audio(kept.strength[..., 0])
-        return noise * (1 - kept.strength) + kept.clean * kept.strength
+        return _mix(noise, kept, start, noise_scale)
+
+    def _video_start(self, latents: Tensor) -> Tensor:
+        """The tokens of latents as the pipelines return them."""
+        statistics = (self.vae.latents_mean, self.vae.latents_std, self.vae.config.scaling_factor)
+        tokens: Tensor = self._pack_latents(self._normalize_latents(latents, *statistics))
+        return tokens
+
+    def _audio_start(self, latents: Tensor) -> Tensor:
+        statistics = (self.audio_vae.latents_mean, self.audio_vae.latents_std)
+        tokens: Tensor = self._normalize_audio_latents(self._pack_audio_latents(latents), *statistics)
+        return tokens
 
     def _keep_audio(self, noise: Tensor, generator: Generator) -> KeptTokens | None:
         """The strength and the latents of each token of the audio. None if none is given."""
@@ -216,6 +239,25 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             device=device,
         )
         return coordinates
+
+
+def _noise_like(start: Tensor, generator: Generator, device: torch.device) -> Tensor:
+    """The noise of a second stage, as text-to-video draws it there: for packed tokens, in their dtype."""
+    noise: Tensor = randn_tensor(start.shape, generator=generator, device=device, dtype=start.dtype)
+    return noise
+
+
+def _mix(noise: Tensor, kept: KeptTokens, start: Tensor | None, noise_scale: float) -> Tensor:
+    """The noisy tokens: given ones with as much noise as their strength leaves, all others at the first level.
+
+    `start` are the tokens that a second stage begins with. Without them, the first level is 1.
+    """
+    if start is None:
+        return noise * (1 - kept.strength) + kept.clean * kept.strength
+    appended = kept.clean[:, start.shape[1] :]
+    start = torch.cat([start.to(noise), appended], dim=1)
+    level = (1 - kept.strength) * noise_scale
+    return noise * level + torch.where(kept.strength > 0, kept.clean, start) * (1 - level)
 
 
 def _keep(given: Sequence[_Tokens], own: tuple[Tensor, Tensor], generator: Generator) -> KeptTokens:

@@ -56,23 +56,35 @@ def patch_denormalize_dtype(pipe: Any) -> None:
 
 
 def denoise(
-    pipe: Any, profile: CheckpointProfile, request: VideoRequest, inputs: Mapping[str, Any], report: ReportProgress
+    pipe: Any,
+    profile: CheckpointProfile,
+    request: VideoRequest,
+    inputs: Mapping[str, Any],
+    report: ReportProgress,
+    *,
+    generator: "torch.Generator | None" = None,
 ) -> Latents:
     """Run `pipe` (one of the three pipelines) up to its latents. Raises RenderFailed for NaN values.
 
     `inputs` are the pipeline's text arguments (see models/ltx2/prompt_cache.py), and those of the images, if there
-    are any.
+    are any. `generator` is that of `seeded`, and by default a new one.
     """
+    arguments = {**inputs, **pipeline_arguments(request, profile)}
+    return run_pipeline(pipe, arguments, generator or seeded(request), report, Stage.DENOISING)
+
+
+def run_pipeline(
+    pipe: Any, arguments: Mapping[str, Any], generator: "torch.Generator", report: ReportProgress, stage: Stage
+) -> Latents:
+    """Run `pipe` with `arguments` up to its latents, and report its steps as those of `stage`."""
     from models.fixes.ancestral import seed_sampler
 
-    generator = _seeded(request)
     seed_sampler(pipe, generator.initial_seed())
-    with _first_call_reported(pipe.transformer, report):
+    with _first_call_reported(pipe.transformer, report, stage):
         video, audio = pipe(
-            **inputs,
-            **_arguments(request, profile),
+            **arguments,
             generator=generator,
-            callback_on_step_end=_reporter(report),
+            callback_on_step_end=_reporter(report, stage),
             callback_on_step_end_tensor_inputs=[],
             output_type="latent",
             return_dict=False,
@@ -84,12 +96,12 @@ def denoise(
 
 
 @contextlib.contextmanager
-def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[None]:
+def _first_call_reported(transformer: Any, report: ReportProgress, stage: Stage) -> Iterator[None]:
     """Report step 0 again at the transformer's first call: the text is encoded by then."""
 
     def on_call(*_: object) -> None:
         hook.remove()
-        report(Progress(Stage.DENOISING, step=0))
+        report(Progress(stage, step=0))
 
     hook = transformer.register_forward_pre_hook(on_call)
     try:
@@ -98,7 +110,7 @@ def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[N
         hook.remove()
 
 
-def _arguments(request: VideoRequest, profile: CheckpointProfile) -> dict[str, Any]:
+def pipeline_arguments(request: VideoRequest, profile: CheckpointProfile) -> dict[str, Any]:
     """The request's parameters, without its text, under diffusers' names."""
     return {
         "height": request.height,
@@ -128,7 +140,7 @@ def _length(request: VideoRequest) -> dict[str, Any]:
     return {"num_frames": None, "min_seconds": min(MIN_AUTO_DURATION_S, most_s / 2), "max_seconds": most_s}
 
 
-def _seeded(request: VideoRequest) -> "torch.Generator":
+def seeded(request: VideoRequest) -> "torch.Generator":
     """A CPU generator, so that a seed gives the same noise on every device."""
     import torch
 
@@ -137,11 +149,11 @@ def _seeded(request: VideoRequest) -> "torch.Generator":
     return torch.Generator("cpu").manual_seed(request.seed)
 
 
-def _reporter(report: ReportProgress) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+def _reporter(report: ReportProgress, stage: Stage) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
     """The callback for diffusers after each step. An exception from `report` ends the pipeline call."""
 
     def on_step_end(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-        report(Progress(Stage.DENOISING, step=step + 1))
+        report(Progress(stage, step=step + 1))
         return {}
 
     return on_step_end
@@ -170,7 +182,11 @@ def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) 
 
 
 def condition_arguments(
-    conditions: Conditions, request: VideoRequest, text_encoder: Any, report: ReportProgress
+    conditions: Conditions,
+    request: VideoRequest,
+    text_encoder: Any,
+    report: ReportProgress,
+    stage: Stage = Stage.DENOISING,
 ) -> dict[str, Any]:
     """The arguments of the pipeline that keeps what is given (see models/ltx2/conditioned.py)."""
     from models.ltx2.conditioned import GivenImage, GivenMedia
@@ -181,5 +197,5 @@ def condition_arguments(
         )
         for each in conditions.images
     ]
-    started = partial(report, Progress(Stage.DENOISING, encodes_given=True))
+    started = partial(report, Progress(stage, encodes_given=True))
     return {"conditions": GivenMedia(images, conditions.audio, conditions.clip, started)}

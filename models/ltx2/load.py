@@ -56,7 +56,7 @@ def check_device(device: str) -> None:
 
 
 def choose_placement(
-    folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions
+    folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions, upsampler: Path | None = None
 ) -> offload_plan.Placement:
     """Plan where the components go, from the memory that is free now. Raises ModelUnavailable if nothing fits.
 
@@ -69,7 +69,7 @@ def choose_placement(
             import_bitsandbytes()
         collect_and_empty_cache()
         free_pinned_memory()
-    sizes = measure_sizes(folder, _dtype(profile, device))
+    sizes = measure_sizes(folder, _dtype(profile, device), upsampler)
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
         return offload_plan.plan_cpu(host_bytes, sizes, _dtype(profile, device))
@@ -117,6 +117,19 @@ def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: 
     _check_loaded(folder, pipe)
     install_fixes(pipe, fixes, distilled=profile.sigmas is not None)
     return pipe
+
+
+def load_upsampler(folder: Path, profile: CheckpointProfile, device: str) -> Any:
+    """Read the latent upsampler in `folder` into host memory, in the dtype of the other components."""
+    import torch
+    from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
+
+    dtype: torch.dtype = getattr(torch, _dtype(profile, device))
+    upsampler = LTX2LatentUpsamplerModel.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+    check_tensor_names(folder.parent, folder.name, upsampler.state_dict())
+    return upsampler
 
 
 def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.checkpoint.profile import CheckpointType
+from models.checkpoint.upsampler import AUTO as AUTO_UPSAMPLER
 from models.fixes import ALL, Fix
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
 from models.optimizations.selection import AUTO, Optimization
@@ -26,6 +27,7 @@ class LoadOptions:
     - `prompt_cache_bytes`: host memory for encoded prompts.
     - `fast_guidance_fraction`: the fraction of steps that a task of quality fast guides.
     - `fast_float8`: whether such a task multiplies in float8.
+    - `latent_upsampler`: "auto", "off", a folder or a repository, see models/checkpoint/upsampler.py.
     - `fixes`: all, except in a comparison with diffusers. No setting changes them.
     """
 
@@ -38,3 +40,4 @@ class LoadOptions:
     fast_guidance_fraction: float = FAST_GUIDANCE_FRACTION
     fast_float8: bool = False
     fixes: frozenset[Fix] = ALL
+    latent_upsampler: str = AUTO_UPSAMPLER

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.checkpoint.profile import REFINING_SIGMAS
 from models.conditions import NOTHING_GIVEN, GivenTokens
 from models.errors import DoesNotFit
 from models.request.enums import Quality
@@ -46,6 +47,8 @@ ENCODE_BYTES_PER_PIXEL = 81
 """Per pixel of each frame that is encoded at once."""
 ENCODED_BYTES_PER_PIXEL = 6
 """Per pixel of each frame of a given clip: three colors in bfloat16."""
+HALF_SIZE_SHARE = 0.25
+"""The share of a video's tokens that the first of two stages has."""
 TILE_SIDE = 512
 CUDA_BYTES = int(2.5 * GB)
 """Kernels, cuBLAS and memory that the allocator cannot use."""
@@ -135,19 +138,21 @@ def audio_tokens(request: VideoRequest) -> int:
     return round(request.num_rendered_frames / request.exact_frame_rate * AUDIO_TOKENS_PER_S)
 
 
-def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
+def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> float:
     """The number of transformer calls: four per step with all guidance, one without.
 
-    `fast_guidance_fraction` is the fraction of steps that a task of quality fast guides.
+    Calls of the first of two stages count by their tokens, a quarter of the video's. `fast_guidance_fraction` is the
+    fraction of steps that a task of quality fast guides.
     """
-    guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
-    return request.num_inference_steps + guiding * guided_steps(request, fast_guidance_fraction)
+    calls = transformer_calls_of_steps(request, fast_guidance_fraction, request.num_inference_steps)
+    return calls + len(REFINING_SIGMAS) if request.is_upscaled else calls
 
 
 def transformer_calls_of_steps(request: VideoRequest, fast_guidance_fraction: float, steps: float) -> float:
     """The transformer calls of the first `steps` steps, which may be a fraction. The guided steps come first."""
     guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
-    return steps + guiding * min(steps, guided_steps(request, fast_guidance_fraction))
+    calls = steps + guiding * min(steps, guided_steps(request, fast_guidance_fraction))
+    return calls * HALF_SIZE_SHARE if request.is_upscaled else calls
 
 
 def guided_steps(request: VideoRequest, fast_guidance_fraction: float) -> int:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from models.checkpoint.profile import STEPS, Family
 from models.errors import InvalidRequest
-from models.request.enums import CHOICES, DurationMode, ImageFit, Quality
+from models.request.enums import CHOICES, DurationMode, ImageFit, Quality, Upscale
 from models.request.json_words import NOTHING
 from models.request.loose_values import is_blank
 from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
@@ -48,7 +48,13 @@ def _refuse_surrogates(value: str) -> str:
     return value
 
 
+def _spell_whole_number(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 NotBool = BeforeValidator(_refuse_bool)
+NumberAsWord = BeforeValidator(_spell_whole_number)
+"""For a choice whose word is a number, which JSON may have as a number."""
 Encodable = AfterValidator(_refuse_surrogates)
 
 
@@ -125,6 +131,14 @@ class VideoRequest(BaseModel):
     quality: Annotated[
         Quality, Field(description="fast: skips work with little visible effect; nearly the same video, sooner.")
     ] = Quality.EXACT
+    upscale: Annotated[
+        Upscale,
+        NumberAsWord,
+        Field(
+            description="2: renders at half the height and width, doubles that and refines it in three steps: large "
+            "videos in about half the time. Needs a distilled model and its latent upsampler."
+        ),
+    ] = Upscale.NONE
     timeout_s: Annotated[
         float | None,
         NotBool,
@@ -145,6 +159,11 @@ class VideoRequest(BaseModel):
     def uses_cfg(self) -> bool:
         """Whether classifier-free guidance is on. If it is off, the negative prompt is not read."""
         return max(self.cfg_scale_video, self.cfg_scale_audio) > 1
+
+    @property
+    def is_upscaled(self) -> bool:
+        """Whether the video is rendered in two stages."""
+        return self.upscale is not Upscale.NONE
 
     @property
     def num_rendered_frames(self) -> int:

@@ -80,6 +80,7 @@ def test_defaults_are_those_of_the_api():
         "quality": "exact",
         "generate_audio": True,
         "enhance_prompt": False,
+        "upscale": "none",
         "timeout_s": None,
         "webhook_url": None,
     }
