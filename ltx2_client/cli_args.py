@@ -28,6 +28,7 @@ HELP = {
     "quality": "fast skips work with little visible effect",
     "enhance_prompt": "let the language model of the server's operator rewrite the prompt first",
     "generate_audio": "a video with audio (the default), or without",
+    "upscale": "2 renders at half the size and refines at the full one: sooner for large videos (distilled models)",
     "fit": "how an image of another shape is fitted to the size",
     "image_strength": "how strongly --image is given, from 0 to 1; 1 keeps it as it is",
     "end_image_strength": "the same for --end-image",

@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
     fit: Literal["crop", "pad", "match"]
     generate_audio: bool
     enhance_prompt: bool
+    upscale: Literal["none", "2"]
     image_strength: float
     end_image_strength: float
     source_task: str

@@ -199,13 +199,5 @@ class Generator:
 def _kind(request: VideoRequest, given: GivenTokens) -> Hashable:
     """The part of a request that determines which graphs torch.compile builds, as far as is known."""
     guided = (request.uses_cfg, request.stg_scale_video > 0, request.modality_scale > 1)
-    return (
-        request.height,
-        request.width,
-        request.num_frames,
-        request.length,
-        request.quality,
-        request.upscale,
-        *guided,
-        given,
-    )
+    size = (request.height, request.width, request.num_frames, request.length, request.upscale)
+    return *size, request.quality, *guided, given

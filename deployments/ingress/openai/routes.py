@@ -55,7 +55,7 @@ def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     router.include_router(unsupported_router(context))
     _add_reads(router, context)
     _add_content(router, context)
-    _add_models(router, models)
+    _add_models(router, context, models)
     return router
 
 
@@ -132,24 +132,26 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
         return await deliver_derived(context, task.id, kind, f"{video_id}.{kind}", request)
 
 
-def _add_models(router: APIRouter, models: ModelNames) -> None:
+def _add_models(router: APIRouter, context: AppContext, models: ModelNames) -> None:
     owner, _, rest = models.served.partition("/")
     created, owned_by = int(time.time()), owner if rest else "local"
 
-    def describe(name: str) -> ServedModel:
-        return ServedModel(id=name, created=created, owned_by=owned_by, root=models.served)
+    def describe(*names: str) -> list[ServedModel]:
+        shared: dict[str, Any] = {"created": created, "owned_by": owned_by, "root": models.served}
+        can = context.model_info.can_upscale()
+        return [ServedModel(id=name, upscale=can, **shared) for name in names]
 
     @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
     async def list_models() -> ModelList:
         """The one model that is served, and its aliases."""
-        return ModelList(data=[describe(name) for name in models.listed])
+        return ModelList(data=await context.read_threads.run(describe, *models.listed))
 
     @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})
     async def get_model(model_id: str) -> ServedModel:
         """The name may contain a slash, plain or as %2F."""
         if not models.accepts(model_id):
             raise NotFound(f"there is no model {model_id[:64]!r}; {models.served} is served")
-        return describe(model_id)
+        return (await context.read_threads.run(describe, model_id))[0]
 
 
 def _find(context: AppContext, video_id: str, owner: str | None) -> Task:

@@ -106,6 +106,13 @@ class ServedModel(BaseModel):
     created: Annotated[int, Field(description="When this server began to serve it, in seconds since the epoch.")]
     owned_by: str
     root: Annotated[str, Field(description="The model that renders. `id` may be an alias of it.")]
+    upscale: Annotated[
+        bool | None,
+        Field(
+            description="Whether `upscale` is served: the model is distilled and has a latent upsampler. null: not "
+            "known before the model is loaded."
+        ),
+    ] = None
 
 
 class ModelList(BaseModel):

@@ -7,6 +7,7 @@ import { add, openGallery } from "./task-list.js";
 import { openKeyForm, setRequired } from "./api-key.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { offerEnhance } from "./enhance.js";
+import { offerUpscale } from "./parameters.js";
 
 const HEALTH_INTERVAL_MS = 15000;
 const MODEL_STATES = {
@@ -33,6 +34,7 @@ async function showHealth() {
   server.textContent = `${model.name} ${MODEL_STATES[model.state] ?? model.state}${waiting}`;
   showBanners(health);
   offerEnhance(health);
+  offerUpscale(health);
 }
 
 function showBanners({ model, notices = [] }) {
