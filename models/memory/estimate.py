@@ -9,6 +9,7 @@ The formulas reproduce these counts: LTX-2 (19B) in bfloat16, live tensors, with
 | denoising from an image, one row; two | 2.5; 5.4 GB | 11.5; 23.4 GB |
 | decoding whole | 4.1 GB | 21.5 GB |
 | decoding in tiles | 2.4 GB | 5.0 GB |
+| upscaling latents, of two stages | 0.05 GB | 0.27 GB |
 | encoding a clip whole | 4.1 GB | 21.9 GB |
 | encoding a clip in tiles | 2.5 GB | 3.5 GB |
 
@@ -36,6 +37,8 @@ DENOISE_BYTES_PER_TOKEN = 151_000
 """Per token of each row that is denoised at once."""
 IMAGE_BYTES_PER_TOKEN = 190_000
 """Additional, where each token has its own timestep."""
+UPSCALE_BYTES_PER_TOKEN = 9_000
+"""Per token of the video whose latents are doubled in height and width."""
 DECODE_BYTES_PER_PIXEL = 86
 """Per pixel of each frame that is decoded at once."""
 TILED_BYTES_PER_PIXEL = 9
@@ -69,6 +72,7 @@ class PeakMemory:
     denoise_bytes: int
     decode_bytes: int
     encode_bytes: int = 0
+    upscale_bytes: int = 0
 
     @property
     def bytes(self) -> int:
@@ -78,11 +82,11 @@ class PeakMemory:
     @property
     def sized_bytes(self) -> int:
         """The part that a smaller size would reduce. Excludes text encoding, which every placement has memory for."""
-        return max(self.denoise_bytes, self.decode_bytes, self.encode_bytes) + CUDA_BYTES
+        return max(self.denoise_bytes, self.decode_bytes, self.encode_bytes, self.upscale_bytes) + CUDA_BYTES
 
 
 def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> PeakMemory:
-    """The peak memory of `request`.
+    """The peak memory of `request`. Of two stages, the second has the tokens of the whole video, as one stage has.
 
     Decoding and encoding are assumed to use tiles if the whole video needs more than denoising.
     """
@@ -91,7 +95,18 @@ def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> 
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
     decode = whole if whole <= denoise else min(whole, tiled)
-    return PeakMemory(text_bytes(request), denoise, decode, _encode_peak(request, denoise) if given.encodes_clip else 0)
+    return PeakMemory(
+        text_bytes(request),
+        denoise,
+        decode,
+        _encode_peak(request, denoise) if given.encodes_clip else 0,
+        upscale_bytes(request) if request.is_upscaled else 0,
+    )
+
+
+def upscale_bytes(request: VideoRequest) -> int:
+    """Doubling the height and width of latents, without the upsampler's weights."""
+    return video_tokens(request) * UPSCALE_BYTES_PER_TOKEN
 
 
 def _encode_peak(request: VideoRequest, denoise: int) -> int:
