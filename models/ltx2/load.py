@@ -119,16 +119,22 @@ def load_pipeline(folder: Path, profile: CheckpointProfile, device: str, fixes: 
     return pipe
 
 
-def load_upsampler(folder: Path, profile: CheckpointProfile, device: str) -> Any:
-    """Read the latent upsampler in `folder` into host memory, in the dtype of the other components."""
-    import torch
+def load_upsampler(folder: Path, vae: Any) -> Any:
+    """Read the latent upsampler in `folder` into host memory, for the latents of `vae`.
+
+    Raises ModelUnavailable if it is made for latents of another VAE.
+    """
     from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
 
-    dtype: torch.dtype = getattr(torch, _dtype(profile, device))
     upsampler = LTX2LatentUpsamplerModel.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        folder, dtype=vae.dtype, use_safetensors=True, local_files_only=True
     )
     check_tensor_names(folder.parent, folder.name, upsampler.state_dict())
+    if (channels := upsampler.config.in_channels) != vae.config.latent_channels:
+        raise ModelUnavailable(
+            f"the latent upsampler in {folder} does not fit the model: it doubles latents of {channels} channels, and "
+            f"the model's have {vae.config.latent_channels}"
+        )
     return upsampler
 
 

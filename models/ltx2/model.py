@@ -136,7 +136,7 @@ class Ltx2Model:
             check_checkpoint(folder)
             placed = choose_placement(folder, profile, device, options, beside)
             pipe = load_pipeline(folder, profile, device, options.fixes)
-            upsampler = None if beside is None else load_upsampler(beside, profile, device)
+            upsampler = None if beside is None else load_upsampler(beside, pipe.vae)
             timeline.record(Milestone.BUILT)
             placed = offload.apply(pipe, placed, upsampler=upsampler)
             timeline.record(Milestone.PLACED)
