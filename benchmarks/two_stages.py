@@ -70,7 +70,7 @@ def open_random(family: Family, device: str) -> Ltx2Model:
     upsampler = draw(LTX2LatentUpsamplerModel, device, {}).to("cpu")
     install_fixes(pipe, ALL, distilled=True)
     sizes = held_sizes(Source(RANDOM, family))
-    size_bytes = sum(weight.nbytes for weight in upsampler.parameters())
+    size_bytes = sum(weight.nbytes for weight in upsampler.state_dict().values())
     sizes = replace(sizes, weights={**sizes.weights, UPSAMPLER: size_bytes})
     placed = plan(offload.free_vram_bytes(), free_host_bytes(), sizes)
     placed = offload.apply(pipe, placed, device, upsampler)

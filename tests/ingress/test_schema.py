@@ -125,7 +125,12 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
         case.body = {**case.body, **{name: value for name, value in real.items() if name in case.body}}
         case.body["prompt"] = real["prompt"]
     if isinstance(case.body, dict) and case.path.startswith(LTX_TEXT):
-        case.body = {**case.body, "resolution": "256x256", "duration": 1, "fps": 25}  # few random ones are in the bounds
+        case.body = {
+            **case.body,
+            "resolution": "256x256",
+            "duration": 1,
+            "fps": 25,
+        }  # few random ones are in the bounds
     for image in ("image", "end_image", "input_reference"):
         if isinstance(case.body, dict) and image in case.body:
             as_json = case.media_type == "application/json"
