@@ -50,9 +50,16 @@ class ClipCondition:
         """The same condition, in the render for a result of `num_frames` frames."""
         return replace(self, edit=self.edit.within(self.edit.rendered(num_frames)))
 
-    def at_half_size(self) -> "ClipCondition":
-        """The same condition, with frames of half the height and width."""
-        return replace(self, frames=halve_planes(self.frames))
+    def at_half_size(self, num_frames: int) -> "ClipCondition":
+        """The same condition, with frames of half the height and width.
+
+        Only those frames have values that a render of `num_frames` frames reads.
+        """
+        count, rows, width = self.frames.shape
+        first, last = np.clip((0 - self.edit.source_at, num_frames - 1 - self.edit.source_at), 0, count - 1)
+        frames = np.empty((count, rows // 2, width // 2), np.uint8)
+        frames[first : last + 1] = halve_planes(self.frames[first : last + 1])
+        return replace(self, frames=frames)
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,9 @@ class Conditions:
         """The same conditions, for `rendered_request(request)`."""
         return self if self.clip is None else replace(self, clip=self.clip.within(request.num_frames))
 
-    def at_half_size(self) -> "Conditions":
-        """The same conditions, for the first of two stages. Images are brought to a stage's size when it begins."""
-        return self if self.clip is None else replace(self, clip=self.clip.at_half_size())
+    def at_half_size(self, num_frames: int) -> "Conditions":
+        """The same conditions, for a first stage of `num_frames` frames. Images get their size when a stage begins."""
+        return self if self.clip is None else replace(self, clip=self.clip.at_half_size(num_frames))
 
 
 NO_CONDITIONS = Conditions()

@@ -233,7 +233,8 @@ class Ltx2Model:
         generator = seeded(request)
         if not request.is_upscaled:
             return self._denoise(request, conditions, report, generator)
-        small = self._denoise(first_stage(request), conditions.at_half_size(), report, generator)
+        halved = conditions.at_half_size(request.num_rendered_frames)
+        small = self._denoise(first_stage(request), halved, report, generator)
         start = {"latents": upscale(self._upsampler, small, report), "audio_latents": small.audio}
         return self._refine(second_stage(request, small.num_frames), conditions, start, generator, report)
 

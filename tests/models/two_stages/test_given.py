@@ -16,7 +16,7 @@ from models.progress import Progress, Stage
 from models.request.edits import Edit
 from models.request.places import LAST, Place
 from models.waveform import Waveform
-from models.yuv import rgb_to_planes
+from models.yuv import halve_planes, rgb_to_planes
 from tests.models.conftest import ignore
 from tests.models.two_stages.conftest import upscaled
 
@@ -82,6 +82,17 @@ def test_a_clip_is_kept_outside_the_window_at_full_size(plain: Ltx2Model) -> Non
         source = encode_clip(plain._conditioned.vae, given.within(request).clip, 17, torch.device("cpu"))
     assert (latents.video[:, :, :2] - source[:, :, :2]).abs().max() <= CLOSE
     assert (latents.video[:, :, 2] - source[:, :, 2]).abs().max() > CLOSE
+
+
+@pytest.mark.parametrize(
+    ("source_at", "read"), [(-8, slice(8, 20)), (-3, slice(3, 20)), (4, slice(0, 13)), (17, slice(0, 1))]
+)
+def test_of_a_long_clip_only_the_frames_that_are_rendered_are_halved(source_at: int, read: slice) -> None:
+    frames = np.random.default_rng(3).integers(0, 256, (20, 96, 64), dtype=np.uint8)
+    clip = ClipCondition(frames, None, Edit(start_frame=9, end_frame=17, source_at=source_at))
+    halved = clip.at_half_size(17)
+    assert halved.frames.shape == (20, 48, 32)
+    assert np.array_equal(halved.frames[read], halve_planes(frames[read]))
 
 
 @pytest.mark.parametrize("stage", [Stage.DENOISING, Stage.UPSCALING, Stage.REFINING])
