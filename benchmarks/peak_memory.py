@@ -2,9 +2,10 @@
 
     python -m benchmarks.peak_memory [--family 2.0]
 
-For each request, the table has the peak of live tensors during text encoding, denoising, decoding, and encoding a clip
-(both whole and in tiles), beside the estimate of models/memory/estimate.py. The transformer has only two of its blocks:
-each block reuses the memory that the previous one freed. The cache of `text_kv_cache` in every block is not included.
+For each request, the table has the peak of live tensors during text encoding, denoising, decoding, encoding a clip
+(both whole and in tiles), and doubling latents, beside the estimate of models/memory/estimate.py. The transformer has
+only two of its blocks: each block reuses the memory that the previous one freed. The cache of `text_kv_cache` in every
+block is not included.
 The memory that CUDA and its allocator add can only be measured.
 """
 
@@ -16,10 +17,11 @@ from functools import partial
 
 import torch
 from diffusers import LTX2ImageToVideoPipeline
+from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.full_size import FULL_SIZE, draw_components, draw_text_encoder, pipeline
+from benchmarks.full_size import FULL_SIZE, draw, draw_components, draw_text_encoder, pipeline
 from benchmarks.live_bytes import LiveBytes, TrueScheduler
 from models.checkpoint.profile import NO_GUIDANCE, Family, choose_profile
 from models.conditions import GivenTokens
@@ -33,6 +35,7 @@ from models.memory.estimate import (
     text_bytes,
     tiled_decode_bytes,
     tiled_encode_bytes,
+    upscale_bytes,
 )
 from models.request.request import VideoRequest
 
@@ -58,6 +61,7 @@ class Counted:
     tiled: int
     encode: int
     encode_tiled: int
+    upscale: int
 
 
 def cases() -> Iterator[Case]:
@@ -79,6 +83,7 @@ class Counter:
         self._live = LiveBytes()
         with self._live.counting():
             text_encoder = draw_text_encoder("cpu", fill=False)
+            self._upsampler = draw(LTX2LatentUpsamplerModel, "cpu", {}, fill=False)
             self._pipe = pipeline(draw_components(short, "cpu", fill=False), text_encoder, TrueScheduler)
         self._from_image = LTX2ImageToVideoPipeline(**self._pipe.components)
         for pipe in (self._pipe, self._from_image):
@@ -102,8 +107,9 @@ class Counter:
                 use_tiles(self._pipe.vae, request.height, request.width)
                 stage()
             self._pipe.vae.disable_tiling()
-        text_, *steps, whole, tiled, encode, encode_tiled = (peak - weights for peak in self._peaks)
-        return Counted(text_, max(steps), whole, tiled, encode, encode_tiled)
+            self._upscale(request)
+        text_, *steps, whole, tiled, encode, encode_tiled, upscale = (peak - weights for peak in self._peaks)
+        return Counted(text_, max(steps), whole, tiled, encode, encode_tiled, upscale)
 
     def _decode(self, video: Tensor) -> None:
         self._live.forget_peak()
@@ -114,6 +120,13 @@ class Counter:
         self._live.forget_peak()
         vae = self._pipe.vae
         vae.encode(torch.empty(1, 3, request.num_rendered_frames, request.height, request.width, dtype=vae.dtype))
+        self._note()
+
+    def _upscale(self, request: VideoRequest) -> None:
+        """Double the latents of a first stage up to the size of the request."""
+        self._live.forget_peak()
+        frames, (height, width) = request.num_rendered_frames // 8 + 1, (request.height // 64, request.width // 64)
+        self._upsampler(torch.empty(1, 128, frames, height, width, dtype=self._upsampler.dtype))
         self._note()
 
     def _note(self) -> None:
@@ -132,6 +145,7 @@ def told(case: Case) -> Counted:
         tiled_decode_bytes(*size),
         encode_bytes(*size),
         tiled_encode_bytes(*size),
+        upscale_bytes(request),
     )
 
 

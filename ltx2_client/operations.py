@@ -56,6 +56,7 @@ class Options(TypedDict, total=False):
     enhance_prompt: bool
     loras: Sequence[Lora]
     camera_motion: str
+    upscale: Literal["none", "2"]
     image_strength: float
     end_image_strength: float
     source_task: str

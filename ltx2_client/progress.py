@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from ltx2_client.responses import Task
 
 GB = 1e9
+REFINING_STEPS = 3
+"""The steps of the second of two stages (`upscale`)."""
 
 
 class ProgressLine:
@@ -50,9 +52,8 @@ def activity(task: Task) -> str:
     stage = task.stage or task.state
     if task.bytes_total:
         return f"{stage} {(task.bytes_done or 0) / GB:.1f} of {task.bytes_total / GB:.1f} GB"
-    if stage == "denoising" and task.step is not None:
-        return f"{stage} {task.step}/{task.num_inference_steps}"
-    return stage
+    steps = {"denoising": task.num_inference_steps, "refining": REFINING_STEPS}.get(stage)
+    return stage if steps is None or task.step is None else f"{stage} {task.step}/{steps}"
 
 
 def time_left(task: Task) -> str:

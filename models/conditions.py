@@ -12,6 +12,7 @@ from models.request.enums import DurationMode
 from models.request.places import FIRST, FIRST_WHOLE, WHOLE, Place, is_first_image_alone
 from models.request.request import VideoRequest
 from models.waveform import Waveform
+from models.yuv import halve_planes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,6 +49,17 @@ class ClipCondition:
     def within(self, num_frames: int) -> "ClipCondition":
         """The same condition, in the render for a result of `num_frames` frames."""
         return replace(self, edit=self.edit.within(self.edit.rendered(num_frames)))
+
+    def at_half_size(self, num_frames: int) -> "ClipCondition":
+        """The same condition, with frames of half the height and width.
+
+        Only those frames have values that a render of `num_frames` frames reads.
+        """
+        count, rows, width = self.frames.shape
+        first, last = np.clip((0 - self.edit.source_at, num_frames - 1 - self.edit.source_at), 0, count - 1)
+        frames = np.empty((count, rows // 2, width // 2), np.uint8)
+        frames[first : last + 1] = halve_planes(self.frames[first : last + 1])
+        return replace(self, frames=frames)
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,10 @@ class Conditions:
     def within(self, request: VideoRequest) -> "Conditions":
         """The same conditions, for `rendered_request(request)`."""
         return self if self.clip is None else replace(self, clip=self.clip.within(request.num_frames))
+
+    def at_half_size(self, num_frames: int) -> "Conditions":
+        """The same conditions, for a first stage of `num_frames` frames. Images get their size when a stage begins."""
+        return self if self.clip is None else replace(self, clip=self.clip.at_half_size(num_frames))
 
 
 NO_CONDITIONS = Conditions()

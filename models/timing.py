@@ -27,6 +27,10 @@ class TimedStage(StrEnum):
     """Given images, audio and frames are encoded into latents."""
     DENOISE = "denoise"
     """All denoising steps."""
+    UPSCALE = "upscale"
+    """The latents of the first of two stages are doubled in height and width."""
+    REFINE = "refine"
+    """All steps of the second of two stages."""
     WAIT_FOR_ENCODER = "wait_for_encoder"
     """The GPU is blocked because too many clips wait for an Encoder."""
     DECODE = "decode"
@@ -104,6 +108,8 @@ TIMED_STAGES: dict[Stage, TimedStage | None] = {
     Stage.DOWNLOADING: TimedStage.DOWNLOAD,
     Stage.LOADING: TimedStage.LOAD,
     Stage.DENOISING: TimedStage.DENOISE,
+    Stage.UPSCALING: TimedStage.UPSCALE,
+    Stage.REFINING: TimedStage.REFINE,
     Stage.DECODING: TimedStage.DECODE,
     Stage.ENCODING: None,
 }

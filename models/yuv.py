@@ -94,6 +94,24 @@ def _halved(rgb: "Tensor") -> "Tensor":
     return (outer + 3 * inner) / 8
 
 
+def halve_planes(planes: Bytes) -> Bytes:
+    """Halve height and width of planes (T, H * 3 / 2, W), whose H is a multiple of 8. A value is the mean of four."""
+    count, rows, width = planes.shape
+    height = rows * 2 // 3
+    halved = np.empty((count, rows // 2, width // 2), np.uint8)
+    for index, frame in enumerate(planes):
+        halved[index, : height // 2] = _mean_of_four(frame[:height])
+        chroma = _mean_of_four(frame[height:].reshape(2, height // 2, width // 2))
+        halved[index, height // 2 :] = chroma.reshape(-1, width // 2)
+    return halved
+
+
+def _mean_of_four(values: Bytes) -> Bytes:
+    """The rounded mean of each square of four values, in (..., H, W)."""
+    columns = values[..., 0::2].astype(np.uint16) + values[..., 1::2]
+    return ((columns[..., 0::2, :] + columns[..., 1::2, :] + 2) // 4).astype(np.uint8)
+
+
 def rgb_to_planes(frames: Bytes) -> Bytes:
     """Convert RGB frames (T, H, W, 3) with even sides to planes (T, H * 3 / 2, W)."""
     import torch

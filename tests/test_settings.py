@@ -178,6 +178,14 @@ def test_located_settings_have_absolute_paths(monkeypatch, tmp_path):
     assert located.with_absolute_paths() == located
 
 
+def test_a_folder_of_a_latent_upsampler_is_absolute_and_a_repository_stays(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "upsampler").mkdir()
+    for named, meant in (("upsampler", f"{tmp_path}/upsampler"), ("owner/name", "owner/name"), ("auto", "auto")):
+        located = settings(generator={"latent_upsampler": named}).with_absolute_paths()
+        assert located.generator.latent_upsampler == meant
+
+
 def test_a_home_folder_is_found(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     located = settings(database_url="sqlite:///~/x.db", cache_dir="~/cache").with_absolute_paths()

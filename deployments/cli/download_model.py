@@ -8,8 +8,9 @@ from pathlib import Path
 import yaml
 
 from deployments.settings import Settings, SettingsError
-from models.checkpoint.locate import fetch_checkpoint, find_folder, is_repository
+from models.checkpoint.locate import fetch_checkpoint, fetch_upsampler, find_folder, is_repository
 from models.checkpoint.profile import CheckpointType, read_profile
+from models.checkpoint.upsampler import AUTO
 from models.checkpoint.validate import check_checkpoint
 from models.errors import ModelUnavailable
 from models.hub.files import RepoRef, find_license
@@ -28,9 +29,15 @@ Echo = Callable[[str], None]
 
 
 def prefetch_model(
-    model: str, cache_dir: Path, say: Echo, checkpoint_type: CheckpointType = CheckpointType.AUTO
+    model: str,
+    cache_dir: Path,
+    say: Echo,
+    checkpoint_type: CheckpointType = CheckpointType.AUTO,
+    latent_upsampler: str = AUTO,
 ) -> Path:
     """Download the files of `model` that rendering uses into `cache_dir`. Files that are there already are kept.
+
+    Of a distilled model that is also its latent upsampler, or the one that the setting names.
 
     `say` prints one line; it prints the license before the download starts. Returns the folder of the checkpoint.
     Raises ModelUnavailable, also when the files are broken or are not an LTX-2 checkpoint.
@@ -45,6 +52,9 @@ def prefetch_model(
         check_checkpoint(folder)
     except OSError as exc:
         raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
+    if profile.sigmas is not None:
+        upsampler = fetch_upsampler(latent_upsampler, model, folder, cache_dir, _progress_printer(say))
+        say("no latent upsampler: `upscale` is refused" if upsampler is None else f"latent upsampler: {upsampler}")
     say(f"the model is complete, in {folder}")
     say(f"the server will run it as {profile.summary}")
     return folder
@@ -86,8 +96,10 @@ def main() -> None:
     try:
         for application in config["applications"]:
             settings = Settings.model_validate(application.get("args") or {}).with_absolute_paths()
-            prefetch_model(chosen or settings.model, settings.cache_dir, _print, settings.generator.checkpoint_type)
-            prefetch_loras(settings.generator.lora_sources, settings.cache_dir, _print)
+            generator = settings.generator
+            named = (generator.checkpoint_type, generator.latent_upsampler)
+            prefetch_model(chosen or settings.model, settings.cache_dir, _print, *named)
+            prefetch_loras(generator.lora_sources, settings.cache_dir, _print)
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

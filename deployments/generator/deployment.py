@@ -217,4 +217,5 @@ def _kind(request: VideoRequest, given: GivenTokens) -> Hashable:
     """The part of a request that determines which graphs torch.compile builds, as far as is known."""
     guided = (request.uses_cfg, request.stg_scale_video > 0, request.modality_scale > 1)
     loras = tuple(sorted(each.name for each in request.chosen_loras if each.scale))
-    return request.height, request.width, request.num_frames, request.length, request.quality, *guided, given, loras
+    size = (request.height, request.width, request.num_frames, request.length, request.upscale)
+    return *size, request.quality, *guided, given, loras

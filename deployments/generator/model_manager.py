@@ -152,4 +152,5 @@ def _load_options(settings: GeneratorSettings) -> LoadOptions:
         fast_guidance_fraction=settings.fast_guidance_fraction,
         fast_float8=settings.fast_float8,
         loras=settings.lora_sources,
+        latent_upsampler=settings.latent_upsampler,
     )

@@ -6,6 +6,8 @@ from collections.abc import Hashable
 
 from models.progress import Stage
 
+COMPILING = (Stage.DENOISING, Stage.UPSCALING, Stage.REFINING)
+"""The stages whose transformer calls may compile."""
 REPORT_GRACE_S = 1.0
 """Time for the failure of the task that broke the GPU to leave the process before it exits."""
 
@@ -60,7 +62,7 @@ class Watchdog:
             return None
         stage, at = seen
         limit = self._timeouts_s.get(stage, self._stall_timeout_s)
-        if stage is Stage.DENOISING and self._compiling is not None:
+        if stage in COMPILING and self._compiling is not None:
             limit = max(limit, self._load_timeout_s)
         if (silence := time.monotonic() - at) <= limit:
             return None

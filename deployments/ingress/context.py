@@ -168,7 +168,10 @@ class AppContext:
     @cached_property
     def model_info(self) -> ModelInfoCache:
         """Caches the information about the model."""
-        return ModelInfoCache(self.tasks, self.model, self.settings.cache_dir, self.settings.generator.checkpoint_type)
+        settings, generator = self.settings, self.settings.generator
+        return ModelInfoCache(
+            self.tasks, self.model, settings.cache_dir, generator.checkpoint_type, generator.latent_upsampler
+        )
 
     def check_space(self) -> None:
         """Raise StorageFull if the output store has less free space than the settings require. Blocks on the store."""

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from models.checkpoint.locate import find_checkpoint
 from models.checkpoint.profile import CheckpointProfile, CheckpointType, matches, read_profile
+from models.checkpoint.upsampler import AUTO, OFF, note_upsampler
 from models.errors import ModelUnavailable, StoreUnavailable
 from models.names import model_setting
+from models.request.request import VideoRequest
+from models.request.upscaling import check_upscale, refuse_upscale
 from storage.sql.replicas import ReplicaQueries
 from storage.tasks import ServedModel
 from storage.ttl_cache import TtlCache
@@ -25,6 +28,7 @@ class ModelInfoCache:
     name: str
     cache_dir: Path
     checkpoint_type: CheckpointType
+    latent_upsampler: str = AUTO
     _from_files: CheckpointProfile | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +53,24 @@ class ModelInfoCache:
             return {}
         return {} if profile is None else profile.defaults
 
+    def can_upscale(self) -> bool | None:
+        """Return whether the model renders in two stages; None while that is unknown."""
+        if self.latent_upsampler == OFF:
+            return False
+        profile = self.profile()
+        if profile is None:
+            return None
+        return False if profile.sigmas is None else profile.upsampler
+
+    def check_upscale(self, request: VideoRequest) -> None:
+        """Raise InvalidRequest for two stages that this server is known not to render. Blocks on the store."""
+        if not request.is_upscaled:
+            return
+        if (profile := self.profile()) is not None:
+            check_upscale(request, profile)
+        if self.latent_upsampler == OFF:
+            refuse_upscale(request)
+
     def _look(self) -> tuple[ServedModel, CheckpointProfile | None]:
         known = self.store.served_model(self.name)
         told = known.profile
@@ -60,6 +82,8 @@ class ModelInfoCache:
         """Read a checkpoint on this machine. The Generator reports one that is broken or not LTX-2."""
         try:
             folder = find_checkpoint(model_setting(self.name), self.cache_dir, self.checkpoint_type)
-            return None if folder is None else read_profile(folder, self.checkpoint_type, self.name)
+            if folder is None:
+                return None
+            return note_upsampler(read_profile(folder, self.checkpoint_type, self.name), self.latent_upsampler, folder)
         except ModelUnavailable:
             return None

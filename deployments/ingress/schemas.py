@@ -102,7 +102,9 @@ class TaskBody(BaseModel):
     ]
     state: State
     stage: Annotated[str | None, Field(description="The current stage, while processing.")] = None
-    step: Annotated[int | None, Field(description="Finished denoising steps.")] = None
+    step: Annotated[
+        int | None, Field(description="Finished steps of the stages denoising and refining, which has three.")
+    ] = None
     num_inference_steps: int
     quality: Annotated[Quality, Field(description="exact, or fast, which skips work with little visible effect.")]
     loras: Annotated[
@@ -255,7 +257,8 @@ def _step(task: Task) -> int | None:
     """Return the number of finished steps. It is all of them once decoding or encoding has begun."""
     if task.state != State.PROCESSING:
         return None
-    return task.rendered_request.num_inference_steps if task.stage in (Stage.DECODING, Stage.ENCODING) else task.step
+    done = (Stage.UPSCALING, Stage.DECODING, Stage.ENCODING)
+    return task.rendered_request.num_inference_steps if task.stage in done else task.step
 
 
 def _downloads(task: Task, links: UrlBuilder) -> Downloads:

@@ -27,7 +27,7 @@ from storage.tasks import ANONYMOUS, Idempotency, NewTask, RequestContext, Task
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
-LATER_FIELDS = ("generate_audio", "enhance_prompt", "loras", "camera_motion")
+LATER_FIELDS = ("generate_audio", "enhance_prompt", "loras", "camera_motion", "upscale")
 """Fields that an earlier version did not have. At their defaults they do not change the digest of a request, so that a
 submit may be repeated after an upgrade.
 """
@@ -120,6 +120,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
         parse_media_fields(submission.media.use, submission.media.fields, settings.limits)
     check_loras(request.loras, request.camera_motion, settings.generator.known_loras)
     context.enhancer.check_request(request)
+    context.model_info.check_upscale(request)
     return NewTask(
         request,
         context.model,

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from deployments.settings.base import SettingsModel
 from deployments.settings.lora import LoraName, LoraSettings
 from models.checkpoint.profile import CheckpointType
+from models.checkpoint.upsampler import AUTO as AUTO_UPSAMPLER
 from models.lora.source import LoraSource
 from models.ltx2.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
@@ -83,6 +84,15 @@ class GeneratorSettings(SettingsModel):
             "guidance; of LTX-2.5, its full transformer. distilled: 8 steps without guidance."
         ),
     ] = CheckpointType.AUTO
+    latent_upsampler: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The latent upsampler of a distilled model, for `upscale`. auto: the folder latent_upsampler "
+            "of the model, if it has one. off: none. Or a folder or a Hugging Face repository (owner/name, or "
+            "owner/name@revision) that has one. It takes 1 GB of memory.",
+        ),
+    ] = AUTO_UPSAMPLER
     optimizations: Annotated[
         Literal["auto", "off"] | tuple[Optimization, ...],
         Field(

@@ -194,6 +194,8 @@ class Settings(BaseSettings):
             changes["outputs"] = self.outputs.model_copy(update={"url": f"{FILE_SCHEME}{folder}"})
         if (folder := _absolute(self.model)).is_dir():
             changes["model"] = str(folder)
+        if (folder := _absolute(self.generator.latent_upsampler)).is_dir():
+            changes["generator"] = self.generator.model_copy(update={"latent_upsampler": str(folder)})
         if self.uses_sqlite:
             changes["database_url"] = SQLITE_SCHEME + str(_absolute(self.database_url.removeprefix(SQLITE_SCHEME)))
         return self.model_copy(update=changes)

@@ -8,8 +8,9 @@ from pathlib import Path
 from models.checkpoint.base_variant import has_base_variant, materialize, view_path
 from models.checkpoint.profile import CheckpointType
 from models.checkpoint.tiny import build_tiny, tiny_folder
+from models.checkpoint.upsampler import AUTO, OFF, check_upsampler, find_upsampler
 from models.errors import ModelNotFound, ModelUnavailable
-from models.hub.download import download, find_download
+from models.hub.download import download, download_upsampler, find_download
 from models.hub.files import RepoRef
 from models.names import DEMO, TINY
 from models.progress import ReportProgress
@@ -44,6 +45,34 @@ def fetch_checkpoint(
         raise ModelUnavailable(f"no permission to write the model to {cache_dir}: {exc}") from exc
     except OSError as exc:
         raise ModelUnavailable(f"the model {model} could not be stored in {cache_dir}: {exc}") from exc
+
+
+def fetch_upsampler(setting: str, model: str, folder: Path, cache_dir: Path, report: ReportProgress) -> Path | None:
+    """Return the folder of the latent upsampler for the checkpoint in `folder`, or None if there is none to load.
+
+    `setting` is "auto", "off", a folder or a hub repository (see models/checkpoint/upsampler.py). Raises
+    ModelUnavailable if the one that the setting names is missing or broken.
+    """
+    if setting == OFF:
+        return None
+    found = find_upsampler(folder) if setting == AUTO else None
+    source = model if setting == AUTO else setting
+    if found is None and (named := find_folder(source)) is not None:
+        found = find_upsampler(named)
+    elif found is None and is_repository(source):
+        found = find_upsampler(_download_upsampler(source, cache_dir, report))
+    if found is None and setting != AUTO:
+        raise ModelNotFound(f"generator.latent_upsampler is {setting!r}, where no latent upsampler is")
+    if found is not None:
+        check_upsampler(found)
+    return found
+
+
+def _download_upsampler(repository: str, cache_dir: Path, report: ReportProgress) -> Path:
+    try:
+        return download_upsampler(RepoRef.parse(repository), cache_dir, report)
+    except OSError as exc:
+        raise ModelUnavailable(f"the upsampler of {repository} could not be stored in {cache_dir}: {exc}") from exc
 
 
 def find_checkpoint(model: str, cache_dir: Path, checkpoint_type: CheckpointType = CheckpointType.AUTO) -> Path | None:

@@ -63,6 +63,8 @@ class CheckpointType(StrEnum):
 
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
 """The noise levels that Lightricks distilled LTX-2 and LTX-2.3 for."""
+REFINING_SIGMAS = (0.909375, 0.725, 0.421875)
+"""The noise levels of the second of two stages. Source: Lightricks' STAGE_2_DISTILLED_SIGMAS."""
 DISTILLED_MARK = "distilled"
 STEPS = MappingProxyType({Family.LTX_2_0: 40, Family.LTX_2_3: 30})
 NAMES = MappingProxyType({Family.LTX_2_0: "LTX-2", Family.LTX_2_3: "LTX-2.3 or later"})
@@ -78,6 +80,7 @@ class CheckpointProfile:
 
     `duration_head` is true if the checkpoint can predict a video's duration from the prompt (LTX-2.5). `sigmas` are the
     noise levels of a distilled checkpoint, None for others. `tiny` marks random weights; their videos get a watermark.
+    `upsampler` says whether the latent upsampler is there for two stages; None is unknown.
 
     `perturbed_attn` is written into the transformer's config at load. LTX-2 (19B) ships with False. Spatiotemporal
     guidance then has no effect, but still costs one transformer call per step. Lightricks' own pipeline applies that
@@ -92,6 +95,7 @@ class CheckpointProfile:
     sigmas: tuple[float, ...] | None = None
     perturbed_attn: bool = True
     duration_head: bool = False
+    upsampler: bool | None = None
 
     @property
     def defaults(self) -> dict[str, float]:

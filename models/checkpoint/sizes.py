@@ -16,7 +16,7 @@ from safetensors import safe_open
 from models.checkpoint.files import INDEX, components, weight_files
 from models.checkpoint.profile import BLOCKS_OF_LTX2
 from models.fixes.vocoder import VOCODER, run_in_float32
-from models.memory.offload_plan import TEXT_ENCODER, TRANSFORMER, Sizes
+from models.memory.offload_plan import TEXT_ENCODER, TRANSFORMER, UPSAMPLER, Sizes
 
 STORED_AS = {"bfloat16": "BF16", "float32": "F32"}
 """The safetensors name of each target dtype."""
@@ -37,12 +37,14 @@ def in_4_bits(name: str, dimensions: int) -> bool:
     return dimensions > 1 and "language_model." in name and ".layers." in name
 
 
-def measure_sizes(folder: Path, dtype: str = "bfloat16") -> Sizes:
-    """Sizes of the checkpoint that diffusers saved in `folder`, when loaded as `dtype`."""
+def measure_sizes(folder: Path, dtype: str = "bfloat16", upsampler: Path | None = None) -> Sizes:
+    """Sizes of the checkpoint that diffusers saved in `folder`, and of its `upsampler`, when loaded as `dtype`."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     config = json.loads((folder / TRANSFORMER / "config.json").read_text(encoding="utf-8"))
     dtypes = {VOCODER: "float32"} if run_in_float32(folder) else {}
     found = {name: _read(weight_files(folder, name), dtypes.get(name, dtype)) for name in components(index)}
+    if upsampler is not None:
+        found[UPSAMPLER] = _read(weight_files(upsampler.parent, upsampler.name), dtype)
     weights = {name: sum(each.size_bytes for each in tensors) for name, tensors in found.items() if tensors}
     converted = {name: sum(each.size_bytes for each in tensors if each.converted) for name, tensors in found.items()}
     outside = sum(each.size_bytes for each in found.get(TRANSFORMER, ()) if not each.name.startswith(BLOCKS))

@@ -80,6 +80,8 @@ AUDIO_VAE = {
     "latent_channels": AUDIO_LATENT_CHANNELS,
     "mel_bins": MEL_BINS,
 }
+UPSAMPLER = {"in_channels": VIDEO_LATENT_CHANNELS, "mid_channels": 32, "num_blocks_per_stage": 1}
+"""A latent upsampler for it, which the tiny model itself does not use: it is not distilled."""
 VOCODER = {"in_channels": 2 * MEL_BINS, "hidden_channels": 64, "output_sampling_rate": 24_000}
 _ONE_LAYER = {"num_attention_heads": 1, "intermediate_size": TEXT_WIDTH, "num_hidden_layers": 1}
 TEXT_ENCODER: dict[str, Any] = {

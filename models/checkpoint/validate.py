@@ -36,7 +36,7 @@ def check_checkpoint(folder: Path) -> None:
         if component == "tokenizer":
             _check_tokenizer(folder / component)
         elif component not in CONFIGS:
-            _check_weights(folder, component)
+            check_weights(folder, component)
 
 
 def check_tensor_names(folder: Path, component: str, wanted: Iterable[str]) -> None:
@@ -68,7 +68,8 @@ def read_object(file: Path) -> dict[str, Any]:
         raise ModelUnavailable(f"{file} cannot be read: {exc}") from exc
 
 
-def _check_weights(folder: Path, component: str) -> None:
+def check_weights(folder: Path, component: str) -> None:
+    """Check that a component's weights are there, each file with the length that its header states."""
     index = shard_index(component, names_in(folder, component))
     named = {unsharded_name(component)} if index is None else _named_shards(folder / component / index)
     for name in sorted(named):

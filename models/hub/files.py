@@ -14,6 +14,9 @@ from models.checkpoint.base_variant import BASE_VARIANT_CONFIG, has_base_variant
 from models.checkpoint.files import INDEX, UNUSED_FILES, duplicate_weights, needed_files
 from models.errors import ModelNotFound
 
+_NAMES = ("config.json", "diffusion_pytorch_model*")
+UPSAMPLER_FILES = (*_NAMES, *(f"latent_upsampler/{name}" for name in _NAMES))
+
 
 @dataclass(frozen=True)
 class RepoRef:

@@ -105,11 +105,12 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         dtype: torch.dtype,
         device: torch.device,
         noise_scale: float,
-        **_unused: Any,
+        latents: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """The noisy tokens, the strength of each, the clean tokens, and the coordinates of the appended ones.
 
-        `noise_scale` is the first noise level. It is 1, unless the tokens start from a clip.
+        `latents` are those that the second of two stages begins with. `noise_scale` is the first noise level. It is 1,
+        unless the tokens start from them or from a clip.
         """
         shape = (
             batch_size,
@@ -118,7 +119,12 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             height // self.vae_spatial_compression_ratio,
             width // self.vae_spatial_compression_ratio,
         )
-        noise = self._pack_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+        first = None if latents is None else self._first_tokens(latents)
+        noise = (
+            self._pack_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+            if first is None
+            else _noise_like(first, generator, device).to(dtype)
+        )
         self._given = conditions[0] if conditions else NOTHING
         self._frames = num_frames, Fraction(frame_rate)
         self._given.report()
@@ -136,7 +142,7 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             missing = (batch_size, kept.clean.shape[1] - noise.shape[1], noise.shape[2])
             more = randn_tensor(missing, generator=kept.generator, device=device, dtype=dtype)
             noise = torch.cat([noise, more], dim=1)
-        noisy = _mix(noise, kept, start, noise_scale)
+        noisy = _mix(noise, kept, start if first is None else first, noise_scale)
         return noisy, kept.strength, kept.clean, torch.cat(coordinates, dim=2) if coordinates else None
 
     def prepare_audio_latents(
@@ -150,7 +156,7 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         dtype: torch.dtype,
         device: torch.device,
         noise_scale: float,
-        **_unused: Any,
+        latents: Tensor | None,
     ) -> Tensor:
         """The noise of the audio, drawn as text-to-video draws it, and in it the tokens that are given.
 
@@ -158,13 +164,25 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         """
         bins = num_mel_bins // self.audio_vae_mel_compression_ratio
         shape = (batch_size, num_channels_latents, audio_latent_length, bins)
-        noise: Tensor = self._pack_audio_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
-        kept, start = self._keep_audio(noise, generator), self._audio_start(noise)
+        first = None if latents is None else self._audio_latent_tokens(latents)
+        noise: Tensor = (
+            self._pack_audio_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+            if first is None
+            else _noise_like(first, generator, device).to(dtype)
+        )
+        kept = self._keep_audio(noise, generator)
+        start = self._audio_start(noise) if first is None else first.to(noise)
         if kept is None:
             return noise if start is None else noise * noise_scale + start * (1 - noise_scale)
         self.audio_scheduler = KeepingScheduler(copy.deepcopy(self.scheduler), kept)
         self._levels.keep_audio(kept.strength[..., 0])
         return _mix(noise, kept, start, noise_scale)
+
+    def _first_tokens(self, latents: Tensor) -> Tensor:
+        """The video's tokens of latents as the pipelines return them."""
+        statistics = (self.vae.latents_mean, self.vae.latents_std, self.vae.config.scaling_factor)
+        tokens: Tensor = self._pack_latents(self._normalize_latents(latents, *statistics))
+        return tokens
 
     def _keep_audio(self, noise: Tensor, generator: Generator) -> KeptTokens | None:
         """The strength and the latents of each token of the audio. None if none is given."""
@@ -194,7 +212,10 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
 
     def _audio_tokens(self, waveform: Waveform, noise: Tensor) -> Tensor:
         """The clean tokens of audio, as many as there are of `noise`."""
-        latents = encode_audio(self, waveform, noise.shape[1], noise.device).to(noise.dtype)
+        return self._audio_latent_tokens(encode_audio(self, waveform, noise.shape[1], noise.device).to(noise.dtype))
+
+    def _audio_latent_tokens(self, latents: Tensor) -> Tensor:
+        """The audio's tokens of latents as the pipelines return them."""
         statistics = (self.audio_vae.latents_mean, self.audio_vae.latents_std)
         tokens: Tensor = self._normalize_audio_latents(self._pack_audio_latents(latents), *statistics)
         return tokens
@@ -243,14 +264,21 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         return coordinates
 
 
+def _noise_like(start: Tensor, generator: Generator, device: torch.device) -> Tensor:
+    """The noise of a second stage, as text-to-video draws it there: for packed tokens, in their dtype."""
+    noise: Tensor = randn_tensor(start.shape, generator=generator, device=device, dtype=start.dtype)
+    return noise
+
+
 def _mix(noise: Tensor, kept: KeptTokens, start: Tensor | None, noise_scale: float) -> Tensor:
     """The noisy tokens: given ones with as much noise as their strength leaves, all others at the first level.
 
-    `start` are the tokens that the others start from. Without them, the first level is 1.
+    `start` are the tokens that the others start from: a clip's, or those of a first stage. Without them, the first
+    level is 1.
     """
     if start is None:
         return noise * (1 - kept.strength) + kept.clean * kept.strength
-    start = torch.cat([start, kept.clean[:, start.shape[1] :]], dim=1)
+    start = torch.cat([start.to(noise), kept.clean[:, start.shape[1] :]], dim=1)
     level = (1 - kept.strength) * noise_scale
     return noise * level + torch.where(kept.strength > 0, kept.clean, start) * (1 - level)
 

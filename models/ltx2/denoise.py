@@ -56,29 +56,45 @@ def patch_denormalize_dtype(pipe: Any) -> None:
     )
 
 
-def denoise(  # noqa: PLR0917
+def denoise(
     pipe: Any,
     profile: CheckpointProfile,
     request: VideoRequest,
     inputs: Mapping[str, Any],
     report: ReportProgress,
+    *,
+    generator: "torch.Generator | None" = None,
     previewer: Previewer | None = None,
 ) -> Latents:
     """Run `pipe` (one of the three pipelines) up to its latents. Raises RenderFailed for NaN values.
 
     `inputs` are the pipeline's text arguments (see models/ltx2/prompt_cache.py), and those of what is given. These may
-    replace arguments of the request (see models/ltx2/late_start.py).
+    replace arguments of the request (see models/ltx2/late_start.py). `generator` is that of `seeded`, and by default a
+    new one.
     """
+    arguments = {**pipeline_arguments(request, profile), **inputs}
+    return run_pipeline(pipe, arguments, generator or seeded(request), report, previewer=previewer)
+
+
+def run_pipeline(
+    pipe: Any,
+    arguments: Mapping[str, Any],
+    generator: "torch.Generator",
+    report: ReportProgress,
+    stage: Stage = Stage.DENOISING,
+    *,
+    previewer: Previewer | None = None,
+) -> Latents:
+    """Run `pipe` with `arguments` up to its latents, and report its steps as those of `stage`."""
     from models.fixes.ancestral import seed_sampler
 
-    generator = _seeded(request)
     seed_sampler(pipe, generator.initial_seed())
     watching = contextlib.nullcontext() if previewer is None else previewer.watching()
-    with _first_call_reported(pipe.transformer, report), watching:
+    with _first_call_reported(pipe.transformer, report, stage), watching:
         video, audio = pipe(
-            **{**_arguments(request, profile), **inputs},
+            **arguments,
             generator=generator,
-            callback_on_step_end=_reporter(report, previewer),
+            callback_on_step_end=_reporter(report, stage, previewer),
             callback_on_step_end_tensor_inputs=[],
             output_type="latent",
             return_dict=False,
@@ -90,12 +106,12 @@ def denoise(  # noqa: PLR0917
 
 
 @contextlib.contextmanager
-def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[None]:
+def _first_call_reported(transformer: Any, report: ReportProgress, stage: Stage) -> Iterator[None]:
     """Report step 0 again at the transformer's first call: the text is encoded by then."""
 
     def on_call(*_: object) -> None:
         hook.remove()
-        report(Progress(Stage.DENOISING, step=0))
+        report(Progress(stage, step=0))
 
     hook = transformer.register_forward_pre_hook(on_call)
     try:
@@ -104,7 +120,7 @@ def _first_call_reported(transformer: Any, report: ReportProgress) -> Iterator[N
         hook.remove()
 
 
-def _arguments(request: VideoRequest, profile: CheckpointProfile) -> dict[str, Any]:
+def pipeline_arguments(request: VideoRequest, profile: CheckpointProfile) -> dict[str, Any]:
     """The request's parameters, without its text, under diffusers' names."""
     return {
         "height": request.height,
@@ -134,7 +150,7 @@ def _length(request: VideoRequest) -> dict[str, Any]:
     return {"num_frames": None, "min_seconds": min(MIN_AUTO_DURATION_S, most_s / 2), "max_seconds": most_s}
 
 
-def _seeded(request: VideoRequest) -> "torch.Generator":
+def seeded(request: VideoRequest) -> "torch.Generator":
     """A CPU generator, so that a seed gives the same noise on every device."""
     import torch
 
@@ -144,12 +160,12 @@ def _seeded(request: VideoRequest) -> "torch.Generator":
 
 
 def _reporter(
-    report: ReportProgress, previewer: Previewer | None
+    report: ReportProgress, stage: Stage, previewer: Previewer | None
 ) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
     """The callback for diffusers after each step. An exception from `report` ends the pipeline call."""
 
     def on_step_end(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-        report(Progress(Stage.DENOISING, step=step + 1))
+        report(Progress(stage, step=step + 1))
         if previewer is not None:
             previewer.after_step(step + 1)
         return {}
@@ -180,7 +196,11 @@ def image_arguments(image: "Image", width: int, height: int, text_encoder: Any) 
 
 
 def condition_arguments(
-    conditions: Conditions, request: VideoRequest, text_encoder: Any, report: ReportProgress
+    conditions: Conditions,
+    request: VideoRequest,
+    text_encoder: Any,
+    report: ReportProgress,
+    stage: Stage = Stage.DENOISING,
 ) -> dict[str, Any]:
     """The arguments of the pipeline that keeps what is given (see models/ltx2/conditioned.py)."""
     from models.ltx2.conditioned import GivenImage, GivenMedia
@@ -191,5 +211,5 @@ def condition_arguments(
         )
         for each in conditions.images
     ]
-    started = partial(report, Progress(Stage.DENOISING, encodes_given=True))
+    started = partial(report, Progress(stage, encodes_given=True))
     return {"conditions": GivenMedia(images, conditions.audio, conditions.clip, started)}

@@ -61,7 +61,13 @@ def check_device(device: str) -> None:
 
 
 def choose_placement(
-    folder: Path, profile: CheckpointProfile, device: str, options: LoadOptions, loras: Sequence[LoraFile] = ()
+    folder: Path,
+    profile: CheckpointProfile,
+    device: str,
+    options: LoadOptions,
+    *,
+    loras: Sequence[LoraFile] = (),
+    upsampler: Path | None = None,
 ) -> offload_plan.Placement:
     """Plan where components and LoRAs go, from the memory that is free now. Raises ModelUnavailable if nothing fits.
 
@@ -74,7 +80,7 @@ def choose_placement(
             import_bitsandbytes()
         collect_and_empty_cache()
         free_pinned_memory()
-    sizes = measure_sizes(folder, _dtype(profile, device))
+    sizes = measure_sizes(folder, _dtype(profile, device), upsampler)
     sizes = replace(sizes, loras={each.name: each.size_bytes(_dtype(profile, device)) for each in loras})
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
@@ -135,6 +141,25 @@ def load_loras(
 
     dtype: torch.dtype = getattr(torch, _dtype(profile, device))
     return {each.name: load_lora(each, pipe.transformer, dtype) for each in files}
+
+
+def load_upsampler(folder: Path, vae: Any) -> Any:
+    """Read the latent upsampler in `folder` into host memory, for the latents of `vae`.
+
+    Raises ModelUnavailable if it is made for latents of another VAE.
+    """
+    from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
+
+    upsampler = LTX2LatentUpsamplerModel.from_pretrained(
+        folder, dtype=vae.dtype, use_safetensors=True, local_files_only=True
+    )
+    check_tensor_names(folder.parent, folder.name, upsampler.state_dict())
+    if (channels := upsampler.config.in_channels) != vae.config.latent_channels:
+        raise ModelUnavailable(
+            f"the latent upsampler in {folder} does not fit the model: it doubles latents of {channels} channels, and "
+            f"the model's have {vae.config.latent_channels}"
+        )
+    return upsampler
 
 
 def _load_text_encoder(folder: Path, how: Mapping[str, Any]) -> Any:

@@ -6,13 +6,14 @@ at a time: the caller must prevent concurrent calls.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from models.checkpoint.locate import fetch_checkpoint
+from models.checkpoint.locate import fetch_checkpoint, fetch_upsampler
 from models.checkpoint.profile import CheckpointProfile, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.clip import Clip
@@ -20,7 +21,14 @@ from models.conditions import Conditions
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
 from models.lora.files import fetch_loras
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
-from models.ltx2.denoise import Latents, condition_arguments, denoise, image_arguments, patch_denormalize_dtype
+from models.ltx2.denoise import (
+    Latents,
+    condition_arguments,
+    denoise,
+    image_arguments,
+    patch_denormalize_dtype,
+    seeded,
+)
 from models.ltx2.late_start import start_arguments
 from models.ltx2.load import (
     check_device,
@@ -28,6 +36,7 @@ from models.ltx2.load import (
     choose_placement,
     load_loras,
     load_pipeline,
+    load_upsampler,
     measure_free_vram,
     set_omp_passive_wait,
     translate_load_errors,
@@ -35,6 +44,7 @@ from models.ltx2.load import (
 from models.ltx2.options import LoadOptions
 from models.ltx2.preview import make_previewer
 from models.ltx2.prompt_cache import PromptCache, find_truncations
+from models.ltx2.refine import first_stage, refine, second_stage, upscale
 from models.ltx2.text_encoding import OnePassTextEncoder
 from models.memory import offload, offload_plan
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, free_pinned_memory, is_out_of_memory
@@ -49,11 +59,14 @@ from models.progress import Progress, ReportProgress, Stage
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.enums import DurationMode
 from models.request.request import VideoRequest
+from models.request.upscaling import check_upscale
 from models.splice import Made, finish_clip
 from models.timing import ColdStartTimeline, Milestone
 from models.watermark import draw_watermark
 
 if TYPE_CHECKING:
+    from torch import Generator
+
     from models.lora.weights import LoraWeights
 
 COMPILED = "compiled"
@@ -72,6 +85,7 @@ class Ltx2Model:
         options: LoadOptions = LoadOptions(),  # noqa: B008  # frozen
         *,
         loras: "Mapping[str, LoraWeights] | None" = None,
+        upsampler: Any = None,
     ) -> None:
         from diffusers import LTX2ImageToVideoPipeline
 
@@ -89,7 +103,8 @@ class Ltx2Model:
         self.prompt_cache = PromptCache(pipe.connectors, options.prompt_cache_bytes)
         self.loras = LoraSet(pipe.transformer, loras or {})
         self._one_pass = OnePassTextEncoder(pipelines) if _streams_text(placed) else None
-        self.sleep_mode = SleepMode(pipe, placed)
+        self.sleep_mode = SleepMode(pipe, placed, upsampler=upsampler)
+        self._upsampler = upsampler
         self.fast_summary = ""
         """What the last render skipped because of `quality: fast`, as text. Empty for an exact render."""
         self.decoded_again: tuple[str, ...] = ()
@@ -126,16 +141,19 @@ class Ltx2Model:
         folder = fetch_checkpoint(model, cache_dir, report, options.checkpoint_type)
         lora_files = fetch_loras(options.loras, cache_dir, report)
         profile = read_profile(folder, options.checkpoint_type, model)
+        beside = fetch_upsampler(options.latent_upsampler, model, folder, cache_dir, report) if profile.sigmas else None
+        profile = replace(profile, upsampler=beside is not None)
         report(Progress(Stage.LOADING))
         with translate_load_errors(model):
             check_checkpoint(folder)
-            placed = choose_placement(folder, profile, device, options, lora_files)
+            placed = choose_placement(folder, profile, device, options, loras=lora_files, upsampler=beside)
             pipe = load_pipeline(folder, profile, device, options.fixes)
             loras = load_loras(pipe, lora_files, profile, device)
+            upsampler = None if beside is None else load_upsampler(beside, pipe.vae)
             timeline.record(Milestone.BUILT)
-            placed = offload.apply(pipe, placed)
+            placed = offload.apply(pipe, placed, upsampler=upsampler)
             timeline.record(Milestone.PLACED)
-            loaded = cls(model_name(model), profile, pipe, placed, options, loras=loras)
+            loaded = cls(model_name(model), profile, pipe, placed, options, loras=loras, upsampler=upsampler)
             keep_compiled(cache_dir / COMPILED)
             loaded.apply_optimizations(choose_optimizations(placed, device, options))
             loaded.free_vram_bytes = None if profile.tiny else measure_free_vram(placed, loaded.optimizations)
@@ -171,10 +189,11 @@ class Ltx2Model:
         self._needs_cleanup = True
         self.decoded_again = ()
         request = apply_adjustments(request, self.find_adjustments(request))
+        check_upscale(request, self.profile)
         part = conditions.rendered_request(request)
         with self._translate_errors(request):
             report(Progress(Stage.DENOISING, step=0))
-            latents = self._denoise(part, conditions.within(request), report, previews)
+            latents = self._render_latents(part, conditions.within(request), report, previews)
             part = _as_long_as(latents, part)
             report(Progress(Stage.DECODING))
             frames = self._decode_frames(latents, part) if conditions.makes_frames else None
@@ -225,15 +244,58 @@ class Ltx2Model:
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
             del self._text_to_video, self._image_to_video, self._conditioned
-            del self.prompt_cache, self.sleep_mode, self._fast, self.loras
+            del self.prompt_cache, self.sleep_mode, self._fast, self.loras, self._upsampler
         collect_and_empty_cache()
         free_pinned_memory()
 
-    def _denoise(
+    def _render_latents(
         self, request: VideoRequest, conditions: Conditions, report: ReportProgress, previews: PreviewOptions | None
     ) -> Latents:
+        """Render in one stage, or in two. One generator draws the noise of both. The first one has the previews."""
+        generator = seeded(request)
+        if not request.is_upscaled:
+            return self._denoise(request, conditions, report, previews, generator=generator)
+        halved = conditions.at_half_size(request.num_rendered_frames)
+        small = self._denoise(first_stage(request), halved, report, previews, generator=generator)
+        start = {"latents": upscale(self._upsampler, small, report), "audio_latents": small.audio}
+        return self._refine(second_stage(request, small.num_frames), conditions, start, generator, report)
+
+    def _denoise(
+        self,
+        request: VideoRequest,
+        conditions: Conditions,
+        report: ReportProgress,
+        previews: PreviewOptions | None = None,
+        *,
+        generator: "Generator | None" = None,
+    ) -> Latents:
         pipe, given = self._choose_pipeline(request, conditions, report)
-        previewer = previews and make_previewer(pipe, request, conditions, previews, self._preview_cost)
+        previewer = (
+            None if previews is None else make_previewer(pipe, request, conditions, previews, self._preview_cost)
+        )
+        with self._prepared(request, conditions) as text:
+            inputs = {**text, **given}
+            return denoise(pipe, self.profile, request, inputs, report, generator=generator, previewer=previewer)
+
+    def _refine(
+        self,
+        request: VideoRequest,
+        conditions: Conditions,
+        start: Mapping[str, Any],
+        generator: "Generator",
+        report: ReportProgress,
+    ) -> Latents:
+        """The second stage. diffusers' image-to-video would ignore the image there, the condition pipeline keeps it."""
+        pipe, given = self._text_to_video, {}
+        if not conditions.are_none:
+            pipe = self._conditioned
+            given = condition_arguments(conditions, request, pipe.text_encoder, report, Stage.REFINING)
+        with self._prepared(request, conditions) as text:
+            return refine(pipe, self.profile, request, {**text, **given, **start}, report, generator=generator)
+
+    @contextlib.contextmanager
+    def _prepared(self, request: VideoRequest, conditions: Conditions) -> Iterator[dict[str, Any]]:
+        """Yield the text arguments of a pipeline's call, which has the request's optimizations."""
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),
@@ -241,9 +303,8 @@ class Ltx2Model:
             self._fast.applied(conditions.with_steps_run(request), conditions.tokens) as left_out,
         ):
             self.fast_summary = left_out
-            latents = denoise(pipe, self.profile, request, {**text, **given}, report, previewer)
-        optimizations.clear_caches(pipe.transformer)  # decoding can use the memory
-        return latents
+            yield text
+        optimizations.clear_caches(self._text_to_video.transformer)  # decoding can use the memory
 
     def _choose_pipeline(
         self, request: VideoRequest, conditions: Conditions, report: ReportProgress

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.checkpoint.profile import CheckpointType
+from models.checkpoint.upsampler import AUTO as AUTO_UPSAMPLER
 from models.fixes import ALL, Fix
 from models.lora.source import LoraSource
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
@@ -28,6 +29,7 @@ class LoadOptions:
     - `fast_guidance_fraction`: the fraction of steps that a task of quality fast guides.
     - `fast_float8`: whether such a task multiplies in float8.
     - `loras`: the LoRAs that requests may pick.
+    - `latent_upsampler`: "auto", "off", a folder or a repository, see models/checkpoint/upsampler.py.
     - `fixes`: all, except in a comparison with diffusers. No setting changes them.
     """
 
@@ -41,3 +43,4 @@ class LoadOptions:
     fast_float8: bool = False
     loras: tuple[LoraSource, ...] = ()
     fixes: frozenset[Fix] = ALL
+    latent_upsampler: str = AUTO_UPSAMPLER

@@ -9,6 +9,7 @@ The formulas reproduce these counts: LTX-2 (19B) in bfloat16, live tensors, with
 | denoising from an image, one row; two | 2.5; 5.4 GB | 11.5; 23.4 GB |
 | decoding whole | 4.1 GB | 21.5 GB |
 | decoding in tiles | 2.4 GB | 5.0 GB |
+| upscaling latents, of two stages | 0.05 GB | 0.27 GB |
 | encoding a clip whole | 4.1 GB | 21.9 GB |
 | encoding a clip in tiles | 2.5 GB | 3.5 GB |
 
@@ -19,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.checkpoint.profile import REFINING_SIGMAS
 from models.conditions import NOTHING_GIVEN, GivenTokens
 from models.errors import DoesNotFit
 from models.request.enums import Quality
@@ -35,6 +37,8 @@ DENOISE_BYTES_PER_TOKEN = 151_000
 """Per token of each row that is denoised at once."""
 IMAGE_BYTES_PER_TOKEN = 190_000
 """Additional, where each token has its own timestep."""
+UPSCALE_BYTES_PER_TOKEN = 9_000
+"""Per token of the video whose latents are doubled in height and width."""
 DECODE_BYTES_PER_PIXEL = 86
 """Per pixel of each frame that is decoded at once."""
 TILED_BYTES_PER_PIXEL = 9
@@ -46,6 +50,8 @@ ENCODE_BYTES_PER_PIXEL = 81
 """Per pixel of each frame that is encoded at once."""
 ENCODED_BYTES_PER_PIXEL = 6
 """Per pixel of each frame of a given clip: three colors in bfloat16."""
+HALF_SIZE_SHARE = 0.25
+"""The share of a video's tokens that the first of two stages has."""
 TILE_SIDE = 512
 CUDA_BYTES = int(2.5 * GB)
 """Kernels, cuBLAS and memory that the allocator cannot use."""
@@ -66,6 +72,7 @@ class PeakMemory:
     denoise_bytes: int
     decode_bytes: int
     encode_bytes: int = 0
+    upscale_bytes: int = 0
 
     @property
     def bytes(self) -> int:
@@ -75,11 +82,11 @@ class PeakMemory:
     @property
     def sized_bytes(self) -> int:
         """The part that a smaller size would reduce. Excludes text encoding, which every placement has memory for."""
-        return max(self.denoise_bytes, self.decode_bytes, self.encode_bytes) + CUDA_BYTES
+        return max(self.denoise_bytes, self.decode_bytes, self.encode_bytes, self.upscale_bytes) + CUDA_BYTES
 
 
 def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> PeakMemory:
-    """The peak memory of `request`.
+    """The peak memory of `request`. Of two stages, the second has the tokens of the whole video, as one stage has.
 
     Decoding and encoding are assumed to use tiles if the whole video needs more than denoising.
     """
@@ -88,7 +95,18 @@ def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> 
     whole = decode_bytes(request.height, request.width, frames)
     tiled = tiled_decode_bytes(request.height, request.width, frames)
     decode = whole if whole <= denoise else min(whole, tiled)
-    return PeakMemory(text_bytes(request), denoise, decode, _encode_peak(request, denoise) if given.encodes_clip else 0)
+    return PeakMemory(
+        text_bytes(request),
+        denoise,
+        decode,
+        _encode_peak(request, denoise) if given.encodes_clip else 0,
+        upscale_bytes(request) if request.is_upscaled else 0,
+    )
+
+
+def upscale_bytes(request: VideoRequest) -> int:
+    """Doubling the height and width of latents, without the upsampler's weights."""
+    return video_tokens(request) * UPSCALE_BYTES_PER_TOKEN
 
 
 def _encode_peak(request: VideoRequest, denoise: int) -> int:
@@ -135,19 +153,21 @@ def audio_tokens(request: VideoRequest) -> int:
     return round(request.num_rendered_frames / request.exact_frame_rate * AUDIO_TOKENS_PER_S)
 
 
-def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> int:
+def transformer_calls(request: VideoRequest, fast_guidance_fraction: float) -> float:
     """The number of transformer calls: four per step with all guidance, one without.
 
-    `fast_guidance_fraction` is the fraction of steps that a task of quality fast guides.
+    Calls of the first of two stages count by their tokens, a quarter of the video's. `fast_guidance_fraction` is the
+    fraction of steps that a task of quality fast guides.
     """
-    guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
-    return request.num_inference_steps + guiding * guided_steps(request, fast_guidance_fraction)
+    calls = transformer_calls_of_steps(request, fast_guidance_fraction, request.num_inference_steps)
+    return calls + len(REFINING_SIGMAS) if request.is_upscaled else calls
 
 
 def transformer_calls_of_steps(request: VideoRequest, fast_guidance_fraction: float, steps: float) -> float:
     """The transformer calls of the first `steps` steps, which may be a fraction. The guided steps come first."""
     guiding = request.uses_cfg + (request.stg_scale_video > 0) + (request.modality_scale > 1)
-    return steps + guiding * min(steps, guided_steps(request, fast_guidance_fraction))
+    calls = steps + guiding * min(steps, guided_steps(request, fast_guidance_fraction))
+    return calls * HALF_SIZE_SHARE if request.is_upscaled else calls
 
 
 def guided_steps(request: VideoRequest, fast_guidance_fraction: float) -> int:

@@ -11,6 +11,7 @@ from models.memory.offload_plan import (
     OFFLOADED_COMPONENTS,
     TEXT_ENCODER,
     TRANSFORMER,
+    UPSAMPLER,
     OffloadMode,
     Placement,
     TextEncoderDtype,
@@ -33,8 +34,8 @@ synchronization per block. It costs memory that no plan counts: a block's memory
 finished with it. Not measured yet."""
 
 
-def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
-    """Move the components of `pipe`, and return the resulting placement.
+def apply(pipe: Any, placement: Placement, device: str = "cuda", upsampler: "Module | None" = None) -> Placement:
+    """Move the components of `pipe`, and the upsampler if there is one. Return the resulting placement.
 
     `device="cpu"` replaces the GPU in tests: the same hooks, without streams and pinned memory.
     """
@@ -53,11 +54,11 @@ def apply(pipe: Any, placement: Placement, device: str = "cuda") -> Placement:
         store_in_4_bits(pipe.text_encoder, torch.device(device))
     if placement.mode is OffloadMode.CPU:
         return placement
-    passing = _modules(pipe, OFFLOADED_COMPONENTS[placement.mode])
+    passing = _modules(pipe, OFFLOADED_COMPONENTS[placement.mode], upsampler)
     pinned = pin(passing) if device == "cuda" else frozenset()
     for name, component in passing.items():
         enable_group_offload(name, component, torch.device(device))
-    transfer.to_device(resident_weights(pipe, placement), torch.device(device))
+    transfer.to_device(resident_weights(pipe, placement, upsampler), torch.device(device))
     return placement.with_pinned(pinned)
 
 
@@ -95,22 +96,23 @@ def choose_pinned(sizes: Mapping[str, int], room_bytes: int) -> frozenset[str]:
     return frozenset(chosen)
 
 
-def resident_weights(pipe: Any, placement: Placement) -> "list[Tensor]":
+def resident_weights(pipe: Any, placement: Placement, upsampler: "Module | None" = None) -> "list[Tensor]":
     """The weights that stay on the GPU: all that are not streamed."""
     from models.memory.transfer import weights_of
 
     if placement.mode is OffloadMode.CPU:
         return []
-    passing = _modules(pipe, OFFLOADED_COMPONENTS[placement.mode])
+    passing = _modules(pipe, OFFLOADED_COMPONENTS[placement.mode], upsampler)
     gone = {id(weight) for name, component in passing.items() for weight in _streamed_weights(name, component)}
-    return [weight for weight in weights_of(_modules(pipe, pipe.components).values()) if id(weight) not in gone]
+    loaded = _modules(pipe, (*pipe.components, UPSAMPLER), upsampler)
+    return [weight for weight in weights_of(loaded.values()) if id(weight) not in gone]
 
 
-def _modules(pipe: Any, names: Iterable[str]) -> "dict[str, Module]":
-    """The components with these names that have weights."""
+def _modules(pipe: Any, names: Iterable[str], upsampler: "Module | None") -> "dict[str, Module]":
+    """The components with these names that have weights. The upsampler belongs to no pipeline."""
     import torch
 
-    found = {name: pipe.components.get(name) for name in names}
+    found = {name: upsampler if name == UPSAMPLER else pipe.components.get(name) for name in names}
     return {name: value for name, value in found.items() if isinstance(value, torch.nn.Module)}
 
 

@@ -18,6 +18,7 @@ from models.request.loras import MAX_LORAS
 GB = 10**9
 TRANSFORMER = "transformer"
 TEXT_ENCODER = "text_encoder"
+UPSAMPLER = "latent_upsampler"
 RESERVED_VRAM_BYTES = 9 * GB
 """GPU memory reserved beside the weights, for 512x768, 121 frames."""
 RESERVED_HOST_BYTES = 4 * GB
@@ -35,7 +36,7 @@ class OffloadMode(StrEnum):
     TEXT_ENCODER = "text_encoder"
     """The text encoder is streamed layer by layer while it encodes; all else stays on the GPU."""
     ALL_BUT_TRANSFORMER = "all_but_transformer"
-    """The transformer stays on the GPU; text encoder, connectors and VAE are streamed."""
+    """The transformer stays on the GPU; text encoder, connectors, VAE and upsampler are streamed."""
     BLOCK = "block"
     """The transformer is streamed too, block by block, at every step."""
 
@@ -44,8 +45,8 @@ OFFLOADED_COMPONENTS = MappingProxyType(
     {
         OffloadMode.NONE: (),
         OffloadMode.TEXT_ENCODER: (TEXT_ENCODER,),
-        OffloadMode.ALL_BUT_TRANSFORMER: (TEXT_ENCODER, "connectors", "vae"),
-        OffloadMode.BLOCK: (TEXT_ENCODER, "connectors", "vae", TRANSFORMER),
+        OffloadMode.ALL_BUT_TRANSFORMER: (TEXT_ENCODER, "connectors", "vae", UPSAMPLER),
+        OffloadMode.BLOCK: (TEXT_ENCODER, "connectors", "vae", UPSAMPLER, TRANSFORMER),
     }
 )
 """The streamed components of each mode."""

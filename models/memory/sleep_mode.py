@@ -18,13 +18,16 @@ from models.memory.offload_plan import GB, Placement
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 
 class SleepMode:
     """Moves a model's resident weights between `device` and host memory."""
 
-    def __init__(self, pipe: Any, placement: Placement, device: str = "cuda") -> None:
-        self._weights: list[Tensor] = offload.resident_weights(pipe, placement)
+    def __init__(
+        self, pipe: Any, placement: Placement, device: str = "cuda", upsampler: "Module | None" = None
+    ) -> None:
+        self._weights: list[Tensor] = offload.resident_weights(pipe, placement, upsampler)
         self._device = device
         self._gone = 0
         """The number of weights, counted from the first, that are in host memory. A render needs 0."""

@@ -34,5 +34,16 @@ class Quality(StrEnum):
     """Guidance on only some of the steps: nearly the same video, faster."""
 
 
-CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType({"fit": ImageFit, "length": DurationMode, "quality": Quality})
+class Upscale(StrEnum):
+    """Whether a video is rendered small first, and then at its full size."""
+
+    NONE = "none"
+    """In one stage, at full size."""
+    TWICE = "2"
+    """In two stages: at half the height and width, and then refined at twice that."""
+
+
+CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType(
+    {"fit": ImageFit, "length": DurationMode, "quality": Quality, "upscale": Upscale}
+)
 """The enum of each such parameter."""

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from models.checkpoint.profile import STEPS, Family
 from models.errors import InvalidRequest
-from models.request.enums import CHOICES, DurationMode, ImageFit, Quality
+from models.request.enums import CHOICES, DurationMode, ImageFit, Quality, Upscale
 from models.request.json_words import NOTHING
 from models.request.loose_values import is_blank
 from models.request.loras import (
@@ -59,7 +59,13 @@ def _refuse_surrogates(value: str) -> str:
     return value
 
 
+def _spell_whole_number(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 NotBool = BeforeValidator(_refuse_bool)
+NumberAsWord = BeforeValidator(_spell_whole_number)
+"""For a choice whose word is a number, which JSON may have as a number."""
 Encodable = AfterValidator(_refuse_surrogates)
 
 
@@ -147,6 +153,14 @@ class VideoRequest(BaseModel):
         Annotated[str, Encodable, Field(min_length=1, max_length=MAX_NAME_CHARS)] | None,
         Field(description="A LoRA of this server by its name, such as dolly_in, with scale 1. null for none."),
     ] = None
+    upscale: Annotated[
+        Upscale,
+        NumberAsWord,
+        Field(
+            description="2: renders at half the height and width, doubles that and refines it in three steps: large "
+            "videos in about half the time. Needs a distilled model and its latent upsampler."
+        ),
+    ] = Upscale.NONE
     timeout_s: Annotated[
         float | None,
         NotBool,
@@ -172,6 +186,11 @@ class VideoRequest(BaseModel):
     def chosen_loras(self) -> tuple[LoraChoice, ...]:
         """The LoRAs of the request, with that of its camera motion."""
         return choose_loras(self.loras, self.camera_motion)
+
+    @property
+    def is_upscaled(self) -> bool:
+        """Whether the video is rendered in two stages."""
+        return self.upscale is not Upscale.NONE
 
     @property
     def num_rendered_frames(self) -> int:

@@ -25,7 +25,8 @@ class WorkerQueries(SqlStore):
 
     def report_progress(self, task: Task, progress: Progress) -> bool:
         """Write the progress of a run."""
-        fraction = progress.fraction(task.rendered_request.num_inference_steps)
+        request = task.rendered_request
+        fraction = progress.fraction(request.num_inference_steps, upscaled=request.is_upscaled)
         values = {
             "stage": progress.stage,
             "step": progress.step,

@@ -37,7 +37,7 @@ def test_a_full_size_model_is_as_large_as_the_published_one(family: Family) -> N
 def test_a_render_takes_no_more_than_it_was_told(counter: Counter, name: str) -> None:
     case = CASES[name]
     counted, by_formula = counter.count(case), told(case)
-    for part in ("text", "denoise", "whole", "tiled"):
+    for part in ("text", "denoise", "whole", "tiled", "upscale"):
         count, tell = getattr(counted, part), getattr(by_formula, part)
         assert count <= tell, part
         assert tell <= 1.4 * count, part

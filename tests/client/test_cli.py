@@ -232,6 +232,8 @@ def test_a_poll_in_words():
     assert activity(task(state="queued", queue_position=3)) == "queued, number 3"
     assert activity(task(state="queued", queue_position=3, paused=True)) == "queued, the server is paused"
     assert activity(task(stage="denoising", step=5)) == "denoising 5/40"
+    assert activity(task(stage="refining", step=1)) == "refining 1/3"
+    assert activity(task(stage="upscaling", step=40)) == "upscaling"
     assert activity(task(stage="downloading", bytes_done=1.5e9, bytes_total=68e9)) == "downloading 1.5 of 68.0 GB"
     assert activity(task(stage="encoding", step=40)) == "encoding"
     assert activity(task(status="failed", state="canceled")) == "canceled"

@@ -22,7 +22,7 @@ from deployments.observability.metrics.definitions import DECODE_RETRIES, GPU_ME
 from deployments.settings import GeneratorSettings, Settings
 from models.checkpoint.profile import DISTILLED_SIGMAS
 from models.clip import Clip
-from models.errors import DoesNotFit, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCanceled
+from models.errors import DoesNotFit, InvalidRequest, ModelUnavailable, RenderFailed, StoreUnavailable, TaskCanceled
 from models.ltx2 import load as ltx2_load
 from models.ltx2.model import Ltx2Model
 from models.memory import offload, sleep_mode, transfer
@@ -39,6 +39,7 @@ from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, ReplicaState, Task
 from tests.metrics.recorded import RecordedMetrics
 from tests.models.conftest import small
+from tests.models.families import add_upsampler
 
 MODEL = "tiny-distilled"
 
@@ -121,6 +122,33 @@ def test_a_clip_says_what_making_it_took_and_whether_its_replica_was_cold(
     warm = generator.generate(claimed(store)).timings
     assert TimedStage.LOAD not in warm.seconds
     assert warm.cold_start == {}
+
+
+def in_two_stages(store: SqlTaskStore) -> Task:
+    store.submit(NewTask(small(height=128, upscale=2), MODEL, "http://box"))
+    (task,) = store.claim("alice", MODEL, 1, 60)
+    return task
+
+
+def test_two_stages_run_with_the_upsampler_that_the_settings_name(
+    settings: Settings, store: SqlTaskStore, tmp_path: Path
+) -> None:
+    named = settings.generator.model_copy(update={"latent_upsampler": str(add_upsampler(tmp_path))})
+    generator = Generator(settings.model_copy(update={"generator": named}), "tiny", MODEL, "cpu")
+    clip = generator.generate(in_two_stages(store))
+    assert clip.frames.shape == (9, 128, 128, 3)
+    assert {TimedStage.DENOISE, TimedStage.UPSCALE, TimedStage.REFINE, TimedStage.DECODE} <= set(clip.timings.seconds)
+    assert clip.timings.steps == 8
+    profile = store.served_model(MODEL).profile
+    assert profile is not None
+    assert profile.upsampler is True
+
+
+def test_two_stages_without_an_upsampler_fail_with_what_the_operator_has_to_do(
+    settings: Settings, store: SqlTaskStore
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"upscale must be none: .*generator\.latent_upsampler"):
+        Generator(settings, "tiny", MODEL, "cpu").generate(in_two_stages(store))
 
 
 def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(

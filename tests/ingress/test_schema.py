@@ -41,6 +41,7 @@ CHECKS = [
 ELSEWHERE = "/(events|preview|webhook)$"
 """Suffixes of paths with an endless stream, or that need a running task or a receiver. Other tests cover them."""
 LTX_MEDIA = tuple(f"/v{version}/{name}" for version in (1, 2) for name in ("audio-to-video", "retake", "extend"))
+LTX_TEXT = tuple(f"/v{version}/text-to-video" for version in (1, 2))
 EXAMPLES = settings(
     max_examples=12,
     derandomize=True,
@@ -123,6 +124,13 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
         real |= {"prompt": "A singer.", "resolution": "256x256", "start_time": 0, "duration": 1, "context": 1}
         case.body = {**case.body, **{name: value for name, value in real.items() if name in case.body}}
         case.body["prompt"] = real["prompt"]
+    if isinstance(case.body, dict) and case.path.startswith(LTX_TEXT):
+        case.body = {
+            **case.body,
+            "resolution": "256x256",
+            "duration": 1,
+            "fps": 25,
+        }  # few random ones are in the bounds
     for image in ("image", "end_image", "input_reference"):
         if isinstance(case.body, dict) and image in case.body:
             as_json = case.media_type == "application/json"

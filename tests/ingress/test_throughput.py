@@ -114,6 +114,24 @@ def test_the_guided_steps_of_a_fast_task_tell_that_the_others_are_shorter(box, m
     assert box.poll(task_id)["eta_s"] == pytest.approx(19.5, rel=0.1)
 
 
+def test_the_steps_of_a_second_stage_count_four_times_as_much_as_those_of_the_first(box, measured):
+    """8 steps of a quarter of the tokens are as much as 2 whole ones; 3 whole ones follow."""
+    unguided = {"cfg_scale_video": 1, "cfg_scale_audio": 1, "stg_scale_video": 0, "modality_scale": 1}
+    finish_in(box, 100)
+    with box.tasks._engine.begin() as connection:
+        connection.execute(update(tasks).values(decoding_at=tasks.c.finished_at))
+    task_id = box.submit(num_inference_steps=8, upscale=2, **unguided)
+    task = box.start()
+    assert box.tasks.report_progress(task, Progress(Stage.DENOISING, 8))
+    started_ago(box, task_id, rendering_at=20.0)
+    assert box.poll(task_id)["eta_s"] == pytest.approx(30, rel=0.1)
+    assert box.poll(task_id)["progress"] == pytest.approx(0.3)
+    assert box.tasks.report_progress(task, Progress(Stage.REFINING, 1))
+    started_ago(box, task_id, rendering_at=35.0)
+    assert box.poll(task_id)["eta_s"] == pytest.approx(15, rel=0.1)
+    assert (box.poll(task_id)["stage"], box.poll(task_id)["step"]) == ("refining", 1)
+
+
 def test_what_comes_after_the_last_step_is_learned_from_others(box, measured):
     finish_in(box, 60)
     with box.tasks._engine.begin() as connection:

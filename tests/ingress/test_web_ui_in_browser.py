@@ -20,14 +20,15 @@ from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expe
 
 from deployments.encoder.mp4 import write_mp4
 from deployments.signed_urls import Signer
+from models.checkpoint.profile import DISTILLED_SIGMAS, CheckpointProfile, Family
 from models.clip import Clip
 from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
 from models.progress import Progress, Stage
 from models.request.adjustments import FIXED_STEPS, Adjustment
 from storage.inputs import TaskInputs, unpack_inputs
 from storage.outputs.store import preview_key
-from storage.tasks import ANONYMOUS, Failure, State, Task
-from tests.ingress.conftest import PROMPT, Box, image_file
+from storage.tasks import ANONYMOUS, Failure, ServedModel, State, Task
+from tests.ingress.conftest import MODEL, PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
 from tests.ingress.language_model import WRITTEN, serve_language_model
 from tests.ingress.media import audio_file
@@ -799,6 +800,30 @@ def test_the_api_page_needs_no_other_host_and_describes_every_route(visit):
     described = [*document["paths"].values(), *document["webhooks"].values()]
     count = sum(len(methods) for methods in described)
     expect(here.page.locator(".opblock")).to_have_count(count)
+
+
+@pytest.mark.parametrize("has_upsampler", [True, False])
+def test_two_stages_are_a_choice_only_where_the_server_has_them(visit, monkeypatch, has_upsampler):
+    monkeypatch.setattr("deployments.ingress.model_info.CACHE_TTL_S", 0.0)
+    here = visit()
+    choice = here.page.locator("#upscale")
+    here.page.get_by_text("Advanced").click()
+    expect(here.page.get_by_label("generate_audio")).to_be_visible()
+    expect(choice).to_be_hidden()
+    profile = CheckpointProfile(
+        Family.LTX_2_3, (28,), use_cross_timestep=True, sigmas=DISTILLED_SIGMAS, upsampler=has_upsampler
+    )
+    here.box.tasks.record_model(ServedModel(MODEL, profile))
+    here.page.reload()
+    here.page.get_by_text("Advanced").click()
+    expect(here.page.get_by_label("generate_audio")).to_be_visible()
+    if not has_upsampler:
+        expect(choice).to_be_hidden()
+        return
+    choice.select_option("2")
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    assert here.box.claim().request.is_upscaled
 
 
 def test_a_prompt_is_written_out_by_the_language_model_and_taken_back(visit):

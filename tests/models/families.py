@@ -17,7 +17,13 @@ from diffusers import (
     LTX2Pipeline,
     LTX2VideoTransformer3DModel,
 )
-from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2 import (
+    LTX2DurationHead,
+    LTX2LatentUpsamplerModel,
+    LTX2TextConnectors,
+    LTX2Vocoder,
+    LTX2VocoderWithBWE,
+)
 from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
 
 from benchmarks.full_size import LTX_2_3
@@ -32,6 +38,7 @@ from models.checkpoint.tiny import (
     TEXT_LAYERS,
     TEXT_WIDTH,
     TRANSFORMER,
+    UPSAMPLER,
     VIDEO_VAE,
     VOCABULARY_SIZE,
     VOCODER,
@@ -101,6 +108,15 @@ def build_2_5(folder: Path) -> Path:
     _save(folder, **parts, scheduler=SCHEDULER_DISTILLED)
     _draw(LTX2VideoTransformer3DModel(**TRANSFORMER_2_5), seed=6).save_pretrained(folder / BASE_VARIANT)
     return folder
+
+
+def add_upsampler(folder: Path) -> Path:
+    """Add a latent upsampler to a checkpoint, in the folder that Lightricks' repositories have. Returns its folder."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        upsampler = LTX2LatentUpsamplerModel(**UPSAMPLER)
+    _draw(upsampler, seed=9).save_pretrained(folder / "latent_upsampler")
+    return folder / "latent_upsampler"
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def by_diffusers(
     **more: Any,
 ) -> tuple[Any, Any]:
     """Frames (T, H, W, 3), uint8 with a tiny model's watermark, and the waveform (channels, samples)."""
-    pipe = _pipeline(folder, family, dtype, from_image=image is not None)
+    pipe = load_pipeline(folder, family, dtype, from_image=image is not None)
     video, audio = pipe(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
@@ -80,7 +80,7 @@ def assert_same(rendered: Clip, frames: Any, audio: Any) -> None:
     assert np.array_equal(rendered.audio, audio[:, : rendered.audio.shape[1]])
 
 
-def _pipeline(folder: Path, family: FamilyCase, dtype: torch.dtype, *, from_image: bool) -> Any:
+def load_pipeline(folder: Path, family: FamilyCase, dtype: torch.dtype, *, from_image: bool) -> Any:
     """Switch STG on where the checkpoint's config leaves it off, like Lightricks' own pipeline."""
     transformer = LTX2VideoTransformer3DModel.from_pretrained(
         folder / family.transformer, perturbed_attn=True, dtype=dtype

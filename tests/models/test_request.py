@@ -82,6 +82,7 @@ def test_defaults_are_those_of_the_api():
         "enhance_prompt": False,
         "loras": (),
         "camera_motion": None,
+        "upscale": "none",
         "timeout_s": None,
         "webhook_url": None,
     }

@@ -128,7 +128,7 @@ def test_a_wake_that_fails_says_why_and_the_next_may_succeed(
 def test_what_passes_through_the_gpu_stays_where_it_is(tiny_folder: Path) -> None:
     sizes = measure_sizes(tiny_folder, "float32").weights
     model = placed(tiny_folder, OffloadMode.ALL_BUT_TRANSFORMER)
-    streamed = sum(sizes[name] for name in OFFLOADED_COMPONENTS[OffloadMode.ALL_BUT_TRANSFORMER])
+    streamed = sum(sizes.get(name, 0) for name in OFFLOADED_COMPONENTS[OffloadMode.ALL_BUT_TRANSFORMER])
     assert 0 < model.sleep_mode.size_bytes < sum(sizes.values()) - streamed + 10_000
 
 

@@ -42,6 +42,27 @@ def test_a_cold_run_is_parted_into_its_laps() -> None:
     }
 
 
+def test_both_stages_of_an_upscaled_run_have_laps_and_its_steps_are_those_of_the_first() -> None:
+    clock = Clock()
+    watch = StageTimer(clock)
+    given = Progress(Stage.REFINING, encodes_given=True)
+    reports = (
+        *((0, Progress(Stage.DENOISING)), (1, Progress(Stage.DENOISING)), (9, Progress(Stage.DENOISING, 8))),
+        *((9, Progress(Stage.UPSCALING)), (10, Progress(Stage.REFINING)), (10, given)),
+        *((12, Progress(Stage.REFINING)), (18, Progress(Stage.REFINING, 3)), (18, Progress(Stage.DECODING))),
+    )
+    for clock.now, progress in reports:
+        watch.observe(progress)
+    assert watch.timings.seconds == {
+        TimedStage.ENCODE_TEXT: 1,
+        TimedStage.DENOISE: 8,
+        TimedStage.UPSCALE: 1,
+        TimedStage.REFINE: 6,
+        TimedStage.ENCODE_GIVEN: 2,
+    }
+    assert watch.timings.steps == 8
+
+
 def test_a_warm_run_neither_downloads_nor_loads() -> None:
     laps = run((0, Stage.STARTING, 0), (0, Stage.DENOISING, 0), (3, Stage.DENOISING, 0), (9, Stage.DECODING, 0))
     assert laps == {TimedStage.ENCODE_TEXT: 3, TimedStage.DENOISE: 6}

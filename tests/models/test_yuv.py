@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from av.video.reformatter import VideoReformatter
@@ -12,7 +13,7 @@ from models.clip import Clip
 from models.conditions import NO_CONDITIONS
 from models.ltx2.decode import decode_frames, to_bytes
 from models.ltx2.model import Ltx2Model
-from models.yuv import to_planes, to_rgb
+from models.yuv import halve_planes, to_planes, to_rgb
 from tests.models.conftest import ignore, small
 
 TOLERANCE = 1
@@ -67,6 +68,21 @@ def test_black_and_white_are_the_ends_of_the_limited_range() -> None:
         planes = to_planes(torch.full((3, 1, 64, 64), shade), 1)
         assert set(planes[:, :64].flat) == {luma}
         assert set(planes[:, 64:].flat) == {128}
+
+
+def test_half_of_the_planes_is_the_mean_of_four_values_in_each_plane() -> None:
+    planes = to_planes(noise(2, 64, 128), 2)
+    halved = halve_planes(planes)
+    assert halved.shape == (2, 48, 64)
+    for whole, half in ((planes[:, :64], halved[:, :32]), (_chroma(planes), _chroma(halved))):
+        squares = whole.reshape(*whole.shape[:-2], whole.shape[-2] // 2, 2, whole.shape[-1] // 2, 2)
+        assert np.abs(squares.mean(axis=(-3, -1)) - half).max() <= 0.5
+
+
+def _chroma(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The two planes of color (T, 2, H / 2, W / 2)."""
+    count, rows, width = planes.shape
+    return planes[:, rows * 2 // 3 :].reshape(count, 2, rows // 3, width // 2)
 
 
 def test_a_clip_knows_its_size_either_way() -> None:

@@ -23,7 +23,7 @@ FIELD_NAMES = {
     "Idempotency-Key": "request_key",
 }
 """Fields of this server, each with the tool argument that sets it."""
-SAME_NAMES = ("prompt", "negative_prompt", "quality", "seed", "generate_audio")
+SAME_NAMES = ("prompt", "negative_prompt", "quality", "seed", "generate_audio", "upscale")
 
 
 @dataclass(frozen=True)

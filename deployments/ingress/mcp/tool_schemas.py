@@ -5,7 +5,7 @@ The schemas are flat, without unions and without null: some clients reject a who
 
 from typing import Any
 
-from models.request.enums import Quality
+from models.request.enums import Quality, Upscale
 from models.request.places import MAX_KEYFRAMES
 from models.request.request import MAX_SEED, SIDE_MULTIPLE, RequestLimits
 from storage.tasks import State
@@ -110,6 +110,11 @@ def create_schema(limits: RequestLimits) -> dict[str, Any]:
             "type": "string",
             "enum": [each.value for each in Quality],
             "description": "fast skips work with little visible effect.",
+        },
+        "upscale": {
+            "type": "string",
+            "enum": [each.value for each in Upscale],
+            "description": "2 makes large videos in about half the time, where the server can. Leave out if unsure.",
         },
         "negative_prompt": {
             "type": "string",

@@ -1,7 +1,6 @@
 """OpenAI's video API over the same tasks. Clients of vLLM-Omni and SGLang use this API too."""
 
 import time
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -34,7 +33,6 @@ from deployments.ingress.routes.outputs import FILE_RESPONSES, deliver, deliver_
 from deployments.ingress.routes.tasks import get_owned_task
 from deployments.ingress.task_watcher import TaskWatcher
 from models.errors import InvalidRequest
-from models.request.loras import KnownLora
 from storage.outputs.store import DerivedFile
 from storage.tasks import State
 
@@ -59,7 +57,7 @@ def openai_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
     router.include_router(unsupported_router(context))
     _add_reads(router, context)
     _add_content(router, context)
-    _add_models(router, models, context.settings.generator.known_loras)
+    _add_models(router, context, models)
     return router
 
 
@@ -136,25 +134,28 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
         return await deliver_derived(context, task.id, kind, f"{video_id}.{kind}", request)
 
 
-def _add_models(router: APIRouter, models: ModelNames, known: Mapping[str, KnownLora]) -> None:
+def _add_models(router: APIRouter, context: AppContext, models: ModelNames) -> None:
+    known = context.settings.generator.known_loras
     loras = [ServedLora(name=name, trigger=each.trigger, max_scale=each.max_scale) for name, each in known.items()]
     owner, _, rest = models.served.partition("/")
     created, owned_by = int(time.time()), owner if rest else "local"
 
-    def describe(name: str) -> ServedModel:
-        return ServedModel(id=name, created=created, owned_by=owned_by, root=models.served, loras=loras)
+    def describe(*names: str) -> list[ServedModel]:
+        shared: dict[str, Any] = {"created": created, "owned_by": owned_by, "root": models.served, "loras": loras}
+        can = context.model_info.can_upscale()
+        return [ServedModel(id=name, upscale=can, **shared) for name in names]
 
     @router.get("/v1/models", summary="List models", responses=_example({"object": "list", "data": [MODEL]}))
     async def list_models() -> ModelList:
         """The one model that is served, its aliases, and its LoRAs."""
-        return ModelList(data=[describe(name) for name in models.listed])
+        return ModelList(data=await context.read_threads.run(describe, *models.listed))
 
     @router.get("/v1/models/{model_id:path}", summary="Retrieve a model", responses={**_example(MODEL), **errors(404)})
     async def get_model(model_id: str) -> ServedModel:
         """The name may contain a slash, plain or as %2F."""
         if not models.accepts(model_id):
             raise NotFound(f"there is no model {model_id[:64]!r}; {models.served} is served")
-        return describe(model_id)
+        return (await context.read_threads.run(describe, model_id))[0]
 
 
 def _sequence(context: AppContext, after: str, owner: str | None) -> int:

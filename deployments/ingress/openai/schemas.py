@@ -117,6 +117,13 @@ class ServedModel(BaseModel):
     owned_by: str
     root: Annotated[str, Field(description="The model that renders. `id` may be an alias of it.")]
     loras: Annotated[list[ServedLora], Field(description="The LoRAs that a request may pick.")] = []
+    upscale: Annotated[
+        bool | None,
+        Field(
+            description="Whether `upscale` is served: the model is distilled and has a latent upsampler. null: not "
+            "known before the model is loaded."
+        ),
+    ] = None
 
 
 class ModelList(BaseModel):

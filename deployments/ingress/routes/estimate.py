@@ -109,6 +109,7 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
     check_loras(request.loras, request.camera_motion, context.settings.generator.known_loras)
     context.enhancer.check_request(request)
     fitted = await fit_images(context.image_threads, given, request, limits)
+    await context.read_threads.run(context.model_info.check_upscale, request)
     request, edit = fitted.sized(request), None
     if use is not None:
         edit = estimated_edit(use, own, request, limits)

@@ -39,6 +39,10 @@ class Health(BaseModel):
     enhances_prompts: Annotated[
         bool, Field(description="Whether a language model can rewrite prompts: `enhance_prompt`, /v1/video/enhance.")
     ]
+    upscales: Annotated[
+        bool | None,
+        Field(description="Whether the model renders in two stages: `upscale`. Left out until that is known."),
+    ] = None
     keys_required: Annotated[bool, Field(description="Whether the other routes require an API key.")]
     notices: list[str] = []
     versions: dict[str, str]
@@ -78,7 +82,12 @@ def _look(context: AppContext) -> dict[str, Any]:
     queue = {state.value: count for state, count in context.tasks.counts().items()}
     paused_at = context.tasks.paused_at()
     context.outputs.check_health()
-    return {"model": model_health(context.model, replicas), "queue": queue, "paused_at": paused_at}
+    return {
+        "model": model_health(context.model, replicas),
+        "queue": queue,
+        "paused_at": paused_at,
+        "upscales": context.model_info.can_upscale(),
+    }
 
 
 READINESS = (

@@ -27,6 +27,10 @@ AFTER_PART = 0.15
 """The fraction of a task after its last step, where no completed task has a measurement. `progress` uses the same."""
 
 
+STEPPING = (Stage.DENOISING, Stage.REFINING)
+"""The stages that report steps."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Fits of the recently completed tasks, and the number of Generators that are ready.
@@ -95,11 +99,12 @@ class ThroughputEstimator:
         whole_s, after_s = self._whole_s(request, measured), measured.after_denoise.seconds(_pixels(request))
         if task.stage in (Stage.DECODING, Stage.ENCODING) and after_s is not None and task.decoding_at is not None:
             return max(0.0, after_s - (time.time() - task.decoding_at))
-        if task.stage is not Stage.DENOISING or not task.step or task.rendering_at is None:
+        if task.stage not in STEPPING or not task.step or task.rendering_at is None:
             return None if whole_s is None else whole_s * (1 - task.progress)
         if after_s is None and whole_s is None:
             return None
-        left_s = self._denoising_left_s(request, task.step, time.time() - task.rendering_at)
+        refined = task.step if task.stage is Stage.REFINING else None
+        left_s = self._denoising_left_s(request, task.step, time.time() - task.rendering_at, refined)
         return left_s + (after_s if after_s is not None else (whole_s or 0.0) * AFTER_PART)
 
     def _whole_s(self, request: VideoRequest, measured: Sample) -> float | None:
@@ -110,13 +115,20 @@ class ThroughputEstimator:
             return measured.whole.seconds(self._workload(request))
         return before_s + after_s
 
-    def _denoising_left_s(self, request: VideoRequest, step: int, elapsed_s: float) -> float:
+    def _denoising_left_s(self, request: VideoRequest, step: int, elapsed_s: float, refined: int | None) -> float:
         """The remaining seconds of denoising, at the speed of the finished evaluations.
 
-        Steps are not counted alike: the first steps use guidance and take longer.
+        Steps are not counted alike: the first steps use guidance and take longer, and `refined` steps of a second
+        stage have more tokens.
         """
-        all_evaluations = transformer_calls(request, self.fast_guidance_fraction)
-        done = min(transformer_calls_of_steps(request, self.fast_guidance_fraction, step + 0.5), all_evaluations)
+        fraction, all_steps = self.fast_guidance_fraction, request.num_inference_steps
+        all_evaluations = transformer_calls(request, fraction)
+        done = (
+            transformer_calls_of_steps(request, fraction, step + 0.5)
+            if refined is None
+            else transformer_calls_of_steps(request, fraction, all_steps) + refined + 0.5
+        )
+        done = min(done, all_evaluations)
         return elapsed_s * (all_evaluations - done) / done
 
     def _take_sample(self) -> Sample:

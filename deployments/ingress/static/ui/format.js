@@ -3,9 +3,12 @@
 const STAGES = {
   starting: "Waking the model",
   loading: "Loading the model",
+  upscaling: "Doubling its size",
   decoding: "Turning it into frames and audio",
   encoding: "Writing the MP4",
 };
+
+const REFINING_STEPS = 3;
 
 export function statusOf(body) {
   if (body.state === "queued") return queued(body);
@@ -15,12 +18,14 @@ export function statusOf(body) {
   if (body.status === "failed") return "Failed";
   if (body.stage === "downloading") return `Downloading the model${bytes(body)}`;
   if (body.stage === "denoising") return `Step ${body.step} of ${body.num_inference_steps}`;
+  if (body.stage === "refining") return `Refining, step ${body.step} of ${REFINING_STEPS}`;
   return STAGES[body.stage] ?? "Working";
 }
 
 /** The text for screen readers: only parts that change rarely. */
 export function stageOf(body) {
   if (body.status === "processing" && body.stage === "denoising") return "Making the video";
+  if (body.status === "processing" && body.stage === "refining") return "Refining the video";
   if (body.state === "queued") return "Waiting in the queue";
   if (body.stage === "downloading" && body.status === "processing") return "Downloading the model";
   return body.error ? `${statusOf(body)}: ${body.error}` : statusOf(body);

@@ -7,6 +7,7 @@ import { add, openGallery } from "./task-list.js";
 import { openKeyForm, setRequired } from "./api-key.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { offerEnhance } from "./enhance.js";
+import { offerUpscale } from "./parameters.js";
 
 const HEALTH_INTERVAL_MS = 15000;
 const REAL_VIDEO = "For real video, start the server on a machine with a CUDA GPU; it then serves LTX-2.";
@@ -43,6 +44,7 @@ async function showHealth() {
   showBanners(health);
   offerExamples(model.name);
   offerEnhance(health);
+  offerUpscale(health);
 }
 
 function showBanners({ model, notices = [] }) {

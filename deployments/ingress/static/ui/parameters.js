@@ -6,10 +6,24 @@ const IMAGES = ["image", "end_image", "keyframe", "keyframe_at"];
 const STRENGTHS = ["image_strength", "end_image_strength", "keyframe_strength"];
 const ELSEWHERE = new Set(["prompt", "webhook_url", "enhance_prompt", "loras", "camera_motion", ...IMAGES, ...STRENGTHS]);
 
+let upscales = false;
+
 export function makeInputs(schemas) {
   for (const [name, schema] of Object.entries(schemas)) {
     if (!ELSEWHERE.has(name)) byId("parameters").append(makeField(name, schema));
   }
+  showUpscale();
+}
+
+/** Show the choice of two stages where the server has them. Its inputs may be made before or after. */
+export function offerUpscale(health) {
+  upscales = health.upscales ?? false;
+  showUpscale();
+}
+
+function showUpscale() {
+  const field = document.getElementById("upscale")?.closest(".field");
+  if (field) field.hidden = !upscales;
 }
 
 /** All parameters to send. An empty number means the server's default, an empty seed means a random seed. */
