@@ -221,7 +221,8 @@ class Ltx2Model:
         self, request: VideoRequest, conditions: Conditions, report: ReportProgress, previews: PreviewOptions | None
     ) -> Latents:
         pipe, given = self._choose_pipeline(request, conditions, report)
-        previewer = previews and make_previewer(pipe, request, conditions, previews, self._preview_cost)
+        cost = self._preview_cost
+        previewer = None if previews is None else make_previewer(pipe, request, conditions, previews, cost)
         with (
             self.prompt_cache.inputs_for(request) as text,
             self._encoding(text, request),

@@ -190,7 +190,7 @@ def _cut(step: _Step, window: LatentWindow) -> "torch.Tensor":
         whole = torch.cat([step.noisy[:, :, :1], step.clean[:, :, 1 : window.first + window.count]], dim=2)
         return whole[:, :, window.first :]
     tokens = step.clean[:, window.tokens]
-    return tokens.unflatten(1, (window.count, window.height, window.width)).movedim(-1, 1)
+    return tokens.reshape(len(tokens), window.count, window.height, window.width, -1).movedim(-1, 1)
 
 
 def _shrink(frames: "torch.Tensor") -> "torch.Tensor":
