@@ -270,9 +270,8 @@ class Ltx2Model:
         generator: "Generator | None" = None,
     ) -> Latents:
         pipe, given = self._choose_pipeline(request, conditions, report)
-        previewer = (
-            None if previews is None else make_previewer(pipe, request, conditions, previews, self._preview_cost)
-        )
+        cost = self._preview_cost
+        previewer = None if previews is None else make_previewer(pipe, request, conditions, previews, cost)
         with self._prepared(request, conditions) as text:
             inputs = {**text, **given}
             return denoise(pipe, self.profile, request, inputs, report, generator=generator, previewer=previewer)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from models.conditions import Conditions
 from models.errors import GpuOutOfMemory
 from models.ltx2.tokens import given_latent_frames
-from models.memory import offload
 from models.memory.estimate import LATENT_SIDE, decode_bytes
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, is_out_of_memory
+from models.memory.offload import usable_vram_bytes
 from models.preview import Preview, PreviewBudget, PreviewCost, PreviewOptions
 from models.request.places import FIRST, WHOLE
 from models.request.request import FRAMES_PER_LATENT, VideoRequest
@@ -127,9 +127,10 @@ class Previewer:
                 clear_traceback_frames(exc)
                 collect_and_empty_cache()
 
-    def _make(self, step: "_Step", number: int) -> None:
-        _wait_for_device(step.clean)
-        _check_memory(step.clean, self._window)
+    def _make(self, step: _Step, number: int) -> None:
+        if step.clean.is_cuda:
+            _wait_for_gpu()
+            _check_memory(self._window)
         started = time.monotonic()
         frame = _decode(self._pipe, step, self._window)
         seconds = time.monotonic() - started
@@ -148,18 +149,16 @@ def make_previewer(
     return Previewer(pipe, window, budget, options)
 
 
-def _wait_for_device(tensor: "torch.Tensor") -> None:
+def _wait_for_gpu() -> None:
     """Wait until the GPU has finished the step, so that its time does not count as the preview's."""
     import torch
 
-    if tensor.is_cuda:
-        torch.cuda.synchronize(tensor.device)
+    torch.cuda.synchronize()
 
 
-def _check_memory(tensor: "torch.Tensor", window: LatentWindow) -> None:
-    """Raise GpuOutOfMemory if decoding does not fit beside what the render holds."""
-    needed = decode_bytes(window.height * LATENT_SIDE, window.width * LATENT_SIDE, window.num_frames)
-    if tensor.is_cuda and needed > offload.usable_vram_bytes():
+def _check_memory(window: LatentWindow) -> None:
+    """Raise GpuOutOfMemory if decoding does not fit on the GPU beside what the render holds."""
+    if decode_bytes(window.height * LATENT_SIDE, window.width * LATENT_SIDE, window.num_frames) > usable_vram_bytes():
         raise GpuOutOfMemory("the GPU has no memory for a preview beside the render")
 
 
@@ -190,8 +189,8 @@ def _cut(step: _Step, window: LatentWindow) -> "torch.Tensor":
     if step.clean.ndim == UNPACKED_NDIM:
         whole = torch.cat([step.noisy[:, :, :1], step.clean[:, :, 1 : window.first + window.count]], dim=2)
         return whole[:, :, window.first :]
-    grid = (window.count, window.height, window.width)
-    return step.clean[:, window.tokens].reshape(len(step.clean), *grid, -1).movedim(-1, 1)
+    tokens = step.clean[:, window.tokens]
+    return tokens.reshape(len(tokens), window.count, window.height, window.width, -1).movedim(-1, 1)
 
 
 def _shrink(frames: "torch.Tensor") -> "torch.Tensor":

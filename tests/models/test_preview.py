@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.conditions import NO_CONDITIONS, Conditions, ImageCondition, first_frame
+from models.conditions import NO_CONDITIONS, ClipCondition, Conditions, ImageCondition, first_frame
+from models.errors import GpuOutOfMemory
+from models.ltx2 import preview as ltx2_preview
 from models.ltx2.model import Ltx2Model
+from models.ltx2.preview import LatentWindow, choose_window
+from models.memory import offload
+from models.memory.estimate import decode_bytes
+from models.memory.offload_plan import OffloadMode, Placement
 from models.preview import UNLIMITED, Preview, PreviewBudget, PreviewCost, PreviewOptions, preview_steps
+from models.request.edits import Edit
 from models.request.places import Place
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase
@@ -157,3 +164,76 @@ def test_the_preview_of_the_last_step_is_a_frame_of_the_video(
         video = any_model._text_to_video.vae.decode(latents[0][:, :, : 1 + frame // 8], None, return_dict=False)[0]
     expected = (video[0, :, -1].float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy() * 255
     assert np.abs(preview.frame - expected).max() <= 1
+
+
+def source(edit: Edit) -> Conditions:
+    """A source of 33 frames, which are five latent frames."""
+    frames = np.random.default_rng(4).integers(0, 256, (33, 96, 128), dtype=np.uint8)
+    return Conditions(clip=ClipCondition(frames, None, edit))
+
+
+def test_a_part_that_is_made_anew_is_shown_with_what_is_before_it(any_model: Ltx2Model) -> None:
+    retake, request = source(Edit(9, 17, replaces_audio=False)), small(num_frames=33, num_inference_steps=3)
+    window = choose_window(request, retake.within(request))
+    assert window is not None
+    assert (window.first, window.count) == (1, 2), "the third latent frame holds frames 9 to 16"
+    previews: list[Preview] = []
+    with_previews = any_model.render(request, retake, ignore, collecting(previews))
+    assert np.array_equal(with_previews.frames, any_model.render(request, retake, ignore).frames)
+    assert previews
+
+
+def test_given_frames_have_no_preview(model: Ltx2Model) -> None:
+    new_audio = source(Edit(0, 33, replaces_video=False))
+    previews: list[Preview] = []
+    model.render(small(num_frames=33), new_audio, ignore, collecting(previews))
+    assert previews == []
+
+
+def test_a_streamed_vae_makes_the_same_previews(model: Ltx2Model, cache_dir: Path) -> None:
+    """It passes through the device for each preview, and for the whole video after them."""
+    streamed = Ltx2Model.load("tiny", "cpu", cache_dir, ignore)
+    offload.apply(streamed._text_to_video, Placement(OffloadMode.BLOCK, 0, 0), device="cpu")
+    expected: list[Preview] = []
+    previews: list[Preview] = []
+    request = small(num_inference_steps=4)
+    whole = model.render(request, NO_CONDITIONS, ignore, collecting(expected))
+    assert np.array_equal(streamed.render(request, NO_CONDITIONS, ignore, collecting(previews)).frames, whole.frames)
+    assert [each.step for each in previews] == [1, 2, 3]
+    assert all(np.array_equal(one.frame, other.frame) for one, other in zip(previews, expected, strict=True))
+    streamed.close()
+
+
+def test_a_preview_needs_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = LatentWindow(first=0, count=1, height=16, width=24)
+    needed = decode_bytes(512, 768, 1)
+    monkeypatch.setattr(ltx2_preview, "usable_vram_bytes", lambda: needed)
+    ltx2_preview._check_memory(window)
+    monkeypatch.setattr(ltx2_preview, "usable_vram_bytes", lambda: needed - 1)
+    with pytest.raises(GpuOutOfMemory):
+        ltx2_preview._check_memory(window)
+
+
+def test_a_large_frame_is_made_small_and_keeps_its_shape(model: Ltx2Model) -> None:
+    previews: list[Preview] = []
+    model.render(small(height=256, width=512), NO_CONDITIONS, ignore, collecting(previews))
+    assert {each.frame.shape for each in previews} == {(128, 256, 3)}
+
+
+def test_an_error_of_a_preview_is_told_once_and_the_render_goes_on(
+    model: Ltx2Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out_of_memory(*_given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    request = small(num_inference_steps=4)
+    expected = model.render(request, NO_CONDITIONS, ignore)
+    errors: list[Exception] = []
+    monkeypatch.setattr(ltx2_preview, "_decode", run_out_of_memory)
+    options = PreviewOptions(lambda preview: None, errors.append, UNLIMITED)
+    assert np.array_equal(model.render(request, NO_CONDITIONS, ignore, options).frames, expected.frames)
+    assert [type(each) for each in errors] == [torch.OutOfMemoryError]
+    monkeypatch.undo()
+    previews: list[Preview] = []
+    model.render(request, NO_CONDITIONS, ignore, collecting(previews))
+    assert len(previews) == 3, "the next task has previews again"

@@ -16,7 +16,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("server")
     args = {
         "model": "auto",
-        "generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S},
+        "generator": {"downscale_to_zero_delay_s": IDLE_UNLOAD_S, "preview_max_fraction": 1.0},
         "webhooks": {"allow_private": True},
         "enhance": {"base_url": "http://127.0.0.1:9/v1", "model": "nobody"},
     }

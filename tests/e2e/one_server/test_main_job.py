@@ -1,6 +1,7 @@
 """The original API document against the real server: submit, poll, download, and errors."""
 
 import io
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +49,21 @@ def test_text_becomes_a_video_that_can_be_downloaded(server: Server) -> None:
     assert len(video.content) == body["size_bytes"]
     poster = server.client.get(body["poster_url"])
     assert Image.open(io.BytesIO(poster.content)).size == (QUICK["width"], QUICK["height"])
+
+
+def test_a_video_is_seen_while_it_is_made_and_its_preview_goes_with_the_render(server: Server) -> None:
+    """Through the whole server: Generator, output store, row, event stream and route."""
+    task_id, seen = server.submit(num_inference_steps=60), []
+    with server.client.stream("GET", f"/v1/video/tasks/{task_id}/events") as events:
+        lines = events.iter_lines()
+        while (event := next(line for line in lines if line.startswith("event: "))) != "event: completed":
+            body = json.loads(next(lines).removeprefix("data: "))
+            if event == "event: preview" and (answer := server.client.get(body["url"])).status_code == 200:
+                seen.append((body["step"], answer.content))
+    assert seen
+    assert [step for step, _ in seen] == sorted({step for step, _ in seen})
+    assert {Image.open(io.BytesIO(content)).size for _, content in seen} == {(QUICK["width"], QUICK["height"])}
+    assert server.client.get(f"/v1/video/tasks/{task_id}/preview").status_code == 404
 
 
 def test_the_file_is_what_phones_play(server: Server, tmp_path: Path) -> None:
