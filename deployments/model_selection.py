@@ -8,8 +8,8 @@ from models.names import BUILT_IN, DEMO, REAL_MODEL_NAME, TINY, model_name
 
 _REMEDY = "For real video run it on a machine with a CUDA GPU, or set model to Lightricks/LTX-2 and device to cuda."
 NOTICES: Mapping[str, str] = {
-    DEMO: "This server has the demo model, not LTX-2. It draws a colored shape that moves, with a tone: "
-    f"\u201ca red circle moves left on a blue background, a low tone\u201d. {_REMEDY}",
+    DEMO: "This server has the demo model, not LTX-2. It draws a colored shape on a background, with a tone: "
+    f"'a red circle moves left on a blue background, a low tone'. Outlines and motions are rough. {_REMEDY}",
     TINY: f"This server has the tiny random-weight model: every video is NOISE. {_REMEDY}",
 }
 """What users of a built-in model must know, by the setting's value."""

@@ -22,8 +22,9 @@ MODEL_WARNINGS = {
     DEMO_MODEL_NAME: """
 > **This server has only the demo model, not LTX-2.** It draws one shape (circle, square, triangle) in one of eight
 > colors on a background of another color. The shape stays still, moves left, right, up or down, grows or shrinks. The
-> audio is a low, high or rising tone, beeps, or silence. It ignores all other words. Write prompts such as
-> "a red circle moves left on a blue background, a low tone". Tell the user that this is a demo.
+> audio is a low, high or rising tone, beeps, or silence. Outlines and motions are rough. It ignores all other
+> words. Write prompts such as "a red circle moves left on a blue background, a low tone". Tell the user that this is a
+> demo.
 """,
     TINY_MODEL_NAME: """
 > **This server has only the tiny random-weight model: every video it makes is NOISE**, and is labeled as a demo.
