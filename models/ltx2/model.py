@@ -249,7 +249,11 @@ class Ltx2Model:
         free_pinned_memory()
 
     def _render_latents(
-        self, request: VideoRequest, conditions: Conditions, report: ReportProgress, previews: PreviewOptions | None
+        self,
+        request: VideoRequest,
+        conditions: Conditions,
+        report: ReportProgress,
+        previews: PreviewOptions | None = None,
     ) -> Latents:
         """Render in one stage, or in two. One generator draws the noise of both. The first one has the previews."""
         generator = seeded(request)
