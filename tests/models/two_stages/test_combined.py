@@ -1,0 +1,75 @@
+"""Two stages together with previews, with LoRAs, and with a video as the source."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.conditions import NO_CONDITIONS, ClipCondition, Conditions
+from models.lora.source import LoraSource
+from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
+from models.preview import UNLIMITED, Preview, PreviewOptions
+from models.progress import Progress, Stage
+from models.request.edits import video_to_video
+from models.yuv import rgb_to_planes
+from tests.models.conftest import ignore
+from tests.models.families import FamilyCase
+from tests.models.loras.conftest import by_lightricks, draw_pairs, picked, save, transformer_of
+from tests.models.two_stages.conftest import upscaled
+
+FRAMES, SIDE = 17, 128
+
+
+def raise_it(error: Exception) -> None:
+    raise error
+
+
+def source(seed: int, strength: float) -> Conditions:
+    pixels = np.random.default_rng(seed).integers(0, 256, (FRAMES, 4, 4, 3), dtype=np.uint8)
+    planes = rgb_to_planes(pixels.repeat(SIDE // 4, axis=1).repeat(SIDE // 4, axis=2))
+    return Conditions(clip=ClipCondition(planes, None, video_to_video(FRAMES, strength)))
+
+
+def test_previews_are_made_in_the_first_stage_and_change_nothing(plain: Ltx2Model) -> None:
+    made: list[Preview] = []
+    without = plain.render(upscaled(plain), NO_CONDITIONS, ignore)
+    seen = plain.render(upscaled(plain), NO_CONDITIONS, ignore, PreviewOptions(made.append, raise_it, UNLIMITED))
+    assert np.array_equal(seen.frames, without.frames)
+    assert [each.step for each in made] == [1, 3, 4, 6]
+
+
+def test_a_lora_acts_in_both_stages(family: FamilyCase, folder: Path, tmp_path: Path) -> None:
+    options = LoadOptions(checkpoint_type=family.checkpoint_type)
+    first = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore, options)
+    file = save(by_lightricks(draw_pairs(transformer_of(first))), tmp_path / "one.safetensors")
+    first.close()
+    with_one = LoadOptions(checkpoint_type=family.checkpoint_type, loras=(LoraSource("one", file),))
+    model = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore, with_one)
+    wrapped: dict[Stage, int] = {}
+
+    def count(progress: Progress) -> None:
+        layers = transformer_of(model).modules()
+        wrapped[progress.stage] = sum(type(layer).__name__ == "LoraLinear" for layer in layers)
+
+    plain = model._render_latents(upscaled(model), NO_CONDITIONS, ignore)
+    changed = model._render_latents(upscaled(model, loras=picked(one=1.0)), NO_CONDITIONS, count)
+    again = model._render_latents(upscaled(model), NO_CONDITIONS, ignore)
+    model.close()
+    assert wrapped[Stage.DENOISING] > 0
+    assert wrapped[Stage.REFINING] == wrapped[Stage.DENOISING]
+    assert not torch.equal(changed.video, plain.video)
+    assert torch.equal(again.video, plain.video)
+
+
+def test_video_to_video_starts_from_its_source_and_refines_all_steps(plain: Ltx2Model) -> None:
+    def latents(seed: int, strength: float) -> torch.Tensor:
+        given, request = source(seed, strength), upscaled(plain)
+        return plain._render_latents(given.rendered_request(request), given.within(request), told.append).video
+
+    told: list[Progress] = []
+    one, other = latents(1, 0.6), latents(2, 0.6)
+    assert one.shape == (1, 16, 3, 4, 4)
+    assert not torch.equal(one, other)
+    assert max(each.step or 0 for each in told if each.stage is Stage.DENOISING) == 3
+    assert max(each.step or 0 for each in told if each.stage is Stage.REFINING) == 3
