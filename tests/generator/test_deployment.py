@@ -366,7 +366,7 @@ def test_a_load_without_room_leaves_nothing_behind_and_the_next_task_loads(
     generator = Generator(settings, "tiny", MODEL, "cpu")
     built: list[weakref.ref[object]] = []
 
-    def run_out(pipe: Any, *_: object) -> None:
+    def run_out(pipe: Any, *_: object, **_options: object) -> None:
         built.append(weakref.ref(pipe.transformer))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -377,9 +377,9 @@ def test_a_load_without_room_leaves_nothing_behind_and_the_next_task_loads(
     there: list[object] = []
     plain = ltx2_load.measure_sizes
 
-    def look(folder: Path, dtype: str) -> Sizes:
+    def look(folder: Path, dtype: str, upsampler: Path | None) -> Sizes:
         there.append(built[0]())
-        return plain(folder, dtype)
+        return plain(folder, dtype, upsampler)
 
     monkeypatch.setattr(ltx2_load, "measure_sizes", look)
     generator.generate(claimed(store))

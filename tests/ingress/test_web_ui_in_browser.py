@@ -613,9 +613,10 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit, video, scheme
 def test_the_demo_model_offers_what_it_can_draw(visit):
     here = visit(model=DEMO_MODEL_NAME)
     expect(here.page.locator(".banner", has_text="demo model")).to_be_visible()
+    here.page.get_by_text("How to write").click()
     here.page.locator("#examples").get_by_text("Red circle").click()
     expect(here.page.locator("#prompt")).to_have_value("a red circle moves left on a blue background, a low tone")
-    assert visit().page.locator("#examples").get_by_text("Clay chef").inner_text()
+    expect(visit().page.locator("#examples").get_by_text("Clay chef")).to_be_attached()
 
 
 def test_the_keyboard_alone_makes_a_video(visit):

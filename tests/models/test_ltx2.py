@@ -19,7 +19,7 @@ from models.clip import Clip
 from models.conditions import NO_CONDITIONS, first_frame
 from models.errors import GpuOutOfMemory, ModelBroken, ModelUnavailable, RenderFailed, TaskCanceled
 from models.fixes import NONE
-from models.ltx2.denoise import ALMOST_ZERO, _arguments
+from models.ltx2.denoise import ALMOST_ZERO, pipeline_arguments
 from models.ltx2.load import load_pipeline
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
@@ -118,7 +118,7 @@ def test_every_parameter_changes_the_clip(model: Ltx2Model, clip: Clip, change: 
 
 def test_guidance_rescale_is_named_and_not_left_to_a_default(model: Ltx2Model) -> None:
     """The default has changed before, and affects every guided video."""
-    called = _arguments(small(), model.profile)
+    called = pipeline_arguments(small(), model.profile)
     assert (called["guidance_rescale"], called["audio_guidance_rescale"]) == (0.7, 0.7)
 
 
