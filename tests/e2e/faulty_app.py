@@ -10,6 +10,7 @@ import torch
 
 import deployments.app
 from deployments.generator.deployment import Generator
+from deployments.generator.previews import PreviewPublisher
 from deployments.generator.progress import ProgressDispatcher
 from deployments.settings import Settings
 from models.clip import Clip
@@ -24,7 +25,7 @@ CHUNK_BYTES = 256 * 1024 * 1024
 
 
 class FaultyGenerator(Generator):
-    def _render(self, task: Task, hearing: ProgressDispatcher) -> Clip:
+    def _render(self, task: Task, hearing: ProgressDispatcher, publisher: PreviewPublisher) -> Clip:
         prompt = task.request.prompt
         if prompt == POISON_PROMPT:
             hearing(Progress(Stage.DENOISING, 1))
@@ -35,7 +36,7 @@ class FaultyGenerator(Generator):
         if prompt == STUCK_PROMPT and task.attempts == 0:
             hearing(Progress(Stage.DENOISING, 1))
             time.sleep(3600)
-        return super()._render(task, hearing)
+        return super()._render(task, hearing, publisher)
 
 
 def _eat_up_memory() -> None:
