@@ -350,7 +350,9 @@ def test_a_variable_that_names_another_database_is_not_taken_for_the_password(mo
 
 def test_loras_have_absolute_paths_and_come_from_the_environment_too(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "upsampler").mkdir()
     monkeypatch.setenv("LTX2_GENERATOR__LORAS", '{"ink": {"path": "ink.safetensors", "trigger": "ink drawing"}}')
+    monkeypatch.setenv("LTX2_GENERATOR__LATENT_UPSAMPLER", "upsampler")
     loras = Settings().with_absolute_paths().generator.loras
     assert loras["ink"].path == tmp_path / "ink.safetensors"
     assert (loras["ink"].trigger, loras["ink"].max_scale) == ("ink drawing", 2.0)

@@ -15,6 +15,8 @@ from storage.tasks import QueuePosition, State, Task
 from storage.webhooks import DeliveryState, DeliveryStatus
 
 Status = Literal["processing", "completed", "failed"]
+RENDERING = (Stage.DENOISING, Stage.UPSCALING, Stage.REFINING, Stage.DECODING)
+"""The stages of a render."""
 GONE_MESSAGES = {
     State.CANCELED: "the task was canceled",
     State.EXPIRED: "the video was removed because of its age",
@@ -233,8 +235,7 @@ def preview_url(task: Task, base_url: str) -> str | None:
 
 def has_preview(task: Task) -> bool:
     """Whether the task has a preview now: after the first one, until its render ends."""
-    rendering = task.state == State.PROCESSING and task.stage in (Stage.DENOISING, Stage.DECODING)
-    return rendering and task.preview_step is not None
+    return task.state == State.PROCESSING and task.stage in RENDERING and task.preview_step is not None
 
 
 def adjusted_fields(task: Task) -> list[AdjustedField]:

@@ -1,6 +1,7 @@
 """The base class of all settings sections."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,11 @@ class SettingsModel(BaseModel):
         """Copy the section with the secret of an environment variable in `field`, or with None when it has none."""
         found = (value for name, value in environment.items() if name.upper() == variable)
         return self.model_validate({**self.model_dump(), field: next(found, None)})
+
+
+def absolute(path: str | Path) -> Path:
+    """The path as all replicas can use it: they may have another working directory."""
+    return Path(path).expanduser().absolute()
 
 
 ENV_PREFIX = "LTX2_"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployments.settings.base import SettingsModel
+from deployments.settings.base import SettingsModel, absolute
 from deployments.settings.lora import LoraName, LoraSettings
 from models.checkpoint.profile import CheckpointType
 from models.checkpoint.upsampler import AUTO as AUTO_UPSAMPLER
@@ -159,8 +159,11 @@ class GeneratorSettings(SettingsModel):
         return tuple(each.source(name) for name, each in self.loras.items())
 
     def with_absolute_paths(self) -> Self:
-        """Copy the settings with absolute paths of the LoRAs."""
-        return self.model_copy(update={"loras": {name: each.with_absolute_path() for name, each in self.loras.items()}})
+        """Copy the settings with absolute paths of the LoRAs and of a folder with the upsampler."""
+        changes: dict[str, object] = {"loras": {name: each.with_absolute_path() for name, each in self.loras.items()}}
+        if (folder := absolute(self.latent_upsampler)).is_dir():
+            changes["latent_upsampler"] = str(folder)
+        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from deployments.settings.base import SettingsModel
+from deployments.settings.base import SettingsModel, absolute
 from models.lora.source import LoraSource
 from models.request.loras import DEFAULT_MAX_SCALE, MAX_NAME_CHARS, KnownLora
 
@@ -48,4 +48,4 @@ class LoraSettings(SettingsModel):
 
     def with_absolute_path(self) -> Self:
         """Copy the settings with an absolute path: replicas may have another working directory."""
-        return self if self.path is None else self.model_copy(update={"path": self.path.expanduser().absolute()})
+        return self if self.path is None else self.model_copy(update={"path": absolute(self.path)})

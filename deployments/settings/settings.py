@@ -9,7 +9,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as SourceError
 
 from deployments.settings.api_keys import ApiKey, check_keys
-from deployments.settings.base import ENV_NESTED_DELIMITER, ENV_PREFIX, FILE_SCHEME, SQLITE_SCHEME, SettingsModel
+from deployments.settings.base import (
+    ENV_NESTED_DELIMITER,
+    ENV_PREFIX,
+    FILE_SCHEME,
+    SQLITE_SCHEME,
+    SettingsModel,
+    absolute,
+)
 from deployments.settings.enhance import API_KEY_VARIABLE, EnhanceSettings
 from deployments.settings.generator import GeneratorSettings
 from deployments.settings.ingress import IngressSettings
@@ -186,20 +193,14 @@ class Settings(BaseSettings):
     def with_absolute_paths(self) -> "Settings":
         """Copy the settings with absolute paths: replicas may have another working directory."""
         changes: dict[str, Any] = {
-            "cache_dir": self.cache_dir.expanduser().absolute(),
+            "cache_dir": absolute(self.cache_dir),
             "generator": self.generator.with_absolute_paths(),
         }
         if self.outputs.url.startswith(FILE_SCHEME):
-            folder = _absolute(self.outputs.url.removeprefix(FILE_SCHEME))
+            folder = absolute(self.outputs.url.removeprefix(FILE_SCHEME))
             changes["outputs"] = self.outputs.model_copy(update={"url": f"{FILE_SCHEME}{folder}"})
-        if (folder := _absolute(self.model)).is_dir():
+        if (folder := absolute(self.model)).is_dir():
             changes["model"] = str(folder)
-        if (folder := _absolute(self.generator.latent_upsampler)).is_dir():
-            changes["generator"] = self.generator.model_copy(update={"latent_upsampler": str(folder)})
         if self.uses_sqlite:
-            changes["database_url"] = SQLITE_SCHEME + str(_absolute(self.database_url.removeprefix(SQLITE_SCHEME)))
+            changes["database_url"] = SQLITE_SCHEME + str(absolute(self.database_url.removeprefix(SQLITE_SCHEME)))
         return self.model_copy(update=changes)
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()

@@ -211,7 +211,7 @@ class Ltx2Model:
 
     @property
     def renders_noise_on_cpu(self) -> bool:
-        """Whether this is the tiny model on a CPU, where a render takes host memory."""
+        """Whether this is a tiny model on a CPU, where a render takes host memory."""
         return self.profile.tiny and self.placement.mode is offload_plan.OffloadMode.CPU
 
     @property
@@ -274,8 +274,10 @@ class Ltx2Model:
         generator: "Generator | None" = None,
     ) -> Latents:
         pipe, given = self._choose_pipeline(request, conditions, report)
-        cost = self._preview_cost
-        previewer = None if previews is None else make_previewer(pipe, request, conditions, previews, cost)
+        previewer = None
+        if previews is not None:
+            run = conditions.with_steps_run(request)
+            previewer = make_previewer(pipe, run, conditions, previews, self._preview_cost)
         with self._prepared(request, conditions) as text:
             inputs = {**text, **given}
             return denoise(pipe, self.profile, request, inputs, report, generator=generator, previewer=previewer)

@@ -72,6 +72,13 @@ def test_a_missing_preview_has_its_reason(box: Any, task: Task) -> None:
     assert "preview_url" not in box.poll(task.id)
 
 
+@pytest.mark.parametrize("stage", [Stage.UPSCALING, Stage.REFINING, Stage.DECODING])
+def test_a_preview_stays_until_the_render_ends(box: Any, task: Task, stage: Stage) -> None:
+    show(box, task, FIRST, 4)
+    box.tasks.report_progress(task, Progress(stage))
+    assert box.client.get(box.poll(task.id)["preview_url"]).content == FIRST
+
+
 def test_a_canceled_task_has_no_preview(box: Any, task: Task) -> None:
     show(box, task, FIRST, 4)
     box.tasks.cancel(task.id)

@@ -1,7 +1,6 @@
 """Promise: video-to-video starts from the source, at a step of the whole schedule that its strength says."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,15 +8,13 @@ import torch
 from torch import Tensor
 
 from models.conditions import ClipCondition, Conditions
-from models.fixes import ALL
 from models.ltx2.late_start import start_arguments
 from models.ltx2.model import Ltx2Model
-from models.optimizations.selection import ALWAYS_FASTER
+from models.preview import UNLIMITED, PreviewOptions, preview_steps
 from models.progress import Progress, Stage
 from models.request.edits import Edit, V2vMode, video_to_video
 from models.waveform import Waveform
 from tests.models.conftest import ignore, small
-from tests.models.families import FamilyCase
 from tests.models.given.conftest import ROUNDING, adjusted, by_conditioned_pipeline, calls_of, latents_of
 from tests.models.given.test_clip import (
     RATE_HZ,
@@ -30,7 +27,6 @@ from tests.models.given.test_clip import (
     source,
 )
 from tests.models.optimizations.conftest import distance
-from tests.models.reference import load
 
 BOTH = V2vMode.AUDIO_AND_VIDEO
 
@@ -48,6 +44,10 @@ def levels_of(calls: list[dict[str, Tensor]]) -> list[float]:
     """The noise level of each step."""
     levels = [float(call["sigma"].flatten()[-1]) / 1000 for call in calls]
     return list(dict.fromkeys(levels))
+
+
+def raise_it(error: Exception) -> None:
+    raise error
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -129,12 +129,16 @@ def test_all_frames_are_those_that_were_made(model: Ltx2Model) -> None:
     assert not any((one == other).all() for one, other in zip(clip.frames, planes(), strict=True))
 
 
+def test_previews_are_spread_over_the_steps_that_are_run(model: Ltx2Model) -> None:
+    made: list[int] = []
+    previews = PreviewOptions(lambda preview: made.append(preview.step), raise_it, UNLIMITED)
+    model.render(small(**steps(model)), change(0.4), ignore, previews)
+    run = change(0.4).with_steps_run(adjusted(model, **steps(model))).num_inference_steps
+    assert tuple(made) == preview_steps(run)
+
+
 @pytest.mark.parametrize("quality", ["exact", "fast"])
-def test_the_optimizations_work_under_it(
-    family: FamilyCase, folder: Path, model: Ltx2Model, tmp_path: Path, quality: str
-) -> None:
-    faster = load(family, folder, tmp_path, ALL)
-    faster.apply_optimizations(ALWAYS_FASTER)
+def test_the_optimizations_work_under_it(model: Ltx2Model, faster: Ltx2Model, quality: str) -> None:
     for mode in V2vMode:
         found = latents_of(faster, change(0.5, mode), **steps(model), quality=quality)
         expected = latents_of(model, change(0.5, mode), **steps(model), quality=quality)
