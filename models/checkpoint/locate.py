@@ -10,8 +10,8 @@ from models.checkpoint.profile import CheckpointType
 from models.checkpoint.tiny import build_tiny, tiny_folder
 from models.checkpoint.upsampler import AUTO, OFF, check_upsampler, find_upsampler
 from models.errors import ModelNotFound, ModelUnavailable
-from models.hub.download import download, download_upsampler, find_download
-from models.hub.files import RepoRef
+from models.hub.download import download, download_files, find_download
+from models.hub.files import UPSAMPLER_FILES, FileSelection, RepoRef
 from models.names import DEMO, TINY
 from models.progress import ReportProgress
 
@@ -60,7 +60,7 @@ def fetch_upsampler(setting: str, model: str, folder: Path, cache_dir: Path, rep
     if found is None and (named := find_folder(source)) is not None:
         found = find_upsampler(named)
     elif found is None and is_repository(source):
-        found = find_upsampler(_download_upsampler(source, cache_dir, report))
+        found = find_upsampler(_download_upsampler(RepoRef.parse(source), cache_dir, report))
     if found is None and setting != AUTO:
         raise ModelNotFound(f"generator.latent_upsampler is {setting!r}, where no latent upsampler is")
     if found is not None:
@@ -68,9 +68,10 @@ def fetch_upsampler(setting: str, model: str, folder: Path, cache_dir: Path, rep
     return found
 
 
-def _download_upsampler(repository: str, cache_dir: Path, report: ReportProgress) -> Path:
+def _download_upsampler(repository: RepoRef, cache_dir: Path, report: ReportProgress) -> Path:
+    """The folder of a repository with the files of its upsampler, as many as it has of them."""
     try:
-        return download_upsampler(RepoRef.parse(repository), cache_dir, report)
+        return download_files(FileSelection(repository, UPSAMPLER_FILES), cache_dir, report)
     except OSError as exc:
         raise ModelUnavailable(f"the upsampler of {repository} could not be stored in {cache_dir}: {exc}") from exc
 

@@ -12,7 +12,7 @@ Sources:
 
 Special cases:
 - If a checkpoint has too few blocks for the STG block of its family, its last block is used.
-- A transformer narrower than any real one is treated as tiny: its weights are random.
+- A transformer narrower than any real one is treated as tiny: a model for trials, trained or random.
 - `use_cross_timestep` has an effect only where the cross-attention fix is off (models/fixes).
 
 A distilled checkpoint has the same transformer config as its base. Only the scheduler's config can distinguish them:
@@ -36,7 +36,7 @@ BLOCKS_OF_LTX2 = 48
 HEADS_OF_LTX2 = 32
 HEAD_WIDTH_OF_LTX2 = 128
 TINY_WIDTH = 512
-"""Width below which a transformer is treated as tiny, with random weights. LTX-2 is 4096 wide."""
+"""Width below which a transformer is treated as tiny. LTX-2 is 4096 wide."""
 STG_BLOCK_2_0 = 29
 STG_BLOCK_2_3 = 28
 
@@ -79,7 +79,7 @@ class CheckpointProfile:
     """Run parameters of a checkpoint, for LTX2Pipeline.
 
     `duration_head` is true if the checkpoint can predict a video's duration from the prompt (LTX-2.5). `sigmas` are the
-    noise levels of a distilled checkpoint, None for others. `tiny` marks random weights; their videos get a watermark.
+    noise levels of a distilled checkpoint, None for others. `tiny` marks a model for trials, whose videos get a label.
     `upsampler` says whether the latent upsampler is there for two stages; None is unknown.
 
     `perturbed_attn` is written into the transformer's config at load. LTX-2 (19B) ships with False. Spatiotemporal

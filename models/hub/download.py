@@ -14,7 +14,6 @@ from typing import Any
 from models.errors import ModelDiskFull
 from models.hub.errors import translate_error
 from models.hub.files import (
-    UPSAMPLER_FILES,
     FileSelection,
     RepoRef,
     find_in_user_cache,
@@ -68,14 +67,6 @@ def download_files(wanted: FileSelection, cache_dir: Path, report: ReportProgres
         if explained := translate_error(wanted.repository, exc):
             raise explained from exc
         raise
-
-
-def download_upsampler(repository: RepoRef, cache_dir: Path, report: ReportProgress) -> Path:
-    """Return the folder of `repository` with the files of its latent upsampler, as many as it has of them.
-
-    Raises as `download`.
-    """
-    return download_files(FileSelection(repository, UPSAMPLER_FILES), cache_dir, report)
 
 
 def find_download(repository: RepoRef, cache_dir: Path) -> Path | None:

@@ -120,16 +120,12 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             width // self.vae_spatial_compression_ratio,
         )
         first = None if latents is None else self._first_tokens(latents)
-        noise = (
-            self._pack_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
-            if first is None
-            else _noise_like(first, generator, device).to(dtype)
-        )
+        noise = _draw_noise(shape, first, self._pack_latents, generator=generator, device=device, dtype=dtype)
         self._given = conditions[0] if conditions else NOTHING
         self._frames = num_frames, Fraction(frame_rate)
         self._given.report()
         given = [self._encode(each, noise, num_frames) for each in self._given.images]
-        source, start = self._encode_clip(noise, num_frames)
+        source, start = self._encode_clip(noise, num_frames, first)
         kept = _keep(
             given, source, torch.Generator("cpu").manual_seed((generator.initial_seed() + SEED_OFFSET) % SEEDS)
         )
@@ -142,7 +138,7 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
             missing = (batch_size, kept.clean.shape[1] - noise.shape[1], noise.shape[2])
             more = randn_tensor(missing, generator=kept.generator, device=device, dtype=dtype)
             noise = torch.cat([noise, more], dim=1)
-        noisy = _mix(noise, kept, start if first is None else first, noise_scale)
+        noisy = _mix(noise, kept, start, noise_scale)
         return noisy, kept.strength, kept.clean, torch.cat(coordinates, dim=2) if coordinates else None
 
     def prepare_audio_latents(
@@ -165,11 +161,7 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         bins = num_mel_bins // self.audio_vae_mel_compression_ratio
         shape = (batch_size, num_channels_latents, audio_latent_length, bins)
         first = None if latents is None else self._audio_latent_tokens(latents)
-        noise: Tensor = (
-            self._pack_audio_latents(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
-            if first is None
-            else _noise_like(first, generator, device).to(dtype)
-        )
+        noise = _draw_noise(shape, first, self._pack_audio_latents, generator=generator, device=device, dtype=dtype)
         kept = self._keep_audio(noise, generator)
         start = self._audio_start(noise) if first is None else first.to(noise)
         if kept is None:
@@ -220,20 +212,24 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         tokens: Tensor = self._normalize_audio_latents(self._pack_audio_latents(latents), *statistics)
         return tokens
 
-    def _encode_clip(self, noise: Tensor, num_frames: int) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+    def _encode_clip(
+        self, noise: Tensor, num_frames: int, first: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
         """The strength of each of the video's own tokens, with the latents of those that a clip gives.
 
-        The second value are the tokens that the others start from, if they do not start from noise alone.
+        The second value are the tokens that the others start from: `first`, those of a first stage, or those of the
+        clip; None if they start from noise alone. A clip of which no token is used is not encoded.
         """
         strength, clip = torch.zeros_like(noise[..., :1]), self._given.clip
         if clip is None:
-            return (strength, torch.zeros_like(noise)), None
+            return (strength, torch.zeros_like(noise)), first
         kept = given_latent_frames(clip.edit, num_frames)
         strength.view(len(noise), len(kept), -1)[:, kept] = 1
-        if not any(kept) and not clip.edit.starts_from_source:
-            return (strength, torch.zeros_like(noise)), None
+        starts = first is None and clip.edit.starts_from_source
+        if not any(kept) and not starts:
+            return (strength, torch.zeros_like(noise)), first
         source = self._clip_tokens(clip, num_frames, noise)
-        return (strength, source * strength), source if clip.edit.starts_from_source else None
+        return (strength, source * strength), source if starts else first
 
     def _clip_tokens(self, clip: ClipCondition, num_frames: int, noise: Tensor) -> Tensor:
         """The clean tokens of a clip, in the render of `num_frames` frames."""
@@ -264,10 +260,23 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         return coordinates
 
 
-def _noise_like(start: Tensor, generator: Generator, device: torch.device) -> Tensor:
-    """The noise of a second stage, as text-to-video draws it there: for packed tokens, in their dtype."""
-    noise: Tensor = randn_tensor(start.shape, generator=generator, device=device, dtype=start.dtype)
-    return noise
+def _draw_noise(
+    shape: Sequence[int],
+    first: Tensor | None,
+    pack: Callable[[Tensor], Tensor],
+    *,
+    generator: Generator,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The noise of the tokens of latents with this shape, as text-to-video draws it.
+
+    In a second stage, which begins with the tokens `first`, it draws for packed tokens, in their dtype.
+    """
+    if first is None:
+        return pack(randn_tensor(shape, generator=generator, device=device, dtype=dtype))
+    noise: Tensor = randn_tensor(first.shape, generator=generator, device=device, dtype=first.dtype)
+    return noise.to(dtype)
 
 
 def _mix(noise: Tensor, kept: KeptTokens, start: Tensor | None, noise_scale: float) -> Tensor:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.conditions import Conditions
 from models.errors import GpuOutOfMemory
+from models.ltx2.decode import to_bytes
 from models.ltx2.tokens import given_latent_frames
 from models.memory.estimate import LATENT_SIDE, decode_bytes
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, is_out_of_memory
@@ -173,10 +174,9 @@ def _decode(pipe: Any, step: _Step, window: LatentWindow) -> "npt.NDArray[np.uin
         ).to(vae.dtype)
         timestep = latents.new_zeros(1) if vae.config.timestep_conditioning else None
         video = vae.decode(latents, timestep, return_dict=False)[0]
-        frame = _shrink(video[:, :, -1].float())[0]
-        pixels = frame.mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_().to(torch.uint8)
-        array: npt.NDArray[np.uint8] = pixels.permute(1, 2, 0).cpu().contiguous().numpy()
-    return array
+        frame = _shrink(video[:, :, -1].float())
+    shown: npt.NDArray[np.uint8] = to_bytes(frame.movedim(0, 1), 1)[0]
+    return shown
 
 
 def _cut(step: _Step, window: LatentWindow) -> "torch.Tensor":

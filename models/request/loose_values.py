@@ -14,3 +14,10 @@ def parse_number(value: object) -> float | None:
         return float(value)
     except (ValueError, OverflowError):
         return None
+
+
+def refuse_bool(value: object) -> object:
+    """The value, for a field that is a number. Raises ValueError for true and false, which Python counts as numbers."""
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")
+    return value

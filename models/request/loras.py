@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from models.errors import InvalidRequest
 from models.request.json_words import Described
+from models.request.loose_values import refuse_bool
 
 LORAS, CAMERA_MOTION = "loras", "camera_motion"
 """The fields of a request that pick LoRAs."""
@@ -29,19 +30,13 @@ class KnownLora:
     max_scale: float = DEFAULT_MAX_SCALE
 
 
-def _refuse_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")
-    return value
-
-
 class LoraChoice(BaseModel):
     """A LoRA of a request, and how strongly it acts: 0 is off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
-    scale: Annotated[float, BeforeValidator(_refuse_bool)] = 1.0
+    scale: Annotated[float, BeforeValidator(refuse_bool)] = 1.0
 
 
 def _read_text(value: object) -> object:

@@ -17,7 +17,7 @@ from models.checkpoint.profile import STEPS, Family
 from models.errors import InvalidRequest
 from models.request.enums import CHOICES, DurationMode, ImageFit, Quality, Upscale
 from models.request.json_words import NOTHING
-from models.request.loose_values import is_blank
+from models.request.loose_values import is_blank, refuse_bool
 from models.request.loras import (
     ALLOWED,
     CAMERA_MOTION,
@@ -48,12 +48,6 @@ NTSC_TOLERANCE = 0.005
 """Maximum distance of a rounded rate from its fraction: 23.98 still means 24000/1001."""
 
 
-def _refuse_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")
-    return value
-
-
 def _refuse_surrogates(value: str) -> str:
     value.encode()  # a lone surrogate, which JSON can contain, cannot be stored: raises ValueError
     return value
@@ -63,7 +57,7 @@ def _spell_whole_number(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-NotBool = BeforeValidator(_refuse_bool)
+NotBool = BeforeValidator(refuse_bool)
 NumberAsWord = BeforeValidator(_spell_whole_number)
 """For a choice whose word is a number, which JSON may have as a number."""
 Encodable = AfterValidator(_refuse_surrogates)

@@ -6,8 +6,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from storage.db.engine import open_engine
+from deployments.settings import Settings
+from storage.db.engine import migrate, open_engine
+from storage.task_store import SqlTaskStore
 from tests.sqlite import new_sqlite
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[SqlTaskStore]:
+    """The store that the `settings` of a module name."""
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    store = SqlTaskStore(engine)
+    yield store
+    store.close()
 
 
 @pytest.fixture

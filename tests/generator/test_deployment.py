@@ -33,7 +33,6 @@ from models.optimizations.selection import Optimization
 from models.progress import Progress, Stage
 from models.request.adjustments import visible_to_client
 from models.timing import Milestone, TimedStage
-from storage.db.engine import migrate, open_engine
 from storage.sql.dispatcher_registry import DispatcherRegistration, SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, ReplicaState, Task
@@ -52,15 +51,6 @@ def settings(tmp_path: Path) -> Settings:
         cache_dir=tmp_path / "cache",
         generator={"checkpoint_type": "distilled"},
     )
-
-
-@pytest.fixture
-def store(settings: Settings):
-    engine = open_engine(settings.database_url)
-    migrate(engine)
-    store = SqlTaskStore(engine)
-    yield store
-    store.close()
 
 
 def claimed(store: SqlTaskStore) -> Task:

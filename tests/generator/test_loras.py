@@ -15,7 +15,6 @@ from models.checkpoint.tiny import build_tiny
 from models.clip import Clip
 from models.errors import InvalidRequest, LoraUnusable
 from models.names import TINY_MODEL_NAME
-from storage.db.engine import migrate, open_engine
 from storage.task_store import SqlTaskStore
 from storage.tasks import NewTask, ReplicaState, Task
 from tests.models.conftest import small
@@ -34,15 +33,6 @@ def settings(tmp_path: Path) -> Settings:
         cache_dir=tmp_path / "cache",
         generator={"loras": {"ink": {"path": tmp_path / "ink.safetensors"}}},
     )
-
-
-@pytest.fixture
-def store(settings: Settings):
-    engine = open_engine(settings.database_url)
-    migrate(engine)
-    store = SqlTaskStore(engine)
-    yield store
-    store.close()
 
 
 def claimed(store: SqlTaskStore, **fields: object) -> Task:

@@ -170,16 +170,21 @@ def test_the_seconds_do_not_count_the_way_to_a_loaded_model(box: Box) -> None:
 def test_work_without_guidance_is_estimated_by_its_share_of_the_evaluations(box: Box) -> None:
     """A quarter of the transformer calls, and the same decode."""
     size = {name: value for name, value in SMALL.items() if name != "prompt"}
-    box.submit(**size)
-    task = box.start()
-    age(box, 1000)
-    box.complete(task)
-    with box.tasks._engine.begin() as connection:
-        connection.execute(update(tasks).values(decoding_at=tasks.c.finished_at - 100))
+    complete_after(box, 1000, decoding_s=100, **size)
     unguided = {"cfg_scale_video": 1, "cfg_scale_audio": 1, "stg_scale_video": 0, "modality_scale": 1}
     assert estimated(box, **SMALL)["seconds"] == pytest.approx(1000, rel=0.05)
     assert estimated(box, **SMALL, **unguided)["seconds"] == pytest.approx(100 + 900 / 4, rel=0.15)
     assert estimated(box, **SMALL, quality="fast")["seconds"] == pytest.approx(100 + 900 * 0.625, rel=0.05)
+
+
+def complete_after(box: Box, seconds: float, *, decoding_s: float, **fields: object) -> None:
+    """Complete a task that took this number of seconds, the last of them for decoding."""
+    box.submit(**fields)
+    task = box.start()
+    age(box, seconds)
+    box.complete(task)
+    with box.tasks._engine.begin() as connection:
+        connection.execute(update(tasks).values(decoding_at=tasks.c.finished_at - decoding_s))
 
 
 def age(box: Box, seconds: float) -> None:

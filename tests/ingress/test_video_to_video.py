@@ -5,16 +5,14 @@ from unittest.mock import ANY
 
 import openai
 import pytest
-from sqlalchemy import update
 
 from models.request.adjustments import STEPS_RUN, Adjustment
 from models.request.edits import DEFAULT_STRENGTH, Edit
-from storage.db.schema import tasks
 from storage.tasks import ServedModel
 from tests.ingress.conftest import MODEL, PROMPT, Box, completing
 from tests.ingress.keys import ALICE, BOB, KEYS, speaking_as
 from tests.ingress.media import edit_of, frames_of, video_file
-from tests.ingress.test_estimate import DISTILLED, age, estimated
+from tests.ingress.test_estimate import DISTILLED, complete_after, estimated
 from tests.ingress.test_video_editing import post
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")
@@ -100,12 +98,7 @@ def test_the_synchronous_route_waits_for_the_video(box, video):
 
 def test_an_estimate_counts_the_steps_that_are_run(box):
     same = {"num_frames": 25, "num_inference_steps": 40}
-    box.submit(**same)
-    task = box.start()
-    age(box, 1000)
-    box.complete(task)
-    with box.tasks._engine.begin() as connection:
-        connection.execute(update(tasks).values(decoding_at=tasks.c.finished_at - 100))
+    complete_after(box, 1000, decoding_s=100, **same)
     whole, all_new, half = (
         estimated(box, prompt=PROMPT, **same, **use)["seconds"]
         for use in ({}, {"use": "v2v", "video_strength": 0}, {"use": "v2v", "video_strength": 0.5})

@@ -11,6 +11,7 @@ from models.ltx2.model import Ltx2Model
 from models.progress import Progress
 from models.request.request import VideoRequest
 from tests.fake_hub import FakeHub, running
+from tests.models.families import FAMILIES, FamilyCase
 
 
 def ignore(_progress: Progress) -> None:
@@ -43,6 +44,23 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_folder(cache_dir: Path) -> Path:
     return build_tiny(cache_dir)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def name(request: pytest.FixtureRequest) -> str:
+    """The family of a module's tests: each in turn. A module or a folder may have others."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def family(name: str) -> FamilyCase:
+    return FAMILIES[name]
+
+
+@pytest.fixture(scope="module")
+def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the family."""
+    return family.build(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture

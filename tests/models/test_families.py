@@ -26,7 +26,7 @@ from models.progress import Progress, Stage
 from models.request.adjustments import apply_adjustments, visible_to_client
 from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
-from tests.models.families import FAMILIES, FamilyCase
+from tests.models.families import FamilyCase
 from tests.models.optimizations.conftest import distance
 from tests.models.reference import assert_same, by_diffusers, load, make_image
 
@@ -48,16 +48,6 @@ CHANGES: dict[str, object] = {
 """One value for each parameter that changes the content but not the amount of work."""
 
 images = pytest.mark.parametrize("image", [None, make_image()], ids=["text", "image"])
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> FamilyCase:
-    return FAMILIES[str(request.param)]
-
-
-@pytest.fixture(scope="module")
-def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return family.build(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")

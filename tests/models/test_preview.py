@@ -20,7 +20,7 @@ from models.preview import UNLIMITED, Preview, PreviewBudget, PreviewCost, Previ
 from models.request.edits import Edit
 from models.request.places import Place
 from tests.models.conftest import ignore, small
-from tests.models.families import FAMILIES, FamilyCase
+from tests.models.families import FamilyCase
 from tests.models.reference import load, make_image
 
 PIXELS = 1000
@@ -100,16 +100,6 @@ def test_the_first_preview_of_a_process_does_not_count_as_the_cost_of_the_next()
     cost.record(PIXELS, 0.5)
     cost.record(PIXELS, 4.0)
     assert cost.estimate_s(2 * PIXELS) == 1.0
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> FamilyCase:
-    return FAMILIES[str(request.param)]
-
-
-@pytest.fixture(scope="module")
-def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return family.build(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from models.conditions import Conditions
 from models.fixes import ALL
 from models.ltx2.denoise import Latents, condition_arguments, denoise
 from models.ltx2.model import Ltx2Model
+from models.optimizations.selection import ALWAYS_FASTER
 from models.request.adjustments import apply_adjustments
 from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
-from tests.models.families import FAMILIES, FamilyCase
+from tests.models.families import FamilyCase
 from tests.models.reference import load
 
 ROUNDING = 2e-5
@@ -24,27 +25,20 @@ TOKENS_PER_FRAME = 2 * 4
 """Of a latent frame of the small request: 64x128 pixels."""
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def family(name: str) -> FamilyCase:
-    return FAMILIES[name]
-
-
-@pytest.fixture(scope="module")
-def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return family.build(tmp_path_factory.mktemp("family"))
-
-
 @pytest.fixture(scope="module")
 def model(family: FamilyCase, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
     """With all fixes, as the server loads it."""
     model = load(family, folder, tmp_path_factory.mktemp("cache"), ALL)
     yield model
     model.close()
+
+
+@pytest.fixture
+def faster(family: FamilyCase, folder: Path, tmp_path: Path) -> Ltx2Model:
+    """The same model with all optimizations."""
+    faster = load(family, folder, tmp_path, ALL)
+    faster.apply_optimizations(ALWAYS_FASTER)
+    return faster
 
 
 def adjusted(model: Ltx2Model, **fields: object) -> VideoRequest:

@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,11 @@ from torch import Tensor
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from models.conditions import NO_CONDITIONS, AudioCondition, Conditions, ImageCondition, first_frame
-from models.fixes import ALL
 from models.ltx2.encode import log_mel
 from models.ltx2.model import Ltx2Model
-from models.optimizations.selection import ALWAYS_FASTER
 from models.request.places import LAST, Place
 from models.waveform import Waveform
 from tests.models.conftest import ignore, small
-from tests.models.families import FamilyCase
 from tests.models.given.conftest import (
     ROUNDING,
     TOKENS_PER_FRAME,
@@ -29,7 +25,7 @@ from tests.models.given.conftest import (
     unpacked_audio,
 )
 from tests.models.optimizations.conftest import distance
-from tests.models.reference import load, make_image
+from tests.models.reference import make_image
 
 RATE_HZ = 44_100
 GATE = "av_cross_attn_video_a2v_gate"
@@ -124,11 +120,7 @@ def test_images_beside_it_are_kept_too(model: Ltx2Model) -> None:
 
 
 @pytest.mark.parametrize("quality", ["exact", "fast"])
-def test_the_optimizations_work_under_it(
-    family: FamilyCase, folder: Path, model: Ltx2Model, tmp_path: Path, quality: str
-) -> None:
-    faster = load(family, folder, tmp_path, ALL)
-    faster.apply_optimizations(ALWAYS_FASTER)
+def test_the_optimizations_work_under_it(model: Ltx2Model, faster: Ltx2Model, quality: str) -> None:
     fields: dict[str, Any] = {"num_frames": 17, "quality": quality}
     for strength in (1.0, 0.5):
         found = latents_of(faster, given(strength=strength), **fields)

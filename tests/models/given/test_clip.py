@@ -1,7 +1,6 @@
 """Promise: of a given clip only the window is made anew, and the model sees the rest."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,16 +8,13 @@ import torch
 from torch import Tensor
 
 from models.conditions import NO_CONDITIONS, ClipCondition, Conditions
-from models.fixes import ALL
 from models.ltx2.encode import encode_clip
 from models.ltx2.model import Ltx2Model
-from models.optimizations.selection import ALWAYS_FASTER
 from models.progress import Progress, Stage
 from models.request.edits import Edit
 from models.waveform import Waveform
 from models.yuv import rgb_to_planes, to_rgb
 from tests.models.conftest import ignore, small
-from tests.models.families import FamilyCase
 from tests.models.given.conftest import (
     ROUNDING,
     TOKENS_PER_FRAME,
@@ -28,7 +24,6 @@ from tests.models.given.conftest import (
     unpacked_video,
 )
 from tests.models.optimizations.conftest import distance
-from tests.models.reference import load
 
 RATE_HZ = 16_000
 FPS = 25
@@ -132,11 +127,7 @@ def test_a_context_bounds_what_is_rendered(model: Ltx2Model) -> None:
 
 
 @pytest.mark.parametrize("quality", ["exact", "fast"])
-def test_the_optimizations_work_under_it(
-    family: FamilyCase, folder: Path, model: Ltx2Model, tmp_path: Path, quality: str
-) -> None:
-    faster = load(family, folder, tmp_path, ALL)
-    faster.apply_optimizations(ALWAYS_FASTER)
+def test_the_optimizations_work_under_it(model: Ltx2Model, faster: Ltx2Model, quality: str) -> None:
     for edit in (Edit(10, 16), Edit(0, 33, replaces_video=False)):
         found = latents_of(faster, source(edit), **fields(), quality=quality)
         assert distance(found, latents_of(model, source(edit), **fields(), quality=quality)) <= ROUNDING

@@ -10,11 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from models.conditions import NO_CONDITIONS, Conditions, ImageCondition, first_frame
-from models.fixes import ALL, NONE
+from models.fixes import NONE
 from models.fixes.ancestral import AncestralEuler, KeptTokens
 from models.ltx2.denoise import Latents, condition_arguments
 from models.ltx2.model import Ltx2Model
-from models.optimizations.selection import ALWAYS_FASTER
 from models.request.places import LAST, Place
 from tests.models.conftest import ignore, small
 from tests.models.families import FamilyCase
@@ -143,11 +142,7 @@ def test_other_tasks_before_it_change_nothing(model: Ltx2Model) -> None:
 
 
 @pytest.mark.parametrize("quality", ["exact", "fast"])
-def test_the_optimizations_work_under_it(
-    family: FamilyCase, folder: Path, model: Ltx2Model, tmp_path: Path, quality: str
-) -> None:
-    faster = load(family, folder, tmp_path, ALL)
-    faster.apply_optimizations(ALWAYS_FASTER)
+def test_the_optimizations_work_under_it(model: Ltx2Model, faster: Ltx2Model, quality: str) -> None:
     given = (first(0.7), at(8), at(LAST, 0.5))
     found = latents(faster, *given, num_frames=17, quality=quality)
     assert distance(found, latents(model, *given, num_frames=17, quality=quality)) <= ROUNDING

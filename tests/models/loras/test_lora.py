@@ -20,7 +20,7 @@ from models.optimizations.selection import ALWAYS_FASTER
 from models.progress import Progress, Stage
 from models.request.loras import LoraChoice
 from tests.models.conftest import ignore, small
-from tests.models.families import FAMILIES, FamilyCase
+from tests.models.families import FamilyCase
 from tests.models.loras.conftest import (
     LAYOUTS,
     Pairs,
@@ -44,13 +44,8 @@ TWO = {"one": 1, "two": 2}
 
 
 @pytest.fixture(scope="module", params=["2.0", "2.3", "2.5"])
-def family(request: pytest.FixtureRequest) -> FamilyCase:
-    return FAMILIES[str(request.param)]
-
-
-@pytest.fixture(scope="module")
-def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return family.build(tmp_path_factory.mktemp("family"))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def family(name: str) -> FamilyCase:
-    return FAMILIES[name]
-
-
-@pytest.fixture(scope="module")
-def folder(family: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = family.build(tmp_path_factory.mktemp("family"))
+def folder(folder: Path) -> Path:
     add_upsampler(folder)
     return folder
 
