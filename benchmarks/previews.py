@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.memory_leak import ignore
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.preview import MAX_FRACTION, Preview, PreviewOptions
-from models.progress import Progress
 from models.request.request import VideoRequest
 
 
@@ -52,10 +52,6 @@ class Comparison:
     def ratio(self) -> float:
         """The time with previews, as a multiple of that without."""
         return self.with_s / self.without_s
-
-
-def ignore(_progress: Progress) -> None:
-    """Ignore a progress report."""
 
 
 def fail(error: Exception) -> None:

@@ -47,23 +47,25 @@ def compare(scene: Scene, seen: Seen) -> dict[str, bool]:
     return right | {"all": all(right.values()), "overlap": seen.overlap >= GOOD_OVERLAP}
 
 
+def open_model(checkpoint: str, cache_dir: Path) -> Ltx2Model:
+    """The model as it is served, but without the label on its frames, which the analyser would take for a shape."""
+    model = Ltx2Model.load(checkpoint, "cpu", cache_dir, ignore)
+    model.profile = replace(model.profile, tiny=False)
+    return model
+
+
+def request_for(prompt: str, size: Size, **fields: object) -> VideoRequest:
+    """The request for a video of the rate that the model knows, with all guidance unless `fields` say otherwise."""
+    shape = {"height": size.height, "width": size.width, "num_frames": size.frames, "frame_rate": FRAME_RATE}
+    return VideoRequest.model_validate({"prompt": prompt, **shape, **fields})
+
+
 def evaluate(model: Ltx2Model, scenes: Sequence[Scene], size: Size, steps: int) -> dict[str, float]:
     """The share of `scenes` for which each attribute is right, with all guidance."""
-    model.profile = replace(model.profile, tiny=False)  # without the label, which the analyser would take for a shape
     results = []
     for seed, scene in enumerate(tqdm(scenes, desc="prompts")):
-        request = VideoRequest.model_validate(
-            {
-                "prompt": describe(scene),
-                "height": size.height,
-                "width": size.width,
-                "num_frames": size.frames,
-                "frame_rate": FRAME_RATE,
-                "num_inference_steps": steps,
-                "seed": seed,
-            }
-        )
-        clip = model.render(request, NO_CONDITIONS, _ignore)
+        request = request_for(describe(scene), size, num_inference_steps=steps, seed=seed)
+        clip = model.render(request, NO_CONDITIONS, ignore)
         results.append(compare(scene, analyze(clip.frames, clip.audio, clip.sample_rate_hz)))
     return {name: round(float(np.mean([result[name] for result in results])), 3) for name in results[0]}
 
@@ -80,7 +82,7 @@ def measure_psnr(vae: Any, scenes: Sequence[Scene], size: Size) -> float:
     return round(float(np.mean(values)), 2)
 
 
-def _ignore(_progress: Progress) -> None:
+def ignore(_progress: Progress) -> None:
     """Ignore a progress report."""
 
 
@@ -98,7 +100,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     size, scenes = Size(options.height, options.width, options.frames), held_out_scenes(options.prompts)
     with tempfile.TemporaryDirectory() as cache:
-        model = Ltx2Model.load(str(options.checkpoint.resolve()), "cpu", Path(cache), _ignore)
+        model = open_model(str(options.checkpoint.resolve()), Path(cache))
         shares = evaluate(model, scenes, size, options.steps)
         psnr_db = measure_psnr(model._text_to_video.vae, scenes[:8], size)  # noqa: SLF001 - the weights as served
         model.close()

@@ -8,7 +8,6 @@ The videos are rendered as the server does. The picture has no label; its format
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.names import DEMO
-from models.progress import Progress
-from models.request.request import VideoRequest
-from training.world import FRAME_RATE
+from training.evaluate import ignore, open_model, request_for
+from training.world import Size
 
 PROMPTS = (
     "a red circle moves left on a blue background, a low tone",
@@ -27,7 +25,7 @@ PROMPTS = (
     "a white square grows on a green background, beeps",
     "a purple circle shrinks on an orange background, silence",
 )
-HEIGHT, WIDTH, FRAMES = 256, 384, 25
+SIZE = Size(256, 384, 25)
 SHOWN = (0, 8, 16, 24)
 """The frames of a row."""
 SCALE = 2
@@ -44,8 +42,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        model = Ltx2Model.load(options.model, "cpu", Path(cache), _ignore)
-        model.profile = replace(model.profile, tiny=False)
+        model = open_model(options.model, Path(cache))
         rows = [_row(model, prompt, options.steps) for prompt in PROMPTS]
         model.close()
     _stack(rows).save(options.picture, quality=90)
@@ -53,10 +50,8 @@ def main() -> None:
 
 def _row(model: Ltx2Model, prompt: str, steps: int) -> Image.Image:
     """The prompt, and below it some frames of its video."""
-    shape = {"height": HEIGHT, "width": WIDTH, "num_frames": FRAMES, "frame_rate": FRAME_RATE}
-    request = {"prompt": prompt, **shape, "num_inference_steps": steps, "seed": SEED}
-    clip = model.render(VideoRequest.model_validate(request), NO_CONDITIONS, _ignore)
-    width, height = WIDTH // SCALE, HEIGHT // SCALE
+    clip = model.render(request_for(prompt, SIZE, num_inference_steps=steps, seed=SEED), NO_CONDITIONS, ignore)
+    width, height = SIZE.width // SCALE, SIZE.height // SCALE
     top = CAPTION_PX + 2 * GAP_PX
     row = Image.new("RGB", (len(SHOWN) * (width + GAP_PX) - GAP_PX, top + height), "white")
     ImageDraw.Draw(row).text((0, GAP_PX), prompt, "black", ImageFont.load_default(CAPTION_PX))
@@ -73,10 +68,6 @@ def _stack(rows: Sequence[Image.Image]) -> Image.Image:
         picture.paste(row, (0, top))
         top += row.height
     return picture
-
-
-def _ignore(_progress: Progress) -> None:
-    """Ignore a progress report."""
 
 
 if __name__ == "__main__":

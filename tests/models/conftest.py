@@ -18,6 +18,11 @@ def ignore(_progress: Progress) -> None:
     """Ignore a progress report."""
 
 
+def raise_it(error: Exception) -> None:
+    """Fail with the error of a preview."""
+    raise error
+
+
 def small(**fields: object) -> VideoRequest:
     """The smallest request that contains motion."""
     defaults: dict[str, object] = {

@@ -17,15 +17,14 @@ from PIL import Image
 
 from models.clip import Clip
 from models.conditions import NO_CONDITIONS, AudioCondition, ClipCondition, Conditions, ImageCondition, first_frame
-from models.ltx2.model import Ltx2Model
 from models.names import DEMO
 from models.request.edits import RetakeMode, extend, retake
 from models.request.places import LAST, Place
-from models.request.request import VideoRequest
 from models.waveform import Waveform
 from models.yuv import rgb_to_planes, to_rgb
 from tests.models.conftest import ignore
 from training.analyser import Seen, analyze, find_center
+from training.evaluate import open_model, request_for
 from training.prompts import describe
 from training.world import COLORS, FRAME_RATE, Motion, Scene, Shape, Size, Tone, render_frames
 
@@ -47,13 +46,11 @@ class Draw(Protocol):
 
 @pytest.fixture(scope="module")
 def draw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Draw]:
-    model = Ltx2Model.load(DEMO, "cpu", tmp_path_factory.mktemp("cache"), ignore)
-    model.profile = replace(model.profile, tiny=False)  # without the label, which hides a part of the scene
+    model = open_model(DEMO, tmp_path_factory.mktemp("cache"))
 
     def render(scene: Scene, conditions: Conditions = NO_CONDITIONS, **fields: object) -> Clip:
-        shape = {"height": SIZE.height, "width": SIZE.width, "num_frames": SIZE.frames, "frame_rate": FRAME_RATE}
-        wanted = {"prompt": describe(scene), **shape, "num_inference_steps": 20, "seed": 5, **fields}
-        return model.render(VideoRequest.model_validate(wanted), conditions, ignore)
+        request = request_for(describe(scene), SIZE, **{"num_inference_steps": 20, "seed": 5, **fields})
+        return model.render(request, conditions, ignore)
 
     yield render
     model.close()

@@ -19,7 +19,7 @@ from models.memory.offload_plan import OffloadMode, Placement
 from models.preview import UNLIMITED, Preview, PreviewBudget, PreviewCost, PreviewOptions, preview_steps
 from models.request.edits import Edit
 from models.request.places import Place
-from tests.models.conftest import ignore, small
+from tests.models.conftest import ignore, raise_it, small
 from tests.models.families import FamilyCase
 from tests.models.reference import load, make_image
 
@@ -34,10 +34,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
-
-
-def raise_it(error: Exception) -> None:
-    raise error
 
 
 def collecting(previews: list[Preview]) -> PreviewOptions:

@@ -14,7 +14,7 @@ from models.preview import UNLIMITED, PreviewOptions, preview_steps
 from models.progress import Progress, Stage
 from models.request.edits import Edit, V2vMode, video_to_video
 from models.waveform import Waveform
-from tests.models.conftest import ignore, small
+from tests.models.conftest import ignore, raise_it, small
 from tests.models.given.conftest import ROUNDING, adjusted, by_conditioned_pipeline, calls_of, latents_of
 from tests.models.given.test_clip import (
     RATE_HZ,
@@ -44,10 +44,6 @@ def levels_of(calls: list[dict[str, Tensor]]) -> list[float]:
     """The noise level of each step."""
     levels = [float(call["sigma"].flatten()[-1]) / 1000 for call in calls]
     return list(dict.fromkeys(levels))
-
-
-def raise_it(error: Exception) -> None:
-    raise error
 
 
 def apart(one: Tensor, other: Tensor) -> float:

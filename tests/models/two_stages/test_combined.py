@@ -13,16 +13,12 @@ from models.preview import UNLIMITED, Preview, PreviewOptions
 from models.progress import Progress, Stage
 from models.request.edits import video_to_video
 from models.yuv import rgb_to_planes
-from tests.models.conftest import ignore
+from tests.models.conftest import ignore, raise_it
 from tests.models.families import FamilyCase
 from tests.models.loras.conftest import by_lightricks, draw_pairs, picked, save, transformer_of
 from tests.models.two_stages.conftest import upscaled
 
 FRAMES, SIDE = 17, 128
-
-
-def raise_it(error: Exception) -> None:
-    raise error
 
 
 def source(seed: int, strength: float) -> Conditions:
