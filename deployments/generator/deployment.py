@@ -5,6 +5,7 @@ begins to import and to prefetch (`models/startup/warm_up.py`), because a replic
 task loads the model. A failed load fails that task, and the next task tries again.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -83,9 +84,19 @@ class Generator:
             settings, model, device, self._replica_status, self._model_info_writer.record
         )
         self._gpu_lock = GpuLock(idle_s(settings.generator.sleep_after_idle_s, device), self._sleep)
+        self._line = asyncio.Lock()
         self._replica_status.start()
 
-    def generate(self, task: Task) -> Clip:
+    async def generate(self, task: Task) -> Clip:
+        """Render a task in a thread, when all that arrived before it are rendered.
+
+        Tasks wait here because the event loop serves them in the order of their arrival. In threads, one task could
+        overtake another. If the caller goes away the thread still renders, and `render` makes the next task wait.
+        """
+        async with self._line:
+            return await asyncio.to_thread(self.render, task)
+
+    def render(self, task: Task) -> Clip:
         """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
 
         Raises TaskCanceled when this claim no longer owns the task, and VideoError for all other failures.
@@ -97,7 +108,7 @@ class Generator:
             progress_dispatcher = self._make_progress_dispatcher(task)
             publisher = PreviewPublisher(self._tasks, self._outputs, task, self._metrics)
             try:
-                return self._render(task, progress_dispatcher, publisher)
+                return self._render_started(task, progress_dispatcher, publisher)
             except TaskCanceled:
                 raise
             except Exception as error:
@@ -112,8 +123,7 @@ class Generator:
     async def check_health(self) -> None:
         """Exit the process when a stage hangs or the GPU is broken; Serve then replaces the replica.
 
-        This is a coroutine because Serve runs plain methods in as many threads as there may be requests, and all of
-        them may hang. Raising is not enough: Serve stops an unhealthy replica gracefully and waits for the call that
+        This is a coroutine because a plain method would need a thread. Raising is not enough: Serve stops an unhealthy replica gracefully and waits for the call that
         hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
         """
         if reason := self._watch.failure_reason():
@@ -150,7 +160,7 @@ class Generator:
 
         return tell
 
-    def _render(self, task: Task, progress_dispatcher: ProgressDispatcher, publisher: PreviewPublisher) -> Clip:
+    def _render_started(self, task: Task, progress_dispatcher: ProgressDispatcher, publisher: PreviewPublisher) -> Clip:
         cold, timeline = self._model_manager.model is None, self._model_manager.timeline
         timeline.record(Milestone.TASK)
         progress_dispatcher(Progress(Stage.STARTING))

@@ -32,7 +32,15 @@ class Remote:
 
     def remote(self, *args: Any) -> "asyncio.Task[Any]":
         self.calls.append(args)
-        return asyncio.ensure_future(self._method(*args))
+        running: asyncio.Task[Any] = asyncio.ensure_future(self._method(*args))
+        running.add_done_callback(_retrieve_error)
+        return running
+
+
+def _retrieve_error(ended: "asyncio.Task[Any]") -> None:
+    """As in Ray, an error for which nobody waits any more is lost. Unretrieved, it would fail the test."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 class Workers:

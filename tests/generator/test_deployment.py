@@ -1,5 +1,6 @@
 """A Generator as Ray starts it, but without Ray: from a claimed row to a clip."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -61,11 +62,56 @@ def claimed(store: SqlTaskStore) -> Task:
 
 def test_a_loaded_model_tells_its_recipe_and_its_room(settings: Settings, store: SqlTaskStore) -> None:
     assert store.served_model(MODEL).profile is None
-    Generator(settings, "tiny", MODEL, "cpu").generate(claimed(store))
+    Generator(settings, "tiny", MODEL, "cpu").render(claimed(store))
     model_info_writer = store.served_model(MODEL)
     assert model_info_writer.profile is not None
     assert (model_info_writer.profile.tiny, model_info_writer.profile.sigmas) == (True, DISTILLED_SIGMAS)
     assert model_info_writer.free_vram_bytes is None
+
+
+def test_tasks_start_in_the_order_in_which_they_arrive(
+    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when each one's thread is slower to begin than the next one's."""
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    tasks = [claimed(store) for _ in range(4)]
+    delays_s = iter([0.3, 0.2, 0.1, 0.0])
+    start_thread = asyncio.to_thread
+
+    async def start_late(*call: Any) -> Any:
+        await asyncio.sleep(next(delays_s))
+        return await start_thread(*call)
+
+    monkeypatch.setattr(asyncio, "to_thread", start_late)
+
+    async def render_all() -> None:
+        await asyncio.gather(*(generator.generate(task) for task in tasks))
+
+    asyncio.run(render_all())
+    started = [store.get(task.id).started_at for task in tasks]
+    assert started == sorted(started)
+
+
+def test_a_render_whose_caller_went_away_ends_before_the_next_one_starts(
+    settings: Settings, store: SqlTaskStore
+) -> None:
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    first, second = claimed(store), claimed(store)
+
+    async def leave_the_first() -> Clip:
+        left = asyncio.create_task(generator.generate(first))
+        waiting = asyncio.create_task(generator.generate(second))
+        while store.get(first.id).started_at is None:
+            await asyncio.sleep(0.01)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        assert store.get(second.id).started_at is None
+        return await waiting
+
+    clip = asyncio.run(leave_the_first())
+    assert clip.frames.shape[0] > 0
+    assert store.get(first.id).progress == pytest.approx(1.0, abs=0.2)
 
 
 def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: SqlTaskStore) -> None:
@@ -73,7 +119,7 @@ def test_what_was_rendered_is_counted_for_its_owner(settings: Settings, store: S
     store.submit(NewTask(small(num_inference_steps=2), MODEL, "http://box", owner="alice"))
     (task,) = store.claim("alice", MODEL, 1, 60)
     started = time.monotonic()
-    generator.generate(task)
+    generator.render(task)
     took_s = time.monotonic() - started
     while not (counted := store.usage()):
         time.sleep(0.02)
@@ -89,7 +135,7 @@ def test_what_is_rendered_is_counted_while_it_goes_on(settings: Settings, store:
     store.submit(NewTask(small(num_inference_steps=200), MODEL, "http://box", owner="alice"))
     (task,) = store.claim("alice", MODEL, 1, 60)
     with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(generator.generate, task)
+        running = thread.submit(generator.render, task)
         while sum(usage.gpu_s for usage in store.usage()) < FLUSH_THRESHOLD_S:
             assert not running.done(), running.exception()
             time.sleep(0.02)
@@ -103,13 +149,13 @@ def test_a_clip_says_what_making_it_took_and_whether_its_replica_was_cold(
 ) -> None:
     recorded = RecordedMetrics()
     generator = Generator(settings, "tiny", MODEL, "cpu", metrics=recorded)
-    cold = generator.generate(claimed(store)).timings
+    cold = generator.render(claimed(store)).timings
     assert {TimedStage.LOAD, TimedStage.ENCODE_TEXT, TimedStage.DENOISE, TimedStage.DECODE} <= set(cold.seconds)
     assert all(seconds >= 0 for seconds in cold.seconds.values())
     assert cold.steps == 8
     assert cold.cold_start[Milestone.FIRST_STEP] > 0
     assert recorded.value(GPU_MEMORY_PEAK_BYTES) == 0, "there is no GPU"
-    warm = generator.generate(claimed(store)).timings
+    warm = generator.render(claimed(store)).timings
     assert TimedStage.LOAD not in warm.seconds
     assert warm.cold_start == {}
 
@@ -125,7 +171,7 @@ def test_two_stages_run_with_the_upsampler_that_the_settings_name(
 ) -> None:
     named = settings.generator.model_copy(update={"latent_upsampler": str(add_upsampler(tmp_path))})
     generator = Generator(settings.model_copy(update={"generator": named}), "tiny", MODEL, "cpu")
-    clip = generator.generate(in_two_stages(store))
+    clip = generator.render(in_two_stages(store))
     assert clip.frames.shape == (9, 128, 128, 3)
     assert {TimedStage.DENOISE, TimedStage.UPSCALE, TimedStage.REFINE, TimedStage.DECODE} <= set(clip.timings.seconds)
     assert clip.timings.steps == 8
@@ -138,7 +184,7 @@ def test_two_stages_without_an_upsampler_fail_with_what_the_operator_has_to_do(
     settings: Settings, store: SqlTaskStore
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"upscale must be none: .*generator\.latent_upsampler"):
-        Generator(settings, "tiny", MODEL, "cpu").generate(in_two_stages(store))
+        Generator(settings, "tiny", MODEL, "cpu").render(in_two_stages(store))
 
 
 def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(
@@ -146,7 +192,7 @@ def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(
 ) -> None:
     recorded = RecordedMetrics()
     generator = Generator(settings, "tiny", MODEL, "cpu", metrics=recorded)
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     assert recorded.value(DECODE_RETRIES) == 0
     assert generator._model_manager.model is not None
     vae: Any = generator._model_manager.model._text_to_video.vae
@@ -159,14 +205,14 @@ def test_a_decode_that_ran_out_of_memory_is_counted_and_logged(
 
     monkeypatch.setattr(vae, "decode", run_out_unless_tiled)
     monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     assert recorded.value(DECODE_RETRIES) == 1
     assert "was decoded again: video, in tiles" in caplog.text
 
 
 def test_what_a_distilled_model_cannot_use_stands_in_the_row(settings: Settings, store: SqlTaskStore) -> None:
     task = claimed(store)
-    Generator(settings, "tiny", MODEL, "cpu").generate(task)
+    Generator(settings, "tiny", MODEL, "cpu").render(task)
     row = store.get(task.id)
     assert row is not None
     assert row.rendered_request.num_inference_steps == 8
@@ -179,7 +225,7 @@ def test_a_prompt_that_is_too_long_is_said_in_the_row_and_stays_as_it_is(
 ) -> None:
     store.submit(NewTask(small(prompt="x" * 2000), MODEL, "http://box"))
     (task,) = store.claim("alice", MODEL, 1, 60)
-    Generator(settings, "tiny", MODEL, "cpu").generate(task)
+    Generator(settings, "tiny", MODEL, "cpu").render(task)
     row = store.get(task.id)
     assert row is not None
     assert ("prompt", "2001 tokens") in [(each.field, each.given) for each in visible_to_client(row.adjustments)]
@@ -191,7 +237,7 @@ def test_the_log_has_the_time_line_of_a_cold_start(
 ) -> None:
     caplog.set_level(logging.INFO, "ray.serve")
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     assert "recipe: LTX-2, distilled: 8 steps without guidance" in caplog.messages
     (line,) = [message for message in caplog.messages if message.startswith("cold start: ")]
     wanted = ("process", "replica", "task", "imported", "built", "placed", "first_step")
@@ -231,13 +277,13 @@ def wait_for(store: SqlTaskStore, state: ReplicaState) -> None:
 def test_an_idle_replica_sleeps_and_the_next_task_wakes_it(settings: Settings, store: SqlTaskStore) -> None:
     sleepy = settings.generator.model_copy(update={"sleep_after_idle_s": 0.0})
     generator = Generator(settings.model_copy(update={"generator": sleepy}), "tiny", MODEL, "cpu")
-    before = generator.generate(claimed(store))
+    before = generator.render(claimed(store))
     model = generator._model_manager.model
     assert model is not None
     with generator._gpu_lock.acquire():
         stand_on_a_gpu(model)
     wait_for(store, ReplicaState.SLEEPING)
-    after = generator.generate(claimed(store))
+    after = generator.render(claimed(store))
     assert np.array_equal(before.frames, after.frames)
     wait_for(store, ReplicaState.SLEEPING)
     generator._gpu_lock.close()
@@ -249,7 +295,7 @@ def test_a_task_that_is_canceled_before_the_model_is_awake_leaves_it_to_the_next
     settings: Settings, store: SqlTaskStore
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    before = generator.generate(claimed(store))
+    before = generator.render(claimed(store))
     model = model_on_a_gpu(generator)
     generator._model_manager.sleep(lambda: False)
     assert model.asleep
@@ -261,7 +307,7 @@ def test_a_task_that_is_canceled_before_the_model_is_awake_leaves_it_to_the_next
         generator._model_manager.get_or_load(canceled)
     assert model.asleep
     assert generator._replica_status.state is ReplicaState.SLEEPING
-    after = generator.generate(claimed(store))
+    after = generator.render(claimed(store))
     assert not model.asleep
     assert np.array_equal(before.frames, after.frames)
 
@@ -270,18 +316,18 @@ def test_a_wake_that_fails_is_its_tasks_error_and_the_next_task_tries_again(
     settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    before = generator.generate(claimed(store))
+    before = generator.render(claimed(store))
     model = model_on_a_gpu(generator)
     generator._model_manager.sleep(lambda: False)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_device", fail_with(torch.OutOfMemoryError("CUDA out of memory")))
         with pytest.raises(ModelUnavailable, match="another process may use it"):
-            generator.generate(claimed(store))
+            generator.render(claimed(store))
     assert (model.asleep, generator._watch.failure_reason()) == (True, None)
     (replica,) = store.live_replicas()
     assert replica.state is ReplicaState.FAILED
     assert "another process may use it" in replica.message
-    assert np.array_equal(before.frames, generator.generate(claimed(store)).frames)
+    assert np.array_equal(before.frames, generator.render(claimed(store)).frames)
     assert generator._replica_status.state is ReplicaState.READY
 
 
@@ -289,7 +335,7 @@ def test_a_replica_that_is_called_back_before_a_weight_has_moved_is_ready(
     settings: Settings, store: SqlTaskStore
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     model = model_on_a_gpu(generator)
     generator._model_manager.sleep(lambda: True)
     assert (model.asleep, generator._replica_status.state) == (False, ReplicaState.READY)
@@ -299,13 +345,13 @@ def test_one_whose_first_weight_cannot_move_is_ready_and_renders(
     settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     model = model_on_a_gpu(generator)
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "to_host", fail_with(RuntimeError("no pinned memory")))
         generator._sleep(lambda: False)
     assert (model.asleep, generator._replica_status.state) == (False, ReplicaState.READY)
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
 
 
 def test_a_replica_that_hangs_on_its_way_to_sleep_is_heard_of(settings: Settings, store: SqlTaskStore) -> None:
@@ -329,13 +375,13 @@ def test_a_gpu_that_breaks_while_weights_move_dooms_the_replica(
     settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     model_on_a_gpu(generator)
     monkeypatch.setattr(transfer, moment, fail_with(torch.AcceleratorError(ILLEGAL)))
     generator._sleep(lambda: False)
     if moment == "to_device":
         with pytest.raises(ModelUnavailable, match="illegal memory access"):
-            generator.generate(claimed(store))
+            generator.render(claimed(store))
     assert generator._watch._broken is not None
     assert ILLEGAL in generator._watch._broken[0]
 
@@ -346,7 +392,7 @@ def test_a_gpu_that_breaks_while_the_model_loads_dooms_the_replica(
     generator = Generator(settings, "tiny", MODEL, "cpu")
     monkeypatch.setattr(offload, "apply", fail_with(torch.AcceleratorError(ILLEGAL)))
     with pytest.raises(ModelUnavailable, match="illegal memory access"):
-        generator.generate(claimed(store))
+        generator.render(claimed(store))
     assert generator._watch._broken is not None
 
 
@@ -363,7 +409,7 @@ def test_a_load_without_room_leaves_nothing_behind_and_the_next_task_loads(
     with monkeypatch.context() as patched:
         patched.setattr(offload, "apply", run_out)
         with pytest.raises(ModelUnavailable, match="not enough memory to load"):
-            generator.generate(claimed(store))
+            generator.render(claimed(store))
     there: list[object] = []
     plain = ltx2_load.measure_sizes
 
@@ -372,7 +418,7 @@ def test_a_load_without_room_leaves_nothing_behind_and_the_next_task_loads(
         return plain(folder, dtype, upsampler)
 
     monkeypatch.setattr(ltx2_load, "measure_sizes", look)
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     assert there == [None]
 
 
@@ -382,7 +428,7 @@ def test_a_store_that_is_away_loses_no_model_that_has_loaded(
     generator = Generator(settings, "tiny", MODEL, "cpu")
     with monkeypatch.context() as patched:
         patched.setattr(generator._tasks, "record_model", fail_with(StoreUnavailable("the database is away")))
-        generator.generate(claimed(store))
+        generator.render(claimed(store))
     assert generator._model_manager.model is not None
     assert store.served_model(MODEL).profile is None
     generator._on_heartbeat()
@@ -398,7 +444,7 @@ def fail_with(error: Exception) -> Callable[..., None]:
 
 def test_on_a_cpu_an_idle_replica_stays_ready(settings: Settings, store: SqlTaskStore) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
-    generator.generate(claimed(store))
+    generator.render(claimed(store))
     assert not sleepers()
     generator._model_manager.sleep(lambda: False)
     assert [replica.state for replica in store.live_replicas()] == [ReplicaState.READY]
@@ -409,7 +455,7 @@ def test_a_length_that_the_model_chose_stands_in_the_row(settings: Settings, sto
     store.submit(NewTask(small(num_frames=49, length="auto"), MODEL, "http://box"))
     (task,) = store.claim("alice", MODEL, 1, 60)
     generator._model_manager.model = ChoosingModel()  # type: ignore[assignment]
-    generator.generate(task)
+    generator.render(task)
     row = store.get(task.id)
     assert row is not None
     assert (row.request.num_frames, row.rendered_request.num_frames) == (49, 25)
@@ -441,7 +487,7 @@ def test_a_cuda_error_that_lasts_fails_its_task_and_dooms_the_replica(settings: 
     generator = Generator(settings, "tiny", MODEL, "cpu")
     generator._model_manager.model = BrokenModel()  # type: ignore[assignment]
     with pytest.raises(RenderFailed):
-        generator.generate(claimed(store))
+        generator.render(claimed(store))
     assert generator._watch._broken is not None
     assert "illegal memory access" in generator._watch._broken[0]
 
@@ -452,7 +498,7 @@ def test_what_does_not_fit_fails_before_it_renders_and_names_what_does(settings:
     (task,) = store.claim("alice", MODEL, 1, 60)
     generator._model_manager.model = FullModel()  # type: ignore[assignment]
     with pytest.raises(DoesNotFit, match="1920x1088 with ") as refused:
-        generator.generate(task)
+        generator.render(task)
     assert max(shape["num_frames"] for shape in refused.value.nearest) == 121
 
 
@@ -466,7 +512,7 @@ def test_the_tiny_model_refuses_what_does_not_fit_into_the_host(settings: Settin
     model.renders_noise_on_cpu = True
     generator._model_manager.model = model  # type: ignore[assignment]
     with pytest.raises(DoesNotFit, match="what fits into the host's memory"):
-        generator.generate(task)
+        generator.render(task)
 
 
 class FullModel(BrokenModel):

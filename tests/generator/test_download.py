@@ -51,7 +51,7 @@ def test_a_download_shows_to_its_end(
     (task,) = store.claim("alice", REPOSITORY, 1, 60)
     seen = Seen(store)
     logging.getLogger("ray.serve").addFilter(seen)
-    clip = generator.generate(task)
+    clip = generator.render(task)
     logging.getLogger("ray.serve").removeFilter(seen)
     assert clip.frames.shape[0] == 9
     assert [line for line in caplog.messages if line.startswith("downloading")][-1] == (
@@ -68,7 +68,7 @@ def test_a_download_that_fails_is_said_where_health_reads_it(
     store.submit(NewTask(small(), REPOSITORY, "http://box"))
     (task,) = store.claim("alice", REPOSITORY, 1, 60)
     with pytest.raises(ModelDiskFull) as raised:
-        generator.generate(task)
+        generator.render(task)
     (replica,) = store.live_replicas()
     assert (replica.state, replica.message) == (ReplicaState.FAILED, raised.value.message)
 

@@ -47,17 +47,17 @@ def equal(one: Clip, other: Clip) -> bool:
 
 def test_a_task_is_rendered_with_its_loras_and_the_next_one_without(settings: Settings, store: SqlTaskStore) -> None:
     generator = Generator(settings, "tiny", TINY_MODEL_NAME, "cpu")
-    plain = generator.generate(claimed(store))
-    changed = generator.generate(claimed(store, loras=[{"name": "ink", "scale": 0.5}]))
+    plain = generator.render(claimed(store))
+    changed = generator.render(claimed(store, loras=[{"name": "ink", "scale": 0.5}]))
     assert not equal(changed, plain)
-    assert equal(generator.generate(claimed(store)), plain)
-    assert equal(generator.generate(claimed(store, loras=[{"name": "ink", "scale": 0.5}])), changed)
-    assert not equal(generator.generate(claimed(store, camera_motion="ink")), changed)
+    assert equal(generator.render(claimed(store)), plain)
+    assert equal(generator.render(claimed(store, loras=[{"name": "ink", "scale": 0.5}])), changed)
+    assert not equal(generator.render(claimed(store, camera_motion="ink")), changed)
 
 
 def test_a_waiting_task_whose_lora_is_gone_fails_with_its_name(settings: Settings, store: SqlTaskStore) -> None:
     with pytest.raises(InvalidRequest, match='"oil" was given'):
-        Generator(settings, "tiny", TINY_MODEL_NAME, "cpu").generate(claimed(store, loras=[{"name": "oil"}]))
+        Generator(settings, "tiny", TINY_MODEL_NAME, "cpu").render(claimed(store, loras=[{"name": "oil"}]))
 
 
 def test_a_lora_that_does_not_fit_fails_the_load_and_health_has_the_message(
@@ -68,7 +68,7 @@ def test_a_lora_that_does_not_fit_fails_the_load_and_health_has_the_message(
     with pytest.raises(
         LoraUnusable, match=r"LoRA ink: the tensor diffusion_model.nothing.lora_A.weight is for nothing"
     ):
-        generator.generate(claimed(store))
+        generator.render(claimed(store))
     (replica,) = store.live_replicas()
     assert replica.state is ReplicaState.FAILED
     assert "LoRA ink" in replica.message

@@ -163,7 +163,7 @@ def render(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndar
     monkeypatch.setattr(PreviewPublisher, "show", lambda _publisher, preview: shown.append(preview))
     store.submit(NewTask(small(num_inference_steps=4), MODEL, "http://box"))
     (task,) = store.claim("alice", MODEL, 1, 60)
-    clip = Generator(settings, "tiny", MODEL, "cpu", metrics=metrics).generate(task)
+    clip = Generator(settings, "tiny", MODEL, "cpu", metrics=metrics).render(task)
     store.close()
     return clip.frames, shown, metrics
 
