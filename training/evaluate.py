@@ -25,7 +25,7 @@ from models.progress import Progress
 from models.request.request import VideoRequest
 from training.analyser import Seen, analyze
 from training.prompts import describe
-from training.world import FRAME_RATE, Motion, Scene, Shape, Size, Tone, choose_center, draw_scene, render_frames
+from training.world import FRAME_RATE, Motion, Place, Scene, Shape, Size, Tone, choose_center, draw_scene, render_frames
 
 HELD_OUT_SEED = 77
 ATTRIBUTES = ("background", "color", "shape", "motion", "tone")
@@ -76,7 +76,7 @@ def measure_psnr(vae: Any, scenes: Sequence[Scene], size: Size) -> float:
     rng = random.Random(HELD_OUT_SEED)  # noqa: S311 - data, not secrets
     values = []
     for scene in scenes:
-        frames = render_frames(scene, size, choose_center(scene, size, rng))[None]
+        frames = render_frames(scene, size, choose_center(scene, size, Place.ANYWHERE, rng))[None]
         decoded = vae.decode(vae.encode(frames).latent_dist.mode()).sample.clamp(-1, 1)
         values.append(10 * math.log10(4 / (decoded - frames).pow(2).mean().item()))
     return round(float(np.mean(values)), 2)

@@ -7,6 +7,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from training.world import Place
+
 
 class Kind(StrEnum):
     """What is given of the clips in a batch."""
@@ -24,7 +26,7 @@ class Kind(StrEnum):
     """All frames."""
 
 
-SHARES = {Kind.NOTHING: 0.6, Kind.FIRST: 0.12, Kind.IMAGE: 0.08, Kind.WINDOW: 0.13, Kind.AUDIO: 0.04, Kind.VIDEO: 0.03}
+SHARES = {Kind.NOTHING: 0.64, Kind.FIRST: 0.1, Kind.IMAGE: 0.08, Kind.WINDOW: 0.11, Kind.AUDIO: 0.04, Kind.VIDEO: 0.03}
 AUDIO_AROUND = 0.7
 """Share of windows around which the audio is given too."""
 
@@ -39,6 +41,11 @@ class Given:
     frames: Tensor
     audio: Tensor
     image: bool
+
+    @property
+    def place(self) -> Place:
+        """Where the shapes of the batch may be: what is given shows where they are."""
+        return Place.ANYWHERE if self.image or bool(self.frames.any()) else Place.MIDDLE
 
 
 def draw_given(frames: int, audio_tokens: int, rng: random.Random) -> Given:

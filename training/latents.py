@@ -4,14 +4,14 @@ Clip number i is drawn from its own seed. The pool can therefore be made again, 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.world import Scene, Size, choose_center, draw_scene, render_frames
+from training.world import Place, Scene, Size, choose_center, draw_scene, render_frames
 
 LAST_FRAMES = 0.5
 """Share of clips whose image is their last frame."""
@@ -21,21 +21,27 @@ SHAPE_TOKEN = 0.05
 
 @dataclass(frozen=True)
 class Bucket:
-    """Clips of one size: their share of the steps, the clips in a batch and the clips in the pool."""
+    """Clips of one size: their share of the steps, the clips in a batch, and the clips of each place in the pool."""
 
     size: Size
     share: float
     batch: int
-    clips: int
+    clips: Mapping[Place, int]
+
+
+def _counts(middle: int, anywhere: int) -> Mapping[Place, int]:
+    return {Place.MIDDLE: middle, Place.ANYWHERE: anywhere}
 
 
 BUCKETS = (
-    Bucket(Size(256, 384, 25), 0.56, 8, 384),
-    Bucket(Size(384, 256, 25), 0.10, 8, 96),
-    Bucket(Size(256, 256, 17), 0.16, 16, 128),
-    Bucket(Size(256, 384, 9), 0.08, 16, 96),
-    Bucket(Size(256, 384, 49), 0.06, 4, 32),
-    Bucket(Size(512, 768, 25), 0.04, 2, 12),
+    Bucket(Size(256, 384, 25), 0.52, 8, _counts(512, 192)),
+    Bucket(Size(384, 256, 25), 0.10, 8, _counts(96, 48)),
+    Bucket(Size(256, 256, 17), 0.14, 16, _counts(128, 64)),
+    Bucket(Size(256, 384, 9), 0.06, 16, _counts(64, 32)),
+    Bucket(Size(256, 384, 49), 0.06, 4, _counts(32, 24)),
+    Bucket(Size(256, 384, 121), 0.03, 2, _counts(14, 8)),
+    Bucket(Size(512, 768, 25), 0.05, 2, _counts(20, 8)),
+    Bucket(Size(512, 768, 49), 0.04, 1, _counts(14, 6)),
 )
 
 
@@ -54,60 +60,73 @@ class EncodedClip:
 
 
 class LatentPool:
-    """The clips of every bucket."""
+    """The clips of every bucket and place."""
 
     def __init__(self, vae: Any, seed: int, buckets: Sequence[Bucket] = BUCKETS) -> None:
         self._vae = vae
         self._seed = seed
         self.buckets = buckets
-        self._clips: list[list[EncodedClip]] = [[] for _ in buckets]
+        self._clips: dict[tuple[Size, Place], list[EncodedClip]] = {
+            (bucket.size, place): [] for bucket in buckets for place in Place
+        }
 
     def fill(self, share: float) -> None:
-        """Encode clips until each bucket holds `share` of its clips, and two at least."""
-        for bucket, clips in zip(self.buckets, self._clips, strict=True):
-            while len(clips) < count_clips(bucket, share):
-                clips.append(encode_clip(self._vae, bucket.size, self._rng(bucket, len(clips))))
+        """Encode clips until each bucket holds `share` of its clips of each place, and two at least."""
+        for bucket in self.buckets:
+            for place in Place:
+                clips = self._clips[bucket.size, place]
+                while len(clips) < count_clips(bucket, place, share):
+                    rng = self._rng(bucket.size, place, len(clips))
+                    clips.append(encode_clip(self._vae, bucket.size, place, rng))
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         """What is slow to make again."""
         return [
-            [(clip.latents, clip.holds_shape, clip.image, clip.image_frame) for clip in clips] for clips in self._clips
+            [(clip.latents, clip.holds_shape, clip.image, clip.image_frame) for clip in clips]
+            for clips in self._clips.values()
         ]
 
     def restore(self, state: Sequence[Sequence[tuple[Any, ...]]]) -> None:
         """Take the clips of `state` back. Their scenes are drawn again from their seeds."""
-        for bucket, clips, kept in zip(self.buckets, self._clips, state, strict=True):
-            clips[:] = [EncodedClip(draw_scene(self._rng(bucket, i)), *values) for i, values in enumerate(kept)]
+        for ((size, place), clips), kept in zip(self._clips.items(), state, strict=True):
+            clips[:] = [EncodedClip(draw_scene(self._rng(size, place, i)), *values) for i, values in enumerate(kept)]
 
-    def _rng(self, bucket: Bucket, number: int) -> random.Random:
-        return random.Random(f"{self._seed} {bucket.size} {number}")  # noqa: S311 - data, not secrets
+    def _rng(self, size: Size, place: Place, number: int) -> random.Random:
+        return random.Random(f"{self._seed} {size} {place} {number}")  # noqa: S311 - data, not secrets
 
-    def draw(self, rng: random.Random, share: float) -> tuple[Bucket, list[EncodedClip]]:
-        """A bucket, and a batch from the first `share` of its clips. A clip may be in it twice, with other noise."""
+    def draw_bucket(self, rng: random.Random) -> Bucket:
+        """A bucket, by the buckets' shares."""
+        return rng.choices(self.buckets, [bucket.share for bucket in self.buckets])[0]
+
+    def draw(self, bucket: Bucket, place: Place, rng: random.Random, share: float) -> list[EncodedClip]:
+        """A batch from the first `share` of a bucket's clips of `place`. A clip may be in it twice."""
         self.fill(share)
-        bucket = rng.choices(self.buckets, [bucket.share for bucket in self.buckets])[0]
-        clips = self._clips[self.buckets.index(bucket)][: count_clips(bucket, share)]
-        return bucket, rng.choices(clips, k=bucket.batch)
+        clips = self._clips[bucket.size, place][: count_clips(bucket, place, share)]
+        return rng.choices(clips, k=bucket.batch)
 
     def measure(self, share: float) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each latent channel over the first `share` of all clips."""
         self.fill(share)
-        pairs = zip(self.buckets, self._clips, strict=True)
-        first = [clip for bucket, clips in pairs for clip in clips[: count_clips(bucket, share)]]
+        first = [
+            clip
+            for bucket in self.buckets
+            for place in Place
+            for clip in self._clips[bucket.size, place][: count_clips(bucket, place, share)]
+        ]
         values = torch.cat([clip.latents.flatten(1) for clip in first], 1)
         return values.mean(1), values.std(1)
 
 
-def count_clips(bucket: Bucket, share: float) -> int:
-    """Clips in the first `share` of a bucket: two at least."""
-    return max(2, round(min(share, 1.0) * bucket.clips))
+def count_clips(bucket: Bucket, place: Place, share: float) -> int:
+    """Clips of `place` in the first `share` of a bucket: two at least."""
+    return max(2, round(min(share, 1.0) * bucket.clips[place]))
 
 
 @torch.no_grad()
-def encode_clip(vae: Any, size: Size, rng: random.Random) -> EncodedClip:
+def encode_clip(vae: Any, size: Size, place: Place, rng: random.Random) -> EncodedClip:
     """Draw a random clip of `size` and encode it."""
     scene = draw_scene(rng)
-    frames = render_frames(scene, size, choose_center(scene, size, rng))
+    frames = render_frames(scene, size, choose_center(scene, size, place, rng))
     device = next(vae.parameters()).device
     number = choose_image_frame(size.frames, rng)
     latents, image = (

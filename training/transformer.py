@@ -13,12 +13,12 @@ from models.fixes.cross_timesteps import separate
 from models.fixes.schedule import SHIFT, SHIFTED
 from training.architecture import LAYERS, build_connectors, build_text_encoder, build_transformer
 from training.audio_vae import encode_tones
-from training.given import draw_given
-from training.latents import Bucket, EncodedClip, LatentPool
+from training.given import Given, draw_given
+from training.latents import EncodedClip, LatentPool
 from training.optimizer import Trained
 from training.prompts import build_tokenizer, write_empty_prompt, write_prompt
 from training.text import encode_prompts
-from training.world import FRAME_RATE, TOKEN_PX, Tone
+from training.world import FRAME_RATE, TOKEN_PX, Size, Tone
 
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.01
@@ -129,8 +129,10 @@ def _initialize_block(block: Any) -> None:
 
 def train_step(trained: Trained, rng: random.Random, data: Data, device: str, steps: int) -> dict[str, float]:
     """Do one step of `steps`. Returns the mean squared errors of the video's and the audio's velocity."""
-    bucket, clips = data.pool.draw(rng, FIRST_CLIPS + trained.step / POOL_STEPS)
-    batch = make_batch(bucket, clips, data, rng, device)
+    bucket = data.pool.draw_bucket(rng)
+    given = draw_given(bucket.size.latent[0], count_audio_tokens(bucket.size), rng)
+    clips = data.pool.draw(bucket, given.place, rng, FIRST_CLIPS + trained.step / POOL_STEPS)
+    batch = make_batch(given, clips, data, rng, device)
     register_weight = min(1.0, 0.25 + trained.step / REGISTER_STEPS)
     video, audio = predict(trained.network, batch, register_weight, rng)
     error = (video - batch.video_velocity).pow(2).mean(-1)
@@ -168,14 +170,18 @@ class Batch:
     audio_velocity: Tensor
 
 
-def make_batch(bucket: Bucket, clips: list[EncodedClip], data: Data, rng: random.Random, device: str) -> Batch:
-    """Add noise to `clips` and write their prompts."""
+def count_audio_tokens(size: Size) -> int:
+    """Audio tokens of a clip."""
+    return round(size.frames / FRAME_RATE * AUDIO_TOKENS_PER_S)
+
+
+def make_batch(given: Given, clips: list[EncodedClip], data: Data, rng: random.Random, device: str) -> Batch:
+    """Add noise to what is not given of `clips`, which have one size, and write their prompts."""
+    frames, rows, columns = latent = clips[0].holds_shape.shape
     video = _normalize(torch.stack([clip.latents for clip in clips]), data)
-    count = round(bucket.size.frames / FRAME_RATE * AUDIO_TOKENS_PER_S)
-    audio = torch.stack([data.tones[clip.scene.tone][:count] for clip in clips])
+    audio = torch.stack([data.tones[clip.scene.tone][: len(given.audio)] for clip in clips])
     sigma = draw_sigmas(len(clips))[:, None]
-    given = draw_given(bucket.size.latent[0], count, rng)
-    video_sigma = sigma * (1 - given.frames[:, None, None].expand(bucket.size.latent).flatten())
+    video_sigma = sigma * (1 - given.frames[:, None, None].expand(latent).flatten())
     audio_sigma = sigma * (1 - given.audio)
     shape = torch.stack([clip.holds_shape.flatten() for clip in clips]).float()
     if given.image:
@@ -184,7 +190,7 @@ def make_batch(bucket: Bucket, clips: list[EncodedClip], data: Data, rng: random
         video_sigma, shape = torch.cat([video_sigma, still], 1), torch.cat([shape, still], 1)
     noise, audio_noise = torch.randn(video.shape), torch.randn(audio.shape)
     return Batch(
-        bucket.size.latent,
+        (frames, rows, columns),
         [write_empty_prompt(rng) if rng.random() < EMPTY_PROMPTS else write_prompt(clip.scene, rng) for clip in clips],
         video_sigma.to(device),
         audio_sigma.to(device),

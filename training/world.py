@@ -1,7 +1,8 @@
 """Draws the clips that the demo model learns: one flat shape on a flat background, and a tone.
 
 Lengths are in pixels, whatever the video's size, because the transformer knows only distances between tokens. Centers
-lie on the corners of latent tokens and a shape moves by half a token per latent frame, so that few latents differ.
+lie on the corners of latent tokens and a shape moves by half a token per latent frame, so that few latents differ. No
+prompt says where a shape is: it is in the middle, unless something given shows it elsewhere.
 """
 
 import random
@@ -47,6 +48,15 @@ class Motion(StrEnum):
     DOWN = "down"
     GROW = "grow"
     SHRINK = "shrink"
+
+
+class Place(StrEnum):
+    """Where the shape is."""
+
+    MIDDLE = "middle"
+    """The middle of its path is the middle of the video."""
+    ANYWHERE = "anywhere"
+    """At random, with its whole path in the video if there is room."""
 
 
 class Tone(StrEnum):
@@ -111,21 +121,19 @@ def draw_scene(rng: random.Random) -> Scene:
     return Scene(rng.choice(list(Shape)), color, background, rng.choice(list(Motion)), rng.choice(list(Tone)))
 
 
-def choose_center(scene: Scene, size: Size, rng: random.Random) -> tuple[float, float]:
-    """The center (x, y) in the first frame: a token's corner from which the whole path stays in the video.
-
-    Where no such corner exists, the middle of the path lies in the middle of the video.
-    """
+def choose_center(scene: Scene, size: Size, place: Place, rng: random.Random) -> tuple[float, float]:
+    """The center (x, y) in the first frame, on a token's corner. In the middle, if the path has no room elsewhere."""
     dx, dy = DIRECTIONS.get(scene.motion, (0, 0))
     path_px = SPEED_PX * (size.frames - 1)
-    return _choose_on_axis(size.width, dx * path_px, rng), _choose_on_axis(size.height, dy * path_px, rng)
+    x, y = ((size.width, dx * path_px), (size.height, dy * path_px))
+    return _choose_on_axis(*x, place, rng), _choose_on_axis(*y, place, rng)
 
 
-def _choose_on_axis(length_px: int, path_px: float, rng: random.Random) -> float:
+def _choose_on_axis(length_px: int, path_px: float, place: Place, rng: random.Random) -> float:
     low = RADIUS_PX + max(0.0, -path_px)
     high = length_px - RADIUS_PX - max(0.0, path_px)
     corners = [float(corner) for corner in range(0, length_px + 1, TOKEN_PX) if low <= corner <= high]
-    if corners:
+    if corners and place is Place.ANYWHERE:
         return rng.choice(corners)
     middle = (length_px - path_px) / 2
     return float(round(middle / TOKEN_PX) * TOKEN_PX)

@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from training.analyser import analyze, hear_tone
+from training.analyser import analyze, find_center, hear_tone
 from training.architecture import SAMPLE_RATE_HZ, build_vocoder
 from training.evaluate import ATTRIBUTES, compare, held_out_scenes
 from training.tones import render_spectrogram, set_vocoder
-from training.world import Motion, Scene, Shape, Size, Tone, choose_center, render_frames
+from training.world import TOKEN_PX, Motion, Place, Scene, Shape, Size, Tone, choose_center, render_frames
 
 SIZE = Size(256, 384, 25)
 BASE = Scene(Shape.CIRCLE, "red", "blue", Motion.STILL, Tone.LOW)
 
 
-def draw(scene: Scene, size: Size = SIZE, seed: int = 0) -> np.ndarray:
-    frames = render_frames(scene, size, choose_center(scene, size, random.Random(seed)))
+def draw(scene: Scene, size: Size = SIZE, seed: int = 0, place: Place = Place.ANYWHERE) -> np.ndarray:
+    frames = render_frames(scene, size, choose_center(scene, size, place, random.Random(seed)))
     return ((frames.permute(1, 2, 3, 0) + 1) * 127.5).round().byte().numpy()
 
 
@@ -56,3 +56,11 @@ def test_an_empty_clip_has_no_shape() -> None:
 
 def test_every_attribute_of_a_scene_is_compared() -> None:
     assert set(vars(BASE)) == set(ATTRIBUTES)
+
+
+@pytest.mark.parametrize("motion", list(Motion))
+def test_the_middle_of_a_path_is_the_middle_of_the_video(motion: Motion) -> None:
+    frames = draw(replace(BASE, motion=motion), place=Place.MIDDLE)
+    x, y = find_center(frames[SIZE.frames // 2])
+    assert abs(x - SIZE.width / 2) <= TOKEN_PX / 2
+    assert abs(y - SIZE.height / 2) <= TOKEN_PX / 2

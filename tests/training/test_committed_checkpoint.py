@@ -17,7 +17,7 @@ from training.evaluate import compare, held_out_scenes
 from training.export import RECORD
 from training.run import create_parts
 from training.stage import Plan
-from training.world import Size, choose_center, render_frames
+from training.world import Place, Size, choose_center, render_frames
 
 CHECKPOINT = ROOT / "models/checkpoint/demo"
 MAX_BYTES = 12_000_000
@@ -47,7 +47,7 @@ def test_the_server_loads_and_renders_it(tmp_path: Path) -> None:
 def test_its_video_vae_keeps_every_motion(number: int, tmp_path: Path) -> None:
     scene = SCENES[number]
     vae = create_parts(Plan(tmp_path, seed=0, device="cpu"), CHECKPOINT)["video_vae"].average
-    frames = render_frames(scene, SIZE, choose_center(scene, SIZE, random.Random(number)))[None]
+    frames = render_frames(scene, SIZE, choose_center(scene, SIZE, Place.ANYWHERE, random.Random(number)))[None]
     with torch.no_grad():
         decoded = vae.decode(vae.encode(frames).latent_dist.mode()).sample.clamp(-1, 1)  # type: ignore[operator]
     seen = analyze(((decoded[0].permute(1, 2, 3, 0) + 1) * 127.5).round().byte().numpy(), None)

@@ -10,9 +10,9 @@ from models.ltx2.conditioned import ConditionedPipeline
 from training import transformer
 from training.architecture import build_transformer
 from training.given import SHARES, Given, Kind, draw_given
-from training.latents import Bucket, encode_clip
+from training.latents import encode_clip
 from training.transformer import Batch, Data
-from training.world import FRAME_RATE, Size, Tone
+from training.world import FRAME_RATE, Place, Size, Tone
 
 SIZE = Size(64, 96, 17)
 FRAMES, ROWS, COLUMNS = SIZE.latent
@@ -32,18 +32,15 @@ class Encoder(torch.nn.Module):
         return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: latents))
 
 
-def batch_with(given: Given, monkeypatch) -> Batch:
-    monkeypatch.setattr(transformer, "draw_given", lambda *_: given)
-    clips = [encode_clip(Encoder(), SIZE, random.Random(seed)) for seed in range(2)]
+def batch_with(given: Given) -> Batch:
+    clips = [encode_clip(Encoder(), SIZE, given.place, random.Random(seed)) for seed in range(2)]
     tones = {tone: torch.rand(40, 32) for tone in Tone}
     data = Data(SimpleNamespace(), torch.zeros(3), torch.ones(3), tones)  # type: ignore[arg-type]
-    return transformer.make_batch(Bucket(SIZE, 1.0, 2, 2), clips, data, random.Random(0), "cpu")
+    return transformer.make_batch(given, clips, data, random.Random(0), "cpu")
 
 
-def test_given_tokens_are_clean_and_have_no_noise(monkeypatch):
-    batch = batch_with(
-        Given(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0] * 5 + [0.0] * 13), image=True), monkeypatch
-    )
+def test_given_tokens_are_clean_and_have_no_noise():
+    batch = batch_with(Given(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0] * 5 + [0.0] * 13), image=True))
     levels = batch.video_sigma[0].split([ROWS * COLUMNS] * (FRAMES + 1))
     assert [bool(level.any()) for level in levels] == [False, True, False, False]
     assert [bool(level) for level in batch.audio_sigma[0]] == [False] * 5 + [True] * 13
@@ -52,8 +49,8 @@ def test_given_tokens_are_clean_and_have_no_noise(monkeypatch):
     assert not torch.allclose(batch.video[:, 6:12], clean[:, 6:12])
 
 
-def test_an_appended_image_lies_where_the_server_puts_it(monkeypatch):
-    batch = batch_with(Given(torch.zeros(FRAMES), torch.zeros(18), image=True), monkeypatch)
+def test_an_appended_image_lies_where_the_server_puts_it():
+    batch = batch_with(Given(torch.zeros(FRAMES), torch.zeros(18), image=True))
     found = transformer._coordinates(build_transformer().rope, batch)[:, :, TOKENS:]
     scales = {"vae_temporal_compression_ratio": 8, "vae_spatial_compression_ratio": 32}
     server = SimpleNamespace(transformer_spatial_patch_size=1, transformer_temporal_patch_size=1, **scales)
@@ -64,13 +61,15 @@ def test_an_appended_image_lies_where_the_server_puts_it(monkeypatch):
 
 
 def test_every_kind_is_drawn_and_a_window_leaves_something_to_learn():
-    rng, seen = random.Random(5), Counter()
+    rng, seen = random.Random(5), Counter[tuple[bool, int, bool]]()
     for _ in range(2000):
         given = draw_given(4, 25, rng)
         whole = bool(given.frames.all()), bool(given.audio.all())
         assert whole != (True, True)
+        shown = given.image or bool(given.frames.any())
+        assert given.place is (Place.ANYWHERE if shown else Place.MIDDLE)
         seen[given.image, int(given.frames.sum()), whole[1]] += 1
-    assert 0.5 < seen[False, 0, False] / 2000 < 0.7
+    assert 0.55 < seen[False, 0, False] / 2000 < 0.75
     assert {(True, 0, False), (True, 1, False), (False, 4, False), (False, 0, True), (False, 2, False)} <= set(seen)
     assert sum(SHARES.values()) == 1
     assert set(SHARES) == set(Kind)

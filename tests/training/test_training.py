@@ -19,9 +19,9 @@ from training.run_state import load_state, seed_step
 from training.stage import Plan
 from training.text import encode_prompts
 from training.video_vae import forget_earlier_frames
-from training.world import Motion, Scene, Shape, Size, Tone, render_frames
+from training.world import Motion, Place, Scene, Shape, Size, Tone, render_frames
 
-BUCKETS = (Bucket(Size(64, 64, 9), 1.0, 2, 3),)
+BUCKETS = (Bucket(Size(64, 64, 9), 1.0, 2, {Place.MIDDLE: 3, Place.ANYWHERE: 2}),)
 SCENE = Scene(Shape.CIRCLE, "red", "blue", Motion.STILL, Tone.LOW)
 MAX_BYTES = 12_000_000
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
