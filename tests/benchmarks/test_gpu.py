@@ -87,12 +87,12 @@ def test_the_vocoder_is_measured_beside_float32(found: dict[str, Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own modules, when its compiler is imported
 def test_blocks_are_compiled_in_the_ways_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as on a GPU. torch's own tests cover the generated kernels."""
+    """Traced as on a GPU. torch's own tests cover what its backends make of that."""
     asked: list[object] = []
 
     def trace(transformer: Any, *, mode: str, dynamic: bool | None) -> bool:
         asked.append((mode, dynamic))
-        return compile_blocks(transformer, backend="aot_eager", dynamic=dynamic)
+        return compile_blocks(transformer, backend="eager", dynamic=dynamic)
 
     monkeypatch.setattr(steps, "compile_blocks", trace)
     measured = Steps(_random(), SMALL, 1.0, ("compile dynamic",))
