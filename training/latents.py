@@ -77,7 +77,7 @@ class LatentPool:
                 clips = self._clips[bucket.size, place]
                 while len(clips) < count_clips(bucket, place, share):
                     rng = self._rng(bucket.size, place, len(clips))
-                    clips.append(encode_clip(self._vae, bucket.size, place, rng))
+                    clips.append(encode_clip(self._vae, draw_scene(rng), bucket.size, place, rng))
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         """What is slow to make again."""
@@ -123,9 +123,8 @@ def count_clips(bucket: Bucket, place: Place, share: float) -> int:
 
 
 @torch.no_grad()
-def encode_clip(vae: Any, size: Size, place: Place, rng: random.Random) -> EncodedClip:
-    """Draw a random clip of `size` and encode it."""
-    scene = draw_scene(rng)
+def encode_clip(vae: Any, scene: Scene, size: Size, place: Place, rng: random.Random) -> EncodedClip:
+    """Draw a clip of `scene` and encode it."""
     frames = render_frames(scene, size, choose_center(scene, size, place, rng))
     device = next(vae.parameters()).device
     number = choose_image_frame(size.frames, rng)

@@ -12,7 +12,7 @@ from training.architecture import build_transformer
 from training.given import SHARES, Given, Kind, draw_given
 from training.latents import encode_clip
 from training.transformer import Batch, Data
-from training.world import FRAME_RATE, Place, Size, Tone
+from training.world import FRAME_RATE, Place, Size, Tone, draw_scene
 
 SIZE = Size(64, 96, 17)
 FRAMES, ROWS, COLUMNS = SIZE.latent
@@ -33,7 +33,7 @@ class Encoder(torch.nn.Module):
 
 
 def batch_with(given: Given) -> Batch:
-    clips = [encode_clip(Encoder(), SIZE, given.place, random.Random(seed)) for seed in range(2)]
+    clips = [encode_clip(Encoder(), draw_scene(rng), SIZE, given.place, rng) for rng in map(random.Random, range(2))]
     tones = {tone: torch.rand(40, 32) for tone in Tone}
     data = Data(SimpleNamespace(), torch.zeros(3), torch.ones(3), tones)  # type: ignore[arg-type]
     return transformer.make_batch(given, clips, data, random.Random(0), "cpu")
