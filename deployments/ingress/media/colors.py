@@ -74,7 +74,7 @@ def map_colors(coded: Colors, curve: int, primaries: int) -> Colors:
         light = light * (compress(brightest) / brightest)
     if primaries in (ColorPrimaries.BT2020, ColorPrimaries.UNSPECIFIED):
         light = _within_gamut(light @ TO_709.T)
-    return np.clip(light, 0, 1) ** (1 / DISPLAY_GAMMA)
+    return np.asarray(np.clip(light, 0, 1) ** (1 / DISPLAY_GAMMA))
 
 
 def decode_light(coded: Colors, curve: int) -> Colors:
@@ -130,4 +130,4 @@ def _within_gamut(light: Colors) -> Colors:
     away = light - gray
     with np.errstate(divide="ignore", invalid="ignore"):
         room = np.where(away > 0, (1 - gray) / away, np.where(away < 0, -gray / away, 1))
-    return gray + away * np.clip(room.min(axis=-1, keepdims=True), 0, 1)
+    return np.asarray(gray + away * np.clip(room.min(axis=-1, keepdims=True), 0, 1))
