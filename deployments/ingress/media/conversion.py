@@ -121,6 +121,14 @@ def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limit
     return ReadMedia(request, adjusted, source=InputSource(target.read_bytes(), edit))
 
 
+def estimated_request(
+    use: MediaUse, sent: Mapping[str, object], request: VideoRequest, limits: RequestLimits
+) -> VideoRequest:
+    """The request of the result: with audio of a known duration, as long as that. Raises InvalidRequest."""
+    audio_s = parse_media_fields(use, sent, limits).duration_s if use is MediaUse.A2V else None
+    return request if audio_s is None else _as_long_as(audio_s, request, limits)
+
+
 def estimated_edit(
     use: MediaUse, sent: Mapping[str, object], request: VideoRequest, limits: RequestLimits
 ) -> Edit | None:
@@ -161,15 +169,21 @@ def _read_audio(
         at = f"at {request.width}x{request.height} and {request.frame_rate:g} frames per second"
         raise InvalidRequest(DURATION, fields.duration_s, f"a number from {LEAST_S} to {spell_seconds(most_s)} {at}")
     facts = read_audio_in_child(replace(job, most_s=most_s))
-    count = min(most, max(1, round(facts.duration_s * rate)))
-    if count < limits.min_frames:
-        allowed = f"long enough for {limits.min_frames} frames at {request.frame_rate:g} frames per second"
-        raise InvalidRequest(DURATION, round(facts.duration_s, 3), allowed)
-    request = request.model_copy(update={"num_frames": count, "length": DurationMode.EXACT})
+    request = _as_long_as(facts.duration_s, request, limits)
     adjusted = list(_replaced(given.replaced, request, FROM_AUDIO))
     if fields.duration_s is None and facts.rest_s > facts.duration_s + float(1 / rate):
         adjusted.append(Adjustment(DURATION, round(facts.rest_s, 3), round(facts.duration_s, 3), WITHIN_BOUNDS))
     return ReadMedia(request, tuple(adjusted), audio=InputAudio(job.target.read_bytes(), fields.strength))
+
+
+def _as_long_as(audio_s: float, request: VideoRequest, limits: RequestLimits) -> VideoRequest:
+    """The request of a video for so much audio, or for as much of it as fits. Raises InvalidRequest."""
+    most = count_most_frames(request.model_dump(), limits)
+    count = min(most, max(1, round(audio_s * request.exact_frame_rate)))
+    if count < limits.min_frames:
+        allowed = f"long enough for {limits.min_frames} frames at {request.frame_rate:g} frames per second"
+        raise InvalidRequest(DURATION, round(audio_s, 3), allowed)
+    return request.model_copy(update={"num_frames": count, "length": DurationMode.EXACT})
 
 
 def _bounds(limits: RequestLimits, most_s: float, added_s: float) -> ClipBounds:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
+from deployments.ingress.media.colors import HDR_CURVES, ColorMap, is_mapped
 from deployments.ingress.media.geometry import FrameFitter, fit_size
 from deployments.ingress.media.jobs import VIDEO_FILE, ClipBounds, ClipFacts, ClipJob
 from deployments.ingress.media.opening import VIDEO_FORMATS, open_media
@@ -25,7 +27,6 @@ from models.request.request import spell_number
 VIDEO = "video"
 """The field of a video."""
 THREADS = 2
-HDR_CURVES = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 ANGLE = 90
 FLAC_BLOCK = 4096
 
@@ -45,8 +46,9 @@ def write_clip(job: ClipJob) -> ClipFacts:
         if first is None:
             raise InvalidRequest(VIDEO, Described("a file without a whole frame"), VIDEO_FILE)
         fitter = _fitter_for(first, stream, timing, job.bounds)
+        if is_mapped(first):
+            fitter = replace(fitter, colors=_color_map(first, fitter, job))
         _write(target, _constant(itertools.chain((first,), frames), timing), fitter, timing, samples)
-        is_hdr = stream.codec_context.color_trc in HDR_CURVES
     return ClipFacts(
         fitter.width,
         fitter.height,
@@ -56,7 +58,7 @@ def write_clip(job: ClipJob) -> ClipFacts:
         fitter.source_width,
         fitter.source_height,
         timing.source_rate,
-        is_hdr,
+        first.color_trc in HDR_CURVES,
     )
 
 
@@ -132,6 +134,11 @@ def _fitter_for(first: VideoFrame, stream: VideoStream, timing: Timing, bounds: 
         most_total_pixels=bounds.most_total_pixels,
     )
     return FrameFitter(*size, width, height, turns)
+
+
+def _color_map(first: VideoFrame, fitter: FrameFitter, job: ClipJob) -> ColorMap:
+    """How the colors of frames like the first one become those of BT.709."""
+    return ColorMap(first.color_trc, first.color_primaries, *fitter.unturned_size, job.target.parent)
 
 
 MAX_ASPECT = 8

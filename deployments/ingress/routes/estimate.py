@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import fit_images
-from deployments.ingress.media.conversion import estimated_edit, less_context
+from deployments.ingress.media.conversion import estimated_edit, estimated_request, less_context
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.given_media import MediaUse, take_use
 from deployments.ingress.request_body.image_fields import images_body
@@ -112,6 +112,7 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
     await context.read_threads.run(context.model_info.check_upscale, request)
     request, edit = fitted.sized(request), None
     if use is not None:
+        request = estimated_request(use, own, request, limits)
         edit = estimated_edit(use, own, request, limits)
     tokens = tokens_of(fitted.places, audio=use is MediaUse.A2V, edit=edit)
     return await context.read_threads.run(_estimate_edit, context, request, tokens, edit)
