@@ -1,8 +1,5 @@
 """The audio or video of a request, in a temporary folder for as long as the request is read."""
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +24,3 @@ class GivenMediaFile:
         target = self.folder / self.given.use.file_field
         await copy_video(context, request, self.given.task_id or "", target)
         return target
-
-
-@contextlib.contextmanager
-def media_folder() -> Iterator[Path]:
-    """A temporary folder. A thread whose caller has left may still write into it."""
-    with tempfile.TemporaryDirectory(prefix="ltx2-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)

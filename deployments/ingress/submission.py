@@ -2,10 +2,8 @@
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from fastapi import Request
 
@@ -17,6 +15,7 @@ from deployments.ingress.request_body.given_media import GivenMedia
 from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
+from deployments.work_folder import work_folder
 from models.errors import DoesNotFit, InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.loras import check_loras
@@ -137,8 +136,8 @@ def _store_inputs(context: AppContext, key: str, inputs: TaskInputs) -> None:
     if inputs.source is None:
         context.outputs.put(key, pack_inputs(inputs))
         return
-    with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-        packed = Path(folder, "inputs")
+    with work_folder() as folder:
+        packed = folder / "inputs"
         with packed.open("wb") as file:
             write_archive(inputs, file)
         context.outputs.put(key, packed)
