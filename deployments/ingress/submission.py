@@ -100,7 +100,9 @@ def submit_new(
     _store_inputs(context, key, inputs)
     try:
         adjustments = (*new.adjustments, *adjusted)
-        task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjustments), inputs)
+        new = replace(new, request=request, input_key=key, adjustments=adjustments)
+        new = replace(new, rendered_frames=_rendered_frames(inputs, request))
+        task = _submit(context, new, inputs)
     except BaseException:
         context.outputs.delete(key)
         raise
@@ -171,6 +173,11 @@ def _submit(context: AppContext, new: NewTask, inputs: TaskInputs = NO_INPUTS) -
     if task.id == new.id:
         context.metrics.add(TASKS_SUBMITTED, kind=_kind_of(inputs))
     return task
+
+
+def _rendered_frames(inputs: TaskInputs, request: VideoRequest) -> int | None:
+    """How many frames of the result the model renders, if there is an edit."""
+    return None if inputs.source is None else len(inputs.source.edit.rendered(request.num_frames))
 
 
 def _kind_of(inputs: TaskInputs) -> str:
