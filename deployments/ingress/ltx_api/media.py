@@ -13,7 +13,7 @@ from deployments.ingress.images.fetching import Fetched
 from deployments.ingress.ltx_api.images import UPLOADS, WEB_URL, is_data_url, parse_uri, read_image, upload_words
 from deployments.ingress.ltx_api.mapping import IMAGE, RequestRules, explain_does_not_fit
 from deployments.ingress.ltx_api.media_mapping import URIS, map_media
-from deployments.ingress.media_file import GivenMediaFile
+from deployments.ingress.media_file import GivenMediaFile, media_folder
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
 from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
@@ -23,7 +23,6 @@ from deployments.ingress.request_body.reading import read_long_json
 from deployments.ingress.routes.generate import submit_given
 from deployments.ingress.routes.outputs import FILENAME, KIND, TASK_ID
 from deployments.ingress.uploads.access import read_upload
-from deployments.work_folder import work_folder
 from models.errors import DoesNotFit, FileTooLarge, InvalidRequest
 from models.request.places import IMAGE as IMAGE_FIELD
 from storage.tasks import Task
@@ -50,7 +49,7 @@ class MediaCreation:
     async def create(self, request: Request, use: MediaUse, waiting: contextlib.ExitStack | None = None) -> Task:
         """Read a request and create its task. With `waiting`, also count it as one that waits for the task."""
         context, uri = self._context, URIS[use]
-        with context.uploads.acquire(), work_folder() as folder:
+        with context.uploads.acquire(), media_folder() as folder:
             named = (uri, IMAGE) if use is MediaUse.A2V else (uri,)
             given = await read_long_json(request, context.settings, named)
             fields, own = map_media(use, given, self.rules())
