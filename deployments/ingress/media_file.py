@@ -1,7 +1,6 @@
 """The audio or video of a request, in a temporary folder for as long as the request is read."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from fastapi import Request
 from deployments.ingress.context import AppContext
 from deployments.ingress.request_body.given_media import GivenMedia
 from deployments.ingress.source_task import copy_video
+from deployments.work_folder import work_folder
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ class GivenMediaFile:
 
 @contextlib.contextmanager
 def media_folder() -> Iterator[Path]:
-    """A temporary folder. A thread whose caller has left may still write into it."""
-    with tempfile.TemporaryDirectory(prefix="ltx2-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    """A temporary folder for the files of a request."""
+    with work_folder() as folder:
+        yield folder

@@ -2,10 +2,8 @@
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from fastapi import Request
 
@@ -17,6 +15,7 @@ from deployments.ingress.request_body.given_media import GivenMedia
 from deployments.ingress.routes.estimate import adjust_to_model
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
+from deployments.work_folder import work_folder
 from models.errors import DoesNotFit, InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.loras import check_loras
@@ -101,7 +100,9 @@ def submit_new(
     _store_inputs(context, key, inputs)
     try:
         adjustments = (*new.adjustments, *adjusted)
-        task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjustments), inputs)
+        new = replace(new, request=request, input_key=key, adjustments=adjustments)
+        new = replace(new, rendered_frames=_rendered_frames(inputs, request))
+        task = _submit(context, new, inputs)
     except BaseException:
         context.outputs.delete(key)
         raise
@@ -137,8 +138,8 @@ def _store_inputs(context: AppContext, key: str, inputs: TaskInputs) -> None:
     if inputs.source is None:
         context.outputs.put(key, pack_inputs(inputs))
         return
-    with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-        packed = Path(folder, "inputs")
+    with work_folder() as folder:
+        packed = folder / "inputs"
         with packed.open("wb") as file:
             write_archive(inputs, file)
         context.outputs.put(key, packed)
@@ -172,6 +173,11 @@ def _submit(context: AppContext, new: NewTask, inputs: TaskInputs = NO_INPUTS) -
     if task.id == new.id:
         context.metrics.add(TASKS_SUBMITTED, kind=_kind_of(inputs))
     return task
+
+
+def _rendered_frames(inputs: TaskInputs, request: VideoRequest) -> int | None:
+    """How many frames of the result the model renders, if there is an edit."""
+    return None if inputs.source is None else len(inputs.source.edit.rendered(request.num_frames))
 
 
 def _kind_of(inputs: TaskInputs) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,23 @@ def test_a_name_that_the_server_does_not_give_is_left_alone(outputs, rounds, put
     theirs = {put("outputs/holiday.mp4", 99 * DAY_S), put("inputs/readme", 99 * DAY_S)}
     rounds().run_round()
     assert files(outputs) == theirs
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_task_keeps_its_inputs_when_the_task_that_they_came_from_expires(rows, engine, outputs, rounds, put, started):
+    """Also when it waits longer than its source is kept."""
+    source = completed(rows, engine, put, 8 * DAY_S)
+    edit = NewTask(VideoRequest(prompt="again"), "m", "http://box", source_task=source.id)
+    theirs = put(input_key(edit.id), 8 * DAY_S)
+    rows.submit(replace(edit, input_key=theirs))
+    if started:
+        assert rows.start_run(rows.claim("alice", "m", 1, 60)[0])
+    rounds().run_round()
+    assert rows.get(source.id).state == State.EXPIRED
+    assert files(outputs) == {theirs}
+    rounds(task_ttl_s=DAY_S).run_round()
+    assert rows.get(source.id) is None
+    assert (rows.get(edit.id).source_task, files(outputs)) == (source.id, {theirs})
 
 
 def test_no_file_of_an_unfinished_task_goes(rows, outputs, rounds, put):

@@ -29,6 +29,7 @@ from deployments.ingress.schemas import has_preview
 from deployments.ingress.submission import IDEMPOTENCY_HEADER
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.ingress.uploads.access import create_upload
+from deployments.ingress.uploads.kinds import UploadKind
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
 from models.errors import InvalidRequest, StoreUnavailable
 from models.request.request import unknown_fields
@@ -174,7 +175,7 @@ class Tools:
         return video_state(task, task_response(context, task, call.request))
 
     async def _create_image_upload(self, call: ToolCall) -> ToolAnswer:
-        upload = await create_upload(self._context, call.request)
+        upload = await create_upload(self._context, call.request, UploadKind.IMAGE)
         return ToolAnswer(
             {
                 "upload_id": upload.id,

@@ -99,7 +99,7 @@ def parse_media_fields(use: MediaUse, fields: Mapping[str, object], limits: Requ
 
 
 def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limits: RequestLimits) -> ReadMedia:
-    """Read the file at `path` in a child process. Blocks for seconds. Raises InvalidRequest."""
+    """Read the file at `path` in a child process. Blocks for seconds. Raises InvalidRequest, ReaderLost."""
     fields, target = parse_media_fields(given.use, given.fields, limits), path.with_name("written")
     if given.use is MediaUse.A2V:
         return _read_audio(given, fields, AudioJob(path, target, fields.start_s, fields.duration_s, 0), request, limits)

@@ -6,6 +6,7 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.uploads.kinds import UploadKind
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, new_ticket, read_ticket
 from models.errors import InvalidRequest
 from storage.outputs.store import input_key
@@ -31,10 +32,10 @@ class UploadWords:
     usable_s: int = 0
 
 
-async def create_upload(context: AppContext, request: Request) -> Upload:
-    """Create an upload for the owner of the request."""
+async def create_upload(context: AppContext, request: Request, kind: UploadKind | None = None) -> Upload:
+    """Create an upload for the owner of the request. Without a kind, that of the file decides on its bound."""
     secret = await context.write_threads.run(context.tasks.shared_secret, TICKET_SIGNING)
-    ticket = new_ticket(request_owner(request) or ANONYMOUS)
+    ticket = new_ticket(request_owner(request) or ANONYMOUS, kind)
     upload_id = ticket.encode(secret)
     return Upload(upload_id, f"{context.base_url(request)}/uploads/{upload_id}", ticket.expires_at)
 

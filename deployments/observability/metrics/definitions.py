@@ -15,6 +15,7 @@ from models.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     QueueFull,
+    ReaderLost,
     TaskCanceled,
     VideoError,
 )
@@ -41,7 +42,7 @@ class Label:
 
 
 OUTCOME = Label("outcome", (State.COMPLETED.value, State.FAILED.value, State.CANCELED.value))
-END_NO_TASK = (InvalidRequest, EnhancementFailed, IdempotencyKeyReused, QueueFull, TaskCanceled)
+END_NO_TASK = (InvalidRequest, ReaderLost, EnhancementFailed, IdempotencyKeyReused, QueueFull, TaskCanceled)
 """Errors that refuse a request before it is a task, or take a task from its worker. They do not fail a task."""
 
 
