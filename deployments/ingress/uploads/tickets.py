@@ -1,4 +1,4 @@
-"""Upload tickets: signed texts that allow one upload of an image, and later its use by the same owner.
+"""Upload tickets: signed texts that allow one upload of a file, and later its use by the same owner.
 
 A ticket holds its own facts and a signature with the secret that all replicas share. So no replica stores tickets.
 """
@@ -21,7 +21,7 @@ TICKET = re.compile(r"up_([0-9a-f]{32})_([0-9]{10})_([A-Za-z0-9_-]{43})(?:_([A-Z
 
 @dataclass(frozen=True)
 class UploadTicket:
-    """Allows its owner to upload one image. `id` is the name of the file under `inputs/`."""
+    """Allows its owner to upload one file. `id` is the name of the file under `inputs/`."""
 
     id: str
     owner: str
