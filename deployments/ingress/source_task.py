@@ -25,7 +25,7 @@ async def read_last_frame(context: AppContext, request: Request, given: object, 
     """
     if not isinstance(given, str):
         raise InvalidRequest(name, given, "the id of a completed task")
-    task = await context.read_threads.run(_completed, context, given.strip(), request_owner(request), name)
+    task = await context.read_threads.run(completed_task, context, given.strip(), request_owner(request), name)
     key = derived_key(task.id, DerivedFile.LAST_FRAME)
     if await context.reads.stat(key) is None:
         await make_derived(context, task.id, DerivedFile.LAST_FRAME)
@@ -39,11 +39,12 @@ async def copy_video(
     context: AppContext, request: Request, task_id: str, target: Path, name: str = SOURCE_TASK
 ) -> None:
     """Copy the video of the task that the field `name` names into `target`. Raises NotFound, Conflict, Gone."""
-    task = await context.read_threads.run(_completed, context, task_id, request_owner(request), name)
+    task = await context.read_threads.run(completed_task, context, task_id, request_owner(request), name)
     await context.file_threads.run(_copy, context, task, target, name)
 
 
-def _completed(context: AppContext, task_id: str, owner: str | None, name: str) -> Task:
+def completed_task(context: AppContext, task_id: str, owner: str | None, name: str = SOURCE_TASK) -> Task:
+    """The completed task that the field `name` names. Blocks on the store. Raises NotFound, Conflict, Gone."""
     task = get_owned_task(context, task_id, owner)
     if task is None:
         raise NotFound(f"{name}: there is no task {task_id[:MAX_SHOWN_CHARS]!r}")

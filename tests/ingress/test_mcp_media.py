@@ -1,6 +1,8 @@
 """Audio, edits of videos, LoRAs and two stages, as the tools at /mcp take them."""
 
 import base64
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +12,20 @@ import pytest
 from deployments.ingress.mcp.arguments import FIELD_NAMES
 from deployments.ingress.mcp.tool_schemas import describe_tools
 from deployments.ingress.request_body.given_media import MediaUse
+from models.memory.estimate import GB
 from models.request.edits import Edit
 from models.request.loras import LoraChoice
 from models.request.request import RequestLimits
 from storage.outputs.store import DerivedFile, derived_key
 from storage.tasks import State
-from tests.ingress.conftest import PROMPT, Box, image_file
+from tests.ingress.conftest import PROMPT, VIDEO, Box, completing, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, speaking_as
 from tests.ingress.media import audio_file, edit_of, frames_of, inputs_of, video_file
+from tests.ingress.test_estimate import loaded
 from tests.ingress.test_loras import LORAS
 from tests.ingress.test_mcp import SMALL, ZEROS, ask, call, refusal, run, url_of
+from tests.product import ROOT
+from tests.test_readme import BASE_URL, FENCE
 
 WAV = "data:audio/wav;base64," + base64.b64encode(audio_file(1.0)).decode()
 
@@ -118,6 +124,45 @@ def test_the_video_of_another_key_is_unknown(served_box: Callable[..., Box], cli
     assert "there is no task" in refusal(box, "edit_video", BOB, video=source, **arguments)
     assert "an upload_id of create_upload" in refusal(box, "edit_video", BOB, video=ticket, **arguments)
     assert "there is no task" in refusal(box, "create_video", BOB, image=source, **SMALL)
+
+
+def test_an_edit_is_estimated_from_its_source_alone(served_box: Callable[..., Box]) -> None:
+    box = served_box()
+    source = box.finished()  # its file is no video: an estimate does not read it
+    for operation, arguments in (
+        ("retake", {"start_time": 1, "seconds": 1, "mode": "replace_audio"}),
+        ("extend", {"seconds": 1}),
+        ("change", {"video_strength": 0.5}),
+    ):
+        estimated = call(box, "estimate_video", prompt=PROMPT, video=source, operation=operation, **arguments)
+        assert (estimated["fits"], estimated["nearest"]) == (True, [])
+    assert len(call(box, "list_videos")["videos"]) == 1
+
+
+def test_an_edit_that_does_not_fit_is_told_with_what_fits(served_box: Callable[..., Box]) -> None:
+    box = served_box()
+    source = box.finished()
+    loaded(box, GB // 2)
+    estimated = call(box, "estimate_video", prompt=PROMPT, video=source, operation="retake")
+    assert not estimated["fits"]
+    assert estimated["nearest"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"operation": "retake"}, "video must be a video_id: other videos are not read here; nothing was given"),
+        ({"operation": "retake", "video": "https://example.com/clip.mp4"}, "video must be a video_id"),
+        ({"operation": "retake", "video": ZEROS}, f"video: there is no task '{ZEROS}'"),
+        ({"operation": "retake", "video": ZEROS, "size": "128x64"}, "size must be left out: there is a video"),
+        ({"video": ZEROS}, "video must be left out: there is no operation"),
+        ({"mode": "end"}, "mode must be left out: there is no operation"),
+    ],
+)
+def test_a_wrong_argument_of_an_estimate_is_named(
+    served_box: Callable[..., Box], arguments: dict[str, Any], told: str
+) -> None:
+    assert refusal(served_box(), "estimate_video", prompt=PROMPT, **arguments).startswith(told)
 
 
 def test_a_request_key_starts_no_edit_twice(served_box: Callable[..., Box], clip: bytes) -> None:
@@ -221,3 +266,15 @@ def test_every_field_of_a_use_is_an_argument() -> None:
         tool = "create_video" if use is MediaUse.A2V else "edit_video"
         there = tools[tool]["input_schema"]["properties"]
         assert {FIELD_NAMES.get(field, field) for field in (use.file_field, *use.fields)} <= there.keys()
+
+
+def test_the_program_of_the_page_works(served_box: Callable[..., Box]) -> None:
+    """The Python program of docs/mcp.md, as it is written."""
+    box = served_box()
+    page = (ROOT / "docs/mcp.md").read_text(encoding="utf-8")
+    (program,) = [body for language, body in FENCE.findall(page) if language == "python"]
+    with completing(box):
+        command = [sys.executable, "-c", program.replace(BASE_URL, url_of(box))]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stderr
+    assert httpx.get(told.stdout.strip()).content == VIDEO

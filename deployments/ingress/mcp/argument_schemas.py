@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deployments.ingress.media.conversion import LONGEST_AUDIO_S
 from deployments.ingress.request_body.given_media import MediaUse
 from models.request.edits import DEFAULT_STRENGTH, ExtendMode, RetakeMode
 from models.request.enums import Quality, Upscale
@@ -14,10 +15,11 @@ MAX_KEY_CHARS = 255
 KEYFRAMES = "keyframes"
 OPERATIONS = {"retake": MediaUse.RETAKE, "extend": MediaUse.EXTEND, "change": MediaUse.V2V}
 """The operations of edit_video, each with the use of its video."""
+EDIT_ARGUMENTS = ("video", "operation", "start_time", "mode", "context", "video_strength")
+"""Arguments of edit_video that create_video does not have."""
 STRENGTH = "How strongly the image is kept. 1, the default, keeps it as it is."
 SOURCE = "a video_id of yours, an http(s) URL, or an upload_id of create_upload"
 ZERO_TO_ONE = {"type": "number", "minimum": 0, "maximum": 1}
-LONGEST_AUDIO_S = 4 * 3600
 
 
 def object_schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -85,6 +87,16 @@ def edit_schema(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict[s
         **_shared_properties(limits, loras),
     }
     return object_schema(properties, ["video", "operation", "prompt"])
+
+
+def estimate_arguments(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict[str, Any]:
+    """The arguments of estimate_video: those of create_video, or those of edit_video."""
+    edit = edit_schema(limits, loras)["properties"]
+    about = {"video": "To estimate an edit: the video_id of its source.", "operation": "That of edit_video."}
+    edits = {name: {**edit[name], "description": about.get(name, "As in edit_video.")} for name in EDIT_ARGUMENTS}
+    properties = {**create_schema(limits, loras)["properties"], **edits}
+    del properties["request_key"]
+    return object_schema(properties, ["prompt"])
 
 
 def _prompt(limits: RequestLimits, about: str) -> dict[str, Any]:

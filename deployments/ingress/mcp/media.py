@@ -30,7 +30,7 @@ async def read_media(
     """
     name, own = use.file_field, map_media(use, arguments)
     text = arguments[name].strip()
-    task_id = None if use is MediaUse.A2V else _named_task(context, request, text)
+    task_id = None if use is MediaUse.A2V else named_task(context, request, text)
     if task_id is not None:
         return GivenMediaFile(GivenMedia(use, task_id=task_id, fields=own), folder, source_name=name)
     content = await _read(context, request, use, text)
@@ -39,7 +39,7 @@ async def read_media(
     return GivenMediaFile(GivenMedia(use, target, digest, fields=own), folder)
 
 
-def _named_task(context: AppContext, request: Request, text: str) -> str | None:
+def named_task(context: AppContext, request: Request, text: str) -> str | None:
     """The id of the task that a text names, as its id or as the url of its video."""
     if VIDEO_ID.fullmatch(text):
         return text

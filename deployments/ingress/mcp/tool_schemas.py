@@ -6,7 +6,7 @@ The schemas are flat, without unions and without null: some clients reject a who
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.ingress.mcp.argument_schemas import create_schema, edit_schema, object_schema
+from deployments.ingress.mcp.argument_schemas import create_schema, edit_schema, estimate_arguments, object_schema
 from models.request.loras import KnownLora
 from models.request.request import RequestLimits
 from storage.tasks import State
@@ -86,15 +86,13 @@ def page_schema() -> dict[str, Any]:
 
 def describe_tools(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict[str, dict[str, Any]]:
     """All tools by name, in the order of the list: the keyword arguments of `mcp.types.Tool`."""
-    create = create_schema(limits, loras)
-    asked = {name: rule for name, rule in create["properties"].items() if name != "request_key"}
     wait = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S, "default": DEFAULT_WAIT_S}
     return {
         "create_video": {
             "title": "Create a video",
             "description": "Start one video with audio, from a text and, if you like, images or an audio. Takes GPU "
             "time. Answers at once with a video_id; then call wait_for_video.",
-            "input_schema": create,
+            "input_schema": create_schema(limits, loras),
             "output_schema": video_state_schema(),
             "hints": STARTS,
         },
@@ -144,9 +142,9 @@ def describe_tools(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dic
         },
         "estimate_video": {
             "title": "Estimate a video",
-            "description": "Tell whether a video fits this server's GPU, how long it takes to render, and which sizes "
-            "and lengths fit otherwise. Starts nothing.",
-            "input_schema": object_schema(asked, ["prompt"]),
+            "description": "Tell whether a new video or an edit fits this server's GPU, how long it takes to render, "
+            "and which sizes and lengths fit otherwise. Starts nothing.",
+            "input_schema": estimate_arguments(limits, loras),
             "output_schema": estimate_schema(),
             "hints": {"read_only_hint": True, "idempotent_hint": True},
         },

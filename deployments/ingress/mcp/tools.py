@@ -14,7 +14,8 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, TooManyRequests
 from deployments.ingress.images.shrinking import shrink_to_jpeg
 from deployments.ingress.mcp.argument_schemas import OPERATIONS
-from deployments.ingress.mcp.arguments import check_arguments, map_media, map_request, media_use, refuse_audio_fields
+from deployments.ingress.mcp.arguments import check_arguments, map_request, media_use, refuse_audio_fields
+from deployments.ingress.mcp.estimating import map_estimate
 from deployments.ingress.mcp.guide import Guide
 from deployments.ingress.mcp.images import named_images, read_images
 from deployments.ingress.mcp.media import read_media
@@ -23,7 +24,7 @@ from deployments.ingress.mcp.video_state import percent, spell_time, status_of, 
 from deployments.ingress.media_file import GivenMediaFile, media_folder
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.request_body.given_images import NO_IMAGES
-from deployments.ingress.request_body.given_media import AUDIO, USE, MediaUse
+from deployments.ingress.request_body.given_media import MediaUse
 from deployments.ingress.routes.delete_task import cancel_or_delete_task, cancel_task
 from deployments.ingress.routes.estimate import estimate
 from deployments.ingress.routes.generate import submit_given
@@ -165,14 +166,11 @@ class Tools:
     async def _estimate_video(self, call: ToolCall) -> ToolAnswer:
         context = self._context
         defaults = await context.read_threads.run(context.model_info.defaults)
-        use = media_use(call.arguments)
-        asked = {name: value for name, value in call.arguments.items() if name != AUDIO}
-        mapped = map_request(asked, defaults, context.settings.limits)
-        fields = mapped.fields if use is None else {**mapped.fields, USE: use, **map_media(use, call.arguments)}
+        mapped = await map_estimate(context, call.request, call.arguments, defaults)
         with self._upload(call):
             given = await read_images(context, call.arguments, call.request)
-            estimated = await estimate(context, fields, given)
-        rate = defaults.get("frame_rate", 25.0)
+            estimated = await estimate(context, mapped.fields, given)
+        rate = float(mapped.fields.get("frame_rate", defaults.get("frame_rate", 25.0)))
         nearest = [
             {"size": f"{each.width}x{each.height}", "seconds": round(each.num_frames / rate, 2)}
             for each in estimated.nearest
