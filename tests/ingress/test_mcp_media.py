@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.ingress.mcp.arguments import FIELD_NAMES
+from deployments.ingress.mcp.arguments import argument_of
 from deployments.ingress.mcp.tool_schemas import describe_tools
 from deployments.ingress.request_body.given_media import MediaUse
 from models.memory.estimate import GB
@@ -156,6 +156,7 @@ def test_an_edit_that_does_not_fit_is_told_with_what_fits(served_box: Callable[.
         ({"operation": "retake", "video": ZEROS}, f"video: there is no task '{ZEROS}'"),
         ({"operation": "retake", "video": ZEROS, "size": "128x64"}, "size must be left out: there is a video"),
         ({"video": ZEROS}, "video must be left out: there is no operation"),
+        ({"audio_start": 1}, "audio_start must be left out: there is no audio"),
         ({"mode": "end"}, "mode must be left out: there is no operation"),
     ],
 )
@@ -265,7 +266,7 @@ def test_every_field_of_a_use_is_an_argument() -> None:
     for use in MediaUse:
         tool = "create_video" if use is MediaUse.A2V else "edit_video"
         there = tools[tool]["input_schema"]["properties"]
-        assert {FIELD_NAMES.get(field, field) for field in (use.file_field, *use.fields)} <= there.keys()
+        assert {argument_of(field) for field in (use.file_field, *use.fields)} <= there.keys()
 
 
 def test_the_program_of_the_page_works(served_box: Callable[..., Box]) -> None:

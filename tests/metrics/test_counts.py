@@ -78,6 +78,7 @@ def test_every_end_that_a_deployment_brings_is_there_before_the_first() -> None:
     recorded = counted()
     for outcome, code in (("completed", "none"), ("canceled", "none"), ("failed", "render_failed")):
         assert recorded.value(TASKS_ENDED, outcome=outcome, code=code) == 0
+    assert recorded.value(LORA_TASKS, lora="other") == 0
 
 
 def test_a_cold_run_counts_its_laps_its_step_and_its_time_line() -> None:

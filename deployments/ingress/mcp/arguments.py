@@ -31,6 +31,11 @@ FILES = (AUDIO, VIDEO)
 """Arguments that name a file, from which the length of the video follows."""
 
 
+def argument_of(field: str) -> str:
+    """The tool argument that sets a field of this server."""
+    return FIELD_NAMES.get(field, field)
+
+
 @dataclass(frozen=True)
 class MappedRequest:
     """The fields as the native routes take them. `adjusted` describes rounded values."""
@@ -144,18 +149,18 @@ def media_use(arguments: Mapping[str, Any]) -> MediaUse | None:
 def map_media(use: MediaUse, arguments: Mapping[str, Any]) -> dict[str, object]:
     """The fields of a use. Raises InvalidRequest for an argument of another operation, which would have no effect."""
     if use is MediaUse.A2V:
-        if KEYFRAMES in arguments:
+        if arguments.get(KEYFRAMES):
             raise InvalidRequest(KEYFRAMES, Described("a list"), f"left out: there is an {AUDIO}")
     else:
         _refuse_others(use, arguments)
-    named = {field: FIELD_NAMES.get(field, field) for field in use.fields}
+    named = {field: argument_of(field) for field in use.fields}
     return {field: arguments[name] for field, name in named.items() if name in arguments}
 
 
 def _refuse_others(use: MediaUse, arguments: Mapping[str, Any]) -> None:
-    own = {FIELD_NAMES.get(field, field) for field in use.fields}
+    own = [argument_of(field) for field in use.fields]
     for other in OPERATIONS.values():
-        for name in (FIELD_NAMES.get(field, field) for field in other.fields):
+        for name in map(argument_of, other.fields):
             if name in arguments and name not in own:
                 raise InvalidRequest(name, arguments[name], f"left out: {arguments['operation']} does not take it")
 

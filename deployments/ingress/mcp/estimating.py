@@ -7,7 +7,14 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.mcp.argument_schemas import EDIT_ARGUMENTS, OPERATIONS
-from deployments.ingress.mcp.arguments import SECONDS, MappedRequest, map_media, map_request, media_use
+from deployments.ingress.mcp.arguments import (
+    SECONDS,
+    MappedRequest,
+    map_media,
+    map_request,
+    media_use,
+    refuse_audio_fields,
+)
 from deployments.ingress.mcp.media import named_task
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.request_body.given_media import AUDIO, USE, VIDEO, MediaUse
@@ -15,6 +22,7 @@ from deployments.ingress.source_task import completed_task
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
 from models.request.places import END_IMAGE, IMAGE
+from models.request.request import RequestLimits
 from storage.tasks import Task
 
 OPERATION = "operation"
@@ -31,11 +39,7 @@ async def map_estimate(
     """
     limits, use = context.settings.limits, media_use(arguments)
     if use is None or use is MediaUse.A2V:
-        _refuse(arguments, EDIT_ARGUMENTS, f"there is no {OPERATION}")
-        without_audio = {name: value for name, value in arguments.items() if name != AUDIO}
-        mapped = map_request(without_audio, defaults, limits)
-        own = {} if use is None else {USE: use, **map_media(use, arguments)}
-        return MappedRequest({**mapped.fields, **own}, mapped.adjusted)
+        return _map_new_video(use, arguments, defaults, limits)
     _refuse(arguments, FOR_NEW_VIDEOS, f"there is a {VIDEO}")
     own = map_media(use, arguments)
     source = await context.read_threads.run(_source, context, request, arguments)
@@ -43,9 +47,21 @@ async def map_estimate(
     return MappedRequest({**mapped.fields, **_result(source, use, arguments), USE: use, **own}, mapped.adjusted)
 
 
+def _map_new_video(
+    use: MediaUse | None, arguments: Mapping[str, Any], defaults: Mapping[str, float], limits: RequestLimits
+) -> MappedRequest:
+    """Without its audio, from which the length would follow."""
+    _refuse(arguments, EDIT_ARGUMENTS, f"there is no {OPERATION}")
+    mapped = map_request({name: value for name, value in arguments.items() if name != AUDIO}, defaults, limits)
+    if use is None:
+        refuse_audio_fields(arguments)
+        return mapped
+    return MappedRequest({**mapped.fields, USE: use, **map_media(use, arguments)}, mapped.adjusted)
+
+
 def _refuse(arguments: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
     for name in names:
-        if name in arguments:
+        if arguments.get(name) not in (None, "", []):
             raise InvalidRequest(name, arguments[name], f"left out: {why}")
 
 

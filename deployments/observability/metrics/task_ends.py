@@ -38,7 +38,7 @@ def task_end_recorder(
     if State.COMPLETED in outcomes:
         metrics.initialize(OUTPUT_BYTES)
         metrics.initialize(OUTPUT_VIDEO_SECONDS)
-        for name in loras:
+        for name in (*loras, OTHER):
             metrics.initialize(LORA_TASKS, lora=name)
 
     def count(task: Task) -> None:
