@@ -140,9 +140,10 @@ def test_an_edit_is_estimated_from_its_source_alone(served_box: Callable[..., Bo
 
 
 def test_an_edit_that_does_not_fit_is_told_with_what_fits(served_box: Callable[..., Box]) -> None:
+    """A retake takes more than the text that its source was made from."""
     box = served_box()
+    loaded(box, 7 * GB)
     source = box.finished()
-    loaded(box, GB // 2)
     estimated = call(box, "estimate_video", prompt=PROMPT, video=source, operation="retake")
     assert not estimated["fits"]
     assert estimated["nearest"]

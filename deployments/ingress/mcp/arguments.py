@@ -38,10 +38,14 @@ def argument_of(field: str) -> str:
 
 @dataclass(frozen=True)
 class MappedRequest:
-    """The fields as the native routes take them. `adjusted` describes rounded values."""
+    """The fields as the native routes take them. `adjusted` describes rounded values.
+
+    `frame_rate` is that of a source, in frames per second; None for the model's own.
+    """
 
     fields: dict[str, object]
     adjusted: list[str]
+    frame_rate: float | None = None
 
 
 def check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, object]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ async def map_estimate(
     own = map_media(use, arguments)
     source = await context.read_threads.run(_source, context, request, arguments)
     mapped = map_request(arguments, defaults, limits)
-    return MappedRequest({**mapped.fields, **_result(source, use, arguments), USE: use, **own}, mapped.adjusted)
+    fields = {**mapped.fields, **_result(source, use, arguments), USE: use, **own}
+    return MappedRequest(fields, mapped.adjusted, source.rendered_request.frame_rate)
 
 
 def _map_new_video(

@@ -170,7 +170,7 @@ class Tools:
         with self._upload(call):
             given = await read_images(context, call.arguments, call.request)
             estimated = await estimate(context, mapped.fields, given)
-        rate = float(mapped.fields.get("frame_rate", defaults.get("frame_rate", 25.0)))
+        rate = mapped.frame_rate or defaults.get("frame_rate", 25.0)
         nearest = [
             {"size": f"{each.width}x{each.height}", "seconds": round(each.num_frames / rate, 2)}
             for each in estimated.nearest
