@@ -101,8 +101,12 @@ def _describe_loras(known: Mapping[str, KnownLora]) -> str:
     """The section on LoRAs, if the server has any."""
     if not known:
         return ""
-    rows = [f"| `{name}` | {each.trigger} | {each.max_scale:g} |\n" for name, each in known.items()]
-    return f"{LORAS}{''.join(rows)}\n"
+    return f"{LORAS}{lora_rows(known)}\n"
+
+
+def lora_rows(known: Mapping[str, KnownLora]) -> str:
+    """The rows of a table of LoRAs: name, words for the prompt, largest scale."""
+    return "".join(f"| `{name}` | {each.trigger} | {each.max_scale:g} |\n" for name, each in known.items())
 
 
 def _shared_limits(limits: RequestLimits) -> dict[str, object]:

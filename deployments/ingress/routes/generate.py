@@ -43,6 +43,7 @@ from deployments.observability.tracing import in_span
 from models.errors import InvalidRequest
 from models.request.json_schema import request_schema
 from models.request.json_words import Described
+from models.request.loose_values import is_blank
 from models.request.places import IMAGE
 from models.request.request import unknown_fields
 from storage.tasks import ANONYMOUS, State, Task
@@ -136,8 +137,9 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 async def read_images_or_source(context: AppContext, request: Request) -> tuple[dict[str, object], GivenImages]:
     """Read the fields and the images, of which the first may be the last frame of a `source_task`."""
     fields, given = await read_images(request, context.settings)
-    frame = await read_last_frame(context, request, fields.pop(SOURCE_TASK, None))
-    if frame is not None:
+    source = fields.pop(SOURCE_TASK, None)
+    if not is_blank(source):
+        frame = await read_last_frame(context, request, source)
         if any(name == IMAGE for name, _ in given.files):
             raise InvalidRequest(SOURCE_TASK, Described("an id"), f"left out: there is an {IMAGE}")
         given = replace(given, files=((IMAGE, frame), *given.files))
