@@ -10,18 +10,21 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTX2LatentUpsamplePipelin
 from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
 from diffusers.pipelines.ltx2.utils import STAGE_2_DISTILLED_SIGMA_VALUES
 
-from models.conditions import NO_CONDITIONS, Conditions
+from models.conditions import NO_CONDITIONS, Conditions, first_frame
 from models.fixes import NONE
-from models.lora.distilled import AUTO
+from models.lora.distilled import AUTO, OFF
+from models.lora.source import LoraSource
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
+from models.progress import Progress, Stage
 from models.request.request import VideoRequest
-from tests.models.conftest import ignore
+from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase, add_upsampler
-from tests.models.loras.conftest import Pairs, by_lightricks, draw_pairs, merge, save
+from tests.models.loras.conftest import Pairs, by_lightricks, draw_pairs, merge, picked, same, save, transformer_of
 from tests.models.reference import UNGUIDED, guidance_of, load_pipeline
 from tests.models.two_stages.conftest import upscaled
+from tests.models.two_stages.test_given import CLOSE, SIDE, encoded, image_of
 
 ROUNDING = 2e-5
 """In float32, of latents whose values are about 1."""
@@ -126,9 +129,9 @@ def test_the_lora_acts_in_the_second_stage_alone_and_beside_those_of_the_request
         model.render(
             upscaled(model, loras=choices), NO_CONDITIONS, lambda at: layers.update({at.stage: loras_in(model)})
         )
-        assert layers[Stage.DENOISING] == layers[Stage.UPSCALING] == factor * len(pairs)
+        assert layers[Stage.DENOISING] == factor * len(pairs)
         assert layers[Stage.REFINING] == (factor + 1) * len(pairs)
-        assert layers[Stage.DECODING] == 0
+        assert layers[Stage.UPSCALING] == layers[Stage.DECODING] == 0
     model.close()
 
 
