@@ -4,7 +4,8 @@
 
 Tensors are shapes, as in `benchmarks.peak_memory`. Each kind of call is counted once, for one row, with two blocks: all
 blocks do the same. A guided step has four calls: the prompt, the negative prompt, spatiotemporal guidance and modality
-isolation. The last one skips the attention between video and audio. The second stage of a base model has a LoRA on each linear layer of the blocks.
+isolation. The last one skips the attention between video and audio. The second stage of a base model has a LoRA on each
+linear layer of the blocks.
 
 Text, VAE and the upsampler are not counted. The upsampler adds 0.02 PFLOP at 1088x1920.
 """

@@ -114,7 +114,7 @@ def create_schema(limits: RequestLimits) -> dict[str, Any]:
         "upscale": {
             "type": "string",
             "enum": [each.value for each in Upscale],
-            "description": "2 makes large videos in about half the time, where the server can. Leave out if unsure.",
+            "description": "2 makes large videos in half the time or less, where the server can. Leave out if unsure.",
         },
         "negative_prompt": {
             "type": "string",
