@@ -30,7 +30,7 @@ HELP = {
     "generate_audio": "a video with audio (the default), or without",
     "loras": "a LoRA of the server, and how strongly it acts (default: 1); may be repeated. GET /v1/models lists them",
     "camera_motion": "the LoRA of this name, such as dolly_in",
-    "upscale": "2 renders at half the size and refines at the full one: sooner for large videos (distilled models)",
+    "upscale": "2 renders at half the size and refines at the full one: sooner for large videos",
     "fit": "how an image of another shape is fitted to the size",
     "image_strength": "how strongly --image is given, from 0 to 1; 1 keeps it as it is",
     "end_image_strength": "the same for --end-image",

@@ -170,7 +170,12 @@ class AppContext:
         """Caches the information about the model."""
         settings, generator = self.settings, self.settings.generator
         return ModelInfoCache(
-            self.tasks, self.model, settings.cache_dir, generator.checkpoint_type, generator.latent_upsampler
+            self.tasks,
+            self.model,
+            settings.cache_dir,
+            generator.checkpoint_type,
+            generator.latent_upsampler,
+            generator.distilled_lora,
         )
 
     def check_space(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from models.checkpoint.files import SUFFIX, WEIGHTS
+from models.checkpoint.files import SUFFIX
 from models.checkpoint.sizes import NUMBER_BYTES
 from models.errors import LoraUnusable
 from models.hub.download import download_files
@@ -47,7 +47,8 @@ def locate(source: LoraSource, cache_dir: Path, report: ReportProgress) -> Path:
     if source.path is not None:
         return find_local(source)
     repository = RepoRef.parse(source.repository or "")
-    folder = download_files(FileSelection(repository, (source.file or WEIGHTS,)), cache_dir, report)
+    wanted = source.file or source.pattern.removeprefix("**/")  # the hub's patterns match in each folder
+    folder = download_files(FileSelection(repository, (wanted,)), cache_dir, report)
     return _only_file(source, folder, str(repository))
 
 
@@ -75,11 +76,12 @@ def _only_file(source: LoraSource, folder: Path, place: str) -> Path:
         if not (folder / source.file).is_file() or not source.file.endswith(SUFFIX):
             raise LoraUnusable(f"LoRA {source.name}: {place} has no {SUFFIX} file {source.file}")
         return folder / source.file
-    found = sorted(folder.glob(WEIGHTS))
+    found = sorted(folder.glob(source.pattern))
     if len(found) != 1:
         names = ", ".join(each.name for each in found) or "none"
         raise LoraUnusable(
-            f"LoRA {source.name}: {place} must have one {SUFFIX} file, or `file` must name it; it has {names}"
+            f"LoRA {source.name}: {place} must have one file {source.pattern}, or the setting must name it; it has "
+            f"{names}"
         )
     return found[0]
 

@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.checkpoint.files import WEIGHTS
+
 
 @dataclass(frozen=True)
 class LoraSource:
     """A LoRA of the operator: a safetensors file at `path`, or in a hub `repository`.
 
     `path` may be a folder. A repository is owner/name, or owner/name@revision. `file` names the file where a folder or
-    a repository has several.
+    a repository has several; otherwise it is the only one that matches `pattern`.
     """
 
     name: str
     path: Path | None = None
     repository: str | None = None
     file: str | None = None
+    pattern: str = WEIGHTS

@@ -119,12 +119,21 @@ def _encode_peak(request: VideoRequest, denoise: int) -> int:
 def denoise_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
     """Denoising, without the weights. Classifier-free guidance denoises two rows at once.
 
-    Each appended image adds the tokens of one latent frame.
+    Each appended image adds the tokens of one latent frame. Of two stages, the second has no guidance, and the first a
+    quarter of the video's tokens.
     """
+    rows = _rows(request)
+    if not request.is_upscaled:
+        return rows * _row_bytes(request, given)
+    return max(rows * _row_bytes(request, given, HALF_SIZE_SHARE), _row_bytes(request, given))
+
+
+def _row_bytes(request: VideoRequest, given: GivenTokens, share: float = 1.0) -> int:
+    """Denoising one row with a share of the video's tokens."""
     per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if given.own_timesteps else 0)
     tokens = video_tokens(request) + given.appended_images * tokens_per_latent_frame(request)
     audio = audio_tokens(request) * AUDIO_TIMESTEP_BYTES_PER_TOKEN if given.own_audio_timesteps else 0
-    return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token + audio)
+    return DENOISE_BYTES_PER_ROW + int(tokens * share) * per_token + audio
 
 
 def text_bytes(request: VideoRequest) -> int:

@@ -116,7 +116,7 @@ def _shared_properties(limits: RequestLimits, loras: Mapping[str, KnownLora]) ->
         "upscale": {
             "type": "string",
             "enum": [each.value for each in Upscale],
-            "description": "2 makes large videos in about half the time, where get_guide says that the server can.",
+            "description": "2 makes large videos in half the time or less, where get_guide says that the server can.",
         },
         **_lora_properties(loras),
         "negative_prompt": {

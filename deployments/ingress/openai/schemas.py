@@ -120,8 +120,8 @@ class ServedModel(BaseModel):
     upscale: Annotated[
         bool | None,
         Field(
-            description="Whether `upscale` is served: the model is distilled and has a latent upsampler. null: not "
-            "known before the model is loaded."
+            description="Whether `upscale` is served: the model has a latent upsampler, and a base model its "
+            "distilled LoRA. null: not known before the model is loaded."
         ),
     ] = None
 

@@ -155,7 +155,7 @@ def test_only_safetensors_are_read(tmp_path: Path) -> None:
 def test_a_folder_has_one_file_or_the_setting_names_it(pairs: Pairs, tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors"):
         save(by_lightricks(pairs), tmp_path / name)
-    with pytest.raises(LoraUnusable, match=r"`file` must name it; it has a.safetensors, b.safetensors"):
+    with pytest.raises(LoraUnusable, match=r"the setting must name it; it has a.safetensors, b.safetensors"):
         check_local_loras([LoraSource("style", tmp_path)])
     (found,) = fetch_loras([LoraSource("style", tmp_path, file="b.safetensors")], tmp_path, ignore)
     assert found.file == tmp_path / "b.safetensors"
