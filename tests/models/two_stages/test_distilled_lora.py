@@ -1,7 +1,7 @@
 """The distilled LoRA of a base checkpoint is found, checked, counted and placed, and works under each placement."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from models.checkpoint.sizes import measure_sizes
 from models.conditions import NO_CONDITIONS
 from models.errors import InvalidRequest, LoraUnusable
 from models.fixes import ALL
-from models.lora.distilled import AUTO, PATTERN, check_local_distilled_lora, fetch_distilled_lora, find_source
+from models.lora.distilled import AUTO, check_local_distilled_lora, fetch_distilled_lora, find_source
 from models.lora.weights import load_lora
 from models.ltx2.load import load_pipeline, load_upsampler
 from models.ltx2.model import Ltx2Model
@@ -27,7 +27,7 @@ from models.optimizations.selection import ALWAYS_FASTER
 from tests.fake_hub import REPOSITORY, FakeHub
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, add_upsampler
-from tests.models.loras.conftest import by_lightricks, draw_pairs, save
+from tests.models.loras.conftest import LAYERS, by_lightricks, draw_pairs, save
 from tests.models.two_stages.conftest import upscaled
 
 ROUNDING = 5e-5
@@ -36,8 +36,8 @@ FILE = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"
 OF_THE_TEXT = "text_embedding_projection.aggregate_embed.lora_A.weight"
 
 
-def add_lora(folder: Path, transformer: Path) -> Path:
-    drawn = draw_pairs(LTX2VideoTransformer3DModel.from_pretrained(transformer))
+def add_lora(folder: Path, transformer: Path, layers: Sequence[str] = LAYERS) -> Path:
+    drawn = draw_pairs(LTX2VideoTransformer3DModel.from_pretrained(transformer), layers=layers)
     return save(by_lightricks(drawn) | {OF_THE_TEXT: torch.ones(2, 2)}, folder / FILE)
 
 
@@ -154,7 +154,7 @@ def test_the_setting_names_a_file_a_folder_or_a_repository(
     setting: str, repository: str | None, file: str | None, path: Path | None
 ) -> None:
     found = find_source(setting, "Lightricks/LTX-2", Path("/snapshot"))
-    assert (found.repository, found.file, found.path, found.pattern) == (repository, file, path, PATTERN)
+    assert (found.repository, found.file, found.path) == (repository, file, path)
 
 
 def test_both_parts_are_downloaded_from_the_model_s_repository_if_the_setting_asks(
@@ -162,7 +162,7 @@ def test_both_parts_are_downloaded_from_the_model_s_repository_if_the_setting_as
 ) -> None:
     shutil.rmtree(tmp_path / "repository" / UPSAMPLER)
     add_upsampler(tmp_path / "repository")
-    add_lora(tmp_path / "repository", tmp_path / "repository" / "transformer")
+    add_lora(tmp_path / "repository", tmp_path / "repository" / "transformer", ("proj_out",))
     said: list[str] = []
     prefetch_model(REPOSITORY, tmp_path / "cache", said.append, CheckpointType.BASE)
     assert FILE not in hub.served

@@ -175,9 +175,7 @@ def test_the_files_of_a_checkpoint_tell_as_much_as_they_can(copied: Path) -> Non
     assert note_upsampler(profile, "owner/name", copied).upsampler is True
 
 
-def test_without_a_lora_a_repository_s_upsampler_is_downloaded_for_a_distilled_model_alone(
-    hub: FakeHub, tmp_path: Path
-) -> None:
+def test_without_a_lora_only_a_distilled_model_downloads_the_upsampler(hub: FakeHub, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "repository" / UPSAMPLER)
     add_upsampler(tmp_path / "repository")
     for kind, loaded in ((CheckpointType.BASE, False), (CheckpointType.DISTILLED, True)):
