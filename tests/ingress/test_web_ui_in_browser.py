@@ -1004,10 +1004,10 @@ def test_the_estimate_counts_the_part_of_the_audio_that_is_used(visit):
     estimated = here.page.locator("#estimated")
     here.page.get_by_label("Prompt", exact=True).fill(PROMPT)
     expect(here.page.locator("#audio")).to_be_visible()
-    song = {"name": "song.wav", "mimeType": "audio/wav", "buffer": audio_file(3.0)}
+    song = {"name": "song.wav", "mimeType": "audio/wav", "buffer": audio_file(12.0)}
     here.page.locator("#audio-file").set_input_files(song)
     sizes = []
-    for start, told in (("", "3.0 s of audio, 75 frames."), ("1", "2.0 s of audio, 50 frames.")):
+    for start, told in (("", "12.0 s of audio, 300 frames."), ("10", "2.0 s of audio, 50 frames.")):
         here.page.get_by_label("From (seconds)").fill(start)
         here.page.get_by_role("button", name="Estimate").click()
         expect(estimated).to_contain_text(told)
@@ -1032,6 +1032,7 @@ def test_a_recording_from_the_microphone_goes_with_the_prompt(visit):
     here.page.get_by_role("button", name="Record").click()
     here.page.get_by_role("button", name="Stop, 1 s").click()
     expect(here.page.locator("#audio-name")).to_contain_text("recording.")
+    here.page.get_by_label("Prompt", exact=True).fill(PROMPT)
     here.page.get_by_role("button", name="Estimate").click()
     expect(here.page.locator("#estimated")).to_contain_text(re.compile(r"[12]\.\d s of audio, \d+ frames\."))
     here.ask()

@@ -85,7 +85,8 @@ def decode_light(coded: Colors, curve: int) -> Colors:
         case ColorTrc.ARIB_STD_B67:
             scene = decode_hlg(coded)
             luminance = scene @ LUMINANCE_2020
-            return scene * luminance[..., None] ** (HLG_SYSTEM_GAMMA - 1) * (PEAK_CD_M2 / WHITE_CD_M2)
+            gain = luminance[..., None] ** (HLG_SYSTEM_GAMMA - 1) * (PEAK_CD_M2 / WHITE_CD_M2)
+            return np.asarray(scene * gain)
         case _:
             return coded**DISPLAY_GAMMA
 

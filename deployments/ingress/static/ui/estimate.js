@@ -15,6 +15,7 @@ export function listenForEstimate(collect) {
     try {
       const { fields, images, length = "" } = await collect();
       show(`${length} ${describe(await api.estimate(fields, images))}`.trim());
+      byId("estimate-row").scrollIntoView({ block: "nearest" }); // the answer may have more lines than there was room for
     } catch (error) {
       show("");
       showProblem(error);
