@@ -43,7 +43,8 @@ TOOLS = [
     "list_videos",
     "estimate_video",
     "cancel_video",
-    "create_upload",
+    "create_image_upload",
+    "create_media_upload",
     "get_guide",
 ]
 VERSIONS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
@@ -289,7 +290,7 @@ def test_replicas_share_everything_and_a_key_sees_only_its_own_videos(
     second = AppContext(Settings(api_keys=KEYS), MODEL, box.tasks, box.outputs, nudge)
     with serve(create_app(second)) as other:
         made = call(box, "create_video", mode, ALICE, **SMALL)
-        uploaded = call(box, "create_upload", mode, ALICE)
+        uploaded = call(box, "create_image_upload", mode, ALICE)
         put_url = uploaded["put_url"].replace(url_of(box), other)
         assert httpx.put(put_url, content=image_file()).status_code == 200
         from_image = run(ask(other, "create_video", mode, ALICE, image=uploaded["upload_id"], **SMALL))
@@ -435,7 +436,7 @@ def test_the_guide_has_advice_and_this_servers_limits(served_box: Callable[..., 
 
 def test_an_upload_url_takes_one_image_for_its_owner(served_box: Callable[..., Box]) -> None:
     box = served_box(api_keys=KEYS, limits={"max_image_bytes": 5000, "max_audio_bytes": 5000, "max_video_bytes": 5000})
-    ticket = call(box, "create_upload", key=ALICE)
+    ticket = call(box, "create_image_upload", key=ALICE)
     assert ticket["max_bytes"] == 5000
     unsent = refusal(box, "create_video", ALICE, image=ticket["upload_id"], **SMALL)
     assert unsent.startswith("image must be an upload_id whose file was sent")
@@ -462,7 +463,7 @@ def test_an_image_comes_as_a_data_url(served_box: Callable[..., Box]) -> None:
 
 def test_a_last_image_and_keyframes_come_in_each_way(served_box: Callable[..., Box], image_server: str) -> None:
     box = served_box(ingress={"image_urls": "any"})
-    ticket = call(box, "create_upload")
+    ticket = call(box, "create_image_upload")
     assert httpx.put(ticket["put_url"], content=image_file()).status_code == 200
     images = {
         "end_image": ticket["upload_id"],

@@ -35,8 +35,14 @@ def clip() -> bytes:
     return video_file(frames_of(50), audio_s=2.0)
 
 
+def ticket_for(box: Box, kind: str, key: str | None = None) -> dict[str, Any]:
+    if kind == "image":
+        return call(box, "create_image_upload", key=key)
+    return call(box, "create_media_upload", key=key, kind=kind)
+
+
 def upload(box: Box, kind: str, content: bytes, key: str | None = None) -> str:
-    ticket = call(box, "create_upload", key=key, kind=kind)
+    ticket = ticket_for(box, kind, key)
     assert httpx.put(ticket["put_url"], content=content).status_code == 200
     return str(ticket["upload_id"])
 
@@ -109,7 +115,7 @@ def test_a_video_that_cannot_be_edited_is_refused_with_the_reason(served_box: Ca
     for video in ("", "clip.mp4", "data:video/mp4;base64,!!!"):
         assert refused_edit(box, video, "retake").startswith("video must be an http or https url, an upload_id")
     assert refused_edit(box, upload(box, "video", b"no video"), "retake").startswith("video must be")
-    unsent = call(box, "create_upload", kind="video")["upload_id"]
+    unsent = call(box, "create_media_upload", kind="video")["upload_id"]
     assert "whose file was sent" in refused_edit(box, unsent, "retake")
 
 
@@ -122,7 +128,7 @@ def test_the_video_of_another_key_is_unknown(served_box: Callable[..., Box], cli
     call(box, "edit_video", key=ALICE, video=source, **arguments)
     call(box, "edit_video", key=ALICE, video=ticket, **arguments)
     assert "there is no task" in refusal(box, "edit_video", BOB, video=source, **arguments)
-    assert "an upload_id of create_upload" in refusal(box, "edit_video", BOB, video=ticket, **arguments)
+    assert "an upload_id of create_media_upload" in refusal(box, "edit_video", BOB, video=ticket, **arguments)
     assert "there is no task" in refusal(box, "create_video", BOB, image=source, **SMALL)
 
 
@@ -253,10 +259,9 @@ def test_the_guide_tells_of_loras_edits_and_two_stages(served_box: Callable[...,
 def test_an_upload_says_what_it_takes(served_box: Callable[..., Box]) -> None:
     box = served_box(limits={"max_image_bytes": 5000, "max_audio_bytes": 6000, "max_video_bytes": 7000})
     for kind, most in (("image", 5000), ("audio", 6000), ("video", 7000)):
-        ticket = call(box, "create_upload", kind=kind)
+        ticket = ticket_for(box, kind)
         assert (ticket["max_bytes"], kind in ticket["next_step"]) == (most, True)
-    assert call(box, "create_image_upload")["max_bytes"] == 5000  # the tool's earlier name
-    assert refusal(box, "create_upload", kind="text").startswith("kind must be one of image, audio, video")
+    assert refusal(box, "create_media_upload", kind="image").startswith("kind must be one of audio, video")
     large = upload(box, "video", b"x" * 6500)
     assert refusal(box, "create_video", audio=large, **SMALL).startswith("audio must be a file of at most 6000 bytes")
 

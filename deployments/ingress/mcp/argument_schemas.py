@@ -18,7 +18,7 @@ OPERATIONS = {"retake": MediaUse.RETAKE, "extend": MediaUse.EXTEND, "change": Me
 EDIT_ARGUMENTS = ("video", "operation", "start_time", "mode", "context", "video_strength")
 """Arguments of edit_video that create_video does not have."""
 STRENGTH = "How strongly the image is kept. 1, the default, keeps it as it is."
-SOURCE = "a video_id of yours, an http(s) URL, or an upload_id of create_upload"
+SOURCE = "a video_id of yours, an http(s) URL, or an upload_id of create_media_upload"
 ZERO_TO_ONE = {"type": "number", "minimum": 0, "maximum": 1}
 
 
@@ -173,8 +173,8 @@ def _image_properties() -> dict[str, Any]:
     return {
         "image": {
             "type": "string",
-            "description": "The first frame: an http(s) URL, an upload_id of create_upload, a video_id of yours (its "
-            "last frame), or a small data: URL. Leave out for text to video.",
+            "description": "The first frame: an http(s) URL, an upload_id of create_image_upload, a video_id of yours "
+            "(its last frame), or a small data: URL. Leave out for text to video.",
         },
         "image_strength": {**ZERO_TO_ONE, "description": STRENGTH},
         "end_image": {"type": "string", "description": "The last frame, given as image is."},
@@ -194,7 +194,7 @@ def _audio_properties() -> dict[str, Any]:
         "audio": {
             "type": "string",
             "description": "A voice or music that the video follows and has as it is: an http(s) URL or an upload_id "
-            "of create_upload.",
+            "of create_media_upload.",
         },
         "audio_start": {
             "type": "number",

@@ -19,7 +19,7 @@ TOOLS = """## What the tools can do
 - "The same, but at night" or "as a painting": operation change, with a prompt for the whole video. video_strength from
   0.4 to 0.8 says how much of it stays.
 - A video that these tools made is named by its video_id: do not download and send it again. Other files come by URL, or
-  by create_upload with their kind.
+  by create_image_upload and create_media_upload.
 """
 LORAS = """
 ## LoRAs

@@ -21,7 +21,9 @@ from models.request.places import END_IMAGE, IMAGE, KEYFRAME
 WEB_URL = ("http://", "https://")
 UPLOAD_ID = "up_"
 VIDEO_ID = re.compile(r"[0-9a-f]{32}")
-ALLOWED = "an http or https url, an upload_id of create_upload, a video_id, or a data url (data:image/jpeg;base64,...)"
+ALLOWED = (
+    "an http or https url, an upload_id of create_image_upload, a video_id, or a data url (data:image/jpeg;base64,...)"
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,12 @@ async def _read(context: AppContext, image: NamedImage, request: Request) -> byt
     if image.text.lower().startswith(WEB_URL):
         return ImageUrl(image.name, image.text)
     if image.text.startswith(UPLOAD_ID):
-        return await read_upload(context, request, image.text, upload_words(image.name))
+        return await read_upload(context, request, image.text, upload_words(image.name, "create_image_upload"))
     if VIDEO_ID.fullmatch(image.text):
         return await read_last_frame(context, request, image.text, image.name)
     raise InvalidRequest(image.name, image.text, ALLOWED)
 
 
-def upload_words(name: str) -> UploadWords:
-    """How the tools name an upload."""
-    return UploadWords(name, "an upload_id", "create_upload")
+def upload_words(name: str, tool: str) -> UploadWords:
+    """How the tools name an upload, which `tool` creates."""
+    return UploadWords(name, "an upload_id", tool)

@@ -18,7 +18,9 @@ from deployments.ingress.request_body.media_reading import write_file
 from deployments.ingress.uploads.access import read_upload
 from models.errors import InvalidRequest
 
-ALLOWED = "an http or https url, an upload_id of create_upload{or_video}, or a data url (data:{kind}/...;base64,...)"
+ALLOWED = (
+    "an http or https url, an upload_id of create_media_upload{or_video}, or a data url (data:{kind}/...;base64,...)"
+)
 
 
 async def read_media(
@@ -54,5 +56,5 @@ async def _read(context: AppContext, request: Request, use: MediaUse, text: str)
     if text.lower().startswith(WEB_URL):
         return await fetch_media(context, use, name, text)
     if text.startswith(UPLOAD_ID):
-        return await read_upload(context, request, text, upload_words(name))
+        return await read_upload(context, request, text, upload_words(name, "create_media_upload"))
     raise InvalidRequest(name, text, allowed)

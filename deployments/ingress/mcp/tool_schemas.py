@@ -14,7 +14,7 @@ from storage.tasks import State
 MAX_WAIT_S = 50
 DEFAULT_WAIT_S = 8
 MAX_PAGE = 50
-UPLOAD_KINDS = ("image", "audio", "video")
+MEDIA_KINDS = ("audio", "video")
 STATUSES = ("queued", "in_progress", "completed", "failed", "canceled")
 STATUS_OF_STATE = {State.PROCESSING: "in_progress", State.EXPIRED: "failed", State.DELETED: "failed"}
 """States whose status has another name. An expired or deleted video is `failed`, and `error` says why."""
@@ -66,7 +66,7 @@ def estimate_schema() -> dict[str, Any]:
 
 
 def upload_schema() -> dict[str, Any]:
-    """The answer of create_upload."""
+    """The answer of create_image_upload and create_media_upload."""
     properties = {
         "upload_id": {"type": "string"},
         "put_url": {"type": "string"},
@@ -166,20 +166,20 @@ def describe_tools(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dic
             "output_schema": video_state_schema(),
             "hints": {"read_only_hint": False, "destructive_hint": True, "idempotent_hint": True},
         },
-        "create_upload": {
-            "title": "Upload a file",
-            "description": "Get a URL that takes one image, audio or video file in a PUT without a key, for a file on "
-            "your machine. Then pass upload_id in place of a URL. Use it in place of base64.",
+        "create_image_upload": {
+            "title": "Upload an image",
+            "description": "Get a URL that takes one image file in a PUT without a key, for an image on your machine. "
+            "Then pass upload_id as an image. Use it in place of base64.",
+            "input_schema": object_schema({}, []),
+            "output_schema": upload_schema(),
+            "hints": STARTS,
+        },
+        "create_media_upload": {
+            "title": "Upload audio or a video",
+            "description": "Get a URL that takes one audio or video file in a PUT without a key, for a file on your "
+            "machine. Then pass upload_id as audio of create_video, or as video of edit_video.",
             "input_schema": object_schema(
-                {
-                    "kind": {
-                        "type": "string",
-                        "enum": list(UPLOAD_KINDS),
-                        "default": UPLOAD_KINDS[0],
-                        "description": "What you will send.",
-                    }
-                },
-                [],
+                {"kind": {"type": "string", "enum": list(MEDIA_KINDS), "description": "What you will send."}}, ["kind"]
             ),
             "output_schema": upload_schema(),
             "hints": STARTS,

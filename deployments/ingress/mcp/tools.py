@@ -41,8 +41,6 @@ from storage.outputs.store import preview_key
 from storage.tasks import State, Task
 
 POSTER_SIDE_PX = 512
-EARLIER_NAMES = {"create_image_upload": "create_upload"}
-"""Tools that are not listed any more, and still work."""
 ReportProgress = Callable[[float, str], Awaitable[None]]
 """Reports progress from 0 to 100 with a message to the client, if it asked for that."""
 
@@ -81,7 +79,8 @@ class Tools:
             "list_videos": self._list_videos,
             "estimate_video": self._estimate_video,
             "cancel_video": self._cancel_video,
-            "create_upload": self._create_upload,
+            "create_image_upload": self._create_image_upload,
+            "create_media_upload": self._create_media_upload,
             "get_guide": self._get_guide,
         }
 
@@ -89,7 +88,6 @@ class Tools:
         self, name: str, arguments: Mapping[str, object], request: Request, report_progress: ReportProgress
     ) -> ToolAnswer:
         """Call a tool. Raises VideoError and HTTPException, as the routes do."""
-        name = EARLIER_NAMES.get(name, name)
         if name not in self._calls:
             raise InvalidRequest("name", name, "one of " + ", ".join(self._calls))
         schema = self.described[name]["input_schema"]
@@ -191,8 +189,13 @@ class Tools:
         task = get_task_or_404(context, video_id, call.request)
         return video_state(task, task_response(context, task, call.request))
 
-    async def _create_upload(self, call: ToolCall) -> ToolAnswer:
-        kind = UploadKind(call.arguments["kind"])
+    async def _create_image_upload(self, call: ToolCall) -> ToolAnswer:
+        return await self._create_upload(call, UploadKind.IMAGE)
+
+    async def _create_media_upload(self, call: ToolCall) -> ToolAnswer:
+        return await self._create_upload(call, UploadKind(call.arguments["kind"]))
+
+    async def _create_upload(self, call: ToolCall, kind: UploadKind) -> ToolAnswer:
         upload = await create_upload(self._context, call.request, kind)
         then = "video to edit_video" if kind is UploadKind.VIDEO else f"{kind} to create_video"
         return ToolAnswer(
