@@ -161,9 +161,8 @@ def test_a_generator_that_is_killed_while_it_reads_or_encodes_what_was_given_los
         give(server, "a2v", {"audio": audio_file(0.6)}, width="128", height="64"),
     ]
     assert read in bucket.inputs()
-    for task_id in (read, encoded):
-        lost = f"task {task_id}: its replica was lost, attempt 1"
-        eventually(lambda lost=lost: lost in server.log(), f"not in the log: {lost}")
+    lost = [f"task {task_id}: its replica was lost, attempt 1" for task_id in (read, encoded)]
+    eventually(lambda: all(line in server.log() for line in lost), f"not in the log: {lost}")
     assert encoded in bucket.inputs()
     assert_completed(server, bucket, [read, encoded, *others])
 
