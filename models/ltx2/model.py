@@ -262,6 +262,7 @@ class Ltx2Model:
         halved = conditions.at_half_size(request.num_rendered_frames)
         small = self._denoise(first_stage(request), halved, report, previews, generator=generator)
         start = {"latents": upscale(self._upsampler, small, report), "audio_latents": small.audio}
+        conditions, request = conditions.for_second_stage(request)
         return self._refine(second_stage(request, small.num_frames), conditions, start, generator, report)
 
     def _denoise(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.errors import InvalidRequest
+from models.request.enums import Control
 from models.request.json_words import Described
 from models.request.loose_values import refuse_bool
 
@@ -24,10 +25,16 @@ EXAMPLE = '[{"name": "a_name", "scale": 1.0}]'
 
 @dataclass(frozen=True)
 class KnownLora:
-    """What a client may know of a LoRA. `trigger` are the words that a prompt should have for it."""
+    """What a client may know of a LoRA. `trigger` are the words that a prompt should have for it.
+
+    An IC-LoRA has a `control`. Its control video is `reference_downscale_factor` times smaller than the result, on each
+    side.
+    """
 
     trigger: str = ""
     max_scale: float = DEFAULT_MAX_SCALE
+    control: Control | None = None
+    reference_downscale_factor: int = 1
 
 
 class LoraChoice(BaseModel):

@@ -14,7 +14,10 @@ from deployments.ingress.request_body.given_media import (
 )
 from deployments.ingress.request_body.openapi import form_body, json_body
 from models.request import edits
+from models.request.control import CONTROL_STRENGTH, PREPROCESSOR
 from models.request.edits import ExtendMode, RetakeMode, V2vMode
+from models.request.enums import Preprocessor
+from models.request.loras import LORAS
 from models.request.places import END_IMAGE, IMAGE, STRENGTH_OF
 from models.request.request import RequestLimits
 
@@ -23,6 +26,7 @@ TAKEN = {
     MediaUse.RETAKE: "MP4, MOV, MKV or WebM",
     MediaUse.EXTEND: "MP4, MOV, MKV or WebM",
     MediaUse.V2V: "MP4, MOV, MKV or WebM",
+    MediaUse.CONTROL: "MP4, MOV, MKV or WebM",
 }
 EXAMPLE_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 EXAMPLE_AUDIO = (
@@ -58,7 +62,8 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
 def _about(use: MediaUse, limits: RequestLimits) -> str:
     if use is MediaUse.A2V:
         return f"The audio: {TAKEN[use]}, of at most {limits.max_audio_bytes} bytes."
-    return f"The video: {TAKEN[use]}, of at most {limits.max_video_bytes} bytes. Or name a `{SOURCE_TASK}`."
+    name = "control video" if use is MediaUse.CONTROL else "video"
+    return f"The {name}: {TAKEN[use]}, of at most {limits.max_video_bytes} bytes. Or name a `{SOURCE_TASK}`."
 
 
 def _example(use: MediaUse) -> dict[str, object]:
@@ -71,6 +76,8 @@ def _example(use: MediaUse) -> dict[str, object]:
             return {"prompt": PROMPT, edits.DURATION: 3}
         case MediaUse.V2V:
             return {"prompt": PROMPT, edits.VIDEO_STRENGTH: edits.DEFAULT_STRENGTH}
+        case MediaUse.CONTROL:
+            return {"prompt": PROMPT, LORAS: [{"name": "canny", "scale": 1}], PREPROCESSOR: str(Preprocessor.CANNY)}
 
 
 def _example_file(use: MediaUse) -> dict[str, object]:
@@ -97,6 +104,8 @@ def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
         }
     if use is MediaUse.V2V:
         return {SOURCE_TASK: source, **change_fields()}
+    if use is MediaUse.CONTROL:
+        return {SOURCE_TASK: source, **_control_fields()}
     return {
         SOURCE_TASK: source,
         edits.DURATION: _seconds(f"Seconds of new video; the result has at most {limits.max_edit_duration_s:g} s."),
@@ -114,11 +123,21 @@ def change_fields() -> dict[str, Any]:
     }
 
 
+def _control_fields() -> dict[str, Any]:
+    """The properties of a control video, beside its file."""
+    about = "What is made of the video first. canny: its edges. none: it is a control video already."
+    return {
+        CONTROL_STRENGTH: _strength("How strongly the control video is given: 1 keeps it as it is."),
+        PREPROCESSOR: _choice(Preprocessor, Preprocessor.NONE, about),
+    }
+
+
 def estimate_fields(limits: RequestLimits) -> dict[str, Any]:
     """The properties of an estimate for a use."""
     about = "The submit that is meant, if it is not that of a text or of images. Size and length are the result's."
     use = {"type": "string", "enum": [str(each) for each in MediaUse], "description": about}
     fields = _fields(MediaUse.V2V, limits) | _fields(MediaUse.EXTEND, limits) | _fields(MediaUse.RETAKE, limits)
+    fields |= _control_fields()
     mode = {"type": "string", "enum": [*RetakeMode, *ExtendMode], "description": "As in the submit that is meant."}
     fields[edits.DURATION] = _seconds("Seconds that are made anew, or that are new. An extend needs it.")
     return {USE: use, **{name: each for name, each in fields.items() if name != SOURCE_TASK}, edits.MODE: mode}
@@ -138,5 +157,5 @@ def _strength(about: str) -> dict[str, Any]:
     return {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": about}
 
 
-def _choice(modes: type[RetakeMode | ExtendMode | V2vMode], default: str, about: str) -> dict[str, Any]:
+def _choice(modes: type[RetakeMode | ExtendMode | V2vMode | Preprocessor], default: str, about: str) -> dict[str, Any]:
     return {"type": "string", "enum": [str(each) for each in modes], "default": str(default), "description": about}
