@@ -55,7 +55,7 @@ class Control(StrEnum):
     DETAILER = "detailer"
     """The video itself, which gets more detail."""
     OTHER = "other"
-    """Something else, which the operator describes in the trigger."""
+    """Something else, or any of several."""
 
 
 class Preprocessor(StrEnum):

@@ -41,7 +41,8 @@ prompt.
 | Name | Words for the prompt | Largest scale | Control video |
 |---|---|---|---|
 """
-CONTROLS = """A LoRA with a control video is only for `POST /v1/video/async_control`: send the control video as `video`, or
+CONTROLS = """\
+A LoRA with a control video is only for `POST /v1/video/async_control`: send the control video as `video`, or
 name a `source_task`, and pick exactly one such LoRA. The new video follows it: its depth, edges or poses.
 `"preprocessor": "canny"` makes the edges of any video; send other control videos as they are. `control_strength` goes
 from 0 to 1.
