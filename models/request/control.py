@@ -43,6 +43,16 @@ def refuse_control(request: VideoRequest, known: Mapping[str, KnownLora]) -> Non
         raise InvalidRequest(CAMERA_MOTION, request.camera_motion, allowed)
 
 
+def control_share(request: VideoRequest, known: Mapping[str, KnownLora]) -> float:
+    """The tokens of a control video, as a part of those of the video that it is appended to. 0 without an IC-LoRA."""
+    factors = (
+        known[each.name].reference_downscale_factor
+        for each in request.loras
+        if each.scale and each.name in known and known[each.name].control is not None
+    )
+    return sum(1 / factor**2 for factor in factors)
+
+
 def control_divisor(request: VideoRequest, reference_downscale_factor: int) -> int:
     """How many times smaller a control video is than the result, on each side: that of the first of two stages."""
     return reference_downscale_factor * (2 if request.is_upscaled else 1)

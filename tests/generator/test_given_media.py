@@ -103,7 +103,7 @@ def test_they_are_a_task_s_conditions(tmp_path: Path) -> None:
 def test_a_clip_of_another_size_than_the_video_is_told(tmp_path: Path) -> None:
     outputs = LocalOutputStore(tmp_path)
     outputs.put(KEY, pack_inputs(TaskInputs(source=InputSource(write("matroska", None, planes(2, 64)), Edit(0, 1)))))
-    with pytest.raises(RenderFailed, match="the source is 768x64, and the video 768x512"):
+    with pytest.raises(RenderFailed, match="the source is 768x64, and the video needs 768x512"):
         load_conditions(FROM_IMAGE, outputs)
 
 

@@ -8,7 +8,7 @@ import pytest
 from storage.inputs import InputControl
 from tests.ingress.conftest import PROMPT, Box, completing
 from tests.ingress.media import decode_frames, frames_of, inputs_of, video_file
-from tests.ingress.test_estimate import estimated
+from tests.ingress.test_estimate import complete_after, estimated
 from tests.ingress.test_video_editing import post
 
 LORAS = {
@@ -146,6 +146,14 @@ def test_an_estimate_counts_its_tokens(box: Box) -> None:
     assert plain < half < whole
     refused = box.client.post("/v1/video/estimate", json={**same, "use": "control"})
     assert (refused.status_code, refused.json()["field"]) == (422, "loras")
+
+
+def test_a_control_video_takes_as_much_longer_as_it_has_tokens(box: Box) -> None:
+    same = {"num_frames": 25, "num_inference_steps": 40}
+    complete_after(box, 1000, decoding_s=100, **same)
+    union, canny = ({"use": "control", "loras": [{"name": name}]} for name in ("union", "canny"))
+    seconds = [estimated(box, prompt=PROMPT, **same, **use)["seconds"] for use in ({}, union, canny)]
+    assert seconds == pytest.approx([1000, 100 + 900 * 1.25, 100 + 900 * 2], rel=0.05)
 
 
 def test_documents_tell_which_lora_needs_one(box: Box, open_box: Callable[..., Box]) -> None:

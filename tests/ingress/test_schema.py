@@ -114,7 +114,7 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
     """The same case with the ids of an existing task and file, and a real image."""
     if case.path_parameters:
         case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
-    if isinstance(case.body, dict) and case.path.endswith(("retake", "extend", "v2v")):
+    if isinstance(case.body, dict) and case.path.endswith(("retake", "extend", "v2v", "control")):
         case.body = {name: value for name, value in case.body.items() if name != "video"}
         case.body["source_task"] = names["task_id"]
     if isinstance(case.body, dict) and "audio" in case.body:
