@@ -18,7 +18,7 @@ MAX_LORAS = 4
 MAX_NAME_CHARS = 64
 DEFAULT_MAX_SCALE = 2.0
 X_LORAS, X_MAX = "x-loras", "x-max-loras"
-"""Extensions of the JSON schema: trigger and bound of each LoRA, and how many a request may have. The page uses them.
+"""Extensions of the JSON schema: what is known of each LoRA, and how many a request may have. The page uses them.
 """
 EXAMPLE = '[{"name": "a_name", "scale": 1.0}]'
 
@@ -117,6 +117,10 @@ def loras_schema(known: Mapping[str, KnownLora]) -> dict[str, Any]:
     }
     schema = {"type": "array", "items": choice, "maxItems": MAX_LORAS, "default": []}
     if known:
-        about = {name: {"trigger": each.trigger, "max_scale": each.max_scale} for name, each in known.items()}
-        schema |= {X_LORAS: about, X_MAX: MAX_LORAS}
+        schema |= {X_LORAS: {name: _about(each) for name, each in known.items()}, X_MAX: MAX_LORAS}
     return schema
+
+
+def _about(lora: KnownLora) -> dict[str, str | float]:
+    about: dict[str, str | float] = {"trigger": lora.trigger, "max_scale": lora.max_scale}
+    return about if lora.control is None else {**about, "control": str(lora.control)}

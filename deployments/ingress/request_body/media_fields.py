@@ -1,5 +1,6 @@
 """Describes the bodies with an audio or a video for OpenAPI, as a form or JSON."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.request import edits
 from models.request.control import CONTROL_STRENGTH, PREPROCESSOR
 from models.request.edits import ExtendMode, RetakeMode, V2vMode
 from models.request.enums import Preprocessor
-from models.request.loras import LORAS
+from models.request.loras import LORAS, X_LORAS
 from models.request.places import END_IMAGE, IMAGE, STRENGTH_OF
 from models.request.request import RequestLimits
 
@@ -47,7 +48,11 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
     kept = {name: each for name, each in schema["properties"].items() if name not in left_out}
     schema = {**schema, "properties": {**kept, **_fields(use, limits)}}
     about = _about(use, limits)
-    form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=_example(use))
+    example = _example(use)
+    if use is MediaUse.CONTROL:
+        example[LORAS] = [{"name": _control_lora(schema), "scale": 1}]
+    in_form = {name: json.dumps(value) if name == LORAS else value for name, value in example.items()}
+    form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=in_form)
     text = {"type": "string", "description": f"{about} As a data url: `data:...;base64,...`."}
     properties = {**schema["properties"], use.file_field: text}
     if use is MediaUse.A2V:
@@ -56,7 +61,13 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
         properties |= _images({"type": "string"})
     required = [*schema["required"], use.file_field] if use is MediaUse.A2V else schema["required"]
     in_json = {**schema, "properties": properties, "required": required}
-    return form | json_body(in_json, {**_example(use), **_example_file(use)})
+    return form | json_body(in_json, {**example, **_example_file(use)})
+
+
+def _control_lora(schema: Mapping[str, Any]) -> str:
+    """The name of an IC-LoRA of this server for the examples."""
+    known = schema["properties"][LORAS].get(X_LORAS, {})
+    return next((name for name, each in known.items() if "control" in each), "canny")
 
 
 def _about(use: MediaUse, limits: RequestLimits) -> str:
@@ -77,7 +88,7 @@ def _example(use: MediaUse) -> dict[str, object]:
         case MediaUse.V2V:
             return {"prompt": PROMPT, edits.VIDEO_STRENGTH: edits.DEFAULT_STRENGTH}
         case MediaUse.CONTROL:
-            return {"prompt": PROMPT, LORAS: [{"name": "canny", "scale": 1}], PREPROCESSOR: str(Preprocessor.CANNY)}
+            return {"prompt": PROMPT, PREPROCESSOR: str(Preprocessor.CANNY)}
 
 
 def _example_file(use: MediaUse) -> dict[str, object]:
