@@ -152,7 +152,8 @@ class AppContext:
     @cached_property
     def throughput(self) -> ThroughputEstimator:
         """Estimates how long tasks take on this server."""
-        return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guidance_fraction)
+        generator = self.settings.generator
+        return ThroughputEstimator(self.tasks, self.model, generator.fast_guidance_fraction, generator.known_loras)
 
     @cached_property
     def signer(self) -> Signer | None:

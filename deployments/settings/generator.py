@@ -170,6 +170,11 @@ class GeneratorSettings(SettingsModel):
         return {name: each.known for name, each in self.loras.items()}
 
     @property
+    def plain_loras(self) -> dict[str, KnownLora]:
+        """Those that need no control video."""
+        return {name: each for name, each in self.known_loras.items() if each.control is None}
+
+    @property
     def lora_sources(self) -> tuple[LoraSource, ...]:
         """Where the model loads the LoRAs from."""
         return tuple(each.source(name) for name, each in self.loras.items())

@@ -271,10 +271,9 @@ class Ltx2Model:
         halved = conditions.at_half_size(request.num_rendered_frames)
         small = self._denoise(first_stage(request), halved, report, previews, generator=generator)
         start = {"latents": upscale(self._upsampler, small, report), "audio_latents": small.audio}
+        kept, second = conditions.for_second_stage(second_stage(request, small.num_frames))
         with self._refining_loras.applied(self._refining_choices):
-            return self._refine(
-                second_stage(request, small.num_frames), conditions, start, report, after=request, generator=generator
-            )
+            return self._refine(second, kept, start, report, after=request, generator=generator)
 
     def _denoise(
         self,

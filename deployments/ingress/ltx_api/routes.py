@@ -118,7 +118,7 @@ class Creation:
             settings.limits,
             predicts_duration=can,
             enhances_prompts=enhances,
-            loras=settings.generator.known_loras,
+            loras=settings.generator.plain_loras,
         )
         return map_request(given, rules)
 

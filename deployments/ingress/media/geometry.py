@@ -1,7 +1,7 @@
 """The size of a clip that is made from a video, and how the video's frames are brought to it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +29,20 @@ MATRICES = {
 """Matrices that files name, other than that of BT.709."""
 
 
-def fit_size(width: int, height: int, num_frames: int, *, most_side_px: int, most_total_pixels: int) -> tuple[int, int]:
-    """The size nearest to that of the source with sides that the model renders, within the bounds."""
-    most = most_side_px // SIDE_MULTIPLE * SIDE_MULTIPLE
+def fit_size(
+    width: int,
+    height: int,
+    num_frames: int,
+    *,
+    most_side_px: int,
+    most_total_pixels: int,
+    multiple: int = SIDE_MULTIPLE,
+) -> tuple[int, int]:
+    """The size nearest to that of the source with sides that are multiples, within the bounds."""
+    most = most_side_px // multiple * multiple
     scale = min(1.0, most / max(width, height))
     for _ in range(most // SIDE_MULTIPLE):
-        sides = (min(most, max(SIDE_MULTIPLE, _nearest(side * scale))) for side in (width, height))
+        sides = (min(most, max(multiple, _nearest(side * scale, multiple))) for side in (width, height))
         fitted = next(sides), next(sides)
         if fitted[0] * fitted[1] * num_frames <= most_total_pixels:
             break
@@ -42,8 +50,8 @@ def fit_size(width: int, height: int, num_frames: int, *, most_side_px: int, mos
     return fitted
 
 
-def _nearest(side: float) -> int:
-    return math.floor(side / SIDE_MULTIPLE + 0.5) * SIDE_MULTIPLE
+def _nearest(side: float, multiple: int) -> int:
+    return math.floor(side / multiple + 0.5) * multiple
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,10 @@ class FrameFitter:
     source_height: int
     quarter_turns: int
     colors: ColorMap | None = None
+
+    def divided(self, divisor: int) -> "FrameFitter":
+        """The same for a clip with smaller sides."""
+        return replace(self, width=self.width // divisor, height=self.height // divisor)
 
     def fit(self, frame: VideoFrame) -> Planes:
         """The planes of yuv420p (height * 3 / 2, width)."""

@@ -194,7 +194,8 @@ async def _submit_in_steps(
     media = None
     if submission.media is not None and fetch is not None:
         path, limits = await fetch(), context.settings.limits
-        media = await context.media_threads.run(read_given_media, submission.media, path, new.request, limits)
+        known = context.settings.generator.known_loras
+        media = await context.media_threads.run(read_given_media, submission.media, path, new.request, limits, known)
         new = replace(new, request=media.request, adjustments=media.adjustments)
     asked, given, fitted, enhancement = new.request, submission.given, None, None
     if given.files:
@@ -235,13 +236,13 @@ async def wait_for_task(
 
 def _text_body(context: AppContext) -> dict[str, Any]:
     """The request body for OpenAPI, with this server's limits."""
-    schema = request_schema(context.settings.limits, loras=context.settings.generator.known_loras)
+    schema = request_schema(context.settings.limits, loras=context.settings.generator.plain_loras)
     del schema["properties"]["fit"]
     return _described(json_body(schema))
 
 
 def _image_body(context: AppContext) -> dict[str, Any]:
-    limits, loras = context.settings.limits, context.settings.generator.known_loras
+    limits, loras = context.settings.limits, context.settings.generator.plain_loras
     taken = f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
     return _described(images_body(request_schema(limits, loras=loras), taken, with_example=True))
 

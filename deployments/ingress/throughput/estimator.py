@@ -2,12 +2,15 @@
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from statistics import median
 
 from deployments.ingress.throughput.linear_fit import NO_FIT, LinearFit, fit_line
 from models.memory.estimate import transformer_calls, transformer_calls_of_steps
 from models.progress import Stage
+from models.request.control import control_share
+from models.request.loras import KnownLora
 from models.request.request import VideoRequest
 from storage.task_store import SqlTaskStore
 from storage.tasks import QueuePosition, ReplicaState, State, Task
@@ -61,6 +64,7 @@ class ThroughputEstimator:
     store: SqlTaskStore
     model: str
     fast_guidance_fraction: float
+    known_loras: Mapping[str, KnownLora] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._sample = TtlCache(self._take_sample, CACHE_TTL_S)
@@ -155,8 +159,11 @@ class ThroughputEstimator:
         )
 
     def _workload(self, request: VideoRequest) -> float:
-        """The amount of work: pixels x frames x transformer evaluations."""
-        return _pixels(request) * transformer_calls(request, self.fast_guidance_fraction)
+        """The amount of work: pixels x frames x transformer evaluations. Those with a control video count for more."""
+        calls, fraction = transformer_calls(request, self.fast_guidance_fraction), self.fast_guidance_fraction
+        if share := control_share(request, self.known_loras):
+            calls += share * transformer_calls_of_steps(request, fraction, request.num_inference_steps)
+        return _pixels(request) * calls
 
 
 def _pixels(request: VideoRequest) -> float:
