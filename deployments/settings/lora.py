@@ -59,7 +59,7 @@ class LoraSettings(SettingsModel):
     def source(self, name: str) -> LoraSource:
         """Where the model loads it from."""
         factor = None if self.control is None else self.reference_downscale_factor
-        return LoraSource(name, self.path, self.repository, self.file, factor)
+        return LoraSource(name, self.path, self.repository, self.file, reference_downscale_factor=factor)
 
     def with_absolute_path(self) -> Self:
         """Copy the settings with an absolute path: replicas may have another working directory."""
