@@ -1,8 +1,9 @@
-"""Compares `upscale: 2` with one stage on a distilled model: seconds of each part, and peak memory beside the estimate.
+"""Compares `upscale: 2` with one stage: seconds of each part, and peak memory beside the estimate.
 
     python -m benchmarks.two_stages --json two_stages.json        random weights of full size, on a GPU of 80 GB
     python -m benchmarks.two_stages --family 2.0                  those of LTX-2
-    python -m benchmarks.two_stages --model FOLDER                a distilled checkpoint with its latent_upsampler
+    python -m benchmarks.two_stages --guided                      a base model with a distilled LoRA
+    python -m benchmarks.two_stages --model FOLDER                a checkpoint with its latent_upsampler
     python -m benchmarks.two_stages --tiny                        the tiny model, also on a CPU: a dry run
 
 Both ways are rendered in turns in one process, from a text and from an image, after a warm-up of each. A row has the
@@ -21,20 +22,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
 from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
 
 from benchmarks.full_size import FULL_SIZE, draw, draw_components, draw_text_encoder, pipeline
 from benchmarks.gpu.machine import look
 from benchmarks.gpu.measure import GB, forget_peak, held_gb, peaks_gb, wait
 from benchmarks.gpu.model_under_test import RANDOM, Source, held_sizes, random_name
 from benchmarks.memory_leak import ignore
+from benchmarks.stage_work import RANK
 from models.checkpoint.profile import DISTILLED_SIGMAS, CheckpointType, Family, choose_profile
+from models.checkpoint.sizes import BLOCKS
 from models.checkpoint.tiny import UPSAMPLER as TINY_UPSAMPLER
 from models.checkpoint.tiny import build_tiny
 from models.conditions import Conditions, first_frame
 from models.fixes import ALL
 from models.fixes.install import install as install_fixes
+from models.lora.weights import LayerPair
 from models.ltx2.load import choose_optimizations
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
@@ -50,33 +57,54 @@ from models.yuv import to_rgb
 
 SIZES = ((512, 768, 121), (704, 1280, 121), (1088, 1920, 121))
 """Height, width and frames."""
+TINY_LORA = "tiny-distilled-lora.safetensors"
 TINY_SIZES = ((128, 128, 9),)
 PROMPT = "A lighthouse on a cliff in the evening sun; waves break on the rocks, gulls cry."
 
 Row = dict[str, Any]
 
 
-def open_tiny(folder: Path) -> Ltx2Model:
-    """The tiny model, run as a distilled one, with an upsampler of its width."""
+def draw_lora(transformer: Any) -> dict[str, LayerPair]:
+    """A LoRA on all linear layers of the blocks, which changes nothing: it takes the time of a real one."""
+    layers = ((name, layer) for name, layer in transformer.named_modules() if isinstance(layer, nn.Linear))
+    dtype, found = transformer.dtype, {}
+    for name, layer in layers:
+        if name.startswith(BLOCKS):
+            down, up = torch.zeros(RANK, layer.in_features), torch.zeros(layer.out_features, RANK)
+            found[name] = LayerPair(down.to(dtype), up.to(dtype), 1.0)
+    return found
+
+
+def open_tiny(folder: Path, *, guided: bool) -> Ltx2Model:
+    """The tiny model, run as a distilled one, or as a base one with a LoRA; with an upsampler of its width."""
     checkpoint = build_tiny(folder)
     LTX2LatentUpsamplerModel(**TINY_UPSAMPLER).save_pretrained(checkpoint / UPSAMPLER)
-    options = LoadOptions(checkpoint_type=CheckpointType.DISTILLED)
+    if not guided:
+        options = LoadOptions(checkpoint_type=CheckpointType.DISTILLED)
+        return Ltx2Model.load(str(checkpoint), "cpu", folder, ignore, options)
+    pairs = draw_lora(LTX2VideoTransformer3DModel.from_pretrained(checkpoint, subfolder="transformer"))
+    tensors = {f"{name}.lora_A.weight": pair.down for name, pair in pairs.items()}
+    save_file(tensors | {f"{name}.lora_B.weight": pair.up for name, pair in pairs.items()}, folder / TINY_LORA)
+    options = LoadOptions(checkpoint_type=CheckpointType.BASE, distilled_lora=str(folder / TINY_LORA))
     return Ltx2Model.load(str(checkpoint), "cpu", folder, ignore, options)
 
 
-def open_random(family: Family, device: str) -> Ltx2Model:
-    """A distilled model of full size with random weights, placed as the server would place it."""
+def open_random(family: Family, device: str, *, guided: bool) -> Ltx2Model:
+    """A model of full size with random weights, placed as the server would place it."""
     pipe = pipeline(draw_components(FULL_SIZE[family], device, held="cpu"), draw_text_encoder(device).to("cpu"))
     upsampler = draw(LTX2LatentUpsamplerModel, device, {}).to("cpu")
-    install_fixes(pipe, ALL, distilled=True)
+    install_fixes(pipe, ALL, distilled=not guided)
+    lora = draw_lora(pipe.transformer) if guided else None
     sizes = held_sizes(Source(RANDOM, family))
     size_bytes = sum(weight.nbytes for weight in upsampler.state_dict().values())
-    sizes = replace(sizes, weights={**sizes.weights, UPSAMPLER: size_bytes})
+    lora_bytes = sum(pair.down.nbytes + pair.up.nbytes for pair in (lora or {}).values())
+    sizes = replace(sizes, weights={**sizes.weights, UPSAMPLER: size_bytes}, distilled_lora=lora_bytes)
     placed = plan(offload.free_vram_bytes(), free_host_bytes(), sizes)
     placed = offload.apply(pipe, placed, device, upsampler)
-    profile = replace(choose_profile(pipe.transformer.config), sigmas=DISTILLED_SIGMAS, upsampler=True)
+    found = {"upsampler": True, "distilled_lora": guided, "sigmas": None if guided else DISTILLED_SIGMAS}
+    profile = replace(choose_profile(pipe.transformer.config), **found)
     name = random_name(Source(RANDOM, family))
-    model = Ltx2Model(name, profile, pipe, placed, LoadOptions(), upsampler=upsampler)
+    model = Ltx2Model(name, profile, pipe, placed, LoadOptions(), upsampler=upsampler, distilled_lora=lora)
     model.apply_optimizations(choose_optimizations(placed, device, LoadOptions()))
     return model
 
@@ -148,9 +176,11 @@ def _save(frames: Any, file: Path) -> None:
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=RANDOM, help="random, or a distilled checkpoint (a folder or a repository)")
+    parser.add_argument("--model", default=RANDOM, help="random, or a checkpoint (a folder or a repository)")
+    parser.add_argument("--guided", action="store_true", help="random or tiny weights as a base model, with a LoRA")
     parser.add_argument("--family", type=Family, choices=list(Family), default=Family.LTX_2_3, help="of random weights")
     parser.add_argument("--latent-upsampler", default=LoadOptions().latent_upsampler, help="as in the settings")
+    parser.add_argument("--distilled-lora", default=LoadOptions().distilled_lora, help="as in the settings")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cache-dir", type=Path, default=Path("data/cache"))
@@ -179,12 +209,11 @@ def run(asked: argparse.Namespace) -> list[Row]:
 
 def _open(asked: argparse.Namespace, device: str, folder: Path) -> Ltx2Model:
     if asked.tiny:
-        return open_tiny(folder)
+        return open_tiny(folder, guided=asked.guided)
     if asked.model == RANDOM:
-        return open_random(asked.family, device)
-    return Ltx2Model.load(
-        asked.model, device, asked.cache_dir, ignore, LoadOptions(latent_upsampler=asked.latent_upsampler)
-    )
+        return open_random(asked.family, device, guided=asked.guided)
+    options = LoadOptions(latent_upsampler=asked.latent_upsampler, distilled_lora=asked.distilled_lora)
+    return Ltx2Model.load(asked.model, device, asked.cache_dir, ignore, options)
 
 
 def _spell(value: object) -> str:

@@ -36,7 +36,7 @@ def open_resources(settings: Settings, deployment: str, metrics: MetricsRecorder
     log_context.install_filter()
     settings = settings.with_secrets()
     engine = open_engine(settings.database_url)
-    recorder = task_end_recorder(metrics, *ends) if ends else None
+    recorder = task_end_recorder(metrics, *ends, loras=settings.generator.loras) if ends else None
     tasks = SqlTaskStore(engine, recorder, settings.quotas, settings.generator.fast_guidance_fraction)
     outputs = open_output_store(settings.outputs.url, settings.outputs.s3)
     return ReplicaResources(settings, engine, tasks, outputs, open_tracer(settings.traces, deployment))

@@ -9,7 +9,7 @@ with Client("http://localhost:8004") as client:
 from ltx2_client.async_client import AsyncClient
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, DownloadFailed, TaskFailed, Unreachable, UsageError
-from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, RetakeOptions
+from ltx2_client.media import AudioOptions, ChangeOptions, ControlOptions, ExtendOptions, RetakeOptions
 from ltx2_client.operations import Keyframe, Lora, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
@@ -21,6 +21,7 @@ __all__ = [
     "ChangeOptions",
     "Client",
     "ClientError",
+    "ControlOptions",
     "DownloadFailed",
     "EnhancedPrompt",
     "Estimate",

@@ -10,7 +10,16 @@ import httpx
 
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
-from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, GivenMedia, Media, RetakeOptions, submit_media
+from ltx2_client.media import (
+    AudioOptions,
+    ChangeOptions,
+    ControlOptions,
+    ExtendOptions,
+    GivenMedia,
+    Media,
+    RetakeOptions,
+    submit_media,
+)
 from ltx2_client.operations import Image, Images, Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
@@ -126,6 +135,18 @@ class AsyncClient:
         """Make all of `video`, or of a `source_task`, anew, from as much of it as you say, and save it as `target`."""
         return await self._make(prompt, GivenMedia("v2v", video), options, target, on_progress)
 
+    async def control_video(
+        self,
+        prompt: str,
+        target: str | Path,
+        video: Media | None = None,
+        *,
+        on_progress: operations.OnProgress | None = None,
+        **options: Unpack[ControlOptions],
+    ) -> Task:
+        """Make a video that follows `video`, or that of a `source_task`, with an IC-LoRA, and save it as `target`."""
+        return await self._make(prompt, GivenMedia("control", video), options, target, on_progress)
+
     async def submit_audio_to_video(
         self,
         prompt: str,
@@ -156,6 +177,12 @@ class AsyncClient:
     ) -> Submitted:
         """Submit what `video_to_video` makes. `key` is as in `submit`."""
         return await self._submit_media(prompt, GivenMedia("v2v", video), options, key)
+
+    async def submit_control_video(
+        self, prompt: str, video: Media | None = None, *, key: str | None = None, **options: Unpack[ControlOptions]
+    ) -> Submitted:
+        """Submit what `control_video` makes. `key` is as in `submit`."""
+        return await self._submit_media(prompt, GivenMedia("control", video), options, key)
 
     async def estimate(
         self,

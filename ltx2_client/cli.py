@@ -14,7 +14,7 @@ from rich.console import Console
 from ltx2_client.cli_args import options, parser
 from ltx2_client.client import Client
 from ltx2_client.errors import ApiError, ClientError, UsageError
-from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, RetakeOptions
+from ltx2_client.media import AudioOptions, ChangeOptions, ControlOptions, ExtendOptions, RetakeOptions
 from ltx2_client.operations import Options, check_target, new_idempotency_key
 from ltx2_client.progress import ProgressLine, activity
 from ltx2_client.responses import Submitted, Task
@@ -75,7 +75,7 @@ def _parse_and_run(argv: Sequence[str] | None, console: Console) -> int:
     except SystemExit as end:  # after --help, or after argparse wrote an error to stderr
         return WRONG_USE if end.code else OK
     commands = {
-        **dict.fromkeys(("generate", "a2v", "retake", "extend", "v2v"), _generate),
+        **dict.fromkeys(("generate", "a2v", "retake", "extend", "v2v", "control"), _generate),
         "tasks": _tasks,
         "download": _download,
         "cancel": _cancel,
@@ -140,6 +140,8 @@ def _submit(client: Client, arguments: argparse.Namespace, key: str) -> Submitte
         return client.submit_extend(prompt, arguments.video, key=key, **options(arguments, ExtendOptions))
     if arguments.command == "v2v":
         return client.submit_video_to_video(prompt, arguments.video, key=key, **options(arguments, ChangeOptions))
+    if arguments.command == "control":
+        return client.submit_control_video(prompt, arguments.video, key=key, **options(arguments, ControlOptions))
     images = {"image": arguments.image, "end_image": arguments.end_image}
     if arguments.command == "a2v":
         given = options(arguments, AudioOptions)

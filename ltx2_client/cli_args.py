@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, RetakeOptions
+from ltx2_client.media import AudioOptions, ChangeOptions, ControlOptions, ExtendOptions, RetakeOptions
 from ltx2_client.operations import File, Keyframe, Lora, Options
 from ltx2_client.transport import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 
@@ -30,7 +30,7 @@ HELP = {
     "generate_audio": "a video with audio (the default), or without",
     "loras": "a LoRA of the server, and how strongly it acts (default: 1); may be repeated. GET /v1/models lists them",
     "camera_motion": "the LoRA of this name, such as dolly_in",
-    "upscale": "2 renders at half the size and refines at the full one: sooner for large videos (distilled models)",
+    "upscale": "2 renders at half the size and refines at the full one: sooner for large videos",
     "fit": "how an image of another shape is fitted to the size",
     "image_strength": "how strongly --image is given, from 0 to 1; 1 keeps it as it is",
     "end_image_strength": "the same for --end-image",
@@ -61,6 +61,11 @@ MEDIA_HELP = {
         "video_strength": "how much of the video stays, from 0 (nothing) to 1 (all)",
         "mode": "what is made anew (default: replace_video, the audio stays)",
     },
+    "control": {
+        **SOURCE,
+        "control_strength": "how strongly the control video is given, from 0 to 1; 1 keeps it as it is",
+        "preprocessor": "what is made of the video first: canny makes its edges (default: none)",
+    },
 }
 """What is said of the options of each command, where it is not that of `HELP`."""
 OF_THE_VIDEO = ("height", "width", "num_frames", "length", "frame_rate", "fit", "image_strength", "end_image_strength")
@@ -70,11 +75,12 @@ LEFT_OUT = {
     "retake": OF_THE_VIDEO,
     "extend": OF_THE_VIDEO,
     "v2v": OF_THE_VIDEO,
+    "control": OF_THE_VIDEO,
 }
 """Options that a command does not have."""
 FLAGS = {"loras": "--lora"}
 """Flags that are not called as their option."""
-Kind = TypeVar("Kind", Options, AudioOptions, RetakeOptions, ExtendOptions, ChangeOptions)
+Kind = TypeVar("Kind", Options, AudioOptions, RetakeOptions, ExtendOptions, ChangeOptions, ControlOptions)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
     _add_edit(command("retake", "Make a part of a video anew, and save the whole."), "retake", RetakeOptions)
     _add_edit(command("extend", "Make a video longer, and save the whole."), "extend", ExtendOptions)
     _add_edit(command("v2v", "Make a whole video anew from another prompt, and save it."), "v2v", ChangeOptions)
+    about = "Make a video that follows a control video, with an IC-LoRA that --lora picks, and save it."
+    _add_edit(command("control", about), "control", ControlOptions)
     tasks = command("tasks", "List tasks, newest first.")
     tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")

@@ -10,7 +10,16 @@ import httpx
 
 from ltx2_client import operations, transport
 from ltx2_client.core import NoResponse, Operation, Request, Response, Result, RetryPolicy, Sleep
-from ltx2_client.media import AudioOptions, ChangeOptions, ExtendOptions, GivenMedia, Media, RetakeOptions, submit_media
+from ltx2_client.media import (
+    AudioOptions,
+    ChangeOptions,
+    ControlOptions,
+    ExtendOptions,
+    GivenMedia,
+    Media,
+    RetakeOptions,
+    submit_media,
+)
 from ltx2_client.operations import Image, Images, Keyframe, Options
 from ltx2_client.responses import Cancellation, EnhancedPrompt, Estimate, Health, Submitted, Task, TaskPage
 
@@ -129,6 +138,18 @@ class Client:
         """Make all of `video`, or of a `source_task`, anew, from as much of it as you say, and save it as `target`."""
         return self._make(prompt, GivenMedia("v2v", video), options, target, on_progress)
 
+    def control_video(
+        self,
+        prompt: str,
+        target: str | Path,
+        video: Media | None = None,
+        *,
+        on_progress: operations.OnProgress | None = None,
+        **options: Unpack[ControlOptions],
+    ) -> Task:
+        """Make a video that follows `video`, or that of a `source_task`, with an IC-LoRA, and save it as `target`."""
+        return self._make(prompt, GivenMedia("control", video), options, target, on_progress)
+
     def submit_audio_to_video(
         self,
         prompt: str,
@@ -159,6 +180,12 @@ class Client:
     ) -> Submitted:
         """Submit what `video_to_video` makes. `key` is as in `submit`."""
         return self._submit_media(prompt, GivenMedia("v2v", video), options, key)
+
+    def submit_control_video(
+        self, prompt: str, video: Media | None = None, *, key: str | None = None, **options: Unpack[ControlOptions]
+    ) -> Submitted:
+        """Submit what `control_video` makes. `key` is as in `submit`."""
+        return self._submit_media(prompt, GivenMedia("control", video), options, key)
 
     def estimate(
         self,

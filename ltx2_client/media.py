@@ -1,4 +1,4 @@
-"""Tasks that are made from an audio or a video: audio to video, retake, extend and video to video."""
+"""Tasks that are made from an audio or a video: audio to video, retake, extend, video to video, control video."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -48,11 +48,18 @@ class ChangeOptions(Options, total=False):
     mode: Literal["replace_video", "replace_audio_and_video"]
 
 
+class ControlOptions(Options, total=False):
+    """The parameters of a video that follows a control video. `loras` picks the IC-LoRA for it."""
+
+    control_strength: float
+    preprocessor: Literal["none", "canny"]
+
+
 @dataclass(frozen=True)
 class GivenMedia:
     """What a video is made from: a file for the field `name`, or a task that the options name as `source_task`."""
 
-    use: Literal["a2v", "retake", "extend", "v2v"]
+    use: Literal["a2v", "retake", "extend", "v2v", "control"]
     file: Media | None
     images: Images = NO_IMAGES
 

@@ -1,4 +1,4 @@
-"""What is given of a video beside its text: images, audio, or a clip of which a part is made anew. No torch here."""
+"""What is given of a video beside its text: images, audio, a clip to make anew, or a control video. No torch here."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -63,17 +63,32 @@ class ClipCondition:
 
 
 @dataclass(frozen=True)
+class ControlCondition:
+    """A control video, which the IC-LoRA `lora` follows.
+
+    `frames` are YUV planes uint8 (T, H * 3 / 2, W) of the result's rate. Their sides are those of the render (of its
+    first stage, if there are two), divided by `downscale_factor`. `strength` is from 0 (noise) to 1 (as they are).
+    """
+
+    frames: npt.NDArray[np.uint8]
+    lora: str
+    strength: float = WHOLE
+    downscale_factor: int = 1
+
+
+@dataclass(frozen=True)
 class Conditions:
     """All that is given of one video beside its text."""
 
     images: tuple[ImageCondition, ...] = ()
     audio: AudioCondition | None = None
     clip: ClipCondition | None = None
+    control: ControlCondition | None = None
 
     @property
     def are_none(self) -> bool:
         """Whether only a text is given."""
-        return not self.images and self.audio is None and self.clip is None
+        return not self.images and self.audio is None and self.clip is None and self.control is None
 
     @property
     def makes_frames(self) -> bool:
@@ -90,7 +105,7 @@ class Conditions:
     @property
     def first_image_alone(self) -> "Image | None":
         """The image, if exactly the first frame is given, with full strength: the image-to-video of diffusers."""
-        if self.audio is not None or self.clip is not None:
+        if self.audio is not None or self.clip is not None or self.control is not None:
             return None
         return self.images[0].image if is_first_image_alone([each.place for each in self.images]) else None
 
@@ -98,11 +113,13 @@ class Conditions:
     def tokens(self) -> "GivenTokens":
         """What a render has to hold for them."""
         places = [each.place for each in self.images]
-        return tokens_of(places, audio=self.audio is not None, edit=None if self.clip is None else self.clip.edit)
+        edit = None if self.clip is None else self.clip.edit
+        factor = 0 if self.control is None else self.control.downscale_factor
+        return tokens_of(places, audio=self.audio is not None, edit=edit, control_factor=factor)
 
     def rendered_request(self, request: VideoRequest) -> VideoRequest:
-        """The request that the model renders. Given audio and a given clip fix the length."""
-        if self.audio is None and self.clip is None:
+        """The request that the model renders. Given audio, a given clip and a control video fix the length."""
+        if self.audio is None and self.clip is None and self.control is None:
             return request
         request = request.model_copy(update={"length": DurationMode.EXACT})
         return request if self.clip is None else self.clip.edit.rendered_request(request)
@@ -119,6 +136,13 @@ class Conditions:
         """The same conditions, for a first stage of `num_frames` frames. Images get their size when a stage begins."""
         return self if self.clip is None else replace(self, clip=self.clip.at_half_size(num_frames))
 
+    def for_second_stage(self, request: VideoRequest) -> tuple["Conditions", VideoRequest]:
+        """The same without the control video and its LoRA: only the first stage has them, as in Lightricks' own."""
+        if self.control is None:
+            return self, request
+        loras = tuple(each for each in request.loras if each.name != self.control.lora)
+        return replace(self, control=None), request.model_copy(update={"loras": loras})
+
 
 NO_CONDITIONS = Conditions()
 
@@ -134,26 +158,31 @@ class GivenTokens:
 
     `own_timesteps`: each token of the video has a timestep of its own. `appended_images`: the images whose tokens are
     appended to those of the video. `own_audio_timesteps`: the same for the audio's tokens. `encodes_clip`: the frames
-    of a source are encoded.
+    of a source are encoded. `control_factor`: a control video is appended, whose sides are the video's divided by it; 0
+    without one.
     """
 
     own_timesteps: bool = False
     appended_images: int = 0
     own_audio_timesteps: bool = False
     encodes_clip: bool = False
+    control_factor: int = 0
 
 
 NOTHING_GIVEN = GivenTokens()
 
 
-def tokens_of(places: Collection[Place], *, audio: bool = False, edit: Edit | None = None) -> GivenTokens:
-    """The tokens of images at these places, of given audio, and of a source.
+def tokens_of(
+    places: Collection[Place], *, audio: bool = False, edit: Edit | None = None, control_factor: int = 0
+) -> GivenTokens:
+    """The tokens of images at these places, of given audio, of a source, and of a control video.
 
     Those of the first frame replace tokens of the video. Whatever is given, all tokens get timesteps of their own.
     """
     return GivenTokens(
-        bool(places) or audio or edit is not None,
+        bool(places) or audio or edit is not None or control_factor > 0,
         sum(place.frame != FIRST for place in places),
         audio or edit is not None,
         edit is not None,
+        control_factor,
     )

@@ -6,6 +6,7 @@
     |   |-- FileTooLarge      the audio or video file has too many bytes
     |   `-- DoesNotFit        the request needs more GPU memory than is available
     |-- IdempotencyKeyReused  the key was used before with another request
+    |-- ReaderLost            the process that read the audio or video file was killed
     |-- EnhancementFailed     the language model did not rewrite the prompt
     |-- QueueFull             the queue has reached its limit
     |-- TaskCanceled          this worker no longer owns the task: canceled, reclaimed or past its deadline
@@ -90,6 +91,13 @@ class IdempotencyKeyReused(VideoError):
     """The idempotency key was used before with another request."""
 
     code = "idempotency_key_reused"
+
+
+class ReaderLost(VideoError):
+    """The process that read the audio or video file was killed from outside, as for want of memory on the host."""
+
+    code = "reader_lost"
+    retryable = True
 
 
 class EnhancementFailed(VideoError):

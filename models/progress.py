@@ -39,7 +39,9 @@ STAGE_STARTS_AT = {
     Stage.ENCODING: 0.92,
 }
 """The fraction (0 to 1) of the task at which each stage begins. Denoising takes most of a task on every GPU. Of two
-stages, the second takes the larger part (decision 0047)."""
+stages without guidance, the second takes the larger part (decision 0047)."""
+GUIDED_STARTS_AT = {**STAGE_STARTS_AT, Stage.UPSCALING: 0.75, Stage.REFINING: 0.76}
+"""The same with guidance, which only the first of two stages has."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,20 @@ class Progress:
     bytes_total: int = 0
     encodes_given: bool = False
 
-    def fraction(self, num_inference_steps: int, *, upscaled: bool = False) -> float:
+    def fraction(self, num_inference_steps: int, *, upscaled: bool = False, guided: bool = False) -> float:
         """Progress of the whole task, from 0 to 1. It never decreases within an attempt."""
-        start = STAGE_STARTS_AT[self.stage]
+        starts_at = GUIDED_STARTS_AT if guided else STAGE_STARTS_AT
+        start = starts_at[self.stage]
         match self.stage:
             case Stage.DOWNLOADING | Stage.LOADING:
                 within = self.bytes_done / self.bytes_total if self.bytes_total else 0.0
                 end = start + 0.02
             case Stage.DENOISING:
                 within = self.step / num_inference_steps
-                end = STAGE_STARTS_AT[Stage.UPSCALING if upscaled else Stage.DECODING]
+                end = starts_at[Stage.UPSCALING if upscaled else Stage.DECODING]
             case Stage.REFINING:
                 within = self.step / len(REFINING_SIGMAS)
-                end = STAGE_STARTS_AT[Stage.DECODING]
+                end = starts_at[Stage.DECODING]
             case _:
                 within, end = 0.0, start
         return min(start + within * (end - start), end)

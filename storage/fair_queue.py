@@ -40,7 +40,7 @@ VirtualTimes = Mapping[str, VirtualTime]
 
 
 def task_cost(request: VideoRequest, fast_guidance_fraction: float) -> float:
-    """The GPU time of a task, relative to the default video. `request` is the request as rendered.
+    """The GPU time of a task, relative to the default video. `request` is the part that is rendered.
 
     Guidance counts: with all guidance the transformer is evaluated four times per step.
     """

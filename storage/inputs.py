@@ -1,8 +1,8 @@
 """The input file of a task: what was given beside its text. One file, so that it is written atomically.
 
 A whole first image alone is stored as it is. Otherwise the file is a ZIP archive: the images by their number, `audio`
-and `source`, and a JSON file about them. That is `places.json` if there are only images, and else `inputs.json`: so an
-earlier version fails on what it does not know, and does not render a video without it.
+and `source`, and a JSON file about them. That is `places.json` if there are only images, `control.json` with a control
+video, and else `inputs.json`: so an earlier version fails on what it does not know, and does not render without it.
 """
 
 import io
@@ -17,8 +17,8 @@ from models.request.places import FIRST_WHOLE, WHOLE, Place, is_first_image_alon
 
 ZIP = b"PK\x03\x04"
 """How a ZIP archive begins, and no image."""
-PLACES, FACTS = "places.json", "inputs.json"
-AUDIO, SOURCE = "audio", "source"
+PLACES, FACTS, CONTROL_FACTS = "places.json", "inputs.json", "control.json"
+AUDIO, SOURCE, CONTROL = "audio", "source", "control"
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,32 @@ class InputSource:
 
 
 @dataclass(frozen=True)
+class InputControl:
+    """A control video for the IC-LoRA `lora`.
+
+    `content` is as in `InputSource`, without audio. Its sides are those of the result, or of the first of two stages,
+    divided by `downscale_factor`. `strength`: 1 keeps it as it is, 0 makes it noise.
+    """
+
+    content: bytes
+    lora: str
+    strength: float = WHOLE
+    downscale_factor: int = 1
+
+
+@dataclass(frozen=True)
 class TaskInputs:
     """All that a task was given beside its text."""
 
     images: tuple[InputImage, ...] = ()
     audio: InputAudio | None = None
     source: InputSource | None = None
+    control: InputControl | None = None
+
+    @property
+    def are_images(self) -> bool:
+        """Whether nothing but images is given."""
+        return self.audio is None and self.source is None and self.control is None
 
 
 NO_INPUTS = TaskInputs()
@@ -66,7 +86,7 @@ NO_INPUTS = TaskInputs()
 
 def pack_inputs(inputs: TaskInputs) -> bytes:
     """The content of the input file. Something must be given."""
-    if inputs.audio is None and inputs.source is None and is_first_image_alone([each.place for each in inputs.images]):
+    if inputs.are_images and is_first_image_alone([each.place for each in inputs.images]):
         return inputs.images[0].content
     buffer = io.BytesIO()
     write_archive(inputs, buffer)
@@ -77,10 +97,11 @@ def write_archive(inputs: TaskInputs, target: BinaryIO) -> None:
     """Write the input file of a task that has more than a whole first image, without another copy in memory."""
     places = [asdict(each.place) for each in inputs.images]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # all parts are compressed already
-        if inputs.audio is None and inputs.source is None:
+        if inputs.are_images:
             archive.writestr(PLACES, json.dumps(places))
         else:
-            archive.writestr(FACTS, json.dumps({"places": places, **_facts(inputs)}))
+            facts_name = FACTS if inputs.control is None else CONTROL_FACTS
+            archive.writestr(facts_name, json.dumps({"places": places, **_facts(inputs)}))
         for name, content in _parts(inputs):
             archive.writestr(name, content)
 
@@ -92,12 +113,13 @@ def unpack_inputs(content: bytes) -> TaskInputs:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if PLACES in archive.namelist():
             return TaskInputs(_read_images(archive, json.loads(archive.read(PLACES))))
-        facts = json.loads(archive.read(FACTS))
-        audio, source = facts.get(AUDIO), facts.get(SOURCE)
+        facts = json.loads(archive.read(FACTS if FACTS in archive.namelist() else CONTROL_FACTS))
+        audio, source, control = facts.get(AUDIO), facts.get(SOURCE), facts.get(CONTROL)
         return TaskInputs(
             _read_images(archive, facts["places"]),
             None if audio is None else InputAudio(archive.read(AUDIO), float(audio["strength"])),
             None if source is None else InputSource(archive.read(SOURCE), Edit(**source["edit"])),
+            None if control is None else InputControl(archive.read(CONTROL), **control),
         )
 
 
@@ -107,6 +129,9 @@ def _facts(inputs: TaskInputs) -> Mapping[str, Any]:
         facts[AUDIO] = {"strength": inputs.audio.strength}
     if inputs.source is not None:
         facts[SOURCE] = {"edit": _edit_facts(inputs.source.edit)}
+    if (control := inputs.control) is not None:
+        told = {"lora": control.lora, "strength": control.strength, "downscale_factor": control.downscale_factor}
+        facts[CONTROL] = told
     return facts
 
 
@@ -124,6 +149,8 @@ def _parts(inputs: TaskInputs) -> Iterator[tuple[str, bytes]]:
         yield AUDIO, inputs.audio.content
     if inputs.source is not None:
         yield SOURCE, inputs.source.content
+    if inputs.control is not None:
+        yield CONTROL, inputs.control.content
 
 
 def _read_images(archive: zipfile.ZipFile, places: Sequence[Mapping[str, Any]]) -> tuple[InputImage, ...]:

@@ -87,6 +87,7 @@ class NewTask:
     adjustments: tuple[Adjustment, ...] = ()
     context: RequestContext = RequestContext()
     source_task: str | None = None
+    rendered_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Task:
       to be downloaded, loaded or woken.
     - `decoding_at` is when the last denoising step was done.
     - `source_task` is the id of the task whose video this one was made from. That task may be gone.
+    - `rendered_frames` is how many frames of the result the model renders, if the task is an edit; None means all.
     - `preview_step` is the number of steps after which the newest preview was made; None without a preview.
     """
 
@@ -149,12 +151,23 @@ class Task:
     rendering_at: float | None = None
     decoding_at: float | None = None
     source_task: str | None = None
+    rendered_frames: int | None = None
     preview_step: int | None = None
 
     @property
     def rendered_request(self) -> VideoRequest:
         """The request as rendered, with the fields replaced that the model cannot use."""
         return apply_adjustments(self.request, self.adjustments)
+
+    @property
+    def rendered_part(self) -> VideoRequest:
+        """The rendered request, as long as the part of the result that the model renders: what the work is counted by.
+
+        Source of that part: `Edit.rendered`.
+        """
+        if self.rendered_frames is None:
+            return self.rendered_request
+        return self.rendered_request.model_copy(update={"num_frames": self.rendered_frames})
 
     @property
     def is_finished(self) -> bool:

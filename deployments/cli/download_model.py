@@ -2,22 +2,26 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
 from deployments.settings import Settings, SettingsError
-from models.checkpoint.locate import fetch_checkpoint, fetch_upsampler, find_folder, is_repository
-from models.checkpoint.profile import CheckpointType, read_profile
+from models.checkpoint.locate import fetch_checkpoint, find_folder, is_repository
+from models.checkpoint.profile import CheckpointProfile, CheckpointType, read_profile
 from models.checkpoint.upsampler import AUTO
 from models.checkpoint.validate import check_checkpoint
 from models.errors import ModelUnavailable
 from models.hub.files import RepoRef, find_license
+from models.lora.distilled import OFF as NO_DISTILLED_LORA
 from models.lora.files import fetch_loras
 from models.lora.source import LoraSource
+from models.ltx2.options import LoadOptions
+from models.ltx2.stage_parts import StageParts, fetch_stage_parts
 from models.names import BUILT_IN, REAL_MODEL_NAME
 from models.progress import Progress, ReportProgress
+from models.request.upscaling import lacks_distilled_lora
 
 PRINT_INTERVAL_S = 5.0
 LICENSE_TERMS = (
@@ -33,11 +37,13 @@ def prefetch_model(
     cache_dir: Path,
     say: Echo,
     checkpoint_type: CheckpointType = CheckpointType.AUTO,
+    *,
     latent_upsampler: str = AUTO,
+    distilled_lora: str = NO_DISTILLED_LORA,
 ) -> Path:
     """Download the files of `model` that rendering uses into `cache_dir`. Files that are there already are kept.
 
-    Of a distilled model that is also its latent upsampler, or the one that the setting names.
+    That is also its latent upsampler, and of a base model its distilled LoRA, as the settings say.
 
     `say` prints one line; it prints the license before the download starts. Returns the folder of the checkpoint.
     Raises ModelUnavailable, also when the files are broken or are not an LTX-2 checkpoint.
@@ -52,12 +58,25 @@ def prefetch_model(
         check_checkpoint(folder)
     except OSError as exc:
         raise ModelUnavailable(f"{model} could not be read: {exc}") from exc
-    if profile.sigmas is not None:
-        upsampler = fetch_upsampler(latent_upsampler, model, folder, cache_dir, _progress_printer(say))
-        say("no latent upsampler: `upscale` is refused" if upsampler is None else f"latent upsampler: {upsampler}")
+    options = LoadOptions(latent_upsampler=latent_upsampler, distilled_lora=distilled_lora)
+    report = _progress_printer(say)
+    parts, profile = fetch_stage_parts(options, model, folder, profile, cache_dir=cache_dir, report=report)
+    for line in _describe_stages(parts, profile):
+        say(line)
     say(f"the model is complete, in {folder}")
     say(f"the server will run it as {profile.summary}")
     return folder
+
+
+def _describe_stages(parts: StageParts, profile: CheckpointProfile) -> Iterator[str]:
+    if lacks_distilled_lora(profile):
+        yield "no distilled LoRA: `upscale` is refused"
+    elif parts.upsampler is None:
+        yield "no latent upsampler: `upscale` is refused"
+    else:
+        yield f"latent upsampler: {parts.upsampler}"
+    if parts.distilled_lora is not None:
+        yield f"distilled LoRA: {parts.distilled_lora.file}"
 
 
 def prefetch_loras(sources: Sequence[LoraSource], cache_dir: Path, say: Echo) -> None:
@@ -97,8 +116,14 @@ def main() -> None:
         for application in config["applications"]:
             settings = Settings.model_validate(application.get("args") or {}).with_absolute_paths()
             generator = settings.generator
-            named = (generator.checkpoint_type, generator.latent_upsampler)
-            prefetch_model(chosen or settings.model, settings.cache_dir, _print, *named)
+            prefetch_model(
+                chosen or settings.model,
+                settings.cache_dir,
+                _print,
+                generator.checkpoint_type,
+                latent_upsampler=generator.latent_upsampler,
+                distilled_lora=generator.distilled_lora,
+            )
             prefetch_loras(generator.lora_sources, settings.cache_dir, _print)
     except (SettingsError, ModelUnavailable) as error:
         sys.exit(str(error))

@@ -17,6 +17,7 @@ from deployments.cluster.ports import kill_orphaned_haproxy, port_owners, requir
 from deployments.cluster.runtime_folder import folder_problems
 from deployments.settings import Settings, SettingsError
 from models.errors import LoraUnusable
+from models.lora.distilled import check_local_distilled_lora
 from models.lora.files import check_local_loras
 from models.memory.driver import find_old_driver
 from storage.db.engine import sqlite_file
@@ -42,6 +43,7 @@ def check(file: Path) -> None:
             settings = Settings.model_validate(application.get("args") or {})
             settings.without_secrets()
             check_local_loras(settings.generator.lora_sources)
+            check_local_distilled_lora(settings.generator.distilled_lora)
             _warn_of_readers(settings)
     except (SettingsError, LoraUnusable) as error:
         sys.exit(error.message if isinstance(error, LoraUnusable) else str(error))

@@ -1,7 +1,6 @@
 """The Encoder: encodes a clip as an MP4 with a poster and writes both to the output store."""
 
 import logging
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from deployments.observability.metrics.task_ends import record_run
 from deployments.observability.tracing import in_span
 from deployments.replica_resources import open_resources
 from deployments.settings import Settings
+from deployments.work_folder import delete_abandoned_folders, work_folder
 from models.clip import Clip
 from models.errors import StorageFull, TaskCanceled
 from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
@@ -45,6 +45,7 @@ class Encoder:
         self._tasks = resources.tasks
         self._tracer = resources.tracer
         self._outputs = resources.outputs
+        delete_abandoned_folders()
 
     def encode(self, clip: Clip, task: Task) -> None:
         """Encode a clip, publish its files, and complete the task.
@@ -54,12 +55,12 @@ class Encoder:
         """
         started, stopwatch = time.monotonic(), StageTimer()
         stopwatch.start_stage(TimedStage.ENCODE)
-        with log_context.bind_task(task, Stage.ENCODING), tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
+        with log_context.bind_task(task, Stage.ENCODING), work_folder() as folder:
             with in_span(self._tracer, TimedStage.ENCODE, task.context.traceparent):
-                written = self._write(clip, task, Path(folder))
+                written = self._write(clip, task, folder)
             stopwatch.start_stage(TimedStage.STORE)
             with in_span(self._tracer, TimedStage.STORE, task.context.traceparent, size_bytes=written.size_bytes):
-                self._store(task, Path(folder), written)
+                self._store(task, folder, written)
             stopwatch.start_stage(None)
             record_run(self._metrics, clip.timings, stopwatch.timings)
             seconds = time.monotonic() - started

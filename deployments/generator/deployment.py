@@ -123,8 +123,9 @@ class Generator:
     async def check_health(self) -> None:
         """Exit the process when a stage hangs or the GPU is broken; Serve then replaces the replica.
 
-        This is a coroutine because a plain method would need a thread. Raising is not enough: Serve stops an unhealthy replica gracefully and waits for the call that
-        hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is set where Ray starts).
+        This is a coroutine because a plain method would need a thread. Raising is not enough: Serve stops an unhealthy
+        replica gracefully and waits for the call that hangs (2.60, unless RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS is
+        set where Ray starts).
         """
         if reason := self._watch.failure_reason():
             logger.error("this replica ends: %s", reason)

@@ -153,4 +153,6 @@ def _load_options(settings: GeneratorSettings) -> LoadOptions:
         fast_float8=settings.fast_float8,
         loras=settings.lora_sources,
         latent_upsampler=settings.latent_upsampler,
+        distilled_lora=settings.distilled_lora,
+        distilled_lora_scale=settings.distilled_lora_scale,
     )

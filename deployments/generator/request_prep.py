@@ -6,16 +6,20 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from deployments.generator.given_media import read_audio, read_clip
 from models.clip import Clip
-from models.conditions import NO_CONDITIONS, AudioCondition, ClipCondition, Conditions, ImageCondition
+from models.conditions import NO_CONDITIONS, AudioCondition, ClipCondition, Conditions, ControlCondition, ImageCondition
 from models.errors import RenderFailed, StoreUnavailable
 from models.memory.estimate import check_fits, check_tiny_fits
 from models.memory.host import free_host_bytes
 from models.request.adjustments import apply_adjustments as request_with
 from models.request.adjustments import chosen_duration, left_out_steps, made_at_submit
+from models.request.control import control_divisor
 from models.request.request import RequestLimits, VideoRequest
-from storage.inputs import InputSource, unpack_inputs
+from storage.inputs import InputControl, InputSource, unpack_inputs
 from storage.outputs.store import OutputStore
 from storage.sql.workers import WorkerQueries
 from storage.tasks import Task
@@ -71,7 +75,7 @@ def record_duration(task: Task, clip: Clip, tasks: WorkerQueries) -> None:
 def load_conditions(task: Task, outputs: OutputStore) -> Conditions:
     """Load what a task was given: images are RGB, of the video's size or larger.
 
-    Raises RenderFailed when the file is missing, and when a clip is not of the video's size.
+    Raises RenderFailed when the file is missing, and when a clip or a control video has the wrong size.
     """
     if task.input_key is None:
         return NO_CONDITIONS
@@ -84,6 +88,7 @@ def load_conditions(task: Task, outputs: OutputStore) -> Conditions:
         tuple(ImageCondition(_open_image(each.content), each.place) for each in inputs.images),
         None if inputs.audio is None else AudioCondition(read_audio(inputs.audio.content), inputs.audio.strength),
         None if inputs.source is None else _open_clip(inputs.source, task.request),
+        None if inputs.control is None else _open_control(inputs.control, task.request),
     )
 
 
@@ -95,7 +100,19 @@ def _open_image(content: bytes) -> "Image":
 
 def _open_clip(source: InputSource, request: VideoRequest) -> ClipCondition:
     frames, audio = read_clip(source.content)
-    height, width = frames.shape[1] * 2 // 3, frames.shape[2]
-    if (height, width) != (request.height, request.width):
-        raise RenderFailed(f"the source is {width}x{height}, and the video {request.width}x{request.height}")
+    _check_size("source", frames, request)
     return ClipCondition(frames, audio, source.edit)
+
+
+def _open_control(control: InputControl, request: VideoRequest) -> ControlCondition:
+    frames, _ = read_clip(control.content)
+    _check_size("control video", frames, request, control_divisor(request, control.downscale_factor))
+    return ControlCondition(frames, control.lora, control.strength, control.downscale_factor)
+
+
+def _check_size(what: str, frames: npt.NDArray[np.uint8], request: VideoRequest, divisor: int = 1) -> None:
+    """Raise RenderFailed for planes whose sides are not those of the video, divided by `divisor`."""
+    height, width = frames.shape[1] * 2 // 3, frames.shape[2]
+    if (height, width) != (request.height // divisor, request.width // divisor):
+        needed = f"{request.width // divisor}x{request.height // divisor}"
+        raise RenderFailed(f"the {what} is {width}x{height}, and the video needs {needed}")

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import add_error_handlers
+from deployments.ingress.ltx_api.comfyui import ComfyUIMiddleware
 from deployments.ingress.ltx_api.routes import ltx_router
 from deployments.ingress.ltx_api.schemas import LtxErrorBody
 from deployments.ingress.mcp.routes import mcp_router
@@ -60,6 +61,7 @@ def create_app(context: AppContext) -> FastAPI:
     add_security_middleware(app, context.settings)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=context.metrics)
+    app.add_middleware(ComfyUIMiddleware)
     app.add_middleware(PathNormalizationMiddleware)  # added last: it runs before everything that reads the path
     closed = openapi_security(context.settings)
     app.include_router(video_router(context, watcher), **closed)

@@ -1,11 +1,13 @@
 """Runs a module of this server in a child process, with limits.
 
 The process has none of the server's environment variables, so no secret. Its memory is free when it ends, and a crash
-costs only the request that it works for.
+costs only the request that it works for. It ends with the server, also when the server is killed.
 """
 
+import ctypes
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+PARENT = "PARENT_PID"
+"""The environment variable with the id of the process that started this one."""
 CPU_NICENESS = 5
+PR_SET_PDEATHSIG = 1
 
 
 def run_child(
@@ -24,17 +29,31 @@ def run_child(
         [sys.executable, "-m", module, *arguments],
         input=stdin,
         capture_output=True,
-        env={**ENVIRONMENT, **variables},
+        env={**ENVIRONMENT, PARENT: str(os.getpid()), **variables},
         timeout=timeout_s,
         check=False,
     )
 
 
 def limit_process(time_s: int, memory_bytes: int | None = None) -> None:
-    """Limit this process: its CPU seconds to twice its time, its memory, and no core file. Also lower its priority."""
-    bounds = [(resource.RLIMIT_CPU, 2 * time_s), (resource.RLIMIT_CORE, 0)]
+    """Limit this process: its CPU seconds to twice its time, its memory, and no core file. Also lower its priority.
+
+    It ends with the process that started it. Too much CPU time ends it with SIGXCPU, so SIGKILL comes from elsewhere.
+    """
+    _end_with_parent()
+    bounds = [(resource.RLIMIT_CORE, 0)]
     if memory_bytes is not None:
         bounds.append((resource.RLIMIT_AS, memory_bytes))
     for kind, bound in bounds:
         resource.setrlimit(kind, (bound, bound))
+    resource.setrlimit(resource.RLIMIT_CPU, (2 * time_s, 2 * time_s + 1))
     os.nice(CPU_NICENESS)
+
+
+def _end_with_parent() -> None:
+    """Have this process killed when its parent ends, on Linux. Ends it at once if the parent has ended already."""
+    if sys.platform != "linux" or PARENT not in os.environ:
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(os.environ[PARENT]):
+        os._exit(1)

@@ -152,7 +152,8 @@ class AppContext:
     @cached_property
     def throughput(self) -> ThroughputEstimator:
         """Estimates how long tasks take on this server."""
-        return ThroughputEstimator(self.tasks, self.model, self.settings.generator.fast_guidance_fraction)
+        generator = self.settings.generator
+        return ThroughputEstimator(self.tasks, self.model, generator.fast_guidance_fraction, generator.known_loras)
 
     @cached_property
     def signer(self) -> Signer | None:
@@ -170,7 +171,12 @@ class AppContext:
         """Caches the information about the model."""
         settings, generator = self.settings, self.settings.generator
         return ModelInfoCache(
-            self.tasks, self.model, settings.cache_dir, generator.checkpoint_type, generator.latent_upsampler
+            self.tasks,
+            self.model,
+            settings.cache_dir,
+            generator.checkpoint_type,
+            generator.latent_upsampler,
+            generator.distilled_lora,
         )
 
     def check_space(self) -> None:

@@ -18,6 +18,7 @@ from deployments.observability.metrics.definitions import TASKS_SUBMITTED, WEBHO
 from deployments.observability.metrics.recorder import NOOP_METRICS, MetricsRecorder
 from deployments.replica_resources import open_resources
 from deployments.settings import Settings
+from deployments.work_folder import delete_abandoned_folders
 from storage.db.engine import SqliteLock
 from storage.tasks import State
 
@@ -48,6 +49,7 @@ class Ingress:
             logger.warning(notice)
         metrics.initialize(TASKS_SUBMITTED)
         metrics.initialize(WEBHOOKS)
+        delete_abandoned_folders()
         self._dispatcher = dispatcher
         self._context = AppContext(
             settings=settings,

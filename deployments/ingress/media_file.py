@@ -1,7 +1,6 @@
 """The audio or video of a request, in a temporary folder for as long as the request is read."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,28 +8,30 @@ from pathlib import Path
 from fastapi import Request
 
 from deployments.ingress.context import AppContext
-from deployments.ingress.request_body.given_media import GivenMedia
+from deployments.ingress.request_body.given_media import SOURCE_TASK, GivenMedia
 from deployments.ingress.source_task import copy_video
+from deployments.work_folder import work_folder
 
 
 @dataclass(frozen=True)
 class GivenMediaFile:
-    """Given media, and the folder for its files."""
+    """Given media, and the folder for its files. `source_name` is what the client calls the field of a task."""
 
     given: GivenMedia
     folder: Path
+    source_name: str = SOURCE_TASK
 
     async def fetch(self, context: AppContext, request: Request) -> Path:
         """The path of the file, which is that of a task if the request names one. Raises as `copy_video` does."""
         if self.given.path is not None:
             return self.given.path
         target = self.folder / self.given.use.file_field
-        await copy_video(context, request, self.given.task_id or "", target)
+        await copy_video(context, request, self.given.task_id or "", target, self.source_name)
         return target
 
 
 @contextlib.contextmanager
 def media_folder() -> Iterator[Path]:
-    """A temporary folder. A thread whose caller has left may still write into it."""
-    with tempfile.TemporaryDirectory(prefix="ltx2-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    """A temporary folder for the files of a request."""
+    with work_folder() as folder:
+        yield folder

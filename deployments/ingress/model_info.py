@@ -3,16 +3,17 @@
 It comes from the Generator once that has loaded the model, and before that from the model's files.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.checkpoint.locate import find_checkpoint
 from models.checkpoint.profile import CheckpointProfile, CheckpointType, matches, read_profile
 from models.checkpoint.upsampler import AUTO, OFF, note_upsampler
 from models.errors import ModelUnavailable, StoreUnavailable
+from models.lora.distilled import OFF as NO_DISTILLED_LORA
 from models.names import model_setting
 from models.request.request import VideoRequest
-from models.request.upscaling import check_upscale, refuse_upscale
+from models.request.upscaling import check_upscale, lacks_distilled_lora, refuse_upscale
 from storage.sql.replicas import ReplicaQueries
 from storage.tasks import ServedModel
 from storage.ttl_cache import TtlCache
@@ -29,6 +30,7 @@ class ModelInfoCache:
     cache_dir: Path
     checkpoint_type: CheckpointType
     latent_upsampler: str = AUTO
+    distilled_lora: str = NO_DISTILLED_LORA
     _from_files: CheckpointProfile | None = None
 
     def __post_init__(self) -> None:
@@ -42,8 +44,17 @@ class ModelInfoCache:
         """Return how the model should be run; None while neither a Generator nor files on this machine tell."""
         known, from_files = self._known.get()
         if known.profile is not None and matches(self.checkpoint_type, known.profile):
-            return known.profile
-        return from_files
+            return self._as_set(known.profile)
+        return None if from_files is None else self._as_set(from_files)
+
+    def _as_set(self, profile: CheckpointProfile) -> CheckpointProfile:
+        """Return the profile with what the settings tell of two stages; a Generator may have stored it before them.
+
+        A Generator that does not find what a setting names does not load the model.
+        """
+        named = self.latent_upsampler not in (AUTO, OFF)
+        upsampler = True if named else profile.upsampler
+        return replace(profile, upsampler=upsampler, distilled_lora=self.distilled_lora != NO_DISTILLED_LORA)
 
     def defaults(self) -> dict[str, float]:
         """Return the model's own defaults for fields, if they are known and differ from those of `VideoRequest`."""
@@ -60,7 +71,7 @@ class ModelInfoCache:
         profile = self.profile()
         if profile is None:
             return None
-        return False if profile.sigmas is None else profile.upsampler
+        return False if lacks_distilled_lora(profile) else profile.upsampler
 
     def check_upscale(self, request: VideoRequest) -> None:
         """Raise InvalidRequest for two stages that this server is known not to render. Blocks on the store."""

@@ -2,10 +2,8 @@
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from fastapi import Request
 
@@ -14,9 +12,10 @@ from deployments.ingress.images.given import FittedImages
 from deployments.ingress.media.conversion import ReadMedia, less_context, parse_media_fields
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.given_media import GivenMedia
-from deployments.ingress.routes.estimate import adjust_to_model
+from deployments.ingress.routes.estimate import adjust_to_model, check_control
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
+from deployments.work_folder import work_folder
 from models.errors import DoesNotFit, InvalidRequest, QueueFull
 from models.request.adjustments import ENHANCED, Adjustment
 from models.request.loras import check_loras
@@ -96,12 +95,15 @@ def submit_new(
         () if fitted is None else fitted.images,
         None if media is None else media.audio,
         None if media is None else media.source,
+        None if media is None else media.control,
     )
     inputs, adjusted = _fit_to_memory(context, request, inputs)
     _store_inputs(context, key, inputs)
     try:
         adjustments = (*new.adjustments, *adjusted)
-        task = _submit(context, replace(new, request=request, input_key=key, adjustments=adjustments), inputs)
+        new = replace(new, request=request, input_key=key, adjustments=adjustments)
+        new = replace(new, rendered_frames=_rendered_frames(inputs, request))
+        task = _submit(context, new, inputs)
     except BaseException:
         context.outputs.delete(key)
         raise
@@ -119,6 +121,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     if submission.media is not None:
         parse_media_fields(submission.media.use, submission.media.fields, settings.limits)
     check_loras(request.loras, request.camera_motion, settings.generator.known_loras)
+    check_control(request, None if submission.media is None else submission.media.use, settings.generator.known_loras)
     context.enhancer.check_request(request)
     context.model_info.check_upscale(request)
     return NewTask(
@@ -134,11 +137,11 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
 
 def _store_inputs(context: AppContext, key: str, inputs: TaskInputs) -> None:
     """Write the input file. That of a video goes through a temporary file, because it has up to MAX_WRITTEN_BYTES."""
-    if inputs.source is None:
+    if inputs.source is None and inputs.control is None:
         context.outputs.put(key, pack_inputs(inputs))
         return
-    with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-        packed = Path(folder, "inputs")
+    with work_folder() as folder:
+        packed = folder / "inputs"
         with packed.open("wb") as file:
             write_archive(inputs, file)
         context.outputs.put(key, packed)
@@ -161,7 +164,9 @@ def _fit_to_memory(
 def _adjust_to_model(context: AppContext, request: VideoRequest, inputs: TaskInputs) -> tuple[Adjustment, ...]:
     places = [each.place for each in inputs.images]
     edit = None if inputs.source is None else inputs.source.edit
-    return adjust_to_model(context, request, places, has_audio=inputs.audio is not None, edit=edit)
+    factor = 0 if inputs.control is None else inputs.control.downscale_factor
+    has_audio = inputs.audio is not None
+    return adjust_to_model(context, request, places, has_audio=has_audio, edit=edit, control_factor=factor)
 
 
 def _submit(context: AppContext, new: NewTask, inputs: TaskInputs = NO_INPUTS) -> Task:
@@ -174,9 +179,14 @@ def _submit(context: AppContext, new: NewTask, inputs: TaskInputs = NO_INPUTS) -
     return task
 
 
+def _rendered_frames(inputs: TaskInputs, request: VideoRequest) -> int | None:
+    """How many frames of the result the model renders, if there is an edit."""
+    return None if inputs.source is None else len(inputs.source.edit.rendered(request.num_frames))
+
+
 def _kind_of(inputs: TaskInputs) -> str:
     """What a task is made from, for the metrics."""
-    if inputs.source is not None:
+    if inputs.source is not None or inputs.control is not None:
         return "video"
     if inputs.audio is not None:
         return "audio"

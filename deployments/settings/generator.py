@@ -8,6 +8,8 @@ from deployments.settings.base import SettingsModel, absolute
 from deployments.settings.lora import LoraName, LoraSettings
 from models.checkpoint.profile import CheckpointType
 from models.checkpoint.upsampler import AUTO as AUTO_UPSAMPLER
+from models.lora.distilled import DEFAULT_SCALE
+from models.lora.distilled import OFF as NO_DISTILLED_LORA
 from models.lora.source import LoraSource
 from models.ltx2.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
@@ -88,11 +90,25 @@ class GeneratorSettings(SettingsModel):
         str,
         Field(
             min_length=1,
-            description="The latent upsampler of a distilled model, for `upscale`. auto: the folder latent_upsampler "
-            "of the model, if it has one. off: none. Or a folder or a Hugging Face repository (owner/name, or "
-            "owner/name@revision) that has one. It takes 1 GB of memory.",
+            description="The latent upsampler, for `upscale`. auto: the folder latent_upsampler of the model, if it "
+            "has one. off: none. Or a folder or a Hugging Face repository (owner/name, or owner/name@revision) that "
+            "has one. It takes 1 GB of memory. A base model loads it only together with its distilled LoRA.",
         ),
     ] = AUTO_UPSAMPLER
+    distilled_lora: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The distilled LoRA of a base model, for `upscale`. off: none, and base models refuse "
+            "`upscale`. auto: the file with distilled-lora in its name, in the model's own folder or repository. Or a "
+            "file, a folder with one, a Hugging Face repository (owner/name, or owner/name@revision), or a file in a "
+            "repository (owner/name/file). It is kept in host memory, and each task in two stages copies it to the "
+            "GPU: 8 GB of both. Distilled models do not load it.",
+        ),
+    ] = NO_DISTILLED_LORA
+    distilled_lora_scale: Annotated[
+        float, Field(gt=0, le=2, description="How strongly the distilled LoRA acts. Lightricks uses 1.")
+    ] = DEFAULT_SCALE
     optimizations: Annotated[
         Literal["auto", "off"] | tuple[Optimization, ...],
         Field(
@@ -154,15 +170,21 @@ class GeneratorSettings(SettingsModel):
         return {name: each.known for name, each in self.loras.items()}
 
     @property
+    def plain_loras(self) -> dict[str, KnownLora]:
+        """Those that need no control video."""
+        return {name: each for name, each in self.known_loras.items() if each.control is None}
+
+    @property
     def lora_sources(self) -> tuple[LoraSource, ...]:
         """Where the model loads the LoRAs from."""
         return tuple(each.source(name) for name, each in self.loras.items())
 
     def with_absolute_paths(self) -> Self:
-        """Copy the settings with absolute paths of the LoRAs and of a folder with the upsampler."""
+        """Copy the settings with absolute paths of the LoRAs and of the upsampler."""
         changes: dict[str, object] = {"loras": {name: each.with_absolute_path() for name, each in self.loras.items()}}
-        if (folder := absolute(self.latent_upsampler)).is_dir():
-            changes["latent_upsampler"] = str(folder)
+        for name in ("latent_upsampler", "distilled_lora"):
+            if (place := absolute(getattr(self, name))).exists():
+                changes[name] = str(place)
         return self.model_copy(update=changes)
 
     @model_validator(mode="after")

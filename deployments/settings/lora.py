@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from deployments.settings.base import SettingsModel, absolute
 from models.lora.source import LoraSource
+from models.request.enums import Control
 from models.request.loras import DEFAULT_MAX_SCALE, MAX_NAME_CHARS, KnownLora
 
 LoraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=MAX_NAME_CHARS)]
@@ -30,6 +31,19 @@ class LoraSettings(SettingsModel):
     max_scale: Annotated[float, Field(gt=0, le=10, description="The largest scale that a request may ask for.")] = (
         DEFAULT_MAX_SCALE
     )
+    control: Annotated[
+        Control | None,
+        Field(description="For an IC-LoRA: what its control video shows. Left out: it is none."),
+    ] = None
+    reference_downscale_factor: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=8,
+            description="For an IC-LoRA: how many times smaller its control video is than the result, on each side. "
+            "Must be what its file says.",
+        ),
+    ] = 1
 
     @model_validator(mode="after")
     def _check_place(self) -> Self:
@@ -40,11 +54,12 @@ class LoraSettings(SettingsModel):
     @property
     def known(self) -> KnownLora:
         """What clients may know of it."""
-        return KnownLora(self.trigger, self.max_scale)
+        return KnownLora(self.trigger, self.max_scale, self.control, self.reference_downscale_factor)
 
     def source(self, name: str) -> LoraSource:
         """Where the model loads it from."""
-        return LoraSource(name, self.path, self.repository, self.file)
+        factor = None if self.control is None else self.reference_downscale_factor
+        return LoraSource(name, self.path, self.repository, self.file, reference_downscale_factor=factor)
 
     def with_absolute_path(self) -> Self:
         """Copy the settings with an absolute path: replicas may have another working directory."""

@@ -80,7 +80,8 @@ class CheckpointProfile:
 
     `duration_head` is true if the checkpoint can predict a video's duration from the prompt (LTX-2.5). `sigmas` are the
     noise levels of a distilled checkpoint, None for others. `tiny` marks a model for trials, whose videos get a label.
-    `upsampler` says whether the latent upsampler is there for two stages; None is unknown.
+    `upsampler` says whether the latent upsampler is there for two stages, `distilled_lora` whether the LoRA is there
+    that a base checkpoint needs for them; None is unknown.
 
     `perturbed_attn` is written into the transformer's config at load. LTX-2 (19B) ships with False. Spatiotemporal
     guidance then has no effect, but still costs one transformer call per step. Lightricks' own pipeline applies that
@@ -96,6 +97,7 @@ class CheckpointProfile:
     perturbed_attn: bool = True
     duration_head: bool = False
     upsampler: bool | None = None
+    distilled_lora: bool | None = None
 
     @property
     def defaults(self) -> dict[str, float]:

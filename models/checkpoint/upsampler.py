@@ -1,7 +1,7 @@
 """Finds the latent upsampler that two stages need: beside the checkpoint, or where the operator says.
 
 It is a model of its own, `LTX2LatentUpsamplerModel`. Lightricks' repositories have it in a folder that their index does
-not name. Only distilled checkpoints use it: for both stages they have the same weights.
+not name. A base checkpoint uses it together with its distilled LoRA (models/lora/distilled.py).
 """
 
 from dataclasses import replace
@@ -44,6 +44,6 @@ def check_upsampler(folder: Path) -> None:
 
 def note_upsampler(profile: CheckpointProfile, setting: str, folder: Path) -> CheckpointProfile:
     """The profile of the checkpoint in `folder`, with what its files and the setting tell about the upsampler."""
-    if profile.sigmas is None or setting == OFF:
+    if setting == OFF:
         return replace(profile, upsampler=False)
     return replace(profile, upsampler=True if setting != AUTO or find_upsampler(folder) is not None else None)

@@ -7,6 +7,7 @@ them on its device, and leaves the model as it was. Weights are never fused: in 
 |---|---|
 | `source` | where a LoRA comes from, by the operator's settings |
 | `files` | finds or downloads its file, and reads the header |
+| `distilled` | finds the LoRA that a base checkpoint needs for the second of two stages |
 | `layout` | which tensors belong to which layer, in the layouts of diffusers, Lightricks and ComfyUI |
 | `weights` | reads the tensors, and compares them with the model's layers |
 | `lora_linear` | a layer with its LoRAs |

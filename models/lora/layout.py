@@ -33,7 +33,10 @@ ENDINGS = MappingProxyType(
 """The end of a tensor's name, and what the tensor is."""
 PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 KOHYA = "lora_unet_"
-CONNECTORS = ("connectors.", "text_embedding_projection.", "text_encoder.")
+CONNECTORS = (
+    *("connectors.", "text_embedding_projection.", "text_encoder."),
+    *("video_embeddings_connector.", "audio_embeddings_connector."),
+)
 """Names of layers that read the text. Their results are cached for later tasks, so a LoRA cannot change them here."""
 RENAMED = MappingProxyType(
     {
@@ -79,6 +82,17 @@ def group_by_layer(lora: str, tensors: Iterable[str], layers: Collection[str]) -
     return {layer: _pair(lora, layer, parts) for layer, parts in found.items()}
 
 
+def reads_text(tensor: str) -> bool:
+    """Whether a tensor of a LoRA belongs to a layer that reads the text."""
+    return _without_prefix(tensor).startswith(CONNECTORS)
+
+
+def _without_prefix(stem: str) -> str:
+    for prefix in PREFIXES:
+        stem = stem.removeprefix(prefix)
+    return stem
+
+
 def _split(lora: str, tensor: str) -> tuple[str, str]:
     for ending, kind in ENDINGS.items():
         if tensor.endswith(ending):
@@ -94,9 +108,7 @@ def _layer_of(stem: str, flat: Mapping[str, str]) -> str:
     if stem.startswith(KOHYA):
         name = stem.removeprefix(KOHYA)
         return flat.get(name, name)
-    for prefix in PREFIXES:
-        stem = stem.removeprefix(prefix)
-    first, dot, rest = stem.partition(".")
+    first, dot, rest = _without_prefix(stem).partition(".")
     return RENAMED.get(first, first) + dot + rest
 
 
@@ -113,7 +125,7 @@ def _flat_names(layers: Collection[str]) -> dict[str, str]:
 
 def _unknown_layer(lora: str, tensor: str, stem: str, layer: str) -> str:
     about = f"LoRA {lora}: the tensor {tensor}"
-    if stem.startswith(CONNECTORS):
+    if reads_text(stem):
         return f"{about} changes how the text is read; only LoRAs of the transformer can be used"
     return f"{about} is for {layer}, which this model does not have: is it of another generation?"
 

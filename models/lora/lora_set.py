@@ -77,9 +77,9 @@ class LoraSet:
             for name, pair in weights.items():
                 pairs.setdefault(name, []).append((_alias(pair), scale))
         if device.type != "cpu":
-            moved = [matrix for each in pairs.values() for pair, _ in each for matrix in (pair.down, pair.up)]
-            transfer.to_device(moved, device)
-        return {name: stack(each) for name, each in pairs.items()}
+            of_all = (pair for each in pairs.values() for pair, _ in each)
+            transfer.to_device([matrix for pair in of_all for matrix in (pair.down, pair.up)], device)
+        return {name: stack(pairs.pop(name)) for name in tuple(pairs)}  # a stack is a copy: frees what it replaces
 
 
 def _alias(pair: LayerPair) -> LayerPair:

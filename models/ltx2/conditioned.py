@@ -5,6 +5,7 @@ Two of its methods are replaced. Its denoising loop is used as it is: for each t
 
 - The first frame has a latent frame of its own, so its tokens are replaced. An image at any other frame is appended as
   tokens with the coordinates of that frame. diffusers counts latent frames instead, and can name only every eighth.
+- A control video is appended as tokens with the coordinates of the video's own, as Lightricks' IC-LoRAs are trained.
 - Of a clip, those latents are given whose frames all lie outside the part that is made anew. That part starts from
   noise, or from the clip's latents with the noise of a later step.
 - A seed gives the noise of text-to-video and image-to-video. The noise of appended tokens has its own generator.
@@ -23,9 +24,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL.Image import Image
 from torch import Generator, Tensor
 
-from models.conditions import AudioCondition, ClipCondition
+from models.conditions import AudioCondition, ClipCondition, ControlCondition
 from models.fixes.ancestral import SEEDS, AncestralEuler, KeptTokens
-from models.ltx2.encode import encode_audio, encode_clip
+from models.ltx2.encode import encode_audio, encode_clip, encode_frames
 from models.ltx2.kept_audio import KeepingScheduler, NoiseLevels
 from models.ltx2.tokens import given_audio_latents, given_latent_frames
 from models.request.places import FIRST, Place
@@ -47,7 +48,7 @@ class GivenImage:
 
 @dataclass(frozen=True)
 class GivenMedia:
-    """What the pipeline is given: images, audio for the whole video, and a clip in the frames of this render.
+    """What the pipeline is given: images, audio for the whole video, a clip in the frames of this render, a control.
 
     `report` is called before all of it is encoded.
     """
@@ -55,6 +56,7 @@ class GivenMedia:
     images: Sequence[GivenImage] = ()
     audio: AudioCondition | None = None
     clip: ClipCondition | None = None
+    control: ControlCondition | None = None
     report: Callable[[], None] = lambda: None
 
 
@@ -63,13 +65,15 @@ NOTHING = GivenMedia()
 
 @dataclass(frozen=True)
 class _Tokens:
-    """The packed latents of one image (1, tokens, channels), and its frame."""
+    """The packed latents (1, tokens, channels) of an image or of a control video.
+
+    They are appended, and `coordinates` (1, 3, tokens, 2) say where they are in the video: from and to, in seconds and
+    pixels. Without coordinates they replace those of the first frame.
+    """
 
     latents: Tensor
-    frame: int
     strength: float
-    height: int
-    width: int
+    coordinates: Tensor | None
 
 
 class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffusers has no types
@@ -124,7 +128,9 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         self._given = conditions[0] if conditions else NOTHING
         self._frames = num_frames, Fraction(frame_rate)
         self._given.report()
-        given = [self._encode(each, noise, num_frames) for each in self._given.images]
+        given = [self._encode(each, noise, num_frames, frame_rate) for each in self._given.images]
+        if self._given.control is not None:
+            given.append(self._encode_control(self._given.control, noise, num_frames, frame_rate))
         source, start = self._encode_clip(noise, num_frames, first)
         kept = _keep(
             given, source, torch.Generator("cpu").manual_seed((generator.initial_seed() + SEED_OFFSET) % SEEDS)
@@ -132,9 +138,8 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         self._levels.video_is_whole = self._given.clip is not None and self._given.clip.edit.keeps_frames
         if isinstance(self.scheduler, AncestralEuler):
             self.scheduler.keep(kept)
-        appended = [each for each in given if each.frame != FIRST]
-        coordinates = [self._coordinates(each, frame_rate, device) for each in appended]
-        if appended:
+        coordinates = [each.coordinates for each in given if each.coordinates is not None]
+        if coordinates:
             missing = (batch_size, kept.clean.shape[1] - noise.shape[1], noise.shape[2])
             more = randn_tensor(missing, generator=kept.generator, device=device, dtype=dtype)
             noise = torch.cat([noise, more], dim=1)
@@ -238,26 +243,38 @@ class ConditionedPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # diffu
         tokens: Tensor = self._pack_latents(latents)
         return tokens
 
-    def _encode(self, given: GivenImage, noise: Tensor, num_frames: int) -> _Tokens:
+    def _encode(self, given: GivenImage, noise: Tensor, num_frames: int, frame_rate: float) -> _Tokens:
         """Encode an image as image-to-video does. Its frame is counted from the frames that are kept."""
         pixels = self.video_processor.preprocess(given.image).to(noise.device, self.vae.dtype)
         latents = self.vae.encode(pixels.unsqueeze(2)).latent_dist.mode().to(noise.dtype)
         latents = self._normalize_latents(latents, self.vae.latents_mean, self.vae.latents_std)
         frame = given.place.resolve(min(num_frames, given.num_frames))
-        return _Tokens(self._pack_latents(latents), frame, given.place.strength, *latents.shape[-2:])
+        coordinates = None if frame == FIRST else self._coordinates(latents, frame, frame_rate)
+        return _Tokens(self._pack_latents(latents), given.place.strength, coordinates)
 
-    def _coordinates(self, given: _Tokens, frame_rate: float, device: Any) -> Tensor:
+    def _coordinates(self, latents: Tensor, frame: int, frame_rate: float) -> Tensor:
         """Where the tokens of an image are in the video: one frame long, at its frame, in seconds and pixels."""
         coordinates: Tensor = self._prepare_keyframe_coords(
             keyframe_latent_num_frames=1,
-            keyframe_latent_height=given.height,
-            keyframe_latent_width=given.width,
-            pixel_frame_idx=given.frame,
+            keyframe_latent_height=latents.shape[-2],
+            keyframe_latent_width=latents.shape[-1],
+            pixel_frame_idx=frame,
             num_pixel_frames=1,
             fps=frame_rate,
-            device=device,
+            device=latents.device,
         )
         return coordinates
+
+    def _encode_control(self, given: ControlCondition, noise: Tensor, num_frames: int, frame_rate: float) -> _Tokens:
+        """Encode a control video. Each of its tokens is where the video has the same part of the frame."""
+        latents = encode_frames(self.vae, given.frames, np.arange(num_frames), noise.device).to(noise.dtype)
+        latents = self._normalize_latents(latents, self.vae.latents_mean, self.vae.latents_std)
+        _, _, count, height, width = latents.shape
+        coordinates = self.transformer.rope.prepare_video_coords(
+            batch_size=1, num_frames=count, height=height, width=width, device=noise.device, fps=frame_rate
+        )
+        coordinates[:, 1:] *= given.downscale_factor
+        return _Tokens(self._pack_latents(latents), given.strength, coordinates)
 
 
 def _draw_noise(
@@ -293,11 +310,11 @@ def _mix(noise: Tensor, kept: KeptTokens, start: Tensor | None, noise_scale: flo
 
 
 def _keep(given: Sequence[_Tokens], own: tuple[Tensor, Tensor], generator: Generator) -> KeptTokens:
-    """The strength and the latents of each token: first the video's `own` ones, then those of appended images."""
+    """The strength and the latents of each token: first the video's `own` ones, then the appended ones."""
     strengths, cleans = [own[0]], [own[1]]
     for each in given:
         strength = torch.full_like(each.latents[..., :1], each.strength)
-        if each.frame == FIRST:
+        if each.coordinates is None:
             count = each.latents.shape[1]
             strengths[0][:, :count], cleans[0][:, :count] = strength, each.latents
         else:

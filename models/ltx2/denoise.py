@@ -212,4 +212,4 @@ def condition_arguments(
         for each in conditions.images
     ]
     started = partial(report, Progress(stage, encodes_given=True))
-    return {"conditions": GivenMedia(images, conditions.audio, conditions.clip, started)}
+    return {"conditions": GivenMedia(images, conditions.audio, conditions.clip, conditions.control, started)}

@@ -1,9 +1,10 @@
-"""Encodes what is given, audio and clips, into latents as the VAEs have them."""
+"""Encodes what is given, audio and frames, into latents as the VAEs have them."""
 
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from models.conditions import ClipCondition
 from models.ltx2.decode import use_tiles
@@ -64,10 +65,17 @@ def encode_clip(vae: Any, given: ClipCondition, num_frames: int, device: Any) ->
     Its first and last frames are repeated where the render goes on. So the frame before each latent of the source is
     the one that the causal encoder expects there.
     """
+    return encode_frames(vae, given.frames, np.arange(num_frames) - given.edit.source_at, device)
+
+
+def encode_frames(vae: Any, frames: npt.NDArray[np.uint8], index: npt.NDArray[np.int_], device: Any) -> "Tensor":
+    """The latents (1, C, T, H, W) of some of the frames, which are planes: those that `index`, of 8k+1 numbers, names.
+
+    A number outside the frames means the nearest one.
+    """
     import torch
 
-    frames = given.frames
-    index = np.clip(np.arange(num_frames) - given.edit.source_at, 0, len(frames) - 1)
+    index, num_frames = np.clip(index, 0, len(frames) - 1), len(index)
     height, width = frames.shape[1] * 2 // 3, frames.shape[2]
     pixels = torch.empty((1, 3, num_frames, height, width), dtype=vae.dtype, device=device)
     for start in range(0, num_frames, FRAMES_AT_ONCE):

@@ -17,6 +17,7 @@ from models.fixes import Fix
 from models.fixes.vocoder import VOCODER, load_vocoder, run_in_float32
 from models.lora.files import LoraFile
 from models.ltx2.options import LoadOptions
+from models.ltx2.stage_parts import StageParts
 from models.ltx2.text_encoding import drop_head
 from models.memory import offload, offload_plan
 from models.memory.driver import find_old_driver
@@ -67,7 +68,7 @@ def choose_placement(
     options: LoadOptions,
     *,
     loras: Sequence[LoraFile] = (),
-    upsampler: Path | None = None,
+    parts: StageParts = StageParts(),  # noqa: B008  # frozen
 ) -> offload_plan.Placement:
     """Plan where components and LoRAs go, from the memory that is free now. Raises ModelUnavailable if nothing fits.
 
@@ -80,8 +81,12 @@ def choose_placement(
             import_bitsandbytes()
         collect_and_empty_cache()
         free_pinned_memory()
-    sizes = measure_sizes(folder, _dtype(profile, device), upsampler)
-    sizes = replace(sizes, loras={each.name: each.size_bytes(_dtype(profile, device)) for each in loras})
+    dtype, refining = _dtype(profile, device), parts.distilled_lora
+    sizes = replace(
+        measure_sizes(folder, dtype, parts.upsampler),
+        loras={each.name: each.size_bytes(dtype) for each in loras},
+        distilled_lora=0 if refining is None else refining.size_bytes(dtype),
+    )
     host_bytes = max(0, free_host_bytes() - options.prompt_cache_bytes)
     if device == "cpu":
         return offload_plan.plan_cpu(host_bytes, sizes, _dtype(profile, device))
@@ -141,6 +146,13 @@ def load_loras(
 
     dtype: torch.dtype = getattr(torch, _dtype(profile, device))
     return {each.name: load_lora(each, pipe.transformer, dtype) for each in files}
+
+
+def load_distilled_lora(
+    pipe: Any, file: LoraFile | None, profile: CheckpointProfile, device: str
+) -> "LoraWeights | None":
+    """Read the LoRA of a base model's second stage into host memory, if there is one. Raises LoraUnusable."""
+    return None if file is None else load_loras(pipe, [file], profile, device)[file.name]
 
 
 def load_upsampler(folder: Path, vae: Any) -> Any:

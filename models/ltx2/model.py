@@ -6,19 +6,19 @@ at a time: the caller must prevent concurrent calls.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from models.checkpoint.locate import fetch_checkpoint, fetch_upsampler
+from models.checkpoint.locate import fetch_checkpoint
 from models.checkpoint.profile import CheckpointProfile, read_profile
 from models.checkpoint.validate import check_checkpoint
 from models.clip import Clip
 from models.conditions import Conditions
 from models.errors import GpuOutOfMemory, RenderFailed, VideoError
+from models.lora.distilled import SETTING as DISTILLED_LORA
 from models.lora.files import fetch_loras
 from models.ltx2.decode import decode_audio_or_retry, decode_frames, sample_rate_hz
 from models.ltx2.denoise import (
@@ -34,6 +34,7 @@ from models.ltx2.load import (
     check_device,
     choose_optimizations,
     choose_placement,
+    load_distilled_lora,
     load_loras,
     load_pipeline,
     load_upsampler,
@@ -45,6 +46,7 @@ from models.ltx2.options import LoadOptions
 from models.ltx2.preview import make_previewer
 from models.ltx2.prompt_cache import PromptCache, find_truncations
 from models.ltx2.refine import first_stage, refine, second_stage, upscale
+from models.ltx2.stage_parts import fetch_stage_parts
 from models.ltx2.text_encoding import OnePassTextEncoder
 from models.memory import offload, offload_plan
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, free_pinned_memory, is_out_of_memory
@@ -58,6 +60,7 @@ from models.preview import PreviewCost, PreviewOptions
 from models.progress import Progress, ReportProgress, Stage
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments
 from models.request.enums import DurationMode
+from models.request.loras import LoraChoice
 from models.request.request import VideoRequest
 from models.request.upscaling import check_upscale
 from models.splice import Made, finish_clip
@@ -86,6 +89,7 @@ class Ltx2Model:
         *,
         loras: "Mapping[str, LoraWeights] | None" = None,
         upsampler: Any = None,
+        distilled_lora: "LoraWeights | None" = None,
     ) -> None:
         from diffusers import LTX2ImageToVideoPipeline
 
@@ -102,6 +106,9 @@ class Ltx2Model:
         self.placement = placed
         self.prompt_cache = PromptCache(pipe.connectors, options.prompt_cache_bytes)
         self.loras = LoraSet(pipe.transformer, loras or {})
+        refining = {} if distilled_lora is None else {DISTILLED_LORA: distilled_lora}
+        self._refining_loras = LoraSet(pipe.transformer, refining)
+        self._refining_choices = tuple(LoraChoice(name=name, scale=options.distilled_lora_scale) for name in refining)
         self._one_pass = OnePassTextEncoder(pipelines) if _streams_text(placed) else None
         self.sleep_mode = SleepMode(pipe, placed, upsampler=upsampler)
         self._upsampler = upsampler
@@ -141,19 +148,20 @@ class Ltx2Model:
         folder = fetch_checkpoint(model, cache_dir, report, options.checkpoint_type)
         lora_files = fetch_loras(options.loras, cache_dir, report)
         profile = read_profile(folder, options.checkpoint_type, model)
-        beside = fetch_upsampler(options.latent_upsampler, model, folder, cache_dir, report) if profile.sigmas else None
-        profile = replace(profile, upsampler=beside is not None)
+        parts, profile = fetch_stage_parts(options, model, folder, profile, cache_dir=cache_dir, report=report)
         report(Progress(Stage.LOADING))
         with translate_load_errors(model):
             check_checkpoint(folder)
-            placed = choose_placement(folder, profile, device, options, loras=lora_files, upsampler=beside)
+            placed = choose_placement(folder, profile, device, options, loras=lora_files, parts=parts)
             pipe = load_pipeline(folder, profile, device, options.fixes)
             loras = load_loras(pipe, lora_files, profile, device)
-            upsampler = None if beside is None else load_upsampler(beside, pipe.vae)
+            refining = load_distilled_lora(pipe, parts.distilled_lora, profile, device)
+            upsampler = None if parts.upsampler is None else load_upsampler(parts.upsampler, pipe.vae)
             timeline.record(Milestone.BUILT)
             placed = offload.apply(pipe, placed, upsampler=upsampler)
             timeline.record(Milestone.PLACED)
-            loaded = cls(model_name(model), profile, pipe, placed, options, loras=loras, upsampler=upsampler)
+            named = (model_name(model), profile, pipe, placed, options)
+            loaded = cls(*named, loras=loras, upsampler=upsampler, distilled_lora=refining)
             keep_compiled(cache_dir / COMPILED)
             loaded.apply_optimizations(choose_optimizations(placed, device, options))
             loaded.free_vram_bytes = None if profile.tiny else measure_free_vram(placed, loaded.optimizations)
@@ -244,7 +252,8 @@ class Ltx2Model:
         with contextlib.suppress(AttributeError):
             self._text_to_video.remove_all_hooks()
             del self._text_to_video, self._image_to_video, self._conditioned
-            del self.prompt_cache, self.sleep_mode, self._fast, self.loras, self._upsampler
+            del self.prompt_cache, self.sleep_mode, self._fast, self.loras
+            del self._refining_loras, self._upsampler
         collect_and_empty_cache()
         free_pinned_memory()
 
@@ -262,7 +271,9 @@ class Ltx2Model:
         halved = conditions.at_half_size(request.num_rendered_frames)
         small = self._denoise(first_stage(request), halved, report, previews, generator=generator)
         start = {"latents": upscale(self._upsampler, small, report), "audio_latents": small.audio}
-        return self._refine(second_stage(request, small.num_frames), conditions, start, generator, report)
+        kept, second = conditions.for_second_stage(second_stage(request, small.num_frames))
+        with self._refining_loras.applied(self._refining_choices):
+            return self._refine(second, kept, start, report, after=request, generator=generator)
 
     def _denoise(
         self,
@@ -287,27 +298,34 @@ class Ltx2Model:
         request: VideoRequest,
         conditions: Conditions,
         start: Mapping[str, Any],
-        generator: "Generator",
         report: ReportProgress,
+        *,
+        after: VideoRequest,
+        generator: "Generator",
     ) -> Latents:
         """The second stage. diffusers' image-to-video would ignore the image there, the condition pipeline keeps it."""
         pipe, given = self._text_to_video, {}
         if not conditions.are_none:
             pipe = self._conditioned
             given = condition_arguments(conditions, request, pipe.text_encoder, report, Stage.REFINING)
-        with self._prepared(request, conditions) as text:
+        with self._prepared(request, conditions, after) as text:
             return refine(pipe, self.profile, request, {**text, **given, **start}, report, generator=generator)
 
     @contextlib.contextmanager
-    def _prepared(self, request: VideoRequest, conditions: Conditions) -> Iterator[dict[str, Any]]:
-        """Yield the text arguments of a pipeline's call, which has the request's optimizations."""
+    def _prepared(
+        self, request: VideoRequest, conditions: Conditions, after: VideoRequest | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the text arguments of a pipeline's call, which has the request's optimizations.
+
+        `after` is the request of the first of two stages, if this is the second one.
+        """
         with (
-            self.prompt_cache.inputs_for(request) as text,
+            self.prompt_cache.inputs_for(request, after) as text,
             self._encoding(text, request),
             self.loras.applied(request.chosen_loras),
             self._fast.applied(conditions.with_steps_run(request), conditions.tokens) as left_out,
         ):
-            self.fast_summary = left_out
+            self.fast_summary = left_out if after is None else self.fast_summary
             yield text
         optimizations.clear_caches(self._text_to_video.transformer)  # decoding can use the memory
 

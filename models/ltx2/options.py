@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from models.checkpoint.profile import CheckpointType
 from models.checkpoint.upsampler import AUTO as AUTO_UPSAMPLER
 from models.fixes import ALL, Fix
+from models.lora.distilled import DEFAULT_SCALE
+from models.lora.distilled import OFF as NO_DISTILLED_LORA
 from models.lora.source import LoraSource
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
 from models.optimizations.selection import AUTO, Optimization
@@ -30,6 +32,8 @@ class LoadOptions:
     - `fast_float8`: whether such a task multiplies in float8.
     - `loras`: the LoRAs that requests may pick.
     - `latent_upsampler`: "auto", "off", a folder or a repository, see models/checkpoint/upsampler.py.
+    - `distilled_lora`: "off", "auto", a file, a folder or a repository, see models/lora/distilled.py.
+    - `distilled_lora_scale`: how strongly that LoRA acts.
     - `fixes`: all, except in a comparison with diffusers. No setting changes them.
     """
 
@@ -44,3 +48,5 @@ class LoadOptions:
     loras: tuple[LoraSource, ...] = ()
     fixes: frozenset[Fix] = ALL
     latent_upsampler: str = AUTO_UPSAMPLER
+    distilled_lora: str = NO_DISTILLED_LORA
+    distilled_lora_scale: float = DEFAULT_SCALE

@@ -73,9 +73,14 @@ class PromptCache:
         self._encode = ReplacedForward(connectors, self._forward)
 
     @contextlib.contextmanager
-    def inputs_for(self, request: VideoRequest) -> Iterator[dict[str, Any]]:
-        """The pipeline's text arguments for `request`. The pipeline must run in this context."""
+    def inputs_for(self, request: VideoRequest, after: VideoRequest | None = None) -> Iterator[dict[str, Any]]:
+        """The pipeline's text arguments for `request`. The pipeline must run in this context.
+
+        `after` is the first of two stages. The second one uses its prompt as it was encoded there, beside another text.
+        """
         self._keys = keys_of(request)
+        if after is not None and (prompt := keys_of(after)[-1]) in self._texts:
+            self._keys = (prompt,)
         self._known = {key: self._texts[key] for key in self._keys if key in self._texts}
         for key in self._known:
             self._texts.move_to_end(key)

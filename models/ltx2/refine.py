@@ -1,17 +1,18 @@
 """Two stages: a video is rendered at half its height and width, doubled in the latents, and refined at full size.
 
-As in Lightricks' distilled pipeline: both stages use the same weights, the second begins with noise at its first level,
-and the audio is refined with the frames. One generator draws the noise of both.
+As in Lightricks' pipelines: the second stage has no guidance, and begins with noise at its first level. One generator
+draws the noise of both. A distilled checkpoint uses the same weights for both stages, a base one adds its distilled
+LoRA in the second. The audio is refined with the frames.
 """
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from models.checkpoint.profile import REFINING_SIGMAS, CheckpointProfile
+from models.checkpoint.profile import NO_GUIDANCE, REFINING_SIGMAS, CheckpointProfile
 from models.ltx2.denoise import Latents, pipeline_arguments, run_pipeline
 from models.progress import Progress, ReportProgress, Stage
-from models.request.enums import DurationMode, Upscale
+from models.request.enums import DurationMode, Quality, Upscale
 from models.request.request import VideoRequest
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def first_stage(request: VideoRequest) -> VideoRequest:
 
 
 def second_stage(request: VideoRequest, num_frames: int) -> VideoRequest:
-    """The request of the second stage, for as many frames as the first one has rendered."""
-    return request.model_copy(update={"length": DurationMode.EXACT, "num_frames": num_frames})
+    """The request of the second stage, for as many frames as the first one has rendered. It has no guidance to skip."""
+    length = {"length": DurationMode.EXACT, "num_frames": num_frames}
+    return request.model_copy(update={**length, **NO_GUIDANCE, "quality": Quality.EXACT})
 
 
 def upscale(upsampler: Any, latents: Latents, report: ReportProgress) -> "Tensor":

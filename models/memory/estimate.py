@@ -18,7 +18,7 @@ The formulas reproduce these counts: LTX-2 (19B) in bfloat16, live tensors, with
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.checkpoint.profile import REFINING_SIGMAS
 from models.conditions import NOTHING_GIVEN, GivenTokens
@@ -99,7 +99,7 @@ def estimate_peak(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> 
         text_bytes(request),
         denoise,
         decode,
-        _encode_peak(request, denoise) if given.encodes_clip else 0,
+        _encode_peak(request, denoise) if given.encodes_clip or given.control_factor else 0,
         upscale_bytes(request) if request.is_upscaled else 0,
     )
 
@@ -119,12 +119,28 @@ def _encode_peak(request: VideoRequest, denoise: int) -> int:
 def denoise_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
     """Denoising, without the weights. Classifier-free guidance denoises two rows at once.
 
-    Each appended image adds the tokens of one latent frame.
+    Each appended image adds the tokens of one latent frame, and a control video those of a video of its size. Of two
+    stages, the first has a quarter of the tokens, and the second neither guidance nor a control video.
     """
+    rows = _rows(request)
+    if not request.is_upscaled:
+        return rows * _row_bytes(request, given)
+    first = rows * _row_bytes(request, given, HALF_SIZE_SHARE)
+    return max(first, _row_bytes(request, replace(given, control_factor=0)))
+
+
+def _row_bytes(request: VideoRequest, given: GivenTokens, share: float = 1.0) -> int:
+    """Denoising one row with a share of the video's tokens."""
     per_token = DENOISE_BYTES_PER_TOKEN + (IMAGE_BYTES_PER_TOKEN if given.own_timesteps else 0)
     tokens = video_tokens(request) + given.appended_images * tokens_per_latent_frame(request)
+    tokens += control_tokens(request, given)
     audio = audio_tokens(request) * AUDIO_TIMESTEP_BYTES_PER_TOKEN if given.own_audio_timesteps else 0
-    return _rows(request) * (DENOISE_BYTES_PER_ROW + tokens * per_token + audio)
+    return DENOISE_BYTES_PER_ROW + int(tokens * share) * per_token + audio
+
+
+def control_tokens(request: VideoRequest, given: GivenTokens) -> int:
+    """The tokens of a control video beside those of a video of the request's size."""
+    return video_tokens(request) // given.control_factor**2 if given.control_factor else 0
 
 
 def text_bytes(request: VideoRequest) -> int:
@@ -251,7 +267,8 @@ def check_tiny_fits(
 
 def tiny_bytes(request: VideoRequest, given: GivenTokens = NOTHING_GIVEN) -> int:
     """Host memory for a render by the tiny model on a CPU, which encodes and decodes a whole video at once."""
-    per_pixel = TINY_CLIP_BYTES_PER_PIXEL if given.encodes_clip else TINY_BYTES_PER_PIXEL
+    encodes = given.encodes_clip or given.control_factor > 0
+    per_pixel = TINY_CLIP_BYTES_PER_PIXEL if encodes else TINY_BYTES_PER_PIXEL
     return request.height * request.width * request.num_rendered_frames * per_pixel
 
 

@@ -90,6 +90,7 @@ class Sizes:
     - `fp8_bytes`: the transformer's size as fp8; 0 if unknown.
     - `float32`: the components that are always float32.
     - `loras`: the bytes of each LoRA, by name, which are kept in host memory.
+    - `distilled_lora`: the bytes of the LoRA of a base model's second stage, which is kept there too.
     """
 
     weights: Mapping[str, int]
@@ -100,6 +101,7 @@ class Sizes:
     fp8_bytes: int = 0
     float32: frozenset[str] = frozenset()
     loras: Mapping[str, int] = field(default_factory=dict)
+    distilled_lora: int = 0
 
     @property
     def total(self) -> int:
@@ -109,16 +111,17 @@ class Sizes:
     @property
     def lora_bytes(self) -> int:
         """All LoRAs."""
-        return sum(self.loras.values())
+        return sum(self.loras.values()) + self.distilled_lora
 
     @property
     def applied_lora_bytes(self) -> int:
-        """The most LoRAs that one render applies, where it runs: the largest ones."""
-        return sum(sorted(self.loras.values(), reverse=True)[:MAX_LORAS])
+        """The most LoRAs that one render applies, where it runs: the largest ones, and that of the second stage."""
+        return sum(sorted(self.loras.values(), reverse=True)[:MAX_LORAS]) + self.distilled_lora
 
     def lora_rows(self, dtype: str, where: str) -> tuple["ComponentPlacement", ...]:
-        """The row of the LoRAs in the placement's table, if there are any."""
-        return (ComponentPlacement(f"{len(self.loras)} LoRAs", dtype, where, self.lora_bytes),) if self.loras else ()
+        """The rows of the LoRAs in the placement's table, if there are any."""
+        found = {f"{len(self.loras)} LoRAs": sum(self.loras.values()), "distilled LoRA": self.distilled_lora}
+        return tuple(ComponentPlacement(name, dtype, where, size) for name, size in found.items() if size)
 
     def dtype_of(self, name: str, dtype: str) -> str:
         """The dtype of a component, when most components have `dtype`."""

@@ -22,7 +22,7 @@ FROM_AUDIO = "the length follows from the audio"
 FROM_VIDEO = "the result has the size, the rate and the length of the video"
 WITHIN_BOUNDS = "the nearest that the model can render within the limits"
 STEPS_RUN = "it starts from a video, and leaves out the first steps"
-HDR_TO_SDR = "the model renders standard dynamic range, and colors may look paler"
+HDR_TO_SDR = "the model renders standard dynamic range; the colors were tone mapped"
 AT_SUBMIT = (ENHANCED, FROM_AUDIO, FROM_VIDEO, WITHIN_BOUNDS, HDR_TO_SDR)
 """Reasons for what the request of a task has already."""
 OWN_DEFAULT = "it was left out, and this is the model's own default"

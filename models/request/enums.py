@@ -43,6 +43,30 @@ class Upscale(StrEnum):
     """In two stages: at half the height and width, and then refined at twice that."""
 
 
+class Control(StrEnum):
+    """What the control video of an IC-LoRA shows."""
+
+    DEPTH = "depth"
+    """How far away things are: near is light."""
+    CANNY = "canny"
+    """Edges, white on black."""
+    POSE = "pose"
+    """Skeletons of people."""
+    DETAILER = "detailer"
+    """The video itself, which gets more detail."""
+    OTHER = "other"
+    """Something else, or any of several."""
+
+
+class Preprocessor(StrEnum):
+    """What the server makes of a control video before it is used."""
+
+    NONE = "none"
+    """Nothing: it is a control video already."""
+    CANNY = "canny"
+    """Its edges."""
+
+
 CHOICES: Mapping[str, type[StrEnum]] = MappingProxyType(
     {"fit": ImageFit, "length": DurationMode, "quality": Quality, "upscale": Upscale}
 )

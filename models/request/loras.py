@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.errors import InvalidRequest
+from models.request.enums import Control
 from models.request.json_words import Described
 from models.request.loose_values import refuse_bool
 
@@ -17,17 +18,28 @@ MAX_LORAS = 4
 MAX_NAME_CHARS = 64
 DEFAULT_MAX_SCALE = 2.0
 X_LORAS, X_MAX = "x-loras", "x-max-loras"
-"""Extensions of the JSON schema: trigger and bound of each LoRA, and how many a request may have. The page uses them.
+"""Extensions of the JSON schema: what is known of each LoRA, and how many a request may have. The page uses them.
 """
 EXAMPLE = '[{"name": "a_name", "scale": 1.0}]'
 
 
 @dataclass(frozen=True)
 class KnownLora:
-    """What a client may know of a LoRA. `trigger` are the words that a prompt should have for it."""
+    """What a client may know of a LoRA. `trigger` are the words that a prompt should have for it.
+
+    An IC-LoRA has a `control`. Its control video is `reference_downscale_factor` times smaller than the result, on each
+    side.
+    """
 
     trigger: str = ""
     max_scale: float = DEFAULT_MAX_SCALE
+    control: Control | None = None
+    reference_downscale_factor: int = 1
+
+
+def without_control(known: Mapping[str, KnownLora]) -> Mapping[str, KnownLora]:
+    """The LoRAs that need no control video."""
+    return {name: each for name, each in known.items() if each.control is None}
 
 
 class LoraChoice(BaseModel):
@@ -110,6 +122,10 @@ def loras_schema(known: Mapping[str, KnownLora]) -> dict[str, Any]:
     }
     schema = {"type": "array", "items": choice, "maxItems": MAX_LORAS, "default": []}
     if known:
-        about = {name: {"trigger": each.trigger, "max_scale": each.max_scale} for name, each in known.items()}
-        schema |= {X_LORAS: about, X_MAX: MAX_LORAS}
+        schema |= {X_LORAS: {name: _about(each) for name, each in known.items()}, X_MAX: MAX_LORAS}
     return schema
+
+
+def _about(lora: KnownLora) -> dict[str, str | float]:
+    about: dict[str, str | float] = {"trigger": lora.trigger, "max_scale": lora.max_scale}
+    return about if lora.control is None else {**about, "control": str(lora.control)}

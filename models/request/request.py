@@ -152,7 +152,8 @@ class VideoRequest(BaseModel):
         NumberAsWord,
         Field(
             description="2: renders at half the height and width, doubles that and refines it in three steps: large "
-            "videos in about half the time. Needs a distilled model and its latent upsampler."
+            "videos in half the time with a distilled model, in a fifth with a base one. Needs a latent upsampler, and "
+            "for a base model its distilled LoRA."
         ),
     ] = Upscale.NONE
     timeout_s: Annotated[
@@ -175,6 +176,11 @@ class VideoRequest(BaseModel):
     def uses_cfg(self) -> bool:
         """Whether classifier-free guidance is on. If it is off, the negative prompt is not read."""
         return max(self.cfg_scale_video, self.cfg_scale_audio) > 1
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether any guidance is on. Each takes a transformer call of its own in each step."""
+        return self.uses_cfg or self.stg_scale_video > 0 or self.modality_scale > 1
 
     @property
     def chosen_loras(self) -> tuple[LoraChoice, ...]:

@@ -5,9 +5,9 @@ from models.errors import InvalidRequest
 from models.request.request import VideoRequest
 
 FIELD = "upscale"
-NOT_DISTILLED = (
-    "none: two stages need a distilled checkpoint, and this server's is a base one (the operator may set "
-    "generator.checkpoint_type, or another model)"
+NO_DISTILLED_LORA = (
+    "none: this server's checkpoint is a base one, which needs the distilled LoRA for two stages (the operator has to "
+    "set generator.distilled_lora, or a distilled checkpoint)"
 )
 NO_UPSAMPLER = (
     "none: this server has no latent upsampler (the operator has to set generator.latent_upsampler to a folder or a "
@@ -19,10 +19,15 @@ def check_upscale(request: VideoRequest, profile: CheckpointProfile) -> None:
     """Raise InvalidRequest for two stages that a checkpoint with this profile cannot render."""
     if not request.is_upscaled:
         return
-    if profile.sigmas is None:
-        raise InvalidRequest(FIELD, request.upscale, NOT_DISTILLED)
+    if lacks_distilled_lora(profile):
+        raise InvalidRequest(FIELD, request.upscale, NO_DISTILLED_LORA)
     if profile.upsampler is False:
         refuse_upscale(request)
+
+
+def lacks_distilled_lora(profile: CheckpointProfile) -> bool:
+    """Whether it is known that two stages of this checkpoint lack their LoRA. A distilled one needs none."""
+    return profile.sigmas is None and profile.distilled_lora is False
 
 
 def refuse_upscale(request: VideoRequest) -> None:

@@ -42,6 +42,7 @@ tasks = Table(
     Column("base_url", Text, nullable=False),
     Column("input_key", Text),
     Column("source_task", String(64)),
+    Column("rendered_frames", Integer),
     Column("request_id", String(128)),
     Column("traceparent", String(64)),
     Column("claim_token", Integer, nullable=False),

@@ -62,12 +62,7 @@ class LocalOutputStore:
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read a file in chunks of CHUNK_BYTES. A file that is deleted meanwhile can still be read to its end."""
         chunks = _chunks(self._path(key), start, length)
-        try:
-            next(chunks)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise StoreUnavailable(f"the output store did not answer: {error.strerror}") from error
+        next(chunks)
         return chunks
 
     def delete(self, key: str) -> None:
@@ -134,7 +129,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:
     """Yield an empty chunk once the file is open. A started generator closes the file, even when it is not read on."""
-    with path.open("rb", buffering=0) as file:
+    with _translate_read_errors(), path.open("rb", buffering=0) as file:
         yield b""
         file.seek(start)
         left = length if length is not None else os.fstat(file.fileno()).st_size - start
@@ -162,6 +157,18 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translate_read_errors() -> Iterator[None]:
+    """As `translate_os_errors`, but a missing file stays a FileNotFoundError."""
+    try:
+        with translate_os_errors():
+            yield
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise error.__cause__ from None
+        raise
 
 
 @contextlib.contextmanager

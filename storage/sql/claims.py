@@ -155,7 +155,7 @@ class _ClaimRun:
             self._virtual_times[owner] = advance(
                 self._virtual_times,
                 owner,
-                task_cost(task.rendered_request, self._fast_guided_share),
+                task_cost(task.rendered_part, self._fast_guided_share),
                 self._quota(owner),
             )
         self._oldest[owner] = found[-1].sequence + 1

@@ -64,7 +64,7 @@ class PositionQueries(SqlStore):
 
     def _others(self, task: Task, number: int, oldest: Mapping[str, int], known: VirtualTimes) -> int:
         """The number of other owners' tasks that start before this one, which is task `number` of its owner."""
-        amount = task_cost(task.rendered_request, self._fast_guided_share)
+        amount = task_cost(task.rendered_part, self._fast_guided_share)
         begin = start_of(known, task.owner, number, amount, self.quota(task.owner))
         most = {
             owner: tasks_ahead(known, owner, begin, amount, self.quota(owner), ties=first < task.sequence)

@@ -26,7 +26,8 @@ class WorkerQueries(SqlStore):
     def report_progress(self, task: Task, progress: Progress) -> bool:
         """Write the progress of a run."""
         request = task.rendered_request
-        fraction = progress.fraction(request.num_inference_steps, upscaled=request.is_upscaled)
+        two_stages = {"upscaled": request.is_upscaled, "guided": request.is_guided}
+        fraction = progress.fraction(request.num_inference_steps, **two_stages)
         values = {
             "stage": progress.stage,
             "step": progress.step,

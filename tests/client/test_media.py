@@ -1,4 +1,4 @@
-"""The client's audio to video, retake, extend and video to video, against a real server."""
+"""The client's audio to video, retake, extend, video to video and control video, against a real server."""
 
 import asyncio
 
@@ -10,6 +10,8 @@ from ltx2_client import (
     AsyncClient,
     AudioOptions,
     ChangeOptions,
+    Client,
+    ControlOptions,
     ExtendOptions,
     Options,
     RetakeOptions,
@@ -22,7 +24,7 @@ from ltx2_client.media import GivenMedia, submit_media
 from ltx2_client.transport import build_request
 from models.request.edits import Edit
 from storage.inputs import unpack_inputs
-from tests.client.server import VIDEO
+from tests.client.server import VIDEO, serve
 from tests.ingress.conftest import image_file
 from tests.ingress.media import audio_file, decode_audio, frames_of, video_file
 
@@ -76,6 +78,18 @@ def test_video_to_video_sends_the_video_and_its_strength(client, held, clip, tmp
     change = ChangeOptions(video_strength=0.25, mode="replace_audio_and_video")
     task_id = client.submit_video_to_video(PROMPT, tmp_path / "clip.mp4", **change).task_id
     assert inputs_of(held, task_id).source.edit == Edit(0, 50, strength=0.25)
+
+
+def test_a_control_video_is_sent_with_its_lora(clip, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    control = ControlOptions(control_strength=0.5, preprocessor="canny", loras=[{"name": "canny", "scale": 1}])
+    loras = {"canny": {"path": tmp_path / "canny.safetensors", "control": "canny"}}
+    with serve(tmp_path, generator={"loras": loras}) as server, Client(server.url) as client:
+        server.may_finish.clear()
+        task_id = client.submit_control_video(PROMPT, tmp_path / "clip.mp4", **control).task_id
+        kept = inputs_of(server, task_id).control
+        server.may_finish.set()
+    assert (kept.lora, kept.strength) == ("canny", 0.5)
 
 
 def test_a_task_is_a_source_in_place_of_a_file(client, server, clip, tmp_path):
@@ -151,6 +165,8 @@ def test_the_command_line_has_the_fields_of_each_use():
     change = ("--source-task", "f00", "--video-strength", "0.3", "--mode", "replace_video")
     asked = parse("v2v", PROMPT, *change, kind=ChangeOptions)
     assert asked == {"source_task": "f00", "video_strength": 0.3, "mode": "replace_video"}
+    asked = parse("control", PROMPT, "--lora", "canny", "--preprocessor", "canny", kind=ControlOptions)
+    assert asked == {"loras": [{"name": "canny", "scale": 1.0}], "preprocessor": "canny"}
     assert parse("generate", PROMPT, "--source-task", "f00", kind=Options) == {"source_task": "f00"}
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,21 @@ def test_a_name_that_the_server_does_not_give_is_left_alone(outputs, rounds, put
     theirs = {put("outputs/holiday.mp4", 99 * DAY_S), put("inputs/readme", 99 * DAY_S)}
     rounds().run_round()
     assert files(outputs) == theirs
+
+
+def test_tasks_keep_their_inputs_when_the_task_that_they_came_from_expires(rows, engine, outputs, rounds, put):
+    """Also while they wait longer than their source is kept, and while they render."""
+    source = completed(rows, engine, put, 8 * DAY_S)
+    edits = [NewTask(VideoRequest(prompt="again"), "m", "http://box", source_task=source.id) for _ in range(2)]
+    theirs = {put(input_key(edit.id), 8 * DAY_S) for edit in edits}
+    for edit in edits:
+        rows.submit(replace(edit, input_key=input_key(edit.id)))
+    assert rows.start_run(rows.claim("alice", "m", 1, 60)[0])
+    rounds().run_round()
+    assert (rows.get(source.id).state, files(outputs)) == (State.EXPIRED, theirs)
+    rounds(task_ttl_s=DAY_S).run_round()
+    assert (rows.get(source.id), files(outputs)) == (None, theirs)
+    assert {rows.get(edit.id).source_task for edit in edits} == {source.id}
 
 
 def test_no_file_of_an_unfinished_task_goes(rows, outputs, rounds, put):

@@ -1,4 +1,4 @@
-"""The real application with a Generator that some prompts harm: one hangs it, one kills it, one fills its memory."""
+"""The real application with a Generator that some prompts harm: they hang it, kill it, or fill its memory."""
 
 import os
 import resource
@@ -20,13 +20,23 @@ from storage.tasks import Task
 STUCK_PROMPT = "a step that never returns, the first time"
 POISON_PROMPT = "kills its Generator every time, as the kernel does when memory runs out"
 HUNGRY_PROMPT = "asks for more memory than its process may have"
+ENCODED_PROMPT = "kills its Generator when what was given is encoded, the first time"
 SPARE_BYTES = 1_000_000_000
 CHUNK_BYTES = 256 * 1024 * 1024
 
 
+class DeadlyDispatcher(ProgressDispatcher):
+    def __call__(self, progress: Progress) -> None:
+        super().__call__(progress)
+        if progress.encodes_given:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class FaultyGenerator(Generator):
-    def _render(self, task: Task, hearing: ProgressDispatcher, publisher: PreviewPublisher) -> Clip:
+    def _render_started(self, task: Task, hearing: ProgressDispatcher, publisher: PreviewPublisher) -> Clip:
         prompt = task.request.prompt
+        if prompt == ENCODED_PROMPT and task.attempts == 0:
+            hearing = DeadlyDispatcher(**vars(hearing))
         if prompt == POISON_PROMPT:
             hearing(Progress(Stage.DENOISING, 1))
             os.kill(os.getpid(), signal.SIGKILL)
@@ -36,7 +46,7 @@ class FaultyGenerator(Generator):
         if prompt == STUCK_PROMPT and task.attempts == 0:
             hearing(Progress(Stage.DENOISING, 1))
             time.sleep(3600)
-        return super()._render(task, hearing, publisher)
+        return super()._render_started(task, hearing, publisher)
 
 
 def _eat_up_memory() -> None:

@@ -19,8 +19,8 @@ import yaml
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 120
-TASK_TIMEOUT_S = 120
+START_TIMEOUT_S = 240
+TASK_TIMEOUT_S = 240
 
 
 def ray_environment() -> dict[str, str]:

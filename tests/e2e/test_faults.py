@@ -108,7 +108,8 @@ def test_a_task_harms_no_other_whether_it_hangs_or_kills_its_generator_or_eats_u
         hungry = server.submit(prompt=HUNGRY_PROMPT)
         behind = [server.submit() for _ in range(8)]
         server.wait_until(stuck, lambda body: body.get("stage") == "denoising")
-        before = server.replicas("Generator")
+        before = server.replicas("FaultyGenerator")
+        assert before
         ids = [stuck, *ahead, *behind, hungry, poison]
         *unharmed, starved, poisoned = assert_nothing_lost(server, ids, {"replica_lost", "render_failed"})
         assert {body["status"] for body in unharmed} == {"completed"}
@@ -116,7 +117,7 @@ def test_a_task_harms_no_other_whether_it_hangs_or_kills_its_generator_or_eats_u
         assert "3 times" in poisoned["error"]
         assert starved["error_code"] == "render_failed"
         assert "allocate memory" in starved["error"]
-        assert {each.pid for each in before}.isdisjoint(each.pid for each in server.replicas("Generator"))
+        assert {each.pid for each in before}.isdisjoint(each.pid for each in server.replicas("FaultyGenerator"))
     finally:
         server.close()
 

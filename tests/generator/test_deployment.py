@@ -101,7 +101,7 @@ def test_a_render_whose_caller_went_away_ends_before_the_next_one_starts(
     async def leave_the_first() -> Clip:
         left = asyncio.create_task(generator.generate(first))
         waiting = asyncio.create_task(generator.generate(second))
-        while store.get(first.id).started_at is None:
+        while store.get(first.id).started_at is None:  # noqa: ASYNC110 - the store has no event
             await asyncio.sleep(0.01)
         left.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,6 +1,7 @@
 """What the Ingress has written, lossless, is what the Generator reads."""
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from deployments.generator.given_media import read_audio, read_clip
 from deployments.generator.request_prep import load_conditions
 from models.errors import RenderFailed
 from models.request.edits import Edit
-from storage.inputs import InputAudio, InputSource, TaskInputs, pack_inputs
+from models.request.enums import Upscale
+from storage.inputs import InputAudio, InputControl, InputSource, TaskInputs, pack_inputs
 from storage.outputs.local import LocalOutputStore
 from tests.generator.test_request_prep import FROM_IMAGE, KEY
 
@@ -101,5 +103,23 @@ def test_they_are_a_task_s_conditions(tmp_path: Path) -> None:
 def test_a_clip_of_another_size_than_the_video_is_told(tmp_path: Path) -> None:
     outputs = LocalOutputStore(tmp_path)
     outputs.put(KEY, pack_inputs(TaskInputs(source=InputSource(write("matroska", None, planes(2, 64)), Edit(0, 1)))))
-    with pytest.raises(RenderFailed, match="the source is 768x64, and the video 768x512"):
+    with pytest.raises(RenderFailed, match="the source is 768x64, and the video needs 768x512"):
         load_conditions(FROM_IMAGE, outputs)
+
+
+def test_a_control_video_has_the_size_that_its_lora_needs(tmp_path: Path) -> None:
+    """Half of the video's sides with a factor of 2, and a quarter where only the first of two stages has it."""
+    outputs, upscaled = LocalOutputStore(tmp_path), FROM_IMAGE.request.model_copy(update={"upscale": Upscale.TWICE})
+    for request, height, width in ((FROM_IMAGE.request, 256, 384), (upscaled, 128, 192)):
+        task = replace(FROM_IMAGE, request=request)
+        for factor, fits in ((2, True), (1, False)):
+            content = write("matroska", None, planes(2, height, width))
+            outputs.put(KEY, pack_inputs(TaskInputs(control=InputControl(content, "canny", 0.5, factor))))
+            if fits:
+                control = load_conditions(task, outputs).control
+                assert control is not None
+                assert (control.lora, control.strength, control.downscale_factor) == ("canny", 0.5, 2)
+                assert np.array_equal(control.frames, planes(2, height, width))
+            else:
+                with pytest.raises(RenderFailed, match=f"the control video is {width}x{height}, and the video needs"):
+                    load_conditions(task, outputs)

@@ -217,6 +217,15 @@ def test_an_estimate_of_a_retake_counts_what_is_rendered(box):
         assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
+def test_an_estimate_for_audio_is_that_of_a_video_as_long_as_the_audio(box):
+    """As a submit has it: what is longer than the limits allow is cut, and what is too short is refused."""
+    for audio_s, num_frames in ((4, 100), (3.02, 76), (20, 481)):
+        told = estimated(box, prompt=PROMPT, use="a2v", duration=audio_s, num_frames=9, frame_rate=25)
+        assert told == estimated(box, prompt=PROMPT, use="a2v", num_frames=num_frames, frame_rate=25)
+    answer = box.client.post("/v1/video/estimate", json={"prompt": PROMPT, "use": "a2v", "duration": 0.1})
+    assert (answer.status_code, answer.json()["field"]) == (422, "duration")
+
+
 def test_an_edit_gets_as_much_context_as_fits_in_memory(box):
     """The whole source does not fit, a part of it does; an estimate says the same."""
     loaded(box, int(6.4 * GB))

@@ -122,8 +122,8 @@ def test_a_server_without_loras_says_so(bare: Box) -> None:
 
 def test_the_list_of_models_has_them(box: Box) -> None:
     listed = {each["name"]: each for each in box.client.get("/v1/models").json()["data"][0]["loras"]}
-    assert listed["ink"] == {"name": "ink", "trigger": "ink drawing", "max_scale": 1.5}
-    assert listed["dolly_in"] == {"name": "dolly_in", "trigger": "", "max_scale": 2.0}
+    assert listed["ink"] == {"name": "ink", "trigger": "ink drawing", "max_scale": 1.5, "control": None}
+    assert listed["dolly_in"] == {"name": "dolly_in", "trigger": "", "max_scale": 2.0, "control": None}
     assert list(listed) == list(LORAS)
     assert "/loras" not in box.client.get("/v1/models").text
 

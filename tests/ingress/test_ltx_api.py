@@ -522,7 +522,7 @@ def test_an_upload_takes_one_file_for_its_owner(open_box: Callable[..., Box]) ->
     with speaking_as(box, ALICE):
         upload = start_upload(box)
         uri, path = upload["storage_uri"], upload["upload_url"]
-        assert "whose image was sent" in refused(box, "/v2/image-to-video", image_uri=uri)
+        assert "whose file was sent" in refused(box, "/v2/image-to-video", image_uri=uri)
     assert box.client.put(path, content=b"x" * 5001).status_code == 413
     assert box.client.put(path, content=image_file(), headers={"Content-Type": "image/png"}).status_code == 200
     assert box.client.put(path, content=image_file()).status_code == 409

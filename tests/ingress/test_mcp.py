@@ -28,6 +28,7 @@ from deployments.ingress.uploads.tickets import TICKET_SIGNING, UploadTicket
 from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 from deployments.settings import Settings
 from models.progress import Progress, Stage
+from models.request.loras import KnownLora
 from models.request.request import RequestLimits
 from storage.inputs import unpack_inputs
 from storage.outputs.store import preview_key
@@ -37,17 +38,20 @@ from tests.metrics.recorded import RecordedMetrics
 
 TOOLS = [
     "create_video",
+    "edit_video",
     "wait_for_video",
     "list_videos",
     "estimate_video",
     "cancel_video",
     "create_image_upload",
+    "create_media_upload",
     "get_guide",
 ]
 VERSIONS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
 PNG = "data:image/png;base64," + base64.b64encode(image_file()).decode()
 SMALL = {"prompt": PROMPT, "size": "128x64", "seconds": 1}
 ZEROS = "0" * 32
+KNOWN = {"ink": KnownLora("ink drawing", 1.5), "dolly_in": KnownLora()}
 
 
 @pytest.fixture(params=VERSIONS)
@@ -73,15 +77,15 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(bounded())
 
 
-async def ask(url: str, tool: str, mode: str = "auto", key: str | None = None, **arguments: Any) -> Any:
+async def ask(url: str, tool: str, protocol: str = "auto", key: str | None = None, **arguments: Any) -> Any:
     """Call a tool on a new connection. Returns its result."""
-    async with connected(url, mode, key) as client:
+    async with connected(url, protocol, key) as client:
         return await client.call_tool(tool, arguments)
 
 
-def call(box: Box, tool: str, mode: str = "auto", key: str | None = None, **arguments: Any) -> dict[str, Any]:
+def call(box: Box, tool: str, protocol: str = "auto", key: str | None = None, **arguments: Any) -> dict[str, Any]:
     """Call a tool that succeeds. Returns its object."""
-    result = run(ask(url_of(box), tool, mode, key, **arguments))
+    result = run(ask(url_of(box), tool, protocol, key, **arguments))
     assert not result.is_error, result.content
     assert json.loads(result.content[0].text) == result.structured_content
     return dict(result.structured_content)
@@ -106,7 +110,7 @@ def post(box: Box, message: dict[str, Any], **headers: str) -> httpx.Response:
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
 
-def test_both_protocol_versions_list_the_seven_tools_in_order(served_box: Callable[..., Box], mode: str) -> None:
+def test_both_protocol_versions_list_the_tools_in_order(served_box: Callable[..., Box], mode: str) -> None:
     box = served_box()
 
     async def look() -> tuple[Any, Any]:
@@ -133,7 +137,7 @@ def schemas(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_schema_is_flat_as_narrow_converters_need_it() -> None:
-    for about in describe_tools(RequestLimits()).values():
+    for about in describe_tools(RequestLimits(), KNOWN).values():
         for schema in (about["input_schema"], about.get("output_schema", {"type": "object"})):
             for each in schemas(schema):
                 assert isinstance(each["type"], str)
@@ -389,9 +393,9 @@ def test_a_request_key_starts_nothing_twice(served_box: Callable[..., Box]) -> N
 
 
 def test_rounded_sizes_and_unknown_arguments_are_told(served_box: Callable[..., Box]) -> None:
-    made = call(served_box(), "create_video", prompt=PROMPT, size="1000x500", style="noir")
+    made = call(served_box(), "create_video", prompt=PROMPT, size="1000x500", style="noir", width=64)
     assert made["size"] == "1024x512"
-    assert made["ignored"] == ["style"]
+    assert made["ignored"] == ["style", "width"]
     assert "1000x500" in made["adjusted"][0]
 
 
@@ -435,7 +439,7 @@ def test_an_upload_url_takes_one_image_for_its_owner(served_box: Callable[..., B
     ticket = call(box, "create_image_upload", key=ALICE)
     assert ticket["max_bytes"] == 5000
     unsent = refusal(box, "create_video", ALICE, image=ticket["upload_id"], **SMALL)
-    assert unsent.startswith("image must be an upload_id whose image was sent")
+    assert unsent.startswith("image must be an upload_id whose file was sent")
     assert httpx.put(ticket["put_url"], content=b"x" * 5001).status_code == 413
     assert httpx.put(ticket["put_url"], content=b"").status_code == 422
     assert httpx.put(ticket["put_url"], content=image_file()).status_code == 200
@@ -533,7 +537,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 NAMES = sorted(
-    {name for about in describe_tools(RequestLimits()).values() for name in about["input_schema"]["properties"]}
+    {name for about in describe_tools(RequestLimits(), KNOWN).values() for name in about["input_schema"]["properties"]}
 )
 
 

@@ -1,6 +1,7 @@
 """The API keeps the promises of /openapi.json for any request: no 5xx, and no response outside the schema."""
 
 import base64
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -51,11 +52,16 @@ EXAMPLES = settings(
     suppress_health_check=list(HealthCheck),
 )
 
+EDGES = {"loras": {"edges": {"path": "/loras/edges.safetensors", "control": "canny"}}}
+
 
 @pytest.fixture
 def working_box(open_box: Callable[..., Box]) -> Iterator[Box]:
-    """A server whose tasks are completed at once, so that synchronous routes return. It has a language model."""
-    with serve_language_model() as language_model, completing(open_box(enhance=language_model.settings)) as box:
+    """A server whose tasks are completed at once, so that synchronous routes return.
+
+    It has a language model, and a LoRA that follows a control video.
+    """
+    with serve_language_model() as told, completing(open_box(enhance=told.settings, generator=EDGES)) as box:
         yield box
 
 
@@ -114,9 +120,13 @@ def made_real(case: Case, names: dict[str, Any]) -> Case:
     """The same case with the ids of an existing task and file, and a real image."""
     if case.path_parameters:
         case.path_parameters = {name: names.get(name, value) for name, value in case.path_parameters.items()}
-    if isinstance(case.body, dict) and case.path.endswith(("retake", "extend", "v2v")):
+    if isinstance(case.body, dict) and case.path.endswith(("retake", "extend", "v2v", "control")):
         case.body = {name: value for name, value in case.body.items() if name != "video"}
         case.body["source_task"] = names["task_id"]
+    if isinstance(case.body, dict) and case.path.endswith("control"):
+        picked = [{"name": "edges"}]
+        case.body["loras"] = picked if case.media_type == "application/json" else json.dumps(picked)
+        case.body.pop("camera_motion", None)
     if isinstance(case.body, dict) and "audio" in case.body:
         case.body = {**case.body, "audio": EXAMPLE_AUDIO if case.media_type == "application/json" else audio_file()}
     if isinstance(case.body, dict) and case.path.startswith(LTX_MEDIA):

@@ -5,13 +5,14 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from deployments.ingress.throughput import estimator as pace
 from deployments.ingress.throughput.linear_fit import FAR, fit_line
 from models.progress import Progress, Stage
 from storage.db.schema import tasks
 from tests.ingress.conftest import Box
+from tests.ingress.media import frames_of, video_file
 from tests.ingress.test_queue import finish_in
 
 SMALL = {"height": 64, "width": 64, "num_frames": 9}
@@ -130,6 +131,23 @@ def test_the_steps_of_a_second_stage_count_four_times_as_much_as_those_of_the_fi
     started_ago(box, task_id, rendering_at=35.0)
     assert box.poll(task_id)["eta_s"] == pytest.approx(15, rel=0.1)
     assert (box.poll(task_id)["stage"], box.poll(task_id)["step"]) == ("refining", 1)
+
+
+def test_an_edit_is_judged_and_learned_from_by_the_part_that_is_rendered(box, measured):
+    """A second is added to two of which the model sees a part: 45 of 75 frames."""
+    shape, window = {"width": 128, "height": 64, "frame_rate": 25}, {"duration": 1, "context": 0.8}
+    finish_in(box, 100, **shape, num_frames=45)
+    files = {"video": video_file(frames_of(50))}
+    fields = {"prompt": "waves", **window}
+    task_id = box.client.post("/v1/video/async_extend", data=fields, files=files).json()["task_id"]
+    box.start()
+    assert box.poll(task_id)["eta_s"] == pytest.approx(100, rel=0.01)
+    assert estimate(box, use="extend", **window, **shape, num_frames=75) == pytest.approx(100, rel=0.01)
+    with box.tasks._engine.begin() as connection:
+        connection.execute(delete(tasks).where(tasks.c.id != task_id))
+    box.complete(box.row(task_id))
+    started_ago(box, task_id, started_at=50)
+    assert estimate(box, **shape, num_frames=45) == pytest.approx(50, rel=0.05)
 
 
 def test_what_comes_after_the_last_step_is_learned_from_others(box, measured):

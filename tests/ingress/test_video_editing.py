@@ -53,6 +53,14 @@ def test_an_extend_adds_to_the_end_or_to_the_start(box, video):
     assert edit_of(box, task_id) == Edit(0, 37, source_at=25)
 
 
+def test_the_row_of_an_edit_has_how_many_frames_are_rendered(box, video):
+    whole = post(box, "async_extend", video, duration=1).json()["task_id"]
+    part = post(box, "async_extend", video, duration=1, context=0.8).json()["task_id"]
+    assert [box.row(each).rendered_frames for each in (whole, part)] == [75, 45]
+    assert (box.row(part).rendered_request.num_frames, box.row(part).rendered_part.num_frames) == (75, 45)
+    assert box.row(box.submit()).rendered_frames is None
+
+
 def test_a_source_task_is_copied_so_that_deleting_it_loses_nothing(box, video):
     source = box.finished(video)
     task_id = post(box, "async_retake", source_task=source, mode="replace_audio").json()["task_id"]

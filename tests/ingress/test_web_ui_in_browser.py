@@ -999,6 +999,27 @@ def test_an_audio_file_goes_with_the_prompt_and_an_image(visit):
     expect(here.page.get_by_label("Length", exact=True)).to_be_visible()
 
 
+def test_the_estimate_counts_the_part_of_the_audio_that_is_used(visit):
+    here = visit()
+    estimated = here.page.locator("#estimated")
+    here.page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    expect(here.page.locator("#audio")).to_be_visible()
+    song = {"name": "song.wav", "mimeType": "audio/wav", "buffer": audio_file(12.0)}
+    here.page.locator("#audio-file").set_input_files(song)
+    sizes = []
+    for start, told in (("", "12.0 s of audio, 300 frames."), ("10", "2.0 s of audio, 50 frames.")):
+        here.page.get_by_label("From (seconds)").fill(start)
+        here.page.get_by_role("button", name="Estimate").click()
+        expect(estimated).to_contain_text(told)
+        sizes.append(float(re.findall(r"[\d.]+(?= GB)", estimated.inner_text())[0]))
+    assert sizes[0] > sizes[1]
+    here.page.get_by_label("Length (seconds)").fill("0.1")
+    expect(estimated).to_have_text("")
+    here.page.get_by_role("button", name="Estimate").click()
+    expect(here.page.get_by_text("You gave 0.1")).to_be_visible()
+    here.problems[:] = [each for each in here.problems if "422" not in each]
+
+
 def test_a_microphone_that_is_not_allowed_is_told(visit):
     here = visit()
     here.page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no')); }")
@@ -1011,6 +1032,9 @@ def test_a_recording_from_the_microphone_goes_with_the_prompt(visit):
     here.page.get_by_role("button", name="Record").click()
     here.page.get_by_role("button", name="Stop, 1 s").click()
     expect(here.page.locator("#audio-name")).to_contain_text("recording.")
+    here.page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    here.page.get_by_role("button", name="Estimate").click()
+    expect(here.page.locator("#estimated")).to_contain_text(re.compile(r"[12]\.\d s of audio, \d+ frames\."))
     here.ask()
     expect(cards(here)).to_contain_text("for given audio")
     assert inputs_of(here.box, here.box.claim()).audio is not None

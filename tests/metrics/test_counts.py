@@ -5,6 +5,7 @@ from dataclasses import replace
 from deployments.observability.metrics.definitions import (
     COLD_START_DURATION_SECONDS,
     COLD_STARTS,
+    LORA_TASKS,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_SECONDS,
     STAGE_DURATION_SECONDS,
@@ -14,6 +15,8 @@ from deployments.observability.metrics.definitions import (
     TASKS_ENDED,
 )
 from deployments.observability.metrics.task_ends import record_run, task_end_recorder
+from models.request.loras import LoraChoice
+from models.request.request import VideoRequest
 from models.timing import Milestone, TimedStage, Timings
 from storage.tasks import Failure, Output, State, Task
 from tests.metrics.recorded import RecordedMetrics
@@ -47,6 +50,17 @@ def test_a_completed_task_counts_with_its_wait_its_time_and_its_file() -> None:
     assert (recorded.value(OUTPUT_BYTES), recorded.value(OUTPUT_VIDEO_SECONDS)) == (1_000, 4.84)
 
 
+def test_a_completed_task_counts_for_each_of_its_loras() -> None:
+    recorded = RecordedMetrics()
+    count = task_end_recorder(recorded, *ALL, loras={"ink": 1, "dolly_in": 1, "noir": 1})
+    picked = [LoraChoice(name=name, scale=scale) for name, scale in (("ink", 0.5), ("removed", 1), ("noir", 0))]
+    asked = VideoRequest(prompt="x", loras=tuple(picked), camera_motion="dolly_in")
+    count(replace(COMPLETED, request=asked))
+    count(replace(COMPLETED, state=State.FAILED, output=None, request=asked))
+    values = {name: recorded.value(LORA_TASKS, lora=name) for name in ("ink", "dolly_in", "noir", "other", "removed")}
+    assert values == {"ink": 1, "dolly_in": 1, "noir": 0, "other": 1, "removed": None}
+
+
 def test_a_failed_task_counts_by_its_code_and_makes_no_bytes() -> None:
     why = Failure("x", "out_of_memory", retryable=False)
     recorded = counted(replace(COMPLETED, state=State.FAILED, output=None, failure=why))
@@ -64,6 +78,7 @@ def test_every_end_that_a_deployment_brings_is_there_before_the_first() -> None:
     recorded = counted()
     for outcome, code in (("completed", "none"), ("canceled", "none"), ("failed", "render_failed")):
         assert recorded.value(TASKS_ENDED, outcome=outcome, code=code) == 0
+    assert recorded.value(LORA_TASKS, lora="other") == 0
 
 
 def test_a_cold_run_counts_its_laps_its_step_and_its_time_line() -> None:

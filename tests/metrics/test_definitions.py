@@ -102,6 +102,7 @@ def test_every_error_that_can_end_a_task_has_its_code() -> None:
         "idempotency_key_reused",
         "queue_full",
         "canceled",
+        "reader_lost",
         "enhancement_failed",
     }
     assert codes - refusals <= set(CODE.values)

@@ -66,7 +66,7 @@ def by_diffusers(
         generator=torch.Generator().manual_seed(request.seed or 0),
         output_type="np",
         return_dict=False,
-        **{"num_frames": request.num_frames, **_guidance(family, request), **more},
+        **{"num_frames": request.num_frames, **guidance_of(family, request), **more},
         **({} if image is None else {"image": image}),
     )
     frames = (video[0] * 255).round().astype(np.uint8)
@@ -95,7 +95,7 @@ def load_pipeline(folder: Path, family: FamilyCase, dtype: torch.dtype, *, from_
     return pipe
 
 
-def _guidance(family: FamilyCase, request: VideoRequest) -> dict[str, Any]:
+def guidance_of(family: FamilyCase, request: VideoRequest) -> dict[str, Any]:
     if family.distilled:
         return {**UNGUIDED, "sigmas": DISTILLED_SIGMA_VALUES, "num_inference_steps": len(DISTILLED_SIGMA_VALUES)}
     return {

@@ -347,6 +347,15 @@ def test_work_is_counted_as_it_is_rendered(open_store):
     assert one_by_one(store, 18).count("a") == 3  # 40 transformer calls and 8
 
 
+def test_of_a_long_video_that_is_edited_counts_the_part_that_is_rendered(open_store):
+    store = open_store()
+    request = VideoRequest(prompt="a lighthouse", num_frames=121)
+    for owner, rendered in (("alice", None), ("bob", 41)):
+        for _ in range(20):
+            store.submit(NewTask(request, MODEL, "http://box", owner=owner, rendered_frames=rendered))
+    assert one_by_one(store, 12).count("a") == 3  # 121 frames and 41
+
+
 def test_the_share_of_guided_steps_is_the_servers(database_url, open_store):
     open_store()
     store = SqlTaskStore.open(database_url, fast_guidance_fraction=1.0)

@@ -8,7 +8,7 @@ import pytest
 
 from models.request.edits import Edit, video_to_video
 from models.request.places import LAST, Place
-from storage.inputs import InputAudio, InputImage, InputSource, TaskInputs, pack_inputs, unpack_inputs
+from storage.inputs import InputAudio, InputControl, InputImage, InputSource, TaskInputs, pack_inputs, unpack_inputs
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + bytes(100), b"\xff\xd8\xff" + bytes(50)
 FLAC, MATROSKA = b"fLaC" + bytes(50), b"\x1a\x45\xdf\xa3" + bytes(50)
@@ -32,6 +32,7 @@ def test_a_whole_first_image_alone_is_stored_as_it_always_was() -> None:
         TaskInputs(source=InputSource(MATROSKA, EDIT)),
         TaskInputs(source=InputSource(MATROSKA, video_to_video(49, 1 / 3))),
         TaskInputs((InputImage(PNG),), InputAudio(FLAC), InputSource(MATROSKA, EDIT)),
+        TaskInputs(control=InputControl(MATROSKA, "canny", 0.5, 2)),
     ],
 )
 def test_all_others_come_back_as_they_were(inputs: TaskInputs) -> None:
@@ -49,3 +50,6 @@ def test_an_earlier_version_finds_no_places_beside_what_it_does_not_know() -> No
     for inputs in (TaskInputs((InputImage(PNG),), InputAudio(FLAC)), TaskInputs(source=InputSource(MATROSKA, EDIT))):
         with zipfile.ZipFile(io.BytesIO(pack_inputs(inputs))) as archive, pytest.raises(KeyError):
             archive.read("places.json")
+    control = pack_inputs(TaskInputs(control=InputControl(MATROSKA, "canny")))
+    with zipfile.ZipFile(io.BytesIO(control)) as archive:
+        assert set(archive.namelist()) == {"control", "control.json"}

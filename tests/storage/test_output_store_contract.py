@@ -179,6 +179,16 @@ def test_a_file_in_place_of_the_folder_is_unavailable(tmp_path):
             use()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that opens and cannot be read")
+def test_a_read_that_fails_midway_is_a_store_that_is_away(tmp_path):
+    """A network file system whose server goes away fails so. The kernel refuses to read memory at address 0."""
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs/x").symlink_to("/proc/self/mem")
+    chunks = LocalOutputStore(tmp_path).open("inputs/x", 0, 10)
+    with pytest.raises(StoreUnavailable, match="did not answer: Input/output error"):
+        next(chunks)
+
+
 def test_an_unfinished_write_leaves_nothing(tmp_path):
     outputs = LocalOutputStore(tmp_path / "store")
     outputs.put(KEY, b"before")

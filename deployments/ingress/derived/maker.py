@@ -1,7 +1,6 @@
 """Makes a derived file once, stores it beside the video, and lets all requests for it wait for that."""
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from deployments.ingress.derived.child_process import write_in_child
 from deployments.ingress.errors import NotFound
 from deployments.observability.metrics.definitions import DERIVED_FILE_DURATION_SECONDS
 from deployments.observability.metrics.recorder import MetricsRecorder
+from deployments.work_folder import work_folder
 from storage.outputs.store import DerivedFile, OutputStore, derived_key, output_key, poster_key
 from storage.task_store import SqlTaskStore
 from storage.tasks import State, Task
@@ -75,8 +75,8 @@ class DerivedFileMaker:
             raise NotFound(NO_AUDIO)
         self._check_space()
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
-            source, target = Path(folder, "source"), Path(folder, "target")
+        with work_folder() as folder:
+            source, target = folder / "source", folder / "target"
             self._read(source_key(task_id, kind), source)
             if not write_in_child(kind, source, target):
                 raise NotFound(NO_AUDIO)

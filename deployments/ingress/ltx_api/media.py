@@ -9,28 +9,23 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Gone, NotFound
-from deployments.ingress.images.fetching import Fetched
 from deployments.ingress.ltx_api.images import UPLOADS, WEB_URL, is_data_url, parse_uri, read_image, upload_words
 from deployments.ingress.ltx_api.mapping import IMAGE, RequestRules, explain_does_not_fit
 from deployments.ingress.ltx_api.media_mapping import URIS, map_media
+from deployments.ingress.media.fetching import fetch_media, is_own_file, task_of_video
 from deployments.ingress.media_file import GivenMediaFile, media_folder
 from deployments.ingress.model_names import ModelNames
-from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
+from deployments.ingress.request_body.data_url import decode_data_url
 from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
 from deployments.ingress.request_body.given_media import GivenMedia, MediaUse
-from deployments.ingress.request_body.media_reading import max_file_bytes, write_file
+from deployments.ingress.request_body.media_reading import write_file
 from deployments.ingress.request_body.reading import read_long_json
 from deployments.ingress.routes.generate import submit_given
-from deployments.ingress.routes.outputs import FILENAME, KIND, TASK_ID
 from deployments.ingress.uploads.access import read_upload
-from models.errors import DoesNotFit, FileTooLarge, InvalidRequest
+from models.errors import DoesNotFit, InvalidRequest
 from models.request.places import IMAGE as IMAGE_FIELD
 from storage.tasks import Task
 
-FETCH_TIMEOUT_S = 60.0
-"""A video is larger than an image, for which 10 s are enough."""
-VIDEO = "a video that this server can fetch"
-FETCHED = {MediaUse.A2V: "an audio that this server can fetch", MediaUse.RETAKE: VIDEO, MediaUse.EXTEND: VIDEO}
 ALLOWED = "a storage_uri of /v1/upload, an http or https url, or a data url (data:{kind}/...;base64,...)"
 
 
@@ -77,7 +72,7 @@ class MediaCreation:
         """Write the file that a uri names into `folder`. A video of this server stays a task. Raises InvalidRequest."""
         name, allowed = URIS[use], ALLOWED.format(kind=use.file_field)
         uri = parse_uri(name, given, allowed)
-        if uri.startswith(f"{self._context.base_url(request)}/outputs/"):
+        if is_own_file(self._context, request, uri):
             return GivenMedia(use, task_id=_task_of(use, uri), fields=own)
         content = await self._read_content(request, use, uri, allowed)
         target, limits = folder / use.file_field, self._context.settings.limits
@@ -85,21 +80,20 @@ class MediaCreation:
         return GivenMedia(use, target, digest, fields=own)
 
     async def _read_content(self, request: Request, use: MediaUse, uri: str, allowed: str) -> bytes:
-        name, most = URIS[use], max_file_bytes(use, self._context.settings.limits)
+        name = URIS[use]
         if is_data_url(uri):
             return await asyncio.to_thread(decode_data_url, name, uri, allowed)
         if uri.startswith(UPLOADS):
             return await read_upload(self._context, request, uri.removeprefix(UPLOADS), upload_words(name))
         if uri.lower().startswith(WEB_URL):
-            kind = Fetched(FETCHED[use], f"{use.file_field}/*", most, FileTooLarge, FETCH_TIMEOUT_S)
-            return await self._context.image_fetcher.fetch(ImageUrl(name, uri), kind)
+            return await fetch_media(self._context, use, name, uri)
         raise InvalidRequest(name, uri, allowed)
 
 
 def _task_of(use: MediaUse, uri: str) -> str:
     """The id of the task whose video a url of this server names. Raises InvalidRequest."""
-    name = uri.partition("?")[0].rpartition("/")[2]
-    if use is MediaUse.A2V or not FILENAME.fullmatch(name) or name[KIND] != "mp4":
+    task_id = task_of_video(uri)
+    if use is MediaUse.A2V or task_id is None:
         what = "no file of this server" if use is MediaUse.A2V else "the video_url of a job of yours"
         raise InvalidRequest(URIS[use], uri, what)
-    return name[TASK_ID]
+    return task_id

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Request, Response
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, error_response
 from deployments.ingress.ltx_api.body import create_body
+from deployments.ingress.ltx_api.comfyui import comfyui_router
 from deployments.ingress.ltx_api.images import UPLOADS, read_image
 from deployments.ingress.ltx_api.mapping import (
     IMAGE,
@@ -67,6 +68,7 @@ def ltx_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         _add_media(router, context, MediaCreation(context, models), watcher, use)
     _add_poll(router, context)
     _add_upload(router, context)
+    router.include_router(comfyui_router(context))
     router.include_router(unsupported_router(context))
     return router
 
@@ -116,7 +118,7 @@ class Creation:
             settings.limits,
             predicts_duration=can,
             enhances_prompts=enhances,
-            loras=settings.generator.known_loras,
+            loras=settings.generator.plain_loras,
         )
         return map_request(given, rules)
 

@@ -15,8 +15,10 @@ ENDPOINTS = (TEXT_TO_VIDEO, "image-to-video", "audio-to-video", "retake", "exten
 """The endpoints that make videos here."""
 V2_ONLY = ("video-to-video-hdr", "video-to-video-reframe")
 """Endpoints of version 2 alone that this server does not have yet."""
-PATHS = frozenset({"/v1/upload", *(f"/v1/{name}" for name in ENDPOINTS)})
-"""Paths of version 1. Errors of these and of everything under /v2 use this API's error body."""
+STORAGE = "/customers/storage"
+"""Where ComfyUI starts an upload."""
+PATHS = frozenset({"/v1/upload", STORAGE, *(f"/v1/{name}" for name in ENDPOINTS)})
+"""Paths of version 1 and of ComfyUI. Errors of these and of everything under /v2 use this API's error body."""
 V2 = "/v2/"
 
 ErrorType = Literal[

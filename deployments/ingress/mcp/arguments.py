@@ -1,4 +1,4 @@
-"""Checks the arguments of a tool, and maps those of create_video to the fields of this server."""
+"""Checks the arguments of a tool, and maps those of create_video and edit_video to the fields of this server."""
 
 import json
 import re
@@ -7,31 +7,45 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.ingress.dimensions import count_frames, parse_size
-from deployments.ingress.mcp.tool_schemas import KEYFRAMES
+from deployments.ingress.mcp.argument_schemas import KEYFRAMES, OPERATIONS
+from deployments.ingress.request_body.given_media import AUDIO, AUDIO_START, AUDIO_STRENGTH, DURATION, VIDEO, MediaUse
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING, Described
 from models.request.places import KEYFRAME, KEYFRAME_AT, PLACE_FIELDS, STRENGTH_OF, WHOLE
 from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest, spell_number
 
+SECONDS = "seconds"
 AROUND_X = re.compile(r" *[xX] *")
 FIELD_NAMES = {
     **dict.fromkeys((KEYFRAME, KEYFRAME_AT, STRENGTH_OF[KEYFRAME]), KEYFRAMES),
     "width": "size",
     "height": "size",
-    "num_frames": "seconds",
+    "num_frames": SECONDS,
+    DURATION: SECONDS,
     "cursor": "before",
     "Idempotency-Key": "request_key",
 }
 """Fields of this server, each with the tool argument that sets it."""
-SAME_NAMES = ("prompt", "negative_prompt", "quality", "seed", "generate_audio", "upscale")
+SAME_NAMES = ("prompt", "negative_prompt", "quality", "seed", "generate_audio", "upscale", "loras", "camera_motion")
+FILES = (AUDIO, VIDEO)
+"""Arguments that name a file, from which the length of the video follows."""
+
+
+def argument_of(field: str) -> str:
+    """The tool argument that sets a field of this server."""
+    return FIELD_NAMES.get(field, field)
 
 
 @dataclass(frozen=True)
 class MappedRequest:
-    """The fields as the native routes take them. `adjusted` describes rounded values."""
+    """The fields as the native routes take them. `adjusted` describes rounded values.
+
+    `frame_rate` is that of a source, in frames per second; None for the model's own.
+    """
 
     fields: dict[str, object]
     adjusted: list[str]
+    frame_rate: float | None = None
 
 
 def check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, object]) -> dict[str, Any]:
@@ -129,6 +143,39 @@ def map_places(arguments: Mapping[str, Any]) -> dict[str, object]:
     return places
 
 
+def media_use(arguments: Mapping[str, Any]) -> MediaUse | None:
+    """What the file is for that the arguments name; None if they name none."""
+    if "operation" in arguments:
+        return OPERATIONS[arguments["operation"]]
+    return MediaUse.A2V if arguments.get(AUDIO) else None
+
+
+def map_media(use: MediaUse, arguments: Mapping[str, Any]) -> dict[str, object]:
+    """The fields of a use. Raises InvalidRequest for an argument of another operation, which would have no effect."""
+    if use is MediaUse.A2V:
+        if arguments.get(KEYFRAMES):
+            raise InvalidRequest(KEYFRAMES, Described("a list"), f"left out: there is an {AUDIO}")
+    else:
+        _refuse_others(use, arguments)
+    named = {field: argument_of(field) for field in use.fields}
+    return {field: arguments[name] for field, name in named.items() if name in arguments}
+
+
+def _refuse_others(use: MediaUse, arguments: Mapping[str, Any]) -> None:
+    own = [argument_of(field) for field in use.fields]
+    for other in OPERATIONS.values():
+        for name in map(argument_of, other.fields):
+            if name in arguments and name not in own:
+                raise InvalidRequest(name, arguments[name], f"left out: {arguments['operation']} does not take it")
+
+
+def refuse_audio_fields(arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for an argument that belongs to an audio, where there is none."""
+    for name in (AUDIO_START, AUDIO_STRENGTH):
+        if name in arguments:
+            raise InvalidRequest(name, arguments[name], f"left out: there is no {AUDIO}")
+
+
 def map_request(arguments: Mapping[str, Any], defaults: Mapping[str, float], limits: RequestLimits) -> MappedRequest:
     """Map checked arguments to fields. A missing seed is drawn. Raises InvalidRequest."""
     fields: dict[str, object] = {name: arguments[name] for name in SAME_NAMES if name in arguments}
@@ -137,8 +184,8 @@ def map_request(arguments: Mapping[str, Any], defaults: Mapping[str, float], lim
     known = {name: defaults.get(name, field.default) for name, field in VideoRequest.model_fields.items()}
     if "size" in arguments:
         fields |= _sides(arguments["size"], limits, adjusted)
-    if "seconds" in arguments:
-        fields["num_frames"] = count_frames("seconds", arguments["seconds"], {**known, **fields}, limits)
+    if SECONDS in arguments and not any(arguments.get(name) for name in FILES):
+        fields["num_frames"] = count_frames(SECONDS, arguments[SECONDS], {**known, **fields}, limits)
     return MappedRequest(fields, adjusted)
 
 

@@ -1,6 +1,7 @@
-"""Reads the images that the arguments of a tool name: by a url, by an upload, or as a data url."""
+"""Reads the images that the arguments of a tool name: by a url, by an upload, by a video, or as a data url."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,17 +9,21 @@ from typing import Any
 from fastapi import Request
 
 from deployments.ingress.context import AppContext
+from deployments.ingress.mcp.argument_schemas import KEYFRAMES
 from deployments.ingress.mcp.arguments import map_places
-from deployments.ingress.mcp.tool_schemas import KEYFRAMES
 from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
 from deployments.ingress.request_body.given_images import GivenImages, SentImage
+from deployments.ingress.source_task import read_last_frame
 from deployments.ingress.uploads.access import UploadWords, read_upload
 from models.errors import InvalidRequest
 from models.request.places import END_IMAGE, IMAGE, KEYFRAME
 
 WEB_URL = ("http://", "https://")
 UPLOAD_ID = "up_"
-ALLOWED = "an http or https url, an upload_id of create_image_upload, or a data url (data:image/jpeg;base64,...)"
+VIDEO_ID = re.compile(r"[0-9a-f]{32}")
+ALLOWED = (
+    "an http or https url, an upload_id of create_image_upload, a video_id, or a data url (data:image/jpeg;base64,...)"
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,12 @@ async def _read(context: AppContext, image: NamedImage, request: Request) -> byt
     if image.text.lower().startswith(WEB_URL):
         return ImageUrl(image.name, image.text)
     if image.text.startswith(UPLOAD_ID):
-        words = UploadWords(image.name, "an upload_id", "create_image_upload")
-        return await read_upload(context, request, image.text, words)
+        return await read_upload(context, request, image.text, upload_words(image.name, "create_image_upload"))
+    if VIDEO_ID.fullmatch(image.text):
+        return await read_last_frame(context, request, image.text, image.name)
     raise InvalidRequest(image.name, image.text, ALLOWED)
+
+
+def upload_words(name: str, tool: str) -> UploadWords:
+    """How the tools name an upload, which `tool` creates."""
+    return UploadWords(name, "an upload_id", tool)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.concurrency.limits import current_owner
-from deployments.ingress.mcp.arguments import FIELD_NAMES
+from deployments.ingress.mcp.arguments import argument_of
 from deployments.ingress.mcp.tool_schemas import INSTRUCTIONS
 from deployments.ingress.mcp.tools import ToolAnswer, Tools
 from deployments.ingress.middleware.auth import request_owner
@@ -145,7 +145,7 @@ def explain(error: VideoError | HTTPException) -> str:
             f"the video does not fit the GPU memory; nearest that fit: {nearest or 'none'}; estimate_video tells more"
         )
     if isinstance(error, InvalidRequest):
-        return f"{FIELD_NAMES.get(error.field, error.field)} must be {error.allowed}; {error.given} was given"
+        return f"{argument_of(error.field)} must be {error.allowed}; {error.given} was given"
     if isinstance(error, StoreUnavailable):
         logger.error("%s: %s", error.code, error.message, exc_info=error)
     if isinstance(error, QueueFull) and error.retry_after_s:

@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.resources import files
-from string import Template
+from pathlib import Path
 from typing import Any
 
 from fastapi import Request
@@ -15,11 +13,18 @@ from PIL import UnidentifiedImageError
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, TooManyRequests
 from deployments.ingress.images.shrinking import shrink_to_jpeg
-from deployments.ingress.mcp.arguments import check_arguments, map_request
+from deployments.ingress.mcp.argument_schemas import OPERATIONS
+from deployments.ingress.mcp.arguments import check_arguments, map_request, media_use, refuse_audio_fields
+from deployments.ingress.mcp.estimating import map_estimate
+from deployments.ingress.mcp.guide import Guide
 from deployments.ingress.mcp.images import named_images, read_images
-from deployments.ingress.mcp.tool_schemas import STATUS_OF_STATE, describe_tools
+from deployments.ingress.mcp.media import read_media
+from deployments.ingress.mcp.tool_schemas import describe_tools
+from deployments.ingress.mcp.video_state import percent, spell_time, status_of, video_state, with_notes
+from deployments.ingress.media_file import GivenMediaFile, media_folder
 from deployments.ingress.middleware.auth import request_owner
-from deployments.ingress.routes.agents import server_facts
+from deployments.ingress.request_body.given_images import NO_IMAGES
+from deployments.ingress.request_body.given_media import MediaUse
 from deployments.ingress.routes.delete_task import cancel_or_delete_task, cancel_task
 from deployments.ingress.routes.estimate import estimate
 from deployments.ingress.routes.generate import submit_given
@@ -29,21 +34,14 @@ from deployments.ingress.schemas import has_preview
 from deployments.ingress.submission import IDEMPOTENCY_HEADER
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.ingress.uploads.access import create_upload
+from deployments.ingress.uploads.kinds import UploadKind
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
 from models.errors import InvalidRequest, StoreUnavailable
-from models.request.request import unknown_fields
+from models.request.loras import without_control
 from storage.outputs.store import preview_key
 from storage.tasks import State, Task
 
 POSTER_SIDE_PX = 512
-GUIDE_START = "## Writing a prompt"
-NEXT_STEPS = {
-    "completed": "Give the user video_url unchanged.",
-    "failed": "Tell the user why. Correct what error names, then call create_video again.",
-    "canceled": "Nothing more happens with this video.",
-}
-STILL_WORKING = "Call wait_for_video again with this video_id."
-
 ReportProgress = Callable[[float, str], Awaitable[None]]
 """Reports progress from 0 to 100 with a message to the client, if it asked for that."""
 
@@ -67,20 +65,23 @@ class ToolAnswer:
 
 
 class Tools:
-    """The seven tools of one app."""
+    """The tools of one app."""
 
     def __init__(self, context: AppContext, watcher: TaskWatcher) -> None:
-        self.described = describe_tools(context.settings.limits)
+        settings = context.settings
+        self.described = describe_tools(settings.limits, without_control(settings.generator.known_loras))
         self._context = context
         self._watcher = watcher
-        self._guide = Template((files("deployments.ingress") / "static/skill.md").read_text(encoding="utf-8"))
+        self._guide = Guide(context)
         self._calls: dict[str, Callable[[ToolCall], Awaitable[ToolAnswer]]] = {
             "create_video": self._create_video,
+            "edit_video": self._edit_video,
             "wait_for_video": self._wait_for_video,
             "list_videos": self._list_videos,
             "estimate_video": self._estimate_video,
             "cancel_video": self._cancel_video,
             "create_image_upload": self._create_image_upload,
+            "create_media_upload": self._create_media_upload,
             "get_guide": self._get_guide,
         }
 
@@ -91,8 +92,7 @@ class Tools:
         if name not in self._calls:
             raise InvalidRequest("name", name, "one of " + ", ".join(self._calls))
         schema = self.described[name]["input_schema"]
-        unknown = unknown_fields({each: None for each in arguments if each not in schema["properties"]})
-        call = ToolCall(check_arguments(schema, arguments), unknown, request, report_progress)
+        call = ToolCall(check_arguments(schema, arguments), _unknown(schema, arguments), request, report_progress)
         return await self._calls[name](call)
 
     async def _create_video(self, call: ToolCall) -> ToolAnswer:
@@ -100,11 +100,28 @@ class Tools:
         defaults = await context.read_threads.run(context.model_info.defaults)
         mapped = map_request(call.arguments, defaults, context.settings.limits)
         request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
-        with self._upload(call):
+        with self._upload(call), media_folder() as folder:
+            audio = await self._read_audio(call, folder)
             given = await read_images(context, call.arguments, call.request)
-            task = await submit_given(context, request, mapped.fields, given)
+            task = await submit_given(context, request, mapped.fields, given, audio)
         state = await self._state(task, call.request)
-        return ToolAnswer(_with_notes(state, mapped.adjusted, call.unknown))
+        return ToolAnswer(with_notes(state, mapped.adjusted, call.unknown))
+
+    async def _read_audio(self, call: ToolCall, folder: Path) -> GivenMediaFile | None:
+        if media_use(call.arguments) is None:
+            refuse_audio_fields(call.arguments)
+            return None
+        return await read_media(self._context, call.request, MediaUse.A2V, call.arguments, folder)
+
+    async def _edit_video(self, call: ToolCall) -> ToolAnswer:
+        context, use = self._context, OPERATIONS[call.arguments["operation"]]
+        mapped = map_request(call.arguments, {}, context.settings.limits)
+        request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
+        with context.uploads.acquire(), media_folder() as folder:
+            video = await read_media(context, call.request, use, call.arguments, folder)
+            task = await submit_given(context, request, mapped.fields, NO_IMAGES, video)
+        state = await self._state(task, call.request)
+        return ToolAnswer(with_notes(state, mapped.adjusted, call.unknown))
 
     async def _wait_for_video(self, call: ToolCall) -> ToolAnswer:
         context = self._context
@@ -123,9 +140,9 @@ class Tools:
         with self._watcher.subscribe(task.id) as updates, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while not task.is_finished:
-                    if (percent := _percent(task)) > shown:
-                        shown = percent
-                        await report_progress(percent, task.stage or task.state)
+                    if percent(task) > shown:
+                        shown = percent(task)
+                        await report_progress(shown, task.stage or task.state)
                     changed = await updates.get()
                     if changed is None:
                         raise NotFound(f"there is no video {task.id!r}")
@@ -149,11 +166,11 @@ class Tools:
     async def _estimate_video(self, call: ToolCall) -> ToolAnswer:
         context = self._context
         defaults = await context.read_threads.run(context.model_info.defaults)
-        mapped = map_request(call.arguments, defaults, context.settings.limits)
+        mapped = await map_estimate(context, call.request, call.arguments, defaults)
         with self._upload(call):
             given = await read_images(context, call.arguments, call.request)
             estimated = await estimate(context, mapped.fields, given)
-        rate = defaults.get("frame_rate", 25.0)
+        rate = mapped.frame_rate or defaults.get("frame_rate", 25.0)
         nearest = [
             {"size": f"{each.width}x{each.height}", "seconds": round(each.num_frames / rate, 2)}
             for each in estimated.nearest
@@ -174,39 +191,34 @@ class Tools:
         return video_state(task, task_response(context, task, call.request))
 
     async def _create_image_upload(self, call: ToolCall) -> ToolAnswer:
-        upload = await create_upload(self._context, call.request)
+        return await self._create_upload(call, UploadKind.IMAGE)
+
+    async def _create_media_upload(self, call: ToolCall) -> ToolAnswer:
+        return await self._create_upload(call, UploadKind(call.arguments["kind"]))
+
+    async def _create_upload(self, call: ToolCall, kind: UploadKind) -> ToolAnswer:
+        upload = await create_upload(self._context, call.request, kind)
+        then = "video to edit_video" if kind is UploadKind.VIDEO else f"{kind} to create_video"
         return ToolAnswer(
             {
                 "upload_id": upload.id,
                 "put_url": upload.put_url,
-                "expires_at": _iso(upload.expires_at),
-                "max_bytes": self._context.settings.limits.max_image_bytes,
-                "curl": f"curl --fail-with-body -T IMAGE_FILE '{upload.put_url}'",
-                "next_step": f"Send the image file to put_url with PUT within {TICKET_TTL_S // 60} minutes, then pass "
-                "upload_id as image to create_video.",
+                "expires_at": spell_time(upload.expires_at),
+                "max_bytes": kind.max_bytes(self._context.settings.limits),
+                "curl": f"curl --fail-with-body -T {kind.upper()}_FILE '{upload.put_url}'",
+                "next_step": f"Send the {kind} file to put_url with PUT within {TICKET_TTL_S // 60} minutes, then pass "
+                f"upload_id as {then}.",
             }
         )
 
     async def _get_guide(self, _call: ToolCall) -> ToolAnswer:
-        return ToolAnswer(await self._context.read_threads.run(self._write_guide))
-
-    def _write_guide(self) -> str:
-        facts = server_facts(self._context)
-        text = self._guide.substitute(facts, base_url="")
-        advice = text[text.index(GUIDE_START) :].rsplit("\n\nSteps:", 1)[0]
-        limits = self._context.settings.limits
-        bounds = (
-            f"## Limits of this server\n\nModel: {facts['model']}\n{facts['model_warning']}\n"
-            f"- Sides go up to {limits.max_side_px} pixels, a video up to {limits.max_duration_s:g} seconds.\n"
-            f"- width x height x frames may be at most {limits.max_total_pixels}.\n"
-            f"- An image may have at most {limits.max_image_bytes} bytes.\n"
-        )
-        return f"{advice}\n\n{bounds}"
+        return ToolAnswer(await self._context.read_threads.run(self._guide.write))
 
     @contextlib.contextmanager
     def _upload(self, call: ToolCall) -> Iterator[None]:
-        """Count the call as an upload while its images are read and decoded."""
-        with self._context.uploads.acquire() if named_images(call.arguments) else contextlib.nullcontext():
+        """Count the call as an upload while its files are read and decoded."""
+        has_file = named_images(call.arguments) or media_use(call.arguments) is not None
+        with self._context.uploads.acquire() if has_file else contextlib.nullcontext():
             yield
 
     async def _state(self, task: Task, request: Request) -> dict[str, Any]:
@@ -245,51 +257,11 @@ def _with_idempotency_key(request: Request, key: str | None) -> Request:
     return Request({**request.scope, "headers": headers})
 
 
+def _unknown(schema: Mapping[str, Any], arguments: Mapping[str, object]) -> list[str]:
+    """The names that the tool does not have, also those of fields that the routes have."""
+    return sorted(name.encode(errors="backslashreplace").decode() for name in arguments.keys() - schema["properties"])
+
+
 def _states(status: str | None) -> frozenset[State]:
     """The listed states that have this status."""
     return frozenset(state for state in LISTED if status in (None, status_of(state)))
-
-
-def status_of(state: State) -> str:
-    """The status that clients see."""
-    return STATUS_OF_STATE.get(state, state.value)
-
-
-def video_state(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a video from its task and the task's poll body. Fields that do not apply are left out."""
-    status, rendered = status_of(task.state), task.rendered_request
-    expiries = [body[name] for name in ("expires_at", "url_expires_at") if name in body]
-    state = {
-        "video_id": task.id,
-        "status": status,
-        "progress": 100 if status == "completed" else _percent(task),
-        "queue_position": body.get("queue_position"),
-        "eta_seconds": body.get("eta_s"),
-        "size": f"{rendered.width}x{rendered.height}",
-        "seconds": round(body.get("duration_s", rendered.duration_s), 2),
-        "seed": task.request.seed,
-        "video_url": body.get("url"),
-        "poster_url": body.get("poster_url"),
-        "expires_at": _iso(min(expiries)) if expiries else None,
-        "adjusted": [_describe(each) for each in body.get("adjusted", [])] or None,
-        "error": body.get("error"),
-        "next_step": NEXT_STEPS.get(status, STILL_WORKING),
-    }
-    return {name: value for name, value in state.items() if value is not None}
-
-
-def _percent(task: Task) -> int:
-    return min(99, int(task.progress * 100))
-
-
-def _describe(adjusted: Mapping[str, Any]) -> str:
-    return f"{adjusted['field']}: {adjusted['used']} in place of {adjusted['given']}, because {adjusted['reason']}"
-
-
-def _with_notes(state: dict[str, Any], adjusted: list[str], unknown: list[str]) -> dict[str, Any]:
-    told = [*adjusted, *state.get("adjusted", [])]
-    return {**state, **({"adjusted": told} if told else {}), **({"ignored": unknown} if unknown else {})}
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

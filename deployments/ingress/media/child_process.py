@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import logging
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from deployments.ingress.child_process import run_child
 from deployments.ingress.media.jobs import MAX_CONVERT_S, REFUSED, AudioFacts, AudioJob, ClipBounds, ClipFacts, ClipJob
-from models.errors import InvalidRequest
+from models.errors import InvalidRequest, ReaderLost
 from models.request.json_words import Described
 
 CHILD = "deployments.ingress.media.child"
@@ -22,12 +23,12 @@ logger = logging.getLogger("ray.serve")
 
 
 def read_audio_in_child(job: AudioJob) -> AudioFacts:
-    """Write the part of the audio that is used. Raises InvalidRequest."""
+    """Write the part of the audio that is used. Raises InvalidRequest, ReaderLost."""
     return AudioFacts(**_run(AUDIO_JOB, job))
 
 
 def read_clip_in_child(job: ClipJob) -> ClipFacts:
-    """Write the clip. Raises InvalidRequest."""
+    """Write the clip. Raises InvalidRequest, ReaderLost."""
     return ClipFacts(**_run(CLIP_JOB, job))
 
 
@@ -39,7 +40,10 @@ def job_from_json(is_audio: bool, text: str) -> AudioJob | ClipJob:
 
 
 def _run(kind: str, job: AudioJob | ClipJob) -> dict[str, Any]:
-    """Run the child on a job. Raises InvalidRequest for whatever ends it: the file is to blame."""
+    """Run the child on a job. Raises InvalidRequest for whatever ends it: the file is to blame.
+
+    A SIGKILL is not the file's fault: its limits end the child otherwise. Raises ReaderLost for it.
+    """
     size_bytes = job.source.stat().st_size
     try:
         done = run_child(CHILD, [kind, json.dumps(dataclasses.asdict(job), default=str)], MAX_CONVERT_S, VARIABLES)
@@ -49,6 +53,8 @@ def _run(kind: str, job: AudioJob | ClipJob) -> dict[str, Any]:
     if done.returncode == REFUSED:
         field, given, allowed = json.loads(done.stderr)
         raise InvalidRequest(field, Described(given), allowed)
+    if done.returncode == -signal.SIGKILL:
+        raise ReaderLost(f"the process that read the {kind} of {size_bytes} bytes was killed; send the request again")
     if done.returncode != 0:
         why = done.stderr.decode(errors="replace").strip()[-LOGGED_CHARS:]
         logger.info("a client's %s of %d bytes ended its reader with %d: %s", kind, size_bytes, done.returncode, why)

@@ -20,13 +20,15 @@ from deployments.ingress.request_body.given_media import (
 from models.errors import InvalidRequest
 from models.request import edits
 from models.request.adjustments import FROM_AUDIO, FROM_VIDEO, HDR_TO_SDR, WITHIN_BOUNDS, Adjustment
+from models.request.control import CONTROL_STRENGTH, PREPROCESSOR, control_divisor, find_control, side_multiple
 from models.request.edits import Edit, ExtendMode, RetakeMode, V2vMode
-from models.request.enums import DurationMode
+from models.request.enums import DurationMode, Preprocessor
 from models.request.json_words import NOTHING, Described
 from models.request.loose_values import is_blank, parse_number
+from models.request.loras import KnownLora
 from models.request.places import WHOLE, parse_strength
 from models.request.request import FRAMES_PER_LATENT, RequestLimits, VideoRequest, spell_number, spell_seconds
-from storage.inputs import InputAudio, InputSource
+from storage.inputs import InputAudio, InputControl, InputSource
 
 SOURCE_PIXELS = 4096 * 2304
 """The most pixels in a frame of a client's video: those of 4K."""
@@ -34,7 +36,7 @@ LONGEST_AUDIO_S = 4 * 3600
 LEAST_CONTEXT_FRAMES = 3 * FRAMES_PER_LATENT
 """About a second of the source: with less, the model cannot go on with its motion."""
 RATE_TOLERANCE = 0.001
-Mode = TypeVar("Mode", RetakeMode, ExtendMode, V2vMode)
+Mode = TypeVar("Mode", RetakeMode, ExtendMode, V2vMode, Preprocessor)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class MediaFields:
     retake_mode: RetakeMode = RetakeMode.AUDIO_AND_VIDEO
     extend_mode: ExtendMode = ExtendMode.END
     v2v_mode: V2vMode = V2vMode.VIDEO
+    preprocessor: Preprocessor = Preprocessor.NONE
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class ReadMedia:
     adjustments: tuple[Adjustment, ...]
     audio: InputAudio | None = None
     source: InputSource | None = None
+    control: InputControl | None = None
 
     @property
     def edit(self) -> Edit | None:
@@ -96,13 +100,23 @@ def parse_media_fields(use: MediaUse, fields: Mapping[str, object], limits: Requ
                 strength=parse_strength(edits.VIDEO_STRENGTH, strength),
                 v2v_mode=_mode(fields, V2vMode, V2vMode.VIDEO),
             )
+        case MediaUse.CONTROL:
+            return MediaFields(
+                strength=parse_strength(CONTROL_STRENGTH, fields.get(CONTROL_STRENGTH)),
+                preprocessor=_choice(PREPROCESSOR, fields, Preprocessor, Preprocessor.NONE),
+            )
 
 
-def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limits: RequestLimits) -> ReadMedia:
-    """Read the file at `path` in a child process. Blocks for seconds. Raises InvalidRequest."""
+def read_given_media(
+    given: GivenMedia, path: Path, request: VideoRequest, limits: RequestLimits, known: Mapping[str, KnownLora]
+) -> ReadMedia:
+    """Read the file at `path` in a child process. Blocks for seconds. Raises InvalidRequest, ReaderLost."""
     fields, target = parse_media_fields(given.use, given.fields, limits), path.with_name("written")
     if given.use is MediaUse.A2V:
         return _read_audio(given, fields, AudioJob(path, target, fields.start_s, fields.duration_s, 0), request, limits)
+    if given.use is MediaUse.CONTROL:
+        job = ClipJob(path, target, _bounds(limits, limits.max_duration_s, 0.0), is_control=True)
+        return _read_control(given, fields, job, request, limits=limits, known=known)
     added_s = (fields.duration_s or 0.0) if given.use is MediaUse.EXTEND else 0.0
     most_s = limits.max_duration_s if given.use is MediaUse.V2V else limits.max_edit_duration_s
     facts = read_clip_in_child(ClipJob(path, target, _bounds(limits, most_s, added_s)))
@@ -113,12 +127,18 @@ def read_given_media(given: GivenMedia, path: Path, request: VideoRequest, limit
         request = request.model_copy(update={"num_frames": total})
     else:
         edit = _edit_within(given.use, fields, request, limits)
-    if request.num_frames < limits.min_frames:
-        given_frames = Described(f"a video of {facts.num_frames} frames")
-        raise InvalidRequest(VIDEO, given_frames, f"a video with which the result has {limits.min_frames} frames")
+    _check_least_frames(request, limits, facts.num_frames)
     edit = _with_context_that_fits(edit, request, limits)
     adjusted = (*_replaced(given.replaced, request, FROM_VIDEO), *_moved(facts))
     return ReadMedia(request, adjusted, source=InputSource(target.read_bytes(), edit))
+
+
+def estimated_request(
+    use: MediaUse, sent: Mapping[str, object], request: VideoRequest, limits: RequestLimits
+) -> VideoRequest:
+    """The request of the result: with audio of a known duration, as long as that. Raises InvalidRequest."""
+    audio_s = parse_media_fields(use, sent, limits).duration_s if use is MediaUse.A2V else None
+    return request if audio_s is None else _as_long_as(audio_s, request, limits)
 
 
 def estimated_edit(
@@ -126,7 +146,7 @@ def estimated_edit(
 ) -> Edit | None:
     """The edit of a result like `request`, from the fields of a use alone. Raises InvalidRequest."""
     fields, rate = parse_media_fields(use, sent, limits), request.exact_frame_rate
-    if use is MediaUse.A2V:
+    if use in (MediaUse.A2V, MediaUse.CONTROL):
         return None
     if use is not MediaUse.EXTEND:
         return _with_context_that_fits(_edit_within(use, fields, request, limits), request, limits)
@@ -142,13 +162,48 @@ def estimated_edit(
 def _edit_within(use: MediaUse, fields: MediaFields, request: VideoRequest, limits: RequestLimits) -> Edit:
     """The edit of a result that is as long as its source. Raises InvalidRequest."""
     if use is MediaUse.V2V:
-        most = count_most_frames(request.model_dump(), limits)
-        if request.num_frames > most:
-            allowed = f"a video of at most {most} frames at {request.width}x{request.height}"
-            raise InvalidRequest(VIDEO, Described(f"a video of {request.num_frames} frames"), allowed)
+        _check_most_frames(request, limits)
         return edits.video_to_video(request.num_frames, fields.strength, fields.v2v_mode)
     rate, mode = request.exact_frame_rate, fields.retake_mode
     return edits.retake(request.num_frames, rate, fields.start_s, fields.duration_s, mode=mode)
+
+
+def _check_most_frames(request: VideoRequest, limits: RequestLimits) -> None:
+    """Raise InvalidRequest for a video that the model cannot render at once."""
+    most = count_most_frames(request.model_dump(), limits)
+    if request.num_frames > most:
+        allowed = f"a video of at most {most} frames at {request.width}x{request.height}"
+        raise InvalidRequest(VIDEO, Described(f"a video of {request.num_frames} frames"), allowed)
+
+
+def _check_least_frames(request: VideoRequest, limits: RequestLimits, num_frames: int) -> None:
+    """Raise InvalidRequest for a video of `num_frames` frames of which the result is too short."""
+    if request.num_frames < limits.min_frames:
+        given = Described(f"a video of {num_frames} frames")
+        raise InvalidRequest(VIDEO, given, f"a video with which the result has {limits.min_frames} frames")
+
+
+def _read_control(
+    given: GivenMedia,
+    fields: MediaFields,
+    job: ClipJob,
+    request: VideoRequest,
+    *,
+    limits: RequestLimits,
+    known: Mapping[str, KnownLora],
+) -> ReadMedia:
+    """Write the control video in the size that its LoRA needs. The result has its shape, rate and length."""
+    lora = find_control(request, known)
+    factor = known[lora].reference_downscale_factor
+    divisor = control_divisor(request, factor)
+    bounds, edges = replace(job.bounds, side_multiple=side_multiple(divisor)), fields.preprocessor is Preprocessor.CANNY
+    facts = read_clip_in_child(replace(job, bounds=bounds, divisor=divisor, edges=edges))
+    request = request.model_copy(update=_shape_of(facts))
+    _check_least_frames(request, limits, facts.num_frames)
+    _check_most_frames(request, limits)
+    adjusted = (*_replaced(given.replaced, request, FROM_VIDEO), *_moved(facts))
+    control = InputControl(job.target.read_bytes(), lora, fields.strength, factor)
+    return ReadMedia(request, adjusted, control=control)
 
 
 def _read_audio(
@@ -161,15 +216,21 @@ def _read_audio(
         at = f"at {request.width}x{request.height} and {request.frame_rate:g} frames per second"
         raise InvalidRequest(DURATION, fields.duration_s, f"a number from {LEAST_S} to {spell_seconds(most_s)} {at}")
     facts = read_audio_in_child(replace(job, most_s=most_s))
-    count = min(most, max(1, round(facts.duration_s * rate)))
-    if count < limits.min_frames:
-        allowed = f"long enough for {limits.min_frames} frames at {request.frame_rate:g} frames per second"
-        raise InvalidRequest(DURATION, round(facts.duration_s, 3), allowed)
-    request = request.model_copy(update={"num_frames": count, "length": DurationMode.EXACT})
+    request = _as_long_as(facts.duration_s, request, limits)
     adjusted = list(_replaced(given.replaced, request, FROM_AUDIO))
     if fields.duration_s is None and facts.rest_s > facts.duration_s + float(1 / rate):
         adjusted.append(Adjustment(DURATION, round(facts.rest_s, 3), round(facts.duration_s, 3), WITHIN_BOUNDS))
     return ReadMedia(request, tuple(adjusted), audio=InputAudio(job.target.read_bytes(), fields.strength))
+
+
+def _as_long_as(audio_s: float, request: VideoRequest, limits: RequestLimits) -> VideoRequest:
+    """The request of a video for so much audio, or for as much of it as fits. Raises InvalidRequest."""
+    most = count_most_frames(request.model_dump(), limits)
+    count = min(most, max(1, round(audio_s * request.exact_frame_rate)))
+    if count < limits.min_frames:
+        allowed = f"long enough for {limits.min_frames} frames at {request.frame_rate:g} frames per second"
+        raise InvalidRequest(DURATION, round(audio_s, 3), allowed)
+    return request.model_copy(update={"num_frames": count, "length": DurationMode.EXACT})
 
 
 def _bounds(limits: RequestLimits, most_s: float, added_s: float) -> ClipBounds:
@@ -256,10 +317,14 @@ def _seconds(low: float, high: float) -> str:
 
 
 def _mode(fields: Mapping[str, object], modes: type[Mode], default: Mode) -> Mode:
-    value = fields.get(edits.MODE)
+    return _choice(edits.MODE, fields, modes, default)
+
+
+def _choice(name: str, fields: Mapping[str, object], choices: type[Mode], default: Mode) -> Mode:
+    value = fields.get(name)
     if is_blank(value):
         return default
     try:
-        return modes(str(value))
+        return choices(str(value))
     except ValueError:
-        raise InvalidRequest(edits.MODE, value, f"one of {', '.join(modes)}") from None
+        raise InvalidRequest(name, value, f"one of {', '.join(choices)}") from None

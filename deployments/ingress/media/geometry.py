@@ -1,28 +1,48 @@
 """The size of a clip that is made from a video, and how the video's frames are brought to it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from deployments.ingress.media.colors import RGB, ColorMap, is_mapped
 from models.request.request import SIDE_MULTIPLE
 
+SCALING = Interpolation.LANCZOS
+CONVERSION = SCALING | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+"""For other colors than those of the clip. Without the flags, colors are off by twice as much (measured: 5 of 255)."""
 Planes = npt.NDArray[np.uint8]
 SD_HEIGHT = 576
 """A video without a named color matrix is BT.601 up to this height."""
 UNSPECIFIED = 2
-CLASSIC_MATRICES = {5: Colorspace.ITU601, 6: Colorspace.ITU601, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M}
+MATRICES = {
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    4: Colorspace.FCC,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""Matrices that files name, other than that of BT.709."""
 
 
-def fit_size(width: int, height: int, num_frames: int, *, most_side_px: int, most_total_pixels: int) -> tuple[int, int]:
-    """The size nearest to that of the source with sides that the model renders, within the bounds."""
-    most = most_side_px // SIDE_MULTIPLE * SIDE_MULTIPLE
+def fit_size(
+    width: int,
+    height: int,
+    num_frames: int,
+    *,
+    most_side_px: int,
+    most_total_pixels: int,
+    multiple: int = SIDE_MULTIPLE,
+) -> tuple[int, int]:
+    """The size nearest to that of the source with sides that are multiples, within the bounds."""
+    most = most_side_px // multiple * multiple
     scale = min(1.0, most / max(width, height))
     for _ in range(most // SIDE_MULTIPLE):
-        sides = (min(most, max(SIDE_MULTIPLE, _nearest(side * scale))) for side in (width, height))
+        sides = (min(most, max(multiple, _nearest(side * scale, multiple))) for side in (width, height))
         fitted = next(sides), next(sides)
         if fitted[0] * fitted[1] * num_frames <= most_total_pixels:
             break
@@ -30,15 +50,15 @@ def fit_size(width: int, height: int, num_frames: int, *, most_side_px: int, mos
     return fitted
 
 
-def _nearest(side: float) -> int:
-    return math.floor(side / SIDE_MULTIPLE + 0.5) * SIDE_MULTIPLE
+def _nearest(side: float, multiple: int) -> int:
+    return math.floor(side / multiple + 0.5) * multiple
 
 
 @dataclass(frozen=True)
 class FrameFitter:
     """Brings frames to a size: upright, in BT.709 limited range, scaled to cover the size and cropped in the center.
 
-    `quarter_turns` are counterclockwise. A frame that is so already keeps its samples.
+    `quarter_turns` are counterclockwise. `colors` maps HDR and BT.2020. A frame that is so already keeps its samples.
     """
 
     width: int
@@ -46,24 +66,36 @@ class FrameFitter:
     source_width: int
     source_height: int
     quarter_turns: int
+    colors: ColorMap | None = None
+
+    def divided(self, divisor: int) -> "FrameFitter":
+        """The same for a clip with smaller sides."""
+        return replace(self, width=self.width // divisor, height=self.height // divisor)
 
     def fit(self, frame: VideoFrame) -> Planes:
         """The planes of yuv420p (height * 3 / 2, width)."""
-        width, height = self._covering()
-        if self.quarter_turns % 2:
-            width, height = height, width
-        frame = frame.reformat(
+        width, height = self.unturned_size
+        matrix, is_full = _matrix_of(frame), frame.color_range == ColorRange.JPEG
+        scaled = frame.reformat(
             width=width,
             height=height,
-            format="yuv420p",
-            src_colorspace=_matrix_of(frame),
+            format="yuv420p" if self.colors is None else RGB,
+            src_colorspace=matrix,
             dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG if frame.color_range == ColorRange.JPEG else ColorRange.MPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.LANCZOS,
+            src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+            dst_color_range=ColorRange.MPEG if self.colors is None else ColorRange.JPEG,
+            interpolation=CONVERSION if is_full or matrix != Colorspace.ITU709 else SCALING,
         )
-        planes = frame.to_ndarray().astype(np.uint8, copy=False)
+        if self.colors is not None:
+            scaled = _as_yuv(self.colors.map(scaled))
+        planes = scaled.to_ndarray().astype(np.uint8, copy=False)
         return np.concatenate([part.reshape(-1, self.width) for part in self._cut(planes, width, height)])
+
+    @property
+    def unturned_size(self) -> tuple[int, int]:
+        """The width and height that cover the clip before frames are turned."""
+        width, height = self._covering()
+        return (height, width) if self.quarter_turns % 2 else (width, height)
 
     def _covering(self) -> tuple[int, int]:
         """The upright size that covers the clip: even sides, in the shape of the source."""
@@ -88,10 +120,23 @@ def _center(plane: Planes, height: int, width: int) -> Planes:
     return plane[top : top + height, left : left + width]
 
 
+def _as_yuv(frame: VideoFrame) -> VideoFrame:
+    """RGB as yuv420p in BT.709 limited range."""
+    return frame.reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=CONVERSION,
+    )
+
+
 def _matrix_of(frame: VideoFrame) -> Colorspace:
     """The matrix that the file names; otherwise the one that players assume."""
-    if frame.colorspace in CLASSIC_MATRICES:
-        return CLASSIC_MATRICES[frame.colorspace]
+    if frame.colorspace in MATRICES:
+        return MATRICES[frame.colorspace]
+    if frame.colorspace == UNSPECIFIED and is_mapped(frame):
+        return Colorspace.BT2020
     if frame.colorspace == UNSPECIFIED and min(frame.height, frame.width) <= SD_HEIGHT:
         return Colorspace.ITU601
     return Colorspace.ITU709

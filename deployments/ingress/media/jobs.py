@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.request.request import SIDE_MULTIPLE
+
 MAX_CONVERT_S = 90
 """Wall-clock bound of one file. 20 s of noise in 1080p take two thirds of it on two busy cores (measured)."""
 MAX_MEMORY_BYTES = 4 * 1024**3
@@ -41,7 +43,7 @@ class AudioFacts:
 class ClipBounds:
     """What a clip may have. A video with a larger size or rate is brought within them, and a longer one is refused.
 
-    `added_s` is how much longer the result is: it counts for the pixels.
+    `added_s` is how much longer the result is: it counts for the pixels. The sides are multiples of `side_multiple`.
     """
 
     most_s: float
@@ -51,20 +53,28 @@ class ClipBounds:
     most_source_pixels: int
     least_rate: float
     most_rate: float
+    side_multiple: int = SIDE_MULTIPLE
 
 
 @dataclass(frozen=True)
 class ClipJob:
-    """Write the video in `source` as a lossless Matroska file within the bounds."""
+    """Write the video in `source` as a lossless Matroska file within the bounds.
+
+    A control video has no audio. Its sides are those of the result, divided by `divisor`. With `edges` it has the edges
+    of the source.
+    """
 
     source: Path
     target: Path
     bounds: ClipBounds
+    is_control: bool = False
+    divisor: int = 1
+    edges: bool = False
 
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """The size, the rate and the length that was written, and the size and rate of the source."""
+    """The size of the result, the rate and the length that was written, and the size and rate of the source."""
 
     width: int
     height: int

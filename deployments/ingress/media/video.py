@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +14,9 @@ from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from deployments.ingress.media.geometry import FrameFitter, fit_size
+from deployments.ingress.media.colors import HDR_CURVES, ColorMap, is_mapped
+from deployments.ingress.media.edges import EdgeTracer
+from deployments.ingress.media.geometry import FrameFitter, Planes, fit_size
 from deployments.ingress.media.jobs import VIDEO_FILE, ClipBounds, ClipFacts, ClipJob
 from deployments.ingress.media.opening import VIDEO_FORMATS, open_media
 from deployments.ingress.media.samples import Samples, decode_samples, kept_channels, kept_rate_hz, take_samples
@@ -25,7 +28,6 @@ from models.request.request import spell_number
 VIDEO = "video"
 """The field of a video."""
 THREADS = 2
-HDR_CURVES = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 ANGLE = 90
 FLAC_BLOCK = 4096
 
@@ -35,7 +37,7 @@ def write_clip(job: ClipJob) -> ClipFacts:
     with open_media(job.source, VIDEO_FORMATS, VIDEO, VIDEO_FILE) as container:
         timing = _measure(container, job.bounds)
     with open_media(job.source, VIDEO_FORMATS, VIDEO, VIDEO_FILE) as container:
-        has_audio, samples = bool(container.streams.audio), None
+        has_audio, samples = bool(container.streams.audio) and not job.is_control, None
         if has_audio:
             samples = _read_samples(container, timing), kept_rate_hz(container.streams.audio[0])
     with open_media(job.source, VIDEO_FORMATS, VIDEO, VIDEO_FILE) as container, _open_target(job) as target:
@@ -45,8 +47,12 @@ def write_clip(job: ClipJob) -> ClipFacts:
         if first is None:
             raise InvalidRequest(VIDEO, Described("a file without a whole frame"), VIDEO_FILE)
         fitter = _fitter_for(first, stream, timing, job.bounds)
-        _write(target, _constant(itertools.chain((first,), frames), timing), fitter, timing, samples)
-        is_hdr = stream.codec_context.color_trc in HDR_CURVES
+        written = fitter.divided(job.divisor)
+        if is_mapped(first):
+            written = replace(written, colors=_color_map(first, written, job))
+        tracer = EdgeTracer(written.width, written.height) if job.edges else None
+        planes = _planes(_constant(itertools.chain((first,), frames), timing), written, tracer)
+        _write(target, planes, written, timing, samples)
     return ClipFacts(
         fitter.width,
         fitter.height,
@@ -56,7 +62,7 @@ def write_clip(job: ClipJob) -> ClipFacts:
         fitter.source_width,
         fitter.source_height,
         timing.source_rate,
-        is_hdr,
+        first.color_trc in HDR_CURVES,
     )
 
 
@@ -130,8 +136,14 @@ def _fitter_for(first: VideoFrame, stream: VideoStream, timing: Timing, bounds: 
         timing.num_frames + round(bounds.added_s * timing.frame_rate),
         most_side_px=bounds.most_side_px,
         most_total_pixels=bounds.most_total_pixels,
+        multiple=bounds.side_multiple,
     )
     return FrameFitter(*size, width, height, turns)
+
+
+def _color_map(first: VideoFrame, fitter: FrameFitter, job: ClipJob) -> ColorMap:
+    """How the colors of frames like the first one become those of BT.709."""
+    return ColorMap(first.color_trc, first.color_primaries, *fitter.unturned_size, job.target.parent)
 
 
 MAX_ASPECT = 8
@@ -154,9 +166,16 @@ def _constant(frames: Iterator[VideoFrame], timing: Timing) -> Iterator[VideoFra
         made += 1
 
 
+def _planes(frames: Iterator[VideoFrame], fitter: FrameFitter, tracer: EdgeTracer | None) -> Iterator[Planes]:
+    """The frames as they are written."""
+    for frame in frames:
+        planes = fitter.fit(frame)
+        yield planes if tracer is None else tracer.trace(planes)
+
+
 def _write(
     target: OutputContainer,
-    frames: Iterator[VideoFrame],
+    frames: Iterator[Planes],
     fitter: FrameFitter,
     timing: Timing,
     samples: tuple[Samples, int] | None,
@@ -166,7 +185,7 @@ def _write(
         audio = target.add_stream("flac", samples[1], layout="mono" if len(samples[0]) == 1 else "stereo")
         _write_audio(target, audio, *samples)
     for number, frame in enumerate(frames):
-        fitted = VideoFrame.from_ndarray(fitter.fit(frame), "yuv420p")
+        fitted = VideoFrame.from_ndarray(frame, "yuv420p")
         fitted.pts = number
         fitted.time_base = 1 / exact(timing.frame_rate)
         target.mux(video.encode(fitted))

@@ -44,7 +44,7 @@ MODEL = {
     "created": 1790000000,
     "owned_by": "Lightricks",
     "root": "Lightricks/LTX-2",
-    "loras": [{"name": "dolly_in", "trigger": "", "max_scale": 2.0}],
+    "loras": [{"name": "dolly_in", "trigger": "", "max_scale": 2.0, "control": None}],
 }
 
 
@@ -136,7 +136,10 @@ def _add_content(router: APIRouter, context: AppContext) -> None:
 
 def _add_models(router: APIRouter, context: AppContext, models: ModelNames) -> None:
     known = context.settings.generator.known_loras
-    loras = [ServedLora(name=name, trigger=each.trigger, max_scale=each.max_scale) for name, each in known.items()]
+    loras = [
+        ServedLora(name=name, trigger=each.trigger, max_scale=each.max_scale, control=each.control)
+        for name, each in known.items()
+    ]
     owner, _, rest = models.served.partition("/")
     created, owned_by = int(time.time()), owner if rest else "local"
 

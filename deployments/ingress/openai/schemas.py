@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from deployments.ingress.schemas import ADJUSTED, GONE_MESSAGES, AdjustedField, ErrorBody
+from models.request.enums import Control
 from storage.tasks import State, Task
 
 PREFIX = "video_"
@@ -106,6 +107,10 @@ class ServedLora(BaseModel):
     name: str
     trigger: Annotated[str, Field(description="Words that a prompt should have for it; may be empty.")]
     max_scale: Annotated[float, Field(description="The largest scale that a request may ask for.")]
+    control: Annotated[
+        Control | None,
+        Field(description="What the control video of an IC-LoRA shows; null for a LoRA that needs none."),
+    ] = None
 
 
 class ServedModel(BaseModel):
@@ -120,8 +125,8 @@ class ServedModel(BaseModel):
     upscale: Annotated[
         bool | None,
         Field(
-            description="Whether `upscale` is served: the model is distilled and has a latent upsampler. null: not "
-            "known before the model is loaded."
+            description="Whether `upscale` is served: the model has a latent upsampler, and a base model its "
+            "distilled LoRA. null: not known before the model is loaded."
         ),
     ] = None
 

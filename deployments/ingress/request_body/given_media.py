@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.errors import InvalidRequest
 from models.request import edits
+from models.request.control import CONTROL_STRENGTH, PREPROCESSOR
 from models.request.loose_values import is_blank
 from models.request.request import SIDE_MULTIPLE, RequestLimits
 
@@ -29,6 +30,8 @@ class MediaUse(StrEnum):
     """A video is made longer."""
     V2V = "v2v"
     """A video is made anew as a whole, from a text and from the video."""
+    CONTROL = "control"
+    """A new video follows a control video, with an IC-LoRA."""
 
     @property
     def file_field(self) -> str:
@@ -53,6 +56,7 @@ USE_FIELDS = {
     MediaUse.RETAKE: (edits.START_TIME, edits.DURATION, edits.MODE),
     MediaUse.EXTEND: (edits.DURATION, edits.MODE, edits.CONTEXT),
     MediaUse.V2V: (edits.VIDEO_STRENGTH, edits.MODE),
+    MediaUse.CONTROL: (CONTROL_STRENGTH, PREPROCESSOR),
 }
 OF_THE_VIDEO = ("width", "height", "num_frames", "frame_rate", "length", "fit")
 

@@ -1,5 +1,6 @@
 """Describes the bodies with an audio or a video for OpenAPI, as a form or JSON."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,10 @@ from deployments.ingress.request_body.given_media import (
 )
 from deployments.ingress.request_body.openapi import form_body, json_body
 from models.request import edits
+from models.request.control import CONTROL_STRENGTH, PREPROCESSOR
 from models.request.edits import ExtendMode, RetakeMode, V2vMode
+from models.request.enums import Preprocessor
+from models.request.loras import LORAS, X_LORAS
 from models.request.places import END_IMAGE, IMAGE, STRENGTH_OF
 from models.request.request import RequestLimits
 
@@ -23,6 +27,7 @@ TAKEN = {
     MediaUse.RETAKE: "MP4, MOV, MKV or WebM",
     MediaUse.EXTEND: "MP4, MOV, MKV or WebM",
     MediaUse.V2V: "MP4, MOV, MKV or WebM",
+    MediaUse.CONTROL: "MP4, MOV, MKV or WebM",
 }
 EXAMPLE_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 EXAMPLE_AUDIO = (
@@ -43,7 +48,11 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
     kept = {name: each for name, each in schema["properties"].items() if name not in left_out}
     schema = {**schema, "properties": {**kept, **_fields(use, limits)}}
     about = _about(use, limits)
-    form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=_example(use))
+    example = _example(use)
+    if use is MediaUse.CONTROL:
+        example[LORAS] = [{"name": _control_lora(schema), "scale": 1}]
+    in_form = {name: json.dumps(value) if name == LORAS else value for name, value in example.items()}
+    form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=in_form)
     text = {"type": "string", "description": f"{about} As a data url: `data:...;base64,...`."}
     properties = {**schema["properties"], use.file_field: text}
     if use is MediaUse.A2V:
@@ -52,13 +61,20 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
         properties |= _images({"type": "string"})
     required = [*schema["required"], use.file_field] if use is MediaUse.A2V else schema["required"]
     in_json = {**schema, "properties": properties, "required": required}
-    return form | json_body(in_json, {**_example(use), **_example_file(use)})
+    return form | json_body(in_json, {**example, **_example_file(use)})
+
+
+def _control_lora(schema: Mapping[str, Any]) -> str:
+    """The name of an IC-LoRA of this server for the examples."""
+    known = schema["properties"][LORAS].get(X_LORAS, {})
+    return next((name for name, each in known.items() if "control" in each), "canny")
 
 
 def _about(use: MediaUse, limits: RequestLimits) -> str:
     if use is MediaUse.A2V:
         return f"The audio: {TAKEN[use]}, of at most {limits.max_audio_bytes} bytes."
-    return f"The video: {TAKEN[use]}, of at most {limits.max_video_bytes} bytes. Or name a `{SOURCE_TASK}`."
+    name = "control video" if use is MediaUse.CONTROL else "video"
+    return f"The {name}: {TAKEN[use]}, of at most {limits.max_video_bytes} bytes. Or name a `{SOURCE_TASK}`."
 
 
 def _example(use: MediaUse) -> dict[str, object]:
@@ -71,6 +87,8 @@ def _example(use: MediaUse) -> dict[str, object]:
             return {"prompt": PROMPT, edits.DURATION: 3}
         case MediaUse.V2V:
             return {"prompt": PROMPT, edits.VIDEO_STRENGTH: edits.DEFAULT_STRENGTH}
+        case MediaUse.CONTROL:
+            return {"prompt": PROMPT, PREPROCESSOR: str(Preprocessor.CANNY)}
 
 
 def _example_file(use: MediaUse) -> dict[str, object]:
@@ -97,6 +115,8 @@ def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
         }
     if use is MediaUse.V2V:
         return {SOURCE_TASK: source, **change_fields()}
+    if use is MediaUse.CONTROL:
+        return {SOURCE_TASK: source, **_control_fields()}
     return {
         SOURCE_TASK: source,
         edits.DURATION: _seconds(f"Seconds of new video; the result has at most {limits.max_edit_duration_s:g} s."),
@@ -114,11 +134,21 @@ def change_fields() -> dict[str, Any]:
     }
 
 
+def _control_fields() -> dict[str, Any]:
+    """The properties of a control video, beside its file."""
+    about = "What is made of the video first. canny: its edges. none: it is a control video already."
+    return {
+        CONTROL_STRENGTH: _strength("How strongly the control video is given: 1 keeps it as it is."),
+        PREPROCESSOR: _choice(Preprocessor, Preprocessor.NONE, about),
+    }
+
+
 def estimate_fields(limits: RequestLimits) -> dict[str, Any]:
     """The properties of an estimate for a use."""
     about = "The submit that is meant, if it is not that of a text or of images. Size and length are the result's."
     use = {"type": "string", "enum": [str(each) for each in MediaUse], "description": about}
     fields = _fields(MediaUse.V2V, limits) | _fields(MediaUse.EXTEND, limits) | _fields(MediaUse.RETAKE, limits)
+    fields |= _control_fields()
     mode = {"type": "string", "enum": [*RetakeMode, *ExtendMode], "description": "As in the submit that is meant."}
     fields[edits.DURATION] = _seconds("Seconds that are made anew, or that are new. An extend needs it.")
     return {USE: use, **{name: each for name, each in fields.items() if name != SOURCE_TASK}, edits.MODE: mode}
@@ -138,5 +168,5 @@ def _strength(about: str) -> dict[str, Any]:
     return {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": about}
 
 
-def _choice(modes: type[RetakeMode | ExtendMode | V2vMode], default: str, about: str) -> dict[str, Any]:
+def _choice(modes: type[RetakeMode | ExtendMode | V2vMode | Preprocessor], default: str, about: str) -> dict[str, Any]:
     return {"type": "string", "enum": [str(each) for each in modes], "default": str(default), "description": about}

@@ -38,8 +38,15 @@ This server has LoRAs: they change the style or the motion of a video. Send
 `"loras": [{"name": "...", "scale": 1.0}]`; in a form, the same list as JSON text. Use the words of a LoRA in the
 prompt.
 
-| Name | Words for the prompt | Largest scale |
-|---|---|---|
+| Name | Words for the prompt | Largest scale | Control video |
+|---|---|---|---|
+"""
+CONTROLS = """\
+A LoRA with a control video is only for `POST /v1/video/async_control`: send the control video as `video`, or
+name a `source_task`, and pick exactly one such LoRA. The new video follows it: its depth, edges or poses.
+`"preprocessor": "canny"` makes the edges of any video; send other control videos as they are. `control_strength` goes
+from 0 to 1.
+
 """
 KEYS = """
 **This server requires an API key.** Send the key with every request, in the header `Authorization: Bearer <your key>`.
@@ -101,8 +108,11 @@ def _describe_loras(known: Mapping[str, KnownLora]) -> str:
     """The section on LoRAs, if the server has any."""
     if not known:
         return ""
-    rows = [f"| `{name}` | {each.trigger} | {each.max_scale:g} |\n" for name, each in known.items()]
-    return f"{LORAS}{''.join(rows)}\n"
+    controls = CONTROLS if any(each.control for each in known.values()) else ""
+    rows = [
+        f"| `{name}` | {each.trigger} | {each.max_scale:g} | {each.control or ''} |\n" for name, each in known.items()
+    ]
+    return f"{LORAS}{''.join(rows)}\n{controls}"
 
 
 def _shared_limits(limits: RequestLimits) -> dict[str, object]:

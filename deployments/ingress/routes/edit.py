@@ -1,4 +1,4 @@
-"""The routes that make a video from audio or from a video, make a part of a video anew, or make a video longer."""
+"""The routes that make a video from audio, from a video or from a control video, and those that change a video."""
 
 import contextlib
 from typing import Any
@@ -29,18 +29,21 @@ SUMMARIES = {
     MediaUse.RETAKE: "Make a part of a video anew",
     MediaUse.EXTEND: "Make a video longer",
     MediaUse.V2V: "Video to video",
+    MediaUse.CONTROL: "Control video to video",
 }
 ABOUT = {
     MediaUse.A2V: "The video follows the audio, which is in the MP4 as you gave it.",
     MediaUse.RETAKE: "Frames and audio outside the window are those of the source.",
     MediaUse.EXTEND: "The result is the whole, old and new.",
     MediaUse.V2V: "The whole video is made anew, from the prompt and from as much of the video as you say.",
+    MediaUse.CONTROL: "The new video follows the control video, with an IC-LoRA that `loras` picks.",
 }
 NAMES = {
     MediaUse.A2V: "audio_to_video",
     MediaUse.RETAKE: "retake",
     MediaUse.EXTEND: "extend",
     MediaUse.V2V: "video_to_video",
+    MediaUse.CONTROL: "control_video",
 }
 
 
@@ -89,6 +92,7 @@ def _add_routes(router: APIRouter, context: AppContext, watcher: TaskWatcher, us
 
 
 def _body(context: AppContext, use: MediaUse) -> dict[str, Any]:
-    limits, loras = context.settings.limits, context.settings.generator.known_loras
+    limits, generator = context.settings.limits, context.settings.generator
+    loras = generator.known_loras if use is MediaUse.CONTROL else generator.plain_loras
     content = media_body(request_schema(limits, loras=loras), use, limits)
     return {"parameters": [IDEMPOTENCY_PARAMETER], "requestBody": {"required": True, "content": content}}

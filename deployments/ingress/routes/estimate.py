@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import fit_images
-from deployments.ingress.media.conversion import estimated_edit, less_context
+from deployments.ingress.media.conversion import estimated_edit, estimated_request, less_context
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.given_media import MediaUse, take_use
 from deployments.ingress.request_body.image_fields import images_body
@@ -24,9 +24,10 @@ from models.conditions import GivenTokens, tokens_of
 from models.memory.estimate import GB, check_fits, estimate_peak, shape_of, suggest_alternatives
 from models.names import BUILT_IN_NAMES
 from models.request.adjustments import Adjustment, apply_adjustments, find_adjustments, left_out_steps
+from models.request.control import find_control, refuse_control
 from models.request.edits import Edit
 from models.request.json_schema import request_schema
-from models.request.loras import check_loras
+from models.request.loras import KnownLora, check_loras
 from models.request.places import Place
 from models.request.request import VideoRequest, parse_request
 
@@ -60,10 +61,12 @@ def adjust_to_model(
     *,
     has_audio: bool = False,
     edit: Edit | None = None,
+    control_factor: int = 0,
 ) -> tuple[Adjustment, ...]:
     """Fields of `request` that the served model will override, if the model's profile is known. Blocks on the store.
 
-    `places` are those of the given images, and `edit` is the part of a given video that is made anew.
+    `places` are those of the given images, and `edit` is the part of a given video that is made anew. For
+    `control_factor` see GivenTokens.
 
     Raises DoesNotFit if the free memory that the last Generator measured is too small.
     """
@@ -74,7 +77,7 @@ def adjust_to_model(
         rendered = apply_adjustments(request, adjusted)
         if edit is not None:
             rendered = edit.rendered_request(rendered)
-        given = tokens_of(places, audio=has_audio, edit=edit)
+        given = tokens_of(places, audio=has_audio, edit=edit, control_factor=control_factor)
         check_fits(rendered, free_bytes, context.settings.limits, given)
     return adjusted
 
@@ -106,15 +109,29 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
     fields = dict(fields)
     use, own = take_use(fields)
     request = check_webhook(parse_request(fields, limits), context.settings.webhooks)
-    check_loras(request.loras, request.camera_motion, context.settings.generator.known_loras)
+    known = context.settings.generator.known_loras
+    check_loras(request.loras, request.camera_motion, known)
+    factor = check_control(request, use, known)
     context.enhancer.check_request(request)
     fitted = await fit_images(context.image_threads, given, request, limits)
     await context.read_threads.run(context.model_info.check_upscale, request)
     request, edit = fitted.sized(request), None
     if use is not None:
+        request = estimated_request(use, own, request, limits)
         edit = estimated_edit(use, own, request, limits)
-    tokens = tokens_of(fitted.places, audio=use is MediaUse.A2V, edit=edit)
+    tokens = tokens_of(fitted.places, audio=use is MediaUse.A2V, edit=edit, control_factor=factor)
     return await context.read_threads.run(_estimate_edit, context, request, tokens, edit)
+
+
+def check_control(request: VideoRequest, use: MediaUse | None, known: Mapping[str, KnownLora]) -> int:
+    """Check that a request has an IC-LoRA if it has a control video, and else none. All its LoRAs must be known.
+
+    Returns how many times smaller the control video is, and 0 without one. Raises InvalidRequest.
+    """
+    if use is MediaUse.CONTROL:
+        return known[find_control(request, known)].reference_downscale_factor
+    refuse_control(request, known)
+    return 0
 
 
 def _estimate_edit(context: AppContext, request: VideoRequest, given: GivenTokens, edit: Edit | None) -> Estimate:

@@ -43,6 +43,7 @@ from deployments.observability.tracing import in_span
 from models.errors import InvalidRequest
 from models.request.json_schema import request_schema
 from models.request.json_words import Described
+from models.request.loose_values import is_blank
 from models.request.places import IMAGE
 from models.request.request import unknown_fields
 from storage.tasks import ANONYMOUS, State, Task
@@ -136,8 +137,9 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 async def read_images_or_source(context: AppContext, request: Request) -> tuple[dict[str, object], GivenImages]:
     """Read the fields and the images, of which the first may be the last frame of a `source_task`."""
     fields, given = await read_images(request, context.settings)
-    frame = await read_last_frame(context, request, fields.pop(SOURCE_TASK, None))
-    if frame is not None:
+    source = fields.pop(SOURCE_TASK, None)
+    if not is_blank(source):
+        frame = await read_last_frame(context, request, source)
         if any(name == IMAGE for name, _ in given.files):
             raise InvalidRequest(SOURCE_TASK, Described("an id"), f"left out: there is an {IMAGE}")
         given = replace(given, files=((IMAGE, frame), *given.files))
@@ -192,7 +194,8 @@ async def _submit_in_steps(
     media = None
     if submission.media is not None and fetch is not None:
         path, limits = await fetch(), context.settings.limits
-        media = await context.media_threads.run(read_given_media, submission.media, path, new.request, limits)
+        known = context.settings.generator.known_loras
+        media = await context.media_threads.run(read_given_media, submission.media, path, new.request, limits, known)
         new = replace(new, request=media.request, adjustments=media.adjustments)
     asked, given, fitted, enhancement = new.request, submission.given, None, None
     if given.files:
@@ -233,13 +236,13 @@ async def wait_for_task(
 
 def _text_body(context: AppContext) -> dict[str, Any]:
     """The request body for OpenAPI, with this server's limits."""
-    schema = request_schema(context.settings.limits, loras=context.settings.generator.known_loras)
+    schema = request_schema(context.settings.limits, loras=context.settings.generator.plain_loras)
     del schema["properties"]["fit"]
     return _described(json_body(schema))
 
 
 def _image_body(context: AppContext) -> dict[str, Any]:
-    limits, loras = context.settings.limits, context.settings.generator.known_loras
+    limits, loras = context.settings.limits, context.settings.generator.plain_loras
     taken = f"{TAKEN}, of at most {limits.max_image_bytes} bytes."
     return _described(images_body(request_schema(limits, loras=loras), taken, with_example=True))
 

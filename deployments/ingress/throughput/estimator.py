@@ -2,12 +2,15 @@
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from statistics import median
 
 from deployments.ingress.throughput.linear_fit import NO_FIT, LinearFit, fit_line
 from models.memory.estimate import transformer_calls, transformer_calls_of_steps
 from models.progress import Stage
+from models.request.control import control_share
+from models.request.loras import KnownLora
 from models.request.request import VideoRequest
 from storage.task_store import SqlTaskStore
 from storage.tasks import QueuePosition, ReplicaState, State, Task
@@ -61,6 +64,7 @@ class ThroughputEstimator:
     store: SqlTaskStore
     model: str
     fast_guidance_fraction: float
+    known_loras: Mapping[str, KnownLora] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._sample = TtlCache(self._take_sample, CACHE_TTL_S)
@@ -78,14 +82,14 @@ class ThroughputEstimator:
         measured = self._sample.get()
         if task.state == State.PROCESSING:
             return self._left_s(task, measured)
-        own_s, usual_s = self._whole_s(task.rendered_request, measured), measured.median_s
+        own_s, usual_s = self._whole_s(task.rendered_part, measured), measured.median_s
         if own_s is None or usual_s is None:
             return None
         place = place or QueuePosition(1)
         return own_s + usual_s * max(place.position / measured.generators, place.own_rounds)
 
     def render_s(self, request: VideoRequest) -> float | None:
-        """The estimated rendering time in seconds; None without an estimate. `request` has its adjustments applied."""
+        """The estimated rendering time in seconds; None without an estimate. `request` is the part that is rendered."""
         return self._whole_s(request, self._sample.get())
 
     def retry_after_s(self) -> int:
@@ -95,7 +99,7 @@ class ThroughputEstimator:
 
     def _left_s(self, task: Task, measured: Sample) -> float | None:
         """The remaining seconds of a running task. After its first step, the speed of its own steps is used."""
-        request = task.rendered_request
+        request = task.rendered_part
         whole_s, after_s = self._whole_s(request, measured), measured.after_denoise.seconds(_pixels(request))
         if task.stage in (Stage.DECODING, Stage.ENCODING) and after_s is not None and task.decoding_at is not None:
             return max(0.0, after_s - (time.time() - task.decoding_at))
@@ -137,26 +141,29 @@ class ThroughputEstimator:
         own = [each.state for each in self.store.live_replicas() if each.model == self.model]
         return Sample(
             whole=fit_line(
-                [(self._workload(task.rendered_request), seconds) for task, seconds in zip(ended, taken_s, strict=True)]
+                [(self._workload(task.rendered_part), seconds) for task, seconds in zip(ended, taken_s, strict=True)]
             ),
             before_decode=fit_line(
                 [
-                    (self._workload(each.rendered_request), until)
+                    (self._workload(each.rendered_part), until)
                     for each in ended
                     if (until := _before_s(each)) is not None
                 ],
                 untold_fixed=BEFORE_FIXED,
             ),
             after_denoise=fit_line(
-                [(_pixels(each.rendered_request), since) for each in ended if (since := _after_s(each)) is not None]
+                [(_pixels(each.rendered_part), since) for each in ended if (since := _after_s(each)) is not None]
             ),
             median_s=median(taken_s) if taken_s else None,
             generators=max(1, own.count(ReplicaState.READY)),
         )
 
     def _workload(self, request: VideoRequest) -> float:
-        """The amount of work: pixels x frames x transformer evaluations."""
-        return _pixels(request) * transformer_calls(request, self.fast_guidance_fraction)
+        """The amount of work: pixels x frames x transformer evaluations. Those with a control video count for more."""
+        calls, fraction = transformer_calls(request, self.fast_guidance_fraction), self.fast_guidance_fraction
+        if share := control_share(request, self.known_loras):
+            calls += share * transformer_calls_of_steps(request, fraction, request.num_inference_steps)
+        return _pixels(request) * calls
 
 
 def _pixels(request: VideoRequest) -> float:

@@ -1,1 +1,1 @@
-"""Uploads of images before the request that uses them, by one-time urls."""
+"""Uploads of images, audio and videos before the request that uses them, by one-time urls."""

@@ -1,4 +1,4 @@
-"""Creates upload tickets for a client, and reads the image that was sent with one."""
+"""Creates upload tickets for a client, and reads the file that was sent with one."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.middleware.auth import request_owner
+from deployments.ingress.uploads.kinds import UploadKind
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, new_ticket, read_ticket
 from models.errors import InvalidRequest
 from storage.outputs.store import input_key
@@ -14,7 +15,7 @@ from storage.tasks import ANONYMOUS
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload that a client may make: the ticket as text, and the url that takes the image."""
+    """An upload that a client may make: the ticket as text, and the url that takes the file."""
 
     id: str
     put_url: str
@@ -23,7 +24,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class UploadWords:
-    """How one API names a ticket, for its errors. `usable_s` is how long an image is usable after the url's end."""
+    """How one API names a ticket, for its errors. `usable_s` is how long a file is usable after the url's end."""
 
     field: str
     ticket: str
@@ -31,16 +32,16 @@ class UploadWords:
     usable_s: int = 0
 
 
-async def create_upload(context: AppContext, request: Request) -> Upload:
-    """Create an upload for the owner of the request."""
+async def create_upload(context: AppContext, request: Request, kind: UploadKind | None = None) -> Upload:
+    """Create an upload for the owner of the request. Without a kind, that of the file decides on its bound."""
     secret = await context.write_threads.run(context.tasks.shared_secret, TICKET_SIGNING)
-    ticket = new_ticket(request_owner(request) or ANONYMOUS)
+    ticket = new_ticket(request_owner(request) or ANONYMOUS, kind)
     upload_id = ticket.encode(secret)
     return Upload(upload_id, f"{context.base_url(request)}/uploads/{upload_id}", ticket.expires_at)
 
 
 async def read_upload(context: AppContext, request: Request, upload_id: str, words: UploadWords) -> bytes:
-    """Return the image that the owner of the request sent. Raises InvalidRequest."""
+    """Return the file that the owner of the request sent. Raises InvalidRequest."""
     owner = request_owner(request) or ANONYMOUS
     return await context.file_threads.run(_read, context, upload_id, owner, words)
 
@@ -54,4 +55,4 @@ def _read(context: AppContext, upload_id: str, owner: str, words: UploadWords) -
     try:
         return b"".join(context.outputs.open(input_key(ticket.id)))
     except FileNotFoundError:
-        raise InvalidRequest(words.field, upload_id, f"{words.ticket} whose image was sent to its url") from None
+        raise InvalidRequest(words.field, upload_id, f"{words.ticket} whose file was sent to its url") from None

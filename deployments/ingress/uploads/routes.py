@@ -11,6 +11,7 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Conflict, Forbidden
 from deployments.ingress.media_file import media_folder
 from deployments.ingress.request_body.reading import bounded_body
+from deployments.ingress.uploads.kinds import UploadBound
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, read_ticket
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
@@ -33,10 +34,10 @@ def uploads_router(context: AppContext) -> APIRouter:
             key = input_key(ticket.id)
             if await context.file_threads.run(context.outputs.stat, key) is not None:
                 raise Conflict("a file was already sent to this url; create another one")
-            limits, settings = context.settings.limits, context.settings.ingress
-            most = max(limits.max_image_bytes, limits.max_audio_bytes, limits.max_video_bytes)
-            bounded = bounded_body(request, most, settings.body_timeout_s)
-            size_bytes = await _write_body(bounded, folder / "upload")
+            bound = UploadBound(ticket.kind, context.settings.limits, _declared_bytes(request))
+            bound.check(b"")  # before a byte is read
+            bounded = bounded_body(request, bound.max_bytes, context.settings.ingress.body_timeout_s)
+            size_bytes = await _write_body(bounded, folder / "upload", bound)
             if not size_bytes:
                 raise InvalidRequest("body", NOTHING, "a file")
             await context.file_threads.run(context.check_space)
@@ -46,10 +47,16 @@ def uploads_router(context: AppContext) -> APIRouter:
     return router
 
 
-async def _write_body(request: Request, target: Path) -> int:
+def _declared_bytes(request: Request) -> int:
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else 0
+
+
+async def _write_body(request: Request, target: Path, bound: UploadBound) -> int:
     """Write a body to a file, and return its size in bytes. Raises PayloadTooLarge, RequestTimeout."""
     size_bytes = 0
     with target.open("wb") as file:
         async for chunk in request.stream():
+            bound.check(chunk)
             size_bytes += await asyncio.to_thread(file.write, chunk)
     return size_bytes

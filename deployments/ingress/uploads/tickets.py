@@ -1,4 +1,4 @@
-"""Upload tickets: signed texts that allow one upload of an image, and later its use by the same owner.
+"""Upload tickets: signed texts that allow one upload of a file, and later its use by the same owner.
 
 A ticket holds its own facts and a signature with the secret that all replicas share. So no replica stores tickets.
 """
@@ -11,29 +11,38 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from deployments.ingress.uploads.kinds import UploadKind
 from storage.tasks import TASK_ID_BYTES
 
 TICKET_TTL_S = 3600
 TICKET_SIGNING = "uploads"
 """The name of the secret that signs tickets."""
-TICKET = re.compile(r"up_([0-9a-f]{32})_([0-9]{10})_([A-Za-z0-9_-]{43})(?:_([A-Za-z0-9._@-]+))?")
+TICKET = re.compile(
+    rf"up_([0-9a-f]{{32}})_([0-9]{{10}})(?:_({'|'.join(UploadKind)}))?_([A-Za-z0-9_-]{{43}})(?:_([A-Za-z0-9._@-]+))?"
+)
 
 
 @dataclass(frozen=True)
 class UploadTicket:
-    """Allows its owner to upload one image. `id` is the name of the file under `inputs/`."""
+    """Allows its owner to upload one file. `id` is the name of the file under `inputs/`.
+
+    `kind` is what the file must be; None allows any.
+    """
 
     id: str
     owner: str
     expires_at: int
+    kind: UploadKind | None = None
 
     def encode(self, secret: bytes) -> str:
         """The ticket as text, signed."""
-        text = f"up_{self.id}_{self.expires_at}_{self._signature(secret)}"
+        facts = f"{self.expires_at}_{self.kind}" if self.kind else str(self.expires_at)
+        text = f"up_{self.id}_{facts}_{self._signature(secret)}"
         return f"{text}_{self.owner}" if self.owner else text
 
     def _signature(self, secret: bytes) -> str:
-        digest = hmac.digest(secret, f"{self.id}\n{self.expires_at}\n{self.owner}".encode(), hashlib.sha256)
+        signed = f"{self.id}\n{self.expires_at}\n{self.owner}" + (f"\n{self.kind}" if self.kind else "")
+        digest = hmac.digest(secret, signed.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     @property
@@ -46,9 +55,9 @@ class UploadTicket:
         return self.expires_at + seconds < time.time()
 
 
-def new_ticket(owner: str) -> UploadTicket:
+def new_ticket(owner: str, kind: UploadKind | None = None) -> UploadTicket:
     """Make a ticket that expires after TICKET_TTL_S."""
-    return UploadTicket(secrets.token_hex(TASK_ID_BYTES), owner, int(time.time()) + TICKET_TTL_S)
+    return UploadTicket(secrets.token_hex(TASK_ID_BYTES), owner, int(time.time()) + TICKET_TTL_S, kind)
 
 
 def read_ticket(text: str, secret: bytes) -> UploadTicket | None:
@@ -56,5 +65,5 @@ def read_ticket(text: str, secret: bytes) -> UploadTicket | None:
     found = TICKET.fullmatch(text)
     if found is None:
         return None
-    ticket = UploadTicket(found[1], found[4] or "", int(found[2]))
+    ticket = UploadTicket(found[1], found[5] or "", int(found[2]), UploadKind(found[3]) if found[3] else None)
     return ticket if hmac.compare_digest(ticket.encode(secret), text) else None

@@ -15,6 +15,7 @@ from models.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     QueueFull,
+    ReaderLost,
     TaskCanceled,
     VideoError,
 )
@@ -41,7 +42,7 @@ class Label:
 
 
 OUTCOME = Label("outcome", (State.COMPLETED.value, State.FAILED.value, State.CANCELED.value))
-END_NO_TASK = (InvalidRequest, EnhancementFailed, IdempotencyKeyReused, QueueFull, TaskCanceled)
+END_NO_TASK = (InvalidRequest, ReaderLost, EnhancementFailed, IdempotencyKeyReused, QueueFull, TaskCanceled)
 """Errors that refuse a request before it is a task, or take a task from its worker. They do not fail a task."""
 
 
@@ -85,6 +86,7 @@ ENHANCEMENT = Label("outcome", (ENHANCED, NOT_ENHANCED))
 PREVIEW_STORED, PREVIEW_FAILED = "stored", "failed"
 PREVIEW = Label("outcome", (PREVIEW_STORED, PREVIEW_FAILED))
 DELIVERY = Label("outcome", (DELIVERED, TRIED_AGAIN, GIVEN_UP))
+LORA = Label("lora", bounds="the names in `generator.loras`, or `other`")
 DERIVED_FILE = Label("file", tuple(kind.value for kind in DerivedFile))
 ROUTE = Label("route", bounds="the paths of the API as /openapi.json has them, /mcp and /uploads, or `unmatched`")
 METHOD = Label("method", ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", OTHER))
@@ -252,6 +254,13 @@ PREVIEW_DURATION_SECONDS = Metric(
     "Time that a preview takes from the denoising.",
     buckets=ANSWER_SECONDS,
 )
+LORA_TASKS = Metric(
+    "ltx2_lora_tasks",
+    Kind.COUNTER,
+    "tasks",
+    "Completed tasks by LoRA, a camera motion among them. One with two LoRAs counts for both.",
+    (LORA,),
+)
 OUTPUT_BYTES = Metric("ltx2_output_bytes", Kind.COUNTER, "bytes", "Size of the videos that were made.")
 OUTPUT_VIDEO_SECONDS = Metric(
     "ltx2_output_video_seconds", Kind.COUNTER, "seconds", "Length of the videos that were made."
@@ -311,6 +320,7 @@ ALL_METRICS = (
     DECODE_RETRIES,
     PREVIEWS,
     PREVIEW_DURATION_SECONDS,
+    LORA_TASKS,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_SECONDS,
     DERIVED_FILE_DURATION_SECONDS,

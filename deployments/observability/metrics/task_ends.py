@@ -3,13 +3,15 @@
 The store calls the recorder of ends once per task, in whichever process ends it. The Encoder records a run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from deployments.observability.metrics.definitions import (
     COLD_START_DURATION_SECONDS,
     COLD_STARTS,
+    LORA_TASKS,
     MILESTONE,
     NONE,
+    OTHER,
     OUTPUT_BYTES,
     OUTPUT_VIDEO_SECONDS,
     STAGE_DURATION_SECONDS,
@@ -23,14 +25,21 @@ from models.timing import TimedStage, Timings
 from storage.tasks import State, Task
 
 
-def task_end_recorder(metrics: MetricsRecorder, *outcomes: State) -> Callable[[Task], None]:
-    """Make the callback for a task store of a deployment that ends tasks with these `outcomes`."""
+def task_end_recorder(
+    metrics: MetricsRecorder, *outcomes: State, loras: Collection[str] = ()
+) -> Callable[[Task], None]:
+    """Make the callback for a task store of a deployment that ends tasks with these `outcomes`.
+
+    `loras` are the names that the operator set. A task may still name one that was there before a restart.
+    """
     for outcome in outcomes:
         code = {} if outcome is State.FAILED else {"code": NONE}
         metrics.initialize(TASKS_ENDED, outcome=outcome.value, **code)
     if State.COMPLETED in outcomes:
         metrics.initialize(OUTPUT_BYTES)
         metrics.initialize(OUTPUT_VIDEO_SECONDS)
+        for name in (*loras, OTHER):
+            metrics.initialize(LORA_TASKS, lora=name)
 
     def count(task: Task) -> None:
         outcome = task.state.value
@@ -42,6 +51,8 @@ def task_end_recorder(metrics: MetricsRecorder, *outcomes: State) -> Callable[[T
         if task.state is State.COMPLETED and task.output is not None:
             metrics.add(OUTPUT_BYTES, task.output.size_bytes)
             metrics.add(OUTPUT_VIDEO_SECONDS, task.output.duration_s)
+            for name in (each.name for each in task.request.chosen_loras if each.scale):
+                metrics.add(LORA_TASKS, lora=name if name in loras else OTHER)
 
     return count
 

@@ -53,7 +53,7 @@ def encoded(model: Ltx2Model, image: Image.Image) -> Tensor:
     """The normalized latents of an image of the video's size, packed."""
     pipe = model._conditioned
     given = condition_arguments(first_frame(image), small(), pipe.text_encoder, ignore)["conditions"]
-    tokens: Tensor = pipe._encode(given.images[0], torch.zeros(1), 9).latents
+    tokens: Tensor = pipe._encode(given.images[0], torch.zeros(1), 9, 25.0).latents
     return tokens
 
 

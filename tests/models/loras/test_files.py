@@ -141,6 +141,33 @@ def test_a_lora_that_does_not_fit_stops_the_load_of_the_model(cache_dir: Path, p
         Ltx2Model.load("tiny", "cpu", cache_dir, ignore, LoadOptions(loras=(LoraSource("wide", file),)))
 
 
+@pytest.mark.parametrize(
+    ("metadata", "factor", "message"),
+    [
+        ({}, 1, None),
+        ({}, 2, None),
+        ({"reference_downscale_factor": "2"}, 2, None),
+        ({"reference_downscale_factor": "2.0", "reference_temporal_scale_factor": "1"}, 2, None),
+        ({"reference_downscale_factor": "2"}, None, None),
+        ({"reference_downscale_factor": "2"}, 1, "reference_downscale_factor is 1 here, and its file says 2"),
+        ({"reference_downscale_factor": "half"}, 1, "its file says half"),
+        ({"reference_temporal_scale_factor": "4"}, 1, "reference_temporal_scale_factor is 1 here, and its file says 4"),
+    ],
+)
+def test_the_settings_of_an_ic_lora_are_compared_with_its_file(
+    pairs: Pairs, tmp_path: Path, metadata: dict[str, str], factor: int | None, message: str | None
+) -> None:
+    file = save(by_lightricks(pairs), tmp_path / "edges.safetensors", metadata or None)
+    sources = (LoraSource("edges", file, reference_downscale_factor=factor),)
+    if message is None:
+        check_local_loras(sources)
+        assert [each.name for each in fetch_loras(sources, tmp_path, ignore)] == ["edges"]
+        return
+    for check in (lambda: check_local_loras(sources), lambda: fetch_loras(sources, tmp_path, ignore)):
+        with pytest.raises(LoraUnusable, match=message):
+            check()
+
+
 def test_only_safetensors_are_read(tmp_path: Path) -> None:
     for name in ("style.pt", "style.safetensors"):
         (tmp_path / name).write_bytes(pickle.dumps({"a": 1}))
@@ -155,7 +182,7 @@ def test_only_safetensors_are_read(tmp_path: Path) -> None:
 def test_a_folder_has_one_file_or_the_setting_names_it(pairs: Pairs, tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors"):
         save(by_lightricks(pairs), tmp_path / name)
-    with pytest.raises(LoraUnusable, match=r"`file` must name it; it has a.safetensors, b.safetensors"):
+    with pytest.raises(LoraUnusable, match=r"the setting must name it; it has a.safetensors, b.safetensors"):
         check_local_loras([LoraSource("style", tmp_path)])
     (found,) = fetch_loras([LoraSource("style", tmp_path, file="b.safetensors")], tmp_path, ignore)
     assert found.file == tmp_path / "b.safetensors"

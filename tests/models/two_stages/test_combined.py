@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.conditions import NO_CONDITIONS, ClipCondition, Conditions
+from models.conditions import NO_CONDITIONS, ClipCondition, Conditions, ControlCondition
+from models.lora.lora_linear import LoraLinear
 from models.lora.source import LoraSource
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
@@ -15,7 +16,7 @@ from models.request.edits import video_to_video
 from models.yuv import rgb_to_planes
 from tests.models.conftest import ignore, raise_it
 from tests.models.families import FamilyCase
-from tests.models.loras.conftest import by_lightricks, draw_pairs, picked, save, transformer_of
+from tests.models.loras.conftest import RANK, by_lightricks, draw_pairs, picked, save, transformer_of
 from tests.models.two_stages.conftest import upscaled
 
 FRAMES, SIDE = 17, 128
@@ -69,3 +70,26 @@ def test_video_to_video_starts_from_its_source_and_refines_all_steps(plain: Ltx2
     assert not torch.equal(one, other)
     assert max(each.step or 0 for each in told if each.stage is Stage.DENOISING) == 3
     assert max(each.step or 0 for each in told if each.stage is Stage.REFINING) == 3
+
+
+def test_only_the_first_stage_follows_a_control_video(family: FamilyCase, folder: Path, tmp_path: Path) -> None:
+    """As in Lightricks' pipeline: the second stage has neither the control video nor its LoRA."""
+    first = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore, LoadOptions(checkpoint_type=family.checkpoint_type))
+    file = save(by_lightricks(draw_pairs(transformer_of(first))), tmp_path / "edges.safetensors")
+    first.close()
+    sources = (LoraSource("edges", file, reference_downscale_factor=1), LoraSource("style", file))
+    options = LoadOptions(checkpoint_type=family.checkpoint_type, loras=sources)
+    model = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore, options)
+    calls: list[tuple[int, int]] = []
+
+    def note(transformer: torch.nn.Module, _args: object, call: dict[str, torch.Tensor]) -> None:
+        ranks = {layer.down.shape[0] for layer in transformer.modules() if isinstance(layer, LoraLinear)}
+        calls.append((call["hidden_states"].shape[1], max(ranks, default=0)))
+
+    transformer_of(model).register_forward_pre_hook(note, with_kwargs=True)
+    pixels = np.random.default_rng(3).integers(0, 256, (FRAMES, SIDE // 2, SIDE // 2, 3), dtype=np.uint8)
+    given = Conditions(control=ControlCondition(rgb_to_planes(pixels), "edges"))
+    model._render_latents(upscaled(model, loras=picked(edges=1.0, style=0.5)), given, ignore)
+    model.close()
+    one, rank = 3 * 2 * 2, RANK
+    assert dict.fromkeys(calls) == {(2 * one, 2 * rank): None, (4 * one, rank): None}

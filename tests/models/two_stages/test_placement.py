@@ -111,13 +111,13 @@ def load(folder: Path, cache: Path, setting: str, kind: CheckpointType = Checkpo
 
 @pytest.mark.parametrize(
     ("setting", "kind", "needed"),
-    [(OFF, CheckpointType.AUTO, "generator.latent_upsampler"), (AUTO, CheckpointType.BASE, "a distilled checkpoint")],
+    [(OFF, CheckpointType.AUTO, "generator.latent_upsampler"), (AUTO, CheckpointType.BASE, "generator.distilled_lora")],
 )
-def test_without_an_upsampler_or_distillation_a_render_is_refused(
+def test_without_an_upsampler_or_the_distilled_lora_a_render_is_refused(
     folder: Path, tmp_path: Path, setting: str, kind: CheckpointType, needed: str
 ) -> None:
     model = load(folder, tmp_path, setting, kind)
-    assert model.profile.upsampler is False
+    assert not model.profile.upsampler
     with pytest.raises(InvalidRequest, match=needed):
         model.render(small(upscale=2), first_frame(None), ignore)
     model.close()
@@ -173,16 +173,15 @@ def test_the_files_of_a_checkpoint_tell_as_much_as_they_can(copied: Path) -> Non
     shutil.rmtree(copied / UPSAMPLER)
     assert note_upsampler(profile, AUTO, copied).upsampler is None
     assert note_upsampler(profile, "owner/name", copied).upsampler is True
-    assert note_upsampler(replace(profile, sigmas=None), AUTO, copied).upsampler is False
 
 
-def test_a_repository_s_upsampler_is_downloaded_for_a_distilled_model_alone(hub: FakeHub, tmp_path: Path) -> None:
+def test_without_a_lora_only_a_distilled_model_downloads_the_upsampler(hub: FakeHub, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "repository" / UPSAMPLER)
     add_upsampler(tmp_path / "repository")
     for kind, loaded in ((CheckpointType.BASE, False), (CheckpointType.DISTILLED, True)):
         options = LoadOptions(checkpoint_type=kind)
         model = Ltx2Model.load(REPOSITORY, "cpu", tmp_path / "cache", ignore, options)
-        assert model.profile.upsampler is loaded
+        assert bool(model.profile.upsampler) is loaded
         assert any(name.startswith(UPSAMPLER) for name in hub.served) is loaded
         model.close()
 

@@ -36,6 +36,29 @@ export function chosenAudio() {
   return [{ field: AUDIO, file, strength: Number(byId("audio-strength").value), start: seconds("audio-start"), duration: seconds("audio-duration") }];
 }
 
+/**
+ * How many seconds of the chosen audio are used: those that are asked for, or its rest, at most `longest_s` of it. Throws
+ * where the browser cannot read the file.
+ */
+export async function usedSeconds(longest_s) {
+  const [{ start, duration }] = chosenAudio();
+  if (duration !== null) return duration;
+  const rest_s = (await wholeSeconds()) - (start ?? 0);
+  return Math.round(1000 * Math.min(Math.max(rest_s, 0), longest_s)) / 1000;
+}
+
+async function wholeSeconds() {
+  const player = byId("audio-player");
+  if (Number.isFinite(player.duration)) return player.duration;
+  try {
+    // A recording does not say how long it is, and the player may not have read the file yet.
+    const samples = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(await file.arrayBuffer());
+    return samples.duration;
+  } catch {
+    throw { message: "The browser cannot read how long this audio is. Give a length in seconds." };
+  }
+}
+
 /** Show this audio: {file, strength, start, duration}, or none. Without a file its values wait for one. */
 export function setAudio(audio) {
   const hadAudio = Boolean(file);

@@ -5,7 +5,7 @@ import { byId } from "./dom.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { duration } from "./format.js";
 
-/** `collect` returns the fields and the images to send. */
+/** `collect` resolves to the fields and the images to send, and says what the length follows from, if not the form. */
 export function listenForEstimate(collect) {
   const button = byId("estimate");
   button.addEventListener("click", async () => {
@@ -13,7 +13,9 @@ export function listenForEstimate(collect) {
     button.disabled = true;
     show("Estimating…");
     try {
-      show(describe(await api.estimate(...collect())));
+      const { fields, images, length = "" } = await collect();
+      show(`${length} ${describe(await api.estimate(fields, images))}`.trim());
+      byId("estimate-row").scrollIntoView({ block: "nearest" }); // the answer may have more lines than there was room for
     } catch (error) {
       show("");
       showProblem(error);
@@ -22,6 +24,7 @@ export function listenForEstimate(collect) {
     }
   });
   byId("composer").addEventListener("input", () => show(""));
+  byId("audio").addEventListener("given", () => show(""));
 }
 
 function describe({ fits, gb, seconds, nearest }) {

@@ -1,7 +1,7 @@
 // The form: shape and length at the top, exact parameters below. The exact parameters are sent.
 
 import * as api from "./api.js";
-import { chosenAudio, offerAudio, setAudio } from "./audio-input.js";
+import { chosenAudio, offerAudio, setAudio, usedSeconds } from "./audio-input.js";
 import { byId, element } from "./dom.js";
 import * as inputs from "./parameters.js";
 import { chosenImages, listenForImages, offerKeyframes, setFirstFrame, setImages } from "./images.js";
@@ -48,7 +48,7 @@ export async function openComposer(onSubmitted) {
   });
   byId("prompt").addEventListener("input", count);
   listenForEnhance(() => [collect(), chosenImages()], count);
-  listenForEstimate(() => [collect(), chosenImages()]);
+  listenForEstimate(collectForEstimate);
   schemas = await api.parameters();
   inputs.makeInputs(schemas);
   offerShapes();
@@ -88,6 +88,16 @@ function collect() {
   if (!chosenImages().length) delete fields.fit;
   if (chosenAudio().length) delete fields.num_frames; // the video is as long as the audio
   return fields;
+}
+
+/** What to estimate. Audio is not sent: its length is. */
+async function collectForEstimate() {
+  const [fields, images] = [collect(), chosenImages()];
+  if (!chosenAudio().length) return { fields, images };
+  const longest_s = schemas.num_frames.maximum / frameRate();
+  const seconds = await usedSeconds(longest_s);
+  const length = `${seconds.toFixed(1)} s of audio, ${Math.round(seconds * frameRate())} frames.`;
+  return { fields: { ...fields, use: "a2v", duration: seconds }, images, length };
 }
 
 /** All files that are given for the video. */
@@ -157,7 +167,7 @@ function showMeaning() {
   const size = `${byId("width").value}x${byId("height").value}`;
   for (const input of document.querySelectorAll("[name=shape]")) input.checked = input.value === size;
   byId("seconds").value = duration_s();
-  byId("length-row").hidden = byId("estimate-row").hidden = chosenAudio().length > 0;
+  byId("length-row").hidden = chosenAudio().length > 0;
   showLength();
 }
 
