@@ -98,4 +98,3 @@ def test_a_trained_lora_acts_as_much_as_its_scale_says(model: Ltx2Model) -> None
     greens = [green_of_shape(loras=[{"name": "yellow", "scale": scale}]) for scale in (0.0, 0.5, 1.0)]
     assert greens[0] == green_of_shape()
     assert greens == sorted(greens)
-
