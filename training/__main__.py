@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from training.run import AUDIO_VAE_STEPS, TRANSFORMER_STEPS, VIDEO_VAE_STEPS, Steps, train
-from training.stage import Plan
+from training.stage import LEARNING_RATE, Plan
 
 
 def main() -> None:
@@ -26,10 +26,12 @@ def main() -> None:
     parser.add_argument("--video-vae-steps", type=int, default=VIDEO_VAE_STEPS)
     parser.add_argument("--audio-vae-steps", type=int, default=AUDIO_VAE_STEPS)
     parser.add_argument("--transformer-steps", type=int, default=TRANSFORMER_STEPS)
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="the highest one of the transformer")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     steps = Steps(options.video_vae_steps, options.audio_vae_steps, options.transformer_steps)
-    train(Plan(options.folder, options.seed, options.device), steps, options.resume_from)
+    plan = Plan(options.folder, options.seed, options.device, learning_rate=options.learning_rate)
+    train(plan, steps, options.resume_from)
 
 
 if __name__ == "__main__":

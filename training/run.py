@@ -15,7 +15,6 @@ from training.stage import Plan, run_stage
 VIDEO_VAE_STEPS, AUDIO_VAE_STEPS, TRANSFORMER_STEPS = 4_000, 300, 40_000
 """A night on two cores."""
 LATENTS = "latents.pt"
-CREATE = {"video_vae": video_vae.create, "audio_vae": audio_vae.create, "transformer": transformer.create}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,11 @@ def train(plan: Plan, steps: Steps, resume_from: Path | None = None) -> None:
 def create_parts(plan: Plan, resume_from: Path | None) -> dict[str, Trained]:
     """The three trained parts, with random weights of the run's seed or with those of a checkpoint."""
     torch.manual_seed(plan.seed)
-    parts = {name: create(plan.device) for name, create in CREATE.items()}
+    parts = {
+        "video_vae": video_vae.create(plan.device),
+        "audio_vae": audio_vae.create(plan.device),
+        "transformer": transformer.create(plan.device, plan.learning_rate),
+    }
     if resume_from is not None:
         load_weights(resume_from, {name: part.network for name, part in parts.items()})
         for part in parts.values():

@@ -14,19 +14,25 @@ from training.optimizer import Trained
 from training.run_state import load_state, save_state, seed_step
 
 SAVE_INTERVAL_S = 120.0
+LEARNING_RATE = 3e-3
+"""Weights that are trained already want about half of it."""
 SHOWN_STEPS = 50
 """The progress bar shows means over this many steps."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all stages share: the run's folder, seed and device ("cpu" or "cuda")."""
+    """What all stages share: the run's folder, seed and device ("cpu" or "cuda").
+
+    `learning_rate` is the highest one of the transformer.
+    """
 
     folder: Path
     seed: int
     device: str
     buckets: Sequence[Bucket] = BUCKETS
     save_interval_s: float = SAVE_INTERVAL_S
+    learning_rate: float = LEARNING_RATE
 
 
 StepFunction = Callable[[Trained, random.Random], dict[str, float]]

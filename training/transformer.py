@@ -20,7 +20,6 @@ from training.prompts import build_tokenizer, write_empty_prompt, write_prompt
 from training.text import encode_prompts
 from training.world import FRAME_RATE, TOKEN_PX, Size, Tone
 
-LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.01
 WARM_UP_STEPS = 40
 DECAY_SHARE = 0.3
@@ -67,12 +66,12 @@ class Data:
     tones: Mapping[Tone, Tensor]
 
 
-def create(device: str) -> Trained:
+def create(device: str, learning_rate: float) -> Trained:
     """The networks with weights to begin with, and their optimizer."""
     networks = Networks()
     _initialize(networks.transformer)
     separate(networks.transformer)
-    return Trained(networks.to(device), LEARNING_RATE, adam=SMALL_PARAMETERS, weight_decay=WEIGHT_DECAY)
+    return Trained(networks.to(device), learning_rate, adam=SMALL_PARAMETERS, weight_decay=WEIGHT_DECAY)
 
 
 def prepare_data(pool: LatentPool, video_vae: Any, audio_vae: Any) -> Data:

@@ -37,11 +37,6 @@ class KnownLora:
     reference_downscale_factor: int = 1
 
 
-def without_control(known: Mapping[str, KnownLora]) -> Mapping[str, KnownLora]:
-    """The LoRAs that need no control video."""
-    return {name: each for name, each in known.items() if each.control is None}
-
-
 class LoraChoice(BaseModel):
     """A LoRA of a request, and how strongly it acts: 0 is off."""
 

@@ -5,7 +5,6 @@ from string import Template
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.routes.agents import server_facts
-from models.request.loras import without_control
 
 ADVICE_START, ADVICE_END = "## Writing a prompt", "\n\nSteps:"
 TOOLS = """## What the tools can do
@@ -61,6 +60,6 @@ class Guide:
         )
 
     def _loras(self) -> str:
-        known = without_control(self._context.settings.generator.known_loras)
+        known = self._context.settings.generator.plain_loras
         rows = [f"| `{name}` | {each.trigger} | {each.max_scale:g} |\n" for name, each in known.items()]
         return f"{LORAS}{''.join(rows)}" if known else ""

@@ -37,7 +37,6 @@ from deployments.ingress.uploads.access import create_upload
 from deployments.ingress.uploads.kinds import UploadKind
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
 from models.errors import InvalidRequest, StoreUnavailable
-from models.request.loras import without_control
 from storage.outputs.store import preview_key
 from storage.tasks import State, Task
 
@@ -69,7 +68,7 @@ class Tools:
 
     def __init__(self, context: AppContext, watcher: TaskWatcher) -> None:
         settings = context.settings
-        self.described = describe_tools(settings.limits, without_control(settings.generator.known_loras))
+        self.described = describe_tools(settings.limits, settings.generator.plain_loras)
         self._context = context
         self._watcher = watcher
         self._guide = Guide(context)
