@@ -22,7 +22,7 @@ def find_control(request: VideoRequest, known: Mapping[str, KnownLora]) -> str:
     """
     names = [name for name, each in known.items() if each.control is not None]
     if not names:
-        raise InvalidRequest(LORAS, Described("a control video"), "without one: this server has no IC-LoRAs")
+        raise InvalidRequest(LORAS, Described("no IC-LoRA"), "a list with one, but this server has no IC-LoRAs")
     if request.camera_motion in names:
         allowed = f"left out: {LORAS} picks a LoRA that follows a control video"
         raise InvalidRequest(CAMERA_MOTION, request.camera_motion, allowed)
