@@ -1,6 +1,7 @@
 """Renders held-out prompts as the server does, and counts what the analyser finds right.
 
     python -m training.evaluate CHECKPOINT [--prompts 100] [--steps 20] [--height 256] [--width 384] [--frames 25]
+                                           [--unguided]
 
 Prints one JSON object: the share that is right for each attribute, and the PSNR of the video VAE.
 """
@@ -10,7 +11,7 @@ import json
 import math
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from models.checkpoint.profile import NO_GUIDANCE
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
@@ -60,11 +62,13 @@ def request_for(prompt: str, size: Size, **fields: object) -> VideoRequest:
     return VideoRequest.model_validate({"prompt": prompt, **shape, **fields})
 
 
-def evaluate(model: Ltx2Model, scenes: Sequence[Scene], size: Size, steps: int) -> dict[str, float]:
-    """The share of `scenes` for which each attribute is right, with all guidance."""
+def evaluate(
+    model: Ltx2Model, scenes: Sequence[Scene], size: Size, steps: int, guidance: Mapping[str, float]
+) -> dict[str, float]:
+    """The share of `scenes` for which each attribute is right. Without `guidance`, its scales are the defaults."""
     results = []
     for seed, scene in enumerate(tqdm(scenes, desc="prompts")):
-        request = request_for(describe(scene), size, num_inference_steps=steps, seed=seed)
+        request = request_for(describe(scene), size, num_inference_steps=steps, seed=seed, **guidance)
         clip = model.render(request, NO_CONDITIONS, ignore)
         results.append(compare(scene, analyze(clip.frames, clip.audio, clip.sample_rate_hz)))
     return {name: round(float(np.mean([result[name] for result in results])), 3) for name in results[0]}
@@ -96,12 +100,13 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--unguided", action="store_true", help="without guidance; else with its default scales")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     size, scenes = Size(options.height, options.width, options.frames), held_out_scenes(options.prompts)
     with tempfile.TemporaryDirectory() as cache:
         model = open_model(str(options.checkpoint.resolve()), Path(cache))
-        shares = evaluate(model, scenes, size, options.steps)
+        shares = evaluate(model, scenes, size, options.steps, NO_GUIDANCE if options.unguided else {})
         psnr_db = measure_psnr(model._text_to_video.vae, scenes[:8], size)  # noqa: SLF001 - the weights as served
         model.close()
     print(json.dumps({**shares, "psnr_db": psnr_db, "prompts": options.prompts}))  # noqa: T201
