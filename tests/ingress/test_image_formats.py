@@ -359,7 +359,7 @@ def test_the_process_that_decodes_has_nothing_of_the_environment(monkeypatch):
     run = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda *args, **more: seen.append(more["env"]) or run(*args, **more))
     read_image(file_of(ramp("RGB"), "AVIF"), LIMITS)
-    assert set(seen[0]) == {"PYTHONPATH", "MALLOC_ARENA_MAX", "PYTHONDONTWRITEBYTECODE"}
+    assert set(seen[0]) == {"PYTHONPATH", "MALLOC_ARENA_MAX", "PYTHONDONTWRITEBYTECODE", "PARENT_PID"}
 
 
 def test_a_still_of_an_animation_is_all_that_is_decoded():
