@@ -129,7 +129,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:
     """Yield an empty chunk once the file is open. A started generator closes the file, even when it is not read on."""
-    with _translate_read_errors(), path.open("rb", buffering=0) as file:
+    with translate_os_errors(FileNotFoundError), path.open("rb", buffering=0) as file:
         yield b""
         file.seek(start)
         left = length if length is not None else os.fstat(file.fileno()).st_size - start
@@ -160,22 +160,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _translate_read_errors() -> Iterator[None]:
-    """As `translate_os_errors`, but a missing file stays a FileNotFoundError."""
-    try:
-        with translate_os_errors():
-            yield
-    except StoreUnavailable as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise error.__cause__ from None
-        raise
-
-
-@contextlib.contextmanager
-def translate_os_errors() -> Iterator[None]:
-    """Raise StorageFull or StoreUnavailable for an OSError."""
+def translate_os_errors(*passed_on: type[OSError]) -> Iterator[None]:
+    """Raise StorageFull or StoreUnavailable for an OSError, other than those that are passed on."""
     try:
         yield
+    except passed_on:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("the output store is full: no space left on its disk") from error
