@@ -1,5 +1,6 @@
 """The task record, which is the source of truth about one video, and the states of a task."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from models.request.adjustments import Adjustment, apply_adjustments
 from models.request.request import VideoRequest
 
 TASK_ID_BYTES = 16
+TASK_ID_PATTERN = re.compile(rf"[0-9a-f]{{{2 * TASK_ID_BYTES}}}")
 """128 random bits, so that a task id cannot be guessed. Without API keys, whoever knows the id can read the video."""
 ANONYMOUS = ""
 """The owner of tasks that were submitted without an API key. No API key has this name."""

@@ -10,8 +10,9 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Forbidden, NotFound
+from deployments.ingress.media.fetching import is_own_file
 from deployments.ingress.middleware.auth import Unauthorized
-from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
+from deployments.ingress.request_body.data_url import WEB_URL, ImageUrl, decode_data_url, is_data_url
 from deployments.ingress.routes.outputs import FILENAME, KIND, TASK_ID, admit, make_derived
 from deployments.ingress.uploads.access import UploadWords, read_upload
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
@@ -24,7 +25,6 @@ UPLOADS = "ltx://uploads/"
 USABLE_S = 24 * 3600
 """How long an upload can be used, from its start. The retention then removes its file."""
 MAX_QUERY_FIELDS = 16
-WEB_URL = ("http://", "https://")
 ALLOWED = "a storage_uri of /v1/upload, an http or https url, or a data url (data:image/jpeg;base64,...)"
 
 
@@ -35,7 +35,7 @@ async def read_image(context: AppContext, request: Request, name: str, given: ob
         return await asyncio.to_thread(decode_data_url, name, uri)
     if uri.startswith(UPLOADS):
         return await read_upload(context, request, uri.removeprefix(UPLOADS), upload_words(name))
-    if uri.startswith(f"{context.base_url(request)}/outputs/"):
+    if is_own_file(context, request, uri):
         return await _read_own_file(context, request, name, uri)
     if uri.lower().startswith(WEB_URL):
         return await context.image_fetcher.fetch(ImageUrl(name, uri))
@@ -50,11 +50,6 @@ def parse_uri(name: str, given: object, allowed: str) -> str:
     if len(uri) > MAX_URL_CHARS and not is_data_url(uri):
         raise InvalidRequest(name, Described(f"a text of {len(uri)} characters"), allowed)
     return uri
-
-
-def is_data_url(uri: str) -> bool:
-    """Whether a uri holds the file itself."""
-    return uri[:5].lower() == "data:"
 
 
 def upload_words(name: str) -> UploadWords:

@@ -9,19 +9,18 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Gone, NotFound
-from deployments.ingress.ltx_api.images import UPLOADS, WEB_URL, is_data_url, parse_uri, read_image, upload_words
+from deployments.ingress.ltx_api.images import UPLOADS, parse_uri, read_image, upload_words
 from deployments.ingress.ltx_api.mapping import IMAGE, RequestRules, explain_does_not_fit
 from deployments.ingress.ltx_api.media_mapping import URIS, map_media
-from deployments.ingress.media.fetching import fetch_media, is_own_file, task_of_video
-from deployments.ingress.media_file import GivenMediaFile, media_folder
+from deployments.ingress.media.fetching import is_own_file, read_named, task_of_video
+from deployments.ingress.media_file import GivenMediaFile
 from deployments.ingress.model_names import ModelNames
-from deployments.ingress.request_body.data_url import decode_data_url
 from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages
 from deployments.ingress.request_body.given_media import GivenMedia, MediaUse
 from deployments.ingress.request_body.media_reading import write_file
 from deployments.ingress.request_body.reading import read_long_json
 from deployments.ingress.routes.generate import submit_given
-from deployments.ingress.uploads.access import read_upload
+from deployments.work_folder import work_folder
 from models.errors import DoesNotFit, InvalidRequest
 from models.request.places import IMAGE as IMAGE_FIELD
 from storage.tasks import Task
@@ -44,7 +43,7 @@ class MediaCreation:
     async def create(self, request: Request, use: MediaUse, waiting: contextlib.ExitStack | None = None) -> Task:
         """Read a request and create its task. With `waiting`, also count it as one that waits for the task."""
         context, uri = self._context, URIS[use]
-        with context.uploads.acquire(), media_folder() as folder:
+        with context.uploads.acquire(), work_folder() as folder:
             named = (uri, IMAGE) if use is MediaUse.A2V else (uri,)
             given = await read_long_json(request, context.settings, named)
             fields, own = map_media(use, given, self.rules())
@@ -74,20 +73,18 @@ class MediaCreation:
         uri = parse_uri(name, given, allowed)
         if is_own_file(self._context, request, uri):
             return GivenMedia(use, task_id=_task_of(use, uri), fields=own)
-        content = await self._read_content(request, use, uri, allowed)
+        content = await read_named(
+            self._context,
+            request,
+            use,
+            uri,
+            upload_id=uri.removeprefix(UPLOADS) if uri.startswith(UPLOADS) else None,
+            words=upload_words(name),
+            allowed=allowed,
+        )
         target, limits = folder / use.file_field, self._context.settings.limits
         digest = await asyncio.to_thread(write_file, use, content, target, limits)
         return GivenMedia(use, target, digest, fields=own)
-
-    async def _read_content(self, request: Request, use: MediaUse, uri: str, allowed: str) -> bytes:
-        name = URIS[use]
-        if is_data_url(uri):
-            return await asyncio.to_thread(decode_data_url, name, uri, allowed)
-        if uri.startswith(UPLOADS):
-            return await read_upload(self._context, request, uri.removeprefix(UPLOADS), upload_words(name))
-        if uri.lower().startswith(WEB_URL):
-            return await fetch_media(self._context, use, name, uri)
-        raise InvalidRequest(name, uri, allowed)
 
 
 def _task_of(use: MediaUse, uri: str) -> str:

@@ -1,7 +1,6 @@
 """The routes of the hosted LTX API: version 1 waits and returns the MP4, version 2 returns a job to poll."""
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -48,9 +47,8 @@ from deployments.ingress.schemas import ErrorBody
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.ingress.uploads.access import create_upload
 from models.errors import DoesNotFit, InvalidRequest
-from storage.tasks import State, Task
+from storage.tasks import TASK_ID_PATTERN, State, Task
 
-JOB_ID = re.compile(r"[0-9a-f]{32}")
 REFUSALS = (400, 413, 429, 503)
 MP4: dict[int | str, dict[str, Any]] = {200: {"description": "The MP4", "content": described_files("video/mp4")}}
 TIMEOUT = "timeout"
@@ -235,7 +233,7 @@ def _add_poll(router: APIRouter, context: AppContext) -> None:
         request: Request,
     ) -> LtxJob:
         """Poll every 5 seconds until `status` is `completed` or `failed`."""
-        task = get_owned_task(context, job_id, request_owner(request)) if JOB_ID.fullmatch(job_id) else None
+        task = get_owned_task(context, job_id, request_owner(request)) if TASK_ID_PATTERN.fullmatch(job_id) else None
         if task is None or not belongs_to(task, endpoint):
             raise NotFound(f"there is no job {job_id[:64]!r} of {endpoint[:64]}")
         return job_of(task, context.urls(request))

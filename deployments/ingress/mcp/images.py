@@ -1,7 +1,6 @@
 """Reads the images that the arguments of a tool name: by a url, by an upload, by a video, or as a data url."""
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +10,15 @@ from fastapi import Request
 from deployments.ingress.context import AppContext
 from deployments.ingress.mcp.argument_schemas import KEYFRAMES
 from deployments.ingress.mcp.arguments import map_places
-from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url
+from deployments.ingress.request_body.data_url import WEB_URL, ImageUrl, decode_data_url, is_data_url
 from deployments.ingress.request_body.given_images import GivenImages, SentImage
 from deployments.ingress.source_task import read_last_frame
 from deployments.ingress.uploads.access import UploadWords, read_upload
 from models.errors import InvalidRequest
 from models.request.places import END_IMAGE, IMAGE, KEYFRAME
+from storage.tasks import TASK_ID_PATTERN
 
-WEB_URL = ("http://", "https://")
 UPLOAD_ID = "up_"
-VIDEO_ID = re.compile(r"[0-9a-f]{32}")
 ALLOWED = (
     "an http or https url, an upload_id of create_image_upload, a video_id, or a data url (data:image/jpeg;base64,...)"
 )
@@ -54,13 +52,13 @@ async def read_images(context: AppContext, arguments: Mapping[str, Any], request
 
 
 async def _read(context: AppContext, image: NamedImage, request: Request) -> bytes | ImageUrl:
-    if image.text[:5].lower() == "data:":
+    if is_data_url(image.text):
         return await asyncio.to_thread(decode_data_url, image.name, image.text)
     if image.text.lower().startswith(WEB_URL):
         return ImageUrl(image.name, image.text)
     if image.text.startswith(UPLOAD_ID):
         return await read_upload(context, request, image.text, upload_words(image.name, "create_image_upload"))
-    if VIDEO_ID.fullmatch(image.text):
+    if TASK_ID_PATTERN.fullmatch(image.text):
         return await read_last_frame(context, request, image.text, image.name)
     raise InvalidRequest(image.name, image.text, ALLOWED)
 

@@ -9,14 +9,12 @@ from fastapi import Request
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.mcp.arguments import map_media
-from deployments.ingress.mcp.images import UPLOAD_ID, VIDEO_ID, WEB_URL, upload_words
-from deployments.ingress.media.fetching import fetch_media, is_own_file, task_of_video
+from deployments.ingress.mcp.images import UPLOAD_ID, upload_words
+from deployments.ingress.media.fetching import is_own_file, read_named, task_of_video
 from deployments.ingress.media_file import GivenMediaFile
-from deployments.ingress.request_body.data_url import decode_data_url
 from deployments.ingress.request_body.given_media import GivenMedia, MediaUse
 from deployments.ingress.request_body.media_reading import write_file
-from deployments.ingress.uploads.access import read_upload
-from models.errors import InvalidRequest
+from storage.tasks import TASK_ID_PATTERN
 
 ALLOWED = (
     "an http or https url, an upload_id of create_media_upload{or_video}, or a data url (data:{kind}/...;base64,...)"
@@ -35,7 +33,15 @@ async def read_media(
     task_id = None if use is MediaUse.A2V else named_task(context, request, text)
     if task_id is not None:
         return GivenMediaFile(GivenMedia(use, task_id=task_id, fields=own), folder, source_name=name)
-    content = await _read(context, request, use, text)
+    content = await read_named(
+        context,
+        request,
+        use,
+        text,
+        upload_id=text if text.startswith(UPLOAD_ID) else None,
+        words=upload_words(name, "create_media_upload"),
+        allowed=ALLOWED.format(kind=name, or_video="" if use is MediaUse.A2V else ", a video_id"),
+    )
     target = folder / name
     digest = await asyncio.to_thread(write_file, use, content, target, context.settings.limits)
     return GivenMediaFile(GivenMedia(use, target, digest, fields=own), folder)
@@ -43,18 +49,6 @@ async def read_media(
 
 def named_task(context: AppContext, request: Request, text: str) -> str | None:
     """The id of the task that a text names, as its id or as the url of its video."""
-    if VIDEO_ID.fullmatch(text):
+    if TASK_ID_PATTERN.fullmatch(text):
         return text
     return task_of_video(text) if is_own_file(context, request, text) else None
-
-
-async def _read(context: AppContext, request: Request, use: MediaUse, text: str) -> bytes:
-    name = use.file_field
-    allowed = ALLOWED.format(kind=name, or_video="" if use is MediaUse.A2V else ", a video_id")
-    if text[:5].lower() == "data:":
-        return await asyncio.to_thread(decode_data_url, name, text, allowed)
-    if text.lower().startswith(WEB_URL):
-        return await fetch_media(context, use, name, text)
-    if text.startswith(UPLOAD_ID):
-        return await read_upload(context, request, text, upload_words(name, "create_media_upload"))
-    raise InvalidRequest(name, text, allowed)

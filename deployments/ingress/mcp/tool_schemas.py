@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployments.ingress.mcp.argument_schemas import create_schema, edit_schema, estimate_arguments, object_schema
+from deployments.ingress.uploads.kinds import UploadKind
 from models.request.loras import KnownLora
 from models.request.request import RequestLimits
 from storage.tasks import State
@@ -14,7 +15,6 @@ from storage.tasks import State
 MAX_WAIT_S = 50
 DEFAULT_WAIT_S = 8
 MAX_PAGE = 50
-MEDIA_KINDS = ("audio", "video")
 STATUSES = ("queued", "in_progress", "completed", "failed", "canceled")
 STATUS_OF_STATE = {State.PROCESSING: "in_progress", State.EXPIRED: "failed", State.DELETED: "failed"}
 """States whose status has another name. An expired or deleted video is `failed`, and `error` says why."""
@@ -179,7 +179,14 @@ def describe_tools(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dic
             "description": "Get a URL that takes one audio or video file in a PUT without a key, for a file on your "
             "machine. Then pass upload_id as audio of create_video, or as video of edit_video.",
             "input_schema": object_schema(
-                {"kind": {"type": "string", "enum": list(MEDIA_KINDS), "description": "What you will send."}}, ["kind"]
+                {
+                    "kind": {
+                        "type": "string",
+                        "enum": [str(UploadKind.AUDIO), str(UploadKind.VIDEO)],
+                        "description": "What you will send.",
+                    }
+                },
+                ["kind"],
             ),
             "output_schema": upload_schema(),
             "hints": STARTS,

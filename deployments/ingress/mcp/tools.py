@@ -21,7 +21,7 @@ from deployments.ingress.mcp.images import named_images, read_images
 from deployments.ingress.mcp.media import read_media
 from deployments.ingress.mcp.tool_schemas import describe_tools
 from deployments.ingress.mcp.video_state import percent, spell_time, status_of, video_state, with_notes
-from deployments.ingress.media_file import GivenMediaFile, media_folder
+from deployments.ingress.media_file import GivenMediaFile
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.request_body.given_images import NO_IMAGES
 from deployments.ingress.request_body.given_media import MediaUse
@@ -36,6 +36,7 @@ from deployments.ingress.task_watcher import TaskWatcher
 from deployments.ingress.uploads.access import create_upload
 from deployments.ingress.uploads.kinds import UploadKind
 from deployments.ingress.uploads.tickets import TICKET_TTL_S
+from deployments.work_folder import work_folder
 from models.errors import InvalidRequest, StoreUnavailable
 from storage.outputs.store import preview_key
 from storage.tasks import State, Task
@@ -99,7 +100,7 @@ class Tools:
         defaults = await context.read_threads.run(context.model_info.defaults)
         mapped = map_request(call.arguments, defaults, context.settings.limits)
         request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
-        with self._upload(call), media_folder() as folder:
+        with self._upload(call), work_folder() as folder:
             audio = await self._read_audio(call, folder)
             given = await read_images(context, call.arguments, call.request)
             task = await submit_given(context, request, mapped.fields, given, audio)
@@ -116,7 +117,7 @@ class Tools:
         context, use = self._context, OPERATIONS[call.arguments["operation"]]
         mapped = map_request(call.arguments, {}, context.settings.limits)
         request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
-        with context.uploads.acquire(), media_folder() as folder:
+        with context.uploads.acquire(), work_folder() as folder:
             video = await read_media(context, call.request, use, call.arguments, folder)
             task = await submit_given(context, request, mapped.fields, NO_IMAGES, video)
         state = await self._state(task, call.request)

@@ -14,6 +14,8 @@ from models.errors import InvalidRequest
 from models.request.json_words import Described
 
 DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
+WEB_URL = ("http://", "https://")
+"""How urls begin that may be fetched, in small letters."""
 HTTP_URL = re.compile(r"https?:", re.IGNORECASE)
 FETCHED = re.compile(r"(https?|ftp|file|s3|gs):", re.IGNORECASE)
 ALLOWED = "an image file, or a data url of one (data:image/jpeg;base64,...)"
@@ -31,6 +33,11 @@ class ImageUrl:
 
     name: str
     url: str
+
+
+def is_data_url(text: str) -> bool:
+    """Whether a text holds the file itself."""
+    return text[:5].lower() == "data:"
 
 
 def refuse_url(image: ImageUrl) -> InvalidRequest:
