@@ -1,7 +1,5 @@
 """The audio or video of a request, in a temporary folder for as long as the request is read."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +8,6 @@ from fastapi import Request
 from deployments.ingress.context import AppContext
 from deployments.ingress.request_body.given_media import SOURCE_TASK, GivenMedia
 from deployments.ingress.source_task import copy_video
-from deployments.work_folder import work_folder
 
 
 @dataclass(frozen=True)
@@ -28,10 +25,3 @@ class GivenMediaFile:
         target = self.folder / self.given.use.file_field
         await copy_video(context, request, self.given.task_id or "", target, self.source_name)
         return target
-
-
-@contextlib.contextmanager
-def media_folder() -> Iterator[Path]:
-    """A temporary folder for the files of a request."""
-    with work_folder() as folder:
-        yield folder

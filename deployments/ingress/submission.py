@@ -101,8 +101,8 @@ def submit_new(
     _store_inputs(context, key, inputs)
     try:
         adjustments = (*new.adjustments, *adjusted)
-        new = replace(new, request=request, input_key=key, adjustments=adjustments)
-        new = replace(new, rendered_frames=_rendered_frames(inputs, request))
+        rendered = _rendered_frames(inputs, request)
+        new = replace(new, request=request, input_key=key, adjustments=adjustments, rendered_frames=rendered)
         task = _submit(context, new, inputs)
     except BaseException:
         context.outputs.delete(key)
@@ -137,7 +137,7 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
 
 def _store_inputs(context: AppContext, key: str, inputs: TaskInputs) -> None:
     """Write the input file. That of a video goes through a temporary file, because it has up to MAX_WRITTEN_BYTES."""
-    if inputs.source is None and inputs.control is None:
+    if not inputs.has_video:
         context.outputs.put(key, pack_inputs(inputs))
         return
     with work_folder() as folder:
@@ -186,7 +186,7 @@ def _rendered_frames(inputs: TaskInputs, request: VideoRequest) -> int | None:
 
 def _kind_of(inputs: TaskInputs) -> str:
     """What a task is made from, for the metrics."""
-    if inputs.source is not None or inputs.control is not None:
+    if inputs.has_video:
         return "video"
     if inputs.audio is not None:
         return "audio"

@@ -36,7 +36,7 @@ LONGEST_AUDIO_S = 4 * 3600
 LEAST_CONTEXT_FRAMES = 3 * FRAMES_PER_LATENT
 """About a second of the source: with less, the model cannot go on with its motion."""
 RATE_TOLERANCE = 0.001
-Mode = TypeVar("Mode", RetakeMode, ExtendMode, V2vMode, Preprocessor)
+Choice = TypeVar("Choice", RetakeMode, ExtendMode, V2vMode, Preprocessor)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def parse_media_fields(use: MediaUse, fields: Mapping[str, object], limits: Requ
             return MediaFields(
                 _number(fields, edits.START_TIME, 0, limits.max_edit_duration_s, 0.0) or 0.0,
                 _number(fields, edits.DURATION, 0, limits.max_edit_duration_s),
-                retake_mode=_mode(fields, RetakeMode, RetakeMode.AUDIO_AND_VIDEO),
+                retake_mode=_choice(edits.MODE, fields, RetakeMode, RetakeMode.AUDIO_AND_VIDEO),
             )
         case MediaUse.EXTEND:
             duration_s = _number(fields, edits.DURATION, 0, limits.max_duration_s)
@@ -91,14 +91,14 @@ def parse_media_fields(use: MediaUse, fields: Mapping[str, object], limits: Requ
             return MediaFields(
                 duration_s=duration_s,
                 context_s=_number(fields, edits.CONTEXT, 0, limits.max_edit_duration_s),
-                extend_mode=_mode(fields, ExtendMode, ExtendMode.END),
+                extend_mode=_choice(edits.MODE, fields, ExtendMode, ExtendMode.END),
             )
         case MediaUse.V2V:
             strength = fields.get(edits.VIDEO_STRENGTH)
             strength = edits.DEFAULT_STRENGTH if is_blank(strength) else strength
             return MediaFields(
                 strength=parse_strength(edits.VIDEO_STRENGTH, strength),
-                v2v_mode=_mode(fields, V2vMode, V2vMode.VIDEO),
+                v2v_mode=_choice(edits.MODE, fields, V2vMode, V2vMode.VIDEO),
             )
         case MediaUse.CONTROL:
             return MediaFields(
@@ -316,11 +316,7 @@ def _seconds(low: float, high: float) -> str:
     return f"a number of seconds from {spell_number(low)} to {spell_number(high)}"
 
 
-def _mode(fields: Mapping[str, object], modes: type[Mode], default: Mode) -> Mode:
-    return _choice(edits.MODE, fields, modes, default)
-
-
-def _choice(name: str, fields: Mapping[str, object], choices: type[Mode], default: Mode) -> Mode:
+def _choice(name: str, fields: Mapping[str, object], choices: type[Choice], default: Choice) -> Choice:
     value = fields.get(name)
     if is_blank(value):
         return default

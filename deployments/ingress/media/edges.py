@@ -7,13 +7,12 @@ neighbors. Two equal ones are a sharp edge between two pixels, so the frames are
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
+from deployments.ingress.media.geometry import Planes
 from models.yuv import CHROMA_ZERO, LUMA_STEPS, LUMA_ZERO
 
-Planes = npt.NDArray[np.uint8]
 LOW, HIGH = 50, 100
 """Gradients above HIGH are edges, and so are those above LOW beside them. OpenCV's usual 100 and 200, halved: the blur
 halves a gradient."""

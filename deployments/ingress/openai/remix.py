@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Conflict, Gone, NotFound, name_fields
-from deployments.ingress.media_file import GivenMediaFile, media_folder
+from deployments.ingress.media_file import GivenMediaFile
 from deployments.ingress.middleware.auth import request_owner
 from deployments.ingress.model_names import ModelNames
 from deployments.ingress.openai.body import remix_body
@@ -23,6 +23,7 @@ from deployments.ingress.request_body.reading import read_long_json
 from deployments.ingress.routes.generate import submit_given
 from deployments.ingress.schemas import AdjustedField
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
+from deployments.work_folder import work_folder
 from models.errors import DoesNotFit, InvalidRequest
 from models.request.adjustments import FROM_VIDEO
 from models.request.loose_values import is_blank
@@ -73,7 +74,7 @@ def remix_router(context: AppContext, models: ModelNames) -> APIRouter:
         """
         given = _translate(await read_long_json(request, context.settings, ()), models, context)
         name_fields(request, {**given.translated.names, VIDEO: "video_id"})
-        with media_folder() as folder:
+        with work_folder() as folder:
             task = await _submit(context, request, video_id, given, folder)
         response.headers[POLL_HEADER] = str(await context.read_threads.run(poll_after_ms, context, task))
         video = video_of(task, kept_s)

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
-from deployments.ingress.media_file import GivenMediaFile, media_folder
+from deployments.ingress.media_file import GivenMediaFile
 from deployments.ingress.request_body.given_media import MediaUse
 from deployments.ingress.request_body.media_fields import media_body
 from deployments.ingress.request_body.media_reading import read_media
@@ -22,6 +22,7 @@ from deployments.ingress.routes.generate import (
 from deployments.ingress.schemas import Submitted, errors
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
 from deployments.ingress.task_watcher import TaskWatcher
+from deployments.work_folder import work_folder
 from models.request.json_schema import request_schema
 
 SUMMARIES = {
@@ -69,7 +70,7 @@ def _add_routes(router: APIRouter, context: AppContext, watcher: TaskWatcher, us
         openapi_extra=body,
     )
     async def submit(request: Request) -> Submitted:
-        with upload_slot(context.uploads, request), media_folder() as folder:
+        with upload_slot(context.uploads, request), work_folder() as folder:
             fields, images, given = await read_media(request, context.settings, use, folder)
             return await answer_submit(context, request, fields, images, GivenMediaFile(given, folder))
 
@@ -84,7 +85,7 @@ def _add_routes(router: APIRouter, context: AppContext, watcher: TaskWatcher, us
     )
     async def make(request: Request) -> JSONResponse:
         with contextlib.ExitStack() as held:
-            with upload_slot(context.uploads, request), media_folder() as folder:
+            with upload_slot(context.uploads, request), work_folder() as folder:
                 fields, images, given = await read_media(request, context.settings, use, folder)
                 held.enter_context(context.sync_requests.acquire())
                 submitted = await answer_submit(context, request, fields, images, GivenMediaFile(given, folder))

@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Conflict, Forbidden
-from deployments.ingress.media_file import media_folder
 from deployments.ingress.request_body.reading import bounded_body
 from deployments.ingress.uploads.kinds import UploadBound
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, read_ticket
+from deployments.work_folder import work_folder
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
 from storage.outputs.store import input_key
@@ -30,7 +30,7 @@ def uploads_router(context: AppContext) -> APIRouter:
         if ticket is None or ticket.is_expired:
             raise Forbidden("the upload url is not valid or has expired; create a new one")
         current_owner.set(ticket.owner)
-        with context.uploads.acquire(), media_folder() as folder:
+        with context.uploads.acquire(), work_folder() as folder:
             key = input_key(ticket.id)
             if await context.file_threads.run(context.outputs.stat, key) is not None:
                 raise Conflict("a file was already sent to this url; create another one")
