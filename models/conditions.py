@@ -88,7 +88,12 @@ class Conditions:
     @property
     def are_none(self) -> bool:
         """Whether only a text is given."""
-        return not self.images and self.audio is None and self.clip is None and self.control is None
+        return not self.images and not self.have_media
+
+    @property
+    def have_media(self) -> bool:
+        """Whether audio, a clip or a control video is given."""
+        return self.audio is not None or self.clip is not None or self.control is not None
 
     @property
     def makes_frames(self) -> bool:
@@ -105,7 +110,7 @@ class Conditions:
     @property
     def first_image_alone(self) -> "Image | None":
         """The image, if exactly the first frame is given, with full strength: the image-to-video of diffusers."""
-        if self.audio is not None or self.clip is not None or self.control is not None:
+        if self.have_media:
             return None
         return self.images[0].image if is_first_image_alone([each.place for each in self.images]) else None
 
@@ -119,7 +124,7 @@ class Conditions:
 
     def rendered_request(self, request: VideoRequest) -> VideoRequest:
         """The request that the model renders. Given audio, a given clip and a control video fix the length."""
-        if self.audio is None and self.clip is None and self.control is None:
+        if not self.have_media:
             return request
         request = request.model_copy(update={"length": DurationMode.EXACT})
         return request if self.clip is None else self.clip.edit.rendered_request(request)

@@ -76,9 +76,14 @@ class TaskInputs:
     control: InputControl | None = None
 
     @property
+    def has_video(self) -> bool:
+        """Whether a video is given: to be changed, or to be followed."""
+        return self.source is not None or self.control is not None
+
+    @property
     def are_images(self) -> bool:
         """Whether nothing but images is given."""
-        return self.audio is None and self.source is None and self.control is None
+        return self.audio is None and not self.has_video
 
 
 NO_INPUTS = TaskInputs()

@@ -46,7 +46,7 @@ class LoraFile:
 
 def fetch_loras(sources: Sequence[LoraSource], cache_dir: Path, report: ReportProgress) -> tuple[LoraFile, ...]:
     """Find or download the files of all LoRAs. Raises ModelUnavailable, and passes on what `report` raises."""
-    return tuple(_checked(each, read_header(each.name, locate(each, cache_dir, report))) for each in sources)
+    return tuple(_read(each, locate(each, cache_dir, report)) for each in sources)
 
 
 def locate(source: LoraSource, cache_dir: Path, report: ReportProgress) -> Path:
@@ -63,7 +63,7 @@ def check_local_loras(sources: Sequence[LoraSource]) -> None:
     """Check before a start that the LoRAs on this machine are there and can be read. Raises LoraUnusable."""
     for each in sources:
         if each.path is not None:
-            _checked(each, read_header(each.name, find_local(each)))
+            _read(each, find_local(each))
 
 
 def find_local(source: LoraSource) -> Path:
@@ -105,8 +105,9 @@ def read_header(name: str, file: Path) -> LoraFile:
     return LoraFile(name, file, shapes, _adapter_config(metadata), factors)
 
 
-def _checked(source: LoraSource, found: LoraFile) -> LoraFile:
-    """The file, unless it is an IC-LoRA whose control video the settings describe otherwise. Raises LoraUnusable."""
+def _read(source: LoraSource, file: Path) -> LoraFile:
+    """The header of a source's file. Raises LoraUnusable, also for an IC-LoRA that the settings describe otherwise."""
+    found = read_header(source.name, file)
     if source.reference_downscale_factor is not None:
         for name, used in ((SPATIAL_FACTOR, source.reference_downscale_factor), (TEMPORAL_FACTOR, 1)):
             said = found.factors.get(name, str(used))

@@ -14,12 +14,12 @@ from models.conditions import Conditions
 from models.errors import GpuOutOfMemory
 from models.ltx2.decode import to_bytes
 from models.ltx2.tokens import given_latent_frames
-from models.memory.estimate import LATENT_SIDE, decode_bytes
+from models.memory.estimate import decode_bytes
 from models.memory.gpu import clear_traceback_frames, collect_and_empty_cache, is_out_of_memory
 from models.memory.offload import usable_vram_bytes
 from models.preview import Preview, PreviewBudget, PreviewCost, PreviewOptions
 from models.request.places import FIRST, WHOLE
-from models.request.request import FRAMES_PER_LATENT, VideoRequest
+from models.request.request import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VideoRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ class LatentWindow:
     @property
     def pixels(self) -> int:
         """The pixels that it decodes to."""
-        return self.num_frames * self.height * self.width * LATENT_SIDE**2
+        return self.num_frames * self.height * self.width * PIXELS_PER_LATENT**2
 
 
 def choose_window(request: VideoRequest, conditions: Conditions) -> LatentWindow | None:
@@ -66,7 +66,8 @@ def choose_window(request: VideoRequest, conditions: Conditions) -> LatentWindow
     if number is None:
         return None
     first = max(0, number - 1)
-    return LatentWindow(first, number - first + 1, request.height // LATENT_SIDE, request.width // LATENT_SIDE)
+    rows, columns = request.height // PIXELS_PER_LATENT, request.width // PIXELS_PER_LATENT
+    return LatentWindow(first, number - first + 1, rows, columns)
 
 
 def _first_made(request: VideoRequest, conditions: Conditions) -> int | None:
@@ -159,7 +160,8 @@ def _wait_for_gpu() -> None:
 
 def _check_memory(window: LatentWindow) -> None:
     """Raise GpuOutOfMemory if decoding does not fit on the GPU beside what the render holds."""
-    if decode_bytes(window.height * LATENT_SIDE, window.width * LATENT_SIDE, window.num_frames) > usable_vram_bytes():
+    height, width = window.height * PIXELS_PER_LATENT, window.width * PIXELS_PER_LATENT
+    if decode_bytes(height, width, window.num_frames) > usable_vram_bytes():
         raise GpuOutOfMemory("the GPU has no memory for a preview beside the render")
 
 

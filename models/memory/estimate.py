@@ -24,11 +24,9 @@ from models.checkpoint.profile import REFINING_SIGMAS
 from models.conditions import NOTHING_GIVEN, GivenTokens
 from models.errors import DoesNotFit
 from models.request.enums import Quality
-from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest
+from models.request.request import FRAMES_PER_LATENT, PIXELS_PER_LATENT, SIDE_MULTIPLE, RequestLimits, VideoRequest
 
 GB = 10**9
-LATENT_SIDE = 32
-LATENT_FRAMES = 8
 TEXT_BYTES_PER_PROMPT = int(2.7 * GB)
 """The embeddings of its 49 layers, all of which the connectors read."""
 DENOISE_BYTES_PER_ROW = int(0.65 * GB)
@@ -155,13 +153,13 @@ def _rows(request: VideoRequest) -> int:
 
 def video_tokens(request: VideoRequest) -> int:
     """Video tokens: one per latent."""
-    latents = (request.num_rendered_frames - 1) // LATENT_FRAMES + 1
+    latents = (request.num_rendered_frames - 1) // FRAMES_PER_LATENT + 1
     return latents * tokens_per_latent_frame(request)
 
 
 def tokens_per_latent_frame(request: VideoRequest) -> int:
     """The tokens of one latent frame, which are also those of an image."""
-    return (request.height // LATENT_SIDE) * (request.width // LATENT_SIDE)
+    return (request.height // PIXELS_PER_LATENT) * (request.width // PIXELS_PER_LATENT)
 
 
 def audio_tokens(request: VideoRequest) -> int:
@@ -291,10 +289,10 @@ def shape_of(request: VideoRequest) -> Mapping[str, int]:
 
 
 def _shorter(request: VideoRequest, limits: RequestLimits) -> Iterator[VideoRequest]:
-    frames = request.num_rendered_frames - LATENT_FRAMES
+    frames = request.num_rendered_frames - FRAMES_PER_LATENT
     while frames >= limits.min_frames:
         yield request.model_copy(update={"num_frames": frames})
-        frames -= LATENT_FRAMES
+        frames -= FRAMES_PER_LATENT
 
 
 def _smaller(request: VideoRequest) -> Iterator[VideoRequest]:

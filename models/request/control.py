@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from models.errors import InvalidRequest
 from models.request.json_words import Described
 from models.request.loras import CAMERA_MOTION, LORAS, KnownLora
-from models.request.request import SIDE_MULTIPLE, VideoRequest
+from models.request.request import PIXELS_PER_LATENT, SIDE_MULTIPLE, VideoRequest
 
 CONTROL_STRENGTH, PREPROCESSOR = "control_strength", "preprocessor"
 """The fields of a control video."""
 ROUTE = "/v1/video/async_control"
-LATENT_SIDE = 32
-"""Pixels of a latent, on each side."""
 
 
 def find_control(request: VideoRequest, known: Mapping[str, KnownLora]) -> str:
@@ -60,4 +58,4 @@ def control_divisor(request: VideoRequest, reference_downscale_factor: int) -> i
 
 def side_multiple(divisor: int) -> int:
     """Of what the sides of a result are multiples, so that those of its control video are whole latents."""
-    return math.lcm(SIDE_MULTIPLE, LATENT_SIDE * divisor)
+    return math.lcm(SIDE_MULTIPLE, PIXELS_PER_LATENT * divisor)

@@ -41,6 +41,8 @@ TEXTS = ("prompt", "negative_prompt")
 SIDE_MULTIPLE = 64
 MAX_TIMEOUT_S = 7 * 24 * 3600
 MAX_URL_CHARS = 2000
+PIXELS_PER_LATENT = 32
+"""The video VAE encodes so many rows, and so many columns, into one of latents."""
 FRAMES_PER_LATENT = 8
 """The video VAE encodes 8 frames into one latent frame. The first frame has a latent frame of its own."""
 NTSC_RATES = {nominal: Fraction(nominal * 1000, 1001) for nominal in (24, 30, 48, 60, 120)}
