@@ -26,7 +26,7 @@ from models.checkpoint.profile import BLOCKS_OF_LTX2, DISTILLED_SIGMAS, REFINING
 from models.lora.lora_linear import LoraLinear
 from models.ltx2.refine import first_stage
 from models.memory.estimate import audio_tokens, video_tokens
-from models.request.request import VideoRequest
+from models.request.request import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VideoRequest
 
 BLOCKS = 2
 RANK = 384
@@ -93,9 +93,9 @@ class Counter:
             "audio_encoder_hidden_states": _shape(1, TEXT_TOKENS, widths[1]),
             "timestep": torch.ones(1),
             "sigma": torch.ones(1),
-            "num_frames": (request.num_rendered_frames - 1) // 8 + 1,
-            "height": request.height // 32,
-            "width": request.width // 32,
+            "num_frames": (request.num_rendered_frames - 1) // FRAMES_PER_LATENT + 1,
+            "height": request.height // PIXELS_PER_LATENT,
+            "width": request.width // PIXELS_PER_LATENT,
             "audio_num_frames": audio_tokens(request),
             "use_cross_timestep": self._cross_timestep,
         }

@@ -125,8 +125,8 @@ def choose_center(scene: Scene, size: Size, place: Place, rng: random.Random) ->
     """The center (x, y) in the first frame, on a token's corner. In the middle, if the path has no room elsewhere."""
     dx, dy = DIRECTIONS.get(scene.motion, (0, 0))
     path_px = SPEED_PX * (size.frames - 1)
-    x, y = ((size.width, dx * path_px), (size.height, dy * path_px))
-    return _choose_on_axis(*x, place, rng), _choose_on_axis(*y, place, rng)
+    x = _choose_on_axis(size.width, dx * path_px, place, rng)
+    return x, _choose_on_axis(size.height, dy * path_px, place, rng)
 
 
 def _choose_on_axis(length_px: int, path_px: float, place: Place, rng: random.Random) -> float:
