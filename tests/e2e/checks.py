@@ -1,10 +1,12 @@
 """Checks that must hold after every fault."""
 
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from tests.e2e.server import Server
 
+PATIENCE_S = 300
 UNFINISHED_WRITES = (".part", ".tmp")
 """Suffixes of files that a killed Encoder may leave. No url reaches them."""
 
@@ -34,3 +36,12 @@ def assert_nothing_lost(
     completed = {body["task_id"] for body in everything if body["status"] == "completed"}
     assert (files or server.files)() == {f"ltx2_{task_id}.{kind}" for task_id in completed for kind in ("mp4", "jpg")}
     return bodies
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """What `condition` returns, once that is true. `what` is said of a server for which it does not become true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return found

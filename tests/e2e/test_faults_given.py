@@ -12,55 +12,41 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.checks import assert_nothing_lost
+from tests.e2e.checks import PATIENCE_S, assert_nothing_lost, eventually
 from tests.e2e.faulty_app import ENCODED_PROMPT
 from tests.e2e.server import ROOT, Server
-from tests.e2e.test_faults_outputs import S3, Bucket
+from tests.e2e.test_faults_outputs import S3, Bucket, misbehaving, own_bucket
 from tests.ingress.media import audio_file, frames_of, video_file
-from tests.s3 import CREDENTIALS, Handler, client_of, s3_server
+from tests.s3 import CREDENTIALS, Handler
 
 pytestmark = pytest.mark.timeout(900)
 READER = "deployments.ingress.media.child"
-PATIENCE_S = 300
+
 AWAY_S = 4
 """Longer than all waits of one attempt to read: see S3."""
 LONG_S = 4
 """Seconds of a video that takes longer to read than to find the process that reads it."""
 
 
-class GivenBucket(Bucket):
-    """A bucket that can be asked what it keeps for tasks, and that says when a Generator reads it."""
+@contextmanager
+def stopping_reads(bucket: Bucket) -> Iterator[threading.Event]:
+    """No input file can be read meanwhile. The event is set as soon as one should be."""
+    asked = threading.Event()
 
-    def inputs(self) -> set[str]:
-        client = client_of(self._endpoint)
-        found = client.list_objects_v2(Bucket=self.name, Prefix="inputs/").get("Contents", [])
-        client.close()
-        return {each["Key"].removeprefix("inputs/") for each in found}
+    def stop(request: Handler) -> bool:
+        if request.command != "GET" or f"/{bucket.name}/inputs/" not in request.path:
+            return False
+        asked.set()
+        return request.say_nothing()
 
-    @contextmanager
-    def stopping_reads(self) -> Iterator[threading.Event]:
-        """No input file can be read meanwhile. The event is set as soon as one should be."""
-        asked = threading.Event()
-
-        def stop(request: Handler) -> bool:
-            if request.command != "GET" or f"/{self.name}/inputs/" not in request.path:
-                return False
-            asked.set()
-            return request.say_nothing()
-
-        self.front.fault = stop
+    with misbehaving(bucket, stop):
         yield asked
-        self.front.fault = lambda _request: False
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[GivenBucket]:
-    with pytest.MonkeyPatch.context() as patch, s3_server() as endpoint:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        bucket = GivenBucket(endpoint)
+def bucket() -> Iterator[Bucket]:
+    with own_bucket() as bucket:
         yield bucket
-        bucket.go()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +56,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(bucket: GivenBucket, temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(bucket: Bucket, temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     s3 = {**S3, "read_timeout_s": 2, "endpoint_url": f"http://127.0.0.1:{bucket.port}"}
     args = {"outputs": {"url": f"s3://{bucket.name}", "s3": s3}}
     environment = {**CREDENTIALS, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
@@ -124,14 +110,6 @@ def has_ended(body: dict[str, Any]) -> bool:
     return bool(body["status"] != "processing")
 
 
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
-
-
 def kill(processes: list[psutil.Process]) -> None:
     assert processes
     for process in processes:
@@ -139,19 +117,19 @@ def kill(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-def assert_completed(server: Server, bucket: GivenBucket, ids: list[str]) -> None:
+def assert_completed(server: Server, bucket: Bucket, ids: list[str]) -> None:
     """All tasks are completed, and no input is kept."""
     for task_id in ids:
         poll_until(server, task_id, has_ended)
     bodies = assert_nothing_lost(server, ids, files=bucket.files)
     assert {body["status"] for body in bodies} == {"completed"}
-    eventually(lambda: not bucket.inputs(), f"inputs of ended tasks are kept: {bucket.inputs()}")
+    eventually(lambda: not bucket.names("inputs/"), f"inputs of ended tasks are kept: {bucket.names('inputs/')}")
 
 
 def test_a_generator_that_is_killed_while_it_reads_or_encodes_what_was_given_loses_no_task(
-    server: Server, bucket: GivenBucket, source: str
+    server: Server, bucket: Bucket, source: str
 ) -> None:
-    with bucket.stopping_reads() as asked:
+    with stopping_reads(bucket) as asked:
         read = give(server, "retake", source_task=source, start_time="0.2")
         assert asked.wait(PATIENCE_S)
         kill(server.replicas("FaultyGenerator"))
@@ -160,17 +138,15 @@ def test_a_generator_that_is_killed_while_it_reads_or_encodes_what_was_given_los
         give(server, "v2v", source_task=source),
         give(server, "a2v", {"audio": audio_file(0.6)}, width="128", height="64"),
     ]
-    assert read in bucket.inputs()
+    assert read in bucket.names("inputs/")
     lost = [f"task {task_id}: its replica was lost, attempt 1" for task_id in (read, encoded)]
     eventually(lambda: all(line in server.log() for line in lost), f"not in the log: {lost}")
-    assert encoded in bucket.inputs()
+    assert encoded in bucket.names("inputs/")
     assert_completed(server, bucket, [read, encoded, *others])
 
 
-def test_a_store_that_is_away_while_inputs_are_read_fails_no_task(
-    server: Server, bucket: GivenBucket, source: str
-) -> None:
-    with bucket.stopping_reads() as asked:
+def test_a_store_that_is_away_while_inputs_are_read_fails_no_task(server: Server, bucket: Bucket, source: str) -> None:
+    with stopping_reads(bucket) as asked:
         task_id = give(server, "retake", source_task=source)
         assert asked.wait(PATIENCE_S)
         bucket.go()
@@ -181,7 +157,7 @@ def test_a_store_that_is_away_while_inputs_are_read_fails_no_task(
 
 
 def test_a_source_that_is_deleted_while_its_task_waits_or_renders_is_needed_no_more(
-    server: Server, bucket: GivenBucket
+    server: Server, bucket: Bucket
 ) -> None:
     first, second = completed(server), completed(server)
     renders = give(server, "v2v", source_task=first, num_inference_steps="40", video_strength="0.1")
@@ -197,7 +173,7 @@ def test_a_source_that_is_deleted_while_its_task_waits_or_renders_is_needed_no_m
 
 
 def test_a_reader_or_an_ingress_that_is_killed_leaves_nothing_and_the_next_upload_works(
-    server: Server, bucket: GivenBucket, temporary: Path
+    server: Server, bucket: Bucket, temporary: Path
 ) -> None:
     known, video = task_ids(server), long_video()
     with ThreadPoolExecutor(1) as pool:
@@ -207,7 +183,7 @@ def test_a_reader_or_an_ingress_that_is_killed_leaves_nothing_and_the_next_uploa
         said = answer.result(PATIENCE_S)
         assert (said.status_code, said.json()["retryable"]) == (503, True), said.text
         assert said.headers["retry-after"]
-        assert (reading(temporary), bucket.inputs(), task_ids(server)) == ([], set(), known)
+        assert (reading(temporary), bucket.names("inputs/"), task_ids(server)) == ([], set(), known)
 
         answer = pool.submit(upload, server, video)
         eventually(lambda: reading(temporary), "the video is not read")
@@ -217,7 +193,7 @@ def test_a_reader_or_an_ingress_that_is_killed_leaves_nothing_and_the_next_uploa
             assert answer.result(PATIENCE_S).status_code in (502, 503, 504)
     eventually(lambda: not any(is_alive(each) for each in readers), "a reader outlives its Ingress")
     task_id = eventually(lambda: repeated(server, video), "no upload works after the kill")
-    assert (bucket.inputs() - {task_id}, task_ids(server) - known) == (set(), {task_id})
+    assert (bucket.names("inputs/") - {task_id}, task_ids(server) - known) == (set(), {task_id})
     server.submitted.append(task_id)
     assert_completed(server, bucket, [task_id])
     eventually(lambda: not reading(temporary), f"{reading(temporary)} is left")

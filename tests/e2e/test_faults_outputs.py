@@ -41,22 +41,32 @@ class Bucket:
     def go(self) -> None:
         self._stack.close()
 
-    def files(self) -> set[str]:
+    def names(self, prefix: str) -> set[str]:
+        """The keys that begin with `prefix`, without it."""
         client = client_of(self._endpoint)
-        found = client.list_objects_v2(Bucket=self.name, Prefix="outputs/").get("Contents", [])
+        found = client.list_objects_v2(Bucket=self.name, Prefix=prefix).get("Contents", [])
         client.close()
-        names = {each["Key"].removeprefix("outputs/") for each in found}
-        return {name for name in names if name.endswith((".mp4", ".jpg"))}
+        return {each["Key"].removeprefix(prefix) for each in found}
+
+    def files(self) -> set[str]:
+        return {name for name in self.names("outputs/") if name.endswith((".mp4", ".jpg"))}
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[Bucket]:
+@contextmanager
+def own_bucket() -> Iterator[Bucket]:
+    """A bucket of an S3 server of its own, with the credentials for it in the environment."""
     with pytest.MonkeyPatch.context() as patch, s3_server() as endpoint:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         bucket = Bucket(endpoint)
         yield bucket
         bucket.go()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    with own_bucket() as bucket:
+        yield bucket
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 import io
 import json
 import subprocess
-import time
 from pathlib import Path
 
 from PIL import Image
 
+from tests.e2e.checks import eventually
 from tests.e2e.server import TASK_TIMEOUT_S, Server
 from tests.ingress.media import audio_file
 from tests.product import ROOT
@@ -42,10 +42,7 @@ def test_the_commands_with_several_images_work_as_they_stand(server: Server, tmp
     bodies = [server.wait(each["task_id"]) for each in answers]
     assert [body["status"] for body in bodies] == ["completed"] * len(answers)
     inputs = {server.folder / "data/outputs/inputs" / each["task_id"] for each in answers}
-    deadline = time.monotonic() + TASK_TIMEOUT_S
-    while left := [each for each in inputs if each.exists()]:  # each is deleted a moment after its task has ended
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    eventually(lambda: not any(each.exists() for each in inputs), "inputs of ended tasks are kept")
 
 
 def test_the_commands_with_audio_and_video_work_as_they_stand(server: Server, tmp_path: Path) -> None:

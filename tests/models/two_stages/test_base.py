@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, LTX2LatentUpsamplePipeline, LTX2Pipeline
-from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
-from diffusers.pipelines.ltx2.utils import STAGE_2_DISTILLED_SIGMA_VALUES
 
 from models.conditions import NO_CONDITIONS, Conditions, first_frame
 from models.fixes import NONE
@@ -18,12 +15,11 @@ from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.progress import Progress, Stage
-from models.request.request import VideoRequest
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, FamilyCase, add_upsampler
-from tests.models.loras.conftest import Pairs, by_lightricks, draw_pairs, merge, picked, same, save, transformer_of
-from tests.models.reference import UNGUIDED, guidance_of, load_pipeline
-from tests.models.two_stages.conftest import upscaled
+from tests.models.loras.conftest import Pairs, by_lightricks, draw_pairs, picked, same, save, transformer_of
+from tests.models.reference import load_pipeline
+from tests.models.two_stages.conftest import in_two_stages_by_diffusers, upscaled
 from tests.models.two_stages.test_given import CLOSE, SIDE, encoded, image_of
 
 ROUNDING = 2e-5
@@ -69,34 +65,6 @@ def base(family: FamilyCase, with_lora: Path, tmp_path_factory: pytest.TempPathF
     model = Ltx2Model.load(str(with_lora), "cpu", tmp_path_factory.mktemp("cache"), ignore, options(family))
     yield model
     model.close()
-
-
-def in_two_stages_by_diffusers(folder: Path, family: FamilyCase, request: VideoRequest, pairs: Pairs) -> Latents:
-    """As in diffusers' documentation of LTX-2, with the LoRA in the weights of the second stage."""
-    pipe: LTX2Pipeline = load_pipeline(folder, family, torch.float32, from_image=False)
-    upsampler = LTX2LatentUpsamplerModel.from_pretrained(folder, subfolder="latent_upsampler")
-    doubling = LTX2LatentUpsamplePipeline(vae=pipe.vae, latent_upsampler=upsampler)
-    doubling.set_progress_bar_config(disable=True)
-    shared: dict[str, Any] = {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "num_frames": request.num_frames,
-        "frame_rate": request.frame_rate,
-        "generator": torch.Generator().manual_seed(request.seed or 0),
-        "use_cross_timestep": family.cross_timestep,
-        "output_type": "latent",
-        "return_dict": False,
-    }
-    height, width = request.height, request.width
-    video, audio = pipe(height=height // 2, width=width // 2, **guidance_of(family, request), **shared)
-    (doubled,) = doubling(latents=video, output_type="latent", return_dict=False, height=height, width=width)
-    merge(pipe.transformer, pairs)
-    pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(
-        pipe.scheduler.config, use_dynamic_shifting=False, shift_terminal=None
-    )
-    sigmas = STAGE_2_DISTILLED_SIGMA_VALUES
-    start = {"latents": doubled, "audio_latents": audio, "sigmas": sigmas, "noise_scale": sigmas[0]}
-    return Latents(*pipe(height=height, width=width, **start, **UNGUIDED, **shared))
 
 
 def latents(model: Ltx2Model, given: Conditions = NO_CONDITIONS, **fields: object) -> Latents:

@@ -11,24 +11,20 @@ from diffusers import LTX2VideoTransformer3DModel
 
 from deployments.cli.download_model import prefetch_model
 from models.checkpoint.locate import find_checkpoint
-from models.checkpoint.profile import CheckpointType, read_profile
+from models.checkpoint.profile import CheckpointType
 from models.checkpoint.sizes import measure_sizes
 from models.conditions import NO_CONDITIONS
 from models.errors import InvalidRequest, LoraUnusable
-from models.fixes import ALL
 from models.lora.distilled import AUTO, check_local_distilled_lora, fetch_distilled_lora, find_source
-from models.lora.weights import load_lora
-from models.ltx2.load import load_pipeline, load_upsampler
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
-from models.memory import offload
-from models.memory.offload_plan import OFFLOADED_COMPONENTS, UPSAMPLER, OffloadMode, Placement, gpu_placements, plan_cpu
+from models.memory.offload_plan import OFFLOADED_COMPONENTS, UPSAMPLER, OffloadMode, gpu_placements, plan_cpu
 from models.optimizations.selection import ALWAYS_FASTER
 from tests.fake_hub import REPOSITORY, FakeHub
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, add_upsampler
 from tests.models.loras.conftest import LAYERS, by_lightricks, draw_pairs, save
-from tests.models.two_stages.conftest import upscaled
+from tests.models.two_stages.conftest import distance_between, placed
 
 ROUNDING = 5e-5
 FAMILY = FAMILIES["2.3"]
@@ -61,32 +57,17 @@ def load(folder: Path, cache: Path, setting: str = AUTO, upsampler: str = AUTO) 
     return Ltx2Model.load(str(folder), "cpu", cache, ignore, options)
 
 
-def placed(folder: Path, mode: OffloadMode) -> Ltx2Model:
-    profile = replace(read_profile(folder), upsampler=True, distilled_lora=True)
-    pipe = load_pipeline(folder, profile, "cpu", ALL)
-    upsampler = load_upsampler(folder / UPSAMPLER, pipe.vae)
-    file = fetch_distilled_lora(AUTO, str(folder), folder, folder, ignore)
-    lora = load_lora(file, pipe.transformer, torch.float32)
-    place = offload.apply(pipe, Placement(mode, 0, 0), "cpu", upsampler)
-    return Ltx2Model("placed", profile, pipe, place, LoadOptions(), upsampler=upsampler, distilled_lora=lora)
-
-
-def close_to(one: Ltx2Model, other: Ltx2Model) -> bool:
-    a, b = (model._render_latents(upscaled(model), NO_CONDITIONS, ignore) for model in (one, other))
-    return max(float((a.video - b.video).abs().max()), float((a.audio - b.audio).abs().max())) <= ROUNDING
-
-
 @pytest.mark.parametrize("mode", list(OFFLOADED_COMPONENTS))
 def test_every_placement_renders_the_same(folder: Path, whole: Ltx2Model, mode: OffloadMode) -> None:
-    model = placed(folder, mode)
-    assert close_to(model, whole)
+    model = placed(folder, mode, fetch_distilled_lora(AUTO, str(folder), folder, folder, ignore))
+    assert distance_between(model, whole) <= ROUNDING
     model.close()
 
 
 def test_every_speed_up_renders_the_same(folder: Path, whole: Ltx2Model, tmp_path: Path) -> None:
     fast = load(folder, tmp_path)
     fast.apply_optimizations(ALWAYS_FASTER)
-    assert close_to(fast, whole)
+    assert distance_between(fast, whole) <= ROUNDING
     fast.close()
 
 

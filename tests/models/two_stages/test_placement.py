@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from models.checkpoint.upsampler import AUTO, OFF, note_upsampler
 from models.conditions import first_frame
 from models.errors import InvalidRequest, ModelBroken, ModelNotFound, ModelUnavailable
 from models.fixes import ALL
-from models.ltx2.load import load_pipeline, load_upsampler
+from models.ltx2.load import load_pipeline
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.memory import offload
@@ -24,7 +23,7 @@ from models.optimizations.selection import ALWAYS_FASTER
 from tests.fake_hub import REPOSITORY, FakeHub
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, add_upsampler
-from tests.models.two_stages.conftest import upscaled
+from tests.models.two_stages.conftest import distance_between, placed, upscaled
 from tests.models.two_stages.test_given import image_of
 
 ROUNDING = 2e-5
@@ -50,31 +49,17 @@ def copied(folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def placed(folder: Path, mode: OffloadMode) -> Ltx2Model:
-    profile = replace(read_profile(folder), upsampler=True)
-    pipe = load_pipeline(folder, profile, "cpu", ALL)
-    upsampler = load_upsampler(folder / UPSAMPLER, pipe.vae)
-    place = offload.apply(pipe, Placement(mode, 0, 0), "cpu", upsampler)
-    return Ltx2Model("placed", profile, pipe, place, LoadOptions(), upsampler=upsampler)
-
-
-def close_to(one: Ltx2Model, other: Ltx2Model) -> bool:
-    request, given = upscaled(other), first_frame(image_of(1))
-    a, b = (model._render_latents(request, given, ignore) for model in (one, other))
-    return max(float((a.video - b.video).abs().max()), float((a.audio - b.audio).abs().max())) <= ROUNDING
-
-
 @pytest.mark.parametrize("mode", list(OFFLOADED_COMPONENTS))
 def test_every_placement_renders_the_same(folder: Path, whole: Ltx2Model, mode: OffloadMode) -> None:
     model = placed(folder, mode)
-    assert close_to(model, whole)
+    assert distance_between(model, whole, first_frame(image_of(1))) <= ROUNDING
     model.close()
 
 
 def test_every_speed_up_renders_the_same(folder: Path, whole: Ltx2Model, tmp_path: Path) -> None:
     fast = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore)
     fast.apply_optimizations(ALWAYS_FASTER)
-    assert close_to(fast, whole)
+    assert distance_between(fast, whole, first_frame(image_of(1))) <= ROUNDING
     fast.close()
 
 

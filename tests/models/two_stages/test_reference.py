@@ -1,50 +1,18 @@
 """A text in two stages gives what a sequence of diffusers' own pipelines gives, on each distilled family."""
 
 from pathlib import Path
-from typing import Any
-
-import torch
-from diffusers import LTX2LatentUpsamplePipeline, LTX2Pipeline
-from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
-from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES, STAGE_2_DISTILLED_SIGMA_VALUES
 
 from models.conditions import NO_CONDITIONS
 from models.fixes import ALL
-from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress, Stage
-from models.request.request import VideoRequest
 from tests.models.conftest import ignore
 from tests.models.families import FamilyCase
-from tests.models.reference import UNGUIDED, load, load_pipeline
-from tests.models.two_stages.conftest import upscaled
+from tests.models.reference import load
+from tests.models.two_stages.conftest import in_two_stages_by_diffusers, upscaled
 
 ROUNDING = 2e-5
 """In float32, of latents whose values are about 1."""
-
-
-def in_two_stages_by_diffusers(folder: Path, family: FamilyCase, request: VideoRequest) -> Latents:
-    """As in diffusers' documentation of LTX-2."""
-    pipe: LTX2Pipeline = load_pipeline(folder, family, torch.float32, from_image=False)
-    upsampler = LTX2LatentUpsamplerModel.from_pretrained(folder, subfolder="latent_upsampler")
-    doubling = LTX2LatentUpsamplePipeline(vae=pipe.vae, latent_upsampler=upsampler)
-    doubling.set_progress_bar_config(disable=True)
-    shared: dict[str, Any] = {
-        "prompt": request.prompt,
-        "num_frames": request.num_frames,
-        "frame_rate": request.frame_rate,
-        "generator": torch.Generator().manual_seed(request.seed or 0),
-        "use_cross_timestep": family.cross_timestep,
-        "output_type": "latent",
-        "return_dict": False,
-        **UNGUIDED,
-    }
-    height, width = request.height, request.width
-    video, audio = pipe(height=height // 2, width=width // 2, sigmas=DISTILLED_SIGMA_VALUES, **shared)
-    (doubled,) = doubling(latents=video, output_type="latent", return_dict=False, height=height, width=width)
-    sigmas = STAGE_2_DISTILLED_SIGMA_VALUES
-    start = {"latents": doubled, "audio_latents": audio, "sigmas": sigmas, "noise_scale": sigmas[0]}
-    return Latents(*pipe(height=height, width=width, **start, **shared))
 
 
 def test_a_text_gives_what_the_pipelines_of_diffusers_give(family: FamilyCase, folder: Path, plain: Ltx2Model) -> None:
