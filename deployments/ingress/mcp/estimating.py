@@ -14,6 +14,7 @@ from deployments.ingress.mcp.arguments import (
     map_request,
     media_use,
     refuse_audio_fields,
+    refuse_control_loras,
 )
 from deployments.ingress.mcp.media import named_task
 from deployments.ingress.middleware.auth import request_owner
@@ -38,6 +39,7 @@ async def map_estimate(
     Raises InvalidRequest, and NotFound, Conflict or Gone for a video that cannot be edited.
     """
     limits, use = context.settings.limits, media_use(arguments)
+    refuse_control_loras(use, arguments, context.settings.generator.known_loras)
     if use is None or use is MediaUse.A2V:
         return _map_new_video(use, arguments, defaults, limits)
     _refuse(arguments, FOR_NEW_VIDEOS, f"there is a {VIDEO}")

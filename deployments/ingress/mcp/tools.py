@@ -14,7 +14,13 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, TooManyRequests
 from deployments.ingress.images.shrinking import shrink_to_jpeg
 from deployments.ingress.mcp.argument_schemas import OPERATIONS
-from deployments.ingress.mcp.arguments import check_arguments, map_request, media_use, refuse_audio_fields
+from deployments.ingress.mcp.arguments import (
+    check_arguments,
+    map_request,
+    media_use,
+    refuse_audio_fields,
+    refuse_control_loras,
+)
 from deployments.ingress.mcp.estimating import map_estimate
 from deployments.ingress.mcp.guide import Guide
 from deployments.ingress.mcp.images import named_images, read_images
@@ -69,7 +75,7 @@ class Tools:
 
     def __init__(self, context: AppContext, watcher: TaskWatcher) -> None:
         settings = context.settings
-        self.described = describe_tools(settings.limits, settings.generator.plain_loras)
+        self.described = describe_tools(settings.limits, settings.generator.known_loras)
         self._context = context
         self._watcher = watcher
         self._guide = Guide(context)
@@ -115,6 +121,7 @@ class Tools:
 
     async def _edit_video(self, call: ToolCall) -> ToolAnswer:
         context, use = self._context, OPERATIONS[call.arguments["operation"]]
+        refuse_control_loras(use, call.arguments, context.settings.generator.known_loras)
         mapped = map_request(call.arguments, {}, context.settings.limits)
         request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
         with context.uploads.acquire(), work_folder() as folder:
