@@ -27,7 +27,7 @@ from tests.ingress.media import audio_file, decode_frames, edit_of, frames_of, i
 from tests.ingress.test_control_video import LORAS as CONTROL_LORAS
 from tests.ingress.test_estimate import loaded
 from tests.ingress.test_loras import LORAS
-from tests.ingress.test_mcp import SMALL, ZEROS, ask, call, refusal, run, url_of
+from tests.ingress.test_mcp import PNG, SMALL, ZEROS, ask, call, refusal, run, url_of
 from tests.product import ROOT
 from tests.test_readme import BASE_URL, FENCE
 
@@ -277,6 +277,22 @@ def test_a_video_follows_a_control_video(served_box: Callable[..., Box], clip: b
     control = inputs_of(box, sent).control
     assert control is not None
     assert (control.lora, control.strength, control.downscale_factor) == ("union", 1, 2)
+
+
+def test_images_come_with_a_control_video_and_with_no_other_source(served_box: Callable[..., Box], clip: bytes) -> None:
+    box = served_box(generator={"loras": CONTROL_LORAS})
+    source = box.finished(clip)
+    given = {"image": PNG, "keyframes": [{"image": PNG, "at": "1s", "strength": 0.5}]}
+    made = edit(box, source, "control", loras=[{"name": "canny"}], **given)
+    places = [(each.place.frame, each.place.strength) for each in inputs_of(box, made).images]
+    assert places == [(0, 1), (25, 0.5)]
+    same = {"prompt": PROMPT, "video": source, "operation": "control", "loras": [{"name": "canny"}]}
+    assert call(box, "estimate_video", **same, **given)["fits"]
+    for name, value in (("image", PNG), ("keyframes", given["keyframes"]), ("end_image_strength", 0.5)):
+        told = f"{name} must be left out: retake does not take it"
+        assert refused_edit(box, source, "retake", **{name: value}).startswith(told)
+    late = refused_edit(box, source, "control", loras=[{"name": "canny"}], keyframes=[{"image": PNG, "at": "3s"}])
+    assert late.startswith("keyframes must be a frame from 0 to 49")
 
 
 def test_a_control_video_is_estimated_from_its_source_alone(served_box: Callable[..., Box]) -> None:

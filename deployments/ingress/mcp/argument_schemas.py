@@ -94,7 +94,7 @@ def edit_schema(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict[s
             "description": f"change: how much of the video stays, 0 to 1. Default {DEFAULT_STRENGTH:g}; lower if too "
             f"little changes.",
         },
-        **(_control_properties() if has_control else {}),
+        **(_control_properties() | _image_properties(f"{CONTROL}: ") if has_control else {}),
         **_shared_properties(limits, loras),
     }
     return object_schema(properties, ["video", "operation", "prompt"])
@@ -196,8 +196,8 @@ def _control_properties() -> dict[str, Any]:
     }
 
 
-def _image_properties() -> dict[str, Any]:
-    """The images of a video, with their places and strengths."""
+def _image_properties(only: str = "") -> dict[str, Any]:
+    """The images of a video, with their places and strengths. `only` says with what they may come."""
     keyframe = {
         "image": {"type": "string", "description": "As image."},
         "at": {"type": "string", "maxLength": 20, "description": "Seconds such as 1.5s, or a frame such as 36."},
@@ -206,17 +206,17 @@ def _image_properties() -> dict[str, Any]:
     return {
         "image": {
             "type": "string",
-            "description": "The first frame: an http(s) URL, an upload_id of create_image_upload, a video_id of yours "
-            "(its last frame), or a small data: URL. Leave out for text to video.",
+            "description": f"{only}The first frame: an http(s) URL, an upload_id of create_image_upload, a video_id of "
+            "yours (its last frame), or a small data: URL. May be left out.",
         },
         "image_strength": {**ZERO_TO_ONE, "description": STRENGTH},
-        "end_image": {"type": "string", "description": "The last frame, given as image is."},
+        "end_image": {"type": "string", "description": f"{only}The last frame, given as image is."},
         "end_image_strength": {**ZERO_TO_ONE, "description": STRENGTH},
         KEYFRAMES: {
             "type": "array",
             "maxItems": MAX_KEYFRAMES,
             "items": object_schema(keyframe, ["image", "at"]),
-            "description": "Images for frames in between.",
+            "description": f"{only}Images for frames in between.",
         },
     }
 

@@ -25,7 +25,7 @@ TOOLS = """## What the tools can do
 CONTROLS = """\
 - "The same scene, but of glass" or "move like this": operation control. A new video follows the edges, the depth or the
   poses of the video. Name exactly one LoRA that has a control video in loras. preprocessor canny takes the edges of any
-  video, for a LoRA of canny; other control videos must come finished.
+  video, for a LoRA of canny; other control videos must come finished. image says what its first frame looks like.
 """
 LORAS = """
 ## LoRAs
