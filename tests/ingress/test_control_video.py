@@ -153,7 +153,7 @@ def test_the_same_key_with_another_place_is_refused(box: Box, video: bytes) -> N
     ]
     first, again, other = answers
     assert first.json()["task_id"] == again.json()["task_id"]
-    assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
+    assert other.json()["error_code"] == "idempotency_key_reused"
 
 
 def test_all_images_together_have_a_bound(open_box: Callable[..., Box], video: bytes) -> None:
