@@ -141,11 +141,15 @@ class AsyncClient:
         target: str | Path,
         video: Media | None = None,
         *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
         on_progress: operations.OnProgress | None = None,
         **options: Unpack[ControlOptions],
     ) -> Task:
         """Make a video that follows `video`, or that of a `source_task`, with an IC-LoRA, and save it as `target`."""
-        return await self._make(prompt, GivenMedia("control", video), options, target, on_progress)
+        given = GivenMedia("control", video, Images(image, end_image, keyframes))
+        return await self._make(prompt, given, options, target, on_progress)
 
     async def submit_audio_to_video(
         self,
@@ -179,10 +183,19 @@ class AsyncClient:
         return await self._submit_media(prompt, GivenMedia("v2v", video), options, key)
 
     async def submit_control_video(
-        self, prompt: str, video: Media | None = None, *, key: str | None = None, **options: Unpack[ControlOptions]
+        self,
+        prompt: str,
+        video: Media | None = None,
+        *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
+        key: str | None = None,
+        **options: Unpack[ControlOptions],
     ) -> Submitted:
         """Submit what `control_video` makes. `key` is as in `submit`."""
-        return await self._submit_media(prompt, GivenMedia("control", video), options, key)
+        given = GivenMedia("control", video, Images(image, end_image, keyframes))
+        return await self._submit_media(prompt, given, options, key)
 
     async def estimate(
         self,

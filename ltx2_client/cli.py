@@ -140,13 +140,15 @@ def _submit(client: Client, arguments: argparse.Namespace, key: str) -> Submitte
         return client.submit_extend(prompt, arguments.video, key=key, **options(arguments, ExtendOptions))
     if arguments.command == "v2v":
         return client.submit_video_to_video(prompt, arguments.video, key=key, **options(arguments, ChangeOptions))
-    if arguments.command == "control":
-        return client.submit_control_video(prompt, arguments.video, key=key, **options(arguments, ControlOptions))
     images = {"image": arguments.image, "end_image": arguments.end_image}
     if arguments.command == "a2v":
         given = options(arguments, AudioOptions)
         return client.submit_audio_to_video(prompt, arguments.audio, **images, key=key, **given)
-    return client.submit(prompt, **images, keyframes=arguments.keyframe, key=key, **options(arguments, Options))
+    images["keyframes"] = arguments.keyframe
+    if arguments.command == "control":
+        control = options(arguments, ControlOptions)
+        return client.submit_control_video(prompt, arguments.video, **images, key=key, **control)
+    return client.submit(prompt, **images, key=key, **options(arguments, Options))
 
 
 def _announce(submitted: Submitted, console: Console) -> None:

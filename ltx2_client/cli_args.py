@@ -68,14 +68,15 @@ MEDIA_HELP = {
     },
 }
 """What is said of the options of each command, where it is not that of `HELP`."""
-OF_THE_VIDEO = ("height", "width", "num_frames", "length", "frame_rate", "fit", "image_strength", "end_image_strength")
+SHAPE = ("height", "width", "num_frames", "length", "frame_rate")
+OF_THE_VIDEO = (*SHAPE, "fit", "image_strength", "end_image_strength")
 """Options that follow from a given video."""
 LEFT_OUT = {
     "a2v": ("num_frames", "length", "source_task"),
     "retake": OF_THE_VIDEO,
     "extend": OF_THE_VIDEO,
     "v2v": OF_THE_VIDEO,
-    "control": OF_THE_VIDEO,
+    "control": SHAPE,
 }
 """Options that a command does not have."""
 FLAGS = {"loras": "--lora"}
@@ -105,7 +106,9 @@ def parser() -> argparse.ArgumentParser:
     _add_edit(command("extend", "Make a video longer, and save the whole."), "extend", ExtendOptions)
     _add_edit(command("v2v", "Make a whole video anew from another prompt, and save it."), "v2v", ChangeOptions)
     about = "Make a video that follows a control video, with an IC-LoRA that --lora picks, and save it."
-    _add_edit(command("control", about), "control", ControlOptions)
+    control = command("control", about)
+    _add_all_images(control)
+    _add_edit(control, "control", ControlOptions)
     tasks = command("tasks", "List tasks, newest first.")
     tasks.add_argument("--state", action="append", default=[], help="only tasks of this state; may be repeated")
     tasks.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
@@ -126,8 +129,13 @@ def options(arguments: argparse.Namespace, kind: type[Kind]) -> Kind:
 
 
 def _add_generate(generate: argparse.ArgumentParser) -> None:
-    _add_images(generate)
-    generate.add_argument(
+    _add_all_images(generate)
+    _add_common(generate, Options, HELP)
+
+
+def _add_all_images(command: argparse.ArgumentParser) -> None:
+    _add_images(command)
+    command.add_argument(
         "--keyframe",
         action=_AddKeyframe,
         nargs=2,
@@ -136,7 +144,6 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
         help="an image for a frame between, and its place: a frame (0 is the first, -1 the last) or seconds, such as "
         "1.5s; 1.5s@0.5 gives it with half the strength. May be repeated",
     )
-    _add_common(generate, Options, HELP)
 
 
 def _add_a2v(a2v: argparse.ArgumentParser) -> None:

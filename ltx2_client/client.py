@@ -144,11 +144,15 @@ class Client:
         target: str | Path,
         video: Media | None = None,
         *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
         on_progress: operations.OnProgress | None = None,
         **options: Unpack[ControlOptions],
     ) -> Task:
         """Make a video that follows `video`, or that of a `source_task`, with an IC-LoRA, and save it as `target`."""
-        return self._make(prompt, GivenMedia("control", video), options, target, on_progress)
+        given = GivenMedia("control", video, Images(image, end_image, keyframes))
+        return self._make(prompt, given, options, target, on_progress)
 
     def submit_audio_to_video(
         self,
@@ -182,10 +186,19 @@ class Client:
         return self._submit_media(prompt, GivenMedia("v2v", video), options, key)
 
     def submit_control_video(
-        self, prompt: str, video: Media | None = None, *, key: str | None = None, **options: Unpack[ControlOptions]
+        self,
+        prompt: str,
+        video: Media | None = None,
+        *,
+        image: Image | None = None,
+        end_image: Image | None = None,
+        keyframes: Sequence[Keyframe] = (),
+        key: str | None = None,
+        **options: Unpack[ControlOptions],
     ) -> Submitted:
         """Submit what `control_video` makes. `key` is as in `submit`."""
-        return self._submit_media(prompt, GivenMedia("control", video), options, key)
+        given = GivenMedia("control", video, Images(image, end_image, keyframes))
+        return self._submit_media(prompt, given, options, key)
 
     def estimate(
         self,

@@ -87,7 +87,8 @@ def submit_media(
     """Submit a task that is made from an audio or a video. `key` makes it safe to repeat the request."""
     fields, path = {"prompt": prompt, **options}, f"/v1/video/async_{given.use}"
     with given.opened() as files:
-        body = {"form": form_of(fields), "files": files} if files else {"json": fields}
+        form = {**form_of(fields), **given.images.form()}
+        body = {"form": form, "files": files} if files else {"json": fields}
         call = Request("POST", path, headers={"Idempotency-Key": key}, timeout_s=MEDIA_TIMEOUT_S, **body)
         answer = yield from send_with_retry(call, retry_policy)
     return parse(Submitted, answer)

@@ -11,7 +11,7 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import FittedImages
 from deployments.ingress.media.conversion import ReadMedia, less_context, parse_media_fields
 from deployments.ingress.request_body.given_images import GivenImages
-from deployments.ingress.request_body.given_media import GivenMedia
+from deployments.ingress.request_body.given_media import GivenMedia, MediaUse
 from deployments.ingress.routes.estimate import adjust_to_model, check_control
 from deployments.ingress.webhooks.ssrf import check_webhook
 from deployments.observability.metrics.definitions import TASKS_SUBMITTED
@@ -50,6 +50,17 @@ class Submission:
     key: str | None
     owner: str = ANONYMOUS
     context: RequestContext = field(default_factory=RequestContext)
+
+    @property
+    def awaits_length(self) -> bool:
+        """Whether only the file tells the rate and the length of the video, in which its images have places."""
+        return self.media is not None and self.media.use is MediaUse.CONTROL
+
+    def images_digest(self, request: VideoRequest) -> str:
+        """Tells different images and places apart. Empty without images."""
+        if not self.given.files:
+            return ""
+        return self.given.digest_as_sent() if self.awaits_length else self.given.digest(request)
 
 
 def check_admission(context: AppContext, submission: Submission) -> Task | NewTask:
@@ -117,7 +128,8 @@ def _new_task(context: AppContext, submission: Submission) -> NewTask:
     settings = context.settings
     decided = {} if submission.media is None else submission.media.placeholders(settings.limits)
     request = check_webhook(parse_request({**submission.fields, **decided}, settings.limits), settings.webhooks)
-    submission.given.parse_places(request)
+    if not submission.awaits_length:
+        submission.given.parse_places(request)
     if submission.media is not None:
         parse_media_fields(submission.media.use, submission.media.fields, settings.limits)
     check_loras(request.loras, request.camera_motion, settings.generator.known_loras)
@@ -205,7 +217,7 @@ def _idempotency(submission: Submission, request: VideoRequest) -> Idempotency |
         raise InvalidRequest(IDEMPOTENCY_HEADER, submission.key, "1 to 255 printable ASCII characters")
     meant = request.model_copy(update={"seed": None}) if draws_seed(submission.fields) else request
     later = {name for name in LATER_FIELDS if getattr(meant, name) == VideoRequest.model_fields[name].default}
-    image = submission.given.digest(request) if submission.given.files else ""
+    image = submission.images_digest(request)
     media = "" if submission.media is None else f" {submission.media.digest()}"
     told = f"{meant.model_dump_json(exclude=later)} {image}{media}"
     return Idempotency(submission.key, hashlib.sha256(told.encode()).hexdigest())

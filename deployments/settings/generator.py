@@ -15,6 +15,7 @@ from models.ltx2.options import FAST_GUIDANCE_FRACTION, PROMPT_CACHE_BYTES
 from models.memory.offload_plan import OffloadMode, TextEncoderDtype, WeightDtype
 from models.optimizations.selection import Optimization
 from models.preview import MAX_FRACTION, PreviewMode
+from models.request.control import plain_loras
 from models.request.loras import KnownLora
 
 
@@ -172,7 +173,7 @@ class GeneratorSettings(SettingsModel):
     @property
     def plain_loras(self) -> dict[str, KnownLora]:
         """Those that need no control video."""
-        return {name: each for name, each in self.known_loras.items() if each.control is None}
+        return plain_loras(self.known_loras)
 
     @property
     def lora_sources(self) -> tuple[LoraSource, ...]:

@@ -13,12 +13,22 @@ CONTROL_STRENGTH, PREPROCESSOR = "control_strength", "preprocessor"
 ROUTE = "/v1/video/async_control"
 
 
+def control_loras(known: Mapping[str, KnownLora]) -> list[str]:
+    """The names of the IC-LoRAs."""
+    return [name for name, each in known.items() if each.control is not None]
+
+
+def plain_loras(known: Mapping[str, KnownLora]) -> dict[str, KnownLora]:
+    """The LoRAs that need no control video."""
+    return {name: each for name, each in known.items() if each.control is None}
+
+
 def find_control(request: VideoRequest, known: Mapping[str, KnownLora]) -> str:
     """The name of the IC-LoRA of a request that has a control video. Raises InvalidRequest unless there is exactly one.
 
     All LoRAs of the request must be known.
     """
-    names = [name for name, each in known.items() if each.control is not None]
+    names = control_loras(known)
     if not names:
         raise InvalidRequest(LORAS, Described("no IC-LoRA"), "a list with one, but this server has no IC-LoRAs")
     if request.camera_motion in names:

@@ -13,6 +13,7 @@ from ltx2_client import (
     Client,
     ControlOptions,
     ExtendOptions,
+    Keyframe,
     Options,
     RetakeOptions,
     UsageError,
@@ -86,10 +87,13 @@ def test_a_control_video_is_sent_with_its_lora(clip, tmp_path):
     loras = {"canny": {"path": tmp_path / "canny.safetensors", "control": "canny"}}
     with serve(tmp_path, generator={"loras": loras}) as server, Client(server.url) as client:
         server.may_finish.clear()
-        task_id = client.submit_control_video(PROMPT, tmp_path / "clip.mp4", **control).task_id
-        kept = inputs_of(server, task_id).control
+        middle = Keyframe(image_file(), "1s", 0.5)
+        images = {"image": image_file(), "keyframes": [middle]}
+        task_id = client.submit_control_video(PROMPT, tmp_path / "clip.mp4", **images, **control).task_id
+        kept = inputs_of(server, task_id)
         server.may_finish.set()
-    assert (kept.lora, kept.strength) == ("canny", 0.5)
+    assert (kept.control.lora, kept.control.strength) == ("canny", 0.5)
+    assert [(each.place.frame, each.place.strength) for each in kept.images] == [(0, 1), (25, 0.5)]
 
 
 def test_a_task_is_a_source_in_place_of_a_file(client, server, clip, tmp_path):

@@ -1,12 +1,13 @@
 """Control videos for IC-LoRAs, from the body of a request to the input file of its task."""
 
+import base64
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from storage.inputs import InputControl
-from tests.ingress.conftest import PROMPT, Box, completing
+from tests.ingress.conftest import PROMPT, Box, completing, image_file
 from tests.ingress.media import decode_frames, frames_of, inputs_of, video_file
 from tests.ingress.test_estimate import complete_after, estimated
 from tests.ingress.test_video_editing import post
@@ -19,6 +20,7 @@ LORAS = {
 CANNY = '[{"name": "canny"}, {"name": "ink", "scale": 0.5}]'
 UNION = '[{"name": "union"}]'
 FRAMES = frames_of(50)
+PNG = "data:image/png;base64," + base64.b64encode(image_file()).decode()
 BLACK, WHITE, COLORLESS = 16, 235, 128
 
 
@@ -94,6 +96,81 @@ def test_a_source_task_is_a_control_video_too(box: Box, video: bytes) -> None:
     source = box.finished(video)
     task_id, _ = submitted(box, None, source_task=source, loras=[{"name": "canny"}], preprocessor="canny")
     assert box.row(task_id).source_task == source
+
+
+def places_of(box: Box, task_id: str) -> list[tuple[int, float]]:
+    return [(each.place.frame, each.place.strength) for each in inputs_of(box, task_id).images]
+
+
+def test_images_come_with_it_at_places_of_its_length_and_rate(box: Box, video: bytes) -> None:
+    """The places are those of a video of 50 frames and 25 a second, which no field says."""
+    images = [(name, ("a.png", image_file(), "image/png")) for name in ("image", "end_image", "keyframe", "keyframe")]
+    fields = {"keyframe_at": ["1s", "40"], "image_strength": "0.5"}
+    answer = box.client.post(
+        "/v1/video/async_control",
+        data={"prompt": PROMPT, "loras": CANNY, **fields},
+        files=[*images, ("video", ("a.mp4", video, "video/mp4"))],
+    )
+    assert answer.status_code == 200, answer.text
+    assert places_of(box, answer.json()["task_id"]) == [(0, 0.5), (49, 1), (25, 1), (40, 1)]
+    assert inputs_of(box, answer.json()["task_id"]).control is not None
+
+
+def test_images_come_in_json_with_a_source_task(box: Box, video: bytes) -> None:
+    source = box.finished(video)
+    fields = {"keyframe": [PNG, PNG], "keyframe_at": [12, "1.6s"], "end_image": PNG, "fit": "match"}
+    answer = post(box, "async_control", None, source_task=source, loras=[{"name": "canny"}], **fields)
+    assert answer.status_code == 200, answer.text
+    task_id = answer.json()["task_id"]
+    assert sorted(places_of(box, task_id)) == [(12, 1), (40, 1), (49, 1)]
+    request = box.row(task_id).request
+    assert (request.width, request.height) == (128, 64)  # no image decides it
+    assert answer.json()["adjusted"][0]["field"] == "fit"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"keyframe": PNG, "keyframe_at": 50}, "keyframe_at"),
+        ({"keyframe": PNG}, "keyframe_at"),
+        ({"image": PNG, "image_strength": 2}, "image_strength"),
+        ({"image_strength": 0.5}, "image_strength"),
+        ({"image": "data:image/png;base64,AAAA"}, "image"),
+    ],
+)
+def test_a_wrong_place_or_image_is_named(box: Box, video: bytes, fields: dict[str, object], field: str) -> None:
+    source = box.finished(video)
+    answer = post(box, "async_control", None, source_task=source, loras=[{"name": "canny"}], **fields)
+    assert (answer.status_code, answer.json().get("field")) == (422, field), answer.text
+    assert not list(box.folder.glob("store/inputs/*"))
+
+
+def test_the_same_key_with_another_place_is_refused(box: Box, video: bytes) -> None:
+    same = {"prompt": PROMPT, "source_task": box.finished(video), "loras": [{"name": "canny"}], "keyframe": PNG}
+    answers = [
+        box.client.post("/v1/video/async_control", json={**same, "keyframe_at": at}, headers={"Idempotency-Key": "one"})
+        for at in (5, 5, 6)
+    ]
+    first, again, other = answers
+    assert first.json()["task_id"] == again.json()["task_id"]
+    assert other.json()["error_code"] == "idempotency_key_reused"
+
+
+def test_all_images_together_have_a_bound(open_box: Callable[..., Box], video: bytes) -> None:
+    box = open_box(generator={"loras": LORAS}, limits={"max_image_bytes": len(image_file()) + 10})
+    images = [(name, ("a.png", image_file(), "image/png")) for name in ("image", "end_image")]
+    files = [*images, ("video", ("a.mp4", video, "video/mp4"))]
+    answer = box.client.post("/v1/video/async_control", data={"prompt": PROMPT, "loras": CANNY}, files=files)
+    assert (answer.status_code, answer.json()["field"]) == (413, "end_image"), answer.text
+
+
+def test_an_estimate_counts_its_images(box: Box) -> None:
+    same = {"prompt": PROMPT, "width": 1280, "height": 704, "num_frames": 121}
+    use = {"use": "control", "loras": [{"name": "union"}]}
+    without, with_image = (estimated(box, **same, **use, **more)["gb"] for more in ({}, {"end_image": PNG}))
+    assert without < with_image
+    matched = estimated(box, **same, **use, image=PNG, fit="match")
+    assert matched["gb"] == without
 
 
 def test_the_synchronous_route_waits_for_the_video(box: Box, video: bytes) -> None:

@@ -28,6 +28,7 @@ from deployments.ingress.uploads.tickets import TICKET_SIGNING, UploadTicket
 from deployments.observability.metrics.definitions import HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS
 from deployments.settings import Settings
 from models.progress import Progress, Stage
+from models.request.enums import Control
 from models.request.loras import KnownLora
 from models.request.request import RequestLimits
 from storage.inputs import unpack_inputs
@@ -51,7 +52,11 @@ VERSIONS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
 PNG = "data:image/png;base64," + base64.b64encode(image_file()).decode()
 SMALL = {"prompt": PROMPT, "size": "128x64", "seconds": 1}
 ZEROS = "0" * 32
-KNOWN = {"ink": KnownLora("ink drawing", 1.5), "dolly_in": KnownLora()}
+KNOWN = {
+    "ink": KnownLora("ink drawing", 1.5),
+    "dolly_in": KnownLora(),
+    "canny": KnownLora(control=Control.CANNY),
+}
 
 
 @pytest.fixture(params=VERSIONS)

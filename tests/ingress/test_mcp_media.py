@@ -1,12 +1,14 @@
 """Audio, edits of videos, LoRAs and two stages, as the tools at /mcp take them."""
 
 import base64
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from deployments.ingress.mcp.arguments import argument_of
@@ -14,19 +16,23 @@ from deployments.ingress.mcp.tool_schemas import describe_tools
 from deployments.ingress.request_body.given_media import MediaUse
 from models.memory.estimate import GB
 from models.request.edits import Edit
-from models.request.loras import LoraChoice
+from models.request.enums import Control
+from models.request.loras import KnownLora, LoraChoice
 from models.request.request import RequestLimits
 from storage.outputs.store import DerivedFile, derived_key
 from storage.tasks import State
 from tests.ingress.conftest import PROMPT, VIDEO, Box, completing, image_file
 from tests.ingress.keys import ALICE, BOB, KEYS, speaking_as
-from tests.ingress.media import audio_file, edit_of, frames_of, inputs_of, video_file
+from tests.ingress.media import audio_file, decode_frames, edit_of, frames_of, inputs_of, video_file
+from tests.ingress.test_control_video import LORAS as CONTROL_LORAS
 from tests.ingress.test_estimate import loaded
 from tests.ingress.test_loras import LORAS
-from tests.ingress.test_mcp import SMALL, ZEROS, ask, call, refusal, run, url_of
+from tests.ingress.test_mcp import PNG, SMALL, ZEROS, ask, call, refusal, run, url_of
 from tests.product import ROOT
 from tests.test_readme import BASE_URL, FENCE
 
+PLAIN = {"ink": KnownLora()}
+WITH_CONTROL = {**PLAIN, "canny": KnownLora(control=Control.CANNY)}
 WAV = "data:audio/wav;base64," + base64.b64encode(audio_file(1.0)).decode()
 
 
@@ -91,6 +97,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("change", {"seconds": 1}, "seconds must be left out: change does not take it"),
     ("change", {"video_strength": 2}, "video_strength must be a number from 0 to 1; 2 was given"),
     ("cut", {}, 'operation must be one of retake, extend, change; "cut" was given'),
+    ("control", {}, 'operation must be one of retake, extend, change; "control" was given'),
 ]
 
 
@@ -256,6 +263,87 @@ def test_the_guide_tells_of_loras_edits_and_two_stages(served_box: Callable[...,
     assert "LoRA" not in run(ask(url_of(served_box()), "get_guide")).content[0].text
 
 
+def test_a_video_follows_a_control_video(served_box: Callable[..., Box], clip: bytes) -> None:
+    box = served_box(generator={"loras": CONTROL_LORAS})
+    source = box.finished(clip)
+    picked = {"loras": [{"name": "canny"}, {"name": "ink", "scale": 0.5}]}
+    made = edit(box, source, "control", control_strength=0.75, preprocessor="canny", **picked)
+    control = inputs_of(box, made).control
+    assert control is not None
+    assert (control.lora, control.strength, control.downscale_factor) == ("canny", 0.75, 1)
+    assert {*np.unique(decode_frames(control.content)[0][:64])} == {16, 235}  # edges, white on black
+    assert (box.row(made).source_task, box.row(made).request.num_frames) == (source, 50)
+    sent = edit(box, upload(box, "video", clip), "control", loras=[{"name": "union"}])
+    control = inputs_of(box, sent).control
+    assert control is not None
+    assert (control.lora, control.strength, control.downscale_factor) == ("union", 1, 2)
+
+
+def test_images_come_with_a_control_video_and_with_no_other_source(served_box: Callable[..., Box], clip: bytes) -> None:
+    box = served_box(generator={"loras": CONTROL_LORAS})
+    source = box.finished(clip)
+    given = {"image": PNG, "keyframes": [{"image": PNG, "at": "1s", "strength": 0.5}]}
+    made = edit(box, source, "control", loras=[{"name": "canny"}], **given)
+    places = [(each.place.frame, each.place.strength) for each in inputs_of(box, made).images]
+    assert places == [(0, 1), (25, 0.5)]
+    same = {"prompt": PROMPT, "video": source, "operation": "control", "loras": [{"name": "canny"}]}
+    assert call(box, "estimate_video", **same, **given)["fits"]
+    for name, value in (("image", PNG), ("keyframes", given["keyframes"]), ("end_image_strength", 0.5)):
+        told = f"{name} must be left out: retake does not take it"
+        assert refused_edit(box, source, "retake", **{name: value}).startswith(told)
+    late = refused_edit(box, source, "control", loras=[{"name": "canny"}], keyframes=[{"image": PNG, "at": "3s"}])
+    assert late.startswith("keyframes must be a frame from 0 to 49")
+
+
+def test_a_control_video_is_estimated_from_its_source_alone(served_box: Callable[..., Box]) -> None:
+    box = served_box(generator={"loras": CONTROL_LORAS})
+    same = {"prompt": PROMPT, "video": box.finished(), "operation": "control"}
+    for arguments in ({"loras": [{"name": "canny"}]}, {"loras": [{"name": "union"}], "preprocessor": "canny"}):
+        assert call(box, "estimate_video", **same, **arguments)["fits"]
+    assert refusal(box, "estimate_video", **same).startswith("loras must be a list with exactly one of canny, union")
+    assert refusal(box, "estimate_video", prompt=PROMPT, loras=[{"name": "canny"}]).startswith(ALONE)
+
+
+ALONE = "loras[0].name must be a LoRA that needs no control video; operation control takes one"
+CONTROL_WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("control", {}, "loras must be a list with exactly one of canny, union, with a scale above 0; none of them was"),
+    ("control", {"loras": [{"name": "ink"}]}, "loras must be a list with exactly one of canny, union"),
+    ("control", {"loras": [{"name": "canny"}], "preprocessor": "depth"}, "preprocessor must be one of none, canny"),
+    ("control", {"loras": [{"name": "canny"}], "video_strength": 0.5}, "video_strength must be left out: control does"),
+    ("control", {"loras": [{"name": "canny"}], "control_strength": 2}, "control_strength must be a number from 0 to 1"),
+    ("change", {"preprocessor": "canny"}, "preprocessor must be left out: change does not take it"),
+    ("change", {"loras": [{"name": "canny"}]}, ALONE),
+    ("change", {"camera_motion": "canny"}, "camera_motion must be one of ink"),
+]
+
+
+@pytest.mark.parametrize(("operation", "arguments", "told"), CONTROL_WRONG)
+def test_a_wrong_argument_of_a_control_video_is_named(
+    served_box: Callable[..., Box], clip: bytes, operation: str, arguments: dict[str, Any], told: str
+) -> None:
+    box = served_box(generator={"loras": CONTROL_LORAS})
+    assert refused_edit(box, box.finished(clip), operation, **arguments).startswith(told)
+
+
+def test_only_a_server_with_loras_for_it_tells_of_control_videos(served_box: Callable[..., Box]) -> None:
+    plain, with_control = (describe_tools(RequestLimits(), known) for known in (PLAIN, WITH_CONTROL))
+    assert "control" not in json.dumps(plain)
+    told = with_control["edit_video"]["description"]
+    assert "control makes a new video that follows its edges, depth or poses, with a LoRA: canny (canny)" in told
+    creates, edits = (with_control[name]["input_schema"]["properties"] for name in ("create_video", "edit_video"))
+    assert edits["operation"]["enum"][-1] == "control"
+    assert [each["loras"]["items"]["properties"]["name"]["enum"] for each in (creates, edits)] == [
+        ["ink"],
+        ["ink", "canny"],
+    ]
+    guides = [
+        run(ask(url_of(served_box(generator={"loras": loras})), "get_guide")).content[0].text
+        for loras in (LORAS, CONTROL_LORAS)
+    ]
+    assert ["operation control" in text for text in guides] == [False, True]
+    assert "| `union` |  | 2 | other |" in guides[1]
+
+
 def test_an_upload_says_what_it_takes(served_box: Callable[..., Box]) -> None:
     box = served_box(limits={"max_image_bytes": 5000, "max_audio_bytes": 6000, "max_video_bytes": 7000})
     for kind, most in (("image", 5000), ("audio", 6000), ("video", 7000)):
@@ -267,9 +355,9 @@ def test_an_upload_says_what_it_takes(served_box: Callable[..., Box]) -> None:
 
 
 def test_every_field_of_a_use_is_an_argument() -> None:
-    """Nor is one forgotten that the routes have. Control videos are not in the tools."""
-    tools = describe_tools(RequestLimits(), {})
-    for use in set(MediaUse) - {MediaUse.CONTROL}:
+    """Nor is one forgotten that the routes have."""
+    tools = describe_tools(RequestLimits(), WITH_CONTROL)
+    for use in MediaUse:
         tool = "create_video" if use is MediaUse.A2V else "edit_video"
         there = tools[tool]["input_schema"]["properties"]
         assert {argument_of(field) for field in (use.file_field, *use.fields)} <= there.keys()

@@ -70,6 +70,23 @@ def test_a_file_has_the_bound_of_its_kind(box: Box, kind: UploadKind | None, sta
     assert box.client.put(url_for(box, kind), content=padded(start, most)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("named", "start", "most"),
+    [
+        ("audio/mp4", video_file(frames_of(2)), 5000),
+        ("Video/WebM; codecs=vp9", b"x", 9000),
+        ("image/x-of-a-camera", b"x", 1000),
+        ("image/png", audio_file(0.1), 5000),
+        ("application/octet-stream", b"x", 9000),
+    ],
+)
+def test_the_content_type_decides_where_the_first_bytes_do_not(box: Box, named: str, start: bytes, most: int) -> None:
+    headers = {"Content-Type": named}
+    refused = box.client.put(url_for(box, None), content=padded(start, most + 1), headers=headers)
+    assert (refused.status_code, f"at most {most} bytes" in refused.json()["error"]) == (413, True), refused.text
+    assert box.client.put(url_for(box, None), content=padded(start, most), headers=headers).status_code == 200
+
+
 def test_a_body_without_a_length_has_the_bound_of_its_kind_too(box: Box) -> None:
     def chunks() -> Iterator[bytes]:
         yield padded(image_file(), 500)

@@ -5,17 +5,25 @@ from typing import Any
 
 from deployments.ingress.media.conversion import LONGEST_AUDIO_S
 from deployments.ingress.request_body.given_media import MediaUse
+from models.request.control import CONTROL_STRENGTH, PREPROCESSOR, control_loras, plain_loras
 from models.request.edits import DEFAULT_STRENGTH, ExtendMode, RetakeMode
-from models.request.enums import Quality, Upscale
+from models.request.enums import Preprocessor, Quality, Upscale
 from models.request.loras import CAMERA_MOTION, LORAS, KnownLora, loras_schema
 from models.request.places import MAX_KEYFRAMES
 from models.request.request import MAX_SEED, SIDE_MULTIPLE, RequestLimits
 
 MAX_KEY_CHARS = 255
 KEYFRAMES = "keyframes"
-OPERATIONS = {"retake": MediaUse.RETAKE, "extend": MediaUse.EXTEND, "change": MediaUse.V2V}
-"""The operations of edit_video, each with the use of its video."""
-EDIT_ARGUMENTS = ("video", "operation", "start_time", "mode", "context", "video_strength")
+CONTROL = "control"
+OPERATIONS = {
+    "retake": MediaUse.RETAKE,
+    "extend": MediaUse.EXTEND,
+    "change": MediaUse.V2V,
+    CONTROL: MediaUse.CONTROL,
+}
+"""The operations of edit_video, each with the use of its video. A server without IC-LoRAs does not list `control`."""
+CONTROL_ARGUMENTS = (CONTROL_STRENGTH, PREPROCESSOR)
+EDIT_ARGUMENTS = ("video", "operation", "start_time", "mode", "context", "video_strength", *CONTROL_ARGUMENTS)
 """Arguments of edit_video that create_video does not have."""
 STRENGTH = "How strongly the image is kept. 1, the default, keeps it as it is."
 SOURCE = "a video_id of yours, an http(s) URL, or an upload_id of create_media_upload"
@@ -47,24 +55,26 @@ def create_schema(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict
             "description": "Length of the video. A longer video needs a smaller size. With audio: left out, it is "
             "that of the audio.",
         },
-        **_shared_properties(limits, loras),
+        **_shared_properties(limits, plain_loras(loras)),
     }
     return object_schema(properties, ["prompt"])
 
 
 def edit_schema(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict[str, Any]:
     """The arguments of edit_video. Size and rate are those of the video."""
-    longest_s = limits.max_edit_duration_s
+    longest_s, has_control = limits.max_edit_duration_s, bool(control_loras(loras))
+    follow = f" {CONTROL}: a new video follows what the video shows, with one of the loras for that."
     seconds = {"type": "number", "minimum": 0, "maximum": longest_s}
     properties = {
         "video": {"type": "string", "description": f"The source: {SOURCE}."},
         "operation": {
             "type": "string",
-            "enum": list(OPERATIONS),
+            "enum": [name for name in OPERATIONS if has_control or name != CONTROL],
             "description": "retake: a part is made anew, the rest stays. extend: the video goes on. change: all is "
-            "made anew from the prompt, and keeps as much of the video as video_strength says.",
+            f"made anew from the prompt, and keeps as much of the video as video_strength says."
+            f"{follow if has_control else ''}",
         },
-        **_prompt(limits, "What is seen and heard in the new part; with change, in the whole video."),
+        **_prompt(limits, "What is seen and heard in the new part, or in all of a video that is new as a whole."),
         "start_time": {**seconds, "description": "retake: where the new part begins, in seconds. Default 0."},
         "seconds": {
             **seconds,
@@ -84,6 +94,7 @@ def edit_schema(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict[s
             "description": f"change: how much of the video stays, 0 to 1. Default {DEFAULT_STRENGTH:g}; lower if too "
             f"little changes.",
         },
+        **(_control_properties() | _image_properties(f"{CONTROL}: ") if has_control else {}),
         **_shared_properties(limits, loras),
     }
     return object_schema(properties, ["video", "operation", "prompt"])
@@ -93,8 +104,12 @@ def estimate_arguments(limits: RequestLimits, loras: Mapping[str, KnownLora]) ->
     """The arguments of estimate_video: those of create_video, or those of edit_video."""
     edit = edit_schema(limits, loras)["properties"]
     about = {"video": "To estimate an edit: the video_id of its source.", "operation": "That of edit_video."}
-    edits = {name: {**edit[name], "description": about.get(name, "As in edit_video.")} for name in EDIT_ARGUMENTS}
-    properties = {**create_schema(limits, loras)["properties"], **edits}
+    edits = {
+        name: {**edit[name], "description": about.get(name, "As in edit_video.")}
+        for name in EDIT_ARGUMENTS
+        if name in edit
+    }
+    properties = {**create_schema(limits, loras)["properties"], **_lora_properties(loras), **edits}
     del properties["request_key"]
     return object_schema(properties, ["prompt"])
 
@@ -147,24 +162,42 @@ def _lora_properties(known: Mapping[str, KnownLora]) -> dict[str, Any]:
     """`loras` and `camera_motion`, if the server has any."""
     if not known:
         return {}
-    schema = loras_schema(known)
-    return {
+    schema, followed, motions = loras_schema(known), describe_control_loras(known), list(plain_loras(known))
+    only = f" Only with operation {CONTROL}, and exactly one there: {followed}." if followed else ""
+    properties: dict[str, Any] = {
         LORAS: {
             "type": "array",
             "maxItems": schema["maxItems"],
             "items": schema["items"],
-            "description": "LoRAs that change style or motion. get_guide has their words for the prompt.",
-        },
-        CAMERA_MOTION: {
+            "description": f"LoRAs that change style or motion. get_guide has their words for the prompt.{only}",
+        }
+    }
+    if motions:
+        about = "The LoRA of this name with scale 1, for a motion of the camera."
+        properties[CAMERA_MOTION] = {"type": "string", "enum": motions, "description": about}
+    return properties
+
+
+def describe_control_loras(known: Mapping[str, KnownLora]) -> str:
+    """The IC-LoRAs, each with what its control video shows."""
+    return ", ".join(f"{name} ({known[name].control})" for name in control_loras(known))
+
+
+def _control_properties() -> dict[str, Any]:
+    """The arguments of the operation `control` alone."""
+    return {
+        PREPROCESSOR: {
             "type": "string",
-            "enum": list(known),
-            "description": "The LoRA of this name with scale 1, for a motion of the camera.",
+            "enum": [str(each) for each in Preprocessor],
+            "description": f"{CONTROL}: {Preprocessor.CANNY} follows the edges of any video. {Preprocessor.NONE}, the "
+            "default: the video is edges, depth or poses already, as the LoRA needs them.",
         },
+        CONTROL_STRENGTH: {**ZERO_TO_ONE, "description": f"{CONTROL}: how strongly it is followed. Default 1."},
     }
 
 
-def _image_properties() -> dict[str, Any]:
-    """The images of a video, with their places and strengths."""
+def _image_properties(only: str = "") -> dict[str, Any]:
+    """The images of a video, with their places and strengths. `only` says with what they may come."""
     keyframe = {
         "image": {"type": "string", "description": "As image."},
         "at": {"type": "string", "maxLength": 20, "description": "Seconds such as 1.5s, or a frame such as 36."},
@@ -173,17 +206,17 @@ def _image_properties() -> dict[str, Any]:
     return {
         "image": {
             "type": "string",
-            "description": "The first frame: an http(s) URL, an upload_id of create_image_upload, a video_id of yours "
-            "(its last frame), or a small data: URL. Leave out for text to video.",
+            "description": f"{only}The first frame: an http(s) URL, an upload_id of create_image_upload, a video_id of "
+            "yours (its last frame), or a small data: URL. May be left out.",
         },
         "image_strength": {**ZERO_TO_ONE, "description": STRENGTH},
-        "end_image": {"type": "string", "description": "The last frame, given as image is."},
+        "end_image": {"type": "string", "description": f"{only}The last frame, given as image is."},
         "end_image_strength": {**ZERO_TO_ONE, "description": STRENGTH},
         KEYFRAMES: {
             "type": "array",
             "maxItems": MAX_KEYFRAMES,
             "items": object_schema(keyframe, ["image", "at"]),
-            "description": "Images for frames in between.",
+            "description": f"{only}Images for frames in between.",
         },
     }
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.ingress.dimensions import count_frames, parse_size
-from deployments.ingress.mcp.argument_schemas import KEYFRAMES, OPERATIONS
+from deployments.ingress.mcp.argument_schemas import CONTROL, KEYFRAMES, OPERATIONS
 from deployments.ingress.request_body.given_media import AUDIO, AUDIO_START, AUDIO_STRENGTH, DURATION, VIDEO, MediaUse
 from models.errors import InvalidRequest
+from models.request.control import control_loras
 from models.request.json_words import NOTHING, Described
-from models.request.places import KEYFRAME, KEYFRAME_AT, PLACE_FIELDS, STRENGTH_OF, WHOLE
+from models.request.loras import LORAS, KnownLora
+from models.request.places import END_IMAGE, IMAGE, KEYFRAME, KEYFRAME_AT, PLACE_FIELDS, STRENGTH_OF, WHOLE
 from models.request.request import SIDE_MULTIPLE, RequestLimits, VideoRequest, spell_number
 
 SECONDS = "seconds"
@@ -174,6 +176,23 @@ def refuse_audio_fields(arguments: Mapping[str, Any]) -> None:
     for name in (AUDIO_START, AUDIO_STRENGTH):
         if name in arguments:
             raise InvalidRequest(name, arguments[name], f"left out: there is no {AUDIO}")
+
+
+def refuse_images(use: MediaUse | None, arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for an argument of an image beside a video that takes none."""
+    for name in (IMAGE, END_IMAGE, KEYFRAMES, STRENGTH_OF[IMAGE], STRENGTH_OF[END_IMAGE]):
+        if arguments.get(name) not in (None, "", []) and use is not MediaUse.CONTROL:
+            raise InvalidRequest(name, arguments[name], f"left out: {arguments['operation']} does not take it")
+
+
+def refuse_control_loras(use: MediaUse | None, arguments: Mapping[str, Any], known: Mapping[str, KnownLora]) -> None:
+    """Raise InvalidRequest for an IC-LoRA without the operation that needs it."""
+    if use is MediaUse.CONTROL:
+        return
+    for index, each in enumerate(arguments.get(LORAS, ())):
+        if each["name"] in control_loras(known) and each.get("scale", 1):
+            allowed = f"a LoRA that needs no control video; operation {CONTROL} takes one"
+            raise InvalidRequest(f"{LORAS}[{index}].name", each["name"], allowed)
 
 
 def map_request(arguments: Mapping[str, Any], defaults: Mapping[str, float], limits: RequestLimits) -> MappedRequest:

@@ -14,6 +14,8 @@ from deployments.ingress.mcp.arguments import (
     map_request,
     media_use,
     refuse_audio_fields,
+    refuse_control_loras,
+    refuse_images,
 )
 from deployments.ingress.mcp.media import named_task
 from deployments.ingress.middleware.auth import request_owner
@@ -21,12 +23,11 @@ from deployments.ingress.request_body.given_media import AUDIO, USE, VIDEO, Medi
 from deployments.ingress.source_task import completed_task
 from models.errors import InvalidRequest
 from models.request.json_words import NOTHING
-from models.request.places import END_IMAGE, IMAGE
 from models.request.request import RequestLimits
 from storage.tasks import Task
 
 OPERATION = "operation"
-FOR_NEW_VIDEOS = ("size", AUDIO, IMAGE, END_IMAGE, "keyframes")
+FOR_NEW_VIDEOS = ("size", AUDIO)
 """Arguments that edit_video does not have."""
 
 
@@ -38,9 +39,11 @@ async def map_estimate(
     Raises InvalidRequest, and NotFound, Conflict or Gone for a video that cannot be edited.
     """
     limits, use = context.settings.limits, media_use(arguments)
+    refuse_control_loras(use, arguments, context.settings.generator.known_loras)
     if use is None or use is MediaUse.A2V:
         return _map_new_video(use, arguments, defaults, limits)
     _refuse(arguments, FOR_NEW_VIDEOS, f"there is a {VIDEO}")
+    refuse_images(use, arguments)
     own = map_media(use, arguments)
     source = await context.read_threads.run(_source, context, request, arguments)
     mapped = map_request(arguments, defaults, limits)

@@ -4,7 +4,8 @@ from importlib.resources import files
 from string import Template
 
 from deployments.ingress.context import AppContext
-from deployments.ingress.routes.agents import server_facts
+from deployments.ingress.routes.agents import lora_rows, server_facts
+from models.request.control import control_loras
 
 ADVICE_START, ADVICE_END = "## Writing a prompt", "\n\nSteps:"
 TOOLS = """## What the tools can do
@@ -21,14 +22,19 @@ TOOLS = """## What the tools can do
 - A video that these tools made is named by its video_id: do not download and send it again. Other files come by URL, or
   by create_image_upload and create_media_upload.
 """
+CONTROLS = """\
+- "The same scene, but of glass" or "move like this": operation control. A new video follows the edges, the depth or the
+  poses of the video. Name exactly one LoRA that has a control video in loras. preprocessor canny takes the edges of any
+  video, for a LoRA of canny; other control videos must come finished. image says what its first frame looks like.
+"""
 LORAS = """
 ## LoRAs
 
 This server has LoRAs: they change the style or the motion of a video. Name them in loras, and use their words in the
 prompt. camera_motion picks one by its name.
 
-| Name | Words for the prompt | Largest scale |
-|---|---|---|
+| Name | Words for the prompt | Largest scale | Control video |
+|---|---|---|---|
 """
 
 
@@ -45,7 +51,7 @@ class Guide:
         text = self._skill.substitute(facts, base_url="")
         advice = text[text.index(ADVICE_START) :].rsplit(ADVICE_END, 1)[0]
         model = f"## Limits of this server\n\nModel: {facts['model']}\n{facts['model_warning']}\n"
-        return f"{advice}\n\n{TOOLS}\n{model}{self._limits()}{self._loras()}"
+        return f"{advice}\n\n{TOOLS}{self._controls()}\n{model}{self._limits()}{self._loras()}"
 
     def _limits(self) -> str:
         limits = self._context.settings.limits
@@ -59,7 +65,9 @@ class Guide:
             f"- upscale 2 {can} be used here.\n"
         )
 
+    def _controls(self) -> str:
+        return CONTROLS if control_loras(self._context.settings.generator.known_loras) else ""
+
     def _loras(self) -> str:
-        known = self._context.settings.generator.plain_loras
-        rows = [f"| `{name}` | {each.trigger} | {each.max_scale:g} |\n" for name, each in known.items()]
-        return f"{LORAS}{''.join(rows)}" if known else ""
+        known = self._context.settings.generator.known_loras
+        return f"{LORAS}{lora_rows(known)}" if known else ""

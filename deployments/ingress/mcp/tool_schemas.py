@@ -6,7 +6,14 @@ The schemas are flat, without unions and without null: some clients reject a who
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.ingress.mcp.argument_schemas import create_schema, edit_schema, estimate_arguments, object_schema
+from deployments.ingress.mcp.argument_schemas import (
+    CONTROL,
+    create_schema,
+    describe_control_loras,
+    edit_schema,
+    estimate_arguments,
+    object_schema,
+)
 from deployments.ingress.uploads.kinds import UploadKind
 from models.request.loras import KnownLora
 from models.request.request import RequestLimits
@@ -99,8 +106,9 @@ def describe_tools(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dic
         "edit_video": {
             "title": "Edit a video",
             "description": "Start a video from one that is there. retake makes a part of it anew, extend makes it "
-            "longer, change makes all of it anew in other words. The source stays. Takes GPU time. Answers at once "
-            "with a new video_id; then call wait_for_video.",
+            "longer, change makes all of it anew in other words."
+            f"{_follow(loras)} The source stays. Takes GPU time. Answers at once with a new video_id; then call "
+            "wait_for_video.",
             "input_schema": edit_schema(limits, loras),
             "output_schema": video_state_schema(),
             "hints": STARTS,
@@ -199,3 +207,10 @@ def describe_tools(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dic
             "hints": {"read_only_hint": True, "idempotent_hint": True},
         },
     }
+
+
+def _follow(loras: Mapping[str, KnownLora]) -> str:
+    """What edit_video does with a control video, if the server has LoRAs for one."""
+    named = describe_control_loras(loras)
+    follow = f" {CONTROL} makes a new video that follows its edges, depth or poses, with a LoRA: {named}."
+    return follow if named else ""

@@ -14,7 +14,14 @@ from deployments.ingress.context import AppContext
 from deployments.ingress.errors import NotFound, TooManyRequests
 from deployments.ingress.images.shrinking import shrink_to_jpeg
 from deployments.ingress.mcp.argument_schemas import OPERATIONS
-from deployments.ingress.mcp.arguments import check_arguments, map_request, media_use, refuse_audio_fields
+from deployments.ingress.mcp.arguments import (
+    check_arguments,
+    map_request,
+    media_use,
+    refuse_audio_fields,
+    refuse_control_loras,
+    refuse_images,
+)
 from deployments.ingress.mcp.estimating import map_estimate
 from deployments.ingress.mcp.guide import Guide
 from deployments.ingress.mcp.images import named_images, read_images
@@ -23,7 +30,6 @@ from deployments.ingress.mcp.tool_schemas import describe_tools
 from deployments.ingress.mcp.video_state import percent, spell_time, status_of, video_state, with_notes
 from deployments.ingress.media_file import GivenMediaFile
 from deployments.ingress.middleware.auth import request_owner
-from deployments.ingress.request_body.given_images import NO_IMAGES
 from deployments.ingress.request_body.given_media import MediaUse
 from deployments.ingress.routes.delete_task import cancel_or_delete_task, cancel_task
 from deployments.ingress.routes.estimate import estimate
@@ -69,7 +75,7 @@ class Tools:
 
     def __init__(self, context: AppContext, watcher: TaskWatcher) -> None:
         settings = context.settings
-        self.described = describe_tools(settings.limits, settings.generator.plain_loras)
+        self.described = describe_tools(settings.limits, settings.generator.known_loras)
         self._context = context
         self._watcher = watcher
         self._guide = Guide(context)
@@ -115,11 +121,14 @@ class Tools:
 
     async def _edit_video(self, call: ToolCall) -> ToolAnswer:
         context, use = self._context, OPERATIONS[call.arguments["operation"]]
+        refuse_images(use, call.arguments)
+        refuse_control_loras(use, call.arguments, context.settings.generator.known_loras)
         mapped = map_request(call.arguments, {}, context.settings.limits)
         request = _with_idempotency_key(call.request, call.arguments.get("request_key"))
         with context.uploads.acquire(), work_folder() as folder:
             video = await read_media(context, call.request, use, call.arguments, folder)
-            task = await submit_given(context, request, mapped.fields, NO_IMAGES, video)
+            images = await read_images(context, call.arguments, call.request)
+            task = await submit_given(context, request, mapped.fields, images, video)
         state = await self._state(task, call.request)
         return ToolAnswer(with_notes(state, mapped.adjusted, call.unknown))
 

@@ -22,7 +22,7 @@ from models.request import edits
 from models.request.adjustments import FROM_AUDIO, FROM_VIDEO, HDR_TO_SDR, WITHIN_BOUNDS, Adjustment
 from models.request.control import CONTROL_STRENGTH, PREPROCESSOR, control_divisor, find_control, side_multiple
 from models.request.edits import Edit, ExtendMode, RetakeMode, V2vMode
-from models.request.enums import DurationMode, Preprocessor
+from models.request.enums import DurationMode, ImageFit, Preprocessor
 from models.request.json_words import NOTHING, Described
 from models.request.loose_values import is_blank, parse_number
 from models.request.loras import KnownLora
@@ -198,10 +198,10 @@ def _read_control(
     divisor = control_divisor(request, factor)
     bounds, edges = replace(job.bounds, side_multiple=side_multiple(divisor)), fields.preprocessor is Preprocessor.CANNY
     facts = read_clip_in_child(replace(job, bounds=bounds, divisor=divisor, edges=edges))
-    request = request.model_copy(update=_shape_of(facts))
+    sent, request = request, of_given_size(request.model_copy(update=_shape_of(facts)))
     _check_least_frames(request, limits, facts.num_frames)
     _check_most_frames(request, limits)
-    adjusted = (*_replaced(given.replaced, request, FROM_VIDEO), *_moved(facts))
+    adjusted = (*_replaced(given.replaced, request, FROM_VIDEO), *_fitted(sent, request), *_moved(facts))
     control = InputControl(job.target.read_bytes(), lora, fields.strength, factor)
     return ReadMedia(request, adjusted, control=control)
 
@@ -276,6 +276,16 @@ def less_context(edit: Edit, num_frames: int) -> Edit | None:
     rendered = edit.rendered(num_frames)
     shown = max(edit.start_frame - rendered.start, rendered.stop - edit.end_frame)
     return replace(edit, context=shown // 2) if shown // 2 >= LEAST_CONTEXT_FRAMES else None
+
+
+def of_given_size(request: VideoRequest) -> VideoRequest:
+    """The request of a video whose size is given: no image decides it."""
+    return request.model_copy(update={"fit": ImageFit.CROP}) if request.fit is ImageFit.MATCH else request
+
+
+def _fitted(sent: VideoRequest, request: VideoRequest) -> Iterator[Adjustment]:
+    if sent.fit is not request.fit:
+        yield Adjustment("fit", str(sent.fit), str(request.fit), FROM_VIDEO)
 
 
 def _replaced(sent: Mapping[str, object], request: VideoRequest, reason: str) -> Iterator[Adjustment]:

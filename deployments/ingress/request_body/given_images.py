@@ -1,6 +1,7 @@
 """The images of a request, and the fields that say where in the video they belong."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,12 +37,20 @@ class GivenImages:
 
     def digest(self, request: VideoRequest) -> str:
         """Tells different images and places apart. That of a whole first image alone is the digest of its file."""
-        digests = [hashlib.sha256(content).hexdigest() for _, content in self.files]
+        digests = self._digests()
         places = self.parse_places(request)
         if is_first_image_alone(places):
             return digests[0]
         parts = zip(places, digests, strict=True)
         return " ".join(f"{place.frame} {place.strength} {digest}" for place, digest in parts)
+
+    def digest_as_sent(self) -> str:
+        """The same where the length of the video is not known yet: of the places as the client sent them."""
+        named = [name for name, _ in self.files]
+        return json.dumps([named, self._digests(), sorted(self.places.items())], default=str)
+
+    def _digests(self) -> list[str]:
+        return [hashlib.sha256(content).hexdigest() for _, content in self.files]
 
 
 NO_IMAGES = GivenImages()

@@ -11,6 +11,7 @@ from models.errors import InvalidRequest
 from models.request import edits
 from models.request.control import CONTROL_STRENGTH, PREPROCESSOR
 from models.request.loose_values import is_blank
+from models.request.places import END_IMAGE, IMAGE, IMAGES
 from models.request.request import SIDE_MULTIPLE, RequestLimits
 
 SOURCE_TASK = "source_task"
@@ -46,7 +47,18 @@ class MediaUse(StrEnum):
     @property
     def decided(self) -> tuple[str, ...]:
         """The parameters of a request that follow from the file."""
-        return ("num_frames", "length") if self is MediaUse.A2V else OF_THE_VIDEO
+        match self:
+            case MediaUse.A2V:
+                return ("num_frames", "length")
+            case MediaUse.CONTROL:
+                return SHAPE
+            case _:
+                return OF_THE_VIDEO
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The fields of the images that may come with the file."""
+        return IMAGES_WITH.get(self, ())
 
 
 USE = "use"
@@ -58,7 +70,9 @@ USE_FIELDS = {
     MediaUse.V2V: (edits.VIDEO_STRENGTH, edits.MODE),
     MediaUse.CONTROL: (CONTROL_STRENGTH, PREPROCESSOR),
 }
-OF_THE_VIDEO = ("width", "height", "num_frames", "frame_rate", "length", "fit")
+IMAGES_WITH = {MediaUse.A2V: (IMAGE, END_IMAGE), MediaUse.CONTROL: IMAGES}
+SHAPE = ("width", "height", "num_frames", "frame_rate", "length")
+OF_THE_VIDEO = (*SHAPE, "fit")
 
 
 @dataclass(frozen=True)

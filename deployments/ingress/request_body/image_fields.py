@@ -41,6 +41,11 @@ def describe_images(kind: Mapping[str, Any], taken: str) -> dict[str, Any]:
 
 def with_places(schema: Mapping[str, Any], first: str = IMAGE) -> dict[str, Any]:
     """The schema with the fields of the places. `first` is the name of the first image."""
+    return {**schema, "properties": {**schema["properties"], **place_fields(first)}}
+
+
+def place_fields(first: str = IMAGE) -> dict[str, Any]:
+    """The properties of the places. `first` is the name of the first image."""
     strength = {"type": "number", "minimum": 0, "maximum": 1, "default": 1}
     added: dict[str, Any] = {
         field: {**strength, "description": STRENGTH.format(name=first if name == IMAGE else name)}
@@ -59,4 +64,4 @@ def with_places(schema: Mapping[str, Any], first: str = IMAGE) -> dict[str, Any]
         "maxItems": MAX_KEYFRAMES,
         "description": f"{STRENGTH.format(name='each keyframe')} Left out: 1 for all.",
     }
-    return {**schema, "properties": {**schema["properties"], **added}}
+    return added

@@ -8,11 +8,11 @@ from deployments.ingress.request_body.given_media import (
     AUDIO_START,
     AUDIO_STRENGTH,
     DURATION,
-    OF_THE_VIDEO,
     SOURCE_TASK,
     USE,
     MediaUse,
 )
+from deployments.ingress.request_body.image_fields import FILE, describe_images, place_fields
 from deployments.ingress.request_body.openapi import form_body, json_body
 from models.request import edits
 from models.request.control import CONTROL_STRENGTH, PREPROCESSOR
@@ -44,8 +44,7 @@ PROMPT = "A singer on a small stage in warm light, close-up."
 
 def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
     """The media types and schemas of a form and of JSON for one use. `schema` is that of the parameters."""
-    left_out = ("num_frames", "length") if use is MediaUse.A2V else OF_THE_VIDEO
-    kept = {name: each for name, each in schema["properties"].items() if name not in left_out}
+    kept = {name: each for name, each in schema["properties"].items() if name not in use.decided}
     schema = {**schema, "properties": {**kept, **_fields(use, limits)}}
     about = _about(use, limits)
     example = _example(use)
@@ -55,10 +54,8 @@ def media_body(schema: Mapping[str, Any], use: MediaUse, limits: RequestLimits) 
     form = form_body(schema, use.file_field, about, required=use is MediaUse.A2V, example=in_form)
     text = {"type": "string", "description": f"{about} As a data url: `data:...;base64,...`."}
     properties = {**schema["properties"], use.file_field: text}
-    if use is MediaUse.A2V:
-        file = {"type": "string", "format": "binary"}
-        form["multipart/form-data"]["schema"]["properties"] |= _images(file)
-        properties |= _images({"type": "string"})
+    form["multipart/form-data"]["schema"]["properties"] |= _images(use, FILE)
+    properties |= _images(use, {"type": "string"})
     required = [*schema["required"], use.file_field] if use is MediaUse.A2V else schema["required"]
     in_json = {**schema, "properties": properties, "required": required}
     return form | json_body(in_json, {**example, **_example_file(use)})
@@ -116,7 +113,7 @@ def _fields(use: MediaUse, limits: RequestLimits) -> dict[str, Any]:
     if use is MediaUse.V2V:
         return {SOURCE_TASK: source, **change_fields()}
     if use is MediaUse.CONTROL:
-        return {SOURCE_TASK: source, **_control_fields()}
+        return {SOURCE_TASK: source, **_control_fields(), **place_fields()}
     return {
         SOURCE_TASK: source,
         edits.DURATION: _seconds(f"Seconds of new video; the result has at most {limits.max_edit_duration_s:g} s."),
@@ -154,9 +151,11 @@ def estimate_fields(limits: RequestLimits) -> dict[str, Any]:
     return {USE: use, **{name: each for name, each in fields.items() if name != SOURCE_TASK}, edits.MODE: mode}
 
 
-def _images(kind: Mapping[str, str]) -> dict[str, Any]:
-    ends = ((IMAGE, "first"), (END_IMAGE, "last"))
-    return {name: {**kind, "description": f"Becomes the {frame} frame. May be left out."} for name, frame in ends}
+def _images(use: MediaUse, kind: Mapping[str, str]) -> dict[str, Any]:
+    """The properties of the images that may come with the file."""
+    ends = {IMAGE: "Becomes the first frame. May be left out.", END_IMAGE: "Becomes the last frame. May be left out."}
+    described = describe_images(kind, "") | {name: {**kind, "description": about} for name, about in ends.items()}
+    return {name: described[name] for name in use.images}
 
 
 def _seconds(about: str, default: float | None = None) -> dict[str, Any]:

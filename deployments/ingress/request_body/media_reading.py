@@ -2,18 +2,20 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
-from deployments.ingress.request_body.data_url import decode_data_url, image_in_fields
+from deployments.ingress.request_body.data_url import ImageUrl, decode_data_url, image_in_fields
 from deployments.ingress.request_body.form import form_fields, form_images, parse_form
-from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages, max_images_bytes
+from deployments.ingress.request_body.given_images import NO_IMAGES, GivenImages, check_total, max_images_bytes
 from deployments.ingress.request_body.given_media import SOURCE_TASK, GivenMedia, MediaUse, split_media_fields
 from deployments.ingress.request_body.reading import (
     FORM,
     MAX_FIELDS_BYTES,
+    as_several,
     bounded_body,
     read_long_json,
     split_places,
@@ -22,11 +24,9 @@ from deployments.settings import Settings
 from models.errors import FileTooLarge, InvalidRequest
 from models.request.json_words import NOTHING, Described
 from models.request.loose_values import is_blank
-from models.request.places import END_IMAGE, IMAGE
+from models.request.places import REPEATED
 from models.request.request import RequestLimits
 
-IMAGES = (IMAGE, END_IMAGE)
-"""The images that a video to given audio may begin and end with."""
 CHUNK_BYTES = 1024 * 1024
 DATA_URL_START = b"data:"
 
@@ -85,19 +85,30 @@ def _given(use: MediaUse, fields: dict[str, object], path: Path | None, digest: 
 async def _read_form(
     request: Request, settings: Settings, use: MediaUse, target: Path
 ) -> tuple[dict[str, object], GivenImages, str]:
-    limits, images = settings.limits, IMAGES if use is MediaUse.A2V else ()
+    limits, images = settings.limits, use.images
     most = max_file_bytes(use, limits) + MAX_FIELDS_BYTES + (max_images_bytes(limits) if images else 0)
     bounded = bounded_body(request, most, settings.ingress.body_timeout_s)
     named = (use.file_field, *images)
     form = await parse_form(bounded.headers, bounded.stream(), named, MAX_FIELDS_BYTES)
     try:
-        fields = form_fields(form, named)
-        files = [(name, each) for name in images for each in await form_images(form, name, limits.max_image_bytes)]
+        fields = form_fields(form, named, REPEATED if images else ())
+        files = await _form_images(form, images, limits)
         fields, given = split_places(fields, files) if images else (fields, NO_IMAGES)
         digest = await asyncio.to_thread(_copy_part, form.get(use.file_field), use, target, limits)
         return fields, given, digest
     finally:
         await form.close()
+
+
+async def _form_images(
+    form: FormData, names: Sequence[str], limits: RequestLimits
+) -> list[tuple[str, bytes | ImageUrl]]:
+    """The images of a form, with their fields. Raises ImageTooLarge also for what they have together."""
+    files: list[tuple[str, bytes | ImageUrl]] = []
+    for name in names:
+        files.extend((name, each) for each in await form_images(form, name, limits.max_image_bytes))
+        check_total(name, [each for _, each in files if isinstance(each, bytes)], limits)
+    return files
 
 
 def _copy_part(part: UploadFile | str | None, use: MediaUse, target: Path, limits: RequestLimits) -> str:
@@ -122,19 +133,19 @@ def _copy_part(part: UploadFile | str | None, use: MediaUse, target: Path, limit
 async def _read_json(
     request: Request, settings: Settings, use: MediaUse, target: Path
 ) -> tuple[dict[str, object], GivenImages, str]:
-    images = IMAGES if use is MediaUse.A2V else ()
-    fields = await read_long_json(request, settings, (use.file_field, *images))
+    fields = await read_long_json(request, settings, (use.file_field, *use.images))
     given = NO_IMAGES
-    if images:
-        fields, given = await asyncio.to_thread(_take_images, fields)
+    if use.images:
+        fields, given = await asyncio.to_thread(_take_images, fields, use.images)
     text = fields.pop(use.file_field, None)
     if is_blank(text):
         return fields, given, ""
     return fields, given, await asyncio.to_thread(_write_url, use, text, target, settings.limits)
 
 
-def _take_images(fields: dict[str, object]) -> tuple[dict[str, object], GivenImages]:
-    found = [(name, image_in_fields(name, fields.pop(name, None))) for name in IMAGES]
+def _take_images(fields: dict[str, object], names: Sequence[str]) -> tuple[dict[str, object], GivenImages]:
+    sent = [(name, each) for name in names for each in as_several(name, fields.pop(name, None))]
+    found = [(name, image_in_fields(name, each)) for name, each in sent]
     return split_places(fields, [(name, image) for name, image in found if image is not None])
 
 

@@ -18,7 +18,7 @@ from deployments.ingress.request_body.long_texts import RemainderTooLarge, spell
 from deployments.settings import Settings
 from models.errors import InvalidRequest
 from models.request.json_words import Described
-from models.request.places import IMAGE, KEYFRAME, MAX_IMAGES, OTHER_IMAGES, REPEATED
+from models.request.places import IMAGE, KEYFRAME, MAX_IMAGES, MAX_KEYFRAMES, OTHER_IMAGES, REPEATED
 
 MAX_FIELDS_BYTES = 256 * 1024
 """Limit for everything in a body except the image: many times the size of two prompts of the greatest length."""
@@ -90,7 +90,7 @@ def _bounded_with_image(request: Request, settings: Settings, allowed: str) -> t
 
 
 async def read_long_json(request: Request, settings: Settings, long_texts: tuple[str, ...]) -> dict[str, object]:
-    """Read a JSON object. A field of `long_texts` may hold an image as a data URL, which is left as it is.
+    """Read a JSON object. A field of `long_texts` may hold a file as a data URL, which is left as it is.
 
     Raises InvalidRequest, PayloadTooLarge, RequestTimeout.
     """
@@ -99,7 +99,8 @@ async def read_long_json(request: Request, settings: Settings, long_texts: tuple
     content = await read_all(bounded_body(request, max_bytes, settings.ingress.body_timeout_s))
     if len(content) <= MAX_FIELDS_BYTES:
         return _parse_object(request, bytes(content), "JSON")
-    return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON", len(long_texts))
+    most = len(long_texts) + (MAX_KEYFRAMES - 1 if KEYFRAME in long_texts else 0)
+    return await asyncio.to_thread(_parse_long, request, content, long_texts, "JSON", most)
 
 
 def max_body_bytes(settings: Settings) -> int:
@@ -228,11 +229,15 @@ def take_sent_images(fields: dict[str, object], names: ImageNames) -> tuple[dict
     given = {name: fields.pop(name) for name in (*names.in_json, *OTHER_IMAGES) if name in fields}
     images: list[SentImage] = []
     for name, value in given.items():
-        several = value if name == KEYFRAME and isinstance(value, list) else [value]
         if _is_wanted(field := _field_of(name), images):
-            found = [image_in_fields(name, each) for each in several]
+            found = [image_in_fields(name, each) for each in as_several(name, value)]
             images.extend(SentImage(field, name, content) for content in found if content is not None)
     return fields, images
+
+
+def as_several(name: str, value: object) -> list[object]:
+    """The images that a field names: keyframes may be a list."""
+    return value if name == KEYFRAME and isinstance(value, list) else [value]
 
 
 def check_kind(request: Request, allowed: str) -> None:

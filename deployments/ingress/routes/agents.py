@@ -109,10 +109,14 @@ def _describe_loras(known: Mapping[str, KnownLora]) -> str:
     if not known:
         return ""
     controls = CONTROLS if any(each.control for each in known.values()) else ""
-    rows = [
+    return f"{LORAS}{lora_rows(known)}\n{controls}"
+
+
+def lora_rows(known: Mapping[str, KnownLora]) -> str:
+    """The rows of a table of LoRAs: name, words for the prompt, largest scale, control video."""
+    return "".join(
         f"| `{name}` | {each.trigger} | {each.max_scale:g} | {each.control or ''} |\n" for name, each in known.items()
-    ]
-    return f"{LORAS}{''.join(rows)}\n{controls}"
+    )
 
 
 def _shared_limits(limits: RequestLimits) -> dict[str, object]:

@@ -49,10 +49,27 @@ def find_kinds(start: bytes) -> tuple[UploadKind, ...]:
     return (UploadKind.AUDIO, UploadKind.VIDEO) if start.startswith(MATROSKA) else tuple(UploadKind)
 
 
-class UploadBound:
-    """Checks the size of a file while it arrives. `declared_bytes` is what the client announced, or 0."""
+def named_kind(content_type: str) -> UploadKind | None:
+    """The kind that a content type names, such as `video/mp4`; None if it names none."""
+    named = content_type.split("/", maxsplit=1)[0].strip().lower()
+    return next((kind for kind in UploadKind if kind == named), None)
 
-    def __init__(self, kind: UploadKind | None, limits: RequestLimits, declared_bytes: int = 0) -> None:
+
+class UploadBound:
+    """Checks the size of a file while it arrives. `declared_bytes` is what the client announced, or 0.
+
+    Where its first bytes leave several kinds, `named` decides, which the client named. The bytes come first: a client
+    may name the wrong kind.
+    """
+
+    def __init__(
+        self,
+        kind: UploadKind | None,
+        limits: RequestLimits,
+        declared_bytes: int = 0,
+        named: UploadKind | None = None,
+    ) -> None:
+        self._named = named
         self._limits = limits
         self._declared_bytes = declared_bytes
         self._ticket = kind
@@ -70,8 +87,12 @@ class UploadBound:
         self._size_bytes += len(chunk)
         if self._ticket is None and len(self._start) < SNIFFED_BYTES:
             self._start += chunk[:SNIFFED_BYTES]
-            self._kinds = find_kinds(self._start)
+            self._kinds = self._find_kinds()
         most = self.max_bytes
         if max(self._size_bytes, self._declared_bytes) > most:
             given = f"{self._declared_bytes} bytes" if self._declared_bytes > most else "more than that"
             raise PayloadTooLarge(given, most, f"for {' or '.join(self._kinds)} files")
+
+    def _find_kinds(self) -> Collection[UploadKind]:
+        kinds = find_kinds(self._start)
+        return (self._named,) if self._start and self._named in kinds else kinds

@@ -10,7 +10,7 @@ from deployments.ingress.concurrency.limits import current_owner
 from deployments.ingress.context import AppContext
 from deployments.ingress.errors import Conflict, Forbidden
 from deployments.ingress.request_body.reading import bounded_body
-from deployments.ingress.uploads.kinds import UploadBound
+from deployments.ingress.uploads.kinds import UploadBound, named_kind
 from deployments.ingress.uploads.tickets import TICKET_SIGNING, read_ticket
 from deployments.work_folder import work_folder
 from models.errors import InvalidRequest
@@ -34,7 +34,8 @@ def uploads_router(context: AppContext) -> APIRouter:
             key = input_key(ticket.id)
             if await context.file_threads.run(context.outputs.stat, key) is not None:
                 raise Conflict("a file was already sent to this url; create another one")
-            bound = UploadBound(ticket.kind, context.settings.limits, _declared_bytes(request))
+            named = named_kind(request.headers.get("content-type", ""))
+            bound = UploadBound(ticket.kind, context.settings.limits, _declared_bytes(request), named)
             bound.check(b"")  # before a byte is read
             bounded = bounded_body(request, bound.max_bytes, context.settings.ingress.body_timeout_s)
             size_bytes = await _write_body(bounded, folder / "upload", bound)

@@ -153,6 +153,18 @@ def test_it_goes_with_images_and_comes_after_them(model: Ltx2Model) -> None:
     assert not call["timestep"][:, own:].any()
 
 
+def test_a_whole_first_image_comes_back_while_it_is_followed(model: Ltx2Model) -> None:
+    first = (ImageCondition(make_image()),)
+    image, both, followed = (
+        latents_of(model, conditions, **FIELDS)
+        for conditions in (Conditions(first), Conditions(first, control=control()), given())
+    )
+    assert torch.allclose(both.video[:, :, :1], image.video[:, :, :1], atol=ROUNDING)
+    for other in (image, followed):
+        assert float((both.video[:, :, 1:] - other.video[:, :, 1:]).abs().max()) > 100 * ROUNDING
+    assert distance(both, followed) > 100 * ROUNDING
+
+
 def test_all_optimizations_render_the_same(model: Ltx2Model, faster: Ltx2Model) -> None:
     conditions = given(2)
     one, other = latents_of(model, conditions, **FIELDS), latents_of(faster, conditions, **FIELDS)
