@@ -894,7 +894,7 @@ def finish_one(here: Visit, video: bytes) -> None:
     here.ask()
     expect(cards(here)).to_have_count(1)
     here.box.complete(here.box.start(), video)
-    here.page.wait_for_function("() => document.querySelector('video')?.videoWidth")
+    here.page.wait_for_function("() => document.querySelector('.card video')?.videoWidth")
 
 
 def test_a_finished_video_is_extended_and_again_with_another_seed(visit, video):
@@ -1001,6 +1001,21 @@ def test_an_audio_file_goes_with_the_prompt_and_an_image(visit):
     assert 1.5 < task.request.duration_s < 2.1
     here.page.get_by_role("button", name="Remove audio").click()
     expect(here.page.get_by_label("Length", exact=True)).to_be_visible()
+
+
+def test_after_a_reload_the_settings_of_audio_wait_for_its_file(visit):
+    here = visit()
+    song = {"name": "song.wav", "mimeType": "audio/wav", "buffer": audio_file(3.0)}
+    here.page.locator("#audio-file").set_input_files(song)
+    here.page.get_by_label("From (seconds)").fill("1")
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    here.box.tasks.cancel(here.task_id())
+    here.page.reload()
+    cards(here).get_by_role("button", name="Try again").click()
+    expect(here.page.locator("#audio").get_by_role("alert")).to_contain_text("Choose the file again")
+    here.page.locator("#audio-file").set_input_files(song)
+    expect(here.page.get_by_label("From (seconds)")).to_have_value("1")
 
 
 def test_the_estimate_counts_the_part_of_the_audio_that_is_used(visit):
@@ -1114,8 +1129,7 @@ def test_what_does_not_go_with_a_control_video_is_off_says_why_and_comes_back(vi
     choose(here, "image", 200)
     choose_control(here, video)
     for field in ("#images", "#audio"):
-        expect(page.locator(field)).to_be_disabled()
-        expect(page.locator(field)).to_contain_text("A control video goes without images and audio.")
+        expect(page.locator(f"{field}:disabled")).to_contain_text("A control video goes without images and audio.")
     page.get_by_text("Advanced").click()
     expect(page.get_by_label("num_frames")).to_be_disabled()
     expect(page.locator(".field", has=page.locator("#width"))).to_contain_text("As the control video has it.")

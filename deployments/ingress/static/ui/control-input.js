@@ -24,8 +24,9 @@ const lora = choice("LoRA", "loras[0].name", {});
 const about = element("p", { class: "quiet" });
 const edges = element("input", { type: "checkbox", name: "preprocessor" });
 const edgesField = element("label", { class: "field" }, edges, " Make the edges of this video here");
-const scale = slider("Scale of the LoRA", "loras[0].scale", { min: LEAST_SCALE, max: 1, step: 0.05, value: 1 }, String);
-const strength = slider("Strength of the control video", "control_strength", { min: 0, max: 1, step: 0.05, value: 1 }, percent);
+const range = { min: 0, max: 1, step: 0.05, value: 1 };
+const scale = slider("Scale of the LoRA", "loras[0].scale", { ...range, min: LEAST_SCALE }, String);
+const strength = slider("Strength of the control video", "control_strength", range, percent);
 let known = {};
 let task = null;
 
@@ -38,6 +39,8 @@ export async function offerControl(changed) {
   if (!Object.keys(known).length) return;
   lora.input.append(...Object.keys(known).map((name) => element("option", { value: name }, name)));
   lora.input.addEventListener("change", () => choose(lora.input.value));
+  const player = { id: "control-player", controls: true, loop: true, playsinline: true, "aria-label": "The control video" };
+  control.part("settings").prepend(element("video", player));
   control.part("settings").append(lora.node, about, edgesField, scale.node, strength.node);
   choose(lora.input.value);
   control.offer(changed);

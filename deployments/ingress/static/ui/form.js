@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { chosenAudio, offerAudio, setAudio, usedSeconds } from "./audio-input.js";
 import { switchOff } from "./availability.js";
-import { chosenControl, controlFields, controlShape, controlSize, hasControl, offerControl, setControl } from "./control-input.js";
+import * as control from "./control-input.js";
 import { byId, element } from "./dom.js";
 import * as inputs from "./parameters.js";
 import { chosenImages, offerEnds, offerKeyframes, setFirstFrame, setImages } from "./images.js";
@@ -41,6 +41,8 @@ const DEMO_EXAMPLES = {
 const OF_THE_AUDIO = ["num_frames", "length"];
 const OF_THE_VIDEO = [...OF_THE_AUDIO, "width", "height", "frame_rate", "fit"];
 
+const ALONE = "A control video goes without images and audio.";
+
 let schemas = {};
 let offered;
 
@@ -63,9 +65,10 @@ export async function openComposer(onSubmitted) {
   offerLength();
   offerKeyframes(duration_s);
   offerAudio(showGiven);
-  offerControl(showGiven);
+  control.offerControl(showGiven);
   offerLoras(schemas.loras);
-  byId("defaults").addEventListener("click", () => fill(controlFields(), [...chosenImages(), ...chosenAudio(), ...chosenControl()]));
+  const kept = () => [...chosenImages(), ...chosenAudio(), ...control.chosenControl()];
+  byId("defaults").addEventListener("click", () => fill(control.controlFields(), kept()));
   byId("parameters").addEventListener("input", showMeaning);
   showGiven();
   showMeaning();
@@ -79,7 +82,7 @@ export function fill(fields, images) {
   setLoras(fields.loras);
   setImages(images);
   setAudio(images.find(({ field }) => field === AUDIO) ?? null);
-  setControl(fields, images.find(({ field }) => field === VIDEO)?.file);
+  control.setControl(fields, images.find(({ field }) => field === VIDEO)?.file);
   clearProblems();
   showMeaning();
   count();
@@ -88,7 +91,7 @@ export function fill(fields, images) {
 /** Go on from an image, in a video of the size of the one that it comes from, where that is known. */
 export function goOnFrom(file, { width, height }) {
   if (width && height) [byId("width").value, byId("height").value] = [width, height];
-  setControl({});
+  control.setControl({});
   setFirstFrame(file);
   showMeaning();
   byId("prompt").focus();
@@ -96,15 +99,15 @@ export function goOnFrom(file, { width, height }) {
 
 /** Let a video follow that of a finished task. */
 export function follow(id) {
-  setControl({ source_task: id });
+  control.setControl({ source_task: id });
   byId("prompt").focus();
 }
 
 /** The fields to send. */
 function collect() {
-  const { loras: first = [], ...control } = controlFields();
+  const { loras: first = [], ...rest } = control.controlFields();
   const loras = [...first, ...chosenLoras()];
-  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas), ...control, ...(loras.length && { loras }) };
+  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas), ...rest, ...(loras.length && { loras }) };
   if (!chosenImages().length) delete fields.fit;
   return fields;
 }
@@ -112,7 +115,7 @@ function collect() {
 /** What to estimate. Audio and a control video are not sent: what follows from them is. */
 async function collectForEstimate() {
   const [fields, images] = [collect(), chosenImages()];
-  if (hasControl()) return collectControlForEstimate(fields);
+  if (control.hasControl()) return collectControlForEstimate(fields);
   if (!chosenAudio().length) return { fields, images };
   const longest_s = schemas.num_frames.maximum / frameRate();
   const seconds = await usedSeconds(longest_s);
@@ -122,15 +125,16 @@ async function collectForEstimate() {
 
 /** What to estimate for a control video. A browser does not tell its frame rate. */
 async function collectControlForEstimate(fields) {
-  const { duration_s: seconds, ...shape } = await controlShape();
+  const { duration_s: seconds, ...shape } = await control.controlShape();
   const [{ width, height }, frame_rate] = [fittedSize(shape, schemas), frameRate()];
   const num_frames = Math.max(1, Math.round(seconds * frame_rate));
-  const length = `${width} × ${height}, ${seconds.toFixed(1)} s of video: ${num_frames} frames if it has ${frame_rate} a second.`;
+  const frames = `${num_frames} frames if it has ${frame_rate} a second`;
+  const length = `${width} × ${height}, ${seconds.toFixed(1)} s of video: ${frames}.`;
   return { fields: { ...fields, use: "control", width, height, num_frames, frame_rate }, images: [], length };
 }
 
 /** The files to send. A control video goes alone. */
-const chosen = () => (hasControl() ? chosenControl() : [...chosenImages(), ...chosenAudio()]);
+const chosen = () => (control.hasControl() ? control.chosenControl() : [...chosenImages(), ...chosenAudio()]);
 
 async function send(onSubmitted) {
   const button = byId("submit");
@@ -138,7 +142,7 @@ async function send(onSubmitted) {
   clearProblems();
   const given = chosen();
   const fields = collect();
-  const made = hasControl() ? { route: api.CONTROL, size: controlSize() } : {};
+  const made = control.hasControl() ? { route: api.CONTROL, size: control.controlSize() } : {};
   button.disabled = true;
   try {
     onSubmitted(fields, given, await api.submit(fields, given, made.route), made);
@@ -194,15 +198,15 @@ const frameRate = () => Number(byId("frame_rate").value) || schemas.frame_rate.d
 
 /** Switch off what follows from the given audio or the control video, and what does not go with a control video. */
 function showGiven() {
-  const [follows, hasAudio] = [hasControl(), chosenAudio().length > 0];
-  for (const id of ["images", "audio"]) switchOff(byId(id), follows && "A control video goes without images and audio.");
+  const [follows, hasAudio] = [control.hasControl(), chosenAudio().length > 0];
+  for (const id of ["images", "audio"]) switchOff(byId(id), follows && ALONE);
   boundLoras((schemas.loras?.["x-max-loras"] ?? Infinity) - (follows ? 1 : 0));
   byId("shape-row").hidden = follows;
   byId("length-row").hidden = follows || hasAudio;
   for (const name of OF_THE_VIDEO) {
     const input = document.getElementById(name);
-    const why = (follows && "As the control video has it.") || (hasAudio && OF_THE_AUDIO.includes(name) && "Follows from the audio.");
-    if (input) switchOff(input.closest(".field"), why);
+    const ofAudio = hasAudio && OF_THE_AUDIO.includes(name);
+    if (input) switchOff(input.closest(".field"), (follows && "As the control video has it.") || (ofAudio && "Follows from the audio."));
   }
 }
 

@@ -14,7 +14,7 @@ export function slider(label, name, range, text) {
 
 /** A choice of one option: value -> text. */
 export function choice(label, name, options) {
-  const input = element("select", { name }, ...Object.entries(options).map(([value, text]) => element("option", { value }, text)));
+  const input = element("select", { name, "aria-label": label }, ...Object.entries(options).map(([value, text]) => element("option", { value }, text)));
   return { node: element("label", { class: "field" }, label, input), input };
 }
 
