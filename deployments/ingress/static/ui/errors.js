@@ -20,18 +20,21 @@ export function showProblem(error, form = byId("composer")) {
     text.hidden = false;
     return;
   }
-  const id = `${form.id}-${error.field}-problem`;
-  const text = error.allowed ? `Must be ${error.allowed}. You gave ${error.given}.` : error.message;
-  const field = input.closest(".field");
-  field.append(element("p", { id, class: "field-problem", role: "alert" }, text));
-  input.setAttribute("aria-invalid", "true");
-  input.setAttribute("aria-errormessage", id);
   const folded = input.closest("details");
   if (folded) folded.open = true;
-  input.focus();
-  if (document.activeElement === input) return;
-  [...field.querySelectorAll("button")].find((each) => each.offsetParent)?.focus(); // a chosen file hides its input
+  const field = input.closest(".field");
+  const focused = seen(input) ? input : [...field.querySelectorAll("button")].find(seen); // a chosen file hides its input
+  const id = `${form.id}-${error.field}-problem`;
+  const text = error.allowed ? `Must be ${error.allowed}. You gave ${error.given}.` : error.message;
+  const problem = element("p", { id, class: "field-problem", role: "alert" }, text);
+  if (focused === input) field.append(problem);
+  else focused.closest(".row").after(problem);
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-errormessage", id);
+  focused.focus();
 }
+
+const seen = (node) => node.offsetParent !== null;
 
 /** The input of the field, if it can be seen. Where several have its name, the one with the refused value. */
 function findInput({ field, given }, form) {

@@ -20,6 +20,7 @@ export class MediaField {
       this.clear();
       input.focus();
     });
+    this.player.addEventListener("error", () => this.isGiven && this.#tellUnplayable());
     this.node.addEventListener("given", changed);
   }
 
@@ -40,8 +41,15 @@ export class MediaField {
     this.node.dispatchEvent(new Event("given", { bubbles: true }));
   }
 
+  /** The server may read a file that this browser cannot. */
+  #tellUnplayable() {
+    this.player.hidden = true;
+    this.part("name").textContent += ": chosen, though this browser cannot play it";
+  }
+
   /** Play this url, or nothing. */
   play(url) {
+    this.player.hidden = false;
     if (url) this.player.src = url;
     else this.player.removeAttribute("src");
   }
