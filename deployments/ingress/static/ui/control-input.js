@@ -29,6 +29,7 @@ const scale = slider("Scale of the LoRA", "loras[0].scale", { ...range, min: LEA
 const strength = slider("Strength of the control video", "control_strength", range, percent);
 let known = {};
 let task = null;
+let playing = null; // resolves when the player has the url of the task, or when there is none
 
 /** Whether a dropped file is a video. */
 export const isVideo = (each) => each.type.startsWith("video/") || (!each.type && NAMES.test(each.name));
@@ -76,13 +77,14 @@ export function setControl({ loras = [], source_task = null, control_strength = 
   strength.show();
   task = source_task;
   control.set(file, file?.name ?? (task ? "One of your videos" : ""));
-  if (task) playTask(task);
+  playing = task && playTask(task);
 }
 
 /** Its size and how long it is, as the browser reads them: {width, height, duration_s}. Throws where it cannot. */
 export async function controlShape() {
   const { player } = control;
-  if (player.readyState === 0 && !player.error) await either(player, "loadedmetadata", "error");
+  await playing;
+  if (player.src && player.readyState === 0 && !player.error) await either(player, "loadedmetadata", "error");
   if (!player.videoWidth || !Number.isFinite(player.duration)) {
     throw { field: VIDEO, message: "The browser cannot read how large and how long this video is. The server can." };
   }

@@ -50,8 +50,12 @@ export class MediaField {
   /** Play this url, or nothing. */
   play(url) {
     this.player.hidden = false;
-    if (url) this.player.src = url;
-    else this.player.removeAttribute("src");
+    if (url) {
+      this.player.src = url;
+      return;
+    }
+    this.player.removeAttribute("src");
+    this.player.load(); // it would keep the earlier one
   }
 
   get node() {
