@@ -31,7 +31,7 @@ from storage.tasks import ANONYMOUS, Failure, ServedModel, State, Task
 from tests.ingress.conftest import MODEL, PROMPT, Box, image_file
 from tests.ingress.keys import ALICE, KEYS
 from tests.ingress.language_model import WRITTEN, serve_language_model
-from tests.ingress.media import audio_file
+from tests.ingress.media import audio_file, decode_frames
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FAKE_MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -636,11 +636,15 @@ def test_the_keyboard_alone_makes_a_video(visit):
 def test_every_control_has_a_name_for_a_screen_reader(visit):
     here = visit()
     here.page.wait_for_selector("#shapes input")
-    nameless = here.page.evaluate("""() => [...document.querySelectorAll("input, select, textarea, button, summary")]
+    check_names(here.page)
+
+
+def check_names(page: Page) -> None:
+    nameless = page.evaluate("""() => [...document.querySelectorAll("input, select, textarea, button, summary")]
         .filter((each) => !(each.labels?.length || each.textContent.trim() || each.getAttribute("aria-label")))
         .map((each) => each.outerHTML)""")
     assert nameless == []
-    twice = here.page.evaluate("""() => [...document.querySelectorAll("[id]")].map((each) => each.id)
+    twice = page.evaluate("""() => [...document.querySelectorAll("[id]")].map((each) => each.id)
         .filter((id, index, all) => all.indexOf(id) !== index)""")
     assert twice == []
 
@@ -890,7 +894,7 @@ def finish_one(here: Visit, video: bytes) -> None:
     here.ask()
     expect(cards(here)).to_have_count(1)
     here.box.complete(here.box.start(), video)
-    here.page.wait_for_function("() => document.querySelector('video')?.videoWidth")
+    here.page.wait_for_function("() => document.querySelector('.card video')?.videoWidth")
 
 
 def test_a_finished_video_is_extended_and_again_with_another_seed(visit, video):
@@ -999,6 +1003,22 @@ def test_an_audio_file_goes_with_the_prompt_and_an_image(visit):
     expect(here.page.get_by_label("Length", exact=True)).to_be_visible()
 
 
+def test_after_a_reload_the_settings_of_audio_wait_for_its_file(visit):
+    here = visit()
+    song = {"name": "song.wav", "mimeType": "audio/wav", "buffer": audio_file(3.0)}
+    expect(here.page.locator("#audio")).to_be_visible()
+    here.page.locator("#audio-file").set_input_files(song)
+    here.page.get_by_label("From (seconds)").fill("1")
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    here.box.tasks.cancel(here.task_id())
+    here.page.reload()
+    cards(here).get_by_role("button", name="Try again").click()
+    expect(here.page.locator("#audio").get_by_role("alert")).to_contain_text("Choose the file again")
+    here.page.locator("#audio-file").set_input_files(song)
+    expect(here.page.get_by_label("From (seconds)")).to_have_value("1")
+
+
 def test_the_estimate_counts_the_part_of_the_audio_that_is_used(visit):
     here = visit()
     estimated = here.page.locator("#estimated")
@@ -1038,3 +1058,259 @@ def test_a_recording_from_the_microphone_goes_with_the_prompt(visit):
     here.ask()
     expect(cards(here)).to_contain_text("for given audio")
     assert inputs_of(here.box, here.box.claim()).audio is not None
+
+
+IC_LORAS = {
+    "canny": {"path": "/loras/canny.safetensors", "control": "canny", "trigger": "thin lines", "max_scale": 1.5},
+    "depth": {"path": "/loras/depth.safetensors", "control": "depth", "reference_downscale_factor": 2},
+    "ink": {"path": "/loras/ink.safetensors"},
+}
+
+
+def open_with_control(visit: Callable[..., Visit], context: dict[str, Any] = DESKTOP) -> Visit:
+    here = visit(context, generator={"loras": IC_LORAS})
+    expect(here.page.locator("#control")).to_be_visible()
+    return here
+
+
+def choose_control(here: Visit, video: bytes) -> None:
+    clip: FilePayload = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": video}
+    here.page.locator("#control-file").set_input_files(clip)
+    expect(here.page.locator("#control-name")).to_have_text("clip.mp4")
+    here.page.wait_for_function("() => document.querySelector('#control-player').videoWidth")
+
+
+def control_of(box: Box, task: Task) -> tuple[str, float, float, bool]:
+    """The LoRA of the task's control video, its scale, the strength, and whether it has only edges, white on black."""
+    control = inputs_of(box, task).control
+    assert control is not None
+    (scale,) = (each.scale for each in task.request.loras if each.name == control.lora)
+    luma = decode_frames(control.content)[0][: task.request.height // control.downscale_factor]
+    return control.lora, scale, control.strength, {*np.unique(luma)} <= {16, 235}
+
+
+def test_a_control_video_goes_with_the_prompt_and_its_lora(visit, video):
+    here = open_with_control(visit)
+    page = here.page
+    choose_control(here, video)
+    expect(page.locator("#control")).to_contain_text("Say “thin lines” in the prompt.")
+    expect(page.locator("#length-row")).to_be_hidden()
+    expect(page.locator("#shape-row")).to_be_hidden()
+    page.get_by_label("ink", exact=True).check()
+    page.get_by_label("Scale of the LoRA").fill("0.75")
+    page.get_by_label("Strength of the control video").fill("0.5")
+    here.ask()
+    expect(cards(here)).to_contain_text("follows a control video")
+    expect(cards(here)).to_contain_text(re.compile("192.+128"))
+    task = here.box.claim()
+    assert control_of(here.box, task) == ("canny", 0.75, 0.5, True)
+    assert {each.name for each in task.request.loras} == {"canny", "ink"}
+    assert (task.request.width, task.request.height, task.request.num_frames) == (192, 128, 25)
+    assert task.adjustments == ()
+    page.get_by_label("LoRA", exact=True).select_option("depth")
+    expect(page.locator("#control")).to_contain_text("near is light")
+    expect(page.get_by_label("Make the edges")).to_be_hidden()
+    here.ask()
+    expect(cards(here)).to_have_count(2)
+    assert control_of(here.box, here.box.claim()) == ("depth", 1, 0.5, False)
+
+
+def test_edges_are_left_to_the_user_where_the_video_has_them_already(visit, video):
+    here = open_with_control(visit)
+    choose_control(here, video)
+    here.page.get_by_label("Make the edges").uncheck()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    assert control_of(here.box, here.box.claim()) == ("canny", 1, 1, False)
+
+
+def test_what_does_not_go_with_a_control_video_is_off_says_why_and_comes_back(visit, video):
+    here = open_with_control(visit)
+    page = here.page
+    choose(here, "image", 200)
+    choose_control(here, video)
+    for field in ("#images", "#audio"):
+        expect(page.locator(f"{field}:disabled")).to_contain_text("A control video goes without images and audio.")
+    page.get_by_text("Advanced").click()
+    expect(page.get_by_label("num_frames")).to_be_disabled()
+    expect(page.locator(".field", has=page.locator("#width"))).to_contain_text("As the control video has it.")
+    drop(here, "body", {"name": "boat.png", "type": "image/png"}, grey_file(50)["buffer"])
+    expect(page.locator("#problem")).to_have_text("A control video goes without images and audio.")
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    assert inputs_of(here.box, here.box.claim()).images == ()
+    page.get_by_role("button", name="Remove control video").click()
+    expect(page.locator("#control-file")).to_be_focused()
+    expect(page.get_by_label("num_frames")).to_be_enabled()
+    expect(page.locator(".why")).to_have_count(0)
+    here.ask()
+    expect(cards(here)).to_have_count(2)
+    assert given_to(here.box) == [(0, 1, 200)]
+
+
+def drop(here: Visit, place: str, file: dict[str, str], content: bytes) -> None:
+    here.page.evaluate(
+        """([place, { name, type }, content]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(content)], name, { type }));
+            const event = new DragEvent("drop", { dataTransfer: data, bubbles: true });
+            document.querySelector(place).dispatchEvent(event);
+        }""",
+        [place, file, list(content)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "has_loras", "taken_by"),
+    [("body", True, "control"), ("#audio", True, "audio"), ("body", False, "audio")],
+)
+def test_a_dropped_video_is_a_control_video_unless_it_is_dropped_on_the_audio(visit, video, place, has_loras, taken_by):
+    here = open_with_control(visit) if has_loras else visit()
+    expect(here.page.locator("#audio")).to_be_visible()
+    drop(here, place, {"name": "clip.mp4", "type": "video/mp4"}, video)
+    expect(here.page.locator(f"#{taken_by}-name")).to_have_text("clip.mp4")
+    other = {"control": "audio", "audio": "control"}[taken_by]
+    expect(here.page.locator(f"#{other}-name")).to_have_text("")
+
+
+def test_a_finished_video_becomes_the_control_video_of_the_next(visit, video):
+    here = open_with_control(visit, PHONE)
+    finish_one(here, video)
+    source = here.task_id()
+    cards(here).get_by_role("button", name="Use as control video").click()
+    expect(here.page.get_by_label("Prompt", exact=True)).to_be_focused()
+    expect(here.page.locator("#control-name")).to_have_text("One of your videos")
+    here.page.wait_for_function("() => document.querySelector('#control-player').videoWidth === 192")
+    assert here.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    here.page.get_by_label("Strength of the control video").fill("0.25")
+    here.ask("A stage of glass")
+    expect(cards(here)).to_have_count(2)
+    first = here.box.start()
+    assert first.source_task == source
+    assert control_of(here.box, first) == ("canny", 1, 0.25, True)
+    here.box.complete(first, video)
+    cards(here).first.get_by_role("button", name="Again with another seed").click()
+    expect(cards(here)).to_have_count(3)
+    second = here.box.claim()
+    assert (second.source_task, second.request.loras) == (source, first.request.loras)
+    assert second.request.seed != first.request.seed
+
+
+def test_a_part_of_a_video_with_a_control_video_is_made_anew_without_its_lora(visit, video):
+    here = open_with_control(visit)
+    choose_control(here, video)
+    here.page.get_by_label("ink", exact=True).check()
+    here.ask()
+    expect(cards(here)).to_have_count(1)
+    here.box.complete(here.box.start(), video)
+    here.page.wait_for_function("() => document.querySelector('.card video')?.videoWidth")
+    cards(here).get_by_role("button", name="Redo a part").click()
+    here.page.get_by_role("button", name="Redo this part").click()
+    expect(cards(here)).to_have_count(2)
+    task = here.box.claim()
+    assert [each.name for each in task.request.loras] == ["ink"]
+    assert inputs_of(here.box, task).source is not None
+
+
+def test_after_a_reload_the_settings_of_a_control_video_wait_for_its_file(visit, video):
+    here = open_with_control(visit)
+    page = here.page
+    choose_control(here, video)
+    page.get_by_label("LoRA", exact=True).select_option("depth")
+    page.get_by_label("Scale of the LoRA").fill("0.5")
+    page.get_by_label("Strength of the control video").fill("0.25")
+    here.ask()
+    here.box.tasks.cancel(here.task_id())
+    page.reload()
+    cards(here).get_by_role("button", name="Try again").click()
+    expect(page.locator("#control").get_by_role("alert")).to_have_text(
+        "Choose the file again: the browser did not keep them."
+    )
+    choose_control(here, video)
+    here.ask()
+    expect(cards(here)).to_have_count(2)
+    assert control_of(here.box, here.box.claim()) == ("depth", 0.5, 0.25, False)
+
+
+def test_the_estimate_counts_the_control_video(visit, video):
+    here = open_with_control(visit)
+    page, estimated = here.page, here.page.locator("#estimated")
+    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    choose_control(here, video)
+    told = re.compile("192.+128, 1.0 s of video: 25 frames if it has 25 a second.")
+    sent = []
+    for name in ("canny", "depth"):
+        page.get_by_label("LoRA", exact=True).select_option(name)
+        expect(estimated).to_have_text("")
+        with page.expect_request("**/estimate") as request:
+            page.get_by_role("button", name="Estimate").click()
+        expect(estimated).to_contain_text(told)
+        expect(estimated).to_contain_text("GB of GPU memory")
+        sent.append(request.value.post_data_json)
+    assert [each["loras"][0]["name"] for each in sent] == ["canny", "depth"]
+    assert {(each["use"], each["width"], each["num_frames"]) for each in sent} == {("control", 192, 25)}
+    assert not any(here.box.tasks.counts().values())
+
+
+def test_a_control_video_that_is_refused_is_told_at_its_field(visit, video):
+    here = open_with_control(visit)
+    page, alert = here.page, here.page.locator("#control").get_by_role("alert")
+    noise: FilePayload = {"name": "noise.mp4", "mimeType": "video/mp4", "buffer": b"noise" * 99}
+    page.locator("#control-file").set_input_files(noise)
+    expect(page.locator("#control-name")).to_have_text("noise.mp4: chosen, though this browser cannot play it")
+    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    page.get_by_role("button", name="Estimate").click()
+    expect(alert).to_contain_text("The browser cannot read how large and how long this video is.")
+    here.ask()
+    expect(alert).to_contain_text("Must be an MP4, MOV, MKV or WebM file")
+    expect(page.get_by_role("button", name="Remove control video")).to_be_focused()
+    page.get_by_role("button", name="Remove control video").click()
+    finish_one(here, video)
+    cards(here).get_by_role("button", name="Use as control video").click()
+    here.box.client.delete(f"/v1/video/tasks/{here.task_id()}")
+    here.ask()
+    expect(page.locator("#problem")).to_contain_text("source_task: the video was deleted")
+    cards(here).get_by_role("button", name="Use as control video").click()
+    page.get_by_role("button", name="Estimate").click()
+    expect(alert).to_contain_text("The browser cannot read how large and how long this video is.")
+    # Chromium's own messages about the responses
+    here.problems[:] = [each for each in here.problems if not re.search("410|422", each)]
+
+
+def test_without_ic_loras_the_page_offers_no_control_video(visit, video):
+    here = visit(generator={"loras": {"ink": IC_LORAS["ink"]}})
+    finish_one(here, video)
+    expect(cards(here).get_by_role("button", name="Extend")).to_be_visible()
+    expect(here.page.locator("#loras")).to_be_visible()
+    expect(here.page.locator("#control")).to_be_hidden()
+    expect(cards(here).get_by_role("button", name="Use as control video")).to_be_hidden()
+
+
+def test_the_inputs_of_a_control_video_have_names_for_a_screen_reader_and_are_reached_by_keyboard(visit, video):
+    here = open_with_control(visit)
+    choose_control(here, video)
+    reached = []
+    here.page.get_by_role("button", name="Remove control video").focus()
+    for _ in range(20):
+        here.page.keyboard.press("Tab")
+        name = here.page.evaluate("document.activeElement.name")
+        if name == "lora":
+            break
+        reached.append(name)
+    assert [each for each in reached if each] == ["loras[0].name", "preprocessor", "loras[0].scale", "control_strength"]
+    check_names(here.page)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_copied_curl_command_sends_the_control_video(visit, video, tmp_path):
+    here = open_with_control(visit, {**DESKTOP, "permissions": ["clipboard-read", "clipboard-write"]})
+    choose_control(here, video)
+    here.ask()
+    first = here.box.claim()
+    cards(here).get_by_role("button", name="Copy as curl").click()
+    expect(here.page.locator("#announcer")).to_have_text("The command is copied")
+    (tmp_path / "video.mp4").write_bytes(video)
+    command = here.page.evaluate("navigator.clipboard.readText()")
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=30, cwd=tmp_path)
+    second = here.box.claim()
+    assert (second.request, control_of(here.box, second)) == (first.request, control_of(here.box, first))

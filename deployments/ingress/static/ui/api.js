@@ -76,10 +76,10 @@ export const serves = async (path) => path in (await describe()).paths;
 
 /** The parameters of a video: name -> JSON schema with default and limits. */
 export async function parameters() {
-  const openapi = await describe();
-  const content = openapi.paths["/v1/video/async_i2v"].post.requestBody.content;
-  return content["multipart/form-data"].schema.properties;
+  return formOf((await describe()).paths["/v1/video/async_i2v"]);
 }
+
+const formOf = (route) => route.post.requestBody.content["multipart/form-data"].schema.properties;
 
 export async function health() {
   try {
@@ -105,8 +105,18 @@ export async function submit(fields, images, route = routeOf(images)) {
   }
 }
 
+/** What the server knows of each of its IC-LoRAs, which follow a control video: name -> {trigger, max_scale, control}. */
+export async function controlLoras() {
+  const route = (await describe()).paths[`/v1/video/${CONTROL}`];
+  const known = route ? formOf(route).loras["x-loras"] : {};
+  return Object.fromEntries(Object.entries(known ?? {}).filter(([, { control }]) => control));
+}
+
 /** The route of a video with given audio. */
 export const FROM_AUDIO = "async_a2v";
+
+/** The route of a video that follows a control video. */
+export const CONTROL = "async_control";
 
 /** The route of a video from a text, or from images or audio too. */
 export function routeOf(given) {

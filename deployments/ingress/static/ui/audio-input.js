@@ -1,37 +1,32 @@
 // The audio that a video is made for: a file, or a recording from the microphone.
 
 import * as api from "./api.js";
-import { announce, byId } from "./dom.js";
+import { byId } from "./dom.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { AUDIO } from "./image-fields.js";
+import { MediaField } from "./media-field.js";
 import { record } from "./recording.js";
 
 const NAMES = /\.(wav|mp3|m4a|aac|ogg|oga|opus|flac|webm|mp4|mov)$/i;
 
-let file = null;
-let shownUrl = null;
+export const audio = new MediaField("audio", "Audio", () => setAudio(null));
 let recording = null;
 
-/** Whether a dropped file is audio. */
+/** Whether a dropped file has audio. */
 export const isAudio = (each) => each.type.startsWith("audio/") || NAMES.test(each.name);
 
 /** Offer audio where the server takes it. `changed` is called when there is another one, or none. */
 export async function offerAudio(changed) {
   if (!(await api.serves(`/v1/video/${api.FROM_AUDIO}`))) return;
-  byId("audio").hidden = false;
   byId("audio-record").hidden = !navigator.mediaDevices; // browsers allow it on https and on this machine alone
-  byId("audio-file").addEventListener("change", ({ target }) => target.files.length && setAudio({ file: target.files[0] }));
   byId("audio-record").addEventListener("click", toggleRecording);
-  byId("audio-remove").addEventListener("click", () => {
-    setAudio(null);
-    byId("audio-file").focus();
-  });
-  byId("audio").addEventListener("given", changed);
+  audio.offer(changed);
 }
 
 /** The chosen audio as a list of at most one: {field, file, strength, start, duration}. */
 export function chosenAudio() {
-  if (!file) return [];
+  if (!audio.isGiven) return [];
+  const { file } = audio;
   const seconds = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
   return [{ field: AUDIO, file, strength: Number(byId("audio-strength").value), start: seconds("audio-start"), duration: seconds("audio-duration") }];
 }
@@ -48,11 +43,10 @@ export async function usedSeconds(longest_s) {
 }
 
 async function wholeSeconds() {
-  const player = byId("audio-player");
-  if (Number.isFinite(player.duration)) return player.duration;
+  if (Number.isFinite(audio.player.duration)) return audio.player.duration;
   try {
     // A recording does not say how long it is, and the player may not have read the file yet.
-    const samples = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(await file.arrayBuffer());
+    const samples = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(await audio.file.arrayBuffer());
     return samples.duration;
   } catch {
     throw { message: "The browser cannot read how long this audio is. Give a length in seconds." };
@@ -60,24 +54,11 @@ async function wholeSeconds() {
 }
 
 /** Show this audio: {file, strength, start, duration}, or none. Without a file its values wait for one. */
-export function setAudio(audio) {
-  const hadAudio = Boolean(file);
-  if (shownUrl) URL.revokeObjectURL(shownUrl);
-  file = audio?.file ?? null;
-  shownUrl = file ? URL.createObjectURL(file) : null;
-  byId("audio-chosen").hidden = !file;
-  byId("audio-offer").hidden = Boolean(file);
-  const player = byId("audio-player");
-  if (file) player.src = shownUrl;
-  else player.removeAttribute("src");
-  byId("audio-name").textContent = file?.name ?? "";
-  byId("audio-strength").value = audio?.strength ?? 1;
-  byId("audio-start").value = audio?.start ?? "";
-  byId("audio-duration").value = audio?.duration ?? "";
-  if (!file) byId("audio-file").value = "";
-  if (file) announce(`Audio ${file.name} chosen`);
-  else if (hadAudio) announce("No audio");
-  byId("audio").dispatchEvent(new Event("given"));
+export function setAudio(given) {
+  byId("audio-strength").value = given?.strength ?? 1;
+  byId("audio-start").value = given?.start ?? "";
+  byId("audio-duration").value = given?.duration ?? "";
+  audio.set(given?.file ?? null);
 }
 
 async function toggleRecording() {
@@ -86,8 +67,7 @@ async function toggleRecording() {
   clearProblems();
   try {
     recording = await record((at_s) => (button.textContent = `Stop, ${at_s} s`));
-    const recorded = await recording.file;
-    setAudio({ file: recorded });
+    audio.set(await recording.file);
   } catch {
     showProblem({ message: "The browser allows no microphone here." });
   } finally {

@@ -2,9 +2,11 @@
 
 import { authorization } from "./api-key.js";
 import { asText, routeOf } from "./api.js";
-import { AUDIO, KEYFRAME, placesOf } from "./image-fields.js";
+import { AUDIO, KEYFRAME, VIDEO, placesOf } from "./image-fields.js";
 
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+const ENDINGS = { [AUDIO]: "wav", [VIDEO]: "mp4" };
 
 // The key itself is not copied, because people show commands to others.
 const KEY = '-H "Authorization: Bearer $LTX_API_KEY"';
@@ -23,7 +25,8 @@ export function asCurl(fields, images, route = routeOf(images)) {
 
 function files(images) {
   let keyframes = 0;
-  return images.map(({ field }) => `-F ${field}=@${field}${field === KEYFRAME ? `-${(keyframes += 1)}` : ""}.${field === AUDIO ? "wav" : "jpg"}`);
+  const number = (field) => (field === KEYFRAME ? `-${(keyframes += 1)}` : "");
+  return images.map(({ field }) => `-F ${field}=@${field}${number(field)}.${ENDINGS[field] ?? "jpg"}`);
 }
 
 const keyLine = () => ("Authorization" in authorization() ? [KEY] : []);

@@ -11,6 +11,14 @@ export function shapes(parameters) {
   return { landscape: [long, short], portrait: [short, long], square: [side, side] };
 }
 
+/** The size that the server gives a video which follows one of this size. */
+export function fittedSize(size, { width: { multipleOf: multiple = 1, maximum } }) {
+  const most = Math.floor(maximum / multiple) * multiple;
+  const scale = Math.min(1, most / Math.max(size.width, size.height));
+  const fitted = (side) => Math.min(most, Math.max(multiple, Math.round((side * scale) / multiple) * multiple));
+  return { width: fitted(size.width), height: fitted(size.height) };
+}
+
 export function framesFor(seconds, frameRate, { minimum, maximum }) {
   const frames = Math.floor((seconds * frameRate - 1) / FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1;
   return Math.min(Math.max(frames, minimum), maximum);

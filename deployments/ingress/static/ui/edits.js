@@ -1,15 +1,17 @@
 // What can be done with a finished video besides playing it: a longer one, one with a part made anew, or a changed one.
 
 import * as api from "./api.js";
+import { plainLoras } from "./control-input.js";
 import { element } from "./dom.js";
 import { clearProblems, showProblem } from "./errors.js";
+import { choice, percent, slider } from "./labeled-inputs.js";
 import { RangeOnPlayer } from "./range.js";
 
 const EXTEND = "async_extend";
 const RETAKE = "async_retake";
 const CHANGE = "async_v2v";
 const SIZED = ["width", "height", "num_frames", "frame_rate", "fit", "length", "seed", "generate_audio"]; // the source's
-const OWN = ["source_task", "start_time", "duration", "mode", "context", "video_strength"];
+const OWN = ["source_task", "start_time", "duration", "mode", "context", "video_strength", "control_strength", "preprocessor"];
 const LONGEST_S = 10;
 const STAYS = 0.6; // the server's default
 
@@ -58,18 +60,18 @@ function close(place) {
 
 function extendPanel(entry, stage, submit) {
   const prompt = promptInput(entry, "What happens in the new part");
-  const [shown, duration] = durationInput();
-  const mode = choice("Where", { end: "After the end", start: "Before the start" });
-  const fields = () => ({ mode: mode.value(), duration: Number(duration.value) });
+  const duration = durationInput();
+  const mode = choice("Where", "mode", { end: "After the end", start: "Before the start" });
+  const fields = () => ({ mode: mode.input.value, duration: Number(duration.input.value) });
   const send = () => submit(request(entry, prompt, fields()), { route: EXTEND, size: sizeOf(stage, entry) });
-  return { node: panel("Extend the video", [prompt.node, mode.node, shown], "Make it longer", send) };
+  return { node: panel("Extend the video", [prompt.node, mode.node, duration.node], "Make it longer", send) };
 }
 
 function retakePanel(entry, stage, duration_s, submit) {
   const prompt = promptInput(entry, "What happens in this part");
   const range = new RangeOnPlayer(stage.querySelector("video"), duration_s);
-  const mode = choice("What", { replace_audio_and_video: "Video and audio", replace_video: "Video", replace_audio: "Audio" });
-  const fields = () => ({ mode: mode.value(), ...range.fields() });
+  const mode = choice("What", "mode", { replace_audio_and_video: "Video and audio", replace_video: "Video", replace_audio: "Audio" });
+  const fields = () => ({ mode: mode.input.value, ...range.fields() });
   const send = () => submit(request(entry, prompt, fields()), { route: RETAKE, size: sizeOf(stage, entry) });
   const node = panel("Make a part anew", [range.node, mode.node, prompt.node], "Redo this part", send);
   return { node, onClose: () => range.remove() };
@@ -77,11 +79,11 @@ function retakePanel(entry, stage, duration_s, submit) {
 
 function changePanel(entry, stage, submit) {
   const prompt = promptInput(entry, "What the whole video shows now");
-  const [shown, strength] = slider("How much stays", "video_strength", { min: 0, max: 1, step: 0.05, value: STAYS }, (value) => `${Math.round(value * 100)} %`);
-  const mode = choice("Audio", { replace_video: "Stays as it is", replace_audio_and_video: "Changes too" });
-  const fields = () => ({ mode: mode.value(), video_strength: Number(strength.value) });
+  const strength = slider("How much stays", "video_strength", { min: 0, max: 1, step: 0.05, value: STAYS }, percent);
+  const mode = choice("Audio", "mode", { replace_video: "Stays as it is", replace_audio_and_video: "Changes too" });
+  const fields = () => ({ mode: mode.input.value, video_strength: Number(strength.input.value) });
   const send = () => submit(request(entry, prompt, fields()), { route: CHANGE, size: sizeOf(stage, entry) });
-  return { node: panel("Change the video", [prompt.node, shown, mode.node], "Make the change", send) };
+  return { node: panel("Change the video", [prompt.node, strength.node, mode.node], "Make the change", send) };
 }
 
 const request = (entry, prompt, fields) => ({ ...taken(entry), prompt: prompt.value(), ...fields, seed: null, source_task: entry.id });
@@ -94,8 +96,10 @@ function sizeOf(stage, { fields, size = fields }) {
 
 /** The fields that the new video shares with its source. */
 function taken({ fields }) {
-  const left = new Set([...SIZED, ...OWN, "prompt"]);
-  return Object.fromEntries(Object.entries(fields).filter(([name]) => !left.has(name)));
+  const left = new Set([...SIZED, ...OWN, "prompt", "loras"]);
+  const kept = Object.entries(fields).filter(([name]) => !left.has(name));
+  const loras = plainLoras(fields.loras);
+  return { ...Object.fromEntries(kept), ...(loras.length && { loras }) };
 }
 
 function panel(title, parts, name, send) {
@@ -126,20 +130,5 @@ function promptInput({ fields }, label) {
 
 const durationInput = () =>
   slider("Length of the new part", "duration", { min: 1, max: LONGEST_S, step: 0.5, value: 3 }, (value) => `${value} s`);
-
-/** A labelled slider that shows its value as `text` says: its node, and the input. */
-function slider(label, name, range, text) {
-  const shown = element("span", { "aria-hidden": "true" });
-  const input = element("input", { type: "range", name, ...range, "aria-label": label });
-  const show = () => (shown.textContent = text(input.value));
-  input.addEventListener("input", show);
-  show();
-  return [element("label", { class: "field strength" }, label, shown, input), input];
-}
-
-function choice(label, options) {
-  const input = element("select", { name: "mode" }, ...Object.entries(options).map(([value, text]) => element("option", { value }, text)));
-  return { node: element("label", { class: "field" }, label, input), value: () => input.value };
-}
 
 const button = (text, onclick) => element("button", { type: "button", class: "small", "aria-expanded": "false", onclick }, text);

@@ -20,18 +20,26 @@ export function showProblem(error, form = byId("composer")) {
     text.hidden = false;
     return;
   }
-  const id = `${form.id}-${error.field}-problem`;
-  const text = error.allowed ? `Must be ${error.allowed}. You gave ${error.given}.` : error.message;
-  input.closest(".field").append(element("p", { id, class: "field-problem", role: "alert" }, text));
-  input.setAttribute("aria-invalid", "true");
-  input.setAttribute("aria-errormessage", id);
   const folded = input.closest("details");
   if (folded) folded.open = true;
-  input.focus();
+  const field = input.closest(".field");
+  const others = [...field.querySelectorAll("button")]; // a chosen file hides its input
+  const focused = [input, ...others].find(seen) ?? input;
+  const id = `${form.id}-${error.field}-problem`;
+  const text = error.allowed ? `Must be ${error.allowed}. You gave ${error.given}.` : error.message;
+  const problem = element("p", { id, class: "field-problem", role: "alert" }, text);
+  if (focused === input) field.append(problem);
+  else focused.closest(".row").after(problem);
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-errormessage", id);
+  focused.focus();
 }
 
-/** The input of the field. Where several have its name, the one with the value that the server refused. */
+const seen = (node) => node.offsetParent !== null;
+
+/** The input of the field, if it can be seen. Where several have its name, the one with the refused value. */
 function findInput({ field, given }, form) {
-  const inputs = [...form.querySelectorAll(`[name="${CSS.escape(field)}"]`)];
+  const named = [...form.querySelectorAll(`[name="${CSS.escape(field)}"]`)];
+  const inputs = named.filter((each) => !each.matches(":disabled") && !each.closest(".field").closest("[hidden]"));
   return inputs.find((each) => given === JSON.stringify(each.dataset.value)) ?? inputs[0];
 }

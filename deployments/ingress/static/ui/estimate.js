@@ -24,7 +24,7 @@ export function listenForEstimate(collect) {
     }
   });
   byId("composer").addEventListener("input", () => show(""));
-  byId("audio").addEventListener("given", () => show(""));
+  byId("composer").addEventListener("given", () => show(""));
 }
 
 function describe({ fits, gb, seconds, nearest }) {

@@ -2,15 +2,18 @@
 
 import * as api from "./api.js";
 import { chosenAudio, offerAudio, setAudio, usedSeconds } from "./audio-input.js";
+import { switchOff } from "./availability.js";
+import * as control from "./control-input.js";
 import { byId, element } from "./dom.js";
 import * as inputs from "./parameters.js";
-import { chosenImages, listenForImages, offerKeyframes, setFirstFrame, setImages } from "./images.js";
+import { chosenImages, offerEnds, offerKeyframes, setFirstFrame, setImages } from "./images.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { listenForEnhance } from "./enhance.js";
 import { listenForEstimate } from "./estimate.js";
-import { chosenLoras, offerLoras, setLoras } from "./loras.js";
-import { framesFor, shapes } from "./dimensions.js";
-import { AUDIO } from "./image-fields.js";
+import { boundLoras, chosenLoras, offerLoras, setLoras } from "./loras.js";
+import { fittedSize, framesFor, shapes } from "./dimensions.js";
+import { listenForFiles } from "./dropped-files.js";
+import { AUDIO, VIDEO, isImage } from "./image-fields.js";
 
 const EXAMPLES = {
   "Harbour at dawn":
@@ -34,11 +37,18 @@ const DEMO_EXAMPLES = {
   "White square": "a white square grows on a green background, beeps",
 };
 
+// The parameters that follow from given audio, and those that follow from a control video.
+const OF_THE_AUDIO = ["num_frames", "length"];
+const OF_THE_VIDEO = [...OF_THE_AUDIO, "width", "height", "frame_rate", "fit"];
+
+const ALONE = "A control video goes without images and audio.";
+
 let schemas = {};
 let offered;
 
 export async function openComposer(onSubmitted) {
-  listenForImages();
+  offerEnds();
+  listenForFiles();
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     send(onSubmitted);
@@ -47,17 +57,20 @@ export async function openComposer(onSubmitted) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(onSubmitted);
   });
   byId("prompt").addEventListener("input", count);
-  listenForEnhance(() => [collect(), chosenImages()], count);
+  listenForEnhance(() => [collect(), chosen().filter(isImage)], count);
   listenForEstimate(collectForEstimate);
   schemas = await api.parameters();
   inputs.makeInputs(schemas);
   offerShapes();
   offerLength();
   offerKeyframes(duration_s);
-  offerAudio(showMeaning);
+  offerAudio(showGiven);
+  control.offerControl(showGiven);
   offerLoras(schemas.loras);
-  byId("defaults").addEventListener("click", () => fill({}, chosen()));
+  const kept = () => [...chosenImages(), ...chosenAudio(), ...control.chosenControl()];
+  byId("defaults").addEventListener("click", () => fill(control.controlFields(), kept()));
   byId("parameters").addEventListener("input", showMeaning);
+  showGiven();
   showMeaning();
   count();
 }
@@ -69,6 +82,7 @@ export function fill(fields, images) {
   setLoras(fields.loras);
   setImages(images);
   setAudio(images.find(({ field }) => field === AUDIO) ?? null);
+  control.setControl(fields, images.find(({ field }) => field === VIDEO)?.file);
   clearProblems();
   showMeaning();
   count();
@@ -77,22 +91,31 @@ export function fill(fields, images) {
 /** Go on from an image, in a video of the size of the one that it comes from, where that is known. */
 export function goOnFrom(file, { width, height }) {
   if (width && height) [byId("width").value, byId("height").value] = [width, height];
+  control.setControl({});
   setFirstFrame(file);
   showMeaning();
   byId("prompt").focus();
 }
 
+/** Let a video follow that of a finished task. */
+export function follow(id) {
+  control.setControl({ source_task: id });
+  byId("prompt").focus();
+}
+
 /** The fields to send. */
 function collect() {
-  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas), ...chosenLoras() };
+  const { loras: first = [], ...rest } = control.controlFields();
+  const loras = [...first, ...chosenLoras()];
+  const fields = { prompt: byId("prompt").value, ...inputs.read(schemas), ...rest, ...(loras.length && { loras }) };
   if (!chosenImages().length) delete fields.fit;
-  if (chosenAudio().length) delete fields.num_frames; // the video is as long as the audio
   return fields;
 }
 
-/** What to estimate. Audio is not sent: its length is. */
+/** What to estimate. Audio and a control video are not sent: what follows from them is. */
 async function collectForEstimate() {
   const [fields, images] = [collect(), chosenImages()];
+  if (control.hasControl()) return collectControlForEstimate(fields);
   if (!chosenAudio().length) return { fields, images };
   const longest_s = schemas.num_frames.maximum / frameRate();
   const seconds = await usedSeconds(longest_s);
@@ -100,8 +123,18 @@ async function collectForEstimate() {
   return { fields: { ...fields, use: "a2v", duration: seconds }, images, length };
 }
 
-/** All files that are given for the video. */
-const chosen = () => [...chosenImages(), ...chosenAudio()];
+/** What to estimate for a control video. A browser does not tell its frame rate. */
+async function collectControlForEstimate(fields) {
+  const { duration_s: seconds, ...shape } = await control.controlShape();
+  const [{ width, height }, frame_rate] = [fittedSize(shape, schemas), frameRate()];
+  const num_frames = Math.max(1, Math.round(seconds * frame_rate));
+  const frames = `${num_frames} frames if it has ${frame_rate} a second`;
+  const length = `${width} × ${height}, ${seconds.toFixed(1)} s of video: ${frames}.`;
+  return { fields: { ...fields, use: "control", width, height, num_frames, frame_rate }, images: [], length };
+}
+
+/** The files to send. A control video goes alone. */
+const chosen = () => (control.hasControl() ? control.chosenControl() : [...chosenImages(), ...chosenAudio()]);
 
 async function send(onSubmitted) {
   const button = byId("submit");
@@ -109,9 +142,10 @@ async function send(onSubmitted) {
   clearProblems();
   const given = chosen();
   const fields = collect();
+  const made = control.hasControl() ? { route: api.CONTROL, size: control.controlSize() } : {};
   button.disabled = true;
   try {
-    onSubmitted(fields, given, await api.submit(fields, given));
+    onSubmitted(fields, given, await api.submit(fields, given, made.route), made);
   } catch (error) {
     showProblem(error);
   } finally {
@@ -162,12 +196,25 @@ function offerLength() {
 const duration_s = () => Number(byId("num_frames").value) / frameRate();
 const frameRate = () => Number(byId("frame_rate").value) || schemas.frame_rate.default;
 
+/** Switch off what follows from the given audio or the control video, and what does not go with a control video. */
+function showGiven() {
+  const [follows, hasAudio] = [control.hasControl(), chosenAudio().length > 0];
+  for (const id of ["images", "audio"]) switchOff(byId(id), follows && ALONE);
+  boundLoras((schemas.loras?.["x-max-loras"] ?? Infinity) - (follows ? 1 : 0));
+  byId("shape-row").hidden = follows;
+  byId("length-row").hidden = follows || hasAudio;
+  for (const name of OF_THE_VIDEO) {
+    const input = document.getElementById(name);
+    const ofAudio = hasAudio && OF_THE_AUDIO.includes(name);
+    if (input) switchOff(input.closest(".field"), (follows && "As the control video has it.") || (ofAudio && "Follows from the audio."));
+  }
+}
+
 /** Update shape and length to match the exact parameters. */
 function showMeaning() {
   const size = `${byId("width").value}x${byId("height").value}`;
   for (const input of document.querySelectorAll("[name=shape]")) input.checked = input.value === size;
   byId("seconds").value = duration_s();
-  byId("length-row").hidden = chosenAudio().length > 0;
   showLength();
 }
 

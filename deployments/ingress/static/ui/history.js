@@ -1,4 +1,4 @@
-// Stores the tasks of this browser across reloads: newest first, each {id, fields, seed, images}, an edit also {route, size}.
+// Stores the tasks of this browser across reloads: newest first, each {id, fields, seed, images}, an edit, and one with a control video, also {route, size}.
 
 import { IMAGE } from "./image-fields.js";
 

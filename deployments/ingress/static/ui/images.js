@@ -1,9 +1,8 @@
 // The images of a video: its first frame, its last one, and keyframes between them.
 
-import { isAudio, setAudio } from "./audio-input.js";
 import { announce, byId, element } from "./dom.js";
 import { END_IMAGE, IMAGE, KEYFRAME } from "./image-fields.js";
-import { fileInput, imagesIn, makeSlot } from "./image-slot.js";
+import { fileInput, makeSlot } from "./image-slot.js";
 import { nextPlace, placeInput } from "./keyframe-place.js";
 
 const MOST_KEYFRAMES = 8;
@@ -15,21 +14,8 @@ let keyframes = [];
 let duration_s = () => 0;
 
 /** Prepare the places of the first and the last frame. */
-export function listenForImages() {
+export function offerEnds() {
   byId("ends").append(...ends.map(({ node }) => node));
-  document.addEventListener("paste", ({ clipboardData }) => take(imagesIn(clipboardData)));
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    mark(event.target);
-  });
-  document.addEventListener("dragleave", ({ relatedTarget }) => relatedTarget || mark(null));
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    mark(null);
-    const audio = [...(event.dataTransfer?.files ?? [])].find(isAudio);
-    if (audio && !byId("audio").hidden) setAudio({ file: audio });
-    take(imagesIn(event.dataTransfer), event.target);
-  });
 }
 
 /** Offer keyframes. `duration` returns the length of the video in seconds. */
@@ -95,19 +81,12 @@ function showKeyframes() {
 }
 
 /** Put files where they were dropped; elsewhere, or pasted, into the free ends, and then over the first frame. */
-function take(files, target = null) {
+export function takeImages(files, target) {
   const dropped = [...ends, ...keyframes].find(({ node }) => node.contains(target));
   if (add.contains(target)) return files.forEach((file) => addKeyframe({ file }));
   for (const file of files.slice(0, dropped ? 1 : ends.length)) {
     const slot = dropped ?? ends.find((each) => !each.file()) ?? ends[0];
     slot.set(file);
     announce(`${slot.label}: ${file.name} chosen`);
-  }
-}
-
-/** Mark the place that a dragged file would be dropped on. */
-function mark(target) {
-  for (const place of document.querySelectorAll(".slot, .add")) {
-    place.classList.toggle("over", target !== null && place.contains(target));
   }
 }

@@ -2,18 +2,25 @@
 
 import { byId, element } from "./dom.js";
 
+let room = Infinity;
+
 /** `schema` is that of the field, in which the server says what it knows of each LoRA. */
-export function offerLoras({ "x-loras": known = {}, "x-max-loras": most } = {}) {
+export function offerLoras({ "x-loras": known = {} } = {}) {
   byId("loras").hidden = Object.keys(known).length === 0;
   byId("lora-list").replaceChildren(...Object.entries(known).map(([name, about]) => row(name, about)));
-  byId("lora-list").addEventListener("change", () => bound(most));
-  bound(most);
+  byId("lora-list").addEventListener("change", bound);
 }
 
-/** The field to send; none where nothing is chosen. */
+/** Let the user choose at most as many. */
+export function boundLoras(most) {
+  room = most;
+  bound();
+}
+
+/** The chosen LoRAs, as they are sent. */
 export function chosenLoras() {
   const chosen = boxes().filter((box) => box.checked);
-  return chosen.length ? { loras: chosen.map((box) => ({ name: box.value, scale: Number(scaleOf(box).value) })) } : {};
+  return chosen.map((box) => ({ name: box.value, scale: Number(scaleOf(box).value) }));
 }
 
 /** Choose the LoRAs of an earlier task. Those that the server no longer has are left out. */
@@ -41,9 +48,8 @@ function row(name, { trigger, max_scale }) {
   return element("div", { class: "row lora" }, element("label", {}, box, " ", name), ...about, scale, shown);
 }
 
-/** As many can be chosen as a request may have. */
-function bound(most) {
-  const full = boxes().filter((box) => box.checked).length >= most;
+function bound() {
+  const full = chosenLoras().length >= room;
   for (const box of boxes()) box.disabled = full && !box.checked;
 }
 

@@ -26,12 +26,12 @@ function showUpscale() {
   if (field) field.hidden = !upscales;
 }
 
-/** All parameters to send. An empty number means the server's default, an empty seed means a random seed. */
+/** All parameters to send, without those that are switched off. An empty number means the server's default, an empty seed means a random seed. */
 export function read(schemas) {
   const fields = {};
   for (const [name, schema] of Object.entries(schemas)) {
     const input = byId(name);
-    if (ELSEWHERE.has(name) || !input) continue;
+    if (ELSEWHERE.has(name) || !input || input.disabled) continue;
     if (name === "seed") fields.seed = input.value === "" ? null : wholeNumber(input.value);
     else if (isSwitch(schema)) fields[name] = input.checked;
     else if (!isNumber(schema)) fields[name] = input.value;

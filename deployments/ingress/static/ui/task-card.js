@@ -1,10 +1,10 @@
 // The card of one task: its progress, then its video, and buttons for its actions.
 
 import { asCurl, copy } from "./curl.js";
-import { fileUrl, preview } from "./api.js";
+import { CONTROL, controlLoras, fileUrl, preview } from "./api.js";
 import { announce, element } from "./dom.js";
 import { offerEdits } from "./edits.js";
-import { AUDIO } from "./image-fields.js";
+import { AUDIO, isImage } from "./image-fields.js";
 import { adjustments, keptUntil, remaining, stageOf, statusOf } from "./format.js";
 
 /** Build a card. `actions` holds a function for each button. */
@@ -104,14 +104,22 @@ function showEnd(stage, body, fields, renew) {
 
 const fromImages = (count) => count > 0 && (count === 1 ? "from an image" : `from ${count} images`);
 
-const EDITS = { async_extend: "a longer video", async_retake: "a part made anew", async_v2v: "a changed video" };
+const MADE_AS = {
+  async_extend: "a longer video",
+  async_retake: "a part made anew",
+  async_v2v: "a changed video",
+  [CONTROL]: "follows a control video",
+};
+
+/** Whether the form can show the request of a card again. */
+const isOfForm = ({ route }) => !route || route === CONTROL;
 
 function facts({ fields, seed, images, route, size = fields }) {
   const { width, height } = size;
   const { num_frames, num_inference_steps } = fields; // parameters that the server chose are missing here
   const list = [
-    EDITS[route],
-    fromImages(images.filter(({ field }) => field !== AUDIO).length),
+    MADE_AS[route],
+    fromImages(images.filter(isImage).length),
     images.some(({ field }) => field === AUDIO) && "for given audio",
     width && height && `${width} × ${height}`,
     num_frames && `${num_frames} frames`,
@@ -131,9 +139,9 @@ function offer(entry, body, actions, edits) {
   });
   if (body.status === "processing") return [button("Cancel", actions.cancel), curl];
   const again = button(body.url ? "Again with another seed" : "Try again", actions.again, body.url ? "small strong" : "small");
-  const rest = [again, ...(entry.route ? [] : [button("Edit", actions.reuse)]), curl, button("Remove", actions.remove)];
+  const rest = [again, ...(isOfForm(entry) ? [button("Edit", actions.reuse)] : []), curl, button("Remove", actions.remove)];
   if (!body.url) return rest;
-  return [link(body.url, "Download"), ...goOn(body.downloads, actions), ...edits, ...moreFiles(body.downloads), ...rest];
+  return [link(body.url, "Download"), ...goOn(body.downloads, actions), followButton(actions), ...edits, ...moreFiles(body.downloads), ...rest];
 }
 
 const FILES = {
@@ -158,6 +166,13 @@ function goOn(downloads, actions) {
     target.disabled = false;
   };
   return [element("button", { type: "button", class: "small", onclick: use }, "Use last frame")];
+}
+
+/** The button that makes the video the control video of the next. It stays hidden where the server has no IC-LoRA. */
+function followButton(actions) {
+  const made = element("button", { type: "button", class: "small", hidden: true, onclick: actions.follow }, "Use as control video");
+  controlLoras().then((known) => (made.hidden = !Object.keys(known).length), () => {});
+  return made;
 }
 
 /** A menu of the files that the server makes from the video. A video without audio has no audio file. */

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { makeCard } from "./task-card.js";
-import { fill, goOnFrom } from "./form.js";
+import { fill, follow, goOnFrom } from "./form.js";
 import { announce, byId } from "./dom.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { forget, keep, recent } from "./history.js";
@@ -22,7 +22,7 @@ export function openGallery() {
   showEmptiness();
 }
 
-/** Show a new task. An edit of another one has its `route`, and the `size` of its source. */
+/** Show a new task. An edit, or one with a control video, has its `route` and the `size` of its source. */
 export function add(fields, images, answer, { route, size } = {}) {
   const places = images.map(({ file, ...place }) => place);
   const entry = { id: answer.task_id, fields, seed: answer.seed, images: places, route, size };
@@ -40,6 +40,7 @@ function show(entry) {
     reuse: () => reuse(entry),
     edit: async (fields, { route, size }) => add(fields, [], await api.submit(fields, [], route), { route, size }),
     goOn: (url) => attempt(async () => goOnFrom(await api.download(url, "last-frame.png"), entry.fields)),
+    follow: () => follow(entry.id),
     remove: () => attempt(() => removeTask(entry, drop)),
   });
   let timer = null;
