@@ -1127,25 +1127,29 @@ def test_edges_are_left_to_the_user_where_the_video_has_them_already(visit, vide
 def test_what_does_not_go_with_a_control_video_is_off_says_why_and_comes_back(visit, video):
     here = open_with_control(visit)
     page = here.page
-    choose(here, "image", 200)
     choose_control(here, video)
-    for field in ("#images", "#audio"):
-        expect(page.locator(f"{field}:disabled")).to_contain_text("A control video goes without images and audio.")
+    expect(page.locator("#audio:disabled")).to_contain_text("A control video goes without audio.")
     page.get_by_text("Advanced").click()
     expect(page.get_by_label("num_frames")).to_be_disabled()
     expect(page.locator(".field", has=page.locator("#width"))).to_contain_text("As the control video has it.")
-    drop(here, "body", {"name": "boat.png", "type": "image/png"}, grey_file(50)["buffer"])
-    expect(page.locator("#problem")).to_have_text("A control video goes without images and audio.")
-    here.ask()
-    expect(cards(here)).to_have_count(1)
-    assert inputs_of(here.box, here.box.claim()).images == ()
+    drop(here, "#audio", {"name": "song.wav", "type": "audio/wav"}, b"RIFF")
+    expect(page.locator("#problem")).to_have_text("A control video goes without audio.")
     page.get_by_role("button", name="Remove control video").click()
     expect(page.locator("#control-file")).to_be_focused()
     expect(page.get_by_label("num_frames")).to_be_enabled()
     expect(page.locator(".why")).to_have_count(0)
+
+
+def test_images_go_with_a_control_video(visit, video):
+    here = open_with_control(visit)
+    choose_control(here, video)
+    choose(here, "image", 200)
+    choose(here, "end_image", 50)
     here.ask()
-    expect(cards(here)).to_have_count(2)
-    assert given_to(here.box) == [(0, 1, 200)]
+    expect(cards(here)).to_have_count(1)
+    inputs = inputs_of(here.box, here.box.claim())
+    assert inputs.control is not None
+    assert [(each.place.frame, grey_of(each.content)) for each in inputs.images] == [(0, 200), (-1, 50)]
 
 
 def drop(here: Visit, place: str, file: dict[str, str], content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import { audio, isAudio } from "./audio-input.js";
 import { control, isVideo } from "./control-input.js";
-import { byId } from "./dom.js";
 import { clearProblems, showProblem } from "./errors.js";
 import { imagesIn } from "./image-slot.js";
 import { takeImages } from "./images.js";
@@ -34,7 +33,7 @@ function take(data, target = null) {
   if (!field && !images.length) return;
   clearProblems();
   if (field && !isOff(field.node)) field.set(files.find(takes));
-  if (images.length && !isOff(byId("images"))) takeImages(images, target);
+  if (images.length) takeImages(images, target);
 }
 
 /** Whether a field is switched off, which is then told. */

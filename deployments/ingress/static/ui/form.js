@@ -39,9 +39,9 @@ const DEMO_EXAMPLES = {
 
 // The parameters that follow from given audio, and those that follow from a control video.
 const OF_THE_AUDIO = ["num_frames", "length"];
-const OF_THE_VIDEO = [...OF_THE_AUDIO, "width", "height", "frame_rate", "fit"];
+const OF_THE_VIDEO = [...OF_THE_AUDIO, "width", "height", "frame_rate"];
 
-const ALONE = "A control video goes without images and audio.";
+const NO_AUDIO = "A control video goes without audio.";
 
 let schemas = {};
 let offered;
@@ -115,7 +115,7 @@ function collect() {
 /** What to estimate. Audio and a control video are not sent: what follows from them is. */
 async function collectForEstimate() {
   const [fields, images] = [collect(), chosenImages()];
-  if (control.hasControl()) return collectControlForEstimate(fields);
+  if (control.hasControl()) return collectControlForEstimate(fields, images);
   if (!chosenAudio().length) return { fields, images };
   const longest_s = schemas.num_frames.maximum / frameRate();
   const seconds = await usedSeconds(longest_s);
@@ -124,17 +124,17 @@ async function collectForEstimate() {
 }
 
 /** What to estimate for a control video. A browser does not tell its frame rate. */
-async function collectControlForEstimate(fields) {
+async function collectControlForEstimate(fields, images) {
   const { duration_s: seconds, ...shape } = await control.controlShape();
   const [{ width, height }, frame_rate] = [fittedSize(shape, schemas), frameRate()];
   const num_frames = Math.max(1, Math.round(seconds * frame_rate));
   const frames = `${num_frames} frames if it has ${frame_rate} a second`;
   const length = `${width} × ${height}, ${seconds.toFixed(1)} s of video: ${frames}.`;
-  return { fields: { ...fields, use: "control", width, height, num_frames, frame_rate }, images: [], length };
+  return { fields: { ...fields, use: "control", width, height, num_frames, frame_rate }, images, length };
 }
 
-/** The files to send. A control video goes alone. */
-const chosen = () => (control.hasControl() ? control.chosenControl() : [...chosenImages(), ...chosenAudio()]);
+/** The files to send. A control video goes without audio. */
+const chosen = () => [...chosenImages(), ...(control.hasControl() ? control.chosenControl() : chosenAudio())];
 
 async function send(onSubmitted) {
   const button = byId("submit");
@@ -199,7 +199,7 @@ const frameRate = () => Number(byId("frame_rate").value) || schemas.frame_rate.d
 /** Switch off what follows from the given audio or the control video, and what does not go with a control video. */
 function showGiven() {
   const [follows, hasAudio] = [control.hasControl(), chosenAudio().length > 0];
-  for (const id of ["images", "audio"]) switchOff(byId(id), follows && ALONE);
+  switchOff(byId("audio"), follows && NO_AUDIO);
   boundLoras((schemas.loras?.["x-max-loras"] ?? Infinity) - (follows ? 1 : 0));
   byId("shape-row").hidden = follows;
   byId("length-row").hidden = follows || hasAudio;
