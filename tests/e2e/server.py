@@ -28,6 +28,11 @@ def ray_environment() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
+def is_finished(name: str) -> bool:
+    """Whether it is a video or its poster. A preview is neither; a Generator that is killed leaves it."""
+    return name.endswith((".mp4", ".jpg")) and not name.endswith(".preview.jpg")
+
+
 class Server:
     """One server on one folder. It can be stopped in several ways, and started again."""
 
@@ -115,7 +120,7 @@ class Server:
     def files(self) -> set[str]:
         """The names of the finished files."""
         folder = self.folder / "data/outputs/outputs"
-        return {each.name for each in folder.iterdir() if each.suffix in (".mp4", ".jpg")} if folder.is_dir() else set()
+        return {each.name for each in folder.iterdir() if is_finished(each.name)} if folder.is_dir() else set()
 
     def gcs_address(self) -> str:
         """The address for joining its Ray cluster."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.checks import assert_nothing_lost
-from tests.e2e.server import Server, running_server
+from tests.e2e.server import Server, is_finished, running_server
 from tests.ports import free_port
 from tests.s3 import CREDENTIALS, REGION, Front, Handler, client_of, front_of, new_bucket, s3_server
 
@@ -49,7 +49,7 @@ class Bucket:
         return {each["Key"].removeprefix(prefix) for each in found}
 
     def files(self) -> set[str]:
-        return {name for name in self.names("outputs/") if name.endswith((".mp4", ".jpg"))}
+        return {name for name in self.names("outputs/") if is_finished(name)}
 
 
 @contextmanager
@@ -151,4 +151,4 @@ def test_a_full_disk_fails_what_it_cannot_hold_with_that_reason_and_takes_tasks_
 
 
 def names(disk: Path) -> set[str]:
-    return {each.name for each in (disk / "outputs").iterdir() if each.suffix in (".mp4", ".jpg")}
+    return {each.name for each in (disk / "outputs").iterdir() if is_finished(each.name)}

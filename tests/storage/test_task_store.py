@@ -420,11 +420,13 @@ def test_a_lapsed_lease_goes_back_and_a_renewed_one_does_not(store):
 
 
 def test_a_lease_lasts_as_long_as_was_said(store):
-    submit(store)
-    store.claim("alice", MODEL, 1, 0.3)
-    assert store.reclaim([]) == []
-    time.sleep(0.4)
-    assert len(store.reclaim([])) == 1
+    submit(store, 2)
+    store.claim("alice", MODEL, 1, 600)
+    (short,) = store.claim("alice", MODEL, 1, 0.1)
+    while not (reclaimed := store.reclaim([])):
+        time.sleep(0.02)
+    assert [task.id for task in reclaimed] == [short.id]
+    assert store.list_dispatchers() == ["alice"]
 
 
 def test_renewing_takes_nothing_back_that_was_reclaimed(store):
