@@ -23,7 +23,7 @@ PROMPTS = (
     "a red circle moves left on a blue background, a low tone",
     "a yellow triangle moves up on a black background, a rising tone",
     "a white square grows on a green background, beeps",
-    "a purple circle shrinks on an orange background, silence",
+    "a purple circle shrinks on a white background, a high tone",
 )
 SIZE = Size(256, 384, 25)
 SHOWN = (0, 8, 16, 24)

@@ -1,6 +1,8 @@
 """The request's JSON schema, for OpenAPI and for agents."""
 
+import copy
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -9,13 +11,18 @@ from models.request.loras import LORAS, KnownLora, loras_schema
 from models.request.request import TEXTS, RequestLimits, VideoRequest
 
 
+@cache
+def _plain_schema() -> dict[str, Any]:
+    return VideoRequest.model_json_schema()
+
+
 def request_schema(
     limits: RequestLimits,
     defaults: Mapping[str, float] = MappingProxyType({}),
     loras: Mapping[str, KnownLora] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The JSON schema of VideoRequest for OpenAPI, with bounds and LoRAs of this server and `defaults` of its model."""
-    schema = VideoRequest.model_json_schema()
+    schema = copy.deepcopy(_plain_schema())
     del schema["$defs"]
     described = schema["properties"][LORAS]["description"]
     schema["properties"][LORAS] = {**loras_schema(loras), "description": described}

@@ -1149,7 +1149,7 @@ def test_images_go_with_a_control_video(visit, video):
     expect(cards(here)).to_have_count(1)
     inputs = inputs_of(here.box, here.box.claim())
     assert inputs.control is not None
-    assert [(each.place.frame, grey_of(each.content)) for each in inputs.images] == [(0, 200), (-1, 50)]
+    assert [(each.place.frame, grey_of(each.content)) for each in inputs.images] == [(0, 200), (24, 50)]
 
 
 def drop(here: Visit, place: str, file: dict[str, str], content: bytes) -> None:

@@ -20,10 +20,10 @@ from models.request.request import RequestLimits, VideoRequest, spell_number
 MARKDOWN = "text/markdown"
 MODEL_WARNINGS = {
     DEMO_MODEL_NAME: """
-> **This server has only the demo model, not LTX-2.** It draws one shape (circle, square, triangle) in one of eight
-> colors on a background of another color. The shape stays still, moves left, right, up or down, grows or shrinks. The
-> audio is a low, high or rising tone, beeps, or silence. Outlines and motions are rough. It ignores all other
-> words. Write prompts such as "a red circle moves left on a blue background, a low tone". Tell the user that this is a
+> **This server has only the demo model, not LTX-2.** It draws one shape (circle, square, triangle) in red,
+> green, blue, yellow, white, black or purple on a background of another of these. The shape stays still, moves left,
+> right, up or down, grows or shrinks. The audio is a low, high or rising tone, or beeps. It ignores all other words.
+> Write prompts such as "a red circle moves left on a blue background, a low tone". Tell the user that this is a
 > demo.
 """,
     TINY_MODEL_NAME: """
