@@ -1,6 +1,6 @@
 # make run      the server, on port 8004
 # make weights  download the model before the first task: MODEL=owner/name, or the one in serve_config.yaml
-# make test     the tests; JOBS=2 runs those that do not start a server in two processes, and beside them the others
+# make test     the tests; JOBS=2 runs those that do not start a server in two processes
 # make check    lint, format, types, imports and docs/settings.md; changes nothing
 # make fix      lint fixes, formatting and docs/settings.md; the only target that changes files
 #
@@ -27,12 +27,10 @@ test: $(VENV)/.dev
 ifeq ($(JOBS),1)
 	$(BIN)/python -m pytest
 else
-	@failed=0; log=$$(mktemp); \
-	OMP_NUM_THREADS=1 nice -n 5 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(IN_ORDER:%=--ignore=%) \
-		>$$log 2>&1 & others=$$!; \
+	@failed=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(IN_ORDER:%=--ignore=%) || failed=1; \
 	$(BIN)/python -m pytest $(IN_ORDER) || failed=1; \
-	wait $$others || failed=1; \
-	cat $$log; rm $$log; exit $$failed
+	exit $$failed
 endif
 
 check: $(VENV)/.dev

@@ -3,7 +3,9 @@
 import os
 import resource
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import torch
@@ -21,8 +23,11 @@ STUCK_PROMPT = "a step that never returns, the first time"
 POISON_PROMPT = "kills its Generator every time, as the kernel does when memory runs out"
 HUNGRY_PROMPT = "asks for more memory than its process may have"
 ENCODED_PROMPT = "kills its Generator when what was given is encoded, the first time"
+HELD_PROMPT = "stays in its first step until the test lets it go on"
 SPARE_BYTES = 1_000_000_000
 CHUNK_BYTES = 256 * 1024 * 1024
+RELEASED = "released"
+"""A file of this name among the temporary ones lets a held task go on."""
 
 
 class DeadlyDispatcher(ProgressDispatcher):
@@ -43,6 +48,10 @@ class FaultyGenerator(Generator):
         if prompt == HUNGRY_PROMPT:
             hearing(Progress(Stage.DENOISING, 1))
             _eat_up_memory()
+        if prompt == HELD_PROMPT:
+            hearing(Progress(Stage.DENOISING, 1))
+            while not Path(tempfile.gettempdir(), RELEASED).exists():
+                time.sleep(0.05)
         if prompt == STUCK_PROMPT and task.attempts == 0:
             hearing(Progress(Stage.DENOISING, 1))
             time.sleep(3600)

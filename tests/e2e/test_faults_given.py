@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.e2e.checks import PATIENCE_S, assert_nothing_lost, eventually
-from tests.e2e.faulty_app import ENCODED_PROMPT
+from tests.e2e.faulty_app import ENCODED_PROMPT, HELD_PROMPT, RELEASED
 from tests.e2e.server import ROOT, Server
 from tests.e2e.test_faults_outputs import S3, Bucket, misbehaving, own_bucket
 from tests.ingress.media import audio_file, frames_of, video_file
@@ -157,10 +157,10 @@ def test_a_store_that_is_away_while_inputs_are_read_fails_no_task(server: Server
 
 
 def test_a_source_that_is_deleted_while_its_task_waits_or_renders_is_needed_no_more(
-    server: Server, bucket: Bucket
+    server: Server, bucket: Bucket, temporary: Path
 ) -> None:
     first, second = completed(server), completed(server)
-    renders = give(server, "v2v", source_task=first, num_inference_steps="40", video_strength="0.1")
+    renders = give(server, "v2v", source_task=first, prompt=HELD_PROMPT)
     waits = give(server, "extend", source_task=second, duration="0.5")
     assert server.client.delete(f"/v1/video/tasks/{second}").status_code == 200
     body = poll_until(server, renders, lambda body: has_ended(body) or body.get("stage") == "denoising")
@@ -168,6 +168,7 @@ def test_a_source_that_is_deleted_while_its_task_waits_or_renders_is_needed_no_m
     assert server.client.delete(f"/v1/video/tasks/{first}").status_code == 200
     refused = server.client.post("/v1/video/async_retake", json={"prompt": "x", "source_task": first})
     assert refused.status_code in (404, 410), refused.text
+    (temporary / RELEASED).touch()
     server.submitted = [each for each in server.submitted if each not in (first, second)]
     assert_completed(server, bucket, [renders, waits])
 
