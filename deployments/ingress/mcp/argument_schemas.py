@@ -71,7 +71,7 @@ def edit_schema(limits: RequestLimits, loras: Mapping[str, KnownLora]) -> dict[s
             "type": "string",
             "enum": [name for name in OPERATIONS if has_control or name != CONTROL],
             "description": "retake: a part is made anew, the rest stays. extend: the video goes on. change: all is "
-            f"made anew from the prompt, and keeps as much of the video as video_strength says."
+            "made anew from the prompt, and keeps as much of the video as video_strength says."
             f"{follow if has_control else ''}",
         },
         **_prompt(limits, "What is seen and heard in the new part, or in all of a video that is new as a whole."),

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,9 +180,16 @@ def refuse_audio_fields(arguments: Mapping[str, Any]) -> None:
 
 def refuse_images(use: MediaUse | None, arguments: Mapping[str, Any]) -> None:
     """Raise InvalidRequest for an argument of an image beside a video that takes none."""
-    for name in (IMAGE, END_IMAGE, KEYFRAMES, STRENGTH_OF[IMAGE], STRENGTH_OF[END_IMAGE]):
-        if arguments.get(name) not in (None, "", []) and use is not MediaUse.CONTROL:
-            raise InvalidRequest(name, arguments[name], f"left out: {arguments['operation']} does not take it")
+    if use is not MediaUse.CONTROL:
+        names = (IMAGE, END_IMAGE, KEYFRAMES, STRENGTH_OF[IMAGE], STRENGTH_OF[END_IMAGE])
+        refuse_given(arguments, names, f"{arguments['operation']} does not take it")
+
+
+def refuse_given(arguments: Mapping[str, Any], names: Iterable[str], why: str) -> None:
+    """Raise InvalidRequest for the first of the arguments `names` that is not blank."""
+    for name in names:
+        if arguments.get(name) not in (None, "", []):
+            raise InvalidRequest(name, arguments[name], f"left out: {why}")
 
 
 def refuse_control_loras(use: MediaUse | None, arguments: Mapping[str, Any], known: Mapping[str, KnownLora]) -> None:

@@ -15,6 +15,7 @@ from deployments.ingress.mcp.arguments import (
     media_use,
     refuse_audio_fields,
     refuse_control_loras,
+    refuse_given,
     refuse_images,
 )
 from deployments.ingress.mcp.media import named_task
@@ -42,7 +43,7 @@ async def map_estimate(
     refuse_control_loras(use, arguments, context.settings.generator.known_loras)
     if use is None or use is MediaUse.A2V:
         return _map_new_video(use, arguments, defaults, limits)
-    _refuse(arguments, FOR_NEW_VIDEOS, f"there is a {VIDEO}")
+    refuse_given(arguments, FOR_NEW_VIDEOS, f"there is a {VIDEO}")
     refuse_images(use, arguments)
     own = map_media(use, arguments)
     source = await context.read_threads.run(_source, context, request, arguments)
@@ -55,18 +56,12 @@ def _map_new_video(
     use: MediaUse | None, arguments: Mapping[str, Any], defaults: Mapping[str, float], limits: RequestLimits
 ) -> MappedRequest:
     """Without its audio, from which the length would follow."""
-    _refuse(arguments, EDIT_ARGUMENTS, f"there is no {OPERATION}")
+    refuse_given(arguments, EDIT_ARGUMENTS, f"there is no {OPERATION}")
     mapped = map_request({name: value for name, value in arguments.items() if name != AUDIO}, defaults, limits)
     if use is None:
         refuse_audio_fields(arguments)
         return mapped
     return MappedRequest({**mapped.fields, USE: use, **map_media(use, arguments)}, mapped.adjusted)
-
-
-def _refuse(arguments: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
-    for name in names:
-        if arguments.get(name) not in (None, "", []):
-            raise InvalidRequest(name, arguments[name], f"left out: {why}")
 
 
 def _source(context: AppContext, request: Request, arguments: Mapping[str, Any]) -> Task:

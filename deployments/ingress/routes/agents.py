@@ -12,6 +12,7 @@ from fastapi.responses import PlainTextResponse
 from deployments.ingress.context import AppContext
 from deployments.ingress.request_body.given_images import max_images_bytes
 from models.names import DEMO_MODEL_NAME, TINY_MODEL_NAME
+from models.request.control import control_loras
 from models.request.json_schema import request_schema
 from models.request.loras import KnownLora
 from models.request.places import MAX_KEYFRAMES
@@ -108,7 +109,7 @@ def _describe_loras(known: Mapping[str, KnownLora]) -> str:
     """The section on LoRAs, if the server has any."""
     if not known:
         return ""
-    controls = CONTROLS if any(each.control for each in known.values()) else ""
+    controls = CONTROLS if control_loras(known) else ""
     return f"{LORAS}{lora_rows(known)}\n{controls}"
 
 

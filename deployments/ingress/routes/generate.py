@@ -197,7 +197,8 @@ async def _submit_in_steps(
         known = context.settings.generator.known_loras
         media = await context.media_threads.run(read_given_media, submission.media, path, new.request, limits, known)
         new = replace(new, request=media.request, adjustments=media.adjustments)
-        submission.given.parse_places(new.request)
+        if submission.awaits_length:
+            submission.given.parse_places(new.request)
     asked, given, fitted, enhancement = new.request, submission.given, None, None
     if given.files:
         fitted = await fit_images(context.image_threads, given, asked, context.settings.limits)
