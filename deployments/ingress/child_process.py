@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from models.errors import ReaderLost
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 PARENT = "PARENT_PID"
@@ -33,6 +35,11 @@ def run_child(
         timeout=timeout_s,
         check=False,
     )
+
+
+def reader_lost(kind: str, size_bytes: int) -> ReaderLost:
+    """The error for a process that was killed while it read a client's file of `kind` ("image", "audio", "video")."""
+    return ReaderLost(f"the process that read the {kind} of {size_bytes} bytes was killed; send the request again")
 
 
 def limit_process(time_s: int, memory_bytes: int | None = None) -> None:

@@ -5,15 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from pathlib import Path
 
 import psutil
 import pytest
 
+from deployments.ingress.images import child_process as images_child
 from deployments.ingress.images import decoder_pool
 from deployments.ingress.images.decoder_pool import DecoderPool, decode_and_fit
-from models.errors import ImageTooLarge, InvalidRequest
+from deployments.ingress.images.decoding import Bounds
+from deployments.ingress.images.formats import Format
+from models.errors import ImageTooLarge, InvalidRequest, ReaderLost
 from models.request.request import RequestLimits, VideoRequest
 from tests.ingress.conftest import image_file
 
@@ -44,15 +48,42 @@ def test_its_refusal_is_the_same_too(decoders, data, error):
     assert decoders.fit(UPRIGHT, REQUEST, LIMITS), "and it goes on"
 
 
-def test_one_that_dies_refuses_its_image_and_the_next_is_another(decoders):
+def test_one_that_was_killed_while_idle_is_replaced(decoders):
     decoders.fit(UPRIGHT, REQUEST, LIMITS)
     first = decoders._idle[0]._process
-    first.send_signal(signal.SIGKILL)
+    first.kill()
     first.wait()
-    with pytest.raises(InvalidRequest, match="image must be"):
-        decoders.fit(UPRIGHT, REQUEST, LIMITS)
     assert decoders.fit(UPRIGHT, REQUEST, LIMITS)
     assert decoders._idle[0]._process.pid != first.pid
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [
+        (signal.SIGKILL, ReaderLost, f"read the image of {len(UPRIGHT)} bytes was killed; send the request again"),
+        (signal.SIGSEGV, InvalidRequest, "image must be a whole and undamaged file"),
+    ],
+)
+def test_an_image_is_blamed_for_a_crash_and_not_for_a_kill(decoders, number, error, message):
+    decoders.fit(UPRIGHT, REQUEST, LIMITS)
+    process = decoders._idle[0]._process
+    process.send_signal(signal.SIGSTOP)  # it takes the image and does not answer
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(decoders.fit, UPRIGHT, REQUEST, LIMITS)
+        while decoders._idle:
+            time.sleep(0.01)
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        with pytest.raises(error, match=message):
+            answer.result(30)
+    assert decoders.fit(UPRIGHT, REQUEST, LIMITS), "and it goes on"
+
+
+def test_a_heic_file_is_not_blamed_for_a_decoder_that_was_killed(monkeypatch):
+    """The process in the process: pillow-heif's has limits of its own, which end it by other signals."""
+    monkeypatch.setattr(images_child, "CHILD", "tests.ingress.killed_child")
+    with pytest.raises(ReaderLost, match="image of 3 bytes was killed"):
+        images_child.decode_in_child(b"abc", Format.HEIC, Bounds(1, 1, 1))
 
 
 def test_one_that_takes_too_long_is_ended(decoders, monkeypatch):

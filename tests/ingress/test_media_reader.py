@@ -57,7 +57,9 @@ def open_writer(endless: Path) -> int | None:
 
 
 def readers(parent: int) -> list[psutil.Process]:
-    return [each for each in psutil.Process(parent).children() if CHILD in each.cmdline()]
+    """The readers that a process has. A child that has just ended has no command line."""
+    children = psutil.Process(parent).children()
+    return [each for each in children if each.status() != psutil.STATUS_ZOMBIE and CHILD in each.cmdline()]
 
 
 def test_a_reader_that_is_killed_is_not_blamed_on_the_file(endless: Path) -> None:

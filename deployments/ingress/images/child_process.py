@@ -5,12 +5,13 @@ The decoders are large C programs that read untrusted files.
 """
 
 import logging
+import signal
 import struct
 import subprocess
 
 from PIL import Image
 
-from deployments.ingress.child_process import run_child
+from deployments.ingress.child_process import reader_lost, run_child
 from deployments.ingress.images.decoding import Bounds
 from deployments.ingress.images.formats import Format, refuse
 from models.errors import InvalidRequest
@@ -30,7 +31,7 @@ SIZE = struct.Struct(">II")
 
 
 def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
-    """Run `decode` in a child process that ends afterwards. Raises InvalidRequest."""
+    """Run `decode` in a child process that ends afterwards. Raises InvalidRequest, ReaderLost."""
     numbers = map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))
     try:
         done = run_child(CHILD, [kind, *numbers], MAX_DECODE_S, {"MALLOC_ARENA_MAX": "1"}, data)
@@ -41,6 +42,8 @@ def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
     if done.returncode == REFUSED:
         given, _, allowed = done.stderr.decode().rpartition("\n")[0].partition("\n")
         raise InvalidRequest("image", Described(given), allowed)
+    if done.returncode == -signal.SIGKILL:
+        raise reader_lost("image", len(data))
     if done.returncode != 0:
         logger.info("a %s file ended its decoder with %d: %s", kind.words, done.returncode, _last_line(done.stderr))
         refuse(f"a damaged {kind.words} file of {len(data)} bytes", "a whole and undamaged file")

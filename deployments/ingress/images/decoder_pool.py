@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
+from deployments.ingress.child_process import reader_lost
 from deployments.ingress.images.fitting import encode_input, fit_image
 from deployments.ingress.images.reading import read_image
 from models.errors import InvalidRequest, VideoError
@@ -25,6 +26,7 @@ from models.request.json_words import Described
 from models.request.request import RequestLimits, VideoRequest
 
 MAX_DECODE_S = 60.0
+MAX_EXIT_S = 5.0
 CPU_NICENESS = 5
 START = "from deployments.ingress.images.decoder_pool import main; main()"
 PASSED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
@@ -42,7 +44,7 @@ class FittedImage:
 
 
 def decode_and_fit(data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-    """Decode an image and fit it to the video, inside a decoder process. Raises InvalidRequest."""
+    """Decode an image and fit it to the video, inside a decoder process. Raises InvalidRequest, ReaderLost."""
     image, fitted = fit_image(read_image(data, limits), request, limits)
     return FittedImage(encode_input(image, fitted), fitted)
 
@@ -55,14 +57,15 @@ class DecoderPool:
         self._lock = threading.Lock()
 
     def fit(self, data: bytes, request: VideoRequest, limits: RequestLimits) -> FittedImage:
-        """Run `decode_and_fit` in a decoder process. Raises InvalidRequest."""
-        with self._lock:
-            decoder = self._idle.pop() if self._idle else None
-        decoder = decoder or _Decoder()
+        """Run `decode_and_fit` in a decoder process. Raises InvalidRequest, ReaderLost."""
+        decoder = self._take_idle() or _Decoder()
         try:
             answer = decoder.ask((data, request, limits))
         except (EOFError, OSError, TimeoutError) as error:
+            was_killed = not isinstance(error, TimeoutError) and decoder.was_killed()
             decoder.close()
+            if was_killed:
+                raise reader_lost("image", len(data)) from None
             logger.exception("an image of %d bytes ended its decoder", len(data), exc_info=error)
             given = f"a file of {len(data)} bytes that could not be decoded in {MAX_DECODE_S:g} s"
             raise InvalidRequest("image", Described(given), "a whole and undamaged file") from None
@@ -74,6 +77,16 @@ class DecoderPool:
         if isinstance(answer, VideoError):
             raise answer
         return answer
+
+    def _take_idle(self) -> "_Decoder | None":
+        """An idle process that still runs."""
+        with self._lock:
+            while self._idle:
+                decoder = self._idle.pop()
+                if decoder.is_running:
+                    return decoder
+                decoder.close()
+        return None
 
     def close(self) -> None:
         """End the idle processes."""
@@ -101,6 +114,16 @@ class _Decoder:
             raise TimeoutError
         answer: FittedImage | VideoError = self._connection.recv()
         return answer
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def was_killed(self) -> bool:
+        """Whether the process, which has closed its connection, ended by SIGKILL. A crash has another signal."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(MAX_EXIT_S) == -signal.SIGKILL
+        return False
 
     def close(self) -> None:
         self._connection.close()

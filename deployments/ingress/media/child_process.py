@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from deployments.ingress.child_process import run_child
+from deployments.ingress.child_process import reader_lost, run_child
 from deployments.ingress.media.jobs import MAX_CONVERT_S, REFUSED, AudioFacts, AudioJob, ClipBounds, ClipFacts, ClipJob
-from models.errors import InvalidRequest, ReaderLost
+from models.errors import InvalidRequest
 from models.request.json_words import Described
 
 CHILD = "deployments.ingress.media.child"
@@ -54,7 +54,7 @@ def _run(kind: str, job: AudioJob | ClipJob) -> dict[str, Any]:
         field, given, allowed = json.loads(done.stderr)
         raise InvalidRequest(field, Described(given), allowed)
     if done.returncode == -signal.SIGKILL:
-        raise ReaderLost(f"the process that read the {kind} of {size_bytes} bytes was killed; send the request again")
+        raise reader_lost(kind, size_bytes)
     if done.returncode != 0:
         why = done.stderr.decode(errors="replace").strip()[-LOGGED_CHARS:]
         logger.info("a client's %s of %d bytes ended its reader with %d: %s", kind, size_bytes, done.returncode, why)
