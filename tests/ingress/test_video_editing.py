@@ -2,6 +2,7 @@
 
 import io
 
+import jsonschema
 import numpy as np
 import pytest
 from av.video.reformatter import ColorTrc
@@ -81,6 +82,21 @@ def test_a_source_task_that_has_no_video_is_refused_with_the_reason(box, video):
     gone = post(box, "async_extend", source_task=deleted, duration=1)
     assert (gone.status_code, gone.json()["error_code"]) == (410, "gone")
     assert box.row(deleted).state is State.DELETED
+
+
+@pytest.mark.parametrize("form", ["async_", ""])
+@pytest.mark.parametrize("use", ["i2v", "retake", "extend", "v2v"])
+def test_the_schema_promises_how_a_source_task_is_refused(box, video, form, use):
+    deleted = box.finished(video)
+    box.client.delete(f"/v1/video/tasks/{deleted}")
+    waiting = box.submit()
+    document = box.client.get("/openapi.json").json()
+    responses = document["paths"][f"/v1/video/{form}{use}"]["post"]["responses"]
+    for source, status in (("0" * 32, 404), (waiting, 409), (deleted, 410)):
+        answer = post(box, f"{form}{use}", source_task=source, duration=1)
+        assert answer.status_code == status
+        schema = responses[str(status)]["content"]["application/json"]["schema"]
+        jsonschema.validate(answer.json(), {**schema, "components": document["components"]})
 
 
 def test_the_video_of_another_key_is_unknown(open_box, video):

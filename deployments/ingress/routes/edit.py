@@ -14,12 +14,14 @@ from deployments.ingress.request_body.media_fields import media_body
 from deployments.ingress.request_body.media_reading import read_media
 from deployments.ingress.routes.generate import (
     REFUSALS,
+    SOURCE_REFUSALS,
+    SOURCE_STATUS_BY_END,
     STATUS_BY_END,
     CompletedTask,
     answer_submit,
     wait_for_task,
 )
-from deployments.ingress.schemas import Submitted, errors
+from deployments.ingress.schemas import Submitted
 from deployments.ingress.submission import IDEMPOTENCY_PARAMETER
 from deployments.ingress.task_watcher import TaskWatcher
 from deployments.work_folder import work_folder
@@ -57,7 +59,8 @@ def edit_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
 
 
 def _add_routes(router: APIRouter, context: AppContext, watcher: TaskWatcher, use: MediaUse) -> None:
-    refusals = REFUSALS if use is MediaUse.A2V else {**REFUSALS, **errors(404, 409, 410)}
+    with_source = use is not MediaUse.A2V
+    refusals, ends = (SOURCE_REFUSALS, SOURCE_STATUS_BY_END) if with_source else (REFUSALS, STATUS_BY_END)
     body = _body(context, use)
 
     @router.post(
@@ -80,7 +83,7 @@ def _add_routes(router: APIRouter, context: AppContext, watcher: TaskWatcher, us
         summary=f"{SUMMARIES[use]}, waiting for it",
         description=f"Holds the connection until the video is done. {ABOUT[use]} Prefer the asynchronous route.",
         response_model=CompletedTask,
-        responses={**refusals, **STATUS_BY_END},
+        responses={**refusals, **ends},
         openapi_extra=body,
     )
     async def make(request: Request) -> JSONResponse:

@@ -26,7 +26,7 @@ from deployments.ingress.request_body.image_fields import images_body
 from deployments.ingress.request_body.openapi import json_body
 from deployments.ingress.request_body.reading import read_images, read_json
 from deployments.ingress.routes.tasks import task_response
-from deployments.ingress.schemas import QUEUED_MESSAGE, Submitted, TaskBody, adjusted_fields, errors
+from deployments.ingress.schemas import QUEUED_MESSAGE, ErrorBody, Submitted, TaskBody, adjusted_fields, errors
 from deployments.ingress.source_task import read_last_frame
 from deployments.ingress.submission import (
     IDEMPOTENCY_HEADER,
@@ -68,6 +68,15 @@ STATUS_BY_END: dict[int | str, dict[str, Any]] = {
     409: {"model": CompletedTask, "description": "The task was canceled or deleted meanwhile"},
     500: {"model": CompletedTask, "description": "The task failed"},
 }
+SOURCE_REFUSALS = {**REFUSALS, **errors(404, 409, 410)}
+"""The refusals of a route that takes a `source_task`."""
+SOURCE_STATUS_BY_END: dict[int | str, dict[str, Any]] = {
+    **STATUS_BY_END,
+    409: {
+        "model": CompletedTask | ErrorBody,
+        "description": "The source task is not completed, or the new task was canceled or deleted meanwhile",
+    },
+}
 
 
 def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
@@ -92,7 +101,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         "/v1/video/async_i2v",
         summary="Image to video",
         response_model=Submitted,
-        responses=REFUSALS,
+        responses=SOURCE_REFUSALS,
         openapi_extra=image_body,
     )
     async def submit_image_to_video(request: Request) -> Submitted:
@@ -119,7 +128,7 @@ def video_router(context: AppContext, watcher: TaskWatcher) -> APIRouter:
         "/v1/video/i2v",
         summary="Image to video, waiting for it",
         response_model=CompletedTask,
-        responses={**REFUSALS, **STATUS_BY_END},
+        responses={**SOURCE_REFUSALS, **SOURCE_STATUS_BY_END},
         openapi_extra=image_body,
     )
     async def make_image_to_video(request: Request) -> JSONResponse:
