@@ -73,11 +73,19 @@ BUSY_RETRY_AFTER_S = "10"
 logger = logging.getLogger("ray.serve")
 
 
-class NotFound(HTTPException):
-    """The thing that the request names does not exist."""
+class FieldError(HTTPException):
+    """An HTTP error for which a field of the body may be to blame."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(404, what)
+    def __init__(self, status: int, why: str, field: str | None = None) -> None:
+        super().__init__(status, why)
+        self.field = field
+
+
+class NotFound(FieldError):
+    """The thing that the request, or its field, names does not exist."""
+
+    def __init__(self, what: str, field: str | None = None) -> None:
+        super().__init__(404, what, field)
 
 
 class Forbidden(HTTPException):
@@ -87,18 +95,18 @@ class Forbidden(HTTPException):
         super().__init__(403, why)
 
 
-class Conflict(HTTPException):
+class Conflict(FieldError):
     """The current state does not allow the request."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(409, why)
+    def __init__(self, why: str, field: str | None = None) -> None:
+        super().__init__(409, why, field)
 
 
-class Gone(HTTPException):
-    """The thing that the request names was removed."""
+class Gone(FieldError):
+    """The thing that the request, or its field, names was removed."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(410, what)
+    def __init__(self, what: str, field: str | None = None) -> None:
+        super().__init__(410, what, field)
 
 
 class NotSupported(HTTPException):
@@ -126,7 +134,8 @@ class TooManyRequests(HTTPException):
 def error_body(error: HTTPException) -> ErrorBody:
     """Return the error body for an HTTP error."""
     code = error.code if isinstance(error, TooManyRequests) else CODES.get(error.status_code, "http_error")
-    return ErrorBody(error=str(error.detail), error_code=code, retryable=error.status_code in (408, 429, 503))
+    field, retryable = error.field if isinstance(error, FieldError) else None, error.status_code in (408, 429, 503)
+    return ErrorBody(error=str(error.detail), error_code=code, retryable=retryable, field=field)
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -47,18 +47,18 @@ def completed_task(context: AppContext, task_id: str, owner: str | None, name: s
     """The completed task that the field `name` names. Blocks on the store. Raises NotFound, Conflict, Gone."""
     task = get_owned_task(context, task_id, owner)
     if task is None:
-        raise NotFound(f"{name}: there is no task {task_id[:MAX_SHOWN_CHARS]!r}")
+        raise NotFound(f"{name}: there is no task {task_id[:MAX_SHOWN_CHARS]!r}", name)
     if task.state in UNFINISHED:
-        raise Conflict(f"{name}: the task {task_id} is not completed yet; its state is {task.state}")
+        raise Conflict(f"{name}: the task {task_id} is not completed yet; its state is {task.state}", name)
     if task.state in (State.EXPIRED, State.DELETED):
         raise _gone(name, task_id, GONE_MESSAGES[task.state])
     if task.state is not State.COMPLETED:
-        raise Conflict(f"{name}: the task {task_id} has no video; its state is {task.state}")
+        raise Conflict(f"{name}: the task {task_id} has no video; its state is {task.state}", name)
     return task
 
 
 def _gone(name: str, task_id: str, why: str) -> Gone:
-    return Gone(f"{name}: {why}: that of the task {task_id}")
+    return Gone(f"{name}: {why}: that of the task {task_id}", name)
 
 
 def _copy(context: AppContext, task: Task, target: Path, name: str) -> None:

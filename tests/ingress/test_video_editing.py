@@ -94,7 +94,7 @@ def test_the_schema_promises_how_a_source_task_is_refused(box, video, form, use)
     responses = document["paths"][f"/v1/video/{form}{use}"]["post"]["responses"]
     for source, status in (("0" * 32, 404), (waiting, 409), (deleted, 410)):
         answer = post(box, f"{form}{use}", source_task=source, duration=1)
-        assert answer.status_code == status
+        assert (answer.status_code, answer.json()["field"]) == (status, "source_task")
         schema = responses[str(status)]["content"]["application/json"]["schema"]
         jsonschema.validate(answer.json(), {**schema, "components": document["components"]})
 

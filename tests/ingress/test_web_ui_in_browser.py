@@ -1273,7 +1273,7 @@ def test_a_control_video_that_is_refused_is_told_at_its_field(visit, video):
     cards(here).get_by_role("button", name="Use as control video").click()
     here.box.client.delete(f"/v1/video/tasks/{here.task_id()}")
     here.ask()
-    expect(page.locator("#problem")).to_contain_text("source_task: the video was deleted")
+    expect(alert).to_contain_text("source_task: the video was deleted")
     cards(here).get_by_role("button", name="Use as control video").click()
     page.get_by_role("button", name="Estimate").click()
     expect(alert).to_contain_text("The browser cannot read how large and how long this video is.")

@@ -1,6 +1,7 @@
 // Shows an error next to the field that caused it.
 
 import { byId, element } from "./dom.js";
+import { VIDEO } from "./image-fields.js";
 
 export function clearProblems() {
   for (const text of document.querySelectorAll(".field-problem")) text.remove();
@@ -37,9 +38,13 @@ export function showProblem(error, form = byId("composer")) {
 
 const seen = (node) => node.offsetParent !== null;
 
-/** The input of the field, if it can be seen. Where several have its name, the one with the refused value. */
+/**
+ * The input of the field, if it can be seen. Where several have its name, the one with the refused value. A source task
+ * is shown in place of a file.
+ */
 function findInput({ field, given }, form) {
-  const named = [...form.querySelectorAll(`[name="${CSS.escape(field)}"]`)];
+  const name = field === "source_task" ? VIDEO : field;
+  const named = [...form.querySelectorAll(`[name="${CSS.escape(name)}"]`)];
   const inputs = named.filter((each) => !each.matches(":disabled") && !each.closest(".field").closest("[hidden]"));
   return inputs.find((each) => given === JSON.stringify(each.dataset.value)) ?? inputs[0];
 }
