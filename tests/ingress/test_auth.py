@@ -194,6 +194,8 @@ def test_the_docs_say_where_a_key_goes_only_where_there_are_keys(box, open_box):
     closed, opened = (each.client.get("/openapi.json").json() for each in (box, open_box()))
     assert closed["paths"]["/v1/video/tasks"]["get"]["security"] == [{"HTTPBearer": []}]
     assert "401" in closed["paths"]["/v1/videos"]["post"]["responses"]
+    files = [each["paths"]["/outputs/{filename}"]["get"]["responses"] for each in (closed, opened)]
+    assert ["403" in each for each in files] == [True, False]
     assert "security" not in closed["paths"]["/health"]["get"]
     assert "securitySchemes" not in opened["components"]
 

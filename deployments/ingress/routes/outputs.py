@@ -52,13 +52,14 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
 def outputs_router(context: AppContext) -> APIRouter:
     """Create the router of the output files."""
     router = APIRouter(tags=["outputs"])
+    refusals = errors(404, 422, 500, 503, 507, *([403] if context.settings.api_keys else []))
 
     @router.head("/outputs/{filename}", include_in_schema=False)
     @router.get(
         "/outputs/{filename}",
         summary="Download a video, its poster or a file made from it",
         response_class=Response,
-        responses={**FILE_RESPONSES, **errors(404, 422, 500, 503, 507)},
+        responses={**FILE_RESPONSES, **refusals},
     )
     async def download_file(
         filename: str,
