@@ -134,7 +134,8 @@ class TooManyRequests(HTTPException):
 def error_body(error: HTTPException) -> ErrorBody:
     """Return the error body for an HTTP error."""
     code = error.code if isinstance(error, TooManyRequests) else CODES.get(error.status_code, "http_error")
-    field, retryable = error.field if isinstance(error, FieldError) else None, error.status_code in (408, 429, 503)
+    field = error.field if isinstance(error, FieldError) else None
+    retryable = error.status_code in (408, 429, 503)
     return ErrorBody(error=str(error.detail), error_code=code, retryable=retryable, field=field)
 
 

@@ -27,6 +27,7 @@ from models.request.request import RequestLimits, VideoRequest
 
 MAX_DECODE_S = 60.0
 MAX_EXIT_S = 5.0
+"""How long a process that has closed its connection may take to end."""
 CPU_NICENESS = 5
 START = "from deployments.ingress.images.decoder_pool import main; main()"
 PASSED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
