@@ -113,9 +113,7 @@ class GeneratorSettings(SettingsModel):
     optimizations: Annotated[
         Literal["auto", "off"] | tuple[Optimization, ...],
         Field(
-            description="auto: on a GPU, those that skip unneeded work. off: none. Or a list of: "
-            + ", ".join(Optimization)
-            + "."
+            description="auto: those that skip unneeded work. off: none. Or a list of: " + ", ".join(Optimization) + "."
         ),
     ] = "auto"
 

@@ -29,7 +29,7 @@ ALWAYS_FASTER = (
     Optimization.TEXT_KV_CACHE,
     Optimization.DEDUP_TIMESTEPS,
 )
-"""Optimizations that only skip work: faster on every GPU, without a warm-up."""
+"""Optimizations that only skip work: faster on every device, without a warm-up."""
 SKIPS_NO_MODULE = (Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS, Optimization.CUDNN)
 """Optimizations that a streamed transformer supports. There each block prefetches the next, and memory is scarce."""
 ONLY_ON_CUDA = (Optimization.CUDNN, Optimization.COMPILE)
@@ -40,16 +40,14 @@ def choose_optimizations(
 ) -> tuple[Optimization, ...]:
     """The optimizations that a setting means on "cpu" or "cuda", in the order of Optimization.
 
-    `streamed`: the transformer's blocks are streamed. `roomy`: there is spare GPU memory. `auto` means the
-    optimizations that only skip work on CUDA, and none on a CPU: there a render equals diffusers' own bit for bit.
+    `streamed`: the transformer's blocks are streamed. `roomy`: there is spare memory. `auto` means those that only
+    skip work.
     """
     if setting == OFF:
         return ()
     wanted = setting
     if setting == AUTO:
-        wanted = [
-            name for name in ALWAYS_FASTER if device == "cuda" and (roomy or name is not Optimization.TEXT_KV_CACHE)
-        ]
+        wanted = [name for name in ALWAYS_FASTER if roomy or name is not Optimization.TEXT_KV_CACHE]
     return tuple(name for name in Optimization if name in wanted and _can(name, device, streamed))
 
 

@@ -18,6 +18,7 @@ from models.clip import Clip
 from models.fixes import NONE, Fix
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
+from models.optimizations.selection import OFF
 from models.request.request import VideoRequest
 from models.watermark import draw_watermark
 from tests.models.conftest import ignore
@@ -40,10 +41,9 @@ def make_image() -> Image.Image:
 
 
 def load(family: FamilyCase, folder: Path, cache_dir: Path, fixes: frozenset[Fix] = NONE) -> Ltx2Model:
-    """The checkpoint of a family in `folder`, loaded like the server; without fixes, unless they are given."""
-    return Ltx2Model.load(
-        str(folder), "cpu", cache_dir, ignore, LoadOptions(checkpoint_type=family.checkpoint_type, fixes=fixes)
-    )
+    """The checkpoint of a family in `folder`, as diffusers renders it: no optimizations, and no fixes by default."""
+    options = LoadOptions(checkpoint_type=family.checkpoint_type, fixes=fixes, optimizations=OFF)
+    return Ltx2Model.load(str(folder), "cpu", cache_dir, ignore, options)
 
 
 def by_diffusers(

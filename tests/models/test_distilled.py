@@ -12,6 +12,7 @@ from models.conditions import NO_CONDITIONS
 from models.fixes import NONE
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
+from models.optimizations.selection import OFF
 from models.progress import Progress, Stage
 from models.request.adjustments import apply_adjustments, visible_to_client
 from tests.models.conftest import ignore, small
@@ -38,9 +39,8 @@ def test_the_operator_s_word_does_what_the_scheduler_s_config_does(distilled: Lt
 def test_the_operator_s_word_puts_the_schedule_of_a_base_model_right(tmp_path: Path) -> None:
     """A base model whose scheduler's config is that of a distilled one."""
     folder = build_2_3_distilled(tmp_path / "model")
-    base = Ltx2Model.load(
-        str(folder), "cpu", tmp_path / "cache", ignore, LoadOptions(checkpoint_type=CheckpointType.BASE, fixes=NONE)
-    )
+    options = LoadOptions(checkpoint_type=CheckpointType.BASE, fixes=NONE, optimizations=OFF)
+    base = Ltx2Model.load(str(folder), "cpu", tmp_path / "cache", ignore, options)
     frames, audio = by_diffusers(folder, FAMILIES["2.3"], small(), None)
     assert_same(base.render(small(), NO_CONDITIONS, ignore), frames, audio)
     base.close()

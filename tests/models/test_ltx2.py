@@ -25,6 +25,7 @@ from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.memory.offload_plan import plan_cpu
 from models.names import TINY_MODEL_NAME
+from models.optimizations.selection import OFF
 from models.progress import Progress, Stage
 from models.request.request import VideoRequest
 from models.watermark import draw_watermark
@@ -69,7 +70,7 @@ def raise_at(stage: Stage, step: int, error: Exception) -> Callable[[Progress], 
 @pytest.fixture(scope="module")
 def plain(tiny_folder: Path, cache_dir: Path) -> Iterator[Ltx2Model]:
     """A model without the fixes (models/fixes)."""
-    plain = Ltx2Model.load(str(tiny_folder), "cpu", cache_dir, ignore, LoadOptions(fixes=NONE))
+    plain = Ltx2Model.load(str(tiny_folder), "cpu", cache_dir, ignore, LoadOptions(fixes=NONE, optimizations=OFF))
     yield plain
     plain.close()
 

@@ -26,7 +26,9 @@ from models.memory.offload_plan import (
     plan,
     plan_cpu,
 )
+from models.optimizations.selection import OFF
 from models.request.request import RequestLimits, VideoRequest
+from tests.models.conftest import ignore
 from tests.models.optimizations.conftest import denoise, distance
 
 
@@ -212,14 +214,14 @@ def test_a_model_that_passes_through_a_device_gives_the_same_result(
     model: Ltx2Model, cache_dir: Path, place: OffloadMode
 ) -> None:
     """The same hooks as on a GPU, with the CPU instead and without streams."""
-    passing = Ltx2Model.load("tiny", "cpu", cache_dir, lambda _progress: None)
+    passing = Ltx2Model.load("tiny", "cpu", cache_dir, ignore)
     apply(passing._text_to_video, Placement(place, 0, 0), device="cpu")
     assert distance(denoise(passing), denoise(model)) == 0.0
 
 
 def test_fp8_weights_that_pass_through_a_device_are_those_that_stay_on_it(cache_dir: Path) -> None:
     def stored(place: OffloadMode) -> Ltx2Model:
-        loaded = Ltx2Model.load("tiny", "cpu", cache_dir, lambda _progress: None)
+        loaded = Ltx2Model.load("tiny", "cpu", cache_dir, ignore, LoadOptions(optimizations=OFF))
         loaded._text_to_video.to(torch.bfloat16)
         apply(loaded._text_to_video, Placement(place, 0, 0, weights=WeightDtype.FP8), device="cpu")
         return loaded
@@ -232,7 +234,7 @@ def test_fp8_weights_that_pass_through_a_device_are_those_that_stay_on_it(cache_
 
 def test_fp8_weights_change_the_result_and_bfloat16_does_not_hide_it(model: Ltx2Model, cache_dir: Path) -> None:
     def in_bfloat16(weights: WeightDtype) -> Ltx2Model:
-        loaded = Ltx2Model.load("tiny", "cpu", cache_dir, lambda _progress: None)
+        loaded = Ltx2Model.load("tiny", "cpu", cache_dir, ignore, LoadOptions(optimizations=OFF))
         loaded._text_to_video.to(torch.bfloat16)
         apply(loaded._text_to_video, Placement(OffloadMode.CPU, 0, 0, weights=weights))
         return loaded

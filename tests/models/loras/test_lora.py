@@ -16,7 +16,7 @@ from models.lora.source import LoraSource
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
-from models.optimizations.selection import ALWAYS_FASTER
+from models.optimizations.selection import ALWAYS_FASTER, OFF
 from models.progress import Progress, Stage
 from models.request.loras import LoraChoice
 from tests.models.conftest import ignore, small
@@ -69,7 +69,7 @@ def with_loras(family: FamilyCase, folder: Path, pairs: dict[str, Pairs], files:
     sources = tuple(
         LoraSource(name, save(by_lightricks(each), files / f"{name}.safetensors")) for name, each in pairs.items()
     )
-    options = LoadOptions(checkpoint_type=family.checkpoint_type, fixes=ALL, loras=sources)
+    options = LoadOptions(checkpoint_type=family.checkpoint_type, fixes=ALL, loras=sources, optimizations=OFF)
     return Ltx2Model.load(str(folder), "cpu", files, ignore, options)
 
 

@@ -13,7 +13,7 @@ from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.optimizations.compiled import compile_blocks, use_backend
 from models.optimizations.install import install
-from models.optimizations.selection import Optimization, choose_optimizations
+from models.optimizations.selection import ALWAYS_FASTER, Optimization, choose_optimizations
 from models.optimizations.text_kv_cache import CachedLinear
 from tests.models.conftest import ignore, small
 from tests.models.optimizations.conftest import BLOCKS, STG_BLOCK, Build, counting, denoise, distance, transformer_of
@@ -141,8 +141,8 @@ def test_a_mask_that_masks_is_kept(build: Build) -> None:
     assert passed[0] is mask
 
 
-def test_a_cpu_renders_as_diffusers_does_unless_told_otherwise() -> None:
-    assert choose_optimizations("auto", "cpu") == ()
+def test_auto_means_the_same_on_every_device_and_a_list_what_the_device_can_do() -> None:
+    assert choose_optimizations("auto", "cpu") == choose_optimizations("auto", "cuda") == ALWAYS_FASTER
     assert choose_optimizations("off", "cuda") == ()
     assert choose_optimizations([Optimization.COMPILE, Optimization.DROP_NOOP_MASK], "cuda") == (
         Optimization.DROP_NOOP_MASK,

@@ -17,6 +17,7 @@ from models.yuv import rgb_to_planes
 from tests.models.conftest import ignore, raise_it
 from tests.models.families import FamilyCase
 from tests.models.loras.conftest import RANK, by_lightricks, draw_pairs, picked, save, transformer_of
+from tests.models.reference import load
 from tests.models.two_stages.conftest import upscaled
 
 FRAMES, SIDE = 17, 128
@@ -37,8 +38,7 @@ def test_previews_are_made_in_the_first_stage_and_change_nothing(plain: Ltx2Mode
 
 
 def test_a_lora_acts_in_both_stages(family: FamilyCase, folder: Path, tmp_path: Path) -> None:
-    options = LoadOptions(checkpoint_type=family.checkpoint_type)
-    first = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore, options)
+    first = load(family, folder, tmp_path)
     file = save(by_lightricks(draw_pairs(transformer_of(first))), tmp_path / "one.safetensors")
     first.close()
     with_one = LoadOptions(checkpoint_type=family.checkpoint_type, loras=(LoraSource("one", file),))
@@ -74,7 +74,7 @@ def test_video_to_video_starts_from_its_source_and_refines_all_steps(plain: Ltx2
 
 def test_only_the_first_stage_follows_a_control_video(family: FamilyCase, folder: Path, tmp_path: Path) -> None:
     """As in Lightricks' pipeline: the second stage has neither the control video nor its LoRA."""
-    first = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore, LoadOptions(checkpoint_type=family.checkpoint_type))
+    first = load(family, folder, tmp_path)
     file = save(by_lightricks(draw_pairs(transformer_of(first))), tmp_path / "edges.safetensors")
     first.close()
     sources = (LoraSource("edges", file, reference_downscale_factor=1), LoraSource("style", file))

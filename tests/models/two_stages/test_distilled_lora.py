@@ -19,7 +19,7 @@ from models.lora.distilled import AUTO, check_local_distilled_lora, fetch_distil
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.memory.offload_plan import OFFLOADED_COMPONENTS, UPSAMPLER, OffloadMode, gpu_placements, plan_cpu
-from models.optimizations.selection import ALWAYS_FASTER
+from models.optimizations.selection import ALWAYS_FASTER, OFF
 from tests.fake_hub import REPOSITORY, FakeHub
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, add_upsampler
@@ -53,7 +53,7 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lt
 
 
 def load(folder: Path, cache: Path, setting: str = AUTO, upsampler: str = AUTO) -> Ltx2Model:
-    options = LoadOptions(distilled_lora=setting, latent_upsampler=upsampler)
+    options = LoadOptions(distilled_lora=setting, latent_upsampler=upsampler, optimizations=OFF)
     return Ltx2Model.load(str(folder), "cpu", cache, ignore, options)
 
 

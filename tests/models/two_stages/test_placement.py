@@ -19,7 +19,7 @@ from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
 from models.memory import offload
 from models.memory.offload_plan import OFFLOADED_COMPONENTS, UPSAMPLER, OffloadMode, Placement, gpu_placements
-from models.optimizations.selection import ALWAYS_FASTER
+from models.optimizations.selection import OFF as NO_OPTIMIZATIONS
 from tests.fake_hub import REPOSITORY, FakeHub
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES, add_upsampler
@@ -39,7 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ltx2Model]:
-    model = Ltx2Model.load(str(folder), "cpu", tmp_path_factory.mktemp("cache"), ignore)
+    model = Ltx2Model.load(
+        str(folder), "cpu", tmp_path_factory.mktemp("cache"), ignore, LoadOptions(optimizations=NO_OPTIMIZATIONS)
+    )
     yield model
     model.close()
 
@@ -58,7 +60,7 @@ def test_every_placement_renders_the_same(folder: Path, whole: Ltx2Model, mode: 
 
 def test_every_speed_up_renders_the_same(folder: Path, whole: Ltx2Model, tmp_path: Path) -> None:
     fast = Ltx2Model.load(str(folder), "cpu", tmp_path, ignore)
-    fast.apply_optimizations(ALWAYS_FASTER)
+    assert fast.optimizations
     assert distance_between(fast, whole, first_frame(image_of(1))) <= ROUNDING
     fast.close()
 
