@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.checkpoint.tiny import SPECIAL_TOKENS, TOKEN_ROLES
+from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT, TERMS
 from training.architecture import TEXT_TOKENS
 from training.world import COLORS, Motion, Scene, Shape, Tone
 
@@ -37,10 +38,9 @@ TONE_WORDS: Mapping[Tone, Sequence[str]] = {
     Tone.SILENCE: ("silence", "no sound", "silent"),
 }
 TONE_JOINTS = (", ", ", with ", " and ", ". ")
-NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
-"""The server's default negative prompt. The model learns that it describes nothing."""
-EMPTY, NEGATIVE = 0.5, 0.25
-"""Shares of empty and of negative prompts among those that describe nothing. The rest are unknown words."""
+EMPTY, DEFAULT_NEGATIVE = 0.3, 0.4
+"""Shares of empty prompts and of the server's default negative prompt among those that describe nothing. The rest are
+some terms of the latter, or unknown words."""
 
 
 def write_prompt(scene: Scene, rng: random.Random) -> str:
@@ -69,12 +69,17 @@ def describe(scene: Scene) -> str:
 
 
 def write_empty_prompt(rng: random.Random) -> str:
-    """A prompt that describes nothing."""
+    """A prompt that describes nothing. Guidance compares with what the model makes of it.
+
+    The words of a negative prompt mean nothing in it, even those that mean something in a prompt: "black", "silent".
+    """
     kind = rng.random()
     if kind < EMPTY:
         return ""
-    if kind < EMPTY + NEGATIVE:
-        return NEGATIVE_PROMPT
+    if kind < EMPTY + DEFAULT_NEGATIVE:
+        return DEFAULT_NEGATIVE_PROMPT
+    if rng.random() < 1 / 2:
+        return ", ".join(rng.sample(TERMS, rng.randint(1, len(TERMS) // 2)))
     return " ".join(_unknown_word(rng) for _ in range(rng.randint(1, 12)))
 
 

@@ -30,7 +30,8 @@ FIRST_CLIPS = 0.15
 """Share of the pool that is encoded before the first step."""
 POOL_STEPS = 3000
 """The rest is encoded little by little, as fast as this many steps would fill the whole pool."""
-EMPTY_PROMPTS = 0.12
+EMPTY_PROMPTS = 0.2
+"""Share of prompts that describe nothing."""
 ISOLATED, PERTURBED = 0.12, 0.08
 """Shares of batches that train the two weak predictions of guidance: modalities apart, and the last block perturbed.
 Untrained, guidance would subtract garbage."""
