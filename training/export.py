@@ -14,7 +14,7 @@ from training.checkpoint import export_checkpoint
 from training.evaluate import held_out_scenes, measure_psnr
 from training.run import create_parts, prepare, restore_parts
 from training.stage import Plan
-from training.world import COLORS, Size, Tone
+from training.world import Size
 
 PSNR_CLIPS = 16
 PSNR_SIZE = Size(256, 384, 25)
@@ -27,9 +27,7 @@ def export(plan: Plan, target: Path) -> dict[str, Any]:
     restore_parts(parts, plan)
     prepare(parts, plan)
     export_checkpoint(target, {name: part.average for name, part in parts.items()})
-    psnr_db = measure_psnr(
-        parts["video_vae"].average, held_out_scenes(PSNR_CLIPS, tuple(COLORS), tuple(Tone)), PSNR_SIZE
-    )
+    psnr_db = measure_psnr(parts["video_vae"].average, held_out_scenes(PSNR_CLIPS), PSNR_SIZE)
     record = {"steps": {name: part.step for name, part in parts.items()}, "psnr_db": psnr_db, "psnr_clips": PSNR_CLIPS}
     (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return record
