@@ -94,7 +94,7 @@ class IdempotencyKeyReused(VideoError):
 
 
 class ReaderLost(VideoError):
-    """The process that read a client's file was killed from outside, as for want of memory on the host."""
+    """The process that read a file was killed from outside, as for want of memory on the host."""
 
     code = "reader_lost"
     retryable = True

@@ -38,7 +38,7 @@ def run_child(
 
 
 def reader_lost(kind: str, size_bytes: int) -> ReaderLost:
-    """The error for a process that was killed while it read a client's file of `kind` ("image", "audio", "video")."""
+    """The error for a process that was killed while it read a file of `kind` ("image", "audio", "video")."""
     return ReaderLost(f"the process that read the {kind} of {size_bytes} bytes was killed; send the request again")
 
 

@@ -1,6 +1,7 @@
 """Files that are made from a finished video: right, made once, kept beside it, and gone with it."""
 
 import io
+import os
 import threading
 import wave
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from deployments.encoder.mp4 import write_mp4
 from deployments.encoder.poster import representative_frame, write_poster
 from deployments.ingress import context
 from deployments.ingress.derived import maker
+from deployments.ingress.derived.child_process import CHILD
 from deployments.ingress.derived.contents import COLUMNS, ROWS, fit_within
 from deployments.observability.metrics.definitions import DERIVED_FILE_DURATION_SECONDS
 from models.clip import Clip
@@ -28,6 +30,7 @@ from storage.outputs.store import DerivedFile, derived_key, output_key, poster_k
 from storage.tasks import Output
 from tests.ingress.conftest import Box
 from tests.ingress.keys import ALICE, BOB, KEYS, bearer, speaking_as
+from tests.ingress.test_media_reader import readers
 from tests.metrics.recorded import RecordedMetrics
 from tests.s3 import REGION, give_credentials, new_bucket, s3_server
 
@@ -343,6 +346,17 @@ def test_a_damaged_video_fails_that_download_alone(box, complete):
         assert (answer.status_code, answer.json()["error_code"]) == (500, "encode_failed")
         assert "/" not in answer.json()["error"]
     assert box.client.get(path_of(task_id, DerivedFile.THUMBNAIL)).status_code == 200
+
+
+def test_a_video_is_not_blamed_for_a_maker_that_is_killed_and_the_next_one_makes_the_file(box, complete):
+    task_id = complete(box)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(box.client.get, path_of(task_id, DerivedFile.LAST_FRAME))
+        while not (makers := readers(os.getpid(), CHILD)):
+            assert not asked.done()
+        makers[0].kill()
+    assert (asked.result().status_code, asked.result().json()["error_code"]) == (503, "reader_lost")
+    assert box.client.get(path_of(task_id, DerivedFile.LAST_FRAME)).status_code == 200
 
 
 def test_with_api_keys_the_urls_are_signed_and_nobody_else_has_a_file_made(open_box, complete, watched):

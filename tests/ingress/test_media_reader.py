@@ -56,10 +56,10 @@ def open_writer(endless: Path) -> int | None:
         return None
 
 
-def readers(parent: int) -> list[psutil.Process]:
-    """The readers that a process has. A child that has just ended has no command line."""
+def readers(parent: int, module: str = CHILD) -> list[psutil.Process]:
+    """The readers that a process has, which run `module`. A child that has just ended has no command line."""
     children = psutil.Process(parent).children()
-    return [each for each in children if each.status() != psutil.STATUS_ZOMBIE and CHILD in each.cmdline()]
+    return [each for each in children if each.status() != psutil.STATUS_ZOMBIE and module in each.cmdline()]
 
 
 def test_a_reader_that_is_killed_is_not_blamed_on_the_file(endless: Path) -> None:

@@ -45,7 +45,7 @@ class DerivedFileMaker:
         """Make the file unless it exists. Goes on if the caller is canceled.
 
         Raises NotFound if there is no such file, FileNotFoundError if the store has lost the file that it is made from,
-        EncodeFailed, StorageFull, StoreUnavailable, and TooManyRequests if too many files wait to be made.
+        EncodeFailed, ReaderLost, StorageFull, StoreUnavailable, and TooManyRequests if too many files wait to be made.
         """
         while (under_way := self._under_way.get(task_id)) is not None:
             other, making = under_way

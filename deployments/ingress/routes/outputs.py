@@ -127,7 +127,7 @@ async def deliver_derived(
 async def make_derived(context: AppContext, task_id: str, kind: DerivedFile) -> None:
     """Make a file from a video, in the turn of the video's owner.
 
-    Raises NotFound, EncodeFailed, StorageFull, TooManyRequests.
+    Raises NotFound, EncodeFailed, ReaderLost, StorageFull, TooManyRequests.
     """
     task = await context.read_threads.run(context.tasks.get, task_id)
     current_owner.set(ANONYMOUS if task is None else task.owner)  # a signed url names nobody
