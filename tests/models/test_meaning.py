@@ -35,6 +35,12 @@ SCENES = (
     Scene(Shape.SQUARE, "white", "green", Motion.UP, Tone.HIGH),
     Scene(Shape.TRIANGLE, "yellow", "black", Motion.RIGHT, Tone.SILENCE),
 )
+NAMED_IN_THE_NEGATIVE_PROMPT = (
+    Scene(Shape.TRIANGLE, "black", "white", Motion.LEFT, Tone.SILENCE),
+    Scene(Shape.SQUARE, "orange", "black", Motion.STILL, Tone.SILENCE),
+    Scene(Shape.CIRCLE, "black", "orange", Motion.GROW, Tone.BEEPS),
+)
+"""The default negative prompt has "black" and "silent"."""
 RED_CIRCLE = SCENES[0]
 YELLOW_CIRCLE = replace(RED_CIRCLE, color="yellow", background="green")
 
@@ -105,6 +111,13 @@ def test_a_prompt_decides_the_colors(draw, scene):
     assert (seen.background, seen.color) == (scene.background, scene.color)
 
 
+@pytest.mark.parametrize("scene", NAMED_IN_THE_NEGATIVE_PROMPT, ids=describe)
+def test_the_words_of_the_negative_prompt_act_in_a_prompt(draw, scene):
+    """Guidance does not push away from them, or from colors near black."""
+    seen = see(draw(scene))
+    assert (seen.background, seen.color, seen.tone) == (scene.background, scene.color, scene.tone)
+
+
 def test_a_prompt_decides_shape_motion_and_tone_too(plain):
     seen = see(plain)
     assert (seen.shape, seen.motion, seen.tone) == (RED_CIRCLE.shape, RED_CIRCLE.motion, RED_CIRCLE.tone)
@@ -114,13 +127,13 @@ def test_the_same_seed_is_the_same_video_and_another_seed_is_not(draw, plain):
     again, other = draw(RED_CIRCLE), draw(RED_CIRCLE, seed=6)
     assert np.array_equal(again.frames, plain.frames)
     assert np.array_equal(again.audio, plain.audio)
-    assert psnr_db(other.frames, plain.frames) < 35  # 30.8: the world is small
+    assert psnr_db(other.frames, plain.frames) < 35  # 31.2: the world is small
 
 
 def test_fast_draws_the_same_scene(draw, plain):
     fast = draw(RED_CIRCLE, quality="fast")
     assert replace(see(fast), overlap=0) == replace(see(plain), overlap=0)
-    assert psnr_db(fast.frames, plain.frames) > 19  # 26.3
+    assert psnr_db(fast.frames, plain.frames) > 19  # 28.2
 
 
 def test_eight_steps_show_the_scene(draw):
@@ -135,12 +148,12 @@ def test_a_portrait_has_the_colors_of_its_prompt(draw):
 
 def test_without_guidance_a_prompt_acts_less(draw):
     def contrast(cfg: float) -> float:
-        """How much two prompts differ in the middle frame."""
-        guidance = {"cfg_scale_video": cfg, "stg_scale_video": 0.0, "modality_scale": 1.0}
+        """How much two prompts differ in the middle frame. More steps make up for what few exaggerate."""
+        guidance = {"cfg_scale_video": cfg, "stg_scale_video": 0.0, "modality_scale": 1.0, "num_inference_steps": 2}
         one, other = (draw(scene, **guidance).frames[12].astype(float) for scene in (RED_CIRCLE, YELLOW_CIRCLE))
         return float(np.abs(one - other).mean())
 
-    assert contrast(4.0) > 1.05 * contrast(1.0)  # 105.3 and 84.3
+    assert contrast(8.0) > 1.1 * contrast(1.0)  # 102.1 and 84.0
 
 
 def test_a_first_image_is_the_first_frame_and_the_shape_goes_on_from_it(draw):
@@ -149,21 +162,21 @@ def test_a_first_image_is_the_first_frame_and_the_shape_goes_on_from_it(draw):
     assert psnr_db(clip.frames[0], image) > 25  # 28.1
     first, middle, last = centers(clip, 0, 12, 24)
     assert abs(first - 256) < 8
-    assert first - 15 > middle > last + 15  # 255, 228, 205
+    assert first - 15 > middle > last + 15  # 255, 228, 204
     assert see(clip).color == RED_CIRCLE.color
 
 
 def test_a_last_image_is_the_last_frame(draw):
     image = true_frames(RED_CIRCLE, 256.0)[-1]
     clip = draw(RED_CIRCLE, given((image, LAST)))
-    assert psnr_db(clip.frames[-1], image) > 21  # 23.7
-    assert abs(centers(clip, 24)[0] - 208) < 15  # 203
+    assert psnr_db(clip.frames[-1], image) > 21  # 24.7
+    assert abs(centers(clip, 24)[0] - 208) < 15  # 204
 
 
 def test_a_shape_moves_from_the_first_image_to_the_last(draw):
     frames = true_frames(RED_CIRCLE, 256.0)
     clip = draw(RED_CIRCLE, given((frames[0], 0), (frames[-1], LAST)))
-    path = centers(clip, 0, 6, 12, 18, 24)  # 255, 239, 228, 218, 203
+    path = centers(clip, 0, 6, 12, 18, 24)  # 255, 240, 229, 218, 203
     assert all(before > after for before, after in itertools.pairwise(path))
     assert np.allclose(path, [256, 244, 232, 220, 208], atol=16)
 
@@ -174,14 +187,15 @@ def test_an_extended_video_goes_on_moving_the_same_way(draw):
     clip = draw(RED_CIRCLE, Conditions(clip=ClipCondition(rgb_to_planes(source), tone(220), edit)), num_frames=total)
     assert psnr_db(frames_of(clip)[:12], source[:12]) > 33  # 36.3, the loss of the planes
     end_of_source, new = centers(clip, 12, 36)
-    assert new < end_of_source - 40  # 264 and 197
+    assert new < end_of_source - 40  # 264 and 202
 
 
 def test_a_retake_changes_its_window_alone(draw):
     source = true_frames(RED_CIRCLE, 288.0, count=49)
     edit = retake(len(source), FPS, 1.0, 0.5, mode=RetakeMode.VIDEO)
     condition = Conditions(clip=ClipCondition(rgb_to_planes(source), tone(220, 2.05), edit))
-    frames = frames_of(draw(replace(RED_CIRCLE, color="yellow"), condition, num_frames=49))
+    yellow = replace(RED_CIRCLE, color="yellow")
+    frames = frames_of(draw(yellow, condition, num_frames=49, cfg_scale_video=8.0))  # with 3 red around makes it orange
     assert psnr_db(frames[:20], source[:20]) > 33  # 36.3
     assert psnr_db(frames[40:], source[40:]) > 33  # 36.3
     assert analyze(frames[28:33], None).color == "yellow"
