@@ -24,9 +24,8 @@ MODEL_WARNINGS = {
 > **This server has only the demo model, not LTX-2.** It draws one shape (circle, square, triangle) in red,
 > green, blue, yellow, white, black, purple or orange on a background of another of these. The shape stays still, moves
 > left, right, up or down, grows or shrinks. The audio is a low, high or rising tone, beeps, or silence. It ignores all
-> other words.
-> Write prompts such as "a red circle moves left on a blue background, a low tone". Tell the user that this is a
-> demo.
+> other words. Write prompts such as "a red circle moves left on a blue background, a low tone". Tell the user that this
+> is a demo.
 """,
     TINY_MODEL_NAME: """
 > **This server has only the tiny random-weight model: every video it makes is NOISE**, and is labeled as a demo.
