@@ -24,7 +24,7 @@ from models.clip import Clip
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.ltx2.options import LoadOptions
-from models.optimizations.selection import ALWAYS_FASTER, AUTO, OFF
+from models.optimizations.selection import ALWAYS_FASTER, AUTO, OFF, Optimization
 from models.request.request import VideoRequest
 
 
@@ -54,16 +54,12 @@ def compare(models: Mapping[str, Ltx2Model], request: VideoRequest, rounds: int)
 
 def load_each(model: str, cache: Path, settings: Sequence[str]) -> dict[str, Ltx2Model]:
     """The model with each setting of `generator.optimizations`: off, auto, or one optimization."""
-    return {
-        setting: Ltx2Model.load(
-            model,
-            "cpu",
-            cache,
-            ignore,
-            LoadOptions(optimizations=tuple(each for each in ALWAYS_FASTER if each == setting) or setting),
-        )
-        for setting in settings
-    }
+
+    def load(setting: str) -> Ltx2Model:
+        options = LoadOptions(optimizations=(setting,) if isinstance(setting, Optimization) else setting)
+        return Ltx2Model.load(model, "cpu", cache, ignore, options)
+
+    return {setting: load(setting) for setting in settings}
 
 
 def main() -> None:

@@ -35,9 +35,8 @@ def encode_prompts(
 ) -> EncodedText:
     """Encode `prompts`. `register_weight` below 1 weakens the registers, which else drown the words at first."""
     device = connectors.text_proj_in.weight.device
-    batch = tokenizer(list(prompts), padding=True, truncation=True, max_length=TEXT_TOKENS, return_tensors="pt").to(
-        device
-    )
+    batch = tokenizer(list(prompts), padding=True, truncation=True, max_length=TEXT_TOKENS, return_tensors="pt")
+    batch = batch.to(device)
     words = batch.attention_mask.sum(-1)
     states = language_model(
         input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True

@@ -24,10 +24,21 @@ PR_SET_PDEATHSIG = 1
 
 
 def run_child(
-    module: str, arguments: Sequence[str], timeout_s: float, variables: Mapping[str, str], stdin: bytes = b""
+    module: str,
+    arguments: Sequence[str],
+    timeout_s: float,
+    variables: Mapping[str, str],
+    *,
+    kind: str,
+    size_bytes: int,
+    stdin: bytes = b"",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a module until it ends, with these environment variables. Raises subprocess.TimeoutExpired."""
-    return subprocess.run(  # noqa: S603  # no shell, and the server chooses every argument
+    """Run a module that reads a file of `kind` until it ends, with these environment variables.
+
+    Raises subprocess.TimeoutExpired. A SIGKILL is not the file's fault: the process's own limits end it by other
+    signals. Raises ReaderLost for it.
+    """
+    done = subprocess.run(  # noqa: S603  # no shell, and the server chooses every argument
         [sys.executable, "-m", module, *arguments],
         input=stdin,
         capture_output=True,
@@ -35,6 +46,9 @@ def run_child(
         timeout=timeout_s,
         check=False,
     )
+    if done.returncode == -signal.SIGKILL:
+        raise reader_lost(kind, size_bytes)
+    return done
 
 
 def reader_lost(kind: str, size_bytes: int) -> ReaderLost:

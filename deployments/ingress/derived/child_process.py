@@ -3,11 +3,10 @@
 Decoding a whole video takes seconds of CPU time. The process has a lower priority than the API and a limit on its time.
 """
 
-import signal
 import subprocess
 from pathlib import Path
 
-from deployments.ingress.child_process import reader_lost, run_child
+from deployments.ingress.child_process import run_child
 from models.errors import EncodeFailed
 from storage.outputs.store import DerivedFile
 
@@ -15,22 +14,19 @@ CHILD = "deployments.ingress.derived.child"
 MAX_MAKE_S = 120
 HAS_NO_AUDIO = 4
 """The child's exit code for the audio of a video without audio."""
+VARIABLES = {"OPENBLAS_NUM_THREADS": "1"}
 LOGGED_CHARS = 2000
 
 
 def write_in_child(kind: DerivedFile, source: Path, target: Path) -> bool:
-    """Make the file `target` from `source`. Returns False if the video has no audio.
-
-    Raises EncodeFailed, and ReaderLost for a SIGKILL: the child's limits end it otherwise.
-    """
+    """Make `target` from `source`. Returns False if the video has no audio. Raises EncodeFailed, ReaderLost."""
+    arguments, size_bytes = [kind, str(source), str(target)], source.stat().st_size
     try:
-        done = run_child(CHILD, [kind, str(source), str(target)], MAX_MAKE_S, {"OPENBLAS_NUM_THREADS": "1"})
+        done = run_child(CHILD, arguments, MAX_MAKE_S, VARIABLES, kind="video", size_bytes=size_bytes)
     except subprocess.TimeoutExpired:
         raise EncodeFailed(f"{kind} could not be made from the video in {MAX_MAKE_S} s") from None
     if done.returncode == HAS_NO_AUDIO:
         return False
-    if done.returncode == -signal.SIGKILL:
-        raise reader_lost("video", source.stat().st_size)
     if done.returncode != 0 or not target.exists():
         why = done.stderr.decode(errors="replace")[-LOGGED_CHARS:]
         cause = ChildProcessError(f"the process that makes {kind} ended with {done.returncode}: {why}")

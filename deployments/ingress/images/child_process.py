@@ -5,13 +5,12 @@ The decoders are large C programs that read untrusted files.
 """
 
 import logging
-import signal
 import struct
 import subprocess
 
 from PIL import Image
 
-from deployments.ingress.child_process import reader_lost, run_child
+from deployments.ingress.child_process import run_child
 from deployments.ingress.images.decoding import Bounds
 from deployments.ingress.images.formats import Format, refuse
 from models.errors import InvalidRequest
@@ -21,6 +20,7 @@ logger = logging.getLogger("ray.serve")
 
 IN_CHILD_PROCESS = (Format.HEIC, Format.AVIF)
 CHILD = "deployments.ingress.images.decode_child"
+VARIABLES = {"MALLOC_ARENA_MAX": "1"}
 MAX_DECODE_S = 30
 """A photo of 48 megapixels takes a tenth of this (measured)."""
 RESERVED_BYTES = 1024**3
@@ -32,9 +32,9 @@ SIZE = struct.Struct(">II")
 
 def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
     """Run `decode` in a child process that ends afterwards. Raises InvalidRequest, ReaderLost."""
-    numbers = map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))
+    arguments = [kind, *map(str, (bounds.max_pixels, bounds.max_decode_bytes, bounds.side))]
     try:
-        done = run_child(CHILD, [kind, *numbers], MAX_DECODE_S, {"MALLOC_ARENA_MAX": "1"}, data)
+        done = run_child(CHILD, arguments, MAX_DECODE_S, VARIABLES, kind="image", size_bytes=len(data), stdin=data)
     except subprocess.TimeoutExpired:
         refuse(
             f"a {kind.words} file that takes longer to decode", f"a file that is decoded within {MAX_DECODE_S} seconds"
@@ -42,8 +42,6 @@ def decode_in_child(data: bytes, kind: Format, bounds: Bounds) -> Image.Image:
     if done.returncode == REFUSED:
         given, _, allowed = done.stderr.decode().rpartition("\n")[0].partition("\n")
         raise InvalidRequest("image", Described(given), allowed)
-    if done.returncode == -signal.SIGKILL:
-        raise reader_lost("image", len(data))
     if done.returncode != 0:
         logger.info("a %s file ended its decoder with %d: %s", kind.words, done.returncode, _last_line(done.stderr))
         refuse(f"a damaged {kind.words} file of {len(data)} bytes", "a whole and undamaged file")

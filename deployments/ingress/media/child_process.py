@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import logging
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from deployments.ingress.child_process import reader_lost, run_child
+from deployments.ingress.child_process import run_child
 from deployments.ingress.media.jobs import MAX_CONVERT_S, REFUSED, AudioFacts, AudioJob, ClipBounds, ClipFacts, ClipJob
 from models.errors import InvalidRequest
 from models.request.json_words import Described
@@ -40,21 +39,16 @@ def job_from_json(is_audio: bool, text: str) -> AudioJob | ClipJob:
 
 
 def _run(kind: str, job: AudioJob | ClipJob) -> dict[str, Any]:
-    """Run the child on a job. Raises InvalidRequest for whatever ends it: the file is to blame.
-
-    A SIGKILL is not the file's fault: its limits end the child otherwise. Raises ReaderLost for it.
-    """
-    size_bytes = job.source.stat().st_size
+    """Run the child on a job. Raises InvalidRequest for what ends it: the file is to blame. Raises ReaderLost."""
+    arguments, size_bytes = [kind, json.dumps(dataclasses.asdict(job), default=str)], job.source.stat().st_size
     try:
-        done = run_child(CHILD, [kind, json.dumps(dataclasses.asdict(job), default=str)], MAX_CONVERT_S, VARIABLES)
+        done = run_child(CHILD, arguments, MAX_CONVERT_S, VARIABLES, kind=kind, size_bytes=size_bytes)
     except subprocess.TimeoutExpired:
         given = Described(f"a file of {size_bytes} bytes that takes longer to read")
         raise InvalidRequest(kind, given, f"a file that is read within {MAX_CONVERT_S} s") from None
     if done.returncode == REFUSED:
         field, given, allowed = json.loads(done.stderr)
         raise InvalidRequest(field, Described(given), allowed)
-    if done.returncode == -signal.SIGKILL:
-        raise reader_lost(kind, size_bytes)
     if done.returncode != 0:
         why = done.stderr.decode(errors="replace").strip()[-LOGGED_CHARS:]
         logger.info("a client's %s of %d bytes ended its reader with %d: %s", kind, size_bytes, done.returncode, why)
