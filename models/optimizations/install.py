@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.optimizations import compiled, mask, stg_prefix, text_kv_cache, timesteps
+from models.optimizations import compiled, first_attention, mask, stg_prefix, text_kv_cache, timesteps
 from models.optimizations import compiled as kernels
+from models.optimizations.first_attention import FirstAttention
 from models.optimizations.selection import Optimization
 from models.optimizations.stg_prefix import PrefixReuseBlocks
 from models.optimizations.text_kv_cache import CachedLinear
@@ -21,6 +22,7 @@ def install(transformer: Any, names: Sequence[Optimization], stg_blocks: Sequenc
     """
     ways: dict[Optimization, Install] = {
         Optimization.STG_PREFIX_REUSE: lambda module: stg_prefix.install_prefix_reuse(module, stg_blocks),
+        Optimization.FIRST_ATTENTION_REUSE: first_attention.install_first_attention_reuse,
         Optimization.DROP_NOOP_MASK: mask.install_mask_drop,
         Optimization.TEXT_KV_CACHE: text_kv_cache.install_text_kv_cache,
         Optimization.DEDUP_TIMESTEPS: timesteps.install_timestep_dedup,
@@ -34,5 +36,5 @@ def install(transformer: Any, names: Sequence[Optimization], stg_blocks: Sequenc
 def clear_caches(transformer: Any) -> None:
     """Drop everything cached for the current task, to free the memory."""
     for module in transformer.modules():
-        if isinstance(module, PrefixReuseBlocks | CachedLinear | DistinctRows):
+        if isinstance(module, PrefixReuseBlocks | FirstAttention | CachedLinear | DistinctRows):
             module.clear_cache()

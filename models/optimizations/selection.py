@@ -9,6 +9,8 @@ class Optimization(StrEnum):
 
     STG_PREFIX_REUSE = "stg_prefix_reuse"
     """The STG pass starts at its block, from the hidden states of the conditional pass."""
+    FIRST_ATTENTION_REUSE = "first_attention_reuse"
+    """The first self-attention of the video is computed once per step, not in each guidance pass."""
     DROP_NOOP_MASK = "drop_noop_mask"
     """A text mask of ones is dropped."""
     TEXT_KV_CACHE = "text_kv_cache"
@@ -25,14 +27,17 @@ AUTO = "auto"
 OFF = "off"
 ALWAYS_FASTER = (
     Optimization.STG_PREFIX_REUSE,
+    Optimization.FIRST_ATTENTION_REUSE,
     Optimization.DROP_NOOP_MASK,
     Optimization.TEXT_KV_CACHE,
     Optimization.DEDUP_TIMESTEPS,
 )
-"""Optimizations that only skip work: faster on every device, without a warm-up."""
+"""Optimizations that only skip work: faster without a warm-up, on every device that has them."""
 SKIPS_NO_MODULE = (Optimization.DROP_NOOP_MASK, Optimization.DEDUP_TIMESTEPS, Optimization.CUDNN)
 """Optimizations that a streamed transformer supports. There each block prefetches the next, and memory is scarce."""
 ONLY_ON_CUDA = (Optimization.CUDNN, Optimization.COMPILE)
+ONLY_ON_CPU = (Optimization.FIRST_ATTENTION_REUSE,)
+"""Optimizations that compare tensors, which a GPU would have to wait for."""
 
 
 def choose_optimizations(
@@ -52,4 +57,5 @@ def choose_optimizations(
 
 
 def _can(name: Optimization, device: str, streamed: bool) -> bool:
-    return (device == "cuda" or name not in ONLY_ON_CUDA) and (not streamed or name in SKIPS_NO_MODULE)
+    elsewhere = ONLY_ON_CPU if device == "cuda" else ONLY_ON_CUDA
+    return name not in elsewhere and (not streamed or name in SKIPS_NO_MODULE)

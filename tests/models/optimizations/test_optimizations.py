@@ -1,6 +1,7 @@
 """Promise: with optimizations the result stays diffusers', within a stated tolerance, with less work."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.optimizations.compiled import compile_blocks, use_backend
+from models.optimizations.first_attention import INPUTS
 from models.optimizations.install import install
 from models.optimizations.selection import ALWAYS_FASTER, Optimization, choose_optimizations
 from models.optimizations.text_kv_cache import CachedLinear
@@ -48,6 +50,7 @@ def sped_up(build: Build, *names: Optimization, **config: Any) -> Ltx2Model:
     ("name", "tolerance"),
     [
         (Optimization.STG_PREFIX_REUSE, ROUNDING),
+        (Optimization.FIRST_ATTENTION_REUSE, ROUNDING),
         (Optimization.DROP_NOOP_MASK, EXACT),
         (Optimization.TEXT_KV_CACHE, EXACT),
         (Optimization.DEDUP_TIMESTEPS, ROUNDING),
@@ -62,8 +65,9 @@ def test_a_speedup_changes_nothing(
     assert distance(denoise(sped_up(build, name), image, **request_fields), reference) <= tolerance
 
 
-def test_all_of_them_together_change_nothing_over_two_tasks(build: Build) -> None:
-    plain, fast = build(), sped_up(build, *choose_optimizations("auto", "cuda"))
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_all_of_them_together_change_nothing_over_two_tasks(build: Build, device: str) -> None:
+    plain, fast = build(), sped_up(build, *choose_optimizations("auto", device))
     for fields in ({"prompt": "a cat"}, {"prompt": "a dog", "seed": 5}):
         assert distance(denoise(fast, **fields), denoise(plain, **fields)) <= ROUNDING
 
@@ -86,6 +90,41 @@ def test_a_prefix_is_never_taken_from_another_task(build: Build) -> None:
     model = sped_up(build, Optimization.STG_PREFIX_REUSE)
     denoise(model, **NO_GUIDANCE)
     assert distance(denoise(model), denoise(build())) <= ROUNDING
+
+
+def test_the_first_attention_runs_once_in_a_step_and_all_others_in_each_pass(build: Build) -> None:
+    """Three passes: two rows for the texts, one with STG, one without the other modality."""
+    model = sped_up(build, Optimization.FIRST_ATTENTION_REUSE)
+    first, second = (block.attn1.to_q for block in transformer_of(model).transformer_blocks[:2])
+    with counting(first) as rows, counting(second) as others:
+        denoise(model)
+    assert rows == [1] * 3
+    assert others == [2, 1, 1] * 3
+
+
+def test_a_perturbed_first_attention_is_computed(build: Build) -> None:
+    plain, fast = build(), build()
+    install(transformer_of(fast), (Optimization.FIRST_ATTENTION_REUSE,), (0,))
+    for model in (plain, fast):
+        model.profile = replace(model.profile, stg_blocks=(0,))
+    assert distance(denoise(fast), denoise(plain)) <= ROUNDING
+    assert distance(denoise(fast), denoise(build())) > ROUNDING
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_first_attention_of_other_inputs_is_computed(build: Build, name: str) -> None:
+    """For rows that differ, each one; for equal rows, one of them, and none if the call before had the same inputs."""
+    transformer = transformer_of(sped_up(build, Optimization.FIRST_ATTENTION_REUSE))
+    attention = transformer.transformer_blocks[0].attn1
+    states = torch.randn(2, 4, attention.to_q.in_features)
+    whole = torch.ones(2, 4, attention.to_q.out_features), torch.zeros(2, 4, attention.to_q.out_features)
+    equal = {name: torch.ones(2, 4, 3) for name in INPUTS}
+    calls = [equal, equal, equal | {name: torch.zeros(2, 4, 3)}, equal | {name: torch.eye(2)}]
+    with counting(attention.to_q) as rows:
+        for call in calls:
+            attention.reuse.prepare(transformer, (), call)
+            assert attention(states, query_rotary_emb=whole).shape[:2] == (2, 4)
+    assert rows == [1, 1, 2]
 
 
 def test_there_is_no_prefix_before_block_0(build: Build) -> None:
@@ -141,8 +180,9 @@ def test_a_mask_that_masks_is_kept(build: Build) -> None:
     assert passed[0] is mask
 
 
-def test_auto_means_the_same_on_every_device_and_a_list_what_the_device_can_do() -> None:
-    assert choose_optimizations("auto", "cpu") == choose_optimizations("auto", "cuda") == ALWAYS_FASTER
+def test_auto_and_a_list_mean_what_the_device_can_do() -> None:
+    assert choose_optimizations("auto", "cpu") == ALWAYS_FASTER
+    assert set(ALWAYS_FASTER) - set(choose_optimizations("auto", "cuda")) == {Optimization.FIRST_ATTENTION_REUSE}
     assert choose_optimizations("off", "cuda") == ()
     assert choose_optimizations([Optimization.COMPILE, Optimization.DROP_NOOP_MASK], "cuda") == (
         Optimization.DROP_NOOP_MASK,
@@ -230,10 +270,12 @@ def attentions(model: Ltx2Model) -> dict[str, Any]:
 
 
 def test_nothing_is_kept_after_a_task(build: Build) -> None:
-    model = sped_up(build, Optimization.STG_PREFIX_REUSE, Optimization.TEXT_KV_CACHE)
+    names = (Optimization.STG_PREFIX_REUSE, Optimization.FIRST_ATTENTION_REUSE, Optimization.TEXT_KV_CACHE)
+    model = sped_up(build, *names)
     model.render(small(), NO_CONDITIONS, ignore)
     blocks = transformer_of(model).transformer_blocks
     assert blocks._kept is None
+    assert (blocks[0].attn1.reuse._inputs, blocks[0].attn1.reuse._result) == ([], None)
     assert all(block.attn2.to_k._kept is None for block in blocks)
 
 
