@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.world import Place, Scene, Size, choose_center, draw_scene, render_frames
+from training.world import Place, Scene, Size, choose_center, draw_scene, draw_variant, render_frames
 
 LAST_FRAMES = 0.5
 """Share of clips whose image is their last frame."""
@@ -51,6 +51,8 @@ class EncodedClip:
     """Latents (channels, frames, rows, columns), float32 as encoded, and which tokens hold the shape (frames, ...).
 
     `image` has the latents (channels, 1, rows, columns) of one later frame alone, and `image_frame` is its number.
+    `variant` has the latents of the same clip with another shape, color or background. It is None where the shape is in
+    the middle, since nothing is given of such clips.
     """
 
     scene: Scene
@@ -58,6 +60,7 @@ class EncodedClip:
     holds_shape: Tensor
     image: Tensor
     image_frame: int
+    variant: Tensor | None
 
 
 class LatentPool:
@@ -83,7 +86,7 @@ class LatentPool:
     def state(self) -> list[list[tuple[Any, ...]]]:
         """What is slow to make again."""
         return [
-            [(clip.latents, clip.holds_shape, clip.image, clip.image_frame) for clip in clips]
+            [(clip.latents, clip.holds_shape, clip.image, clip.image_frame, clip.variant) for clip in clips]
             for clips in self._clips.values()
         ]
 
@@ -126,14 +129,20 @@ def count_clips(bucket: Bucket, place: Place, share: float) -> int:
 @torch.no_grad()
 def encode_clip(vae: Any, scene: Scene, size: Size, place: Place, rng: random.Random) -> EncodedClip:
     """Draw a clip of `scene` and encode it."""
-    frames = render_frames(scene, size, choose_center(scene, size, place, rng))
-    device = next(vae.parameters()).device
+    center = choose_center(scene, size, place, rng)
+    frames = render_frames(scene, size, center)
     number = choose_image_frame(size.frames, rng)
-    latents, image = (
-        vae.encode(part[None].to(device)).latent_dist.mode()[0].cpu()
-        for part in (frames, frames[:, number : number + 1])
-    )
-    return EncodedClip(scene, latents, find_shape(frames), image, number)
+    variant = None
+    if place is Place.ANYWHERE:
+        variant = _encode(vae, render_frames(draw_variant(scene, rng), size, center))
+    image = _encode(vae, frames[:, number : number + 1])
+    return EncodedClip(scene, _encode(vae, frames), find_shape(frames), image, number, variant)
+
+
+def _encode(vae: Any, frames: Tensor) -> Tensor:
+    """Latents (channels, latent frames, rows, columns) of frames (3, frames, height, width)."""
+    latents: Tensor = vae.encode(frames[None].to(next(vae.parameters()).device)).latent_dist.mode()[0].cpu()
+    return latents
 
 
 def choose_image_frame(frames: int, rng: random.Random) -> int:

@@ -7,8 +7,9 @@ prompt says where a shape is: it is in the middle, unless something given shows 
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -119,6 +120,15 @@ def draw_scene(rng: random.Random) -> Scene:
     """A scene with every attribute drawn at random. The two colors differ."""
     color, background = rng.sample(list(COLORS), 2)
     return Scene(rng.choice(list(Shape)), color, background, rng.choice(list(Motion)), rng.choice(list(Tone)))
+
+
+def draw_variant(scene: Scene, rng: random.Random) -> Scene:
+    """`scene` with another shape, color or background. The two colors differ."""
+    name = rng.choice(("shape", "color", "background"))
+    values = list(Shape) if name == "shape" else list(COLORS)
+    left = [value for value in values if value not in (getattr(scene, name), scene.color, scene.background)]
+    changed: dict[str, Any] = {name: rng.choice(left)}
+    return replace(scene, **changed)
 
 
 def choose_center(scene: Scene, size: Size, place: Place, rng: random.Random) -> tuple[float, float]:

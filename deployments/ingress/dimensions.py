@@ -1,8 +1,9 @@
-"""Turns a size as text and a duration in seconds into a width, a height and a number of frames.
+"""Turns what a client gives into a width, a height and a number of frames: a size as text, a duration, a video's size.
 
-OpenAI's API, MCP and the hosted LTX API all name the two that way. Each passes its own names for the errors.
+OpenAI's API, MCP and the hosted LTX API all name the first two that way. Each passes its own names for the errors.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,6 +58,31 @@ def nearest_side(side: object, limits: RequestLimits) -> object:
 def round_side(side: int) -> int:
     """The nearest multiple that a model can render, half rounded up."""
     return (side + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE
+
+
+def fit_size(
+    width: int,
+    height: int,
+    num_frames: int,
+    *,
+    most_side_px: int,
+    most_total_pixels: int,
+    multiple: int = SIDE_MULTIPLE,
+) -> tuple[int, int]:
+    """The size nearest to that of the source with sides that are multiples, within the bounds."""
+    most = most_side_px // multiple * multiple
+    scale = min(1.0, most / max(width, height))
+    for _ in range(most // SIDE_MULTIPLE):
+        sides = (min(most, max(multiple, _nearest(side * scale, multiple))) for side in (width, height))
+        fitted = next(sides), next(sides)
+        if fitted[0] * fitted[1] * num_frames <= most_total_pixels:
+            break
+        scale *= 0.95
+    return fitted
+
+
+def _nearest(side: float, multiple: int) -> int:
+    return math.floor(side / multiple + 0.5) * multiple
 
 
 def count_frames(name: str, seconds: object, fields: Mapping[str, object], limits: RequestLimits) -> int:

@@ -225,6 +225,18 @@ def test_an_estimate_counts_its_tokens(box: Box) -> None:
     assert (refused.status_code, refused.json()["field"]) == (422, "loras")
 
 
+def test_an_estimate_is_that_of_the_size_that_is_rendered(open_box: Callable[..., Box]) -> None:
+    """A control video of a quarter has sides of whole latents, so those of the result are multiples of 128."""
+    quarter = {"path": "/loras/quarter.safetensors", "control": "other", "reference_downscale_factor": 4}
+    box = open_box(generator={"loras": {"quarter": quarter}})
+    use = {"prompt": PROMPT, "num_frames": 121, "use": "control", "loras": [{"name": "quarter"}]}
+    asked, fitted, smaller = (
+        estimated(box, **use, width=width, height=height) for width, height in ((1216, 704), (1280, 768), (1152, 640))
+    )
+    assert asked == fitted
+    assert smaller["gb"] < fitted["gb"]
+
+
 def test_a_control_video_takes_as_much_longer_as_it_has_tokens(box: Box) -> None:
     same = {"num_frames": 25, "num_inference_steps": 40}
     complete_after(box, 1000, decoding_s=100, **same)

@@ -49,6 +49,17 @@ def test_given_tokens_are_clean_and_have_no_noise():
     assert not torch.allclose(batch.video[:, 6:12], clean[:, 6:12])
 
 
+def test_what_is_around_a_window_may_differ_from_the_prompt():
+    around = torch.tensor([1.0, 0.0, 1.0])
+    plain, variant = (
+        batch_with(Given(around, torch.zeros(18), image=False, variant=differs)) for differs in (False, True)
+    )
+    clean, other = (batch.video - batch.video_sigma[..., None] * batch.video_velocity for batch in (plain, variant))
+    for given, one, another in zip(around, clean.chunk(FRAMES, 1), other.chunk(FRAMES, 1), strict=True):
+        assert all(torch.allclose(*rows, atol=1e-5) != bool(given) for rows in zip(one, another, strict=True))
+    assert plain.prompts == variant.prompts
+
+
 def test_an_appended_image_lies_where_the_server_puts_it():
     batch = batch_with(Given(torch.zeros(FRAMES), torch.zeros(18), image=True))
     found = transformer._coordinates(build_transformer().rope, batch)[:, :, TOKENS:]
@@ -61,15 +72,18 @@ def test_an_appended_image_lies_where_the_server_puts_it():
 
 
 def test_every_kind_is_drawn_and_a_window_leaves_something_to_learn():
-    rng, seen = random.Random(5), Counter[tuple[bool, int, bool]]()
+    rng, seen, variants = random.Random(5), Counter[tuple[bool, int, bool]](), 0
     for _ in range(2000):
         given = draw_given(4, 25, rng)
         whole = bool(given.frames.all()), bool(given.audio.all())
         assert whole != (True, True)
         shown = given.image or bool(given.frames.any())
+        assert shown or not given.variant
         assert given.place is (Place.ANYWHERE if shown else Place.MIDDLE)
+        variants += given.variant
         seen[given.image, int(given.frames.sum()), whole[1]] += 1
     assert 0.55 < seen[False, 0, False] / 2000 < 0.75
     assert {(True, 0, False), (True, 1, False), (False, 4, False), (False, 0, True), (False, 2, False)} <= set(seen)
+    assert 0 < variants < 200
     assert sum(SHARES.values()) == 1
     assert set(SHARES) == set(Kind)

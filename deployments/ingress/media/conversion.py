@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from deployments.ingress.dimensions import count_most_frames
+from deployments.ingress.dimensions import count_most_frames, fit_size
 from deployments.ingress.media.audio import LEAST_S
 from deployments.ingress.media.child_process import read_audio_in_child, read_clip_in_child
 from deployments.ingress.media.jobs import AudioJob, ClipBounds, ClipFacts, ClipJob
@@ -139,6 +139,19 @@ def estimated_request(
     """The request of the result: with audio of a known duration, as long as that. Raises InvalidRequest."""
     audio_s = parse_media_fields(use, sent, limits).duration_s if use is MediaUse.A2V else None
     return request if audio_s is None else _as_long_as(audio_s, request, limits)
+
+
+def estimated_control(request: VideoRequest, reference_downscale_factor: int, limits: RequestLimits) -> VideoRequest:
+    """The request of a result that follows a control video of the request's size."""
+    width, height = fit_size(
+        request.width,
+        request.height,
+        request.num_frames,
+        most_side_px=limits.max_side_px,
+        most_total_pixels=limits.max_total_pixels,
+        multiple=side_multiple(control_divisor(request, reference_downscale_factor)),
+    )
+    return of_given_size(request.model_copy(update={"width": width, "height": height}))
 
 
 def estimated_edit(

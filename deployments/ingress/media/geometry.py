@@ -1,6 +1,5 @@
-"""The size of a clip that is made from a video, and how the video's frames are brought to it."""
+"""Brings a video's frames to the size of the clip that is made from it."""
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +8,6 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from deployments.ingress.media.colors import RGB, ColorMap, is_mapped
-from models.request.request import SIDE_MULTIPLE
 
 SCALING = Interpolation.LANCZOS
 CONVERSION = SCALING | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
@@ -27,31 +25,6 @@ MATRICES = {
     10: Colorspace.BT2020,
 }
 """Matrices that files name, other than that of BT.709."""
-
-
-def fit_size(
-    width: int,
-    height: int,
-    num_frames: int,
-    *,
-    most_side_px: int,
-    most_total_pixels: int,
-    multiple: int = SIDE_MULTIPLE,
-) -> tuple[int, int]:
-    """The size nearest to that of the source with sides that are multiples, within the bounds."""
-    most = most_side_px // multiple * multiple
-    scale = min(1.0, most / max(width, height))
-    for _ in range(most // SIDE_MULTIPLE):
-        sides = (min(most, max(multiple, _nearest(side * scale, multiple))) for side in (width, height))
-        fitted = next(sides), next(sides)
-        if fitted[0] * fitted[1] * num_frames <= most_total_pixels:
-            break
-        scale *= 0.95
-    return fitted
-
-
-def _nearest(side: float, multiple: int) -> int:
-    return math.floor(side / multiple + 0.5) * multiple
 
 
 @dataclass(frozen=True)

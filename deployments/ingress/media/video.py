@@ -14,9 +14,10 @@ from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
+from deployments.ingress.dimensions import fit_size
 from deployments.ingress.media.colors import HDR_CURVES, ColorMap, is_mapped
 from deployments.ingress.media.edges import EdgeTracer
-from deployments.ingress.media.geometry import FrameFitter, Planes, fit_size
+from deployments.ingress.media.geometry import FrameFitter, Planes
 from deployments.ingress.media.jobs import VIDEO_FILE, ClipBounds, ClipFacts, ClipJob
 from deployments.ingress.media.opening import VIDEO_FORMATS, open_media
 from deployments.ingress.media.samples import Samples, decode_samples, kept_channels, kept_rate_hz, take_samples

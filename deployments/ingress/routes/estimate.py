@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from deployments.ingress.concurrency.limits import upload_slot
 from deployments.ingress.context import AppContext
 from deployments.ingress.images.given import fit_images
-from deployments.ingress.media.conversion import estimated_edit, estimated_request, less_context, of_given_size
+from deployments.ingress.media.conversion import estimated_control, estimated_edit, estimated_request, less_context
 from deployments.ingress.request_body.given_images import GivenImages
 from deployments.ingress.request_body.given_media import MediaUse, take_use
 from deployments.ingress.request_body.image_fields import images_body
@@ -113,7 +113,7 @@ async def estimate(context: AppContext, fields: Mapping[str, object], given: Giv
     check_loras(request.loras, request.camera_motion, known)
     factor = check_control(request, use, known)
     context.enhancer.check_request(request)
-    request = of_given_size(request) if use is MediaUse.CONTROL else request
+    request = estimated_control(request, factor, limits) if use is MediaUse.CONTROL else request
     fitted = await fit_images(context.image_threads, given, request, limits)
     await context.read_threads.run(context.model_info.check_upscale, request)
     request, edit = fitted.sized(request), None
