@@ -183,6 +183,9 @@ def make_batch(given: Given, clips: list[EncodedClip], data: Data, rng: random.R
     sigma = draw_sigmas(len(clips))[:, None]
     video_sigma = sigma * (1 - given.frames[:, None, None].expand(latent).flatten())
     audio_sigma = sigma * (1 - given.audio)
+    if given.variant:
+        variants = _normalize(torch.stack([clip.variant for clip in clips if clip.variant is not None]), data)
+        video = torch.where(video_sigma[..., None] == 0, variants, video)
     shape = torch.stack([clip.holds_shape.flatten() for clip in clips]).float()
     if given.image:
         images = _normalize(torch.stack([clip.image for clip in clips]), data)
