@@ -142,7 +142,8 @@ def test_decoder_frames_and_moves_are_measured(found: dict[str, Any]) -> None:
 
 def test_whole_tasks_are_measured_part_by_part(found: dict[str, Any]) -> None:
     first, *measured, last = found["tasks"]
-    assert first == {"place": "cpu", "speedups": ["drop_noop_mask", "text_kv_cache", "dedup_timesteps"]}  # one block
+    speedups = ["first_attention_reuse", "drop_noop_mask", "text_kv_cache", "dedup_timesteps"]  # one block
+    assert first == {"place": "cpu", "speedups": speedups}
     assert set(last) == {"task", "crept_gb"}
     rows = {row["task"]: row for row in measured}
     assert {"new prompt", "known prompt", "from an image", "quality fast", "large"} <= set(rows)

@@ -16,8 +16,10 @@ from models.checkpoint.validate import read_object
 from models.conditions import NO_CONDITIONS
 from models.ltx2.load import load_pipeline
 from models.ltx2.model import Ltx2Model
+from models.ltx2.options import LoadOptions
 from models.memory import offload
 from models.memory.offload_plan import OffloadMode, plan
+from models.optimizations.selection import OFF
 from tests.models.conftest import ignore, small
 from tests.models.families import FAMILIES
 from tests.models.optimizations.conftest import distance
@@ -87,7 +89,8 @@ def test_a_text_encoder_that_streams_is_read_once_for_both_texts(
 
 def test_a_text_without_padding_is_read_alone(tiny_folder: Path, tmp_path: Path) -> None:
     """Alone it gets no mask; beside a shorter text it would get one."""
-    resident, model = Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, ignore), streaming(tiny_folder)
+    options = LoadOptions(optimizations=OFF)
+    resident, model = Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, ignore, options), streaming(tiny_folder)
     calls: list[int] = []
     model._text_to_video.text_encoder.register_forward_pre_hook(
         lambda _module, _args, call: calls.append(len(call["input_ids"])), with_kwargs=True
