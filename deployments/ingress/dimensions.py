@@ -55,9 +55,9 @@ def nearest_side(side: object, limits: RequestLimits) -> object:
     return min(round_side(int(number)), limits.max_side_px // SIDE_MULTIPLE * SIDE_MULTIPLE)
 
 
-def round_side(side: int) -> int:
-    """The nearest multiple that a model can render, half rounded up."""
-    return (side + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE
+def round_side(side: float, multiple: int = SIDE_MULTIPLE) -> int:
+    """The nearest multiple, half rounded up: by default of what a model can render."""
+    return math.floor(side / multiple + 0.5) * multiple
 
 
 def fit_size(
@@ -73,16 +73,12 @@ def fit_size(
     most = most_side_px // multiple * multiple
     scale = min(1.0, most / max(width, height))
     for _ in range(most // SIDE_MULTIPLE):
-        sides = (min(most, max(multiple, _nearest(side * scale, multiple))) for side in (width, height))
+        sides = (min(most, max(multiple, round_side(side * scale, multiple))) for side in (width, height))
         fitted = next(sides), next(sides)
         if fitted[0] * fitted[1] * num_frames <= most_total_pixels:
             break
         scale *= 0.95
     return fitted
-
-
-def _nearest(side: float, multiple: int) -> int:
-    return math.floor(side / multiple + 0.5) * multiple
 
 
 def count_frames(name: str, seconds: object, fields: Mapping[str, object], limits: RequestLimits) -> int:

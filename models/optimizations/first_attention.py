@@ -36,9 +36,10 @@ class FirstAttention(nn.Module):
     def prepare(self, _transformer: Any, _args: Any, call: dict[str, Any]) -> None:
         """Read a transformer call before it runs."""
         inputs = [call[name] for name in INPUTS if call.get(name) is not None]
-        self._rows_are_equal = all(torch.equal(value[:1], row[None]) for value in inputs for row in value[1:])
-        if len(inputs) != len(self._inputs) or not all(map(torch.equal, [value[:1] for value in inputs], self._inputs)):
-            self._inputs, self._result = [value[:1].clone() for value in inputs], None
+        self._rows_are_equal = all(torch.equal(value, value[:1].expand_as(value)) for value in inputs)
+        first = [value[:1] for value in inputs]
+        if len(first) != len(self._inputs) or not all(map(torch.equal, first, self._inputs)):
+            self._inputs, self._result = [row.clone() for row in first], None
 
     def clear_cache(self) -> None:
         """Drop the kept tensors at the end of a task."""
