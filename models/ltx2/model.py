@@ -168,8 +168,11 @@ class Ltx2Model:
             return loaded
 
     def apply_optimizations(self, names: Sequence[Optimization]) -> None:
-        """Install optimizations on the transformer, permanently. Skips those that do not apply to this model."""
-        self.optimizations = optimizations.install(self._text_to_video.transformer, names, self.profile.stg_blocks)
+        """Install optimizations, permanently. Skips those that do not apply to this model."""
+        pipe = self._text_to_video
+        self.optimizations = optimizations.install(
+            pipe.transformer, names, self.profile.stg_blocks, connectors=pipe.connectors
+        )
 
     def find_adjustments(self, request: VideoRequest) -> tuple[Adjustment, ...]:
         """The parameters that this checkpoint cannot use, and what `render` uses instead."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.optimizations import compiled, first_attention, mask, stg_prefix, text_kv_cache, timesteps
+from models.optimizations import compiled, first_attention, mask, registers, stg_prefix, text_kv_cache, timesteps
 from models.optimizations import compiled as kernels
 from models.optimizations.first_attention import FirstAttention
 from models.optimizations.selection import Optimization
@@ -15,14 +15,18 @@ Install = Callable[[Any], bool]
 """Installs one optimization on a transformer. Returns whether it applies to that transformer."""
 
 
-def install(transformer: Any, names: Sequence[Optimization], stg_blocks: Sequence[int]) -> tuple[Optimization, ...]:
+def install(
+    transformer: Any, names: Sequence[Optimization], stg_blocks: Sequence[int], connectors: Any = None
+) -> tuple[Optimization, ...]:
     """Install the optimizations on `transformer`, permanently. Return those that apply to it.
 
-    With `compile`, `text_kv_cache` is skipped: compiled code cannot check the state of a cache.
+    `dedup_registers` changes the `connectors`, and is skipped without them. `text_kv_cache` is skipped with `compile`:
+    compiled code cannot check the state of a cache.
     """
     ways: dict[Optimization, Install] = {
         Optimization.STG_PREFIX_REUSE: lambda module: stg_prefix.install_prefix_reuse(module, stg_blocks),
         Optimization.FIRST_ATTENTION_REUSE: first_attention.install_first_attention_reuse,
+        Optimization.DEDUP_REGISTERS: lambda _: connectors is not None and registers.install_register_dedup(connectors),
         Optimization.DROP_NOOP_MASK: mask.install_mask_drop,
         Optimization.TEXT_KV_CACHE: text_kv_cache.install_text_kv_cache,
         Optimization.DEDUP_TIMESTEPS: timesteps.install_timestep_dedup,

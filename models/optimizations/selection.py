@@ -11,6 +11,8 @@ class Optimization(StrEnum):
     """The STG pass starts at its block, from the hidden states of the conditional pass."""
     FIRST_ATTENTION_REUSE = "first_attention_reuse"
     """The first self-attention of the video is computed once per step, not in each guidance pass."""
+    DEDUP_REGISTERS = "dedup_registers"
+    """Registers that are repeated in a text stand once in it. Only where the connectors have no layers."""
     DROP_NOOP_MASK = "drop_noop_mask"
     """A text mask of ones is dropped."""
     TEXT_KV_CACHE = "text_kv_cache"
@@ -28,6 +30,7 @@ OFF = "off"
 ALWAYS_FASTER = (
     Optimization.STG_PREFIX_REUSE,
     Optimization.FIRST_ATTENTION_REUSE,
+    Optimization.DEDUP_REGISTERS,
     Optimization.DROP_NOOP_MASK,
     Optimization.TEXT_KV_CACHE,
     Optimization.DEDUP_TIMESTEPS,

@@ -1,4 +1,4 @@
-"""A transformer with more blocks than the tiny model, so that there is work to skip."""
+"""A transformer with more blocks than the tiny model, and connectors without layers, so that there is work to skip."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.checkpoint.profile import CheckpointProfile, Family
 from models.checkpoint.sizes import measure_sizes
-from models.checkpoint.tiny import TRANSFORMER
+from models.checkpoint.tiny import CONNECTORS, TRANSFORMER
 from models.conditions import first_frame
 from models.ltx2.denoise import Latents
 from models.ltx2.model import Ltx2Model
@@ -20,6 +20,12 @@ from tests.models.conftest import ignore, small
 
 BLOCKS = 4
 STG_BLOCK = 2
+REGISTERS = 4
+PLAIN_CONNECTORS = {
+    f"{modality}_connector_{name}": value
+    for modality in ("video", "audio")
+    for name, value in (("num_layers", 0), ("num_learnable_registers", REGISTERS))
+}
 PLAIN = CheckpointProfile(Family.LTX_2_0, stg_blocks=(STG_BLOCK,), use_cross_timestep=False, tiny=True)
 
 Build = Callable[..., Ltx2Model]
@@ -33,11 +39,13 @@ def build(tiny_folder: Path) -> Build:
 
     def make(**config: Any) -> Ltx2Model:
         from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
+        from diffusers.pipelines.ltx2 import LTX2TextConnectors
 
         with torch.random.fork_rng():
             torch.manual_seed(3)
             transformer = LTX2VideoTransformer3DModel(**{**TRANSFORMER, "num_layers": BLOCKS, **config}).eval()
-        pipe = LTX2Pipeline.from_pretrained(tiny_folder, transformer=transformer)
+            connectors = LTX2TextConnectors(**{**CONNECTORS, **PLAIN_CONNECTORS}).eval()
+        pipe = LTX2Pipeline.from_pretrained(tiny_folder, transformer=transformer, connectors=connectors)
         return Ltx2Model("four blocks", PLAIN, pipe, plan_cpu(2**62, measure_sizes(tiny_folder)))
 
     return make

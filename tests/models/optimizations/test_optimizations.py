@@ -15,10 +15,20 @@ from models.ltx2.model import Ltx2Model
 from models.optimizations.compiled import compile_blocks, use_backend
 from models.optimizations.first_attention import INPUTS
 from models.optimizations.install import install
+from models.optimizations.registers import dedup_registers
 from models.optimizations.selection import ALWAYS_FASTER, Optimization, choose_optimizations
 from models.optimizations.text_kv_cache import CachedLinear
 from tests.models.conftest import ignore, small
-from tests.models.optimizations.conftest import BLOCKS, STG_BLOCK, Build, counting, denoise, distance, transformer_of
+from tests.models.optimizations.conftest import (
+    BLOCKS,
+    REGISTERS,
+    STG_BLOCK,
+    Build,
+    counting,
+    denoise,
+    distance,
+    transformer_of,
+)
 
 ROUNDING = 2e-5
 """In float32. Switching STG off changes the result a thousand times as much (tested below)."""
@@ -42,7 +52,8 @@ def make_image() -> Image.Image:
 
 def sped_up(build: Build, *names: Optimization, **config: Any) -> Ltx2Model:
     model = build(**config)
-    assert install(transformer_of(model), names, (STG_BLOCK,)) == names
+    model.apply_optimizations(names)
+    assert model.optimizations == names
     return model
 
 
@@ -51,6 +62,7 @@ def sped_up(build: Build, *names: Optimization, **config: Any) -> Ltx2Model:
     [
         (Optimization.STG_PREFIX_REUSE, ROUNDING),
         (Optimization.FIRST_ATTENTION_REUSE, ROUNDING),
+        (Optimization.DEDUP_REGISTERS, ROUNDING),
         (Optimization.DROP_NOOP_MASK, EXACT),
         (Optimization.TEXT_KV_CACHE, EXACT),
         (Optimization.DEDUP_TIMESTEPS, ROUNDING),
@@ -125,6 +137,37 @@ def test_a_first_attention_of_other_inputs_is_computed(build: Build, name: str) 
             attention.reuse.prepare(transformer, (), call)
             assert attention(states, query_rotary_emb=whole).shape[:2] == (2, 4)
     assert rows == [1, 1, 2]
+
+
+def test_a_repeated_register_is_read_once(build: Build) -> None:
+    """The texts have 6 and 7 tokens, in two rounds of registers. One round more stands for all others."""
+    texts = {"prompt": "a cat", "negative_prompt": "blurry"}
+    model = sped_up(build, Optimization.DEDUP_REGISTERS, Optimization.DROP_NOOP_MASK, Optimization.TEXT_KV_CACHE)
+    read: list[int] = []
+    transformer_of(model).register_forward_pre_hook(
+        lambda _transformer, _args, call: read.append(call["encoder_hidden_states"].shape[1]), with_kwargs=True
+    )
+    assert distance(denoise(model, **texts), denoise(build(), **texts)) <= ROUNDING
+    assert set(read) == {3 * REGISTERS}
+
+
+@pytest.mark.parametrize("tokens", [3 * REGISTERS, 20 * REGISTERS])
+def test_a_text_with_one_round_of_registers_stays_as_it_is(tokens: int) -> None:
+    text, mask = torch.randn(2, tokens, 3), torch.ones(2, tokens)
+    text[:1, REGISTERS:] = text[0, :REGISTERS].repeat(tokens // REGISTERS - 1, 1)  # one row of two
+    assert all(map(torch.equal, dedup_registers(text, text, mask, REGISTERS), (text, text, mask)))
+
+
+def test_a_mask_that_masks_keeps_all_registers() -> None:
+    text, mask = torch.ones(1, 3 * REGISTERS, 3), torch.ones(1, 3 * REGISTERS)
+    assert dedup_registers(text, text, mask, REGISTERS)[0].shape[1] == REGISTERS
+    mask[0, 0] = 0
+    assert dedup_registers(text, text, mask, REGISTERS)[2] is mask
+
+
+def test_registers_that_layers_have_changed_are_not_looked_for(tiny_folder: Path, tmp_path: Path) -> None:
+    model = Ltx2Model.load(str(tiny_folder), "cpu", tmp_path, ignore)
+    assert set(ALWAYS_FASTER) - {*model.optimizations, Optimization.STG_PREFIX_REUSE} == {Optimization.DEDUP_REGISTERS}
 
 
 def test_there_is_no_prefix_before_block_0(build: Build) -> None:
