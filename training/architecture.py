@@ -10,7 +10,7 @@ from typing import Any
 from models.checkpoint.tiny import SCHEDULER, SPECIAL_TOKENS, TOKEN_ROLES
 
 VIDEO_LATENT_CHANNELS = 16
-LAYERS = 4
+LAYERS = 3
 WIDTH = 96
 HEADS = 3
 TEXT_WIDTH = 64

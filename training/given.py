@@ -27,7 +27,7 @@ class Kind(StrEnum):
     """All frames."""
 
 
-SHARES = {Kind.NOTHING: 0.64, Kind.FIRST: 0.1, Kind.IMAGE: 0.08, Kind.WINDOW: 0.11, Kind.AUDIO: 0.04, Kind.VIDEO: 0.03}
+SHARES = {Kind.NOTHING: 0.56, Kind.FIRST: 0.1, Kind.IMAGE: 0.16, Kind.WINDOW: 0.11, Kind.AUDIO: 0.04, Kind.VIDEO: 0.03}
 AUDIO_AROUND = 0.7
 """Share of windows around which the audio is given too."""
 VARIANT_AROUND = 0.4

@@ -34,15 +34,15 @@ def _counts(middle: int, anywhere: int) -> Mapping[Place, int]:
 
 
 BUCKETS = (
-    Bucket(Size(256, 384, 25), 0.20, 8, _counts(512, 192)),
-    Bucket(Size(384, 256, 25), 0.06, 8, _counts(96, 48)),
-    Bucket(Size(256, 256, 17), 0.06, 16, _counts(128, 64)),
+    Bucket(Size(256, 384, 25), 0.14, 8, _counts(512, 192)),
+    Bucket(Size(384, 256, 25), 0.05, 8, _counts(96, 48)),
+    Bucket(Size(256, 256, 17), 0.05, 16, _counts(128, 64)),
     Bucket(Size(256, 384, 9), 0.02, 16, _counts(64, 32)),
-    Bucket(Size(256, 384, 49), 0.08, 4, _counts(64, 24)),
-    Bucket(Size(256, 384, 121), 0.28, 2, _counts(112, 24)),
+    Bucket(Size(256, 384, 49), 0.06, 4, _counts(64, 24)),
+    Bucket(Size(256, 384, 121), 0.22, 2, _counts(112, 24)),
     Bucket(Size(512, 768, 25), 0.06, 2, _counts(32, 12)),
     Bucket(Size(512, 768, 49), 0.12, 1, _counts(40, 12)),
-    Bucket(Size(512, 768, 121), 0.12, 1, _counts(36, 8)),
+    Bucket(Size(512, 768, 121), 0.28, 1, _counts(60, 14)),
 )
 
 

@@ -95,25 +95,32 @@ def _unknown_word(rng: random.Random) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every token: the special ones, one for each byte, and the words of all prompts."""
+    """Every token: the special ones, one for each byte, and the words of all prompts and of the negative prompt."""
     from tokenizers import pre_tokenizers
 
     texts = [*COLORS, *Shape, *THINGS, *ARTICLES, *BEGINNINGS, *ENDS, *BACKGROUND_WORDS, *TONE_JOINTS]
     texts += [text for texts in (*MOTION_WORDS.values(), *TONE_WORDS.values()) for text in texts]
-    words = sorted({word.strip("{},.") for text in texts for word in text.split()} - {""})
+    words = {"\u0120" + word.strip("{},.") for text in texts for word in text.split()} - {"\u0120"}
+    words |= {word for word, _ in _pre_tokenizer().pre_tokenize_str(DEFAULT_NEGATIVE_PROMPT.lower())}
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return [*SPECIAL_TOKENS, *alphabet, *("\u0120" + word for word in words)]
+    return [*SPECIAL_TOKENS, *alphabet, *sorted(words - {*alphabet})]
+
+
+def _pre_tokenizer() -> Any:
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.ByteLevel(add_prefix_space=True)
 
 
 def build_tokenizer() -> Any:
-    """A tokenizer with one token for each word of the prompts, and one for each byte of any other word."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    """A tokenizer with one token for each word of the vocabulary, and one for each byte of any other word."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors
     from transformers import PreTrainedTokenizerFast
 
     tokens = {token: i for i, token in enumerate(vocabulary())}
     tokenizer = Tokenizer(models.BPE(vocab=tokens, merges=[], ignore_merges=True))
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.pre_tokenizer = _pre_tokenizer()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", tokens["<bos>"])]

@@ -25,23 +25,17 @@ def parse_size(name: str, size: object, limits: RequestLimits) -> dict[str, int]
     found = SIZE.fullmatch(size) if isinstance(size, str) else None
     if found is None:
         raise InvalidRequest(name, size, f"{_bounds(limits)}, such as 1280x720")
-    width, height = (round_side(int(side)) for side in found.groups())
+    asked = int(found[1]), int(found[2])
+    width, height = map(round_side, asked)
     if min(width, height) < SIDE_MULTIPLE or max(width, height) > limits.max_side_px:
-        nearest = _nearest_size(int(found[1]), int(found[2]), limits)
+        bounds = {"most_side_px": limits.max_side_px, "most_total_pixels": limits.max_total_pixels}
+        nearest = "x".join(map(str, fit_size(*asked, limits.min_frames, **bounds)))
         raise InvalidRequest(name, size, f"{_bounds(limits)}; the nearest is {nearest}")
     return {"width": width, "height": height}
 
 
 def _bounds(limits: RequestLimits) -> str:
     return f"WIDTHxHEIGHT with sides from {SIDE_MULTIPLE} to {limits.max_side_px}"
-
-
-def _nearest_size(width: int, height: int, limits: RequestLimits) -> str:
-    """The allowed size of about the same aspect ratio that is nearest to one that is too large or too small."""
-    most = limits.max_side_px // SIDE_MULTIPLE * SIDE_MULTIPLE
-    scale = min(1.0, most / max(width, height))
-    sides = (min(most, max(SIDE_MULTIPLE, round_side(round(side * scale)))) for side in (width, height))
-    return "x".join(map(str, sides))
 
 
 def nearest_side(side: object, limits: RequestLimits) -> object:

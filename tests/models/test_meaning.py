@@ -127,13 +127,13 @@ def test_the_same_seed_is_the_same_video_and_another_seed_is_not(draw, plain):
     again, other = draw(RED_CIRCLE), draw(RED_CIRCLE, seed=6)
     assert np.array_equal(again.frames, plain.frames)
     assert np.array_equal(again.audio, plain.audio)
-    assert psnr_db(other.frames, plain.frames) < 35  # 31.2: the world is small
+    assert psnr_db(other.frames, plain.frames) < 35  # 28.2: the world is small
 
 
 def test_fast_draws_the_same_scene(draw, plain):
     fast = draw(RED_CIRCLE, quality="fast")
     assert replace(see(fast), overlap=0) == replace(see(plain), overlap=0)
-    assert psnr_db(fast.frames, plain.frames) > 19  # 28.2
+    assert psnr_db(fast.frames, plain.frames) > 19  # 29.6
 
 
 def test_eight_steps_show_the_scene(draw):
@@ -153,7 +153,7 @@ def test_without_guidance_a_prompt_acts_less(draw):
         one, other = (draw(scene, **guidance).frames[12].astype(float) for scene in (RED_CIRCLE, YELLOW_CIRCLE))
         return float(np.abs(one - other).mean())
 
-    assert contrast(8.0) > 1.1 * contrast(1.0)  # 102.1 and 84.0
+    assert contrast(8.0) > 1.1 * contrast(1.0)  # 98.2 and 84.3
 
 
 def test_a_first_image_is_the_first_frame_and_the_shape_goes_on_from_it(draw):
@@ -162,21 +162,21 @@ def test_a_first_image_is_the_first_frame_and_the_shape_goes_on_from_it(draw):
     assert psnr_db(clip.frames[0], image) > 25  # 28.1
     first, middle, last = centers(clip, 0, 12, 24)
     assert abs(first - 256) < 8
-    assert first - 15 > middle > last + 15  # 255, 228, 204
+    assert first - 15 > middle > last + 15  # 255, 226, 195
     assert see(clip).color == RED_CIRCLE.color
 
 
 def test_a_last_image_is_the_last_frame(draw):
     image = true_frames(RED_CIRCLE, 256.0)[-1]
     clip = draw(RED_CIRCLE, given((image, LAST)))
-    assert psnr_db(clip.frames[-1], image) > 21  # 24.7
-    assert abs(centers(clip, 24)[0] - 208) < 15  # 204
+    assert psnr_db(clip.frames[-1], image) > 21  # 26.3
+    assert abs(centers(clip, 24)[0] - 208) < 15  # 205
 
 
 def test_a_shape_moves_from_the_first_image_to_the_last(draw):
     frames = true_frames(RED_CIRCLE, 256.0)
     clip = draw(RED_CIRCLE, given((frames[0], 0), (frames[-1], LAST)))
-    path = centers(clip, 0, 6, 12, 18, 24)  # 255, 240, 229, 218, 203
+    path = centers(clip, 0, 6, 12, 18, 24)  # 255, 241, 229, 217, 204
     assert all(before > after for before, after in itertools.pairwise(path))
     assert np.allclose(path, [256, 244, 232, 220, 208], atol=16)
 
@@ -187,7 +187,7 @@ def test_an_extended_video_goes_on_moving_the_same_way(draw):
     clip = draw(RED_CIRCLE, Conditions(clip=ClipCondition(rgb_to_planes(source), tone(220), edit)), num_frames=total)
     assert psnr_db(frames_of(clip)[:12], source[:12]) > 33  # 36.3, the loss of the planes
     end_of_source, new = centers(clip, 12, 36)
-    assert new < end_of_source - 40  # 264 and 202
+    assert new < end_of_source - 40  # 264 and 193
 
 
 def test_a_retake_changes_its_window_alone(draw):
@@ -195,7 +195,7 @@ def test_a_retake_changes_its_window_alone(draw):
     edit = retake(len(source), FPS, 1.0, 0.5, mode=RetakeMode.VIDEO)
     condition = Conditions(clip=ClipCondition(rgb_to_planes(source), tone(220, 2.05), edit))
     yellow = replace(RED_CIRCLE, color="yellow")
-    frames = frames_of(draw(yellow, condition, num_frames=49, cfg_scale_video=8.0))  # with 3 red around makes it orange
+    frames = frames_of(draw(yellow, condition, num_frames=49))
     assert psnr_db(frames[:20], source[:20]) > 33  # 36.3
     assert psnr_db(frames[40:], source[40:]) > 33  # 36.3
     assert analyze(frames[28:33], None).color == "yellow"

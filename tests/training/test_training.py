@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
 from models.progress import Progress
+from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 from models.request.request import VideoRequest
-from training.architecture import build_connectors, build_text_encoder, build_video_vae
+from training.architecture import TEXT_TOKENS, build_connectors, build_text_encoder, build_video_vae
 from training.export import export
 from training.latents import Bucket, find_shape
 from training.optimizer import Trained
@@ -146,6 +147,11 @@ def test_every_word_of_a_prompt_is_one_token() -> None:
         assert "\u0120" + word in known
     assert len(tokenizer("a red circle").input_ids) == len(("<bos>", "a", "red", "circle"))
     assert len(tokenizer("zq").input_ids) > len(("<bos>", "zq"))
+
+
+def test_the_default_negative_prompt_leaves_room_for_registers() -> None:
+    """As bytes it would fill the text, and each register would stand for itself."""
+    assert len(build_tokenizer()(DEFAULT_NEGATIVE_PROMPT).input_ids) < TEXT_TOKENS / 4
 
 
 def test_the_same_step_draws_the_same_prompt() -> None:

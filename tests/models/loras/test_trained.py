@@ -95,6 +95,6 @@ def test_a_trained_lora_acts_as_much_as_its_scale_says(model: Ltx2Model) -> None
         )
         return float(np.median(clip.frames[4, 120:136, 120:136, 1]))
 
-    greens = [green_of_shape(loras=[{"name": "yellow", "scale": scale}]) for scale in (0.0, 0.3, 1.0)]
+    greens = [green_of_shape(loras=[{"name": "yellow", "scale": scale}]) for scale in (0.0, 0.5, 1.0)]
     assert greens[0] == green_of_shape()
-    assert greens[0] + 80 < greens[1] < greens[2] - 5  # 39, 131 and 197
+    assert greens[0] + 80 < greens[1] < greens[2] - 5  # 38, 143 and 202
