@@ -24,7 +24,8 @@ def install_register_dedup(connectors: Any) -> bool:
         return False
 
     def shortened(*args: Any, **options: Any) -> Outputs:
-        return dedup_registers(*encode(*args, **options), registers)
+        video, audio, mask = encode(*args, **options)
+        return dedup_registers(video, audio, mask, registers)
 
     encode = ReplacedForward(connectors, shortened)
     return True
