@@ -96,13 +96,12 @@ def _unknown_word(rng: random.Random) -> str:
 
 def vocabulary() -> list[str]:
     """Every token: the special ones, one for each byte, and the words of all prompts and of the negative prompt."""
-    from tokenizers import pre_tokenizers
-
     texts = [*COLORS, *Shape, *THINGS, *ARTICLES, *BEGINNINGS, *ENDS, *BACKGROUND_WORDS, *TONE_JOINTS]
     texts += [text for texts in (*MOTION_WORDS.values(), *TONE_WORDS.values()) for text in texts]
-    words = {"\u0120" + word.strip("{},.") for text in texts for word in text.split()} - {"\u0120"}
-    words |= {word for word, _ in _pre_tokenizer().pre_tokenize_str(DEFAULT_NEGATIVE_PROMPT.lower())}
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    texts.append(DEFAULT_NEGATIVE_PROMPT.lower())
+    splitter = _pre_tokenizer()
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(text.replace("{}", "").strip(" ,."))}
+    alphabet = sorted(splitter.alphabet())
     return [*SPECIAL_TOKENS, *alphabet, *sorted(words - {*alphabet})]
 
 

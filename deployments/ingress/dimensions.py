@@ -28,9 +28,10 @@ def parse_size(name: str, size: object, limits: RequestLimits) -> dict[str, int]
     asked = int(found[1]), int(found[2])
     width, height = map(round_side, asked)
     if min(width, height) < SIDE_MULTIPLE or max(width, height) > limits.max_side_px:
-        bounds = {"most_side_px": limits.max_side_px, "most_total_pixels": limits.max_total_pixels}
-        nearest = "x".join(map(str, fit_size(*asked, limits.min_frames, **bounds)))
-        raise InvalidRequest(name, size, f"{_bounds(limits)}; the nearest is {nearest}")
+        nearest = fit_size(
+            *asked, limits.min_frames, most_side_px=limits.max_side_px, most_total_pixels=limits.max_total_pixels
+        )
+        raise InvalidRequest(name, size, f"{_bounds(limits)}; the nearest is {'x'.join(map(str, nearest))}")
     return {"width": width, "height": height}
 
 
