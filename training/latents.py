@@ -3,6 +3,7 @@
 Clip number i is drawn from its own seed. The pool can therefore be made again, and a resumed run sees the same clips.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,9 +99,13 @@ class LatentPool:
     def _rng(self, size: Size, place: Place, number: int) -> random.Random:
         return random.Random(f"{self._seed} {size} {place} {number}")  # noqa: S311 - data, not secrets
 
-    def draw_bucket(self, rng: random.Random) -> Bucket:
-        """A bucket, by the buckets' shares."""
-        return rng.choices(self.buckets, [bucket.share for bucket in self.buckets])[0]
+    def draw_bucket(self, rng: random.Random, favor_small: float = 0.0) -> Bucket:
+        """A bucket, by the buckets' shares. Each is divided by its clips' number of tokens to the power `favor_small`.
+
+        A step costs the square of that number, and a shape or a color is learnt from clips of any size.
+        """
+        shares = [bucket.share / math.prod(bucket.size.latent) ** favor_small for bucket in self.buckets]
+        return rng.choices(self.buckets, shares)[0]
 
     def draw(self, bucket: Bucket, place: Place, rng: random.Random, share: float) -> list[EncodedClip]:
         """A batch from the first `share` of a bucket's clips of `place`. A clip may be in it twice."""

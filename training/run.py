@@ -12,7 +12,7 @@ from training.optimizer import Trained
 from training.run_state import load_state, save_state
 from training.stage import Plan, run_stage
 
-VIDEO_VAE_STEPS, AUDIO_VAE_STEPS, TRANSFORMER_STEPS = 4_000, 300, 40_000
+VIDEO_VAE_STEPS, AUDIO_VAE_STEPS, TRANSFORMER_STEPS = 4_000, 300, 20_000
 """A night on two cores."""
 LATENTS = "latents.pt"
 
@@ -43,7 +43,7 @@ def train(plan: Plan, steps: Steps, resume_from: Path | None = None) -> None:
         steps.audio_vae,
         plan,
     )
-    _train_transformer(parts, plan, steps.transformer)
+    _train_transformer(parts, plan, steps.transformer, small_first=resume_from is None)
     export_checkpoint(plan.folder / "checkpoint", {name: part.average for name, part in parts.items()})
 
 
@@ -79,12 +79,12 @@ def prepare(parts: dict[str, Trained], plan: Plan) -> transformer.Data:
     return transformer.prepare_data(pool, parts["video_vae"].average, parts["audio_vae"].average)
 
 
-def _train_transformer(parts: dict[str, Trained], plan: Plan, steps: int) -> None:
+def _train_transformer(parts: dict[str, Trained], plan: Plan, steps: int, *, small_first: bool) -> None:
     data = prepare(parts, plan)
     run_stage(
         "transformer",
         parts["transformer"],
-        lambda part, rng: transformer.train_step(part, rng, data, plan.device, steps),
+        lambda part, rng: transformer.train_step(part, rng, data, plan.device, steps, small_first=small_first),
         steps,
         plan,
         save_more=lambda: save_state(plan.folder / LATENTS, {"clips": data.pool.state()}),

@@ -24,6 +24,8 @@ WEIGHT_DECAY = 0.01
 WARM_UP_STEPS = 40
 DECAY_SHARE = 0.3
 """The learning rate falls to zero over this last share of the steps."""
+GROWTH_SHARE = 0.6
+"""With small clips first, the share of the steps after which clips of all sizes have their full shares."""
 REGISTER_STEPS = 100
 """Steps in which the registers get their full weight."""
 FIRST_CLIPS = 0.15
@@ -127,9 +129,14 @@ def _initialize_block(block: Any) -> None:
         attention.norm_k.weight.fill_(1.4)
 
 
-def train_step(trained: Trained, rng: random.Random, data: Data, device: str, steps: int) -> dict[str, float]:
-    """Do one step of `steps`. Returns the mean squared errors of the video's and the audio's velocity."""
-    bucket = data.pool.draw_bucket(rng)
+def train_step(
+    trained: Trained, rng: random.Random, data: Data, device: str, steps: int, *, small_first: bool = False
+) -> dict[str, float]:
+    """Do one step of `steps`. Returns the mean squared errors of the video's and the audio's velocity.
+
+    With `small_first` most clips are small at the beginning, as weights that know nothing yet want.
+    """
+    bucket = data.pool.draw_bucket(rng, max(0.0, 1 - trained.step / (GROWTH_SHARE * steps)) if small_first else 0.0)
     given = draw_given(bucket.size.latent[0], count_audio_tokens(bucket.size), rng)
     clips = data.pool.draw(bucket, given.place, rng, FIRST_CLIPS + trained.step / POOL_STEPS)
     batch = make_batch(given, clips, data, rng, device)
