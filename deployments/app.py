@@ -25,6 +25,7 @@ from deployments.model_selection import ModelSelection, resolve_model
 from deployments.observability.logging_setup import configure_system_logging, make_logging_config
 from deployments.observability.metrics.ray_recorder import RayMetricsRecorder
 from deployments.settings import GeneratorSettings, Settings
+from models.startup.freed_memory import KEEP_FREED_MEMORY
 from storage.db.engine import SqliteLock, migrate, open_engine
 from storage.sql.dispatcher_registry import SqlDispatcherRegistry
 from storage.task_store import SqlTaskStore
@@ -50,7 +51,7 @@ def build(settings: Settings) -> Application:
     notices = [*choice.notices, *check_shared_memory(settings.limits, nodes)]
     generator = shared.wrap(
         Generator,
-        {"num_cpus": settings.generator.num_cpus, "num_gpus": 1 if choice.device == "cuda" else 0},
+        _generator_resources(settings.generator, choice.device),
         **_generator_options(settings.generator),
     ).bind(settings, choice.model, choice.name, choice.device, app=app, metrics=RayMetricsRecorder())
     encoder = shared.wrap(
@@ -81,14 +82,21 @@ class _Shared:
     at_home: dict[str, Any]
     """Ray actor options that say on which node a replica may run."""
 
-    def wrap(self, plain: type, actor: dict[str, float], **options: Any) -> serve.Deployment:
-        """Make a Serve deployment of a plain class. `actor` holds the resources that Ray reserves for each replica."""
+    def wrap(self, plain: type, actor: dict[str, Any], **options: Any) -> serve.Deployment:
+        """Make a Serve deployment of a plain class. `actor` holds Ray's options for the actor of each replica."""
         return serve.deployment(
             ray_actor_options={**actor, **self.at_home},
             health_check_period_s=HEALTH_CHECK_PERIOD_S,
             logging_config=self.logging,
             **options,
         )(plain)
+
+
+def _generator_resources(settings: GeneratorSettings, device: str) -> dict[str, Any]:
+    """The CPUs and the GPU that Ray reserves for a Generator, and its environment."""
+    if device == "cuda":
+        return {"num_cpus": settings.num_cpus, "num_gpus": 1}
+    return {"num_cpus": settings.num_cpus, "runtime_env": {"env_vars": KEEP_FREED_MEMORY}}
 
 
 def _generator_options(settings: GeneratorSettings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from deployments.observability.metrics.definitions import ALL_METRICS
 from models.names import DEMO_MODEL_NAME
+from models.startup.freed_memory import KEEP_FREED_MEMORY
 from tests.e2e.one_server.conftest import IDLE_UNLOAD_S, MAX_STEPS_IN_ENVIRONMENT
 from tests.e2e.scrape import our_samples
 from tests.e2e.server import QUICK, Server
@@ -72,6 +73,14 @@ def test_the_environment_wins_over_the_file(server: Server) -> None:
     refused = server.client.post("/v1/video/async_t2v", json=fields)
     assert refused.status_code == 422
     assert refused.json()["allowed"] == f"a whole number from 2 to {MAX_STEPS_IN_ENVIRONMENT}"
+
+
+def test_a_generator_on_a_cpu_keeps_freed_memory(server: Server) -> None:
+    server.wait(server.submit())
+    [generator] = server.replicas("Generator")
+    assert KEEP_FREED_MEMORY.items() <= generator.environ().items()
+    [ingress] = server.replicas("Ingress")
+    assert not KEEP_FREED_MEMORY.keys() & ingress.environ().keys()
 
 
 def test_the_file_is_what_phones_play(server: Server, tmp_path: Path) -> None:
