@@ -136,7 +136,7 @@ def train_step(
 
     With `small_first` most clips are small at the beginning, as weights that know nothing yet want.
     """
-    bucket = data.pool.draw_bucket(rng, max(0.0, 1 - trained.step / (GROWTH_SHARE * steps)) if small_first else 0.0)
+    bucket = data.pool.draw_bucket(rng, favor_small(trained.step, steps) if small_first else 0.0)
     given = draw_given(bucket.size.latent[0], count_audio_tokens(bucket.size), rng)
     clips = data.pool.draw(bucket, given.place, rng, FIRST_CLIPS + trained.step / POOL_STEPS)
     batch = make_batch(given, clips, data, rng, device)
@@ -149,6 +149,11 @@ def train_step(
     audio_loss = ((audio - batch.audio_velocity).pow(2).mean(-1) * heard).sum() / heard.sum().clamp(min=1)
     trained.update(video_loss + AUDIO_WEIGHT * audio_loss, lr_scale(trained.step, steps))
     return {"video": video_loss.item(), "audio": audio_loss.item()}
+
+
+def favor_small(step: int, steps: int) -> float:
+    """How much a run from nothing prefers small clips at `step`: from 1 to 0. See `LatentPool.draw_bucket`."""
+    return max(0.0, 1 - step / (GROWTH_SHARE * steps))
 
 
 def lr_scale(step: int, steps: int) -> float:

@@ -1,5 +1,8 @@
+import math
+import random
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
@@ -12,13 +15,14 @@ from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 from models.request.request import VideoRequest
 from training.architecture import TEXT_TOKENS, build_connectors, build_text_encoder, build_video_vae
 from training.export import export
-from training.latents import Bucket, find_shape
+from training.latents import Bucket, LatentPool, find_shape
 from training.optimizer import Trained
 from training.prompts import build_tokenizer, describe, vocabulary, write_prompt
 from training.run import Steps, create_parts, train
 from training.run_state import load_state, seed_step
 from training.stage import Plan
 from training.text import encode_prompts
+from training.transformer import favor_small
 from training.video_vae import forget_earlier_frames
 from training.world import Motion, Place, Scene, Shape, Size, Tone, render_frames
 
@@ -120,6 +124,18 @@ def test_the_latent_statistics_of_a_checkpoint_are_kept(run: Path, tmp_path: Pat
     before, after = (load_file(folder / "checkpoint" / VAE_FILE) for folder in (run, tmp_path))
     assert not torch.equal(before["latents_std"], torch.ones_like(before["latents_std"]))
     assert torch.equal(after["latents_std"], before["latents_std"])
+
+
+def test_a_run_from_nothing_begins_with_small_clips() -> None:
+    def mean_tokens(step: int) -> float:
+        rng = random.Random(1)
+        drawn = [pool.draw_bucket(rng, favor_small(step, 100)) for _ in range(2000)]
+        return mean(math.prod(bucket.size.latent) for bucket in drawn)
+
+    pool = LatentPool(None, seed=0)
+    by_share = sum(bucket.share * math.prod(bucket.size.latent) for bucket in pool.buckets)
+    assert mean_tokens(0) < by_share / 2 < mean_tokens(30) < mean_tokens(60)
+    assert mean_tokens(60) == mean_tokens(100) == pytest.approx(by_share, rel=0.1)
 
 
 def test_short_texts_are_what_the_connectors_make_of_padded_ones() -> None:
