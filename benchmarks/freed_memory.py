@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.render_options import add_render_options, make_request
 from models.startup.freed_memory import KEEP_FREED_MEMORY
 
 CHILD = "--child"
@@ -34,17 +35,9 @@ def render_twice(given: argparse.Namespace) -> float:
     from benchmarks.memory_leak import ignore
     from models.conditions import NO_CONDITIONS
     from models.ltx2.model import Ltx2Model
-    from models.request.request import VideoRequest
 
     torch.set_num_threads(given.threads)
-    request = VideoRequest(
-        prompt="a red circle moves left on a blue background, a low tone",
-        height=given.height,
-        width=given.width,
-        num_frames=given.frames,
-        num_inference_steps=given.steps,
-        seed=1,
-    )
+    request = make_request(given)
     seconds: list[float] = []
 
     def render() -> None:
@@ -78,13 +71,8 @@ def measure(variables: Mapping[str, str], options: list[str]) -> tuple[float, fl
 def main() -> None:
     """Measure both in turns, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="demo")
+    add_render_options(parser, height=512, width=768, frames=121, steps=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--height", type=int, default=512)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--frames", type=int, default=121)
-    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument(CHILD, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:

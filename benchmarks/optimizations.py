@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.memory_leak import ignore
+from benchmarks.render_options import add_render_options, make_request
 from models.clip import Clip
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
@@ -65,23 +66,11 @@ def load_each(model: str, cache: Path, settings: Sequence[str]) -> dict[str, Ltx
 def main() -> None:
     """Load the models, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="demo")
+    add_render_options(parser, height=256, width=384, frames=25, steps=20)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--height", type=int, default=256)
-    parser.add_argument("--width", type=int, default=384)
-    parser.add_argument("--frames", type=int, default=25)
-    parser.add_argument("--steps", type=int, default=20)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    request = VideoRequest(
-        prompt="a red circle moves left on a blue background, a low tone",
-        height=given.height,
-        width=given.width,
-        num_frames=given.frames,
-        num_inference_steps=given.steps,
-        seed=1,
-    )
+    request = make_request(given)
     with tempfile.TemporaryDirectory() as cache:
         rows = compare(load_each(given.model, Path(cache), (OFF, AUTO, *ALWAYS_FASTER)), request, given.rounds)
     print(f"{'optimizations':<20} {'s':>8} {'ratio':>8} {'difference':>11}")

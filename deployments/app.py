@@ -51,7 +51,7 @@ def build(settings: Settings) -> Application:
     notices = [*choice.notices, *check_shared_memory(settings.limits, nodes)]
     generator = shared.wrap(
         Generator,
-        _generator_resources(settings.generator, choice.device),
+        _generator_actor(settings.generator, choice.device),
         **_generator_options(settings.generator),
     ).bind(settings, choice.model, choice.name, choice.device, app=app, metrics=RayMetricsRecorder())
     encoder = shared.wrap(
@@ -92,8 +92,8 @@ class _Shared:
         )(plain)
 
 
-def _generator_resources(settings: GeneratorSettings, device: str) -> dict[str, Any]:
-    """The CPUs and the GPU that Ray reserves for a Generator, and its environment."""
+def _generator_actor(settings: GeneratorSettings, device: str) -> dict[str, Any]:
+    """Ray's options for the actor of a Generator: the CPUs and the GPU that it reserves, and its environment."""
     if device == "cuda":
         return {"num_cpus": settings.num_cpus, "num_gpus": 1}
     return {"num_cpus": settings.num_cpus, "runtime_env": {"env_vars": KEEP_FREED_MEMORY}}

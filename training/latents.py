@@ -99,7 +99,7 @@ class LatentPool:
     def _rng(self, size: Size, place: Place, number: int) -> random.Random:
         return random.Random(f"{self._seed} {size} {place} {number}")  # noqa: S311 - data, not secrets
 
-    def draw_bucket(self, rng: random.Random, favor_small: float = 0.0) -> Bucket:
+    def draw_bucket(self, rng: random.Random, favor_small: float) -> Bucket:
         """A bucket, by the buckets' shares. Each is divided by its clips' number of tokens to the power `favor_small`.
 
         A step costs the square of that number, and a shape or a color is learnt from clips of any size.

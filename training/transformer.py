@@ -130,7 +130,7 @@ def _initialize_block(block: Any) -> None:
 
 
 def train_step(
-    trained: Trained, rng: random.Random, data: Data, device: str, steps: int, *, small_first: bool = False
+    trained: Trained, rng: random.Random, data: Data, device: str, steps: int, *, small_first: bool
 ) -> dict[str, float]:
     """Do one step of `steps`. Returns the mean squared errors of the video's and the audio's velocity.
 
