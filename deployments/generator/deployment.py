@@ -6,10 +6,12 @@ task loads the model. A failed load fails that task, and the next task tries aga
 """
 
 import asyncio
+import contextvars
 import logging
 import os
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -84,17 +86,18 @@ class Generator:
             settings, model, device, self._replica_status, self._model_info_writer.record
         )
         self._gpu_lock = GpuLock(idle_s(settings.generator.sleep_after_idle_s, device), self._sleep)
-        self._line = asyncio.Lock()
+        self._render_thread = ThreadPoolExecutor(1, thread_name_prefix="render")
         self._replica_status.start()
 
     async def generate(self, task: Task) -> Clip:
-        """Render a task in a thread, when all that arrived before it are rendered.
+        """Render a task when all that arrived before it are rendered.
 
-        Tasks wait here because the event loop serves them in the order of their arrival. In threads, one task could
-        overtake another. If the caller goes away the thread still renders, and `render` makes the next task wait.
+        One thread renders all of them, in the order of their arrival, also when a caller goes away. With a thread for
+        each task, torch would keep CPU threads for each, and those of a render would no longer wait for each other in
+        a spin (`models/startup/openmp.py`).
         """
-        async with self._line:
-            return await asyncio.to_thread(self.render, task)
+        in_context = contextvars.copy_context().run  # so that log lines and spans belong to the request
+        return await asyncio.get_running_loop().run_in_executor(self._render_thread, in_context, self.render, task)
 
     def render(self, task: Task) -> Clip:
         """Render a task. Holds the GPU from the first denoising step to the last decoded frame.
@@ -142,6 +145,7 @@ class Generator:
             self._replica_status.close()
             self._model_manager.close()
             self._gpu_lock.close()
+            self._render_thread.shutdown(wait=False)
             self._usage_meter.flush()
             self._replica_status.deregister()
         with suppress(AttributeError):

@@ -1,7 +1,6 @@
 """Loads a checkpoint's components into a diffusers pipeline."""
 
 import contextlib
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,16 +36,6 @@ if TYPE_CHECKING:
     from models.lora.weights import LoraWeights
 
 DEVICES = ("cpu", "cuda")
-
-
-def set_omp_passive_wait() -> None:
-    """Make torch's CPU threads sleep instead of spin while they wait for each other.
-
-    The Encoder and the HTTP processes share the processors. Measured on 2 cores with two more busy threads: a small
-    render of the tiny model took 15 s with spinning threads, 1.5 s with sleeping ones. OpenMP reads the variable when
-    torch is first imported. A value that the user has set is kept.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def check_device(device: str) -> None:

@@ -39,7 +39,6 @@ from models.ltx2.load import (
     load_pipeline,
     load_upsampler,
     measure_free_vram,
-    set_omp_passive_wait,
     translate_load_errors,
 )
 from models.ltx2.options import LoadOptions
@@ -64,6 +63,7 @@ from models.request.loras import LoraChoice
 from models.request.request import VideoRequest
 from models.request.upscaling import check_upscale
 from models.splice import Made, finish_clip
+from models.startup.openmp import set_waiting
 from models.timing import ColdStartTimeline, Milestone
 from models.watermark import draw_watermark
 
@@ -143,7 +143,7 @@ class Ltx2Model:
         milestones. Raises ModelUnavailable with the reason, and passes on what `report` raises.
         """
         timeline = timeline or ColdStartTimeline()
-        set_omp_passive_wait()
+        set_waiting()
         check_device(device)
         folder = fetch_checkpoint(model, cache_dir, report, options.checkpoint_type)
         lora_files = fetch_loras(options.loras, cache_dir, report)

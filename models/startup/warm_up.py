@@ -11,8 +11,8 @@ from pathlib import Path
 
 from models.checkpoint.locate import find_checkpoint
 from models.checkpoint.profile import CheckpointType
-from models.ltx2.load import set_omp_passive_wait
 from models.startup.hidden_packages import HIDDEN_PACKAGES, hide_modules
+from models.startup.openmp import set_waiting
 from models.startup.prefetch import prefetch
 from models.timing import ColdStartTimeline, Milestone
 
@@ -69,7 +69,7 @@ class WarmUp:
 
 def import_pipelines(device: str) -> None:
     """Import all modules that a load and a render need. On a GPU, also create the CUDA context, in another thread."""
-    set_omp_passive_wait()
+    set_waiting()
     if device == "cpu":
         # Ray gives a replica of less than one CPU a single thread. On a CPU, no other work competes with the render.
         os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)

@@ -69,20 +69,9 @@ def test_a_loaded_model_tells_its_recipe_and_its_room(settings: Settings, store:
     assert model_info_writer.free_vram_bytes is None
 
 
-def test_tasks_start_in_the_order_in_which_they_arrive(
-    settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also when each one's thread is slower to begin than the next one's."""
+def test_tasks_start_in_the_order_in_which_they_arrive(settings: Settings, store: SqlTaskStore) -> None:
     generator = Generator(settings, "tiny", MODEL, "cpu")
     tasks = [claimed(store) for _ in range(4)]
-    delays_s = iter([0.3, 0.2, 0.1, 0.0])
-    start_thread = asyncio.to_thread
-
-    async def start_late(*call: Any) -> Any:
-        await asyncio.sleep(next(delays_s))
-        return await start_thread(*call)
-
-    monkeypatch.setattr(asyncio, "to_thread", start_late)
 
     async def render_all() -> None:
         await asyncio.gather(*(generator.generate(task) for task in tasks))
@@ -90,6 +79,23 @@ def test_tasks_start_in_the_order_in_which_they_arrive(
     asyncio.run(render_all())
     started = [store.get(task.id).started_at for task in tasks]
     assert started == sorted(started)
+
+
+def test_one_thread_renders_all_tasks(settings: Settings, store: SqlTaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread that renders keeps CPU threads of torch's."""
+    generator = Generator(settings, "tiny", MODEL, "cpu")
+    threads = []
+    render = generator.render
+
+    def render_in_sight(task: Task) -> Clip:
+        threads.append(threading.current_thread())
+        return render(task)
+
+    monkeypatch.setattr(generator, "render", render_in_sight)
+    for _ in range(2):
+        asyncio.run(generator.generate(claimed(store)))
+    first, second = threads
+    assert first is second
 
 
 def test_a_render_whose_caller_went_away_ends_before_the_next_one_starts(
