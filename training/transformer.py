@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.fixes.cross_timesteps import separate
 from models.fixes.schedule import SHIFT, SHIFTED
 from training.architecture import LAYERS, build_connectors, build_text_encoder, build_transformer
 from training.audio_vae import encode_tones
@@ -34,9 +33,9 @@ POOL_STEPS = 3000
 """The rest is encoded little by little, as fast as this many steps would fill the whole pool."""
 EMPTY_PROMPTS = 0.2
 """Share of prompts that describe nothing."""
-ISOLATED, PERTURBED = 0.12, 0.08
-"""Shares of batches that train the two weak predictions of guidance: modalities apart, and the last block perturbed.
-Untrained, guidance would subtract garbage."""
+PERTURBED = 0.08
+"""Share of batches that train the weak prediction of guidance, with the last block perturbed. Untrained, guidance would
+subtract garbage."""
 ON_SCHEDULE = 0.75
 """Share of noise levels drawn as the server's sampler visits them. The others spread over all levels."""
 SHAPE_WEIGHT, BACKGROUND_WEIGHT = 4.0, 0.6
@@ -73,7 +72,6 @@ def create(device: str, learning_rate: float) -> Trained:
     """The networks with weights to begin with, and their optimizer."""
     networks = Networks()
     _initialize(networks.transformer)
-    separate(networks.transformer)
     return Trained(networks.to(device), learning_rate, adam=SMALL_PARAMETERS, weight_decay=WEIGHT_DECAY)
 
 
@@ -93,9 +91,10 @@ def prepare_data(pool: LatentPool, video_vae: Any, audio_vae: Any) -> Data:
 
 @torch.no_grad()
 def _initialize(transformer: Any) -> None:
-    """Replace diffusers' random gates: open for attention and feed-forward, nearly shut between the modalities.
+    """Replace diffusers' random gates: open for attention and feed-forward, shut between the modalities.
 
-    The time embeddings begin at zero, so that no noise level is scaled at random.
+    In this world the prompt decides picture and tone, and neither tells of the other. The time embeddings begin at
+    zero, so that no noise level is scaled at random.
     """
     for embed in (
         transformer.time_embed,
@@ -120,9 +119,13 @@ def _initialize_block(block: Any) -> None:
     for table in (block.scale_shift_table, block.audio_scale_shift_table):
         table.zero_()
         table[2] = table[5] = 1  # the gates of self-attention and feed-forward
-    for table in (block.video_a2v_cross_attn_scale_shift_table, block.audio_a2v_cross_attn_scale_shift_table):
-        table.zero_()
-        table[4] = 0.1
+    for unused in (
+        block.video_a2v_cross_attn_scale_shift_table,
+        block.audio_a2v_cross_attn_scale_shift_table,
+        *block.audio_to_video_attn.parameters(),
+        *block.video_to_audio_attn.parameters(),
+    ):
+        unused.zero_()
     for attention in (block.attn1, block.audio_attn1, block.attn2, block.audio_attn2):
         attention.to_out[0].weight.mul_(0.5)
         attention.norm_q.weight.fill_(1.4)
@@ -240,11 +243,11 @@ def _shift(time: Tensor) -> Tensor:
 
 
 def predict(networks: Any, batch: Batch, register_weight: float, rng: random.Random) -> tuple[Tensor, Tensor]:
-    """The predicted velocities of video and audio tokens. Sometimes with one of guidance's perturbations."""
+    """The predicted velocities of video and audio tokens. Sometimes with guidance's perturbation."""
     text = encode_prompts(
         networks.tokenizer, networks.language_model, networks.connectors, batch.prompts, register_weight
     )
-    kind = rng.random()
+    perturbed = rng.random() < PERTURBED
     frames, rows, columns = batch.latent
     video, audio = networks.transformer(
         hidden_states=batch.video,
@@ -263,8 +266,8 @@ def predict(networks: Any, batch: Batch, register_weight: float, rng: random.Ran
         fps=FRAME_RATE,
         video_coords=_coordinates(networks.transformer.rope, batch),
         audio_num_frames=batch.audio.shape[1],
-        isolate_modalities=kind < ISOLATED,
-        spatio_temporal_guidance_blocks=[LAYERS - 1] if kind > 1 - PERTURBED else None,
+        isolate_modalities=True,  # their gates are shut
+        spatio_temporal_guidance_blocks=[LAYERS - 1] if perturbed else None,
         use_cross_timestep=False,
         return_dict=False,
     )

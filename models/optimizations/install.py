@@ -3,8 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.optimizations import compiled, first_attention, mask, registers, stg_prefix, text_kv_cache, timesteps
+from models.optimizations import (
+    closed_gates,
+    compiled,
+    first_attention,
+    mask,
+    registers,
+    stg_prefix,
+    text_kv_cache,
+    timesteps,
+)
 from models.optimizations import compiled as kernels
+from models.optimizations.closed_gates import ClosedGates
 from models.optimizations.first_attention import FirstAttention
 from models.optimizations.selection import Optimization
 from models.optimizations.stg_prefix import PrefixReuseBlocks
@@ -26,6 +36,7 @@ def install(
     ways: dict[Optimization, Install] = {
         Optimization.STG_PREFIX_REUSE: lambda module: stg_prefix.install_prefix_reuse(module, stg_blocks),
         Optimization.FIRST_ATTENTION_REUSE: first_attention.install_first_attention_reuse,
+        Optimization.SKIP_CLOSED_GATES: closed_gates.install_closed_gates,
         Optimization.DEDUP_REGISTERS: lambda _: connectors is not None and registers.install_register_dedup(connectors),
         Optimization.DROP_NOOP_MASK: mask.install_mask_drop,
         Optimization.TEXT_KV_CACHE: text_kv_cache.install_text_kv_cache,
@@ -40,5 +51,5 @@ def install(
 def clear_caches(transformer: Any) -> None:
     """Drop everything cached for the current task, to free the memory."""
     for module in transformer.modules():
-        if isinstance(module, PrefixReuseBlocks | FirstAttention | CachedLinear | DistinctRows):
+        if isinstance(module, PrefixReuseBlocks | FirstAttention | ClosedGates | CachedLinear | DistinctRows):
             module.clear_cache()

@@ -11,6 +11,8 @@ class Optimization(StrEnum):
     """The STG pass starts at its block, from the hidden states of the conditional pass."""
     FIRST_ATTENTION_REUSE = "first_attention_reuse"
     """The first self-attention of the video is computed once per step, not in each guidance pass."""
+    SKIP_CLOSED_GATES = "skip_closed_gates"
+    """Attention between video and audio is skipped, and the modality pass with it. Only where its gates are zero."""
     DEDUP_REGISTERS = "dedup_registers"
     """Registers that are repeated in a text stand once in it. Only where the connectors have no layers."""
     DROP_NOOP_MASK = "drop_noop_mask"
@@ -30,6 +32,7 @@ OFF = "off"
 ALWAYS_FASTER = (
     Optimization.STG_PREFIX_REUSE,
     Optimization.FIRST_ATTENTION_REUSE,
+    Optimization.SKIP_CLOSED_GATES,
     Optimization.DEDUP_REGISTERS,
     Optimization.DROP_NOOP_MASK,
     Optimization.TEXT_KV_CACHE,

@@ -9,6 +9,7 @@ import torch
 
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
+from models.optimizations.selection import ALWAYS_FASTER
 from models.progress import Progress
 from models.request.request import VideoRequest
 from tests.product import ROOT
@@ -41,6 +42,7 @@ def test_the_server_loads_and_renders_it(tmp_path: Path) -> None:
     clip = model.render(VideoRequest.model_validate(fields), NO_CONDITIONS, ignore)
     model.close()
     assert clip.frames.shape == (9, 64, 64, 3)
+    assert model.optimizations == ALWAYS_FASTER
 
 
 @pytest.mark.parametrize("number", range(len(SCENES)))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from models.conditions import NO_CONDITIONS
 from models.ltx2.model import Ltx2Model
+from models.optimizations.selection import ALWAYS_FASTER
 from models.progress import Progress
 from models.request.negative_prompt import DEFAULT_NEGATIVE_PROMPT
 from models.request.request import VideoRequest
@@ -79,6 +80,7 @@ def test_the_server_loads_and_renders_the_checkpoint(run: Path, tmp_path: Path) 
     clip = model.render(VideoRequest.model_validate(fields), NO_CONDITIONS, ignore)
     model.close()
     assert clip.frames.shape == (9, 64, 64, 3)
+    assert model.optimizations == ALWAYS_FASTER
 
 
 def test_a_run_is_exported_from_its_last_save(run: Path, tmp_path: Path) -> None:

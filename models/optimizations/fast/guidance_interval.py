@@ -62,7 +62,7 @@ class GuidanceInterval:
 
     def _cut(self, _transformer: Any, args: Any, call: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         """Count the steps. In a step without guidance, keep only the prompt's row."""
-        if self._guided_steps is None or _only_guides(call):
+        if self._guided_steps is None or only_guides(call):
             return None
         self._step += 1
         if self._guides():
@@ -73,7 +73,7 @@ class GuidanceInterval:
     def _forward(self, *args: Any, **call: Any) -> Any:
         if self._guides():
             return self._evaluate(*args, **call)
-        if not _only_guides(call):
+        if not only_guides(call):
             self._prediction = self._evaluate(*args, **call)
             return tuple(torch.cat([each] * self._rows) for each in self._prediction)
         return self._prediction
@@ -82,7 +82,7 @@ class GuidanceInterval:
         return self._guided_steps is None or self._step <= self._guided_steps
 
 
-def _only_guides(call: dict[str, Any]) -> bool:
+def only_guides(call: dict[str, Any]) -> bool:
     """Whether a call is the STG or the modality pass. Both follow the conditional pass of their step."""
     return bool(call.get("spatio_temporal_guidance_blocks") or call.get("isolate_modalities"))
 
