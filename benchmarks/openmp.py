@@ -41,8 +41,7 @@ def busy_processes(count: int) -> Iterator[None]:
 def main() -> None:
     """Measure all ways in turns, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_process_options(parser, height=256, width=384, frames=25, steps=8)
-    parser.set_defaults(renders=5)
+    add_process_options(parser, height=256, width=384, frames=25, steps=8, renders=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from benchmarks.render_options import add_render_options, make_request
@@ -26,18 +26,20 @@ BYTES_PER_KB = 1024
 """ru_maxrss is in KB on Linux."""
 
 
-def add_process_options(parser: argparse.ArgumentParser, *, height: int, width: int, frames: int, steps: int) -> None:
+def add_process_options(
+    parser: argparse.ArgumentParser, *, height: int, width: int, frames: int, steps: int, renders: int = 1
+) -> None:
     """Add the options of a render with these defaults, and the number of timed renders of a process."""
     add_render_options(parser, height=height, width=width, frames=frames, steps=steps)
-    parser.add_argument("--renders", type=int, default=1, help="timed renders of a process")
+    parser.add_argument("--renders", type=int, default=renders, help="timed renders of a process")
 
 
-def measure(given: argparse.Namespace, variables: Mapping[str, str], known: Iterable[str]) -> tuple[float, float]:
+def measure(given: argparse.Namespace, variables: Mapping[str, str], known: Collection[str]) -> tuple[float, float]:
     """Median seconds of a render and the highest resident memory in MB of a process that starts with `variables`.
 
     Of this process's own variables it gets all but `known`.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in set(known)}
+    environment = {name: value for name, value in os.environ.items() if name not in known}
     names = ("model", "threads", "renders", "height", "width", "frames", "steps")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.render_process", *(f"--{name}={getattr(given, name)}" for name in names)],

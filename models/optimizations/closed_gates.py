@@ -23,9 +23,9 @@ ATTENTION = ("use_a2v_cross_attention", "use_v2a_cross_attention")
 def install_closed_gates(transformer: Any) -> bool:
     """Skip that attention in `transformer`. Return whether all gates are zero."""
     of_timestep = [getattr(transformer, name) for name in GATES]
-    weights = [weight for gate in of_timestep for weight in gate.linear.parameters()]
     rows = [getattr(block, table)[-1] for block in transformer.transformer_blocks for table in GATES.values()]
-    if any(bool(each.any()) for each in (*weights, *rows)):
+    weights = [weight for gate in of_timestep for weight in gate.linear.parameters()]
+    if any(bool(each.any()) for each in (*rows, *weights)):  # the first row of LTX-2 decides
         return False
     transformer.closed_gates = ClosedGates(transformer, of_timestep)
     return True
